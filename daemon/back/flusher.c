@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/flusher.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event_struct.h>
+
+#include "apikeyd/backoff.h"
+#include "apikeyd/clock.h"
+#include "apikeyd/resp_reply.h"
+#include "apikeyd/spill.h"
+#include "apikeyd/usage_query.h"
+
+/* Longer than a lookup may take: nobody waits for it. */
+static const int64_t statement_timeout_us = 10000000;
+
+enum phase { IDLE, SWAPPING, WRITING };
+
+/* FLUSH requests that one round answers. */
+struct holes {
+    struct hole **hole;
+    size_t len;
+};
+
+struct flusher {
+    struct flusher_setup setup;
+    struct back_env *env;
+    struct pg_connection *connection;
+    struct event timer;
+    struct backoff backoff;
+    enum phase phase;
+    bool again;    /* start another round when this one is over */
+    bool draining, drained;
+
+    struct usage_batch pending;
+    bool half_emptied; /* the half can be swapped; else its entries are in `pending` only */
+    bool spill_exists; /* … and may hold entries */
+    bool spill_whole;  /* it holds all of `pending`, perhaps more */
+    bool spill_failure_said, refused_said;
+
+    size_t next, len; /* the chunk under way in `pending` */
+    bool connection_failed, statement_failed;
+    uint64_t updated, locked; /* rows of this round */
+    char *sql;
+    struct usage_params params;
+    struct holes waiting, served; /* by the next round; by this one */
+};
+
+static void send_chunk(struct flusher *flusher);
+
+static void start_timer(struct flusher *flusher, int64_t delay_us)
+{
+    struct timeval delay = clock_timeval(delay_us);
+
+    event_add(&flusher->timer, &delay);
+}
+
+static void answer_holes(struct flusher *flusher, const char *failure)
+{
+    for (size_t i = 0; i < flusher->served.len; i++) {
+        struct buffer reply = {0};
+
+        if (failure)
+            resp_error(&reply, "UNAVAILABLE %s", failure);
+        else
+            resp_integer(&reply, (int64_t)flusher->updated);
+        back_env_reply(flusher->env, flusher->served.hole[i], &reply);
+    }
+    free(flusher->served.hole);
+    flusher->served = (struct holes){0};
+}
+
+/* Something is still pending: have it on disk, so that the half can be emptied. */
+static void keep_on_disk(struct flusher *flusher)
+{
+    const char *path = flusher->env->config->usage_spill;
+    uint64_t *count = flusher->env->counters.value;
+
+    if (flusher->spill_whole)
+        return;
+    int error = spill_write(path, &flusher->pending);
+    if (error < 0) {
+        count[COUNT_SPILL_FAILURES]++;
+        if (!flusher->spill_failure_said)
+            log_warning(&flusher->env->log,
+                        "usage.spill %s: %s; pending usage stays in the ledger only", path,
+                        strerror(-error));
+        flusher->spill_failure_said = true;
+        return;
+    }
+    count[COUNT_SPILL_WRITES]++;
+    flusher->spill_failure_said = false;
+    flusher->spill_exists = true;
+    flusher->spill_whole = true;
+}
+
+static void drop_spill(struct flusher *flusher)
+{
+    const char *path = flusher->env->config->usage_spill;
+    int error = flusher->spill_exists ? spill_remove(path) : 0;
+
+    if (error < 0)
+        log_warning(&flusher->env->log, "usage.spill %s: cannot be removed: %s", path,
+                    strerror(-error));
+    flusher->spill_exists = error < 0;
+    flusher->spill_whole = true;
+}
+
+static const char *failure_of(const struct flusher *flusher)
+{
+    if (flusher->connection_failed)
+        return "postgres does not answer; usage stays pending";
+    if (flusher->statement_failed)
+        return "postgres refuses the update; usage stays pending";
+    return NULL;
+}
+
+static void finish_round(struct flusher *flusher)
+{
+    const char *failure = failure_of(flusher);
+
+    usage_batch_compact(&flusher->pending);
+    if (flusher->pending.len > 0)
+        keep_on_disk(flusher);
+    else
+        drop_spill(flusher);
+    if (flusher->spill_whole && !flusher->half_emptied) {
+        ledger_half_clear(flusher->setup.half);
+        flusher->half_emptied = true;
+    }
+    answer_holes(flusher, failure);
+    flusher->phase = IDLE;
+    if (flusher->draining && !flusher->again) {
+        flusher->drained = true;
+        flusher->setup.on_drained(flusher->setup.arg);
+        return;
+    }
+    if (!failure)
+        backoff_reset(&flusher->backoff);
+    start_timer(flusher, failure ? backoff_next(&flusher->backoff, arc4random())
+                                 : flusher->env->config->usage_flush_interval);
+    if (flusher->again)
+        flusher_start(flusher);
+}
+
+static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct flusher *flusher = arg;
+    uint64_t *count = flusher->env->counters.value;
+    struct usage_slot *chunk = flusher->pending.slots + flusher->next;
+    struct usage_outcome settled;
+
+    if (outcome == PG_DONE && usage_query_settle(result, chunk, flusher->len, &settled)) {
+        flusher->updated += settled.updated;
+        flusher->locked += settled.locked;
+        flusher->refused_said = false;
+        count[COUNT_USAGE_STATEMENTS]++;
+        count[COUNT_USAGE_ROWS] += settled.updated;
+        count[COUNT_USAGE_LOCKED] += settled.locked;
+    } else {
+        count[COUNT_USAGE_FAILURES]++;
+        flusher->statement_failed = true;
+        flusher->connection_failed = outcome == PG_LATE || outcome == PG_LOST;
+        if (result && !flusher->refused_said) {
+            const char *message = PQresultErrorMessage(result);
+
+            log_error(&flusher->env->log, "postgres (usage): %.*s", (int)strcspn(message, "\n"),
+                      message);
+            flusher->refused_said = true;
+        }
+    }
+    /* A chunk that was refused does not keep the others back. */
+    flusher->next += flusher->len;
+    if (flusher->connection_failed)
+        finish_round(flusher);
+}
+
+static void send_chunk(struct flusher *flusher)
+{
+    struct pg_query query = {
+        .sql = flusher->sql,
+        .timeout_us = statement_timeout_us,
+        .done = on_written,
+        .arg = flusher,
+    };
+    size_t left = flusher->pending.len - flusher->next;
+    size_t most = flusher->env->config->usage_batch;
+
+    flusher->len = left < most ? left : most;
+    usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next,
+                     flusher->len, flusher->env->config->usage_resolution);
+    pg_connection_send(flusher->connection, &query);
+}
+
+/* Go on with the round: the next chunk, the end, or nothing while a chunk is under way. */
+static void go_on(struct flusher *flusher)
+{
+    if (flusher->phase != WRITING)
+        return;
+    if (flusher->next >= flusher->pending.len) {
+        finish_round(flusher);
+    } else if (pg_connection_ready(flusher->connection)) {
+        send_chunk(flusher);
+    } else if (pg_connection_down(flusher->connection)) {
+        flusher->connection_failed = true;
+        finish_round(flusher);
+    }
+}
+
+static void on_ready(void *arg)
+{
+    struct flusher *flusher = arg;
+
+    /* Back after a loss, or there for the first time: what waits need not wait for the timer. */
+    if (flusher->phase == IDLE && flusher->connection_failed)
+        flusher_start(flusher);
+    else
+        go_on(flusher);
+}
+
+static void on_down(void *arg)
+{
+    go_on(arg);
+}
+
+static void start_writing(struct flusher *flusher)
+{
+    flusher->phase = WRITING;
+    flusher->next = 0;
+    flusher->updated = 0;
+    flusher->locked = 0;
+    flusher->connection_failed = false;
+    flusher->statement_failed = false;
+    free(flusher->sql);
+    flusher->sql = usage_query_sql(flusher->env->config);
+    go_on(flusher);
+}
+
+void flusher_start(struct flusher *flusher)
+{
+    if (flusher->drained)
+        return;
+    if (flusher->phase != IDLE) {
+        flusher->again = true;
+        return;
+    }
+    flusher->again = false;
+    flusher->served = flusher->waiting;
+    flusher->waiting = (struct holes){0};
+    event_del(&flusher->timer);
+    if (!flusher->half_emptied) {
+        start_writing(flusher);
+        return;
+    }
+    flusher->phase = SWAPPING;
+    back_env_post(flusher->env, &(struct to_front){.type = TO_FRONT_SWAP,
+                                                   .half = flusher->setup.half});
+    mailbox_wake(flusher->env->to_front);
+}
+
+/* Take what the half holds into `pending`; it stays in the half too. */
+static void take_half(struct flusher *flusher)
+{
+    struct ledger_half *half = flusher->setup.half;
+
+    flusher->half_emptied = half->used == 0;
+    if (half->used > 0)
+        flusher->spill_whole = false;
+    if (!usage_batch_merge(&flusher->pending, half->slots, half->used)) {
+        log_error(&flusher->env->log, "usage: memory is short");
+        abort(); /* all of it is in the ledger */
+    }
+}
+
+void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
+{
+    flusher->setup.half = half;
+    flusher->env->counters.value[COUNT_USAGE_SWAPS]++;
+    take_half(flusher);
+    start_writing(flusher);
+}
+
+void flusher_request(struct flusher *flusher, struct hole *hole)
+{
+    struct holes *waiting = &flusher->waiting;
+    struct hole **grown = realloc(waiting->hole, (waiting->len + 1) * sizeof(struct hole *));
+
+    if (!grown)
+        abort();
+    waiting->hole = grown;
+    waiting->hole[waiting->len++] = hole;
+    flusher_start(flusher);
+}
+
+void flusher_drain(struct flusher *flusher)
+{
+    flusher->draining = true;
+    flusher_start(flusher);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    flusher_start(arg);
+}
+
+void flusher_configure(struct flusher *flusher)
+{
+    if (flusher->phase == IDLE && !flusher->connection_failed)
+        start_timer(flusher, flusher->env->config->usage_flush_interval);
+}
+
+size_t flusher_pending(const struct flusher *flusher)
+{
+    size_t pending = 0;
+
+    for (size_t i = 0; i < flusher->pending.len; i++)
+        pending += flusher->pending.slots[i].last_used_us != 0;
+    return pending;
+}
+
+int64_t flusher_pending_last_used(const struct flusher *flusher, const struct uuid *api_key_id)
+{
+    const struct usage_slot *slot = usage_batch_find(&flusher->pending, api_key_id);
+
+    return slot ? slot->last_used_us : 0;
+}
+
+struct flusher *flusher_new(struct flusher_setup *setup)
+{
+    struct flusher *flusher = calloc(1, sizeof *flusher);
+
+    if (!flusher) {
+        usage_batch_free(&setup->spilled);
+        return NULL;
+    }
+    flusher->setup = *setup;
+    flusher->env = setup->env;
+    flusher->pending = setup->spilled;
+    flusher->spill_exists = true; /* to be sure: removing what is not there costs nothing */
+    flusher->spill_whole = true;
+    flusher->backoff = (struct backoff){.first_us = 200000, .most_us = 10000000};
+    event_assign(&flusher->timer, flusher->env->base, -1, 0, on_timer, flusher);
+    take_half(flusher);
+    flusher->connection_failed = true; /* until it is there: start when it is */
+    start_timer(flusher, flusher->env->config->usage_flush_interval);
+    flusher->connection = pg_connection_new(&(struct pg_connection_setup){
+        .env = flusher->env,
+        .purpose = "usage",
+        .on_ready = on_ready,
+        .on_down = on_down,
+        .arg = flusher,
+    });
+    if (!flusher->connection) {
+        flusher_free(flusher);
+        return NULL;
+    }
+    return flusher;
+}
+
+void flusher_free(struct flusher *flusher)
+{
+    if (!flusher)
+        return;
+    flusher->phase = IDLE;
+    flusher->drained = true;
+    pg_connection_free(flusher->connection);
+    answer_holes(flusher, "shutting down");
+    flusher->served = flusher->waiting;
+    answer_holes(flusher, "shutting down");
+    event_del(&flusher->timer);
+    usage_batch_free(&flusher->pending);
+    usage_params_free(&flusher->params);
+    free(flusher->sql);
+    free(flusher);
+}

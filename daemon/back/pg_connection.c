@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/pg_connection.h"
+
+#include <stdlib.h>
+
+#include <event2/event_struct.h>
+
+#include "apikeyd/backoff.h"
+#include "apikeyd/clock.h"
+#include "apikeyd/pg_hosts.h"
+
+enum state { WAITING, RESOLVING, CONNECTING, READY, BUSY };
+
+static const int64_t connect_timeout_us = 5000000;
+
+struct pg_connection {
+    struct pg_connection_setup setup;
+    enum state state;
+    bool down;
+    PGconn *pg;
+    PGresult *result; /* of the query under way, while more may come */
+    struct pg_query query;
+    struct pg_hosts_request *hosts;
+    struct event io, timer;
+    bool io_added;
+    struct backoff backoff;
+};
+
+static void on_io(evutil_socket_t fd, short what, void *arg);
+
+static void watch(struct pg_connection *connection, short what)
+{
+    if (connection->io_added)
+        event_del(&connection->io);
+    event_assign(&connection->io, connection->setup.env->base, PQsocket(connection->pg), what,
+                 on_io, connection);
+    event_add(&connection->io, NULL);
+    connection->io_added = true;
+}
+
+static void start_timer(struct pg_connection *connection, int64_t delay_us)
+{
+    struct timeval delay = clock_timeval(delay_us);
+
+    event_add(&connection->timer, &delay);
+}
+
+static void close_pg(struct pg_connection *connection)
+{
+    if (connection->io_added)
+        event_del(&connection->io);
+    connection->io_added = false;
+    if (connection->hosts)
+        pg_hosts_cancel(connection->hosts);
+    connection->hosts = NULL;
+    PQclear(connection->result);
+    connection->result = NULL;
+    PQfinish(connection->pg);
+    connection->pg = NULL;
+    event_del(&connection->timer);
+}
+
+/* libpq's messages end in a line break and may have several lines. */
+static void first_line(const char *message, char *ret, size_t size)
+{
+    snprintf(ret, size, "%.*s", (int)strcspn(message, "\n"), message);
+}
+
+/* The connection is of no use any more: close it, tell whoever waits, and try again later. */
+static void lose(struct pg_connection *connection, enum pg_outcome outcome, const char *why)
+{
+    const struct log *log = &connection->setup.env->log;
+    bool was_busy = connection->state == BUSY;
+    char line[256];
+
+    first_line(why, line, sizeof line);
+    if (connection->down)
+        log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);
+    else
+        log_warning(log, "postgres (%s): %s; trying again", connection->setup.purpose, line);
+    connection->setup.env->counters.value[outcome == PG_LATE ? COUNT_POSTGRES_TIMEOUTS
+                                                             : COUNT_POSTGRES_ERRORS]++;
+    connection->down = true;
+    connection->state = WAITING;
+    close_pg(connection);
+    start_timer(connection, backoff_next(&connection->backoff, arc4random()));
+    if (was_busy)
+        connection->query.done(connection->query.arg, outcome, NULL);
+    connection->setup.on_down(connection->setup.arg);
+}
+
+static void connected(struct pg_connection *connection)
+{
+    event_del(&connection->timer);
+    PQsetnonblocking(connection->pg, 1);
+    log_info(&connection->setup.env->log, "postgres (%s): connected", connection->setup.purpose);
+    connection->down = false;
+    connection->state = READY;
+    backoff_reset(&connection->backoff);
+    watch(connection, EV_READ);
+    connection->setup.on_ready(connection->setup.arg);
+}
+
+static void poll_connect(struct pg_connection *connection)
+{
+    switch (PQconnectPoll(connection->pg)) {
+    case PGRES_POLLING_READING:
+        watch(connection, EV_READ);
+        break;
+    case PGRES_POLLING_WRITING:
+        watch(connection, EV_WRITE);
+        break;
+    case PGRES_POLLING_OK:
+        connected(connection);
+        break;
+    default:
+        lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+        break;
+    }
+}
+
+static void ignore_notice(void *arg, const PGresult *result)
+{
+    (void)arg;
+    (void)result;
+}
+
+static void on_hosts(void *arg, const struct pg_hosts *hosts, const char *why)
+{
+    struct pg_connection *connection = arg;
+    const char *keyword[8] = {"dbname", "client_encoding", "fallback_application_name"};
+    const char *value[8] = {connection->setup.env->config->postgres_dsn, "UTF8", "apikeyd"};
+
+    connection->hosts = NULL;
+    if (!hosts) {
+        lose(connection, PG_LOST, why);
+        return;
+    }
+    if (hosts->host.len > 0) {
+        keyword[3] = "host";
+        value[3] = hosts->host.data;
+        keyword[4] = "hostaddr";
+        value[4] = hosts->hostaddr.data;
+        keyword[5] = "port";
+        value[5] = hosts->port.data;
+    }
+    connection->pg = PQconnectStartParams(keyword, value, 1);
+    if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
+        lose(connection, PG_LOST,
+             connection->pg ? PQerrorMessage(connection->pg) : "memory is short");
+        return;
+    }
+    PQsetNoticeReceiver(connection->pg, ignore_notice, NULL);
+    connection->state = CONNECTING;
+    /* PQconnectStart() says: wait as if PQconnectPoll() had asked to write. */
+    watch(connection, EV_WRITE);
+}
+
+static void start_connect(struct pg_connection *connection)
+{
+    struct back_env *env = connection->setup.env;
+    struct pg_hosts_request *request;
+
+    connection->state = RESOLVING;
+    start_timer(connection, connect_timeout_us);
+    request = pg_hosts_resolve(env->dns, env->config->postgres_dsn, on_hosts, connection);
+    if (request)
+        connection->hosts = request;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    (void)fd;
+    (void)what;
+    if (connection->state == WAITING)
+        start_connect(connection);
+    else if (connection->state == BUSY)
+        lose(connection, PG_LATE, "a query was late");
+    else
+        lose(connection, PG_LATE, "connecting took too long");
+}
+
+/* The query has all its results: what came last tells how it went. */
+static void finish_query(struct pg_connection *connection)
+{
+    PGresult *result = connection->result;
+    enum pg_outcome outcome =
+        PQresultStatus(result) == PGRES_TUPLES_OK ? PG_DONE : PG_REFUSED;
+
+    if (!result) {
+        lose(connection, PG_LOST, "a query ended without a result");
+        return;
+    }
+    connection->result = NULL;
+    connection->state = READY;
+    event_del(&connection->timer);
+    watch(connection, EV_READ);
+    if (outcome == PG_REFUSED)
+        connection->setup.env->counters.value[COUNT_POSTGRES_ERRORS]++;
+    connection->query.done(connection->query.arg, outcome, result);
+    PQclear(result);
+    if (connection->state == READY)
+        connection->setup.on_ready(connection->setup.arg);
+}
+
+/* Write what libpq still holds, and wait for what there is to wait for. */
+static bool flush(struct pg_connection *connection)
+{
+    int left = PQflush(connection->pg);
+
+    if (left >= 0)
+        watch(connection, left > 0 ? EV_READ | EV_WRITE : EV_READ);
+    return left >= 0;
+}
+
+static void read_results(struct pg_connection *connection)
+{
+    while (!PQisBusy(connection->pg)) {
+        PGresult *result = PQgetResult(connection->pg);
+
+        if (!result) {
+            if (PQstatus(connection->pg) == CONNECTION_BAD)
+                lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+            else
+                finish_query(connection);
+            return;
+        }
+        PQclear(connection->result);
+        connection->result = result;
+    }
+    if (!flush(connection))
+        lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+}
+
+static void on_io(evutil_socket_t fd, short what, void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    (void)fd;
+    connection->io_added = false;
+    if (connection->state == CONNECTING) {
+        poll_connect(connection);
+        return;
+    }
+    if ((what & EV_READ) && !PQconsumeInput(connection->pg))
+        lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+    else if (connection->state == BUSY)
+        read_results(connection);
+    else
+        watch(connection, EV_READ);
+}
+
+struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
+{
+    struct pg_connection *connection = calloc(1, sizeof *connection);
+
+    if (!connection)
+        return NULL;
+    connection->setup = *setup;
+    connection->backoff = (struct backoff){.first_us = 100000, .most_us = 3000000};
+    event_assign(&connection->timer, setup->env->base, -1, 0, on_timer, connection);
+    start_timer(connection, 0);
+    return connection;
+}
+
+void pg_connection_free(struct pg_connection *connection)
+{
+    if (!connection)
+        return;
+    bool was_busy = connection->state == BUSY;
+    connection->state = WAITING;
+    close_pg(connection);
+    if (was_busy)
+        connection->query.done(connection->query.arg, PG_LOST, NULL);
+    free(connection);
+}
+
+bool pg_connection_ready(const struct pg_connection *connection)
+{
+    return connection->state == READY;
+}
+
+bool pg_connection_down(const struct pg_connection *connection)
+{
+    return connection->down;
+}
+
+void pg_connection_send(struct pg_connection *connection, const struct pg_query *query)
+{
+    Oid type[PG_PARAMS_MAX];
+    const char *value[PG_PARAMS_MAX];
+    int len[PG_PARAMS_MAX];
+    int format[PG_PARAMS_MAX];
+
+    for (size_t i = 0; i < query->params; i++) {
+        type[i] = query->param[i].type;
+        value[i] = query->param[i].bytes.at;
+        len[i] = (int)query->param[i].bytes.len;
+        format[i] = 1;
+    }
+    connection->query = *query;
+    connection->state = BUSY;
+    start_timer(connection, query->timeout_us);
+    if (!PQsendQueryParams(connection->pg, query->sql, (int)query->params, type, value, len,
+                           format, 1) ||
+        !flush(connection))
+        lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/usage_query.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "apikeyd/pg_array.h"
+#include "apikeyd/sql_name.h"
+
+/* `locked` waits for nobody, so two daemons and any other writer cannot deadlock with it. The
+ * rows it returns are ours until COMMIT, and the UPDATE looks at their newest version. A row that
+ * exists but was not locked is somebody else's now; one that does not exist was deleted. */
+char *usage_query_sql(const struct config *config)
+{
+    struct buffer table = {0};
+    struct buffer sql = {0};
+
+    sql_name_append(&table, config->postgres_table);
+    buffer_append(&table, "", 1);
+    buffer_printf(
+        &sql,
+        "WITH pending AS (SELECT * FROM unnest($1, $2) AS p(id, used)), "
+        "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
+        "WHERE t.api_key_id = ANY ($1) ORDER BY t.api_key_id FOR NO KEY UPDATE SKIP LOCKED), "
+        "updated AS (UPDATE %s AS t SET last_used = p.used%s "
+        "FROM locked AS l JOIN pending AS p ON p.id = l.api_key_id "
+        "WHERE t.api_key_id = l.api_key_id "
+        "AND (t.last_used IS NULL OR t.last_used < p.used - $3) RETURNING 1) "
+        "SELECT u.n, s.api_key_id FROM (SELECT count(*) FROM updated) AS u(n) "
+        "LEFT JOIN (SELECT t.api_key_id FROM %s AS t WHERE t.api_key_id = ANY ($1) "
+        "AND NOT EXISTS (SELECT FROM locked AS l WHERE l.api_key_id = t.api_key_id)) AS s "
+        "ON true",
+        table.data, table.data, config->usage_touch_updated_at ? ", updated_at = now()" : "",
+        table.data);
+    buffer_append(&sql, "", 1);
+    buffer_free(&table);
+    return sql.data;
+}
+
+void usage_query_bind(struct pg_query *query, struct usage_params *params,
+                      const struct usage_slot *slots, size_t len, int64_t resolution_us)
+{
+    buffer_consume(&params->ids, params->ids.len);
+    buffer_consume(&params->times, params->times.len);
+    buffer_consume(&params->resolution, params->resolution.len);
+    pg_array_begin(&params->ids, PG_UUID, len);
+    pg_array_begin(&params->times, PG_TIMESTAMPTZ, len);
+    for (size_t i = 0; i < len; i++) {
+        pg_array_element(&params->ids, &slots[i].api_key_id, sizeof slots[i].api_key_id);
+        pg_array_int64(&params->times, slots[i].last_used_us - PG_EPOCH_US);
+    }
+    /* interval: microseconds, days, months */
+    pg_put_int64(&params->resolution, (uint64_t)resolution_us);
+    pg_put_int32(&params->resolution, 0);
+    pg_put_int32(&params->resolution, 0);
+    query->params = 3;
+    query->param[0] = (struct pg_param){PG_UUID_ARRAY, buffer_held(&params->ids)};
+    query->param[1] = (struct pg_param){PG_TIMESTAMPTZ_ARRAY, buffer_held(&params->times)};
+    query->param[2] = (struct pg_param){PG_INTERVAL, buffer_held(&params->resolution)};
+}
+
+void usage_params_free(struct usage_params *params)
+{
+    buffer_free(&params->ids);
+    buffer_free(&params->times);
+    buffer_free(&params->resolution);
+}
+
+bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
+                        struct usage_outcome *ret)
+{
+    struct usage_batch chunk = {slots, len, len};
+    int rows = PQntuples(result);
+    struct usage_outcome outcome = {0};
+    bool *locked;
+
+    if (rows < 1 || PQnfields(result) != 2 || PQgetlength(result, 0, 0) != 8)
+        return false;
+    locked = calloc(len, sizeof *locked);
+    if (!locked)
+        return false;
+    outcome.updated = (uint64_t)pg_get_int64(PQgetvalue(result, 0, 0));
+    for (int i = 0; i < rows; i++) {
+        struct uuid id;
+
+        if (PQgetisnull(result, i, 1) || PQgetlength(result, i, 1) != sizeof id)
+            continue;
+        memcpy(&id, PQgetvalue(result, i, 1), sizeof id);
+        struct usage_slot *slot = usage_batch_find(&chunk, &id);
+        if (slot) {
+            locked[slot - slots] = true;
+            outcome.locked++;
+        }
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (!locked[i])
+            slots[i].last_used_us = 0;
+    }
+    free(locked);
+    *ret = outcome;
+    return true;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/buffer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BUFFER_LEAST = 256 };
+
+char *buffer_reserve(struct buffer *buffer, size_t more)
+{
+    if (buffer->cap - buffer->start - buffer->len >= more)
+        return buffer->data + buffer->start + buffer->len;
+    if (buffer->start > 0) {
+        memmove(buffer->data, buffer->data + buffer->start, buffer->len);
+        buffer->start = 0;
+    }
+    if (buffer->cap - buffer->len < more) {
+        size_t cap = buffer->cap < BUFFER_LEAST ? BUFFER_LEAST : buffer->cap;
+
+        while (cap - buffer->len < more)
+            cap *= 2;
+        buffer->data = realloc(buffer->data, cap);
+        if (!buffer->data) {
+            fputs("apikeyd: out of memory\n", stderr);
+            abort();
+        }
+        buffer->cap = cap;
+    }
+    return buffer->data + buffer->len;
+}
+
+void buffer_append(struct buffer *buffer, const void *bytes, size_t len)
+{
+    memcpy(buffer_reserve(buffer, len), bytes, len);
+    buffer->len += len;
+}
+
+void buffer_printf(struct buffer *buffer, const char *format, ...)
+{
+    va_list args;
+    int len;
+
+    va_start(args, format);
+    len = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (len < 0)
+        return;
+    va_start(args, format);
+    vsnprintf(buffer_reserve(buffer, (size_t)len + 1), (size_t)len + 1, format, args);
+    va_end(args);
+    buffer->len += (size_t)len;
+}
+
+void buffer_consume(struct buffer *buffer, size_t len)
+{
+    buffer->len -= len;
+    buffer->start = buffer->len == 0 ? 0 : buffer->start + len;
+}
+
+void buffer_free(struct buffer *buffer)
+{
+    free(buffer->data);
+    *buffer = (struct buffer){0};
+}

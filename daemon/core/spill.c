@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/spill.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The file: this header, then `len` slots, sorted. */
+struct spill_header {
+    char magic[16];
+    uint32_t version;
+    uint32_t slot_size;
+    uint64_t len;
+    uint64_t check; /* over the slots */
+};
+
+static const char magic[16] = "apikeyd spill\n";
+
+/* FNV-1a over 64-bit words: tells a torn or damaged file from a whole one. */
+static uint64_t checksum(const struct usage_slot *slots, size_t len)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+
+    for (size_t i = 0; i < len; i++) {
+        uint64_t word[4];
+
+        memcpy(word, &slots[i], sizeof word);
+        for (size_t k = 0; k < 4; k++)
+            hash = (hash ^ word[k]) * UINT64_C(1099511628211);
+    }
+    return hash;
+}
+
+static int write_all(int fd, const void *bytes, size_t len)
+{
+    for (const char *at = bytes; len > 0;) {
+        ssize_t written = write(fd, at, len);
+
+        if (written < 0) {
+            if (errno == EINTR)
+                continue;
+            return -errno;
+        }
+        at += written;
+        len -= (size_t)written;
+    }
+    return 0;
+}
+
+/* A rename is on disk once its directory is. */
+static int sync_directory(const char *path)
+{
+    char copy[PATH_MAX];
+    int error = 0;
+
+    snprintf(copy, sizeof copy, "%s", path);
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (fsync(fd) != 0)
+        error = -errno;
+    close(fd);
+    return error;
+}
+
+int spill_write(const char *path, const struct usage_batch *batch)
+{
+    struct spill_header header = {
+        .version = 1,
+        .slot_size = sizeof(struct usage_slot),
+        .len = batch->len,
+        .check = checksum(batch->slots, batch->len),
+    };
+    char temporary[PATH_MAX];
+    int error;
+
+    memcpy(header.magic, magic, sizeof header.magic);
+    if (snprintf(temporary, sizeof temporary, "%s.new", path) >= (int)sizeof temporary)
+        return -ENAMETOOLONG;
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    error = write_all(fd, &header, sizeof header);
+    if (error == 0)
+        error = write_all(fd, batch->slots, batch->len * sizeof *batch->slots);
+    if (error == 0 && fsync(fd) != 0)
+        error = -errno;
+    if (close(fd) != 0 && error == 0)
+        error = -errno;
+    if (error == 0 && rename(temporary, path) != 0)
+        error = -errno;
+    if (error < 0) {
+        unlink(temporary);
+        return error;
+    }
+    return sync_directory(path);
+}
+
+static bool read_all(int fd, void *bytes, size_t len)
+{
+    for (char *at = bytes; len > 0;) {
+        ssize_t got = read(fd, at, len);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        at += got;
+        len -= (size_t)got;
+    }
+    return true;
+}
+
+static int read_open(int fd, int64_t now_us, struct usage_batch *batch)
+{
+    struct spill_header header;
+    struct stat status;
+    int error = 0;
+
+    if (fstat(fd, &status) != 0)
+        return -errno;
+    if (!read_all(fd, &header, sizeof header) || memcmp(header.magic, magic, sizeof magic) != 0 ||
+        header.version != 1 || header.slot_size != sizeof(struct usage_slot))
+        return -EBADMSG;
+    /* A file cut short still holds the slots before the cut. */
+    size_t held = (size_t)(status.st_size - (off_t)sizeof header) / sizeof(struct usage_slot);
+    size_t len = header.len < held ? (size_t)header.len : held;
+    struct usage_slot *slots = calloc(len + 1, sizeof *slots);
+    if (!slots)
+        return -ENOMEM;
+    if (!read_all(fd, slots, len * sizeof *slots) || len != header.len ||
+        checksum(slots, len) != header.check)
+        error = -EBADMSG;
+    for (size_t i = 0; error < 0 && i < len; i++) {
+        /* Only times that a daemon can have written are brought forward from a damaged file. */
+        if (slots[i].last_used_us < INT64_C(1577836800000000) || slots[i].last_used_us > now_us)
+            slots[i].last_used_us = 0;
+    }
+    if (!usage_batch_merge(batch, slots, len))
+        error = -ENOMEM;
+    free(slots);
+    return error;
+}
+
+int spill_read(const char *path, int64_t now_us, struct usage_batch *batch)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    int error = read_open(fd, now_us, batch);
+    close(fd);
+    return error;
+}
+
+int spill_remove(const char *path)
+{
+    if (unlink(path) != 0 && errno != ENOENT)
+        return -errno;
+    return 0;
+}
+
+int set_aside(const char *path, char *ret_path, size_t size)
+{
+    for (unsigned n = 1; n < 10000; n++) {
+        if (snprintf(ret_path, size, "%s.damaged-%u", path, n) >= (int)size)
+            return -ENAMETOOLONG;
+        /* link() does not replace, so no earlier file set aside is lost. */
+        if (link(path, ret_path) == 0)
+            return unlink(path) == 0 ? 0 : -errno;
+        if (errno != EEXIST)
+            return -errno;
+    }
+    return -EEXIST;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/verdict_cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Ways of a set. A key starts looking at a way of its own, so in a table that is not crowded it
+ * is found at the first line touched. */
+enum { WAYS = 8 };
+
+_Static_assert(sizeof(struct cached_verdict) == 64, "one verdict is one cache line");
+
+struct table {
+    struct cached_verdict *slot; /* sets * WAYS */
+    size_t sets;
+    size_t used;
+    uint64_t evictions;
+};
+
+struct verdict_cache {
+    struct table positive;
+    struct table negative;
+    uint64_t seed;
+};
+
+static void table_clear(struct table *table)
+{
+    for (size_t i = 0; i < table->sets * WAYS; i++)
+        table->slot[i] = (struct cached_verdict){.read_at_us = TIME_NEVER};
+    table->used = 0;
+}
+
+static bool table_init(struct table *table, size_t bytes)
+{
+    table->sets = bytes / (WAYS * sizeof *table->slot);
+    if (table->sets == 0)
+        table->sets = 1;
+    table->slot = aligned_alloc(sizeof *table->slot, table->sets * WAYS * sizeof *table->slot);
+    if (!table->slot)
+        return false;
+    table_clear(table);
+    return true;
+}
+
+struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed)
+{
+    struct verdict_cache *cache = calloc(1, sizeof *cache);
+
+    if (!cache)
+        return NULL;
+    cache->seed = seed;
+    if (!table_init(&cache->positive, bytes) || !table_init(&cache->negative, negative_bytes)) {
+        verdict_cache_free(cache);
+        return NULL;
+    }
+    return cache;
+}
+
+void verdict_cache_free(struct verdict_cache *cache)
+{
+    if (!cache)
+        return;
+    free(cache->positive.slot);
+    free(cache->negative.slot);
+    free(cache);
+}
+
+void verdict_cache_clear(struct verdict_cache *cache)
+{
+    table_clear(&cache->positive);
+    table_clear(&cache->negative);
+}
+
+/* The set comes from the upper half of the mixed digest, the first way from its lowest bits. */
+static struct cached_verdict *set_of(const struct table *table, uint64_t mixed)
+{
+    return table->slot + ((mixed >> 32) * table->sets >> 32) * WAYS;
+}
+
+static struct cached_verdict *table_find(const struct table *table, uint64_t mixed,
+                                         const struct digest *digest)
+{
+    struct cached_verdict *set = set_of(table, mixed);
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        struct cached_verdict *slot = &set[(mixed + i) % WAYS];
+
+        if (digest_equal(&slot->digest, digest) && slot->read_at_us != TIME_NEVER)
+            return slot;
+    }
+    return NULL;
+}
+
+/* About a second; it wraps after 19 hours, which only makes an eviction choose less well. */
+static uint16_t coarse(int64_t now_us)
+{
+    return (uint16_t)(now_us >> 20);
+}
+
+/* The slot to give up: the first that nobody would believe (an empty one is one of them), else
+ * the one not used for longest. */
+static struct cached_verdict *victim(const struct table *table, uint64_t mixed, int64_t oldest_us,
+                                     int64_t now_us)
+{
+    struct cached_verdict *set = set_of(table, mixed);
+    struct cached_verdict *least = NULL;
+    uint16_t least_idle = 0;
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        struct cached_verdict *slot = &set[(mixed + i) % WAYS];
+        uint16_t idle = (uint16_t)(coarse(now_us) - slot->used);
+
+        if (slot->read_at_us < oldest_us)
+            return slot;
+        if (!least || idle > least_idle) {
+            least = slot;
+            least_idle = idle;
+        }
+    }
+    return least;
+}
+
+struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest)
+{
+    uint64_t mixed = digest_mix(digest, cache->seed);
+    struct cached_verdict *slot = table_find(&cache->positive, mixed, digest);
+
+    return slot ? slot : table_find(&cache->negative, mixed, digest);
+}
+
+struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
+                                         const struct trust *trust)
+{
+    struct cached_verdict *slot = verdict_cache_peek(cache, digest);
+
+    if (!slot || slot->read_at_us < trust_oldest(trust, slot->kind))
+        return NULL;
+    if (slot->used != coarse(trust->now_us))
+        slot->used = coarse(trust->now_us);
+    return slot;
+}
+
+static void table_remove(struct table *table, uint64_t mixed, const struct digest *digest)
+{
+    struct cached_verdict *slot = table_find(table, mixed, digest);
+
+    if (slot) {
+        *slot = (struct cached_verdict){.read_at_us = TIME_NEVER};
+        table->used--;
+    }
+}
+
+void verdict_cache_remove(struct verdict_cache *cache, const struct digest *digest)
+{
+    uint64_t mixed = digest_mix(digest, cache->seed);
+
+    table_remove(&cache->positive, mixed, digest);
+    table_remove(&cache->negative, mixed, digest);
+}
+
+struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
+                                         const struct verdict *verdict, const struct trust *trust)
+{
+    uint64_t mixed = digest_mix(digest, cache->seed);
+    bool unknown = verdict->kind == VERDICT_DENY_UNKNOWN;
+    struct table *table = unknown ? &cache->negative : &cache->positive;
+    struct cached_verdict *held = verdict_cache_peek(cache, digest);
+
+    if (held && held->read_at_us > verdict->read_at_us)
+        return held;
+    table_remove(unknown ? &cache->positive : &cache->negative, mixed, digest);
+
+    struct cached_verdict *slot = table_find(table, mixed, digest);
+    if (!slot) {
+        slot = victim(table, mixed, trust_oldest(trust, verdict->kind), trust->now_us);
+        if (slot->read_at_us == TIME_NEVER)
+            table->used++;
+        else if (slot->read_at_us >= trust_oldest(trust, verdict->kind))
+            table->evictions++;
+        slot->usage_slot = 0;
+    }
+    *slot = (struct cached_verdict){
+        .digest = *digest,
+        .api_key_id = verdict->api_key_id,
+        .user_id = verdict->user_id,
+        .read_at_us = verdict->read_at_us,
+        .usage_slot = slot->usage_slot,
+        .used = coarse(trust->now_us),
+        .kind = (uint8_t)verdict->kind,
+        .flags = verdict->rows > 1 ? CACHED_DUPLICATE : 0,
+    };
+    return slot;
+}
+
+static struct verdict_cache_stats table_stats(const struct table *table)
+{
+    return (struct verdict_cache_stats){table->sets * WAYS, table->used, table->evictions};
+}
+
+struct verdict_cache_stats verdict_cache_stats(const struct verdict_cache *cache)
+{
+    return table_stats(&cache->positive);
+}
+
+struct verdict_cache_stats verdict_cache_negative_stats(const struct verdict_cache *cache)
+{
+    return table_stats(&cache->negative);
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "apikeyd/back.h"
+#include "apikeyd/clock.h"
+#include "apikeyd/front.h"
+#include "apikeyd/spill.h"
+#include "apikeyd/unix_socket.h"
+
+enum { SECRET_MAX = 1024 };
+
+struct secret {
+    char bytes[SECRET_MAX];
+    size_t len;
+};
+
+struct daemon {
+    struct config *config;
+    const char *config_path;
+    struct log log;
+    struct secret hash, redis_password, redis_value;
+    struct ledger *ledger;
+    struct usage_batch spilled;
+    int check_fd, admin_fd;
+    bool stopping;
+    struct mailbox to_back, to_front;
+    struct front *front;
+    struct back *back;
+};
+
+static struct slice secret_slice(const struct secret *secret)
+{
+    return (struct slice){secret->bytes, secret->len};
+}
+
+/* Read the secret in the file at `path`, without the line break that editors put at its end. */
+static bool read_secret(struct daemon *daemon, const char *option, const char *path,
+                        struct secret *ret)
+{
+    if (!path[0])
+        return true;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, ret->bytes, sizeof ret->bytes);
+    int error = errno;
+
+    if (fd >= 0)
+        close(fd);
+    if (len < 0) {
+        log_error(&daemon->log, "%s %s: %s", option, path, strerror(error));
+        return false;
+    }
+    while (len > 0 && (ret->bytes[len - 1] == '\n' || ret->bytes[len - 1] == '\r'))
+        len--;
+    if (len == 0 || (size_t)len == sizeof ret->bytes) {
+        log_error(&daemon->log, "%s %s: a secret of 1 to %d bytes is expected", option, path,
+                  SECRET_MAX - 1);
+        return false;
+    }
+    ret->len = (size_t)len;
+    return true;
+}
+
+static bool read_secrets(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+
+    return read_secret(daemon, "postgres.key_transform_secret_file",
+                       config->postgres_key_transform_secret_file, &daemon->hash) &&
+           read_secret(daemon, "redis.password_file", config->redis_password_file,
+                       &daemon->redis_password) &&
+           read_secret(daemon, "redis.secret_file", config->redis_secret_file,
+                       &daemon->redis_value);
+}
+
+/* One descriptor a connection, and some for everything else. */
+static void raise_fd_limit(struct daemon *daemon)
+{
+    struct rlimit limit;
+    rlim_t wanted = daemon->config->listen_max_connections + 256;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+        log_warning(&daemon->log,
+                    "only %llu file descriptors are allowed; listen.max_connections needs %llu",
+                    (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+}
+
+static bool open_ledger(struct daemon *daemon)
+{
+    const char *path = daemon->config->usage_ledger;
+    struct ledger_report report;
+    int error = ledger_open(path, clock_wall_us(), &daemon->ledger, &report);
+
+    if (error == -EWOULDBLOCK) {
+        log_error(&daemon->log, "usage.ledger %s: another daemon uses it; give each its own", path);
+        return false;
+    }
+    if (error < 0) {
+        log_error(&daemon->log, "usage.ledger %s: %s", path, strerror(-error));
+        return false;
+    }
+    if (report.set_aside)
+        log_warning(&daemon->log,
+                    "usage.ledger %s: %s; it was set aside as %s, and what is whole in it is used",
+                    path, report.damage, report.aside_path);
+    if (report.on_disk)
+        log_warning(&daemon->log, "usage.ledger %s: not on tmpfs; answers may wait for its disk",
+                    path);
+    return true;
+}
+
+/* A spill file that cannot be read is no reason not to answer. */
+static void read_spill(struct daemon *daemon)
+{
+    const char *path = daemon->config->usage_spill;
+    char aside[4096];
+    int error = spill_read(path, clock_wall_us(), &daemon->spilled);
+
+    if (error == -EBADMSG && set_aside(path, aside, sizeof aside) == 0)
+        log_warning(&daemon->log,
+                    "usage.spill %s: it is damaged; it was set aside as %s, and what is whole in "
+                    "it is used", path, aside);
+    else if (error < 0)
+        log_warning(&daemon->log, "usage.spill %s: %s", path, strerror(-error));
+    if (daemon->spilled.len > 0)
+        log_info(&daemon->log, "usage.spill %s: %zu keys' last_used to be written", path,
+                 daemon->spilled.len);
+}
+
+static bool listen_on_sockets(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    struct buffer error = {0};
+
+    daemon->check_fd = unix_socket_listen(config->listen_check, (mode_t)config->listen_check_mode,
+                                          config->listen_check_group, &error);
+    if (daemon->check_fd >= 0 && config->listen_admin[0])
+        daemon->admin_fd = unix_socket_listen(config->listen_admin, 0600, "", &error);
+    if (error.len > 0)
+        log_error(&daemon->log, "%.*s", (int)error.len, error.data);
+    bool listening = error.len == 0;
+    buffer_free(&error);
+    return listening;
+}
+
+static void close_socket(const char *path, int fd)
+{
+    if (fd < 0)
+        return;
+    unix_socket_remove(path, fd);
+    close(fd);
+}
+
+static void warn_of_absent_faces(struct daemon *daemon)
+{
+    if (daemon->config->listen_http[0])
+        log_warning(&daemon->log, "listen.http: there is no HTTP authorizer in this version");
+}
+
+/* Room for every lookup that may be in flight, its answer, and what goes with them. */
+static bool open_mailboxes(struct daemon *daemon)
+{
+    size_t lookups = daemon->config->postgres_max_pending;
+    int error = mailbox_init(&daemon->to_back, lookups + 1024, sizeof(struct to_back));
+
+    if (error == 0)
+        error = mailbox_init(&daemon->to_front, 2 * lookups + 1024, sizeof(struct to_front));
+    if (error < 0)
+        log_error(&daemon->log, "mailbox: %s", strerror(-error));
+    return error == 0;
+}
+
+static uint64_t random_seed(void)
+{
+    uint64_t seed;
+
+    arc4random_buf(&seed, sizeof seed);
+    return seed;
+}
+
+static bool assemble(struct daemon *daemon)
+{
+    struct config *copy = config_copy(daemon->config);
+
+    if (!copy)
+        return false;
+    daemon->front = front_new(&(struct front_setup){
+        .config = copy,
+        .hash_secret = secret_slice(&daemon->hash),
+        .seed = random_seed(),
+        .check_fd = daemon->check_fd,
+        .admin_fd = daemon->admin_fd,
+        .usage = ledger_half(daemon->ledger, 0),
+        .to_back = &daemon->to_back,
+        .to_front = &daemon->to_front,
+    });
+    if (!daemon->front)
+        return false;
+    daemon->back = back_new(&(struct back_setup){
+        .config = daemon->config,
+        .config_path = daemon->config_path,
+        .log = daemon->log,
+        .redis_password = secret_slice(&daemon->redis_password),
+        .redis_secret = secret_slice(&daemon->redis_value),
+        .seed = random_seed(),
+        .half = ledger_half(daemon->ledger, 1),
+        .spilled = daemon->spilled,
+        .to_back = &daemon->to_back,
+        .to_front = &daemon->to_front,
+    });
+    /* Both are the back's now, or freed. */
+    daemon->config = NULL;
+    daemon->spilled = (struct usage_batch){0};
+    return daemon->back != NULL;
+}
+
+/* The first one drains, the second ends it at once: what is not written is in the ledger. */
+static void on_term(evutil_socket_t signal, short what, void *arg)
+{
+    struct daemon *daemon = arg;
+
+    (void)signal;
+    (void)what;
+    if (daemon->stopping) {
+        log_warning(&daemon->log, "second signal: stopping at once; usage is in the ledger");
+        _exit(EXIT_FAILURE);
+    }
+    daemon->stopping = true;
+    log_info(&daemon->log, "stopping");
+    back_drain(daemon->back);
+}
+
+static void on_hup(evutil_socket_t signal, short what, void *arg)
+{
+    struct daemon *daemon = arg;
+
+    (void)signal;
+    (void)what;
+    back_reload(daemon->back);
+}
+
+static void *run_front(void *arg)
+{
+    front_run(arg);
+    return NULL;
+}
+
+/* Signals are for the first thread, which runs the back. */
+static bool start_front(struct daemon *daemon, pthread_t *ret_thread)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int error = pthread_create(ret_thread, NULL, run_front, daemon->front);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0) {
+        log_error(&daemon->log, "thread: %s", strerror(error));
+        return false;
+    }
+    pthread_setname_np(*ret_thread, "apikeyd-front");
+    return true;
+}
+
+static void stop_front(struct daemon *daemon, pthread_t thread)
+{
+    struct to_front stop = {.type = TO_FRONT_STOP};
+
+    while (!mailbox_post_reserved(&daemon->to_front, &stop, sizeof stop))
+        mailbox_wake(&daemon->to_front);
+    mailbox_wake(&daemon->to_front);
+    pthread_join(thread, NULL);
+}
+
+static bool serve(struct daemon *daemon)
+{
+    struct event_base *base = back_base(daemon->back);
+    struct event *events[] = {
+        evsignal_new(base, SIGTERM, on_term, daemon),
+        evsignal_new(base, SIGINT, on_term, daemon),
+        evsignal_new(base, SIGHUP, on_hup, daemon),
+    };
+    enum { EVENTS = sizeof events / sizeof events[0] };
+    pthread_t thread;
+    bool started = true;
+
+    for (size_t i = 0; i < EVENTS; i++)
+        started = started && events[i] && event_add(events[i], NULL) == 0;
+    started = started && start_front(daemon, &thread);
+    if (started) {
+        log_info(&daemon->log, "apikeyd %s answers", APIKEYD_VERSION);
+        back_run(daemon->back);
+        stop_front(daemon, thread);
+    }
+    for (size_t i = 0; i < EVENTS; i++) {
+        if (events[i])
+            event_free(events[i]);
+    }
+    return started;
+}
+
+int daemon_run(const char *config_path)
+{
+    struct daemon daemon = {.config_path = config_path, .check_fd = -1, .admin_fd = -1};
+    struct buffer errors = {0};
+    int status = EXIT_FAILURE;
+
+    daemon.config = config_load(config_path, &errors);
+    if (!daemon.config) {
+        fprintf(stderr, "%.*s", (int)errors.len, errors.data);
+        buffer_free(&errors);
+        return EX_CONFIG;
+    }
+    log_init(&daemon.log, (enum log_level)daemon.config->log_level,
+             (enum log_target)daemon.config->log_target);
+    signal(SIGPIPE, SIG_IGN);
+    /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */
+    setenv("PGTZ", "UTC", 1);
+    raise_fd_limit(&daemon);
+    warn_of_absent_faces(&daemon);
+    char *check_path = strdup(daemon.config->listen_check);
+    char *admin_path = strdup(daemon.config->listen_admin);
+
+    if (!read_secrets(&daemon)) {
+        status = EX_CONFIG;
+        goto done;
+    }
+    if (!check_path || !admin_path || !open_ledger(&daemon))
+        goto done;
+    read_spill(&daemon);
+    if (!listen_on_sockets(&daemon) || !open_mailboxes(&daemon))
+        goto done;
+    if (assemble(&daemon) && serve(&daemon))
+        status = EXIT_SUCCESS;
+
+done:
+    back_free(daemon.back);
+    front_free(daemon.front);
+    close_socket(check_path, daemon.check_fd);
+    close_socket(admin_path, daemon.admin_fd);
+    mailbox_done(&daemon.to_back);
+    mailbox_done(&daemon.to_front);
+    ledger_close(daemon.ledger);
+    usage_batch_free(&daemon.spilled);
+    config_free(daemon.config);
+    buffer_free(&errors);
+    free(check_path);
+    free(admin_path);
+    explicit_bzero(&daemon, sizeof daemon);
+    return status;
+}

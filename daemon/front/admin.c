@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/admin.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "apikeyd/check.h"
+#include "apikeyd/hole.h"
+#include "apikeyd/resp_reply.h"
+#include "front_state.h"
+
+/* Leave a hole for the back thread's reply to `message`. */
+static void ask_back(struct front *front, struct connection *connection, struct to_back *message)
+{
+    message->hole = hole_open(connection);
+    if (message->hole && front_post(front, message))
+        return;
+    if (message->type == TO_BACK_INFO)
+        free(message->info.counters);
+    if (!message->hole) {
+        resp_error(connection_reply(connection), "ERR memory is short");
+        return;
+    }
+    resp_error(hole_reply(message->hole), "ERR too many requests pending");
+    hole_close(message->hole);
+}
+
+/* The front's counters, with what can only be told now. */
+static struct counters *take_counters(struct front *front)
+{
+    struct counters *counters = malloc(sizeof *counters);
+    struct verdict_cache_stats cache = verdict_cache_stats(front->cache);
+    struct verdict_cache_stats negative = verdict_cache_negative_stats(front->cache);
+
+    if (!counters)
+        return NULL;
+    *counters = front->counters;
+    counters->value[COUNT_LOOKUPS_PENDING] = front->flights.count;
+    counters->value[COUNT_CACHE_ENTRIES] = cache.used;
+    counters->value[COUNT_CACHE_SLOTS] = cache.slots;
+    counters->value[COUNT_CACHE_EVICTIONS] = cache.evictions;
+    counters->value[COUNT_NEGATIVE_ENTRIES] = negative.used;
+    counters->value[COUNT_NEGATIVE_SLOTS] = negative.slots;
+    counters->value[COUNT_NEGATIVE_EVICTIONS] = negative.evictions;
+    counters->value[COUNT_CONNECTIONS] = front->clients.count;
+    counters->value[COUNT_USAGE_PENDING] = front->usage->used;
+    return counters;
+}
+
+static void ask_counters(struct front *front, struct connection *connection, bool metrics,
+                         struct slice section)
+{
+    struct to_back message = {.type = TO_BACK_INFO, .info = {.metrics = metrics}};
+
+    message.info.counters = take_counters(front);
+    if (!message.info.counters) {
+        resp_error(connection_reply(connection), "ERR memory is short");
+        return;
+    }
+    if (section.len < sizeof message.info.section)
+        memcpy(message.info.section, section.at, section.len);
+    ask_back(front, connection, &message);
+}
+
+void admin_info(struct front *front, struct connection *connection,
+                const struct resp_request *request)
+{
+    struct slice section = request->argc > 1 ? request->argv[1] : (struct slice){"", 0};
+
+    if (slice_is(section, "all") || slice_is(section, "default") ||
+        slice_is(section, "everything"))
+        section.len = 0;
+    ask_counters(front, connection, false, section);
+}
+
+void admin_metrics(struct front *front, struct connection *connection,
+                   const struct resp_request *request)
+{
+    (void)request;
+    ask_counters(front, connection, true, (struct slice){"", 0});
+}
+
+/* Read a key argument; on false the error is already written. */
+static bool take_key(struct front *front, struct connection *connection, struct slice key,
+                     struct slice *ret_column, struct digest *ret_digest)
+{
+    const char *wrong = check_key_id(key);
+
+    if (!wrong && !key_hasher_digest(front->hasher, key, ret_column, ret_digest))
+        wrong = "ERR libcrypto failed";
+    if (wrong)
+        resp_error(connection_reply(connection), "%s", wrong);
+    return !wrong;
+}
+
+void admin_explain(struct front *front, struct connection *connection,
+                   const struct resp_request *request)
+{
+    struct to_back message = {.type = TO_BACK_EXPLAIN};
+    struct slice column;
+
+    if (!take_key(front, connection, request->argv[1], &column, &message.lookup.digest))
+        return;
+    message.lookup.key_len = (uint8_t)column.len;
+    memcpy(message.lookup.key, column.at, column.len);
+    message.explain = check_peek(front, &message.lookup.digest);
+    ask_back(front, connection, &message);
+}
+
+void admin_invalidate(struct front *front, struct connection *connection,
+                      const struct resp_request *request)
+{
+    struct to_back message = {.type = TO_BACK_INVALIDATE};
+    struct slice column;
+
+    message.invalidate.all = slice_is(request->argv[1], "ALL");
+    if (!message.invalidate.all && !take_key(front, connection, request->argv[1], &column,
+                                             &message.invalidate.digest))
+        return;
+    ask_back(front, connection, &message);
+}
+
+void admin_flush(struct front *front, struct connection *connection,
+                 const struct resp_request *request)
+{
+    (void)request;
+    ask_back(front, connection, &(struct to_back){.type = TO_BACK_FLUSH});
+}
+
+void admin_reload(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    (void)request;
+    ask_back(front, connection, &(struct to_back){.type = TO_BACK_RELOAD});
+}
+
+struct listing {
+    struct buffer text;
+    size_t elements;
+};
+
+static void list_option(void *arg, const char *name, const char *value)
+{
+    struct listing *listing = arg;
+
+    resp_text(&listing->text, name);
+    resp_text(&listing->text, value);
+    listing->elements += 2;
+}
+
+void admin_config(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    struct buffer *out = connection_reply(connection);
+    struct listing listing = {0};
+    char glob[128] = "";
+
+    if (!slice_is(request->argv[1], "GET") || request->argv[2].len >= sizeof glob) {
+        resp_error(out, "ERR syntax: CONFIG GET <glob>; values change in the file, then RELOAD");
+        return;
+    }
+    memcpy(glob, request->argv[2].at, request->argv[2].len);
+    config_each(front->config, glob, list_option, &listing);
+    resp_array(out, listing.elements);
+    buffer_append(out, buffer_held(&listing.text).at, listing.text.len);
+    buffer_free(&listing.text);
+}
+
+void admin_client_list(struct front *front, struct connection *connection)
+{
+    struct buffer text = {0};
+    struct connection *other;
+
+    TAILQ_FOREACH (other, &front->clients.all, in_all) {
+        buffer_printf(&text,
+                      "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
+                      "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
+                      other->id, other->fd, other->name,
+                      (front->trust.now_us - other->opened_us) / 1000000,
+                      other->admin ? "admin" : "check", (int)other->peer.pid,
+                      (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
+                      other->hole_count, other->in.len, other->out.len + other->held.len,
+                      other->last_command);
+    }
+    resp_bulk(connection_reply(connection), buffer_held(&text));
+    buffer_free(&text);
+}
+
+void admin_client_kill(struct front *front, struct connection *connection, struct slice id)
+{
+    struct connection *other;
+    char text[24] = "";
+
+    if (id.len < sizeof text)
+        memcpy(text, id.at, id.len);
+    TAILQ_FOREACH (other, &front->clients.all, in_all) {
+        if (other->id != strtoull(text, NULL, 10))
+            continue;
+        resp_simple(connection_reply(connection), "OK");
+        /* Its own connection ends after the reply. */
+        if (other == connection)
+            connection_finish(other);
+        else
+            connection_kill(other);
+        return;
+    }
+    resp_error(connection_reply(connection), "ERR No such client");
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/check.h"
+
+#include <stdlib.h>
+
+#include "apikeyd/hole.h"
+#include "apikeyd/resp_reply.h"
+#include "apikeyd/utf8.h"
+#include "front_state.h"
+
+/* One lookup under way, and who waits for it. A refresh may have nobody. */
+struct flight {
+    struct digest_node node; /* first: found by it */
+    TAILQ_HEAD(, waiter) waiters;
+};
+
+struct waiter {
+    struct front *front;
+    struct flight *flight;
+    struct hole *hole;
+    TAILQ_ENTRY(waiter) in_flight;
+    struct event timer;
+    bool timed;
+    bool patience; /* the timer ends patience, not the caller's WITHIN */
+    struct timeval within_rest; /* what is left of WITHIN after that; zero: there is none */
+};
+
+const char *check_key_id(struct slice key)
+{
+    if (key.len == 0)
+        return "ERR key id is empty";
+    if (key.len > KEY_LEN_MAX)
+        return "ERR key id is longer than 255 bytes";
+    if (!utf8_valid_text(key))
+        return "ERR key id is not valid UTF-8 text without NUL";
+    return NULL;
+}
+
+static void count_verdict(struct front *front, enum verdict_kind kind, enum tier tier)
+{
+    static const enum counter by_kind[] = {
+        [VERDICT_ALLOW] = COUNT_CHECKS_ALLOW,
+        [VERDICT_DENY_UNKNOWN] = COUNT_CHECKS_UNKNOWN,
+        [VERDICT_DENY_INACTIVE] = COUNT_CHECKS_INACTIVE,
+        [VERDICT_UNAVAILABLE] = COUNT_CHECKS_UNAVAILABLE,
+    };
+    static const enum counter by_tier[] = {
+        [TIER_MEMORY] = COUNT_HITS_MEMORY,
+        [TIER_REDIS] = COUNT_HITS_REDIS,
+        [TIER_POSTGRES] = COUNT_HITS_POSTGRES,
+        [TIER_STALE] = COUNT_HITS_STALE,
+    };
+
+    front->counters.value[by_kind[kind]]++;
+    if (tier != TIER_NONE)
+        front->counters.value[by_tier[tier]]++;
+}
+
+/* An ALLOW is about to be answered: note the time. */
+static void record_usage(struct front *front, struct cached_verdict *cached)
+{
+    if (!ledger_half_record(front->usage, &cached->api_key_id, front->wall_us,
+                            &cached->usage_slot)) {
+        front->counters.value[COUNT_USAGE_UNRECORDED]++;
+        if (!front->unrecorded_said)
+            front_log(front, LOG_LEVEL_WARNING,
+                      "usage.ledger: no room on its file system; last_used is being lost");
+        front->unrecorded_said = true;
+        return;
+    }
+    front->counters.value[COUNT_USAGE_RECORDED]++;
+    if (front->usage->used >= front->config->usage_flush_rows && !front->usage_full_said)
+        front->usage_full_said = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
+}
+
+/* Answer from a verdict in memory, believed or served stale. */
+static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
+                          struct buffer *out)
+{
+    if (cached->kind == VERDICT_ALLOW)
+        record_usage(front, cached);
+    count_verdict(front, cached->kind, tier);
+    resp_verdict(out, cached->kind, &cached->api_key_id, &cached->user_id, NULL);
+}
+
+/* The verdict that may be served when no store answers, or NULL. */
+static struct cached_verdict *stale_verdict(struct front *front, const struct digest *digest)
+{
+    struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
+
+    return cached && cached->read_at_us >= front->trust.oldest_stale_us ? cached : NULL;
+}
+
+static void answer_unavailable(struct front *front, struct buffer *out, const char *why)
+{
+    count_verdict(front, VERDICT_UNAVAILABLE, TIER_NONE);
+    resp_verdict(out, VERDICT_UNAVAILABLE, NULL, NULL, why);
+}
+
+/* Ask the back thread. NULL when it has too much to do already. */
+static struct flight *start_flight(struct front *front, const struct digest *digest,
+                                   struct slice column, bool refresh)
+{
+    struct to_back message = {.type = TO_BACK_LOOKUP};
+
+    if (front->flights.count >= front->config->postgres_max_pending)
+        return NULL;
+    struct flight *flight = calloc(1, sizeof *flight);
+    if (!flight)
+        return NULL;
+    message.lookup.digest = *digest;
+    message.lookup.refresh = refresh;
+    message.lookup.key_len = (uint8_t)column.len;
+    memcpy(message.lookup.key, column.at, column.len);
+    if (!front_post(front, &message)) {
+        free(flight);
+        return NULL;
+    }
+    flight->node.digest = *digest;
+    TAILQ_INIT(&flight->waiters);
+    digest_map_add(&front->flights, &flight->node);
+    front->counters.value[COUNT_LOOKUPS]++;
+    return flight;
+}
+
+static void waiter_free(struct waiter *waiter)
+{
+    if (waiter->timed)
+        event_del(&waiter->timer);
+    TAILQ_REMOVE(&waiter->flight->waiters, waiter, in_flight);
+    free(waiter);
+}
+
+static void on_client_gone(void *owner)
+{
+    waiter_free(owner);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+
+static void start_timer(struct waiter *waiter, struct timeval delay)
+{
+    if (!waiter->timed)
+        event_assign(&waiter->timer, waiter->front->base, -1, 0, on_timer, waiter);
+    waiter->timed = true;
+    event_add(&waiter->timer, &delay);
+}
+
+/* Waited long enough: for the caller, or while a stale verdict is in hand. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct waiter *waiter = arg;
+    struct front *front = waiter->front;
+    struct hole *hole = waiter->hole;
+
+    (void)fd;
+    (void)what;
+    front_tick(front);
+    struct cached_verdict *stale = stale_verdict(front, &waiter->flight->node.digest);
+    if (waiter->patience && !stale) {
+        waiter->patience = false;
+        if (timerisset(&waiter->within_rest))
+            start_timer(waiter, waiter->within_rest);
+        return;
+    }
+    if (waiter->patience) {
+        answer_cached(front, stale, TIER_STALE, hole_reply(hole));
+    } else {
+        front->counters.value[COUNT_DEADLINES]++;
+        answer_unavailable(front, hole_reply(hole), "deadline");
+    }
+    waiter_free(waiter);
+    hole_close(hole);
+    clients_settle(&front->clients);
+    mailbox_wake(front->to_back);
+}
+
+/* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
+ * stale verdict in hand, patience is over. */
+static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
+                     int64_t within_ms)
+{
+    struct waiter *waiter = calloc(1, sizeof *waiter);
+    struct hole *hole = waiter ? hole_open(connection) : NULL;
+    int64_t patience_us = front->config->postgres_patience;
+    int64_t within_us = within_ms * 1000;
+
+    if (!hole) {
+        free(waiter);
+        return false;
+    }
+    *waiter = (struct waiter){.front = front, .flight = flight, .hole = hole};
+    hole->cancel = on_client_gone;
+    hole->owner = waiter;
+    TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
+    waiter->patience = stale_verdict(front, &flight->node.digest) &&
+                       (within_us == 0 || patience_us < within_us);
+    if (waiter->patience) {
+        int64_t rest_us = within_us > 0 ? within_us - patience_us : 0;
+
+        waiter->within_rest = (struct timeval){rest_us / 1000000, rest_us % 1000000};
+        start_timer(waiter, (struct timeval){patience_us / 1000000, patience_us % 1000000});
+    } else if (within_us > 0) {
+        start_timer(waiter, (struct timeval){within_us / 1000000, within_us % 1000000});
+    }
+    return true;
+}
+
+static void check_miss(struct front *front, struct connection *connection, struct slice key,
+                       struct slice column, const struct digest *digest, int64_t within_ms)
+{
+    const char *wrong = check_key_id(key);
+    struct flight *flight;
+
+    /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
+    if (wrong) {
+        front->counters.value[COUNT_CHECKS_REFUSED]++;
+        resp_error(connection_reply(connection), "%s", wrong);
+        return;
+    }
+    flight = (struct flight *)digest_map_find(&front->flights, digest);
+    if (flight)
+        front->counters.value[COUNT_LOOKUPS_SHARED]++;
+    else
+        flight = start_flight(front, digest, column, false);
+    if (flight && wait_for(front, flight, connection, within_ms))
+        return;
+
+    front->counters.value[COUNT_OVERLOADS]++;
+    struct cached_verdict *stale = stale_verdict(front, digest);
+    if (stale)
+        answer_cached(front, stale, TIER_STALE, connection_reply(connection));
+    else
+        answer_unavailable(front, connection_reply(connection), "too many lookups pending");
+}
+
+/* A hit in the last fifth of its ttl: have it read again, once. */
+static void refresh_ahead(struct front *front, struct cached_verdict *cached, struct slice column)
+{
+    if (cached->flags & CACHED_REFRESHING)
+        return;
+    if (!digest_map_find(&front->flights, &cached->digest) &&
+        !start_flight(front, &cached->digest, column, true))
+        return;
+    cached->flags |= CACHED_REFRESHING;
+    front->counters.value[COUNT_REFRESHES]++;
+}
+
+/* "WITHIN <ms>"; false when it is anything else. */
+static bool parse_within(const struct resp_request *request, int64_t *ret_ms)
+{
+    struct slice number = request->argv[3];
+    int64_t ms = 0;
+
+    if (request->argc != 4 || !slice_is(request->argv[2], "WITHIN") || number.len == 0 ||
+        number.len > 7)
+        return false;
+    for (size_t i = 0; i < number.len; i++) {
+        if (number.at[i] < '0' || number.at[i] > '9')
+            return false;
+        ms = ms * 10 + (number.at[i] - '0');
+    }
+    *ret_ms = ms;
+    return ms > 0;
+}
+
+void check_command(struct front *front, struct connection *connection,
+                   const struct resp_request *request)
+{
+    struct slice key = request->argv[1];
+    struct slice column;
+    struct digest digest;
+    int64_t within_ms = 0;
+
+    if (request->argc > 2 && !parse_within(request, &within_ms)) {
+        front->counters.value[COUNT_CHECKS_REFUSED]++;
+        resp_error(connection_reply(connection),
+                   "ERR syntax: CHECK <key id> [WITHIN <ms from 1 to 9999999>]");
+        return;
+    }
+    if (key.len == 0 || key.len > KEY_LEN_MAX) {
+        front->counters.value[COUNT_CHECKS_REFUSED]++;
+        resp_error(connection_reply(connection), "%s", check_key_id(key));
+        return;
+    }
+    if (!key_hasher_digest(front->hasher, key, &column, &digest)) {
+        answer_unavailable(front, connection_reply(connection), "libcrypto failed");
+        return;
+    }
+    struct cached_verdict *cached = verdict_cache_get(front->cache, &digest, &front->trust);
+    if (!cached) {
+        check_miss(front, connection, key, column, &digest, within_ms);
+        return;
+    }
+    if (cached->read_at_us < front->trust.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN)
+        refresh_ahead(front, cached, column);
+    answer_cached(front, cached, TIER_MEMORY, connection_reply(connection));
+}
+
+/* What everyone who waited is answered from: the verdict that came, or a stale one if none did.
+ * NULL for UNAVAILABLE. */
+static struct cached_verdict *keep_answer(struct front *front, const struct to_front *message,
+                                          enum tier *ret_tier)
+{
+    const struct verdict *verdict = &message->answer.verdict;
+
+    *ret_tier = message->answer.tier;
+    if (verdict->kind == VERDICT_UNAVAILABLE) {
+        *ret_tier = TIER_STALE;
+        return stale_verdict(front, &message->answer.digest);
+    }
+    front->counters.value[COUNT_DUPLICATE_KEYS] += verdict->rows > 1;
+    return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->trust);
+}
+
+void check_answer(struct front *front, const struct to_front *message)
+{
+    struct flight *flight =
+        (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+    enum tier tier;
+    struct cached_verdict *cached = keep_answer(front, message, &tier);
+
+    if (!flight)
+        return;
+    digest_map_remove(&front->flights, &flight->node);
+    for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));) {
+        struct hole *hole = waiter->hole;
+
+        if (cached)
+            answer_cached(front, cached, tier, hole_reply(hole));
+        else
+            answer_unavailable(front, hole_reply(hole), message->answer.why);
+        waiter_free(waiter);
+        hole_close(hole);
+    }
+    free(flight);
+}
+
+struct explain_memory check_peek(struct front *front, const struct digest *digest)
+{
+    const struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
+    struct explain_memory found = {.kind = VERDICT_UNAVAILABLE};
+
+    if (!cached)
+        return found;
+    found.kind = cached->kind;
+    found.read_at_us = cached->read_at_us;
+    found.refreshing = cached->flags & CACHED_REFRESHING;
+    found.believed = cached->read_at_us >= trust_oldest(&front->trust, cached->kind);
+    found.servable_stale = cached->read_at_us >= front->trust.oldest_stale_us;
+    if (cached->usage_slot < front->usage->used) {
+        const struct usage_slot *slot = &front->usage->slots[cached->usage_slot];
+
+        if (uuid_order(&slot->api_key_id, &cached->api_key_id) == 0)
+            found.pending_last_used_us = slot->last_used_us;
+    }
+    return found;
+}

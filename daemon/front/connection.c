@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "apikeyd/hole.h"
+#include "apikeyd/resp_reply.h"
+
+enum {
+    READ_SIZE = 64 * 1024,
+    UNREAD_MAX = 256 * 1024, /* bytes of replies that a client may leave before it has to wait */
+    HOLES_MAX = 8192,        /* unanswered requests of one client, likewise */
+    SPARE_MAX = 2 * 1024 * 1024,
+};
+
+static void on_readable(evutil_socket_t fd, short what, void *arg);
+static void on_writable(evutil_socket_t fd, short what, void *arg);
+
+void clients_init(struct clients *clients)
+{
+    TAILQ_INIT(&clients->all);
+    TAILQ_INIT(&clients->unsettled);
+}
+
+static void connection_close(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+
+    holes_abandon(connection);
+    event_del(&connection->readable);
+    event_del(&connection->writable);
+    close(connection->fd);
+    TAILQ_REMOVE(&clients->all, connection, in_all);
+    if (connection->unsettled)
+        TAILQ_REMOVE(&clients->unsettled, connection, in_unsettled);
+    clients->count--;
+    buffer_free(&connection->in);
+    buffer_free(&connection->out);
+    buffer_free(&connection->held);
+    free(connection);
+    if (clients->count == 0 && clients->emptied)
+        clients->emptied(clients->arg);
+}
+
+void clients_done(struct clients *clients)
+{
+    for (struct connection *connection; (connection = TAILQ_FIRST(&clients->all));)
+        connection_close(connection);
+    buffer_free(&clients->spare_in);
+    buffer_free(&clients->spare_out);
+}
+
+bool connection_open(struct clients *clients, int fd, bool admin, struct peer peer,
+                     int64_t now_us)
+{
+    struct connection *connection = calloc(1, sizeof *connection);
+
+    if (!connection) {
+        close(fd);
+        return false;
+    }
+    connection->clients = clients;
+    connection->fd = fd;
+    connection->admin = admin;
+    connection->peer = peer;
+    connection->opened_us = now_us;
+    connection->id = ++clients->last_id;
+    connection->last_command = "none";
+    TAILQ_INIT(&connection->holes);
+    event_assign(&connection->readable, clients->base, fd, EV_READ | EV_PERSIST, on_readable,
+                 connection);
+    event_assign(&connection->writable, clients->base, fd, EV_WRITE | EV_PERSIST, on_writable,
+                 connection);
+    TAILQ_INSERT_TAIL(&clients->all, connection, in_all);
+    clients->count++;
+    event_add(&connection->readable, NULL);
+    return true;
+}
+
+struct buffer *connection_reply(struct connection *connection)
+{
+    return TAILQ_EMPTY(&connection->holes) ? &connection->out : &connection->held;
+}
+
+void connection_touch(struct connection *connection)
+{
+    if (connection->unsettled)
+        return;
+    connection->unsettled = true;
+    TAILQ_INSERT_TAIL(&connection->clients->unsettled, connection, in_unsettled);
+}
+
+void connection_finish(struct connection *connection)
+{
+    connection->closing = true;
+}
+
+void connection_kill(struct connection *connection)
+{
+    connection->closing = true;
+    connection->killed = true;
+    connection_touch(connection);
+}
+
+/* Give `buffer` the spare one's room, keeping the bytes it holds. */
+static void borrow(struct buffer *buffer, struct buffer *spare)
+{
+    struct buffer own = *buffer;
+
+    if (!spare->data)
+        return;
+    *buffer = *spare;
+    *spare = (struct buffer){0};
+    if (own.len > 0)
+        buffer_append(buffer, own.data + own.start, own.len);
+    free(own.data);
+}
+
+/* Give the room back, keeping no more than the bytes held. */
+static void give_back(struct buffer *buffer, struct buffer *spare)
+{
+    struct buffer kept = {0};
+
+    if (spare->data || buffer->cap > SPARE_MAX) {
+        if (buffer->len == 0)
+            buffer_free(buffer);
+        return;
+    }
+    if (buffer->len > 0)
+        buffer_append(&kept, buffer->data + buffer->start, buffer->len);
+    buffer_consume(buffer, buffer->len);
+    *spare = *buffer;
+    *buffer = kept;
+}
+
+/* Whether another request may be answered before the client takes what it has. */
+static bool may_go_on(const struct connection *connection)
+{
+    return connection->out.len + connection->held.len < UNREAD_MAX &&
+           connection->hole_count < HOLES_MAX;
+}
+
+/* Handle the requests in `in`, as many as may be. */
+static void handle_requests(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+    struct resp_request request;
+    const char *why;
+    size_t consumed;
+
+    while (!connection->closing && may_go_on(connection)) {
+        switch (resp_request_parse(buffer_held(&connection->in), clients->max_request, &request,
+                                   &consumed, &why)) {
+        case RESP_INCOMPLETE:
+            return;
+        case RESP_BROKEN:
+            clients->counters->value[COUNT_PROTOCOL_ERRORS]++;
+            resp_error(connection_reply(connection), "ERR Protocol error: %s", why);
+            connection_finish(connection);
+            return;
+        case RESP_COMPLETE:
+            if (request.argc > 0) {
+                connection->requests++;
+                clients->handle(clients->arg, connection, &request);
+            }
+            buffer_consume(&connection->in, consumed);
+            break;
+        }
+    }
+}
+
+static void handle_input(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+
+    clients->begin(clients->arg);
+    handle_requests(connection);
+    clients->end(clients->arg);
+}
+
+/* Write what is ready. False when the connection is broken. */
+static bool write_output(struct connection *connection)
+{
+    while (connection->out.len > 0) {
+        struct slice ready = buffer_held(&connection->out);
+        ssize_t written = send(connection->fd, ready.at, ready.len, MSG_NOSIGNAL);
+
+        if (written < 0) {
+            if (errno == EINTR)
+                continue;
+            return errno == EAGAIN;
+        }
+        buffer_consume(&connection->out, (size_t)written);
+    }
+    return true;
+}
+
+/* Ask for the events that the connection's state calls for. */
+static void watch(struct connection *connection)
+{
+    bool reading = event_pending(&connection->readable, EV_READ, NULL);
+    bool read = !connection->closing && may_go_on(connection);
+
+    if (read && !reading)
+        event_add(&connection->readable, NULL);
+    if (!read && reading) {
+        event_del(&connection->readable);
+        connection->clients->counters->value[COUNT_READ_PAUSES] += !connection->closing;
+    }
+    bool writing = event_pending(&connection->writable, EV_WRITE, NULL);
+    if (connection->out.len > 0 && !writing)
+        event_add(&connection->writable, NULL);
+    if (connection->out.len == 0 && writing)
+        event_del(&connection->writable);
+}
+
+/* Handle what can be handled, write what can be written, and close or wait for what comes next.
+ * The connection may be gone afterwards. */
+static void serve(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+    bool fine = !connection->killed;
+    bool waits;
+
+    if (fine) {
+        borrow(&connection->out, &clients->spare_out);
+        do {
+            /* Once more after a write that made room again. */
+            handle_input(connection);
+            waits = !may_go_on(connection);
+            fine = write_output(connection);
+        } while (fine && waits && !connection->closing && may_go_on(connection));
+        give_back(&connection->out, &clients->spare_out);
+        give_back(&connection->in, &clients->spare_in);
+    }
+    if (!fine || (connection->closing && connection->out.len == 0 && connection->hole_count == 0))
+        connection_close(connection);
+    else
+        watch(connection);
+}
+
+/* Take in what has arrived. At the end of the stream, requests that came before it are still
+ * answered. */
+static void read_input(struct connection *connection)
+{
+    borrow(&connection->in, &connection->clients->spare_in);
+    char *room = buffer_reserve(&connection->in, READ_SIZE);
+    ssize_t got = recv(connection->fd, room, READ_SIZE, 0);
+
+    if (got > 0)
+        connection->in.len += (size_t)got;
+    else if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    else if (got < 0)
+        connection_kill(connection);
+    else
+        connection_finish(connection);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    read_input(arg);
+    serve(arg);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    serve(arg);
+}
+
+void clients_settle(struct clients *clients)
+{
+    for (struct connection *connection; (connection = TAILQ_FIRST(&clients->unsettled));) {
+        TAILQ_REMOVE(&clients->unsettled, connection, in_unsettled);
+        connection->unsettled = false;
+        serve(connection);
+    }
+}
+
+void clients_drain(struct clients *clients)
+{
+    struct connection *connection, *next;
+
+    for (connection = TAILQ_FIRST(&clients->all); connection; connection = next) {
+        next = TAILQ_NEXT(connection, in_all);
+        if (!connection->closing) {
+            read_input(connection);
+            handle_input(connection);
+            connection_finish(connection);
+        }
+        connection_touch(connection);
+    }
+    clients_settle(clients);
+}

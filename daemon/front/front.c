@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/front.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "apikeyd/check.h"
+#include "apikeyd/clock.h"
+#include "apikeyd/commands.h"
+#include "apikeyd/hole.h"
+#include "front_state.h"
+
+void front_tick(struct front *front)
+{
+    front->wall_us = clock_wall_us();
+    front->trust = trust_at(&front->policy, front->link_up, front->floor_us,
+                            clock_monotonic_us());
+}
+
+bool front_post(struct front *front, const struct to_back *message)
+{
+    return mailbox_post(front->to_back, message, sizeof *message);
+}
+
+void front_log(struct front *front, enum log_level level, const char *format, ...)
+{
+    struct to_back message = {.type = TO_BACK_LOG};
+    va_list args;
+
+    message.line.level = level;
+    va_start(args, format);
+    vsnprintf(message.line.text, sizeof message.line.text, format, args);
+    va_end(args);
+    front->counters.value[COUNT_LOG_LINES_DROPPED] += !front_post(front, &message);
+}
+
+static void begin_requests(void *arg)
+{
+    front_tick(arg);
+}
+
+static void end_requests(void *arg)
+{
+    struct front *front = arg;
+
+    mailbox_wake(front->to_back);
+}
+
+static void handle_request(void *arg, struct connection *connection,
+                           const struct resp_request *request)
+{
+    commands_handle(arg, connection, request);
+}
+
+/* Hand the half in use over and go on in the other. There is one swap under way at most, so the
+ * reserve has room for it. */
+static void swap_usage(struct front *front, struct ledger_half *empty)
+{
+    struct to_back message = {.type = TO_BACK_SWAPPED, .half = front->usage};
+
+    if (!mailbox_post_reserved(front->to_back, &message, sizeof message))
+        abort();
+    front->usage = empty;
+    front->usage_full_said = false;
+    front->unrecorded_said = false;
+}
+
+static void apply_config(struct front *front, struct config *config)
+{
+    config_free(front->config);
+    front->config = config;
+    front->policy = config_trust_policy(config);
+    front->clients.max_request = config->listen_max_request;
+    listener_configure(&front->check_listener, config);
+    listener_configure(&front->admin_listener, config);
+    front_tick(front);
+}
+
+/* Every client has its answers and is gone. */
+static void report_drained(void *arg)
+{
+    struct front *front = arg;
+    struct to_back message = {.type = TO_BACK_DRAINED};
+
+    (void)mailbox_post_reserved(front->to_back, &message, sizeof message);
+    mailbox_wake(front->to_back);
+}
+
+static void drain(struct front *front)
+{
+    listener_stop(&front->check_listener);
+    listener_stop(&front->admin_listener);
+    if (front->clients.count == 0) {
+        report_drained(front);
+        return;
+    }
+    front->clients.emptied = report_drained;
+    clients_drain(&front->clients);
+}
+
+static void handle_message(struct front *front, struct to_front *message)
+{
+    switch (message->type) {
+    case TO_FRONT_VERDICT:
+        check_answer(front, message);
+        break;
+    case TO_FRONT_STALE:
+        verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
+                          &front->trust);
+        break;
+    case TO_FRONT_INVALIDATE:
+        if (message->invalidate.all)
+            verdict_cache_clear(front->cache);
+        else
+            verdict_cache_remove(front->cache, &message->invalidate.digest);
+        front->counters.value[COUNT_INVALIDATIONS]++;
+        break;
+    case TO_FRONT_REPLY:
+        buffer_append(hole_reply(message->hole), buffer_held(&message->reply).at,
+                      message->reply.len);
+        buffer_free(&message->reply);
+        hole_close(message->hole);
+        break;
+    case TO_FRONT_SWAP:
+        swap_usage(front, message->half);
+        break;
+    case TO_FRONT_LINK:
+        front->link_up = message->link.up;
+        front->floor_us = message->link.floor_us;
+        front_tick(front);
+        break;
+    case TO_FRONT_CONFIG:
+        apply_config(front, message->config);
+        break;
+    case TO_FRONT_DRAIN:
+        drain(front);
+        break;
+    case TO_FRONT_STOP:
+        event_base_loopbreak(front->base);
+        break;
+    }
+}
+
+static void on_mail(evutil_socket_t fd, short what, void *arg)
+{
+    struct front *front = arg;
+    struct to_front message;
+
+    (void)fd;
+    (void)what;
+    mailbox_clear_wake(front->to_front);
+    front_tick(front);
+    while (mailbox_take(front->to_front, &message))
+        handle_message(front, &message);
+    clients_settle(&front->clients);
+    mailbox_wake(front->to_back);
+}
+
+struct front *front_new(const struct front_setup *setup)
+{
+    struct front *front = calloc(1, sizeof *front);
+    const struct config *config = setup->config;
+
+    if (!front) {
+        config_free(setup->config);
+        return NULL;
+    }
+    front->config = setup->config;
+    front->policy = config_trust_policy(config);
+    front->floor_us = TIME_NEVER;
+    front->to_back = setup->to_back;
+    front->to_front = setup->to_front;
+    front->usage = setup->usage;
+    front->clients = (struct clients){
+        .counters = &front->counters,
+        .max_request = config->listen_max_request,
+        .handle = handle_request,
+        .begin = begin_requests,
+        .end = end_requests,
+        .arg = front,
+    };
+    clients_init(&front->clients);
+    front->check_listener.fd = front->admin_listener.fd = -1;
+    front->base = event_base_new();
+    front->hasher = key_hasher_new((enum key_transform)config->postgres_key_transform,
+                                   setup->hash_secret);
+    front->cache = verdict_cache_new(config->cache_memory, config->cache_negative_memory,
+                                     setup->seed);
+    if (!front->base || !front->hasher || !front->cache ||
+        !digest_map_init(&front->flights, config->postgres_max_pending, setup->seed))
+        goto fail;
+    front->mail = event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail,
+                            front);
+    if (!front->mail || event_add(front->mail, NULL) != 0)
+        goto fail;
+    front->clients.base = front->base;
+    listener_start(&front->check_listener, &front->clients, setup->check_fd, false, config);
+    listener_start(&front->admin_listener, &front->clients, setup->admin_fd, true, config);
+    front_tick(front);
+    return front;
+
+fail:
+    front_free(front);
+    return NULL;
+}
+
+void front_run(struct front *front)
+{
+    event_base_dispatch(front->base);
+}
+
+/* Flights that nobody will answer any more. Their waiters went with the connections. */
+static void free_flights(struct digest_map *flights)
+{
+    for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
+        for (struct digest_node *node; (node = flights->bucket[i]);) {
+            flights->bucket[i] = node->next;
+            free(node);
+        }
+    }
+    digest_map_done(flights);
+}
+
+/* Holes whose clients have gone are freed by their replies, which nobody handled, or would come
+ * for requests that nobody took. */
+static void discard_mail(struct front *front)
+{
+    struct to_front reply;
+    struct to_back request;
+
+    while (mailbox_take(front->to_front, &reply)) {
+        if (reply.type == TO_FRONT_REPLY) {
+            buffer_free(&reply.reply);
+            hole_close(reply.hole);
+        } else if (reply.type == TO_FRONT_CONFIG) {
+            config_free(reply.config);
+        }
+    }
+    while (mailbox_take(front->to_back, &request)) {
+        if (request.type == TO_BACK_INFO)
+            free(request.info.counters);
+        if (request.hole)
+            hole_close(request.hole);
+    }
+}
+
+void front_free(struct front *front)
+{
+    if (!front)
+        return;
+    front->clients.emptied = NULL;
+    clients_done(&front->clients);
+    discard_mail(front);
+    listener_stop(&front->check_listener);
+    listener_stop(&front->admin_listener);
+    if (front->mail)
+        event_free(front->mail);
+    free_flights(&front->flights);
+    key_hasher_free(front->hasher);
+    verdict_cache_free(front->cache);
+    if (front->base)
+        event_base_free(front->base);
+    config_free(front->config);
+    free(front);
+}

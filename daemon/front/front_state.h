@@ -1,0 +1,46 @@
+/* front_state: what hangs off one front thread. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_FRONT_STATE_H
+#define APIKEYD_FRONT_STATE_H
+
+#include "apikeyd/connection.h"
+#include "apikeyd/digest_map.h"
+#include "apikeyd/front.h"
+#include "apikeyd/listener.h"
+#include "apikeyd/trust.h"
+#include "apikeyd/verdict_cache.h"
+
+struct front {
+    struct config *config;
+    struct event_base *base;
+    struct event *mail;
+    struct clients clients;
+    struct listener check_listener, admin_listener;
+    struct mailbox *to_back, *to_front;
+    struct counters counters;
+
+    struct key_hasher *hasher;
+    struct verdict_cache *cache;
+    struct digest_map flights;
+    struct ledger_half *usage; /* the half in use */
+    bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
+    bool unrecorded_said;
+
+    struct trust_policy policy;
+    bool link_up;
+    int64_t floor_us;
+    struct trust trust; /* as of the read or message being handled */
+    int64_t wall_us;    /* likewise, µs since 1970 */
+};
+
+/* Read the clocks, once for all that is handled together. */
+void front_tick(struct front *front);
+
+/* Send to the back thread; false when the mailbox is full. */
+bool front_post(struct front *front, const struct to_back *message);
+
+/* Have the back thread log a line, as writing one may block. */
+__attribute__((format(printf, 3, 4))) void front_log(struct front *front, enum log_level level,
+                                                     const char *format, ...);
+
+#endif

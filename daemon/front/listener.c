@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/listener.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "apikeyd/clock.h"
+
+enum { ACCEPTS_PER_EVENT = 64, ADMIN_RESERVE = 16 };
+
+static bool listed(const struct id_list *list, uint32_t id)
+{
+    for (size_t i = 0; i < list->len; i++) {
+        if (list->id[i] == id)
+            return true;
+    }
+    return false;
+}
+
+static bool allowed(const struct listener *listener, const struct peer *peer)
+{
+    return (listener->allow_uids.len == 0 && listener->allow_gids.len == 0) ||
+           listed(&listener->allow_uids, peer->uid) || listed(&listener->allow_gids, peer->gid);
+}
+
+/* Say why and hang up. The text fits into any socket buffer. */
+static void refuse(int fd, const char *text)
+{
+    (void)!send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+}
+
+static void admit(struct listener *listener, int fd)
+{
+    struct clients *clients = listener->clients;
+    struct ucred cred = {.uid = (uid_t)-1, .gid = (gid_t)-1};
+    socklen_t len = sizeof cred;
+    size_t most = listener->max_connections + (listener->admin ? ADMIN_RESERVE : 0);
+
+    (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+    struct peer peer = {cred.pid, cred.uid, cred.gid};
+    if (!allowed(listener, &peer)) {
+        clients->counters->value[COUNT_CONNECTIONS_FORBIDDEN]++;
+        refuse(fd, "-NOPERM listen.allow_uids and allow_gids do not name you\r\n");
+    } else if (clients->count >= most) {
+        clients->counters->value[COUNT_CONNECTIONS_FULL]++;
+        refuse(fd, "-ERR max number of clients reached\r\n");
+    } else if (connection_open(clients, fd, listener->admin, peer, clock_monotonic_us())) {
+        clients->counters->value[COUNT_CONNECTIONS_ACCEPTED]++;
+    }
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+{
+    struct listener *listener = arg;
+
+    (void)what;
+    for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
+        int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (client >= 0) {
+            admit(listener, client);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            /* The connection stays in the backlog: look again when others may have gone. */
+            static const struct timeval pause = {.tv_usec = 100000};
+
+            listener->clients->counters->value[COUNT_ACCEPT_PAUSES]++;
+            event_del(&listener->acceptable);
+            event_add(&listener->resume, &pause);
+        }
+        return;
+    }
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    struct listener *listener = arg;
+
+    (void)fd;
+    (void)what;
+    event_add(&listener->acceptable, NULL);
+}
+
+void listener_start(struct listener *listener, struct clients *clients, int fd, bool admin,
+                    const struct config *config)
+{
+    *listener = (struct listener){.clients = clients, .fd = fd, .admin = admin};
+    listener_configure(listener, config);
+    if (fd < 0)
+        return;
+    event_assign(&listener->acceptable, clients->base, fd, EV_READ | EV_PERSIST, on_acceptable,
+                 listener);
+    event_assign(&listener->resume, clients->base, -1, 0, on_resume, listener);
+    event_add(&listener->acceptable, NULL);
+}
+
+void listener_configure(struct listener *listener, const struct config *config)
+{
+    listener->max_connections = config->listen_max_connections;
+    listener->allow_uids = config->listen_allow_uids;
+    listener->allow_gids = config->listen_allow_gids;
+}
+
+void listener_stop(struct listener *listener)
+{
+    if (listener->fd < 0)
+        return;
+    event_del(&listener->acceptable);
+    event_del(&listener->resume);
+    listener->fd = -1;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include "apikeyd/config.h"
+#include "apikeyd/daemon.h"
+
+static const char default_path[] = "/etc/apikeyd/apikeyd.conf";
+
+static void print_usage(FILE *out)
+{
+    fprintf(out,
+            "usage: apikeyd [-c FILE]                 answer on the sockets that FILE names\n"
+            "       apikeyd [-c FILE] --check-config  say what is wrong with FILE and exit\n"
+            "       apikeyd --sample-config           print every option with its default\n"
+            "       apikeyd --list-options            print the options as a Markdown table\n"
+            "       apikeyd --version | --help\n"
+            "FILE is %s unless given.\n",
+            default_path);
+}
+
+static int check_config(const char *path)
+{
+    struct buffer errors = {0};
+    struct config *config = config_load(path, &errors);
+
+    fprintf(stderr, "%.*s", (int)errors.len, buffer_held(&errors).at);
+    buffer_free(&errors);
+    if (!config)
+        return EX_CONFIG;
+    config_free(config);
+    printf("%s: fine\n", path);
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'k'},
+        {"sample-config", no_argument, NULL, 's'}, {"list-options", no_argument, NULL, 'l'},
+        {"version", no_argument, NULL, 'v'},       {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *path = default_path;
+    bool check = false;
+
+    for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            path = optarg;
+            break;
+        case 'k':
+            check = true;
+            break;
+        case 's':
+            config_print_sample(stdout);
+            return EXIT_SUCCESS;
+        case 'l':
+            config_print_markdown(stdout);
+            return EXIT_SUCCESS;
+        case 'v':
+            printf("apikeyd %s\n", APIKEYD_VERSION);
+            return EXIT_SUCCESS;
+        case 'h':
+            print_usage(stdout);
+            return EXIT_SUCCESS;
+        default:
+            print_usage(stderr);
+            return EX_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "apikeyd: \"%s\": options only are taken\n", argv[optind]);
+        print_usage(stderr);
+        return EX_USAGE;
+    }
+    return check ? check_config(path) : daemon_run(path);
+}

@@ -1,0 +1,47 @@
+/* back: the thread that may take its time.
+ *
+ * Redis, PostgreSQL, usage flushes, the log and the files. It runs on the process's first thread
+ * and never blocks for long either: misses wait for it.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_BACK_H
+#define APIKEYD_BACK_H
+
+#include <event2/event.h>
+
+#include "apikeyd/mailbox.h"
+#include "apikeyd/usage_batch.h"
+
+struct back;
+
+struct back_setup {
+    struct config *config;   /* owned by the back from here on */
+    const char *config_path; /* NULL: none; must outlive the back */
+    struct log log;
+    struct slice redis_password, redis_secret; /* empty: none; must outlive the back */
+    uint64_t seed;                             /* random */
+    struct ledger_half *half;
+    struct usage_batch spilled; /* owned by the back from here on */
+    struct mailbox *to_back, *to_front;
+};
+
+/* NULL, with everything owned freed, when memory is short or redis.url is not one. */
+struct back *back_new(struct back_setup *setup);
+
+/* For signal events. */
+struct event_base *back_base(struct back *back);
+
+/* Serve until a drain is over. */
+void back_run(struct back *back);
+
+/* Read the configuration again. Logs what came of it. */
+void back_reload(struct back *back);
+
+/* Stop: take no more requests, answer those in flight, write usage. Within listen.drain_timeout;
+ * what could not be written by then waits in the ledger. */
+void back_drain(struct back *back);
+
+/* After the front thread has ended: its holes get their last replies, for front_free(). */
+void back_free(struct back *back);
+
+#endif

@@ -1,0 +1,32 @@
+/* back_env: what every part of the back thread needs.
+ *
+ * `config` changes at a reload, so nothing of it is kept: options that cannot be reloaded read
+ * the same in the next one. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_BACK_ENV_H
+#define APIKEYD_BACK_ENV_H
+
+#include <event2/dns.h>
+#include <event2/event.h>
+
+#include "apikeyd/mailbox.h"
+
+struct back_env {
+    struct event_base *base;
+    struct evdns_base *dns;
+    const struct config *config;
+    struct slice redis_password, redis_secret; /* empty: none */
+    struct counters counters;
+    struct log log;
+    struct mailbox *to_front;
+    bool front_gone; /* nobody reads the mailbox any more */
+};
+
+/* Send to the front thread, which never waits for this one: if its mailbox is full, it is about
+ * to be emptied. */
+void back_env_post(struct back_env *env, const struct to_front *message);
+
+/* Reply to an admin request; takes the bytes of *reply. */
+void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply);
+
+#endif

@@ -1,0 +1,37 @@
+/* buffer: bytes that grow at one end and leave at the other. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_BUFFER_H
+#define APIKEYD_BUFFER_H
+
+#include "apikeyd/slice.h"
+
+/*    data        start           start+len        cap
+ *    |  consumed  |  bytes held   |  room          |     */
+struct buffer {
+    char *data;
+    size_t start;
+    size_t len;
+    size_t cap;
+};
+
+/* Room for `more` bytes behind those held; returns where they go. When memory is short the
+ * process ends: a daemon that cannot hold one reply has no better answer. */
+char *buffer_reserve(struct buffer *buffer, size_t more);
+
+void buffer_append(struct buffer *buffer, const void *bytes, size_t len);
+
+/* printf to the end of the buffer. */
+__attribute__((format(printf, 2, 3))) void buffer_printf(struct buffer *buffer, const char *format,
+                                                         ...);
+
+/* The first `len` bytes held are done with. */
+void buffer_consume(struct buffer *buffer, size_t len);
+
+void buffer_free(struct buffer *buffer);
+
+static inline struct slice buffer_held(const struct buffer *buffer)
+{
+    return (struct slice){buffer->data ? buffer->data + buffer->start : "", buffer->len};
+}
+
+#endif

@@ -1,0 +1,14 @@
+/* commands: the request table of the check and admin sockets. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_COMMANDS_H
+#define APIKEYD_COMMANDS_H
+
+#include "apikeyd/connection.h"
+
+struct front;
+
+/* Answer one request. */
+void commands_handle(struct front *front, struct connection *connection,
+                     const struct resp_request *request);
+
+#endif

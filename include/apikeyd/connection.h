@@ -1,0 +1,112 @@
+/* connection: clients and their bytes.
+ *
+ * Reads requests, hands each to `handle`, writes replies in the order of the requests. A reply
+ * that cannot be given at once leaves a hole (hole.h) in the stream; what comes after it is held
+ * back until the hole is filled:
+ *
+ *     requests ─▶ in ─▶ handle ─▶ out ─────────────▶ socket
+ *                          └────▶ held │hole│ text │hole│ text
+ *
+ * Buffers are lent to a connection while it is being served and taken back when it is idle, so a
+ * quiet connection costs no buffer and a busy one allocates nothing per request. A client that
+ * does not take its replies is not read from. One thread owns the clients.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_CONNECTION_H
+#define APIKEYD_CONNECTION_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include "apikeyd/buffer.h"
+#include "apikeyd/counters.h"
+#include "apikeyd/resp_request.h"
+
+enum { CLIENT_NAME_SIZE = 64 };
+
+struct connection;
+struct hole;
+TAILQ_HEAD(connection_list, connection);
+TAILQ_HEAD(hole_list, hole);
+
+struct clients {
+    struct event_base *base;
+    struct counters *counters;
+    size_t max_request;
+    /* Answer one request. `request` points into the connection's input. */
+    void (*handle)(void *arg, struct connection *connection, const struct resp_request *request);
+    /* Called before and after the requests of one read are handled. */
+    void (*begin)(void *arg);
+    void (*end)(void *arg);
+    /* The last connection has gone; may be NULL. */
+    void (*emptied)(void *arg);
+    void *arg;
+
+    struct connection_list all;
+    struct connection_list unsettled; /* got replies outside of their own events */
+    size_t count;
+    uint64_t last_id;
+    struct buffer spare_in, spare_out; /* lent to whoever is being served */
+};
+
+/* Who is on the other side. */
+struct peer {
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+};
+
+struct connection {
+    struct clients *clients;
+    TAILQ_ENTRY(connection) in_all;
+    TAILQ_ENTRY(connection) in_unsettled;
+    bool unsettled;
+    bool admin;   /* came in by the admin socket */
+    bool closing; /* takes no more requests; goes when everything is answered and written */
+    bool killed;  /* goes now, whatever is unwritten */
+    int fd;
+    struct peer peer;
+    uint64_t id;
+    char name[CLIENT_NAME_SIZE];
+    int64_t opened_us; /* monotonic */
+    uint64_t requests;
+    const char *last_command; /* lives forever */
+    struct event readable, writable;
+    struct buffer in, out, held;
+    uint64_t held_base; /* stream position of the first byte held */
+    struct hole_list holes;
+    size_t hole_count;
+};
+
+void clients_init(struct clients *clients);
+/* Close every connection. */
+void clients_done(struct clients *clients);
+
+/* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when memory is short. */
+bool connection_open(struct clients *clients, int fd, bool admin, struct peer peer,
+                     int64_t now_us);
+
+/* Where the reply to the request being handled goes. */
+struct buffer *connection_reply(struct connection *connection);
+
+/* Take no more requests; close when all is answered. */
+void connection_finish(struct connection *connection);
+
+/* Close at the next clients_settle(). */
+void connection_kill(struct connection *connection);
+
+/* Something was added to a connection's output outside of its own event: settle it later. */
+void connection_touch(struct connection *connection);
+
+/* Write what the touched connections have ready, go on with requests that had to wait, close
+ * what is finished. */
+void clients_settle(struct clients *clients);
+
+/* Read what has already arrived, then take no more requests from anybody. */
+void clients_drain(struct clients *clients);
+
+#endif

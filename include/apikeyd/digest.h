@@ -1,0 +1,46 @@
+/* digest: the one name a key has inside the daemon.
+ *
+ * The first 16 bytes of SHA-256 of the key column's value. The memory cache, Redis key names and
+ * log fingerprints all use it, and psql can compute it
+ * (left(encode(sha256(key_id::bytea), 'hex'), 32)), so the raw key need not be kept anywhere.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_DIGEST_H
+#define APIKEYD_DIGEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { DIGEST_HEX_SIZE = 33, FINGERPRINT_SIZE = 12 };
+
+struct digest {
+    uint64_t word[2]; /* the 16 bytes as they lie in memory */
+};
+
+static inline bool digest_equal(const struct digest *a, const struct digest *b)
+{
+    return a->word[0] == b->word[0] && a->word[1] == b->word[1];
+}
+
+/* Where a digest goes in a table. Callers choose their own keys, so without the `seed` (secret,
+ * one per process) somebody could pick keys that crowd into one place. */
+static inline uint64_t digest_mix(const struct digest *digest, uint64_t seed)
+{
+    uint64_t mixed = (digest->word[0] ^ seed) * UINT64_C(0x9e3779b97f4a7c15);
+
+    mixed ^= (mixed >> 32) ^ digest->word[1];
+    mixed *= UINT64_C(0xd6e8feb86659fd93);
+    return mixed ^ (mixed >> 32);
+}
+
+/* 32 lower-case hex digits and a NUL. */
+void digest_to_hex(const struct digest *digest, char ret_hex[static DIGEST_HEX_SIZE]);
+
+/* "fp:" and 8 hex digits: how a key is named in logs. */
+void digest_fingerprint(const struct digest *digest, char ret_text[static FINGERPRINT_SIZE]);
+
+/* Lower-case hex of `len` bytes, without a NUL. */
+void hex_encode(const void *bytes, size_t len, char *ret_hex);
+
+#endif

@@ -1,0 +1,52 @@
+/* flusher: brings usage from the ledger to PostgreSQL.
+ *
+ * A round: swap the ledger's halves, merge the full one into what is pending, write that in
+ * chunks, and only then empty the half. Nothing is forgotten before its COMMIT. What remains
+ * pending (PostgreSQL does not take it, or somebody else holds the rows) goes to the spill file
+ * before the half is emptied; if that fails too, the half stays as it is. Back thread only.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_FLUSHER_H
+#define APIKEYD_FLUSHER_H
+
+#include "apikeyd/back_env.h"
+#include "apikeyd/usage_batch.h"
+
+struct flusher;
+
+struct flusher_setup {
+    struct back_env *env;
+    struct ledger_half *half;   /* the one that the front does not use; may hold entries */
+    struct usage_batch spilled; /* what the spill file held; owned by the flusher from here on */
+    void (*on_drained)(void *arg);
+    void *arg;
+};
+
+/* NULL when memory is short. */
+struct flusher *flusher_new(struct flusher_setup *setup);
+
+/* Waiting FLUSH requests get an error. */
+void flusher_free(struct flusher *flusher);
+
+/* Start a round, or another one after the one under way. */
+void flusher_start(struct flusher *flusher);
+
+/* The same for a FLUSH request: `hole` gets the number of rows written. */
+void flusher_request(struct flusher *flusher, struct hole *hole);
+
+/* One last round; on_drained is called when it is over, whatever came of it. */
+void flusher_drain(struct flusher *flusher);
+
+/* The front thread has handed its half over. */
+void flusher_swapped(struct flusher *flusher, struct ledger_half *half);
+
+/* The configuration has changed. */
+void flusher_configure(struct flusher *flusher);
+
+/* Keys pending here, the front's half not counted. */
+size_t flusher_pending(const struct flusher *flusher);
+
+/* When the key was last used, as far as pending here, or 0. */
+int64_t flusher_pending_last_used(const struct flusher *flusher, const struct uuid *api_key_id);
+
+#endif

@@ -1,0 +1,35 @@
+/* hole: a reply that is still to come, and its place among a client's replies.
+ *
+ * Each hole is closed exactly once: by its reply, or by the client's going away, at shutdown too.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_HOLE_H
+#define APIKEYD_HOLE_H
+
+#include "apikeyd/connection.h"
+
+struct hole {
+    struct connection *connection; /* NULL: the client has gone, the reply will be dropped */
+    TAILQ_ENTRY(hole) in_connection;
+    uint64_t position; /* in the stream of text held back: this is where the reply belongs */
+    bool answered;
+    struct buffer reply; /* until the holes before it are closed */
+    /* The client has gone: let go of the hole, which is freed next. NULL when somebody holds on
+     * to the hole and will close it all the same. */
+    void (*cancel)(void *owner);
+    void *owner;
+};
+
+/* A hole where the reply to the request being handled belongs. NULL when memory is short. */
+struct hole *hole_open(struct connection *connection);
+
+/* Where to write the reply; hole_close() must follow. */
+struct buffer *hole_reply(struct hole *hole);
+
+/* The reply is written, the hole is no more. */
+void hole_close(struct hole *hole);
+
+/* Cancel all holes of a connection that is going away. */
+void holes_abandon(struct connection *connection);
+
+#endif

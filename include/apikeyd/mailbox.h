@@ -1,0 +1,141 @@
+/* mailbox: the only way between the two threads.
+ *
+ * Front to back go lookups, usage and admin requests; back to front go verdicts, invalidations
+ * and replies. One ring each way and an eventfd to wake the other loop. Messages are copied, and
+ * a pointer in one passes ownership along with it. Order is kept, which is what coherence rests
+ * on: a verdict read before an invalidation cannot arrive after it.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_MAILBOX_H
+#define APIKEYD_MAILBOX_H
+
+#include <stdint.h>
+
+#include "apikeyd/config.h"
+#include "apikeyd/counters.h"
+#include "apikeyd/digest.h"
+#include "apikeyd/ledger.h"
+#include "apikeyd/log.h"
+#include "apikeyd/ring.h"
+#include "apikeyd/verdict.h"
+
+/* A place in a client's replies that waits for one. Opaque to the back thread, which sends it
+ * back with the reply. */
+struct hole;
+
+enum to_back_type {
+    TO_BACK_LOOKUP,     /* lookup */
+    TO_BACK_EXPLAIN,    /* lookup, hole, explain */
+    TO_BACK_INVALIDATE, /* invalidate, hole */
+    TO_BACK_FLUSH,      /* hole */
+    TO_BACK_INFO,       /* info, hole */
+    TO_BACK_RELOAD,     /* hole */
+    TO_BACK_SWAPPED,    /* half: drain it; NULL when there was nothing in it */
+    TO_BACK_USAGE_FULL, /* flush_rows are waiting */
+    TO_BACK_LOG,        /* line */
+    TO_BACK_DRAINED,    /* every client has had its answers */
+};
+
+struct lookup_request {
+    struct digest digest;
+    bool refresh;        /* ask PostgreSQL: what Redis holds is what is to be renewed */
+    uint8_t key_len;     /* the key column's value */
+    char key[KEY_LEN_MAX];
+};
+
+/* What the front thread knows, for EXPLAIN. */
+struct explain_memory {
+    enum verdict_kind kind; /* UNAVAILABLE: nothing is held */
+    bool believed;
+    bool servable_stale;
+    bool refreshing;
+    int64_t read_at_us;
+    int64_t pending_last_used_us; /* in the ledger, or 0 */
+};
+
+struct to_back {
+    enum to_back_type type;
+    struct hole *hole;
+    union {
+        struct {
+            struct lookup_request lookup;
+            struct explain_memory explain;
+        };
+        struct {
+            bool all;
+            struct digest digest;
+        } invalidate;
+        struct {
+            struct counters *counters; /* the front's: the receiver frees them */
+            bool metrics;
+            char section[32];
+        } info;
+        struct ledger_half *half;
+        struct {
+            enum log_level level;
+            char text[240];
+        } line;
+    };
+};
+
+enum to_front_type {
+    TO_FRONT_VERDICT,    /* answer: ends the flight of its digest */
+    TO_FRONT_STALE,      /* answer: what Redis held, kept in case that no store answers */
+    TO_FRONT_INVALIDATE, /* invalidate: forget; what comes later is newer */
+    TO_FRONT_REPLY,      /* hole, reply */
+    TO_FRONT_SWAP,       /* half: an empty one; send back the one in use */
+    TO_FRONT_LINK,       /* link: how far verdicts are believed has changed */
+    TO_FRONT_CONFIG,     /* config: the receiver owns it */
+    TO_FRONT_DRAIN,      /* take no more requests */
+    TO_FRONT_STOP,       /* leave the loop */
+};
+
+struct to_front {
+    enum to_front_type type;
+    struct hole *hole;
+    union {
+        struct {
+            struct digest digest;
+            struct verdict verdict;
+            enum tier tier;
+            const char *why; /* of UNAVAILABLE; lives forever */
+        } answer;
+        struct {
+            bool all;
+            struct digest digest;
+        } invalidate;
+        struct buffer reply; /* RESP; the receiver frees it */
+        struct ledger_half *half;
+        struct {
+            bool up;
+            int64_t floor_us;
+        } link;
+        struct config *config;
+    };
+};
+
+enum { MAILBOX_RESERVE = 64 };
+
+struct mailbox {
+    struct ring *ring;
+    int wake_fd; /* readable when the consumer has something to do */
+    bool posted; /* producer: something was posted since the last wake */
+};
+
+/* 0 or -errno. */
+int mailbox_init(struct mailbox *mailbox, size_t slots, size_t message_size);
+void mailbox_done(struct mailbox *mailbox);
+
+/* Producer. False when the box is full but for a reserve. The other side sees the message at the
+ * next mailbox_wake() at the latest, so that a burst of messages costs one wake. */
+bool mailbox_post(struct mailbox *mailbox, const void *message, size_t len);
+void mailbox_wake(struct mailbox *mailbox);
+
+/* The same, into the reserve: for messages of which there are only ever a few under way. */
+bool mailbox_post_reserved(struct mailbox *mailbox, const void *message, size_t len);
+
+/* Consumer: clear the wake-up, then take messages until there are none. */
+void mailbox_clear_wake(struct mailbox *mailbox);
+bool mailbox_take(struct mailbox *mailbox, void *ret_message);
+
+#endif

@@ -1,0 +1,67 @@
+/* pg_connection: one connection to PostgreSQL, kept up.
+ *
+ * Connects without blocking, takes one query at a time, gives it a time limit, and comes back
+ * after a loss with back-off and jitter. A query that is late costs the connection: nobody knows
+ * when it would be free again. Works behind a transaction pooler: queries are unnamed and nothing
+ * is set in the session that the start-up packet does not set. Back thread only.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_PG_CONNECTION_H
+#define APIKEYD_PG_CONNECTION_H
+
+#include <libpq-fe.h>
+
+#include "apikeyd/back_env.h"
+
+struct pg_connection;
+
+enum pg_outcome {
+    PG_DONE,    /* the result holds rows */
+    PG_REFUSED, /* the server answered with an error: the result holds it */
+    PG_LATE,    /* no answer within the time limit; it may have been carried out */
+    PG_LOST,    /* the connection broke; likewise */
+};
+
+enum { PG_PARAMS_MAX = 4 };
+
+struct pg_param {
+    Oid type;
+    struct slice bytes; /* binary format */
+};
+
+struct pg_query {
+    const char *sql;
+    size_t params;
+    struct pg_param param[PG_PARAMS_MAX];
+    int64_t timeout_us;
+    /* Called once. `result` is freed afterwards; NULL for LATE and LOST. The connection takes the
+     * next query only after `on_ready`. */
+    void (*done)(void *arg, enum pg_outcome outcome, const PGresult *result);
+    void *arg;
+};
+
+struct pg_connection_setup {
+    struct back_env *env;
+    const char *purpose; /* for logs; lives forever */
+    /* The connection can take a query, or has just gone down. */
+    void (*on_ready)(void *arg);
+    void (*on_down)(void *arg);
+    void *arg;
+};
+
+/* NULL when memory is short. Starts to connect at once. */
+struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup);
+
+/* A query under way ends as LOST. */
+void pg_connection_free(struct pg_connection *connection);
+
+bool pg_connection_ready(const struct pg_connection *connection);
+
+/* Whether the last attempt to connect failed, or the connection broke and is not back. False at
+ * first, while nothing is known. */
+bool pg_connection_down(const struct pg_connection *connection);
+
+/* Send a query; the connection must be ready. */
+void pg_connection_send(struct pg_connection *connection, const struct pg_query *query);
+
+#endif

@@ -1,0 +1,27 @@
+/* spill: pending usage on a disk, for the time that PostgreSQL does not take it.
+ *
+ * The ledger survives the daemon but not the machine; the spill survives both. It is written
+ * whole: temporary file, fsync, rename, so that a reader finds the old or the new one.
+ * These calls block on the disk: back thread only.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_SPILL_H
+#define APIKEYD_SPILL_H
+
+#include "apikeyd/usage_batch.h"
+
+/* Replace the file at `path` by `batch`. 0 or -errno. */
+int spill_write(const char *path, const struct usage_batch *batch);
+
+/* Merge the file's entries into *batch. 0 when it is whole or there is none; -EBADMSG when it is
+ * damaged (what is whole in it is merged), or another -errno. `now_us` is wall time. */
+int spill_read(const char *path, int64_t now_us, struct usage_batch *batch);
+
+/* Pending usage is all in PostgreSQL: remove the file. 0, also when there is none, or -errno. */
+int spill_remove(const char *path);
+
+/* Rename a damaged file to "<path>.damaged-<n>" with the first free n, written to
+ * `ret_path`. 0 or -errno. */
+int set_aside(const char *path, char *ret_path, size_t size);
+
+#endif

@@ -1,0 +1,38 @@
+/* usage_query: bring last_used times to PostgreSQL, many rows a statement.
+ *
+ * The statement locks the rows in the order of api_key_id, passes over those that somebody else
+ * holds, and moves last_used forward only: a later time that another writer set stays. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_USAGE_QUERY_H
+#define APIKEYD_USAGE_QUERY_H
+
+#include <libpq-fe.h>
+
+#include "apikeyd/config.h"
+#include "apikeyd/pg_connection.h"
+#include "apikeyd/usage_batch.h"
+
+/* The statement for this configuration; free() it. */
+char *usage_query_sql(const struct config *config);
+
+/* Buffers for a statement's parameters, to be used again and again. */
+struct usage_params {
+    struct buffer ids, times, resolution;
+};
+
+/* Fill in query->param from `len` slots, sorted by key. */
+void usage_query_bind(struct pg_query *query, struct usage_params *params,
+                      const struct usage_slot *slots, size_t len, int64_t resolution_us);
+void usage_params_free(struct usage_params *params);
+
+struct usage_outcome {
+    uint64_t updated; /* rows written */
+    uint64_t locked;  /* rows that somebody else held: they stay pending */
+};
+
+/* Read the result for `len` slots, sorted: empties those that are settled (written, already
+ * later, or deleted). False when the result does not have the expected form. */
+bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
+                        struct usage_outcome *ret);
+
+#endif

@@ -1,0 +1,48 @@
+/* verdict: what is known about a key, and since when. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_VERDICT_H
+#define APIKEYD_VERDICT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { UUID_TEXT_LEN = 36 };
+
+struct uuid {
+    uint8_t bytes[16];
+};
+
+static inline int uuid_order(const struct uuid *a, const struct uuid *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes);
+}
+
+enum verdict_kind {
+    VERDICT_UNAVAILABLE, /* nobody can tell now; never cached, never shown as a DENY */
+    VERDICT_ALLOW,
+    VERDICT_DENY_UNKNOWN,
+    VERDICT_DENY_INACTIVE,
+};
+
+struct verdict {
+    enum verdict_kind kind;
+    struct uuid api_key_id; /* of the oldest row; set unless UNAVAILABLE or DENY unknown */
+    struct uuid user_id;
+    int64_t read_at_us; /* monotonic time at which PostgreSQL was asked; its age counts from here */
+    uint32_t rows;      /* rows with this key ID; more than one is a duplicate; 0 when not known */
+};
+
+/* Where an answer came from. */
+enum tier { TIER_MEMORY, TIER_REDIS, TIER_POSTGRES, TIER_STALE, TIER_NONE };
+
+const char *verdict_kind_name(enum verdict_kind kind); /* "ALLOW", "DENY unknown", … */
+const char *tier_name(enum tier tier);
+
+/* Exactly UUID_TEXT_LEN lower-case characters (RFC 9562), without a NUL. */
+void uuid_to_text(const struct uuid *uuid, char *ret_text);
+
+/* Read UUID_TEXT_LEN characters; false, leaving *ret alone, when they are no UUID. */
+bool uuid_from_text(const char *text, struct uuid *ret);
+
+#endif

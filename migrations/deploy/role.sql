@@ -1,0 +1,20 @@
+-- Deploy apikeyd:role to pg
+-- Roles belong to the whole server: another database may have made this one already.
+-- It has no password; give it one, or let pg_hba.conf or a client certificate say who it is.
+
+BEGIN;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'apikeyd') THEN
+        CREATE ROLE apikeyd LOGIN;
+    END IF;
+END
+$$;
+
+GRANT USAGE ON SCHEMA api TO apikeyd;
+GRANT SELECT (api_key_id, key_id, user_id, is_active, created_at, last_used)
+ON api.user_api_key TO apikeyd;
+GRANT UPDATE (last_used, updated_at) ON api.user_api_key TO apikeyd;
+
+COMMIT;

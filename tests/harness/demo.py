@@ -1,0 +1,104 @@
+"""./dev run: a private PostgreSQL, Redis and apikeyd, shown at work, until Ctrl-C."""
+
+import signal
+import sys
+import uuid
+from pathlib import Path
+
+import psycopg
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness.servers import BUILD, Apikeyd, Postgres, Redis, Scratch, migrate  # noqa: E402
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def create_keys(dsn):
+    """One user with an active and an inactive key."""
+    user = uuid.uuid4()
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [user])
+        db.execute(
+            "INSERT INTO api.user_api_key (api_key_id, key_name, key_id, user_id, is_active) "
+            "VALUES (%s, 'Production Key', 'demo-active-key', %s, true), "
+            "(%s, 'Old Key', 'demo-inactive-key', %s, false)",
+            [uuid.uuid4(), user, uuid.uuid4(), user])
+
+
+def transcript(daemon, dsn):
+    client = daemon.client()
+    for key in ("demo-active-key", "demo-inactive-key", "no-such-key"):
+        say(f"> CHECK {key}")
+        say("  " + " ".join(client.execute_command("CHECK", key)))
+    rows = daemon.admin_client().execute_command("FLUSH")
+    say(f"> FLUSH            (by itself every few seconds)\n  {rows} row written")
+    with psycopg.connect(dsn) as db:
+        say("> SELECT key_name, is_active, last_used FROM api.user_api_key")
+        for name, active, last_used in db.execute(
+                "SELECT key_name, is_active, last_used FROM api.user_api_key ORDER BY key_name"):
+            say(f"  {name:16} {'active' if active else 'inactive':10} {last_used or '-'}")
+
+
+def how_to_talk(daemon, postgres):
+    say(f"""
+Talk to it (paste into another terminal):
+
+  redis-cli -s {daemon.check} CHECK demo-active-key
+  printf 'CHECK demo-active-key\\r\\n' | nc -q1 -U {daemon.check}
+  redis-cli -s {daemon.admin} EXPLAIN demo-active-key
+  redis-cli -s {daemon.admin} INFO
+  psql "{postgres.dsn('demo')}" -c "UPDATE api.user_api_key SET is_active = NOT is_active"
+
+  curl --unix-socket {daemon.check} 'telnet://x' <<< 'CHECK demo-active-key'
+
+Configuration: {daemon.config}
+Program:       {BUILD / 'apikeyd'}""")
+
+
+def serve(scratch, once):
+    postgres = Postgres(scratch.path / "pg")
+    redis_server = Redis(scratch.path / "redis")
+    daemon = None
+    try:
+        postgres.start()
+        redis_server.start()
+        postgres.create_database("demo")
+        migrated = migrate(postgres.uri("demo"))
+        if migrated.returncode != 0:
+            sys.exit(f"migrations failed:\n{migrated.stdout}{migrated.stderr}")
+        create_keys(postgres.dsn("demo"))
+        daemon = Apikeyd(scratch.path / "run", {
+            "redis.url": redis_server.url(),
+            "postgres.dsn": postgres.dsn("demo", "apikeyd"),
+        })
+        daemon.start()
+        transcript(daemon, postgres.dsn("demo"))
+        if not once:
+            how_to_talk(daemon, postgres)
+            say("\nCtrl-C stops everything.")
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            say("\nstopping")
+    finally:
+        for server in (daemon, redis_server, postgres):
+            if server and server.process:
+                server.stop()
+
+
+def main():
+    once = sys.argv[1:] == ["--once"]
+    if sys.argv[1:] and not once:
+        sys.exit("usage: ./dev run [--once]")
+    # Waited for below; until then a Ctrl-C must not cut the cleaning up short.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    scratch = Scratch()
+    try:
+        serve(scratch, once)
+    finally:
+        scratch.remove()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""./dev migrate DSN: apply the migrations to the database that a libpq connection string names."""
+
+import sys
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from psycopg.conninfo import conninfo_to_dict
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness import servers  # noqa: E402  (the path comes first)
+
+
+def sqitch_uri(dsn):
+    """A libpq connection string or URI as sqitch's database URI."""
+    parts = conninfo_to_dict(dsn)
+    user, password = parts.pop("user", None), parts.pop("password", None)
+    port, database = parts.pop("port", None), parts.pop("dbname", "")
+    host = parts.pop("host", "")
+    if host.startswith("/"):
+        parts["host"], host = host, ""
+    login = quote(user, safe="") if user else ""
+    if password:
+        login += ":" + quote(password, safe="")
+    return (f"db:pg://{login}{'@' if login else ''}{host}{':' + str(port) if port else ''}"
+            f"/{quote(database, safe='')}{'?' + urlencode(parts, quote_via=quote) if parts else ''}")
+
+
+def main():
+    done = servers.migrate(sqitch_uri(sys.argv[1]), *sys.argv[2:])
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""Real servers for tests and for ./dev run, each in a folder of its own.
+
+Unix sockets only, no port is taken, and every process is stopped by the PID it was started with.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+import redis
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
+PG_BIN = Path("/usr/lib/postgresql/15/bin")
+HANG = 60  # seconds after which something that should have happened never will
+
+
+def wait_until(condition, what, timeout=HANG):
+    """Poll until condition() is true; its value is returned."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {timeout} s for {what}")
+        time.sleep(0.01)
+
+
+def accepts(path):
+    """Whether somebody listens on the Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+class Scratch:
+    """A folder on tmpfs, short enough for socket paths, that is removed at the end."""
+
+    def __init__(self):
+        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.path = Path(tempfile.mkdtemp(prefix="apikeyd-", dir=base))
+        self.path.chmod(0o755)
+
+    def remove(self):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Process:
+    """A child process whose output goes to a file."""
+
+    def __init__(self, argv, log, user=None, env=None):
+        self.log_path = Path(log)
+        with open(log, "ab") as out:
+            self.child = subprocess.Popen(
+                [str(a) for a in argv],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                user=user,
+                group=pwd.getpwnam(user).pw_gid if user else None,
+                extra_groups=[] if user else None,
+                env=env,
+                start_new_session=True,
+            )
+        self.pid = self.child.pid
+
+    def send(self, number):
+        if self.child.poll() is None:
+            self.child.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM):
+        self.send(signal.SIGCONT)
+        self.send(number)
+        try:
+            return self.child.wait(HANG)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            raise
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+
+def postgres_user():
+    """PostgreSQL refuses to run as root."""
+    return "postgres" if os.geteuid() == 0 else None
+
+
+class Postgres:
+    """A PostgreSQL 15 cluster; its socket lives in `folder`."""
+
+    def __init__(self, folder, settings=()):
+        self.folder = Path(folder)
+        self.data = self.folder / "data"
+        self.user = postgres_user()
+        self.settings = list(settings)
+        self.process = None
+        self.folder.mkdir(parents=True)
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        subprocess.run(
+            [PG_BIN / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+             "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+            check=True, stdout=subprocess.DEVNULL, user=self.user, cwd="/",
+        )
+
+    def start(self):
+        settings = ["listen_addresses=", f"unix_socket_directories={self.folder}", "fsync=off",
+                    "max_connections=60", "logging_collector=off", *self.settings]
+        argv = [PG_BIN / "postgres", "-D", self.data]
+        for setting in settings:
+            argv += ["-c", setting]
+        self.process = Process(argv, self.folder.with_suffix(".log"), self.user)
+        wait_until(self.answers, "PostgreSQL to answer")
+
+    def answers(self):
+        try:
+            psycopg.connect(self.dsn("postgres"), connect_timeout=5).close()
+            return True
+        except psycopg.OperationalError:
+            return False
+
+    def stop(self):
+        """Fast shutdown."""
+        if self.process:
+            self.process.stop(signal.SIGINT)
+        self.process = None
+
+    def pause(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def pids(self):
+        """The postmaster and its children."""
+        children = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True,
+                                  text=True, check=False)
+        return [self.process.pid, *map(int, children.stdout.split())]
+
+    def dsn(self, database, user="postgres"):
+        return f"host={self.folder} user={user} dbname={database}"
+
+    def uri(self, database, user="postgres"):
+        """The same for sqitch."""
+        host = str(self.folder).replace("/", "%2F")
+        return f"db:pg://{user}@/{database}?host={host}"
+
+    def create_database(self, name):
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as admin:
+            admin.execute(f'CREATE DATABASE "{name}"')
+
+
+class Redis:
+    """A Redis server that keeps nothing; its socket is `folder`/redis.sock."""
+
+    def __init__(self, folder, *settings):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True)
+        self.socket = self.folder / "redis.sock"
+        self.settings = settings
+        self.process = None
+
+    def start(self):
+        argv = ["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "",
+                "--appendonly", "no", "--dir", self.folder, *self.settings]
+        self.process = Process(argv, self.folder.with_suffix(".log"))
+        wait_until(lambda: accepts(self.socket), "Redis to answer")
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+        self.process = None
+
+    def pause(self):
+        self.process.send(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send(signal.SIGCONT)
+
+    def url(self):
+        return f"unix://{self.socket}"
+
+    def client(self):
+        return redis.Redis(unix_socket_path=str(self.socket), decode_responses=True)
+
+
+class Apikeyd:
+    """The daemon under test. Options are given as {"section.name": value}."""
+
+    def __init__(self, folder, options, env=None):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.check = self.folder / "check.sock"
+        self.admin = self.folder / "admin.sock"
+        self.ledger = self.folder / "usage.ledger"
+        self.spill = self.folder / "usage.spill"
+        self.config = self.folder / "apikeyd.conf"
+        self.env = env
+        self.process = None
+        self.options = {
+            "listen.check": self.check,
+            "listen.admin": self.admin,
+            "usage.ledger": self.ledger,
+            "usage.spill": self.spill,
+            **options,
+        }
+
+    def write_config(self):
+        sections = {}
+        for name, value in self.options.items():
+            section, option = name.split(".")
+            sections.setdefault(section, []).append(f"{option} = {value}\n")
+        self.config.write_text(
+            "".join(f"[{name}]\n{''.join(lines)}" for name, lines in sections.items()))
+
+    def start(self):
+        self.write_config()
+        self.launch()
+        wait_until(lambda: self.died() or accepts(self.admin), "apikeyd to answer")
+        if self.died():
+            raise RuntimeError(f"apikeyd ended at start:\n{self.process.log()}")
+
+    def launch(self):
+        self.process = Process([BUILD / "apikeyd", "-c", self.config], self.folder / "apikeyd.log",
+                               env={**os.environ, **(self.env or {})})
+
+    def died(self):
+        return self.process.child.poll() is not None
+
+    def stop(self):
+        status = self.process.stop()
+        self.process = None
+        return status
+
+    def kill(self):
+        self.process.child.kill()
+        self.process.child.wait()
+        self.process = None
+
+    def client(self, **options):
+        """A redis-py client on the check socket."""
+        return redis.Redis(unix_socket_path=str(self.check), decode_responses=True, **options)
+
+    def admin_client(self):
+        return redis.Redis(unix_socket_path=str(self.admin), decode_responses=True)
+
+    def log(self):
+        return (self.folder / "apikeyd.log").read_text(errors="replace")
+
+
+def migrate(uri, *args):
+    """Run sqitch on the migrations; the completed process is returned."""
+    return subprocess.run(
+        ["sqitch", *(args or ("deploy", "--verify")), uri],
+        cwd=ROOT / "migrations", capture_output=True, text=True, check=False,
+        env={**os.environ, "SQITCH_USER_CONFIG": "/dev/null", "SQITCH_SYSTEM_CONFIG": "/dev/null",
+             "SQITCH_FULLNAME": "apikeyd", "SQITCH_EMAIL": "apikeyd@localhost", "LC_ALL": "C.UTF-8"},
+    )
