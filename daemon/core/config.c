@@ -233,6 +233,30 @@ struct trust_policy config_trust_policy(const struct config *config)
     };
 }
 
+/* A connection string with "***" for its passwords: behind "password=" and, in a URI, between ":"
+ * and "@". */
+static void print_dsn(const char *dsn, struct buffer *out)
+{
+    static const char word[] = "password=";
+    const char *login = strstr(dsn, "://");
+    const char *at = login ? strchr(login, '@') : NULL;
+    const char *colon = at ? memchr(login + 3, ':', (size_t)(at - login - 3)) : NULL;
+
+    while (*dsn) {
+        if (dsn == colon) {
+            buffer_printf(out, ":***");
+            dsn = at;
+        } else if (strncmp(dsn, word, strlen(word)) == 0) {
+            dsn += strlen(word);
+            buffer_printf(out, "%s***", word);
+            /* A quoted one may hold anything: nothing behind it is shown. */
+            dsn += dsn[0] == '\'' ? strlen(dsn) : strcspn(dsn, " &");
+        } else {
+            buffer_append(out, dsn++, 1);
+        }
+    }
+}
+
 void config_each(const struct config *config, const char *glob,
                  void (*each)(void *arg, const char *name, const char *value), void *arg)
 {
@@ -243,7 +267,10 @@ void config_each(const struct config *config, const char *glob,
         snprintf(name, sizeof name, "%s.%s", option_table[i].section, option_table[i].name);
         if (fnmatch(glob, name, 0) != 0)
             continue;
-        option_print(&option_table[i], config, &value);
+        if (option_table[i].type == OPTION_DSN)
+            print_dsn(*(char *const *)((const char *)config + option_table[i].offset), &value);
+        else
+            option_print(&option_table[i], config, &value);
         buffer_append(&value, "", 1);
         each(arg, name, value.data);
         buffer_free(&value);

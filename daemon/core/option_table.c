@@ -68,9 +68,9 @@ const struct option option_table[] = {
     {"redis", "timeout", OPTION_DURATION, FIELD(redis_timeout), "20ms", MILLISECONDS(1),
      SECONDS(10), RELOADABLE, NULL, "How long a lookup waits for Redis before it goes on without."},
 
-    {"postgres", "dsn", OPTION_TEXT, FIELD(postgres_dsn), "", 0, 0, FIXED, NULL,
+    {"postgres", "dsn", OPTION_DSN, FIELD(postgres_dsn), "", 0, 0, FIXED, NULL,
      "libpq connection string or URI; PG* variables, pgpass and service files work."},
-    {"postgres", "listen_dsn", OPTION_TEXT, FIELD(postgres_listen_dsn), "", 0, 0, FIXED, NULL,
+    {"postgres", "listen_dsn", OPTION_DSN, FIELD(postgres_listen_dsn), "", 0, 0, FIXED, NULL,
      "For the LISTEN connection, which cannot go through a pooler; empty: dsn. Not in this "
      "version."},
     {"postgres", "table", OPTION_NAME, FIELD(postgres_table), "api.user_api_key", 0, 0, FIXED,

@@ -243,6 +243,7 @@ const char *option_parse(const struct option *option, const char *text, void *co
             return "an SQL name of letters, digits and _ is needed (api.user_api_key)";
         return parse_text(text, field);
     case OPTION_TEXT:
+    case OPTION_DSN:
         return parse_text(text, field);
     case OPTION_BOOL:
         return parse_bool(text, field);
@@ -263,6 +264,7 @@ void option_print(const struct option *option, const void *config, struct buffer
 
     switch (option->type) {
     case OPTION_TEXT:
+    case OPTION_DSN:
     case OPTION_NAME:
         buffer_printf(out, "%s", *(char *const *)field);
         return;
@@ -292,7 +294,7 @@ void option_clear(const struct option *option, void *config)
 {
     char **text = field_of(option, config);
 
-    if (option->type != OPTION_TEXT && option->type != OPTION_NAME)
+    if (option->type != OPTION_TEXT && option->type != OPTION_DSN && option->type != OPTION_NAME)
         return;
     free(*text);
     *text = NULL;

@@ -92,8 +92,8 @@ struct trust_policy config_trust_policy(const struct config *config);
  * a reload really gives. Appends the names of those that differ to `restart`, one a line. */
 void config_keep_fixed(struct config *next, const struct config *running, struct buffer *restart);
 
-/* Call `each` with "section.option" and its value as it would stand in the file, for every option
- * whose name matches the shell pattern `glob`. */
+/* Call `each` with "section.option" and its value as it would stand in the file, passwords blotted
+ * out, for every option whose name matches the shell pattern `glob`. */
 void config_each(const struct config *config, const char *glob,
                  void (*each)(void *arg, const char *name, const char *value), void *arg);
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import psycopg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from harness.servers import BUILD, Apikeyd, Postgres, Redis, Scratch, migrate  # noqa: E402
+from harness.servers import (BUILD, Apikeyd, Postgres, Redis, Scratch, migrate,  # noqa: E402
+                             wait_until)
 
 
 def say(text=""):
@@ -29,10 +30,13 @@ def create_keys(dsn):
 
 def transcript(daemon, dsn):
     client = daemon.client()
+    admin = daemon.admin_client()
+    # The first flush, just after the start, must not get ahead of the FLUSH shown below.
+    wait_until(lambda: admin.info()["usage_swaps"] > 0, "the first flush")
     for key in ("demo-active-key", "demo-inactive-key", "no-such-key"):
         say(f"> CHECK {key}")
         say("  " + " ".join(client.execute_command("CHECK", key)))
-    rows = daemon.admin_client().execute_command("FLUSH")
+    rows = admin.execute_command("FLUSH")
     say(f"> FLUSH            (by itself every few seconds)\n  {rows} row written")
     with psycopg.connect(dsn) as db:
         say("> SELECT key_name, is_active, last_used FROM api.user_api_key")
@@ -90,9 +94,8 @@ def main():
     once = sys.argv[1:] == ["--once"]
     if sys.argv[1:] and not once:
         sys.exit("usage: ./dev run [--once]")
-    # Waited for below; until then a Ctrl-C must not cut the cleaning up short.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Waited for in serve(); until then they must not cut the cleaning up short.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     scratch = Scratch()
     try:
         serve(scratch, once)

@@ -72,6 +72,8 @@ class Process:
                 extra_groups=[] if user else None,
                 env=env,
                 start_new_session=True,
+                # ./dev run blocks signals for itself; its servers must get theirs.
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),
             )
         self.pid = self.child.pid
 

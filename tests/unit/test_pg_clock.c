@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include "apikeyd/pg_clock.h"
+
+#define SERVER INT64_C(1000000000000)
+
+static int64_t at(const struct pg_clock *clock, int64_t server_us, int64_t now_us)
+{
+    int64_t at_us = -1;
+
+    assert_true(pg_clock_to_monotonic(clock, server_us, now_us, &at_us));
+    return at_us;
+}
+
+static void test_knows_nothing_at_first(void **state)
+{
+    struct pg_clock clock = {0};
+    int64_t at_us;
+
+    (void)state;
+    assert_false(pg_clock_to_monotonic(&clock, SERVER, 0, &at_us));
+}
+
+/* The true offset is SERVER; however the round trip was split, nothing is taken for younger. */
+static void test_never_makes_a_verdict_younger(void **state)
+{
+    (void)state;
+    for (int64_t way_there = 0; way_there <= 500; way_there += 50) {
+        struct pg_clock clock = {0};
+
+        pg_clock_sample(&clock, 1000, 1500, SERVER + 1000 + way_there);
+        /* Read at monotonic 2000, judged at 3000. */
+        assert_true(at(&clock, SERVER + 2000, 3000) <= 2000);
+        assert_true(at(&clock, SERVER + 2000, 3000) >= 2000 - 500 - 2);
+    }
+}
+
+static void test_the_best_sample_wins_until_drift_eats_it(void **state)
+{
+    struct pg_clock clock = {0};
+
+    (void)state;
+    pg_clock_sample(&clock, 1000, 1010, SERVER + 1005);
+    int64_t best = clock.offset_us;
+    pg_clock_sample(&clock, 2000, 9000, SERVER + 8000); /* slow: says little */
+    assert_int_equal(clock.offset_us, best);
+    pg_clock_sample(&clock, 10000000, 10000900, SERVER + 10000800); /* 10 s may drift by 10 ms */
+    assert_int_equal(clock.offset_us, SERVER + 800);
+}
+
+static void test_a_clock_set_forward_is_followed_at_once(void **state)
+{
+    struct pg_clock clock = {0};
+
+    (void)state;
+    pg_clock_sample(&clock, 1000, 1010, SERVER + 1005);
+    pg_clock_sample(&clock, 2000, 2010, SERVER + 3600000000 + 2005);
+    assert_true(at(&clock, SERVER + 3600000000 + 2005, 3000) <= 2005);
+}
+
+static void test_the_future_is_now(void **state)
+{
+    struct pg_clock clock = {0};
+
+    (void)state;
+    pg_clock_sample(&clock, 1000, 1010, SERVER + 1005);
+    assert_int_equal(at(&clock, SERVER + 999999999, 5000), 5000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_knows_nothing_at_first),
+        cmocka_unit_test(test_never_makes_a_verdict_younger),
+        cmocka_unit_test(test_the_best_sample_wins_until_drift_eats_it),
+        cmocka_unit_test(test_a_clock_set_forward_is_followed_at_once),
+        cmocka_unit_test(test_the_future_is_now),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include "apikeyd/redis_url.h"
+
+static void test_forms(void **state)
+{
+    struct redis_url url;
+
+    (void)state;
+    assert_true(redis_url_parse("unix:///run/redis.sock", &url));
+    assert_string_equal(url.path, "/run/redis.sock");
+    assert_int_equal(url.db, 0);
+    assert_true(redis_url_parse("unix:///run/redis.sock?db=3", &url));
+    assert_int_equal(url.db, 3);
+    assert_true(redis_url_parse("redis://example", &url));
+    assert_string_equal(url.host, "example");
+    assert_string_equal(url.path, "");
+    assert_int_equal(url.port, 6379);
+    assert_true(redis_url_parse("redis://me@example:7000/2", &url));
+    assert_string_equal(url.user, "me");
+    assert_int_equal(url.port, 7000);
+    assert_int_equal(url.db, 2);
+    assert_true(redis_url_parse("redis://[::1]:7000/", &url));
+    assert_string_equal(url.host, "::1");
+    assert_int_equal(url.port, 7000);
+}
+
+static void test_refused(void **state)
+{
+    static const char *const bad[] = {"",
+                                      "http://x",
+                                      "unix://relative",
+                                      "unix:///a?x=1",
+                                      "redis://",
+                                      "redis://u:secret@host",
+                                      "redis://host:port",
+                                      "redis://host:70000",
+                                      "redis://host/x",
+                                      "redis://[::1",
+                                      "redis://[::1]x"};
+    struct redis_url url;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(redis_url_parse(bad[i], &url));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include "apikeyd/redis_value.h"
+
+static const struct verdict allow = {
+    .kind = VERDICT_ALLOW, .api_key_id = {{1, 2, 3}}, .user_id = {{4, 5, 6}}};
+
+static enum redis_value_kind decode(struct slice key, const char *text, struct slice secret,
+                                    struct verdict *ret, int64_t *ret_read_us)
+{
+    return redis_value_decode(key, (struct slice){text, strlen(text)}, secret, ret, ret_read_us);
+}
+
+static void test_reads_what_it_writes(void **state)
+{
+    static const enum verdict_kind kinds[] = {VERDICT_ALLOW, VERDICT_DENY_INACTIVE};
+    const struct slice secrets[] = {SLICE(""), SLICE("s3cret")};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct verdict verdict = allow, read = {0};
+        char text[REDIS_VALUE_SIZE];
+        int64_t read_us = 0;
+
+        verdict.kind = kinds[i / 2];
+        size_t len =
+            redis_value_encode(SLICE("k"), &verdict, 1795404331990069, secrets[i % 2], text);
+        assert_int_equal(len, strlen(text));
+        assert_int_equal(decode(SLICE("k"), text, secrets[i % 2], &read, &read_us),
+                         REDIS_VALUE_VERDICT);
+        assert_int_equal(read.kind, verdict.kind);
+        assert_memory_equal(&read.api_key_id, &allow.api_key_id, 16);
+        assert_memory_equal(&read.user_id, &allow.user_id, 16);
+        assert_int_equal(read_us, 1795404331990069);
+    }
+}
+
+static void test_is_one_readable_line(void **state)
+{
+    char text[REDIS_VALUE_SIZE];
+
+    (void)state;
+    redis_value_encode(SLICE("k"), &allow, 17, SLICE(""), text);
+    assert_string_equal(text, "1 ALLOW 01020300-0000-0000-0000-000000000000 "
+                              "04050600-0000-0000-0000-000000000000 17");
+}
+
+static void test_forgeries_are_seen(void **state)
+{
+    struct verdict read;
+    int64_t read_us;
+    char text[REDIS_VALUE_SIZE], plain[REDIS_VALUE_SIZE];
+
+    (void)state;
+    redis_value_encode(SLICE("k"), &allow, 17, SLICE(""), plain);
+    redis_value_encode(SLICE("k"), &allow, 17, SLICE("secret"), text);
+    /* no tag, another secret's, another key's, a changed byte */
+    assert_int_equal(decode(SLICE("k"), plain, SLICE("secret"), &read, &read_us),
+                     REDIS_VALUE_FORGED);
+    assert_int_equal(decode(SLICE("k"), text, SLICE("other"), &read, &read_us),
+                     REDIS_VALUE_FORGED);
+    assert_int_equal(decode(SLICE("K"), text, SLICE("secret"), &read, &read_us),
+                     REDIS_VALUE_FORGED);
+    for (size_t i = 0; text[i]; i++) {
+        text[i] ^= 1;
+        assert_int_equal(decode(SLICE("k"), text, SLICE("secret"), &read, &read_us),
+                         REDIS_VALUE_FORGED);
+        text[i] ^= 1;
+    }
+    assert_int_equal(decode(SLICE("k"), text, SLICE("secret"), &read, &read_us),
+                     REDIS_VALUE_VERDICT);
+    /* A host without the secret reads signed values. */
+    assert_int_equal(decode(SLICE("k"), text, SLICE(""), &read, &read_us), REDIS_VALUE_VERDICT);
+    assert_int_equal(read_us, 17);
+}
+
+static void test_tombstones_and_rubbish(void **state)
+{
+    static const char *const broken[] = {
+        "", "1", "1 ", "2 ALLOW x", "1 ALLOW", "1 ALLOW 01020300-0000-0000-0000-000000000000 x 1",
+        "1 MAYBE 01020300-0000-0000-0000-000000000000 04050600-0000-0000-0000-000000000000 17",
+        "1 ALLOW 01020300-0000-0000-0000-000000000000 04050600-0000-0000-0000-000000000000 ",
+        "1 ALLOW 01020300-0000-0000-0000-000000000000 04050600-0000-0000-0000-000000000000 -1",
+        "1 ALLOW 01020300-0000-0000-0000-000000000000 04050600-0000-0000-0000-000000000000 "
+        "99999999999999999999",
+        "1 ALLOW 01020300-0000-0000-0000-000000000000"};
+    struct verdict read;
+    int64_t read_us;
+
+    (void)state;
+    assert_int_equal(decode(SLICE("k"), "tombstone", SLICE("secret"), &read, &read_us),
+                     REDIS_VALUE_TOMBSTONE);
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++)
+        assert_int_equal(decode(SLICE("k"), broken[i], SLICE(""), &read, &read_us),
+                         REDIS_VALUE_BROKEN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reads_what_it_writes),
+        cmocka_unit_test(test_is_one_readable_line),
+        cmocka_unit_test(test_forgeries_are_seen),
+        cmocka_unit_test(test_tombstones_and_rubbish),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include "apikeyd/resp_reply.h"
+
+static void expect(struct buffer *out, const char *text)
+{
+    struct slice held = buffer_held(out);
+
+    assert_int_equal(held.len, strlen(text));
+    assert_memory_equal(held.at, text, held.len);
+    buffer_free(out);
+}
+
+static void test_simple_types(void **state)
+{
+    struct buffer out = {0};
+
+    (void)state;
+    resp_simple(&out, "PONG");
+    resp_integer(&out, -5);
+    resp_text(&out, "hi");
+    resp_null(&out);
+    resp_array(&out, 2);
+    expect(&out, "+PONG\r\n:-5\r\n$2\r\nhi\r\n$-1\r\n*2\r\n");
+}
+
+static void test_errors_stay_on_one_line(void **state)
+{
+    struct buffer out = {0};
+
+    (void)state;
+    resp_error(&out, "ERR %s", "a\r\n+OK\tb");
+    expect(&out, "-ERR a  +OK b\r\n");
+}
+
+static void test_verdicts(void **state)
+{
+    struct uuid key, user;
+    struct buffer out = {0};
+
+    (void)state;
+    assert_true(uuid_from_text("00112233-4455-6677-8899-aabbccddeeff", &key));
+    assert_true(uuid_from_text("ffeeddcc-bbaa-9988-7766-554433221100", &user));
+    resp_verdict(&out, VERDICT_ALLOW, &key, &user, NULL);
+    expect(&out, "*3\r\n$5\r\nALLOW\r\n$36\r\n00112233-4455-6677-8899-aabbccddeeff\r\n"
+                 "$36\r\nffeeddcc-bbaa-9988-7766-554433221100\r\n");
+    resp_verdict(&out, VERDICT_DENY_UNKNOWN, NULL, NULL, NULL);
+    expect(&out, "*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n");
+    resp_verdict(&out, VERDICT_DENY_INACTIVE, NULL, NULL, NULL);
+    expect(&out, "*2\r\n$4\r\nDENY\r\n$8\r\ninactive\r\n");
+    resp_verdict(&out, VERDICT_UNAVAILABLE, NULL, NULL, "deadline");
+    expect(&out, "-UNAVAILABLE deadline\r\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_simple_types),
+        cmocka_unit_test(test_errors_stay_on_one_line),
+        cmocka_unit_test(test_verdicts),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include "apikeyd/resp_request.h"
+
+enum { MAX_REQUEST = 512 };
+
+static enum resp_status parse(struct slice input, struct resp_request *request, size_t *consumed)
+{
+    /* A copy of exact size: a read past the end is seen by valgrind and ASan. */
+    char *copy = malloc(input.len + 1);
+    const char *why = NULL;
+    enum resp_status status;
+
+    memcpy(copy, input.at, input.len);
+    status = resp_request_parse((struct slice){copy, input.len}, MAX_REQUEST, request, consumed,
+                                &why);
+    assert_true((status == RESP_BROKEN) == (why != NULL));
+    for (size_t i = 0; status == RESP_COMPLETE && i < request->argc; i++)
+        request->argv[i].at = input.at + (request->argv[i].at - copy);
+    free(copy);
+    return status;
+}
+
+static void expect_args(struct slice input, size_t argc, const char *const *argv)
+{
+    struct resp_request request;
+    size_t consumed;
+
+    assert_int_equal(parse(input, &request, &consumed), RESP_COMPLETE);
+    assert_int_equal(consumed, input.len);
+    assert_int_equal(request.argc, argc);
+    for (size_t i = 0; i < argc; i++) {
+        assert_int_equal(request.argv[i].len, strlen(argv[i]));
+        assert_memory_equal(request.argv[i].at, argv[i], request.argv[i].len);
+    }
+    /* Cut anywhere, it is the start of a request and nothing else. */
+    for (size_t len = 0; len < input.len; len++)
+        assert_int_equal(parse((struct slice){input.at, len}, &request, &consumed),
+                         RESP_INCOMPLETE);
+}
+
+static void test_arrays(void **state)
+{
+    (void)state;
+    expect_args(SLICE("*2\r\n$5\r\nCHECK\r\n$3\r\na\r\n\r\n"), 2,
+                (const char *const[]){"CHECK", "a\r\n"});
+    expect_args(SLICE("*1\r\n$0\r\n\r\n"), 1, (const char *const[]){""});
+    expect_args(SLICE("*0\r\n"), 0, NULL);
+    expect_args(SLICE("*-1\r\n"), 0, NULL);
+}
+
+static void test_inline(void **state)
+{
+    (void)state;
+    expect_args(SLICE("CHECK abc\r\n"), 2, (const char *const[]){"CHECK", "abc"});
+    expect_args(SLICE("  CHECK \t abc  \n"), 2, (const char *const[]){"CHECK", "abc"});
+    expect_args(SLICE("\r\n"), 0, NULL);
+}
+
+static void test_takes_one_request_at_a_time(void **state)
+{
+    struct slice input = SLICE("PING\r\n*1\r\n$4\r\nPING\r\n");
+    struct resp_request request;
+    size_t consumed;
+
+    (void)state;
+    assert_int_equal(parse(input, &request, &consumed), RESP_COMPLETE);
+    assert_int_equal(consumed, 6);
+}
+
+static void test_broken_streams(void **state)
+{
+    static const char *const broken[] = {
+        "*1000000000\r\n", "*33\r\n",    "*x\r\n",          "*-2\r\n",        "*1\r\n:5\r\n",
+        "*1\r\n$-1\r\n",  "*1\r\n$x\r\n", "*1\r\n$600\r\n", "*1\r\n$1\r\nabc", "*1\rx",
+        "*11111111111111111111111111111111111",
+        "*1\r\n$99999999999999999999999999999999999999"};
+    char many[400];
+    struct resp_request request;
+    size_t consumed;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++)
+        assert_int_equal(parse((struct slice){broken[i], strlen(broken[i])}, &request, &consumed),
+                         RESP_BROKEN);
+    for (size_t i = 0; i < sizeof many; i += 2)
+        memcpy(many + i, "a ", 2);
+    many[sizeof many - 1] = '\n';
+    assert_int_equal(parse((struct slice){many, sizeof many}, &request, &consumed), RESP_BROKEN);
+}
+
+static void test_length_is_bounded(void **state)
+{
+    char line[MAX_REQUEST + 1];
+    struct resp_request request;
+    size_t consumed;
+
+    (void)state;
+    memset(line, 'a', sizeof line);
+    assert_int_equal(parse((struct slice){line, MAX_REQUEST}, &request, &consumed),
+                     RESP_INCOMPLETE);
+    assert_int_equal(parse((struct slice){line, MAX_REQUEST + 1}, &request, &consumed),
+                     RESP_BROKEN);
+    line[MAX_REQUEST] = '\n';
+    assert_int_equal(parse((struct slice){line, MAX_REQUEST + 1}, &request, &consumed),
+                     RESP_BROKEN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_arrays),
+        cmocka_unit_test(test_inline),
+        cmocka_unit_test(test_takes_one_request_at_a_time),
+        cmocka_unit_test(test_broken_streams),
+        cmocka_unit_test(test_length_is_bounded),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

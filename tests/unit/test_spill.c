@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#include "scratch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "apikeyd/spill.h"
+
+#define NOW INT64_C(1800000000000000)
+
+static struct usage_batch some(uint64_t len)
+{
+    struct usage_batch batch = {0};
+
+    for (uint64_t i = 0; i < len; i++) {
+        struct usage_slot slot = {uuid_number(i), NOW - 1000 + (int64_t)i, i};
+
+        assert_true(usage_batch_merge(&batch, &slot, 1));
+    }
+    return batch;
+}
+
+static void test_reads_what_it_wrote(void **state)
+{
+    struct usage_batch written = some(100), read = {0};
+
+    (void)state;
+    assert_int_equal(spill_read("spill", NOW, &read), 0); /* no file is no error */
+    assert_int_equal(spill_write("spill", &written), 0);
+    assert_int_equal(spill_write("spill", &written), 0);
+    assert_int_equal(spill_read("spill", NOW, &read), 0);
+    assert_int_equal(read.len, 100);
+    assert_memory_equal(read.slots, written.slots, 100 * sizeof *read.slots);
+    assert_int_equal(scratch_count("spill"), 1);
+    assert_int_equal(spill_remove("spill"), 0);
+    assert_int_equal(spill_remove("spill"), 0);
+    usage_batch_free(&written);
+    usage_batch_free(&read);
+}
+
+static void test_a_cut_file_gives_what_is_whole(void **state)
+{
+    struct usage_batch written = some(100);
+
+    (void)state;
+    assert_int_equal(spill_write("spill", &written), 0);
+    struct stat status;
+    assert_int_equal(stat("spill", &status), 0);
+    for (off_t size = status.st_size - 1; size > 0; size -= 97) {
+        struct usage_batch read = {0};
+
+        assert_int_equal(truncate("spill", size), 0);
+        assert_int_equal(spill_read("spill", NOW, &read), -EBADMSG);
+        assert_true((off_t)(read.len * 32) <= size);
+        assert_true((off_t)((read.len + 3) * 32) > size - 32);
+        usage_batch_free(&read);
+    }
+    usage_batch_free(&written);
+}
+
+static void test_noise_is_no_time(void **state)
+{
+    struct usage_batch written = some(100), read = {0};
+    int fd;
+
+    (void)state;
+    assert_int_equal(spill_write("spill", &written), 0);
+    fd = open("spill", O_WRONLY);
+    for (off_t at = 40; at < 3200; at += 8) {
+        uint64_t noise = (uint64_t)at * UINT64_C(0x9e3779b97f4a7c15);
+
+        assert_int_equal(pwrite(fd, &noise, sizeof noise, at), sizeof noise);
+    }
+    close(fd);
+    assert_int_equal(spill_read("spill", NOW, &read), -EBADMSG);
+    for (size_t i = 0; i < read.len; i++)
+        assert_in_range(read.slots[i].last_used_us, 1577836800000000, NOW);
+    usage_batch_free(&written);
+    usage_batch_free(&read);
+}
+
+static void test_a_failed_write_leaves_the_old_file(void **state)
+{
+    struct usage_batch old = some(10), new = some(20), read = {0};
+
+    (void)state;
+    assert_int_equal(spill_write("spill", &old), 0);
+    assert_int_equal(mkdir("spill.new", 0700), 0); /* in the way of the temporary file */
+    assert_int_equal(spill_write("spill", &new), -EISDIR);
+    assert_int_equal(rmdir("spill.new"), 0);
+    assert_int_equal(spill_read("spill", NOW, &read), 0);
+    assert_int_equal(read.len, 10);
+    usage_batch_free(&old);
+    usage_batch_free(&new);
+    usage_batch_free(&read);
+}
+
+static void test_nothing_set_aside_is_lost(void **state)
+{
+    char path[64];
+
+    (void)state;
+    for (int i = 1; i <= 3; i++) {
+        char expected[64];
+
+        close(open("file", O_WRONLY | O_CREAT, 0600));
+        assert_int_equal(set_aside("file", path, sizeof path), 0);
+        snprintf(expected, sizeof expected, "file.damaged-%d", i);
+        assert_string_equal(path, expected);
+    }
+    assert_int_equal(scratch_count("file"), 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_reads_what_it_wrote, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_a_cut_file_gives_what_is_whole, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_noise_is_no_time, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_a_failed_write_leaves_the_old_file, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_nothing_set_aside_is_lost, scratch_make,
+                                        scratch_remove),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

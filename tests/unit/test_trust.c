@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include "apikeyd/trust.h"
+
+static const struct trust_policy policy = {
+    .ttl_us = 60, .ttl_unlinked_us = 5, .negative_ttl_us = 30, .stale_max_us = 300};
+
+static void test_ttl_while_linked(void **state)
+{
+    struct trust trust = trust_at(&policy, true, TIME_NEVER, 1000);
+
+    (void)state;
+    assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 940);
+    assert_int_equal(trust_oldest(&trust, VERDICT_DENY_INACTIVE), 940);
+    assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 970);
+    assert_int_equal(trust.oldest_stale_us, 700);
+    assert_int_equal(trust.refresh_us, 952); /* 48 of 60 have passed */
+}
+
+static void test_unlinked_bounds_every_ttl(void **state)
+{
+    struct trust trust = trust_at(&policy, false, TIME_NEVER, 1000);
+
+    (void)state;
+    assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 995);
+    assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 995);
+    assert_int_equal(trust.oldest_stale_us, 700);
+}
+
+static void test_nothing_below_the_floor(void **state)
+{
+    struct trust trust = trust_at(&policy, true, 990, 1000);
+
+    (void)state;
+    assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 990);
+    assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 990);
+    assert_int_equal(trust.oldest_stale_us, 990);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ttl_while_linked),
+        cmocka_unit_test(test_unlinked_bounds_every_ttl),
+        cmocka_unit_test(test_nothing_below_the_floor),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include "apikeyd/verdict_cache.h"
+
+#define SECOND INT64_C(1000000)
+
+static const struct trust_policy policy = {.ttl_us = 60 * SECOND,
+                                           .ttl_unlinked_us = 5 * SECOND,
+                                           .negative_ttl_us = 30 * SECOND,
+                                           .stale_max_us = 300 * SECOND};
+
+static struct trust at(int64_t now_us)
+{
+    return trust_at(&policy, true, TIME_NEVER, now_us);
+}
+
+static void put(struct verdict_cache *cache, uint64_t key, enum verdict_kind kind,
+                int64_t read_at_us)
+{
+    struct digest digest = digest_number(key);
+    struct trust trust = at(read_at_us);
+    struct verdict verdict = {
+        .kind = kind, .api_key_id = uuid_number(key), .read_at_us = read_at_us, .rows = 1};
+
+    verdict_cache_put(cache, &digest, &verdict, &trust);
+}
+
+static const struct cached_verdict *get(struct verdict_cache *cache, uint64_t key, int64_t now_us)
+{
+    struct digest digest = digest_number(key);
+    struct trust trust = at(now_us);
+
+    return verdict_cache_get(cache, &digest, &trust);
+}
+
+static void test_holds_until_the_ttl(void **state)
+{
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
+
+    (void)state;
+    put(cache, 1, VERDICT_ALLOW, 100 * SECOND);
+    put(cache, 2, VERDICT_DENY_UNKNOWN, 100 * SECOND);
+    assert_int_equal(get(cache, 1, 160 * SECOND)->kind, VERDICT_ALLOW);
+    assert_null(get(cache, 1, 160 * SECOND + 1));
+    assert_int_equal(get(cache, 2, 130 * SECOND)->kind, VERDICT_DENY_UNKNOWN);
+    assert_null(get(cache, 2, 130 * SECOND + 1));
+    assert_null(get(cache, 3, 100 * SECOND));
+    assert_non_null(verdict_cache_peek(cache, &(struct digest[]){digest_number(1)}[0]));
+    verdict_cache_free(cache);
+}
+
+static void test_an_older_read_never_wins(void **state)
+{
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
+
+    (void)state;
+    put(cache, 1, VERDICT_DENY_INACTIVE, 100 * SECOND);
+    put(cache, 1, VERDICT_ALLOW, 99 * SECOND);
+    assert_int_equal(get(cache, 1, 100 * SECOND)->kind, VERDICT_DENY_INACTIVE);
+    put(cache, 1, VERDICT_DENY_UNKNOWN, 98 * SECOND); /* nor from the other table */
+    assert_int_equal(get(cache, 1, 100 * SECOND)->kind, VERDICT_DENY_INACTIVE);
+    put(cache, 1, VERDICT_DENY_UNKNOWN, 101 * SECOND);
+    assert_int_equal(get(cache, 1, 101 * SECOND)->kind, VERDICT_DENY_UNKNOWN);
+    put(cache, 1, VERDICT_ALLOW, 102 * SECOND);
+    assert_int_equal(get(cache, 1, 102 * SECOND)->kind, VERDICT_ALLOW);
+    assert_int_equal(verdict_cache_negative_stats(cache).used, 0);
+    assert_int_equal(verdict_cache_stats(cache).used, 1);
+    verdict_cache_free(cache);
+}
+
+static void test_a_refresh_keeps_the_usage_slot(void **state)
+{
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
+    struct digest digest = digest_number(1);
+
+    (void)state;
+    put(cache, 1, VERDICT_ALLOW, 100 * SECOND);
+    verdict_cache_peek(cache, &digest)->usage_slot = 42;
+    verdict_cache_peek(cache, &digest)->flags |= CACHED_REFRESHING;
+    put(cache, 1, VERDICT_ALLOW, 101 * SECOND);
+    assert_int_equal(verdict_cache_peek(cache, &digest)->usage_slot, 42);
+    assert_int_equal(verdict_cache_peek(cache, &digest)->flags, 0);
+    verdict_cache_free(cache);
+}
+
+static void test_unknown_keys_evict_only_each_other(void **state)
+{
+    struct verdict_cache *cache = verdict_cache_new(65536, 4096, 7);
+
+    (void)state;
+    for (uint64_t key = 0; key < 200; key++)
+        put(cache, key, VERDICT_ALLOW, 100 * SECOND);
+    for (uint64_t key = 1000; key < 101000; key++)
+        put(cache, key, VERDICT_DENY_UNKNOWN, 100 * SECOND);
+    for (uint64_t key = 0; key < 200; key++)
+        assert_non_null(get(cache, key, 101 * SECOND));
+    assert_int_equal(verdict_cache_stats(cache).evictions, 0);
+    assert_int_equal(verdict_cache_negative_stats(cache).used, 64);
+    assert_true(verdict_cache_negative_stats(cache).evictions > 99000);
+    verdict_cache_free(cache);
+}
+
+/* One set of eight ways: what goes is expired, else unused for longest. */
+static void test_the_least_useful_goes(void **state)
+{
+    struct verdict_cache *cache = verdict_cache_new(512, 512, 7);
+
+    (void)state;
+    for (uint64_t key = 0; key < 8; key++)
+        put(cache, key, VERDICT_ALLOW, (100 + (int64_t)key) * SECOND);
+    for (uint64_t key = 0; key < 8; key++)
+        assert_non_null(get(cache, key, (key == 5 ? 110 : 120) * SECOND));
+    put(cache, 8, VERDICT_ALLOW, 130 * SECOND);
+    assert_null(get(cache, 5, 130 * SECOND));
+    for (uint64_t key = 0; key < 9; key++)
+        assert_true(key == 5 || get(cache, key, 130 * SECOND));
+    /* At 165 s, key 0 … 4 have expired: they go before anything unused. */
+    put(cache, 9, VERDICT_ALLOW, 165 * SECOND);
+    assert_non_null(get(cache, 8, 165 * SECOND));
+    assert_non_null(get(cache, 7, 165 * SECOND));
+    assert_non_null(get(cache, 6, 165 * SECOND));
+    assert_int_equal(verdict_cache_stats(cache).evictions, 1);
+    verdict_cache_free(cache);
+}
+
+static void test_remove_and_clear(void **state)
+{
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
+    struct digest one = digest_number(1);
+
+    (void)state;
+    put(cache, 1, VERDICT_ALLOW, 100 * SECOND);
+    put(cache, 2, VERDICT_DENY_UNKNOWN, 100 * SECOND);
+    verdict_cache_remove(cache, &one);
+    verdict_cache_remove(cache, &one);
+    assert_null(get(cache, 1, 100 * SECOND));
+    assert_non_null(get(cache, 2, 100 * SECOND));
+    verdict_cache_clear(cache);
+    assert_null(get(cache, 2, 100 * SECOND));
+    assert_int_equal(verdict_cache_negative_stats(cache).used, 0);
+    verdict_cache_free(cache);
+}
+
+static void test_a_table_two_thirds_full_keeps_nearly_all(void **state)
+{
+    struct verdict_cache *cache = verdict_cache_new(64 << 16, 4096, 7);
+    size_t held = 0;
+
+    (void)state;
+    for (uint64_t key = 0; key < 43690; key++)
+        put(cache, key, VERDICT_ALLOW, 100 * SECOND);
+    for (uint64_t key = 0; key < 43690; key++)
+        held += get(cache, key, 100 * SECOND) != NULL;
+    assert_true(held > 43690 * 93 / 100);
+    verdict_cache_free(cache);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_holds_until_the_ttl),
+        cmocka_unit_test(test_an_older_read_never_wins),
+        cmocka_unit_test(test_a_refresh_keeps_the_usage_slot),
+        cmocka_unit_test(test_unknown_keys_evict_only_each_other),
+        cmocka_unit_test(test_the_least_useful_goes),
+        cmocka_unit_test(test_remove_and_clear),
+        cmocka_unit_test(test_a_table_two_thirds_full_keeps_nearly_all),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
