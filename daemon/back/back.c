@@ -23,6 +23,7 @@ struct back {
     struct flusher *flusher;
     struct event mail, drain_timer;
     enum stage stage;
+    bool stopped;
     int64_t started_us;
 };
 
@@ -89,7 +90,6 @@ static bool reload(struct back *back, struct buffer *restart, struct buffer *err
     back->env.log.level = (enum log_level)next->log_level;
     flusher_configure(back->flusher);
     back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_CONFIG, .config = copy});
-    mailbox_wake(back->env.to_front);
     return true;
 }
 
@@ -189,7 +189,6 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
         handle_message(back, &message);
     explicit_bzero(&message, sizeof message);
     resolver_go(back->resolver);
-    mailbox_wake(back->env.to_front);
 }
 
 static void on_drained(void *arg)
@@ -200,7 +199,7 @@ static void on_drained(void *arg)
     if (pending > 0)
         log_warning(&back->env.log, "%zu keys' last_used could not be written; they wait in %s",
                     pending, back->config->usage_ledger);
-    event_base_loopbreak(back->env.base);
+    back->stopped = true;
 }
 
 static void arm_drain_timer(struct back *back)
@@ -224,7 +223,7 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
     } else {
         log_warning(&back->env.log, "PostgreSQL does not take usage in time; it waits in %s",
                     back->config->usage_ledger);
-        event_base_loopbreak(back->env.base);
+        back->stopped = true;
     }
 }
 
@@ -235,7 +234,6 @@ void back_drain(struct back *back)
     back->stage = DRAINING_CLIENTS;
     arm_drain_timer(back);
     back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_DRAIN});
-    mailbox_wake(back->env.to_front);
 }
 
 struct event_base *back_base(struct back *back)
@@ -313,7 +311,11 @@ fail:
 
 void back_run(struct back *back)
 {
-    event_base_dispatch(back->env.base);
+    /* What one turn of the loop has posted is announced once, at its end. */
+    while (!back->stopped) {
+        event_base_loop(back->env.base, EVLOOP_ONCE);
+        mailbox_wake(back->env.to_front);
+    }
 }
 
 void back_free(struct back *back)

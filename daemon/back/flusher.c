@@ -256,7 +256,6 @@ void flusher_start(struct flusher *flusher)
     flusher->phase = SWAPPING;
     back_env_post(flusher->env, &(struct to_front){.type = TO_FRONT_SWAP,
                                                    .half = flusher->setup.half});
-    mailbox_wake(flusher->env->to_front);
 }
 
 /* Take what the half holds into `pending`; it stays in the half too. */

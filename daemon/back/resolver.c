@@ -182,7 +182,6 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
         answer_unavailable(resolver, lookup, "postgres timeout");
     }
     arm_deadline(resolver);
-    mailbox_wake(resolver->env->to_front);
 }
 
 static void queue_for_postgres(struct resolver *resolver, struct lookup *lookup)
@@ -306,7 +305,6 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
                            outcome == PG_LATE ? "postgres timeout" : "postgres connection lost");
     }
     arm_deadline(resolver);
-    mailbox_wake(resolver->env->to_front);
 }
 
 /* Send what waits, as far as it fits into a batch. */
@@ -402,7 +400,6 @@ static void on_down(void *arg)
         TAILQ_REMOVE(&resolver->for_postgres, lookup, in_list);
         answer_unavailable(resolver, lookup, down);
     }
-    mailbox_wake(resolver->env->to_front);
 }
 
 static void on_finding(void *arg, size_t key, enum redis_finding finding,
@@ -441,7 +438,6 @@ static void on_findings(void *arg)
 
     free(batch);
     send_batches(resolver);
-    mailbox_wake(resolver->env->to_front);
 }
 
 /* Send up to REDIS_BATCH of the waiting lookups to Redis. */

@@ -172,7 +172,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     waiter_free(waiter);
     hole_close(hole);
     clients_settle(&front->clients);
-    mailbox_wake(front->to_back);
 }
 
 /* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a

@@ -178,7 +178,6 @@ static void handle_input(struct connection *connection)
 
     clients->begin(clients->arg);
     handle_requests(connection);
-    clients->end(clients->arg);
 }
 
 /* Write what is ready. False when the connection is broken. */

@@ -40,13 +40,6 @@ static void begin_requests(void *arg)
     front_tick(arg);
 }
 
-static void end_requests(void *arg)
-{
-    struct front *front = arg;
-
-    mailbox_wake(front->to_back);
-}
-
 static void handle_request(void *arg, struct connection *connection,
                            const struct resp_request *request)
 {
@@ -84,7 +77,6 @@ static void report_drained(void *arg)
     struct to_back message = {.type = TO_BACK_DRAINED};
 
     (void)mailbox_post_reserved(front->to_back, &message, sizeof message);
-    mailbox_wake(front->to_back);
 }
 
 static void drain(struct front *front)
@@ -137,7 +129,7 @@ static void handle_message(struct front *front, struct to_front *message)
         drain(front);
         break;
     case TO_FRONT_STOP:
-        event_base_loopbreak(front->base);
+        front->stopped = true;
         break;
     }
 }
@@ -154,7 +146,6 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
     while (mailbox_take(front->to_front, &message))
         handle_message(front, &message);
     clients_settle(&front->clients);
-    mailbox_wake(front->to_back);
 }
 
 struct front *front_new(const struct front_setup *setup)
@@ -177,7 +168,6 @@ struct front *front_new(const struct front_setup *setup)
         .max_request = config->listen_max_request,
         .handle = handle_request,
         .begin = begin_requests,
-        .end = end_requests,
         .arg = front,
     };
     clients_init(&front->clients);
@@ -207,7 +197,11 @@ fail:
 
 void front_run(struct front *front)
 {
-    event_base_dispatch(front->base);
+    /* What one turn of the loop has posted is announced once, at its end. */
+    while (!front->stopped) {
+        event_base_loop(front->base, EVLOOP_ONCE);
+        mailbox_wake(front->to_back);
+    }
 }
 
 /* Flights that nobody will answer any more. Their waiters went with the connections. */

@@ -31,6 +31,7 @@ struct front {
     int64_t floor_us;
     struct trust trust; /* as of the read or message being handled */
     int64_t wall_us;    /* likewise, µs since 1970 */
+    bool stopped;
 };
 
 /* Read the clocks, once for all that is handled together. */

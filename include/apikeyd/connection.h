@@ -39,9 +39,8 @@ struct clients {
     size_t max_request;
     /* Answer one request. `request` points into the connection's input. */
     void (*handle)(void *arg, struct connection *connection, const struct resp_request *request);
-    /* Called before and after the requests of one read are handled. */
+    /* Called before the requests of one read are handled. */
     void (*begin)(void *arg);
-    void (*end)(void *arg);
     /* The last connection has gone; may be NULL. */
     void (*emptied)(void *arg);
     void *arg;

@@ -3,6 +3,7 @@
 Unix sockets only, no port is taken, and every process is stopped by the PID it was started with.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -141,12 +142,15 @@ class Postgres:
         self.process = None
 
     def pause(self):
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
+        self.signal_all(signal.SIGSTOP)
 
     def resume(self):
+        self.signal_all(signal.SIGCONT)
+
+    def signal_all(self, number):
         for pid in self.pids():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # children come and go
+                os.kill(pid, number)
 
     def pids(self):
         """The postmaster and its children."""

@@ -1,0 +1,184 @@
+"""Real PostgreSQL and Redis for a whole run; a database and daemons of its own for each test."""
+
+import itertools
+import uuid
+
+import psycopg
+import pytest
+from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate
+
+names = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def scratch():
+    folder = Scratch()
+    yield folder.path
+    folder.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres(scratch):
+    server = Postgres(scratch / "pg", ["shared_preload_libraries=pg_stat_statements"])
+    try:
+        server.start()
+        server.create_database("migrated")
+        done = migrate(server.uri("migrated"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        with psycopg.connect(server.dsn("migrated"), autocommit=True) as db:
+            db.execute("CREATE EXTENSION pg_stat_statements")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_session(scratch):
+    server = Redis(scratch / "redis")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_server(redis_session):
+    """Empty at first; running and not paused after the test, whatever it did."""
+    redis_session.client().flushall()
+    yield redis_session
+    if redis_session.process is None:
+        redis_session.start()
+    redis_session.resume()
+
+
+class Database:
+    """One test's database and shorthand for what tests look at in it."""
+
+    def __init__(self, server, name):
+        self.server = server
+        self.name = name
+        self.dsn = server.dsn(name, "apikeyd")
+        self.admin_dsn = server.dsn(name)
+        self.user_id = uuid.uuid4()
+
+    def connect(self, **options):
+        options.setdefault("autocommit", True)
+        return psycopg.connect(self.admin_dsn, options="-c timezone=UTC", **options)
+
+    def run(self, sql, *params):
+        with self.connect() as db:
+            cursor = db.execute(sql, params or None)
+            return cursor.fetchall() if cursor.description else None
+
+    def one(self, sql, *params):
+        return self.run(sql, *params)[0][0]
+
+    def add_user(self):
+        self.run('INSERT INTO api."user" (user_id) VALUES (%s)', self.user_id)
+
+    def add_key(self, key, active=True, **columns):
+        """Insert a key; its api_key_id is returned."""
+        columns = {"api_key_id": uuid.uuid4(), "key_name": "test", "key_id": key,
+                   "user_id": self.user_id, "is_active": active, **columns}
+        places = ", ".join(["%s"] * len(columns))
+        self.run(f"INSERT INTO api.user_api_key ({', '.join(columns)}) VALUES ({places})",
+                 *columns.values())
+        return columns["api_key_id"]
+
+    def add_keys(self, count, prefix="key-"):
+        """Insert many active keys: "<prefix>0" and so on."""
+        self.run("INSERT INTO api.user_api_key (api_key_id, key_name, key_id, user_id) "
+                 "SELECT gen_random_uuid(), 'bulk', %s || n, %s FROM generate_series(0, %s) AS n",
+                 prefix, self.user_id, count - 1)
+
+    def last_used(self, key):
+        return self.one("SELECT last_used FROM api.user_api_key WHERE key_id = %s", key)
+
+    def row(self, key):
+        return self.run("SELECT * FROM api.user_api_key WHERE key_id = %s", key)[0]
+
+    def set_active(self, key, active):
+        self.run("UPDATE api.user_api_key SET is_active = %s WHERE key_id = %s", active, key)
+
+    def reset_statements(self):
+        self.run("SELECT pg_stat_statements_reset()")
+
+    def statements(self, start):
+        """How often statements that start so were run in this database since the reset."""
+        return self.one("SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements "
+                        "WHERE query LIKE %s AND dbid = (SELECT oid FROM pg_database "
+                        "WHERE datname = current_database())", start + "%")
+
+
+LOOKUP = "SELECT k.n"
+USAGE = "WITH pending"
+
+
+def drop_database(server, name):
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def db(postgres):
+    """A migrated database with one user."""
+    name = f"test{next(names)}"
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE migrated')
+    database = Database(postgres, name)
+    database.add_user()
+    yield database
+    if postgres.process is None:
+        postgres.start()
+    postgres.resume()
+    drop_database(postgres, name)
+
+
+def sanitizer_reports(log):
+    return [line for line in log.splitlines()
+            if "Sanitizer" in line or "runtime error:" in line]
+
+
+@pytest.fixture
+def start(scratch, db, redis_server):
+    """start(**{"section.option": value}) runs a daemon; all are stopped after the test, must exit
+    with 0 and must not have been reported by a sanitizer."""
+    daemons = []
+
+    def run(options=None, env=None, wait=True):
+        daemon = Apikeyd(scratch / f"d{next(names)}", {
+            "postgres.dsn": db.dsn,
+            "redis.url": redis_server.url(),
+            "usage.flush_interval": "1h",
+            # There is no link in this version, so this is what bounds a ttl.
+            "cache.ttl_unlinked": "60s",
+            "cache.memory": "4MiB",
+            "cache.negative_memory": "1MiB",
+            **(options or {}),
+        }, env={"TSAN_OPTIONS": "halt_on_error=1", **(env or {})})
+        daemons.append(daemon)
+        if wait:
+            daemon.start()
+        return daemon
+
+    yield run
+    for daemon in daemons:
+        log_path = daemon.folder / "apikeyd.log"
+        if daemon.process is not None:
+            assert daemon.stop() == 0, daemon.log()
+        log = log_path.read_text(errors="replace") if log_path.exists() else ""
+        assert not sanitizer_reports(log), log
+
+
+@pytest.fixture
+def daemon(start):
+    return start()
+
+
+def check(client, key, *rest):
+    return client.execute_command("CHECK", key, *rest)
+
+
+def info(daemon):
+    return daemon.admin_client().info()

@@ -1,0 +1,207 @@
+"""RESP as clients send it, and as they should not."""
+
+import itertools
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import check, info
+from harness.servers import wait_until
+from wire import Wire, command
+
+
+def test_split_at_every_byte(db, daemon):
+    db.add_key("good")
+    stream = (command("PING") + command("CHECK", "good") + b"CHECK none\r\n"
+              + command("ECHO", "a\r\nb") + b"\r\n" + command("CHECK", "none"))
+    expected = [b"PONG", b"ALLOW", b"DENY", b"a\r\nb", b"DENY"]
+    for cut in range(1, len(stream)):
+        with Wire(daemon.check) as wire:
+            wire.send(stream[:cut])
+            time.sleep(0.001)
+            wire.send(stream[cut:])
+            replies = [wire.reply() for _ in expected]
+            assert [r[0] if isinstance(r, list) else r for r in replies] == expected
+
+
+def test_one_byte_at_a_time(db, daemon):
+    db.add_key("good")
+    with Wire(daemon.check) as wire:
+        for byte in command("CHECK", "good") + b"PING\r\n":
+            wire.send(bytes([byte]))
+        assert wire.reply()[0] == b"ALLOW"
+        assert wire.reply() == b"PONG"
+
+
+def test_replies_keep_their_order(db, daemon):
+    """Hits, misses, errors and texts that have to wait for the other thread, mixed."""
+    for i in range(50):
+        db.add_key(f"k{i}", active=i % 3 != 0)
+    with Wire(daemon.check) as wire:
+        wire.ask("CHECK", "k1")
+        wire.send(b"".join(
+            command("CHECK", f"k{i}") + command("ECHO", f"e{i}") + command("CHECK", "")
+            + (command("INFO") if i % 10 == 0 else b"") + command("CHECK", "k1")
+            for i in range(50)))
+        for i in range(50):
+            assert wire.reply()[0] == (b"DENY" if i % 3 == 0 else b"ALLOW")
+            assert wire.reply() == f"e{i}".encode()
+            assert isinstance(wire.reply(), RuntimeError)
+            if i % 10 == 0:
+                assert b"checks_allow" in wire.reply()
+            assert wire.reply()[0] == b"ALLOW"
+
+
+@pytest.mark.parametrize("depth", [5000, 100000])
+def test_pipelines_of_thousands(db, daemon, depth):
+    db.add_key("good")
+    with Wire(daemon.check) as wire:
+        wire.ask("CHECK", "good")
+        sender = threading.Thread(target=wire.send, args=[command("CHECK", "good") * depth])
+        sender.start()
+        assert all(wire.reply()[0] == b"ALLOW" for _ in range(depth))
+        sender.join()
+
+
+def test_inline_through_netcat(db, daemon):
+    db.add_key("abc")
+    done = subprocess.run(["nc", "-q1", "-U", daemon.check], input=b"CHECK abc\r\nCHECK\txyz\n",
+                          capture_output=True, timeout=30, check=True)
+    assert done.stdout.startswith(b"*3\r\n$5\r\nALLOW\r\n")
+    assert done.stdout.endswith(b"*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n")
+
+
+def test_half_closed_client_gets_its_answers(db, daemon):
+    db.add_key("good")
+    with Wire(daemon.check) as wire:
+        wire.send(command("CHECK", "good") + command("CHECK", "none"))
+        wire.socket.shutdown(1)
+        assert wire.reply()[0] == b"ALLOW"
+        assert wire.reply() == [b"DENY", b"unknown"]
+        assert wire.closed()
+
+
+@pytest.mark.parametrize("stream", [
+    b"*1000000000\r\n", b"*-5\r\n", b"*abc\r\n", b"*1\r\n:5\r\n", b"*1\r\n$-1\r\n",
+    b"*1\r\n$99999\r\n", b"*1\r\n$4\r\nPINGxx", b"x" * 5000, b"*2\r\n$5\r\nCHECK\r\n$5000\r\n",
+])
+def test_bad_protocol_gets_an_error_and_is_closed(daemon, stream):
+    with Wire(daemon.check) as other, Wire(daemon.check) as wire:
+        wire.send(command("PING") + stream)
+        assert wire.reply() == b"PONG"
+        assert "Protocol error" in str(wire.reply())
+        assert wire.closed()
+        assert other.ask("PING") == b"PONG"
+
+
+def test_commands_that_clients_send_when_they_connect(daemon):
+    with Wire(daemon.check) as wire:
+        assert wire.ask("PING", "hi") == b"hi"
+        assert wire.ask("ping") == b"PONG"
+        assert wire.ask("SELECT", "0") == b"OK"
+        assert "out of range" in str(wire.ask("SELECT", "1"))
+        assert str(wire.ask("HELLO", "3")).startswith("NOPROTO")
+        assert wire.ask("HELLO", "2")[:4] == [b"server", b"apikeyd", b"version", b"0.1.0"]
+        assert wire.ask("HELLO", "2", "SETNAME", "me")[0] == b"server"
+        assert wire.ask("CLIENT", "GETNAME") == b"me"
+        assert wire.ask("CLIENT", "SETINFO", "LIB-NAME", "x") == b"OK"
+        assert isinstance(wire.ask("CLIENT", "ID"), int)
+        assert wire.ask("RESET") == b"RESET"
+        assert wire.ask("CLIENT", "GETNAME") is None
+        assert wire.ask("COMMAND", "COUNT") == 10
+        assert len(wire.ask("COMMAND")) == 10
+        assert b"CHECK" in wire.ask("COMMAND", "DOCS")
+        assert "unknown command" in str(wire.ask("GET", "x"))
+        assert "wrong number" in str(wire.ask("CHECK"))
+        assert wire.ask("QUIT") == b"OK"
+        assert wire.closed()
+
+
+def test_admin_commands_stay_on_the_admin_socket(daemon):
+    with Wire(daemon.check) as wire:
+        for args in (["EXPLAIN", "x"], ["INVALIDATE", "x"], ["FLUSH"], ["CONFIG", "GET", "*"],
+                     ["RELOAD"], ["METRICS"], ["CLIENT", "LIST"], ["CLIENT", "KILL", "1"]):
+            assert "unknown" in str(wire.ask(*args))
+    assert (daemon.admin.stat().st_mode & 0o777) == 0o600
+    assert (daemon.check.stat().st_mode & 0o777) == 0o660
+
+
+def test_who_does_not_read_is_not_read_from(db, daemon):
+    """A client that sends and never takes its replies is stopped; others go on."""
+    db.add_key("good")
+    with Wire(daemon.check) as greedy, Wire(daemon.check) as polite:
+        polite.ask("CHECK", "good")
+        greedy.socket.settimeout(1)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            for _ in range(1000):
+                greedy.send(command("CHECK", "good") * 1000)
+                sent += 1000
+        assert sent < 100000
+        assert polite.ask("CHECK", "good")[0] == b"ALLOW"
+        assert info(daemon)["read_pauses"] >= 1
+
+
+def test_who_hangs_up_is_forgotten(db, postgres, start):
+    daemon = start({"postgres.timeout": "30s"})
+    db.add_key("good")
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    postgres.pause()
+    try:
+        for round_ in range(20):
+            with Wire(daemon.check) as wire:
+                wire.send(b"".join(command("CHECK", f"r{round_}-{i}") for i in range(100))
+                          + command("INFO"))
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+    finally:
+        postgres.resume()
+    wait_until(lambda: info(daemon)["lookups_pending"] == 0, "lookups to end")
+    wait_until(lambda: info(daemon)["connected_clients"] <= 3, "connections to end")
+
+
+def test_max_connections(start):
+    daemon = start({"listen.max_connections": "10"})
+    wires = [Wire(daemon.check) for _ in range(10)]
+    assert all(wire.ask("PING") == b"PONG" for wire in wires)
+    with Wire(daemon.check) as extra:
+        assert "max number of clients" in str(extra.reply())
+        assert extra.closed()
+    assert info(daemon)["connections_refused_full"] == 1  # the admin socket has a reserve
+    wires.pop().close()
+
+    def admitted():
+        with Wire(daemon.check) as wire:
+            try:
+                return wire.ask("PING") == b"PONG"
+            except (EOFError, BrokenPipeError):
+                return False
+    wait_until(admitted, "the place to be free")
+    for wire in wires:
+        wire.close()
+
+
+def test_peer_allow_list(start):
+    daemon = start({"listen.allow_uids": "54321"}, wait=False)
+    daemon.write_config()
+    daemon.launch()
+    wait_until(daemon.check.exists, "the socket")
+
+    def refused():
+        try:
+            with Wire(daemon.check) as wire:
+                return str(wire.reply()).startswith("NOPERM") and wire.closed()
+        except ConnectionRefusedError:
+            return False
+    wait_until(refused, "the refusal")
+
+
+def test_many_connections(db, start):
+    db.add_key("good")
+    daemon = start({"listen.max_connections": "3000"})
+    wires = [Wire(daemon.check) for _ in range(2000)]
+    for wire in itertools.chain(wires, reversed(wires)):
+        wire.send(command("CHECK", "good"))
+    for wire in wires:
+        assert [wire.reply()[0] for _ in range(2)] == [b"ALLOW", b"ALLOW"]
+        wire.close()
