@@ -171,7 +171,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
     waiter_free(waiter);
     hole_close(hole);
-    clients_settle(&front->clients);
 }
 
 /* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a

@@ -296,5 +296,4 @@ void clients_drain(struct clients *clients)
         }
         connection_touch(connection);
     }
-    clients_settle(clients);
 }

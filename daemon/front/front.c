@@ -145,7 +145,6 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
     front_tick(front);
     while (mailbox_take(front->to_front, &message))
         handle_message(front, &message);
-    clients_settle(&front->clients);
 }
 
 struct front *front_new(const struct front_setup *setup)
@@ -197,9 +196,10 @@ fail:
 
 void front_run(struct front *front)
 {
-    /* What one turn of the loop has posted is announced once, at its end. */
+    /* What one turn of the loop has left to write or posted goes out once, at its end. */
     while (!front->stopped) {
         event_base_loop(front->base, EVLOOP_ONCE);
+        clients_settle(&front->clients);
         mailbox_wake(front->to_back);
     }
 }

@@ -102,10 +102,11 @@ void connection_kill(struct connection *connection);
 void connection_touch(struct connection *connection);
 
 /* Write what the touched connections have ready, go on with requests that had to wait, close
- * what is finished. */
+ * what is finished. To be called after each turn of the event loop. */
 void clients_settle(struct clients *clients);
 
-/* Read what has already arrived, then take no more requests from anybody. */
+/* Read what has already arrived, then take no more requests from anybody. Each connection is
+ * closed once its replies are written. */
 void clients_drain(struct clients *clients);
 
 #endif

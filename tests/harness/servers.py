@@ -253,6 +253,22 @@ class Apikeyd:
         self.process = None
         return status
 
+    def terminate(self):
+        """SIGTERM; wait_end() tells how it went."""
+        self.process.send(signal.SIGTERM)
+
+    def wait_end(self):
+        status = self.process.child.wait(HANG)
+        self.process = None
+        return status
+
+    def settled(self):
+        """Whether it is connected to everything and has looked for usage left from before."""
+        counts = self.admin_client().info()
+        wanted = int(self.options.get("postgres.connections", 2))
+        return (counts["usage_swaps"] > 0 and counts["postgres_connections_up"] == wanted
+                and (counts["redis_up"] or not self.options.get("redis.url")))
+
     def kill(self):
         self.process.child.kill()
         self.process.child.wait()

@@ -5,7 +5,7 @@ import uuid
 
 import psycopg
 import pytest
-from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate
+from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until
 
 names = itertools.count(1)
 
@@ -142,11 +142,12 @@ def sanitizer_reports(log):
 
 @pytest.fixture
 def start(scratch, db, redis_server):
-    """start(**{"section.option": value}) runs a daemon; all are stopped after the test, must exit
-    with 0 and must not have been reported by a sanitizer."""
+    """start({"section.option": value}) runs a daemon that is connected to its stores, unless
+    settled=False. All are stopped after the test, must exit with 0 and must not have been reported
+    by a sanitizer."""
     daemons = []
 
-    def run(options=None, env=None, wait=True):
+    def run(options=None, env=None, wait=True, settled=True):
         daemon = Apikeyd(scratch / f"d{next(names)}", {
             "postgres.dsn": db.dsn,
             "redis.url": redis_server.url(),
@@ -160,6 +161,8 @@ def start(scratch, db, redis_server):
         daemons.append(daemon)
         if wait:
             daemon.start()
+        if wait and settled:
+            wait_until(daemon.settled, "the daemon to be connected")
         return daemon
 
     yield run

@@ -162,6 +162,7 @@ def test_who_hangs_up_is_forgotten(db, postgres, start):
 
 def test_max_connections(start):
     daemon = start({"listen.max_connections": "10"})
+    wait_until(lambda: info(daemon)["connected_clients"] == 1, "the harness's probe to be gone")
     wires = [Wire(daemon.check) for _ in range(10)]
     assert all(wire.ask("PING") == b"PONG" for wire in wires)
     with Wire(daemon.check) as extra:

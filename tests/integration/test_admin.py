@@ -1,0 +1,224 @@
+"""The admin socket: looking in, and changing things."""
+
+import time
+
+import pytest
+import redis
+from conftest import LOOKUP, check, info
+from harness.servers import wait_until
+from wire import Wire
+
+
+def explain(daemon, key):
+    fields = daemon.admin_client().execute_command("EXPLAIN", key)
+    return dict(zip(fields[::2], fields[1::2]))
+
+
+def test_explain_before_and_after(db, daemon):
+    api_key_id = db.add_key("good")
+    found = explain(daemon, "good")
+    assert found["verdict"] == "ALLOW"
+    assert found["tier"] == "postgres"
+    assert found["memory"] == found["redis"] == "absent"
+    assert found["api_key_id"] == str(api_key_id)
+    assert found["user_id"] == str(db.user_id)
+    assert found["rows"] == "1"
+    assert found["link"] == "down"
+    assert found["pending_last_used"] == "none"
+
+    check(daemon.client(), "good")
+    wait_until(lambda: info(daemon)["redis_fills"] == 1, "the fill")
+    found = explain(daemon, "good")
+    assert found["tier"] == "memory"
+    assert found["memory"] == found["redis"] == "believed"
+    assert found["postgres"] == "ALLOW"
+    assert 0 <= int(found["age_ms"]) < 60000
+    assert 0 < int(found["ttl_left_ms"]) <= 60000
+    assert found["read_at"].endswith("Z")
+    assert found["pending_last_used"].startswith("20")
+    assert found["key"].startswith("fp:")
+
+    assert explain(daemon, "none")["verdict"] == "DENY unknown"
+    assert explain(daemon, "none")["rows"] == "0"
+
+
+def test_explain_changes_and_records_nothing(db, redis_server, daemon):
+    db.add_key("good")
+    before = info(daemon)
+    for _ in range(5):
+        assert explain(daemon, "good")["memory"] == "absent"
+    after = info(daemon)
+    assert redis_server.client().keys() == []
+    for name in ("cache_entries", "usage_recorded", "usage_pending", "checks_allow", "lookups"):
+        assert before[name] == after[name]
+    assert daemon.admin_client().execute_command("FLUSH") == 0
+    assert db.last_used("good") is None
+
+
+def test_explain_while_postgres_is_down(db, postgres, start):
+    db.add_key("good")
+    daemon = start({"cache.ttl_unlinked": "100ms", "redis.url": ""})
+    check(daemon.client(), "good")
+    postgres.stop()
+    wait_until(lambda: explain(daemon, "good")["tier"] == "stale", "the ttl to end")
+    found = explain(daemon, "good")
+    assert found["verdict"] == "ALLOW"
+    assert found["memory"] == "expired"
+    assert "postgres" in found["postgres"]
+    assert explain(daemon, "none")["verdict"] == "UNAVAILABLE"
+
+
+def test_invalidate_forgets_everywhere(db, redis_server, daemon):
+    """Memory, Redis (by a tombstone) and what is on its way."""
+    db.add_key("good")
+    client, admin = daemon.client(), daemon.admin_client()
+    check(client, "good")
+    wait_until(lambda: redis_server.client().keys(), "the fill")
+    assert admin.execute_command("INVALIDATE", "good") == "OK"
+    wait_until(lambda: info(daemon)["redis_tombstones"] == 1, "the tombstone")
+    key, = redis_server.client().keys()
+    assert redis_server.client().get(key) == "tombstone"
+    assert 0 < redis_server.client().pttl(key) <= 60000
+    db.reset_statements()
+    assert check(client, "good")[0] == "ALLOW"
+    assert db.statements(LOOKUP) == 1
+    assert redis_server.client().get(key) == "tombstone"  # NX kept the fill out
+    assert explain(daemon, "good")["redis"] == "tombstone"
+
+
+def test_a_lookup_invalidated_on_its_way_is_asked_again(db, postgres, start):
+    """What PostgreSQL read before the invalidation must not be believed."""
+    db.add_key("good")
+    daemon = start({"postgres.timeout": "20s", "postgres.connections": "1", "redis.url": ""})
+    assert check(daemon.client(), "warm") == ["DENY", "unknown"]
+    db.reset_statements()
+    with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        wire.send(b"CHECK good\r\n")
+        wait_until(lambda: info(daemon)["lookups_pending"] == 1, "the lookup")
+        wait_until(lambda: info(daemon)["postgres_keys_read"] == 2, "the SELECT")
+        assert daemon.admin_client().execute_command("INVALIDATE", "good") == "OK"
+        lock.commit()
+        assert wire.reply()[0] == b"ALLOW"
+    assert db.statements(LOOKUP) == 2
+
+
+def test_invalidate_all(db, daemon):
+    client, admin = daemon.client(), daemon.admin_client()
+    for i in range(10):
+        db.add_key(f"k{i}")
+        check(client, f"k{i}")
+    check(client, "none")
+    assert admin.execute_command("INVALIDATE", "ALL") == "OK"
+    assert info(daemon)["cache_entries"] == info(daemon)["negative_entries"] == 0
+    db.run("UPDATE api.user_api_key SET is_active = false")
+    for i in range(10):
+        assert check(client, f"k{i}") == ["DENY", "inactive"]  # nor from Redis
+
+
+def test_flush_counts_rows_after_commit(db, daemon):
+    for i in range(3):
+        db.add_key(f"k{i}")
+        check(daemon.client(), f"k{i}")
+    admin = daemon.admin_client()
+    assert info(daemon)["usage_pending"] == 3
+    assert admin.execute_command("FLUSH") == 3
+    assert db.one("SELECT count(*) FROM api.user_api_key WHERE last_used IS NOT NULL") == 3
+    assert info(daemon)["usage_pending"] == 0
+    assert admin.execute_command("FLUSH") == 0
+
+
+def test_flush_many_at_once(db, daemon):
+    db.add_key("good")
+    check(daemon.client(), "good")
+    wires = [Wire(daemon.admin) for _ in range(10)]
+    for wire in wires:
+        wire.send(b"FLUSH\r\n")
+    assert sum(wire.reply() for wire in wires) >= 1
+    for wire in wires:
+        wire.close()
+    assert db.last_used("good") is not None
+
+
+def test_config_get(daemon):
+    admin = daemon.admin_client()
+    assert admin.config_get("cache.ttl*") == {"cache.ttl": "1m", "cache.ttl_unlinked": "1m"}
+    everything = admin.config_get("*")
+    assert everything["listen.check"] == str(daemon.check)
+    assert everything["postgres.batch"] == "1000"
+    assert admin.config_get("nothing") == {}
+
+
+def test_password_is_not_shown(start, db):
+    daemon = start({"postgres.dsn": db.dsn + " password=hush-hush"})
+    shown = daemon.admin_client().config_get("postgres.dsn")["postgres.dsn"]
+    assert shown.endswith("password=***")
+
+
+def test_client_list_and_kill(daemon):
+    admin = daemon.admin_client()
+    with Wire(daemon.check) as wire, Wire(daemon.check) as other:
+        wire.ask("CLIENT", "SETNAME", "victim")
+        other.ask("PING")
+        listed = {c["name"]: c for c in admin.client_list()}
+        victim = listed["victim"]
+        assert victim["socket"] == "check"
+        assert int(victim["pid"]) > 0
+        assert victim["cmd"] == "CLIENT"
+        assert admin.execute_command("CLIENT", "KILL", "ID", victim["id"])
+        assert wire.closed()
+        assert other.ask("PING") == b"PONG"
+        assert "victim" not in {c["name"] for c in admin.client_list()}
+        with pytest.raises(redis.ResponseError, match="No such client"):
+            admin.execute_command("CLIENT", "KILL", "ID", victim["id"])
+    own = admin.client_id()
+    assert admin.execute_command("CLIENT", "KILL", "ID", own)
+
+
+def test_info_sections(daemon):
+    admin = daemon.admin_client()
+    assert set(admin.info("redis")) == {
+        "redis_up", "redis_round_trips", "redis_keys_read", "redis_hits", "redis_timeouts",
+        "redis_errors", "redis_breaker_opened", "redis_fills", "redis_tombstones", "redis_forged",
+        "redis_broken"}
+    assert admin.info("server")["apikeyd_version"] == "0.1.0"
+    assert daemon.client().info()["loading"] == 0
+
+
+def test_metrics_text(db, daemon):
+    db.add_key("good")
+    check(daemon.client(), "good")
+    text = daemon.admin_client().execute_command("METRICS")
+    assert "# TYPE apikeyd_checks_allow_total counter\napikeyd_checks_allow_total 1\n" in text
+    assert "# TYPE apikeyd_redis_up gauge\napikeyd_redis_up 1\n" in text
+
+
+def test_reload(db, daemon):
+    admin = daemon.admin_client()
+    daemon.options["cache.ttl"] = "90s"
+    daemon.write_config()
+    assert admin.execute_command("RELOAD") == "OK"
+    assert admin.config_get("cache.ttl") == {"cache.ttl": "90s"}
+
+    daemon.options["cache.memory"] = "8MiB"
+    daemon.write_config()
+    assert admin.execute_command("RELOAD") == "OK, but these need a restart: cache.memory"
+    assert admin.config_get("cache.memory") == {"cache.memory": "4MiB"}
+
+    daemon.options["cache.ttl"] = "7"
+    daemon.write_config()
+    with pytest.raises(redis.ResponseError, match="nothing changed.*cache.ttl"):
+        admin.execute_command("RELOAD")
+    assert admin.config_get("cache.ttl") == {"cache.ttl": "90s"}
+
+
+def test_reload_takes_effect(db, daemon):
+    """A shorter ttl holds at once, on the front thread too."""
+    db.add_key("good")
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    daemon.options["cache.ttl_unlinked"] = "100ms"
+    daemon.write_config()
+    assert daemon.admin_client().execute_command("RELOAD") == "OK"
+    db.set_active("good", False)
+    time.sleep(0.1)
+    assert check(daemon.client(), "good") == ["DENY", "inactive"]

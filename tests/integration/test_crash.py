@@ -1,0 +1,127 @@
+"""kill -9 and damaged files: no usage is lost, and the daemon starts."""
+
+import os
+import random
+import threading
+import time
+from datetime import datetime, timezone
+
+import pytest
+from conftest import check, info
+from harness.servers import wait_until
+from wire import Wire, command
+
+
+def utc_now():
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+class Load:
+    """A client that checks random keys and remembers when each last got its ALLOW."""
+
+    def __init__(self, daemon, keys, seed):
+        self.daemon = daemon
+        self.keys = keys
+        self.random = random.Random(seed)
+        self.asked = {}
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        try:
+            with Wire(self.daemon.check) as wire:
+                while True:
+                    keys = self.random.choices(self.keys, k=20)
+                    asked = utc_now()
+                    wire.send(b"".join(command("CHECK", key) for key in keys))
+                    for key in keys:
+                        if wire.reply()[0] == b"ALLOW":
+                            self.asked[key] = asked
+        except (OSError, EOFError):
+            pass  # the daemon was killed
+
+
+def test_kill_9_under_load_loses_nothing(db, start):
+    """20 times at random moments, in and out of flushes."""
+    db.add_keys(500)
+    keys = [f"key-{i}" for i in range(500)]
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    daemon = start({"usage.flush_interval": "60ms", "usage.batch": "50"})
+    asked = {}
+    for round_ in range(20):
+        if round_ > 0:
+            daemon.start()
+        loads = [Load(daemon, keys, moments.random()) for _ in range(2)]
+        time.sleep(moments.uniform(0.02, 0.3))
+        daemon.kill()
+        for load in loads:
+            load.thread.join()
+            for key, when in load.asked.items():
+                asked[key] = max(when, asked.get(key, when))
+    assert len(asked) > 100
+    daemon.start()
+    wait_until(lambda: info(daemon)["usage_pending"] == 0 and info(daemon)["usage_swaps"] >= 2,
+               "the replay")
+    daemon.admin_client().execute_command("FLUSH")
+    used = dict(db.run("SELECT key_id, last_used FROM api.user_api_key"))
+    lost = [key for key, when in asked.items() if not used[key] or used[key] < when]
+    assert not lost
+
+
+def damage_truncate(path):
+    os.truncate(path, 5000)
+
+
+def damage_noise(path):
+    path.write_bytes(random.Random(1).randbytes(100000))
+
+
+def damage_zero_length(path):
+    os.truncate(path, 100)
+
+
+@pytest.mark.parametrize("damage", [damage_truncate, damage_noise, damage_zero_length])
+def test_damaged_files_are_set_aside(db, start, damage):
+    db.add_key("good")
+    daemon = start()
+    check(daemon.client(), "good")
+    daemon.kill()
+    daemon.spill.write_bytes(b"\0" * 8192)
+    damage(daemon.ledger)
+    damage(daemon.spill)
+    damaged = daemon.ledger.read_bytes()[:100000]
+    daemon.start()
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    assert daemon.admin_client().execute_command("FLUSH") in (0, 1)
+    aside = daemon.ledger.with_name(daemon.ledger.name + ".damaged-1")
+    assert aside.read_bytes()[:100000] == damaged
+    assert daemon.spill.with_name(daemon.spill.name + ".damaged-1").exists()
+    assert "was set aside" in daemon.log()
+    assert info(daemon)["usage_pending"] == 0
+
+
+def test_kill_while_postgres_is_stopped(db, postgres, start):
+    """Ledger and spill are merged at start, whatever each of them holds."""
+    db.add_keys(30)
+    daemon = start({"usage.flush_interval": "100ms", "cache.stale_max": "1h"})
+    keys = [f"key-{i}" for i in range(30)]
+    for key in keys:
+        check(daemon.client(), key)
+    daemon.admin_client().execute_command("FLUSH")
+    postgres.stop()
+    asked = {}
+    for part in range(3):
+        for key in keys[part * 10:part * 10 + 10]:
+            asked[key] = utc_now()
+            assert check(daemon.client(), key)[0] == "ALLOW"
+        time.sleep(0.15)
+    daemon.kill()
+    postgres.start()
+    daemon.start()
+
+    def written():
+        used = dict(db.run("SELECT key_id, last_used FROM api.user_api_key"))
+        return all(used[key] >= when for key, when in asked.items())
+    wait_until(written, "the replay")

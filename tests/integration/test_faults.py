@@ -1,0 +1,269 @@
+"""Stores that are down, hung, or wrong. Times printed are measured; those asserted are hangs."""
+
+import time
+
+import pytest
+import redis
+from conftest import LOOKUP, check, info
+from harness.servers import Redis, wait_until
+
+
+def timed(call):
+    begin = time.monotonic()
+    value = call()
+    return value, time.monotonic() - begin
+
+
+def redis_down_answers(db, daemon):
+    """Right answers; the slowest of the requests is returned."""
+    for i in range(30):
+        db.add_key(f"down{i}", active=i % 2 == 0)
+    client = daemon.client()
+    slowest = 0
+    for i in range(30):
+        answer, took = timed(lambda i=i: check(client, f"down{i}"))
+        assert answer[0] == ("ALLOW" if i % 2 == 0 else "DENY")
+        slowest = max(slowest, took)
+    assert check(client, "none") == ["DENY", "unknown"]
+    return slowest
+
+
+def test_redis_killed_and_back(db, redis_server, daemon):
+    db.add_key("good")
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    redis_server.stop()
+    slowest = redis_down_answers(db, daemon)
+    print(f"slowest with Redis gone: {slowest * 1000:.1f} ms")
+    counts = info(daemon)
+    assert counts["redis_up"] == 0
+    assert counts["postgres_errors"] == 0
+    redis_server.start()
+    wait_until(lambda: info(daemon)["redis_up"] == 1, "Redis to be used again")
+    db.add_key("after")
+    assert check(daemon.client(), "after")[0] == "ALLOW"
+    wait_until(lambda: redis_server.client().keys(), "a fill")
+
+
+def test_redis_hung_opens_the_breaker(db, redis_server, start):
+    """Each request waits redis.timeout and no more, five times; then Redis costs nothing."""
+    daemon = start({"redis.timeout": "200ms"})
+    redis_server.pause()
+    client = daemon.client()
+    for i in range(5):
+        db.add_key(f"slow{i}")
+        answer, took = timed(lambda i=i: check(client, f"slow{i}"))
+        assert answer[0] == "ALLOW"
+        assert took >= 0.19
+    counts = info(daemon)
+    assert counts["redis_timeouts"] == 5
+    assert counts["redis_breaker_opened"] == 1
+    trips = counts["redis_round_trips"]
+    slowest = redis_down_answers(db, daemon)
+    print(f"slowest with the breaker open: {slowest * 1000:.1f} ms")
+    assert info(daemon)["redis_round_trips"] == trips
+    redis_server.resume()
+    wait_until(lambda: info(daemon)["redis_up"] == 1, "the breaker to close")
+    assert check(client, "slow0")[0] == "ALLOW"
+
+
+def test_redis_errors_count(db, scratch, start):
+    """-OOM on every write trips the breaker too; answers stay right."""
+    full = Redis(scratch / "redis-full", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    full.start()
+    try:
+        daemon = start({"redis.url": full.url()})
+        redis_down_answers(db, daemon)
+        counts = info(daemon)
+        assert counts["redis_errors"] >= 5
+    finally:
+        full.stop()
+
+
+def test_redis_wants_a_password(db, scratch, start):
+    """From a file; a wrong one is an error in the log, not an outage."""
+    guarded = Redis(scratch / "redis-auth", "--requirepass", "right")
+    guarded.start()
+    try:
+        secret = scratch / "redis-password"
+        secret.write_text("wrong\n")
+        db.add_key("good")
+        options = {"redis.url": guarded.url(), "redis.password_file": secret}
+        daemon = start(options, settled=False)
+        wait_until(lambda: "WRONGPASS" in daemon.log(), "the refusal")
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+        assert info(daemon)["redis_up"] == 0
+        secret.write_text("right\n")
+        daemon = start(options)
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+        wait_until(lambda: info(daemon)["redis_fills"] == 1, "the fill")
+    finally:
+        guarded.stop()
+
+
+def test_postgres_stopped(db, postgres, start):
+    """Memory and Redis answer on; unknown keys get UNAVAILABLE, never DENY; then it is back."""
+    for name in ("cached", "in-redis", "cold"):
+        db.add_key(name)
+    db.add_key("off", active=False)
+    other, daemon = start(), start()
+    check(daemon.client(), "cached")
+    check(daemon.client(), "off")
+    for name in ("in-redis", "cached"):
+        check(other.client(), name)
+    wait_until(lambda: info(daemon)["redis_fills"] + info(other)["redis_fills"] >= 3, "fills")
+    postgres.stop()
+    client = daemon.client()
+    assert check(client, "cached")[0] == "ALLOW"
+    assert check(client, "off") == ["DENY", "inactive"]
+    assert check(client, "in-redis")[0] == "ALLOW"
+    assert info(daemon)["checks_from_redis"] >= 1
+    for _ in range(20):
+        with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+            check(client, "cold")
+        with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+            check(client, "no-such-key")
+    postgres.start()
+    wait_until(lambda: info(daemon)["postgres_connections_up"] > 0, "PostgreSQL to be used")
+    assert check(client, "cold")[0] == "ALLOW"
+    assert check(client, "no-such-key") == ["DENY", "unknown"]
+
+
+def test_both_stopped_and_back(db, postgres, redis_server, daemon):
+    db.add_key("cached")
+    db.add_key("cold")
+    client = daemon.client()
+    check(client, "cached")
+    postgres.stop()
+    redis_server.stop()
+    assert check(client, "cached")[0] == "ALLOW"
+    with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+        check(client, "cold")
+    redis_server.start()
+    postgres.start()
+
+    def works():
+        try:
+            return check(client, "cold")[0] == "ALLOW"
+        except redis.ResponseError:
+            return False
+    wait_until(works, "recovery")
+    wait_until(lambda: info(daemon)["redis_up"] == 1, "Redis to be used")
+
+    def flushed():
+        try:
+            daemon.admin_client().execute_command("FLUSH")
+        except redis.ResponseError:
+            return False  # the connection for usage comes back on its own
+        return db.last_used("cached") and db.last_used("cold")
+    wait_until(flushed, "usage to be written")
+
+
+def test_postgres_hung_is_unavailable_in_time(db, postgres, start):
+    db.add_key("cached")
+    daemon = start({"postgres.timeout": "200ms", "redis.url": ""})
+    client = daemon.client()
+    check(client, "cached")
+    postgres.pause()
+    try:
+        _, took = timed(lambda: pytest.raises(redis.ResponseError, check, client, "cold"))
+        print(f"UNAVAILABLE after {took * 1000:.0f} ms")
+        assert took < 5
+        assert check(client, "cached")[0] == "ALLOW"
+    finally:
+        postgres.resume()
+
+    def works():
+        try:
+            return check(client, "cold") == ["DENY", "unknown"]
+        except redis.ResponseError:
+            return False
+    wait_until(works, "recovery")
+
+
+def test_stale_is_served_while_postgres_is_down_up_to_stale_max(db, postgres, start):
+    db.add_key("good")
+    daemon = start({"cache.ttl_unlinked": "100ms", "cache.stale_max": "2s", "redis.url": ""})
+    client = daemon.client()
+    check(client, "good")
+    read_at = time.monotonic()
+    postgres.stop()
+    while time.monotonic() < read_at + 1.5:
+        assert check(client, "good")[0] == "ALLOW"
+        time.sleep(0.02)
+    assert info(daemon)["checks_stale"] > 0
+    time.sleep(max(0, read_at + 2 - time.monotonic()))
+    with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+        check(client, "good")
+
+
+def test_stale_in_hand_ends_the_wait_early(db, postgres, start):
+    """postgres.patience: a hung PostgreSQL is not waited for with a stale verdict in hand."""
+    db.add_key("good")
+    daemon = start({"cache.ttl_unlinked": "100ms", "postgres.timeout": "30s",
+                    "postgres.patience": "50ms", "redis.url": ""})
+    client = daemon.client()
+    check(client, "good")
+    time.sleep(0.15)
+    postgres.pause()
+    try:
+        answer, took = timed(lambda: check(client, "good"))
+        assert answer[0] == "ALLOW"
+        assert 0.04 < took < 10
+        assert info(daemon)["checks_stale"] == 1
+    finally:
+        postgres.resume()
+
+
+def test_table_gone_is_unavailable(db, daemon):
+    db.add_key("good")
+    client = daemon.client()
+    check(client, "warm-up")
+    db.run("ALTER TABLE api.user_api_key RENAME TO elsewhere")
+    with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+        check(client, "good")
+    assert "does not exist" in daemon.log()
+    db.run("ALTER TABLE api.elsewhere RENAME TO user_api_key")
+    assert check(client, "good")[0] == "ALLOW"
+
+
+def test_forged_redis_values_are_ignored(db, redis_server, scratch, start):
+    secret = scratch / "redis-secret"
+    secret.write_text("shared\n")
+    api_key_id = db.add_key("good")
+    db.add_key("bad", active=False)
+    daemon = start({"redis.secret_file": secret})
+    client, store = daemon.client(), redis_server.client()
+    check(client, "good")
+    wait_until(lambda: store.keys(), "the fill")
+    good_key, = store.keys()
+    check(client, "bad")
+    wait_until(lambda: len(store.keys()) == 2, "the fill")
+    bad_key, = set(store.keys()) - {good_key}
+    other = start({"redis.secret_file": secret})
+    store.set(bad_key, store.get(good_key))  # copied from another key
+    assert check(other.client(), "bad") == ["DENY", "inactive"]
+    store.set(good_key, f"1 INACTIVE {api_key_id} {db.user_id} 1795404331990069")  # by hand
+    assert check(other.client(), "good")[0] == "ALLOW"
+    assert info(other)["redis_forged"] == 2
+
+
+def test_broken_redis_values_are_passed_over(db, redis_server, start):
+    db.add_key("good")
+    first, second = start(), start()
+    check(first.client(), "good")
+    wait_until(lambda: redis_server.client().keys(), "the fill")
+    key, = redis_server.client().keys()
+    redis_server.client().set(key, "rubbish")
+    db.reset_statements()
+    assert check(second.client(), "good")[0] == "ALLOW"
+    assert db.statements(LOOKUP) == 1
+    assert info(second)["redis_broken"] == 1
+
+
+def test_flushall_costs_only_lookups(db, redis_server, daemon):
+    db.add_key("good")
+    client = daemon.client()
+    check(client, "good")
+    redis_server.client().flushall()
+    daemon.admin_client().execute_command("INVALIDATE", "ALL")
+    assert check(client, "good")[0] == "ALLOW"

@@ -1,0 +1,144 @@
+"""sqitch migrations, on an empty database and on the application's own."""
+
+import itertools
+
+import psycopg
+import pytest
+from conftest import Database, check, drop_database
+from harness.servers import migrate
+
+numbers = itertools.count(1)
+
+# The tables as the application's own migrations make them: see the field notes on types, the
+# missing default and the missing ON DELETE action.
+APPLICATION = """
+CREATE SCHEMA api;
+CREATE TABLE api."user" (user_id uuid PRIMARY KEY, type text,
+    created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE api.user_api_key (
+    api_key_id uuid PRIMARY KEY, key_name text NOT NULL, key_id text NOT NULL,
+    user_id uuid NOT NULL REFERENCES api."user" (user_id), last_used timestamptz,
+    is_active boolean NOT NULL, created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now());
+CREATE INDEX user_api_key_user_id_idx ON api.user_api_key (user_id);
+"""
+UNIQUE = "CREATE UNIQUE INDEX user_api_key_key_id_idx ON api.user_api_key (key_id)"
+
+
+@pytest.fixture
+def empty(postgres):
+    name = f"migrations{next(numbers)}"
+    postgres.create_database(name)
+    yield Database(postgres, name)
+    drop_database(postgres, name)
+
+
+def deploy(database, *args):
+    return migrate(database.server.uri(database.name), *args)
+
+
+def columns(database):
+    return database.run(
+        "SELECT column_name, data_type, is_nullable, column_default FROM information_schema.columns "
+        "WHERE table_schema = 'api' ORDER BY table_name, ordinal_position")
+
+
+def indexes(database):
+    return [row[0] for row in database.run(
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'api' ORDER BY indexname")]
+
+
+def test_the_documents_table(empty):
+    done = deploy(empty)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert columns(empty) == [
+        ("user_id", "uuid", "NO", None),
+        ("api_key_id", "uuid", "NO", None),
+        ("key_name", "text", "NO", None),
+        ("key_id", "text", "NO", None),
+        ("user_id", "uuid", "NO", None),
+        ("last_used", "timestamp without time zone", "YES", None),
+        ("is_active", "boolean", "NO", "true"),
+        ("created_at", "timestamp without time zone", "NO", "now()"),
+        ("updated_at", "timestamp without time zone", "NO", "now()"),
+    ]
+    assert [i for i in indexes(empty) if "user_api_key_user_id_idx" in i and "(user_id)" in i]
+    assert [i for i in indexes(empty) if "UNIQUE" in i and "(key_id)" in i]
+    empty.add_user()
+    empty.add_key("good")
+    empty.run('DELETE FROM api."user"')  # cascades
+    assert empty.one("SELECT count(*) FROM api.user_api_key") == 0
+
+
+def test_again_and_back(empty):
+    assert deploy(empty).returncode == 0
+    again = deploy(empty)
+    assert again.returncode == 0 and "Nothing to deploy" in again.stdout + again.stderr
+    assert deploy(empty, "verify").returncode == 0
+    done = deploy(empty, "revert", "-y")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert columns(empty) == []
+    assert deploy(empty).returncode == 0
+
+
+@pytest.mark.parametrize("unique", [True, False])
+def test_on_the_applications_own_tables(empty, unique):
+    """No column type changes, no row is lost, and a revert leaves all of it."""
+    empty.run(APPLICATION)
+    if unique:
+        empty.run(UNIQUE)
+    empty.add_user()
+    for i in range(10):
+        empty.add_key(f"k{i}", last_used="2026-01-01 12:00Z")
+    before = columns(empty), empty.run("SELECT * FROM api.user_api_key ORDER BY key_id")
+    made = indexes(empty)
+    done = deploy(empty)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (columns(empty), empty.run("SELECT * FROM api.user_api_key ORDER BY key_id")) == before
+    assert len([i for i in indexes(empty) if "UNIQUE" in i and "(key_id)" in i]) == 1
+    assert empty.one("SELECT reloptions FROM pg_class "
+                     "WHERE oid = 'api.user_api_key'::regclass") == ["fillfactor=80"]
+    assert deploy(empty, "revert", "-y").returncode == 0
+    assert (columns(empty), empty.run("SELECT * FROM api.user_api_key ORDER BY key_id")) == before
+    assert indexes(empty) == made
+
+
+def test_duplicates_are_told_and_the_daemon_works_without(empty, start):
+    empty.run(APPLICATION)
+    empty.add_user()
+    for key in ("twice", "twice", "thrice", "thrice", "thrice", "once"):
+        empty.add_key(key)
+    done = deploy(empty)
+    assert done.returncode != 0
+    assert "2 key IDs stand in more than one row" in done.stderr + done.stdout
+    assert empty.one("SELECT count(*) FROM api.user_api_key") == 6
+    empty.run("CREATE INDEX ON api.user_api_key (key_id)")
+    daemon = start({"postgres.dsn": empty.admin_dsn})
+    assert check(daemon.client(), "twice")[0] == "ALLOW"
+    assert check(daemon.client(), "once")[0] == "ALLOW"
+    assert daemon.admin_client().execute_command("FLUSH") == 2
+
+
+def test_flushes_are_hot_updates(empty, start):
+    """No index entry is written for last_used."""
+    assert deploy(empty).returncode == 0
+    empty.add_user()
+    empty.add_keys(500)
+    empty.run("VACUUM FULL api.user_api_key")
+    daemon = start({"postgres.dsn": empty.dsn})
+    client = daemon.client()
+    for i in range(0, 500, 10):
+        check(client, f"key-{i}")
+    assert daemon.admin_client().execute_command("FLUSH") == 50
+    daemon.stop()
+    updates, hot = empty.run("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables "
+                             "WHERE relname = 'user_api_key'")[0]
+    assert (updates, hot) == (50, 50)
+
+
+def test_role_in_two_databases(postgres, empty):
+    assert deploy(empty).returncode == 0
+    assert deploy(empty, "revert", "-y", "--to", "key_index").returncode == 0
+    with psycopg.connect(postgres.dsn("postgres")) as admin:
+        roles = admin.execute("SELECT count(*) FROM pg_roles WHERE rolname = 'apikeyd'").fetchone()
+    assert roles == (1,)  # the other test databases use it

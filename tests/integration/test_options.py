@@ -1,0 +1,64 @@
+"""Configuration as people meet it: files, mistakes, the environment."""
+
+import os
+import subprocess
+
+from conftest import check
+from harness.servers import BUILD
+
+
+def run(*args, env=None):
+    return subprocess.run([BUILD / "apikeyd", *map(str, args)], capture_output=True, text=True,
+                          timeout=30, check=False, env={**os.environ, **(env or {})})
+
+
+def test_the_sample_file_is_fine(tmp_path):
+    sample = run("--sample-config")
+    assert sample.returncode == 0
+    path = tmp_path / "apikeyd.conf"
+    path.write_text(sample.stdout)
+    done = run("-c", path, "--check-config")
+    assert (done.returncode, done.stdout) == (0, f"{path}: fine\n")
+    # So is what it shows, once the comment signs are gone.
+    path.write_text(sample.stdout.replace("\n#", "\n"). replace("\n Bytes", "\n# Bytes"))
+    uncommented = "\n".join(line[1:] if line.startswith("#") and not line.startswith("# ") else line
+                            for line in sample.stdout.splitlines())
+    path.write_text(uncommented + "\n")
+    assert run("-c", path, "--check-config").returncode == 0
+
+
+def test_mistakes_exit_78_and_name_the_place(tmp_path):
+    path = tmp_path / "apikeyd.conf"
+    path.write_text("[redis]\ntimeout = 20\nfoo = bar\n")
+    for args in (["-c", path], ["-c", path, "--check-config"]):
+        done = run(*args)
+        assert done.returncode == 78
+        assert f"{path}:2: redis.timeout \"20\": a duration needs a unit" in done.stderr
+        assert f"{path}:3: redis.foo: there is no such option" in done.stderr
+
+
+def test_missing_file(tmp_path):
+    done = run("-c", tmp_path / "none.conf")
+    assert done.returncode == 78
+    assert "none.conf: No such file" in done.stderr
+
+
+def test_unreadable_secret(tmp_path):
+    path = tmp_path / "apikeyd.conf"
+    path.write_text("[redis]\nsecret_file = /nonexistent/secret\n")
+    done = run("-c", path)
+    assert done.returncode == 78
+    assert "redis.secret_file /nonexistent/secret: No such file" in done.stderr
+
+
+def test_bad_command_line():
+    assert run("--nonsense").returncode == 64
+    assert run("stray").returncode == 64
+    assert run("--help").returncode == 0
+    assert run("--version").stdout == "apikeyd 0.1.0\n"
+
+
+def test_environment_overrides_the_file(start):
+    daemon = start({"cache.ttl": "10s"}, env={"APIKEYD_CACHE_TTL": "20s"})
+    assert daemon.admin_client().config_get("cache.ttl") == {"cache.ttl": "20s"}
+    assert check(daemon.client(), "none") == ["DENY", "unknown"]

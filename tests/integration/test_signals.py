@@ -1,0 +1,197 @@
+"""Start, stop, reload."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from conftest import check, info
+from harness.servers import BUILD, Process, wait_until
+from wire import Wire, command
+
+
+def test_sigterm_drains_flushes_and_exits_0(db, start):
+    db.add_keys(2000)
+    daemon = start()
+    with Wire(daemon.check) as wire:
+        wire.send(b"".join(command("CHECK", f"key-{i}") for i in range(2000)))
+        assert wire.reply()[0] == b"ALLOW"
+        daemon.terminate()
+        replies = 1
+        try:
+            while wire.reply()[0] == b"ALLOW":
+                replies += 1
+        except EOFError:
+            pass
+    assert daemon.wait_end() == 0
+    # Whoever got an ALLOW was recorded; nobody else.
+    assert db.one("SELECT count(*) FROM api.user_api_key WHERE last_used IS NOT NULL") == replies
+    assert not daemon.check.exists() and not daemon.admin.exists()
+
+
+def test_lookups_in_flight_are_answered(db, postgres, start):
+    daemon = start({"postgres.timeout": "3s", "listen.drain_timeout": "20s", "redis.url": ""})
+    db.add_key("good")
+    check(daemon.client(), "warm")
+    with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        wire.send(command("CHECK", "good"))
+        wait_until(lambda: info(daemon)["lookups_pending"] == 1, "the lookup")
+        daemon.terminate()
+        wait_until(lambda: not_accepting(daemon), "the listener to close")
+        lock.commit()
+        assert wire.reply()[0] == b"ALLOW"
+        assert wire.closed()
+    assert daemon.wait_end() == 0
+    assert db.last_used("good") is not None
+
+
+def not_accepting(daemon):
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0.2)
+        try:
+            probe.connect(str(daemon.check))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(10) == b""
+        except OSError:
+            return True
+
+
+def test_a_client_that_does_not_read_does_not_hold_up_the_stop(db, start):
+    db.add_key("good")
+    daemon = start({"listen.drain_timeout": "1s"})
+    with Wire(daemon.check) as wire:
+        wire.socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            while True:
+                wire.send(command("CHECK", "good") * 1000)
+        begin = time.monotonic()
+        assert daemon.stop() == 0
+        print(f"stopped after {time.monotonic() - begin:.2f} s")
+    assert db.last_used("good") is not None
+
+
+def test_a_stop_during_an_outage_ends_in_time(db, postgres, start):
+    db.add_key("good")
+    daemon = start({"listen.drain_timeout": "1s"})
+    check(daemon.client(), "good")
+    postgres.pause()
+    try:
+        begin = time.monotonic()
+        assert daemon.stop() == 0
+        print(f"stopped after {time.monotonic() - begin:.2f} s")
+    finally:
+        postgres.resume()
+    daemon.start()
+    wait_until(lambda: db.last_used("good"), "the replay")
+
+
+def test_second_sigterm_exits_at_once(db, postgres, start):
+    db.add_key("good")
+    daemon = start({"listen.drain_timeout": "10m"})
+    check(daemon.client(), "good")
+    postgres.pause()
+    try:
+        daemon.terminate()
+        wait_until(lambda: "stopping" in daemon.log(), "the drain to begin")
+        daemon.terminate()
+        assert daemon.wait_end() == 1
+    finally:
+        postgres.resume()
+    daemon.start()
+    wait_until(lambda: db.last_used("good"), "the replay")
+
+
+def test_sighup_reloads(daemon):
+    daemon.options["cache.ttl"] = "77s"
+    daemon.options["usage.ledger"] = "/elsewhere"
+    daemon.write_config()
+    daemon.process.send(signal.SIGHUP)
+    wait_until(lambda: "need a restart: usage.ledger" in daemon.log(), "the reload")
+    assert daemon.admin_client().config_get("cache.ttl") == {"cache.ttl": "77s"}
+    daemon.config.write_text("[cache]\nttl = nonsense\n")
+    daemon.process.send(signal.SIGHUP)
+    wait_until(lambda: "nothing changed" in daemon.log(), "the refusal")
+    assert daemon.admin_client().config_get("cache.ttl") == {"cache.ttl": "77s"}
+
+
+def test_a_dead_daemons_socket_is_replaced(db, daemon):
+    daemon.kill()
+    assert daemon.check.exists()
+    daemon.start()
+    assert check(daemon.client(), "none") == ["DENY", "unknown"]
+
+
+def failed_start(daemon):
+    daemon.write_config()
+    process = Process([BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "second.log")
+    assert process.child.wait(30) == 1
+    return process.log()
+
+
+def test_a_living_daemons_socket_is_left_alone(start, daemon):
+    second = start(wait=False)
+    second.options["listen.check"] = daemon.check
+    assert "another process listens here" in failed_start(second)
+    assert check(daemon.client(), "none") == ["DENY", "unknown"]
+
+
+def test_one_daemon_a_ledger(start, daemon):
+    second = start(wait=False)
+    second.options["usage.ledger"] = daemon.ledger
+    assert "another daemon uses it" in failed_start(second)
+
+
+def test_a_file_in_the_sockets_place_is_left_alone(start):
+    daemon = start(wait=False)
+    daemon.check.write_text("precious")
+    assert "is not a socket" in failed_start(daemon)
+    assert daemon.check.read_text() == "precious"
+
+
+def test_starts_while_everything_is_down(db, postgres, redis_server, start):
+    db.add_key("good")
+    postgres.stop()
+    redis_server.stop()
+    daemon = start(settled=False)
+    with Wire(daemon.check) as wire:
+        assert "UNAVAILABLE" in str(wire.ask("CHECK", "good"))
+    postgres.start()
+    redis_server.start()
+
+    def works():
+        with Wire(daemon.check) as wire:
+            answer = wire.ask("CHECK", "good")
+            return isinstance(answer, list) and answer[0] == b"ALLOW"
+    wait_until(works, "recovery")
+
+
+def test_stop_under_load_many_times(db, start):
+    """Whatever is going on, a stop is a clean one."""
+    db.add_keys(50)
+    daemon = start({"usage.flush_interval": "50ms"})
+    for round_ in range(8):
+        if round_:
+            daemon.start()
+        stop = threading.Event()
+
+        def load(stop=stop):
+            try:
+                while not stop.is_set():
+                    with Wire(daemon.check) as wire:
+                        wire.send(b"".join(command("CHECK", f"key-{i}") for i in range(50)))
+                        for _ in range(50):
+                            wire.reply()
+            except (OSError, EOFError):
+                pass
+        threads = [threading.Thread(target=load) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.05 * round_)
+        assert daemon.stop() == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert os.path.getsize(daemon.config) > 0
