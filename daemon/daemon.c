@@ -256,15 +256,23 @@ static void *run_front(void *arg)
     return NULL;
 }
 
-/* Signals are for the first thread, which runs the back. */
+/* Until serve() has handlers for them, signals wait: a SIGHUP during the start must not end it. */
+static void hold_signals(int how)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(how, &signals, NULL);
+}
+
+/* The thread inherits the mask of this one, which takes the signals for both. */
 static bool start_front(struct daemon *daemon, pthread_t *ret_thread)
 {
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
     int error = pthread_create(ret_thread, NULL, run_front, daemon->front);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+
     if (error != 0) {
         log_error(&daemon->log, "thread: %s", strerror(error));
         return false;
@@ -298,6 +306,7 @@ static bool serve(struct daemon *daemon)
     for (size_t i = 0; i < EVENTS; i++)
         started = started && events[i] && event_add(events[i], NULL) == 0;
     started = started && start_front(daemon, &thread);
+    hold_signals(SIG_UNBLOCK);
     if (started) {
         log_info(&daemon->log, "apikeyd %s answers", APIKEYD_VERSION);
         back_run(daemon->back);
@@ -324,6 +333,7 @@ int daemon_run(const char *config_path)
     }
     log_init(&daemon.log, (enum log_level)daemon.config->log_level,
              (enum log_target)daemon.config->log_target);
+    hold_signals(SIG_BLOCK);
     signal(SIGPIPE, SIG_IGN);
     /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */
     setenv("PGTZ", "UTC", 1);

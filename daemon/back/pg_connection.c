@@ -13,6 +13,10 @@ enum state { WAITING, RESOLVING, CONNECTING, READY, BUSY };
 
 static const int64_t connect_timeout_us = 5000000;
 
+/* A connection that lived for so long and broke is made anew at once: most often the server, or a
+ * pooler, only ended a session. */
+static const int64_t proven_us = 1000000;
+
 struct pg_connection {
     struct pg_connection_setup setup;
     enum state state;
@@ -24,6 +28,7 @@ struct pg_connection {
     struct event io, timer;
     bool io_added;
     struct backoff backoff;
+    int64_t connected_us; /* when it came up last (monotonic) */
 };
 
 static void on_io(evutil_socket_t fd, short what, void *arg);
@@ -71,6 +76,8 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
 {
     const struct log *log = &connection->setup.env->log;
     bool was_busy = connection->state == BUSY;
+    bool was_up = was_busy || connection->state == READY;
+    bool proven = was_up && clock_monotonic_us() - connection->connected_us > proven_us;
     char line[256];
 
     first_line(why, line, sizeof line);
@@ -80,10 +87,10 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
         log_warning(log, "postgres (%s): %s; trying again", connection->setup.purpose, line);
     connection->setup.env->counters.value[outcome == PG_LATE ? COUNT_POSTGRES_TIMEOUTS
                                                              : COUNT_POSTGRES_ERRORS]++;
-    connection->down = true;
+    connection->down = outcome == PG_LATE || !proven;
     connection->state = WAITING;
     close_pg(connection);
-    start_timer(connection, backoff_next(&connection->backoff, arc4random()));
+    start_timer(connection, proven ? 0 : backoff_next(&connection->backoff, arc4random()));
     if (was_busy)
         connection->query.done(connection->query.arg, outcome, NULL);
     connection->setup.on_down(connection->setup.arg);
@@ -95,8 +102,8 @@ static void connected(struct pg_connection *connection)
     PQsetnonblocking(connection->pg, 1);
     log_info(&connection->setup.env->log, "postgres (%s): connected", connection->setup.purpose);
     connection->down = false;
+    connection->connected_us = clock_monotonic_us();
     connection->state = READY;
-    backoff_reset(&connection->backoff);
     watch(connection, EV_READ);
     connection->setup.on_ready(connection->setup.arg);
 }
@@ -195,6 +202,7 @@ static void finish_query(struct pg_connection *connection)
     }
     connection->result = NULL;
     connection->state = READY;
+    backoff_reset(&connection->backoff);
     event_del(&connection->timer);
     watch(connection, EV_READ);
     if (outcome == PG_REFUSED)

@@ -26,6 +26,7 @@ struct lookup {
     int64_t deadline_us; /* while waiting for a connection */
     size_t batch_most;   /* bound of the batch it may go in; 0: none but the configured one */
     bool dirty;          /* invalidated on the way */
+    bool retried;        /* a connection broke under it already */
     struct verdict old;  /* from Redis, for when PostgreSQL does not answer; or UNAVAILABLE */
     struct hole *hole;   /* EXPLAIN only */
     struct explanation *explanation;
@@ -301,8 +302,13 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
         split_batch(lane, &lookups, len, result);
     while ((lookup = TAILQ_FIRST(&lookups))) {
         TAILQ_REMOVE(&lookups, lookup, in_list);
-        answer_unavailable(resolver, lookup,
-                           outcome == PG_LATE ? "postgres timeout" : "postgres connection lost");
+        if (outcome == PG_LOST && !lookup->retried) {
+            lookup->retried = true;
+            queue_for_postgres(resolver, lookup);
+        } else {
+            answer_unavailable(resolver, lookup, outcome == PG_LATE ? "postgres timeout"
+                                                                    : "postgres connection lost");
+        }
     }
     arm_deadline(resolver);
 }

@@ -32,6 +32,8 @@ char *buffer_reserve(struct buffer *buffer, size_t more)
 
 void buffer_append(struct buffer *buffer, const void *bytes, size_t len)
 {
+    if (len == 0)
+        return;
     memcpy(buffer_reserve(buffer, len), bytes, len);
     buffer->len += len;
 }

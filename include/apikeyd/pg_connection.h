@@ -57,8 +57,8 @@ void pg_connection_free(struct pg_connection *connection);
 
 bool pg_connection_ready(const struct pg_connection *connection);
 
-/* Whether the last attempt to connect failed, or the connection broke and is not back. False at
- * first, while nothing is known. */
+/* Whether the server is known not to answer: the last attempt to connect failed, or a query was
+ * late. False at first, and while a connection that broke is being made anew. */
 bool pg_connection_down(const struct pg_connection *connection);
 
 /* Send a query; the connection must be ready. */

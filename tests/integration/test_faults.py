@@ -158,6 +158,18 @@ def test_both_stopped_and_back(db, postgres, redis_server, daemon):
     wait_until(flushed, "usage to be written")
 
 
+def test_sessions_ended_by_the_server_are_not_noticed(db, daemon):
+    """As by an administrator, a time-out for idle sessions or a pooler's restart."""
+    db.add_keys(20)
+    time.sleep(1.1)  # a connection that broke at once would be tried again with back-off
+    for i in range(20):
+        if i % 10 == 0:
+            db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                   "WHERE usename = 'apikeyd' AND datname = current_database()")
+        assert check(daemon.client(), f"key-{i}")[0] == "ALLOW"
+        time.sleep(0.11)
+
+
 def test_postgres_hung_is_unavailable_in_time(db, postgres, start):
     db.add_key("cached")
     daemon = start({"postgres.timeout": "200ms", "redis.url": ""})

@@ -104,6 +104,19 @@ def test_second_sigterm_exits_at_once(db, postgres, start):
     wait_until(lambda: db.last_used("good"), "the replay")
 
 
+def test_signals_during_the_start_are_kept_for_later(start):
+    """Neither a reload nor a stop that comes early kills it."""
+    daemon = start(wait=False)
+    daemon.write_config()
+    for _ in range(20):
+        daemon.launch()
+        wait_until(lambda: daemon.died() or daemon.ledger.exists(), "the start to be under way")
+        daemon.process.send(signal.SIGHUP)
+        daemon.terminate()
+        assert daemon.wait_end() == 0
+        daemon.ledger.unlink()
+
+
 def test_sighup_reloads(daemon):
     daemon.options["cache.ttl"] = "77s"
     daemon.options["usage.ledger"] = "/elsewhere"
