@@ -130,7 +130,8 @@ static void read_spill(struct daemon *daemon)
     if (error == -EBADMSG && set_aside(path, aside, sizeof aside) == 0)
         log_warning(&daemon->log,
                     "usage.spill %s: it is damaged; it was set aside as %s, and what is whole in "
-                    "it is used", path, aside);
+                    "it is used",
+                    path, aside);
     else if (error < 0)
         log_warning(&daemon->log, "usage.spill %s: %s", path, strerror(-error));
     if (daemon->spilled.len > 0)

@@ -284,8 +284,8 @@ struct back *back_new(struct back_setup *setup)
     if (!back->env.dns)
         goto fail;
     evdns_base_load_hosts(back->env.dns, "/etc/hosts");
-    event_assign(&back->mail, back->env.base, back->to_back->wake_fd, EV_READ | EV_PERSIST,
-                 on_mail, back);
+    event_assign(&back->mail, back->env.base, back->to_back->wake_fd, EV_READ | EV_PERSIST, on_mail,
+                 back);
     event_assign(&back->drain_timer, back->env.base, -1, 0, on_drain_timer, back);
     event_add(&back->mail, NULL);
     back->flusher = flusher_new(&(struct flusher_setup){

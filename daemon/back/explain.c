@@ -31,7 +31,8 @@ static struct outcome decide(const struct explanation *e)
                                 "memory holds none; Redis holds one within its ttl"};
     if (e->asked)
         return (struct outcome){e->in_postgres.kind, TIER_POSTGRES, e->in_postgres.read_at_us,
-                                &e->in_postgres, "no cached verdict is believed; PostgreSQL was asked"};
+                                &e->in_postgres,
+                                "no cached verdict is believed; PostgreSQL was asked"};
     if (e->memory.kind != VERDICT_UNAVAILABLE && e->memory.servable_stale)
         return (struct outcome){e->memory.kind, TIER_STALE, e->memory.read_at_us, NULL,
                                 "PostgreSQL does not answer; within cache.stale_max"};

@@ -30,7 +30,7 @@ struct flusher {
     struct event timer;
     struct backoff backoff;
     enum phase phase;
-    bool again;    /* start another round when this one is over */
+    bool again; /* start another round when this one is over */
     bool draining, drained;
 
     struct usage_batch pending;
@@ -188,8 +188,8 @@ static void send_chunk(struct flusher *flusher)
     size_t most = flusher->env->config->usage_batch;
 
     flusher->len = left < most ? left : most;
-    usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next,
-                     flusher->len, flusher->env->config->usage_resolution);
+    usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
+                     flusher->env->config->usage_resolution);
     pg_connection_send(flusher->connection, &query);
 }
 
@@ -254,8 +254,8 @@ void flusher_start(struct flusher *flusher)
         return;
     }
     flusher->phase = SWAPPING;
-    back_env_post(flusher->env, &(struct to_front){.type = TO_FRONT_SWAP,
-                                                   .half = flusher->setup.half});
+    back_env_post(flusher->env,
+                  &(struct to_front){.type = TO_FRONT_SWAP, .half = flusher->setup.half});
 }
 
 /* Take what the half holds into `pending`; it stays in the half too. */

@@ -85,8 +85,8 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
         log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);
     else
         log_warning(log, "postgres (%s): %s; trying again", connection->setup.purpose, line);
-    connection->setup.env->counters.value[outcome == PG_LATE ? COUNT_POSTGRES_TIMEOUTS
-                                                             : COUNT_POSTGRES_ERRORS]++;
+    connection->setup.env->counters
+        .value[outcome == PG_LATE ? COUNT_POSTGRES_TIMEOUTS : COUNT_POSTGRES_ERRORS]++;
     connection->down = outcome == PG_LATE || !proven;
     connection->state = WAITING;
     close_pg(connection);
@@ -193,8 +193,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 static void finish_query(struct pg_connection *connection)
 {
     PGresult *result = connection->result;
-    enum pg_outcome outcome =
-        PQresultStatus(result) == PGRES_TUPLES_OK ? PG_DONE : PG_REFUSED;
+    enum pg_outcome outcome = PQresultStatus(result) == PGRES_TUPLES_OK ? PG_DONE : PG_REFUSED;
 
     if (!result) {
         lose(connection, PG_LOST, "a query ended without a result");
@@ -311,8 +310,8 @@ void pg_connection_send(struct pg_connection *connection, const struct pg_query 
     connection->query = *query;
     connection->state = BUSY;
     start_timer(connection, query->timeout_us);
-    if (!PQsendQueryParams(connection->pg, query->sql, (int)query->params, type, value, len,
-                           format, 1) ||
+    if (!PQsendQueryParams(connection->pg, query->sql, (int)query->params, type, value, len, format,
+                           1) ||
         !flush(connection))
         lose(connection, PG_LOST, PQerrorMessage(connection->pg));
 }

@@ -104,8 +104,8 @@ static void on_addresses(int error, struct evutil_addrinfo *addresses, void *arg
     for (struct evutil_addrinfo *at = addresses; at; at = at->ai_next) {
         char text[INET6_ADDRSTRLEN];
 
-        if (getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof text, NULL, 0,
-                        NI_NUMERICHOST) == 0)
+        if (getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST) ==
+            0)
             add_address(request, text);
     }
     if (addresses)
@@ -166,10 +166,9 @@ static bool find_hosts(struct pg_hosts_request *request, const char *dsn)
     return request->host && request->port;
 }
 
-struct pg_hosts_request *pg_hosts_resolve(struct evdns_base *dns, const char *dsn,
-                                          void (*done)(void *arg, const struct pg_hosts *hosts,
-                                                       const char *why),
-                                          void *arg)
+struct pg_hosts_request *
+pg_hosts_resolve(struct evdns_base *dns, const char *dsn,
+                 void (*done)(void *arg, const struct pg_hosts *hosts, const char *why), void *arg)
 {
     struct pg_hosts_request *request = calloc(1, sizeof *request);
 

@@ -34,11 +34,9 @@ struct redis_tier {
 const char *redis_finding_name(enum redis_finding finding)
 {
     static const char *const name[] = {
-        [FOUND_OFF] = "off",         [FOUND_DOWN] = "down",
-        [FOUND_LATE] = "late",       [FOUND_NOTHING] = "absent",
-        [FOUND_TOMBSTONE] = "tombstone", [FOUND_FORGED] = "forged",
-        [FOUND_BROKEN] = "broken",   [FOUND_OLD] = "below floor",
-        [FOUND_VERDICT] = "verdict",
+        [FOUND_OFF] = "off",        [FOUND_DOWN] = "down",           [FOUND_LATE] = "late",
+        [FOUND_NOTHING] = "absent", [FOUND_TOMBSTONE] = "tombstone", [FOUND_FORGED] = "forged",
+        [FOUND_BROKEN] = "broken",  [FOUND_OLD] = "below floor",     [FOUND_VERDICT] = "verdict",
     };
 
     return name[finding];
@@ -148,7 +146,7 @@ static void deliver(struct redis_tier *tier, const struct redis_read *read,
         if (element && element->type == REDIS_REPLY_STRING)
             finding = judge(tier, &digests[i], (struct slice){element->str, (size_t)element->len},
                             &verdict);
-        read->each(read->arg, i, finding, finding == FOUND_VERDICT ? &verdict : NULL);
+        read->each(read->arg, finding, finding == FOUND_VERDICT ? &verdict : NULL);
     }
     read->done(read->arg);
 }
@@ -272,8 +270,7 @@ void redis_tier_fill(struct redis_tier *tier, const struct digest *digest,
     char key_text[KEY_SIZE];
     char value[REDIS_VALUE_SIZE];
 
-    if (!context ||
-        (verdict->kind != VERDICT_ALLOW && verdict->kind != VERDICT_DENY_INACTIVE))
+    if (!context || (verdict->kind != VERDICT_ALLOW && verdict->kind != VERDICT_DENY_INACTIVE))
         return;
     struct slice key = make_key(tier, digest, key_text);
     size_t len = redis_value_encode(key, verdict, server_read_us, tier->env->redis_secret, value);

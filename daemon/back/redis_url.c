@@ -34,8 +34,7 @@ static bool parse_unix(const char *rest, struct redis_url *url)
 
     if (rest[0] != '/' || !copy(url->path, sizeof url->path, rest, len))
         return false;
-    return !query ||
-           (strncmp(query, "?db=", 4) == 0 && read_number(query + 4, 1000000, &url->db));
+    return !query || (strncmp(query, "?db=", 4) == 0 && read_number(query + 4, 1000000, &url->db));
 }
 
 static bool parse_tcp(const char *rest, struct redis_url *url)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/config.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fnmatch.h>
@@ -51,8 +52,10 @@ static char *read_line(char *line, int size, void *arg)
     if (len + 1 == (size_t)size && line[len - 1] != '\n') {
         int c;
 
-        fail(loading, "the line is longer than %d bytes; put long values into the environment "
-                      "(APIKEYD_<SECTION>_<OPTION>) or a service file", size - 2);
+        fail(loading,
+             "the line is longer than %d bytes; put long values into the environment "
+             "(APIKEYD_<SECTION>_<OPTION>) or a service file",
+             size - 2);
         while ((c = fgetc(loading->file)) != EOF && c != '\n')
             ;
         line[0] = '\0';
@@ -69,8 +72,7 @@ static void set(struct loading *loading, const struct option *option, const char
                 const char *value)
 {
     char scratch[256];
-    const char *wrong =
-        option_parse(option, value, loading->config, scratch, sizeof scratch);
+    const char *wrong = option_parse(option, value, loading->config, scratch, sizeof scratch);
 
     if (wrong)
         fail(loading, "%s \"%s\": %s", name, value, wrong);
@@ -126,6 +128,7 @@ static void check_together(struct loading *loading)
 {
     const struct config *config = loading->config;
 
+    assert(config->redis_url && config->redis_prefix); /* as every text, by the table's defaults */
     if (config->postgres_key_transform != KEY_TRANSFORM_NONE &&
         !config->postgres_key_transform_secret_file[0])
         fail(loading, "postgres.key_transform needs postgres.key_transform_secret_file");

@@ -39,8 +39,8 @@ void counters_print_metrics(const struct counters *counters, struct buffer *out)
     for (size_t i = 0; i < COUNTER_COUNT; i++) {
         const char *suffix = table[i].kind == COUNTER ? "_total" : "";
 
-        buffer_printf(out, "# HELP apikeyd_%s%s %s.\n# TYPE apikeyd_%s%s %s\napikeyd_%s%s %" PRIu64
-                           "\n",
+        buffer_printf(out,
+                      "# HELP apikeyd_%s%s %s.\n# TYPE apikeyd_%s%s %s\napikeyd_%s%s %" PRIu64 "\n",
                       table[i].name, suffix, table[i].help, table[i].name, suffix,
                       table[i].kind == COUNTER ? "counter" : "gauge", table[i].name, suffix,
                       counters->value[i]);

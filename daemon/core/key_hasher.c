@@ -25,8 +25,7 @@ static EVP_MAC_CTX *hmac_new(struct slice secret)
     };
 
     EVP_MAC_free(mac);
-    if (context &&
-        !EVP_MAC_init(context, (const unsigned char *)secret.at, secret.len, params)) {
+    if (context && !EVP_MAC_init(context, (const unsigned char *)secret.at, secret.len, params)) {
         EVP_MAC_CTX_free(context);
         return NULL;
     }

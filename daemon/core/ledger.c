@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/ledger.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -94,6 +95,7 @@ static void store(struct usage_slot *slot, const struct uuid *api_key_id, int64_
 bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id, int64_t now_us,
                         uint32_t *hint)
 {
+    assert(half->slots);
     if (*hint < half->used) {
         struct usage_slot *slot = &half->slots[*hint];
 
@@ -122,8 +124,7 @@ void ledger_half_clear(struct ledger_half *half)
  * clock set back since then explains. */
 static bool plausible(int64_t last_used_us, int64_t now_us)
 {
-    return last_used_us > INT64_C(1577836800000000) &&
-           last_used_us < now_us + INT64_C(86400000000);
+    return last_used_us > INT64_C(1577836800000000) && last_used_us < now_us + INT64_C(86400000000);
 }
 
 /* What the file holds of a half: slots are appended, so the first empty one ends it, and behind
@@ -133,6 +134,7 @@ static bool scan_half(struct ledger_half *half, int64_t allocated_slots, int64_t
     uint32_t used = 0;
     bool whole = true;
 
+    assert(half->slots);
     while (used < allocated_slots && half->slots[used].last_used_us != 0) {
         if (!plausible(half->slots[used].last_used_us, now_us))
             whole = false;

@@ -4,12 +4,12 @@
 #include "apikeyd/option.h"
 
 #define FIELD(field) offsetof(struct config, field)
-#define MILLISECONDS(n) ((int64_t)(n) * 1000)
-#define SECONDS(n) ((int64_t)(n) * 1000000)
-#define HOURS(n) ((int64_t)(n) * 3600 * 1000000)
-#define KIB(n) ((int64_t)(n) * 1024)
-#define MIB(n) ((int64_t)(n) * 1024 * 1024)
-#define GIB(n) ((int64_t)(n) * 1024 * 1024 * 1024)
+#define MILLISECONDS(n) ((int64_t)(n)*1000)
+#define SECONDS(n) ((int64_t)(n)*1000000)
+#define HOURS(n) ((int64_t)(n)*3600 * 1000000)
+#define KIB(n) ((int64_t)(n)*1024)
+#define MIB(n) ((int64_t)(n)*1024 * 1024)
+#define GIB(n) ((int64_t)(n)*1024 * 1024 * 1024)
 
 enum { FIXED = false, RELOADABLE = true };
 
@@ -73,12 +73,12 @@ const struct option option_table[] = {
     {"postgres", "listen_dsn", OPTION_DSN, FIELD(postgres_listen_dsn), "", 0, 0, FIXED, NULL,
      "For the LISTEN connection, which cannot go through a pooler; empty: dsn. Not in this "
      "version."},
-    {"postgres", "table", OPTION_NAME, FIELD(postgres_table), "api.user_api_key", 0, 0, FIXED,
-     NULL, "The table of keys."},
-    {"postgres", "key_column", OPTION_NAME, FIELD(postgres_key_column), "key_id", 0, 0, FIXED,
-     NULL, "Its column that holds the key ID or what key_transform makes of it."},
-    {"postgres", "key_transform", OPTION_CHOICE, FIELD(postgres_key_transform), "none", 0, 0,
-     FIXED, transforms, "none, or hmac-sha256: the column holds the hex HMAC of the key ID."},
+    {"postgres", "table", OPTION_NAME, FIELD(postgres_table), "api.user_api_key", 0, 0, FIXED, NULL,
+     "The table of keys."},
+    {"postgres", "key_column", OPTION_NAME, FIELD(postgres_key_column), "key_id", 0, 0, FIXED, NULL,
+     "Its column that holds the key ID or what key_transform makes of it."},
+    {"postgres", "key_transform", OPTION_CHOICE, FIELD(postgres_key_transform), "none", 0, 0, FIXED,
+     transforms, "none, or hmac-sha256: the column holds the hex HMAC of the key ID."},
     {"postgres", "key_transform_secret_file", OPTION_TEXT,
      FIELD(postgres_key_transform_secret_file), "", 0, 0, FIXED, NULL,
      "File that holds the HMAC secret of key_transform."},
@@ -96,12 +96,12 @@ const struct option option_table[] = {
 
     {"usage", "ledger", OPTION_TEXT, FIELD(usage_ledger), "/run/apikeyd/usage.ledger", 0, 0, FIXED,
      NULL, "File on tmpfs that keeps usage not yet written; it must outlive the daemon."},
-    {"usage", "spill", OPTION_TEXT, FIELD(usage_spill), "/var/lib/apikeyd/usage.spill", 0, 0,
-     FIXED, NULL, "File on disk that keeps it while PostgreSQL does not take it."},
+    {"usage", "spill", OPTION_TEXT, FIELD(usage_spill), "/var/lib/apikeyd/usage.spill", 0, 0, FIXED,
+     NULL, "File on disk that keeps it while PostgreSQL does not take it."},
     {"usage", "flush_interval", OPTION_DURATION, FIELD(usage_flush_interval), "5s",
      MILLISECONDS(50), HOURS(1), RELOADABLE, NULL, "How often last_used is written."},
-    {"usage", "flush_rows", OPTION_COUNT, FIELD(usage_flush_rows), "10000", 1, 10000000,
-     RELOADABLE, NULL, "So many keys waiting start a flush before its time."},
+    {"usage", "flush_rows", OPTION_COUNT, FIELD(usage_flush_rows), "10000", 1, 10000000, RELOADABLE,
+     NULL, "So many keys waiting start a flush before its time."},
     {"usage", "batch", OPTION_COUNT, FIELD(usage_batch), "1000", 1, 10000, RELOADABLE, NULL,
      "Rows in one UPDATE at most."},
     {"usage", "touch_updated_at", OPTION_BOOL, FIELD(usage_touch_updated_at), "yes", 0, 0,

@@ -16,8 +16,7 @@ struct unit {
 };
 
 static const struct unit durations[] = {
-    {"h", INT64_C(3600000000)}, {"m", 60000000}, {"s", 1000000}, {"ms", 1000}, {"us", 1},
-    {NULL, 0},
+    {"h", INT64_C(3600000000)}, {"m", 60000000}, {"s", 1000000}, {"ms", 1000}, {"us", 1}, {NULL, 0},
 };
 static const struct unit sizes[] = {
     {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {NULL, 0},
@@ -125,8 +124,8 @@ static const char *parse_bounded(const struct option *option, const char *text, 
             buffer_append(&bounds, " to ", 4);
             print_units(option->most, units, &bounds);
         } else {
-            const char *format =
-                option->type == OPTION_MODE ? "%04" PRIo64 " to %04" PRIo64 : "%" PRId64 " to %" PRId64;
+            const char *format = option->type == OPTION_MODE ? "%04" PRIo64 " to %04" PRIo64
+                                                             : "%" PRId64 " to %" PRId64;
 
             buffer_printf(&bounds, format, option->least, option->most);
         }
@@ -143,8 +142,8 @@ static const char *parse_bool(const char *text, bool *field)
     static const struct {
         const char *word;
         bool value;
-    } words[] = {{"yes", true}, {"no", false}, {"true", true},
-                 {"false", false}, {"on", true}, {"off", false}};
+    } words[] = {{"yes", true},    {"no", false}, {"true", true},
+                 {"false", false}, {"on", true},  {"off", false}};
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (strcasecmp(text, words[i].word) == 0) {
@@ -232,8 +231,8 @@ static const char *parse_text(const char *text, char **field)
     return NULL;
 }
 
-const char *option_parse(const struct option *option, const char *text, void *config,
-                         char *scratch, size_t scratch_size)
+const char *option_parse(const struct option *option, const char *text, void *config, char *scratch,
+                         size_t scratch_size)
 {
     void *field = field_of(option, config);
 

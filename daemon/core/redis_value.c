@@ -113,8 +113,7 @@ enum redis_value_kind redis_value_decode(struct slice key, struct slice value, s
     struct verdict verdict = {0};
     int64_t server_read_us;
 
-    if (value.len == strlen(REDIS_TOMBSTONE) &&
-        memcmp(value.at, REDIS_TOMBSTONE, value.len) == 0)
+    if (value.len == strlen(REDIS_TOMBSTONE) && memcmp(value.at, REDIS_TOMBSTONE, value.len) == 0)
         return REDIS_VALUE_TOMBSTONE;
     if (secret.len > 0 && !check_tag(key, &value, secret))
         return REDIS_VALUE_FORGED;

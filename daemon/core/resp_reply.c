@@ -56,8 +56,8 @@ void resp_array(struct buffer *out, size_t elements)
 static void allow(struct buffer *out, const struct uuid *api_key_id, const struct uuid *user_id)
 {
 #define BLANK_UUID "00000000-0000-0000-0000-000000000000"
-    static const char frame[] = "*3\r\n$5\r\nALLOW\r\n$36\r\n" BLANK_UUID "\r\n$36\r\n" BLANK_UUID
-                                "\r\n";
+    static const char frame[] =
+        "*3\r\n$5\r\nALLOW\r\n$36\r\n" BLANK_UUID "\r\n$36\r\n" BLANK_UUID "\r\n";
     enum {
         LEN = sizeof frame - 1,
         USER_AT = LEN - 2 - UUID_TEXT_LEN,

@@ -79,7 +79,7 @@ static enum resp_status parse_array(struct slice *input, size_t max_request,
                                     struct resp_request *ret, const char **ret_why)
 {
     struct slice line;
-    size_t count;
+    size_t count = 0;
     enum resp_status status = take_line(input, &line);
 
     if (status == RESP_INCOMPLETE)
@@ -88,7 +88,7 @@ static enum resp_status parse_array(struct slice *input, size_t max_request,
         *ret_why = "invalid multibulk length";
         return RESP_BROKEN;
     }
-    ret->argc = slice_is(line, "*-1") ? 0 : count;
+    ret->argc = count;
     if (ret->argc > RESP_ARGS_MAX) {
         *ret_why = "invalid multibulk length: too many arguments";
         return RESP_BROKEN;
@@ -150,8 +150,7 @@ enum resp_status resp_request_parse(struct slice input, size_t max_request,
     size_t consumed = input.len - rest.len;
     if (status == RESP_COMPLETE)
         *ret_consumed = consumed;
-    if (status != RESP_BROKEN &&
-        (status == RESP_COMPLETE ? consumed : input.len) > max_request) {
+    if (status != RESP_BROKEN && (status == RESP_COMPLETE ? consumed : input.len) > max_request) {
         *ret_why = "request longer than listen.max_request";
         return RESP_BROKEN;
     }

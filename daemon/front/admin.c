@@ -67,8 +67,7 @@ void admin_info(struct front *front, struct connection *connection,
 {
     struct slice section = request->argc > 1 ? request->argv[1] : (struct slice){"", 0};
 
-    if (slice_is(section, "all") || slice_is(section, "default") ||
-        slice_is(section, "everything"))
+    if (slice_is(section, "all") || slice_is(section, "default") || slice_is(section, "everything"))
         section.len = 0;
     ask_counters(front, connection, false, section);
 }
@@ -114,8 +113,8 @@ void admin_invalidate(struct front *front, struct connection *connection,
     struct slice column;
 
     message.invalidate.all = slice_is(request->argv[1], "ALL");
-    if (!message.invalidate.all && !take_key(front, connection, request->argv[1], &column,
-                                             &message.invalidate.digest))
+    if (!message.invalidate.all &&
+        !take_key(front, connection, request->argv[1], &column, &message.invalidate.digest))
         return;
     ask_back(front, connection, &message);
 }
@@ -171,16 +170,16 @@ void admin_client_list(struct front *front, struct connection *connection)
     struct buffer text = {0};
     struct connection *other;
 
-    TAILQ_FOREACH (other, &front->clients.all, in_all) {
-        buffer_printf(&text,
-                      "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
-                      "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
-                      other->id, other->fd, other->name,
-                      (front->trust.now_us - other->opened_us) / 1000000,
-                      other->admin ? "admin" : "check", (int)other->peer.pid,
-                      (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
-                      other->hole_count, other->in.len, other->out.len + other->held.len,
-                      other->last_command);
+    TAILQ_FOREACH(other, &front->clients.all, in_all)
+    {
+        buffer_printf(
+            &text,
+            "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
+            "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
+            other->id, other->fd, other->name, (front->trust.now_us - other->opened_us) / 1000000,
+            other->admin ? "admin" : "check", (int)other->peer.pid, (unsigned)other->peer.uid,
+            (unsigned)other->peer.gid, other->requests, other->hole_count, other->in.len,
+            other->out.len + other->held.len, other->last_command);
     }
     resp_bulk(connection_reply(connection), buffer_held(&text));
     buffer_free(&text);
@@ -193,7 +192,8 @@ void admin_client_kill(struct front *front, struct connection *connection, struc
 
     if (id.len < sizeof text)
         memcpy(text, id.at, id.len);
-    TAILQ_FOREACH (other, &front->clients.all, in_all) {
+    TAILQ_FOREACH(other, &front->clients.all, in_all)
+    {
         if (other->id != strtoull(text, NULL, 10))
             continue;
         resp_simple(connection_reply(connection), "OK");

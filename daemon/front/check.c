@@ -21,7 +21,7 @@ struct waiter {
     TAILQ_ENTRY(waiter) in_flight;
     struct event timer;
     bool timed;
-    bool patience; /* the timer ends patience, not the caller's WITHIN */
+    bool patience;              /* the timer ends patience, not the caller's WITHIN */
     struct timeval within_rest; /* what is left of WITHIN after that; zero: there is none */
 };
 
@@ -191,8 +191,8 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     hole->cancel = on_client_gone;
     hole->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
-    waiter->patience = stale_verdict(front, &flight->node.digest) &&
-                       (within_us == 0 || patience_us < within_us);
+    waiter->patience =
+        stale_verdict(front, &flight->node.digest) && (within_us == 0 || patience_us < within_us);
     if (waiter->patience) {
         int64_t rest_us = within_us > 0 ? within_us - patience_us : 0;
 

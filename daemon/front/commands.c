@@ -88,8 +88,7 @@ static void hello(struct front *front, struct connection *connection,
         resp_error(out, "NOPROTO unsupported protocol version");
         return;
     }
-    if (request->argc > 2 &&
-        !(request->argc == 4 && slice_is(request->argv[2], "SETNAME"))) {
+    if (request->argc > 2 && !(request->argc == 4 && slice_is(request->argv[2], "SETNAME"))) {
         resp_error(out, "ERR syntax: HELLO [2 [SETNAME <name>]]; there is no AUTH");
         return;
     }
@@ -159,8 +158,10 @@ static void client(struct front *front, struct connection *connection,
     else if (connection->admin && slice_is(what, "KILL"))
         client_kill(front, connection, request);
     else
-        resp_error(out, "ERR unknown or malformed CLIENT subcommand; here are SETNAME, SETINFO, "
-                        "GETNAME, ID%s", connection->admin ? ", LIST and KILL" : "");
+        resp_error(out,
+                   "ERR unknown or malformed CLIENT subcommand; here are SETNAME, SETINFO, "
+                   "GETNAME, ID%s",
+                   connection->admin ? ", LIST and KILL" : "");
 }
 
 static void command_command(struct front *front, struct connection *connection,

@@ -53,8 +53,7 @@ void clients_done(struct clients *clients)
     buffer_free(&clients->spare_out);
 }
 
-bool connection_open(struct clients *clients, int fd, bool admin, struct peer peer,
-                     int64_t now_us)
+bool connection_open(struct clients *clients, int fd, bool admin, struct peer peer, int64_t now_us)
 {
     struct connection *connection = calloc(1, sizeof *connection);
 

@@ -14,8 +14,7 @@
 void front_tick(struct front *front)
 {
     front->wall_us = clock_wall_us();
-    front->trust = trust_at(&front->policy, front->link_up, front->floor_us,
-                            clock_monotonic_us());
+    front->trust = trust_at(&front->policy, front->link_up, front->floor_us, clock_monotonic_us());
 }
 
 bool front_post(struct front *front, const struct to_back *message)
@@ -172,15 +171,15 @@ struct front *front_new(const struct front_setup *setup)
     clients_init(&front->clients);
     front->check_listener.fd = front->admin_listener.fd = -1;
     front->base = event_base_new();
-    front->hasher = key_hasher_new((enum key_transform)config->postgres_key_transform,
-                                   setup->hash_secret);
-    front->cache = verdict_cache_new(config->cache_memory, config->cache_negative_memory,
-                                     setup->seed);
+    front->hasher =
+        key_hasher_new((enum key_transform)config->postgres_key_transform, setup->hash_secret);
+    front->cache =
+        verdict_cache_new(config->cache_memory, config->cache_negative_memory, setup->seed);
     if (!front->base || !front->hasher || !front->cache ||
         !digest_map_init(&front->flights, config->postgres_max_pending, setup->seed))
         goto fail;
-    front->mail = event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail,
-                            front);
+    front->mail =
+        event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
     if (!front->mail || event_add(front->mail, NULL) != 0)
         goto fail;
     front->clients.base = front->base;

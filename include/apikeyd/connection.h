@@ -86,8 +86,7 @@ void clients_init(struct clients *clients);
 void clients_done(struct clients *clients);
 
 /* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when memory is short. */
-bool connection_open(struct clients *clients, int fd, bool admin, struct peer peer,
-                     int64_t now_us);
+bool connection_open(struct clients *clients, int fd, bool admin, struct peer peer, int64_t now_us);
 
 /* Where the reply to the request being handled goes. */
 struct buffer *connection_reply(struct connection *connection);

@@ -17,7 +17,7 @@ struct explanation {
     struct verdict in_postgres;
     const char *why_not; /* … or why it did not */
     bool link_up;
-    int64_t floor_us; /* monotonic, or TIME_NEVER */
+    int64_t floor_us;             /* monotonic, or TIME_NEVER */
     int64_t pending_last_used_us; /* wall time, or 0 */
     struct trust trust;
     int64_t wall_us; /* the wall time at trust.now_us */

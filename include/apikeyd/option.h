@@ -26,8 +26,8 @@ struct option {
     const char *section;
     const char *name;
     enum option_type type;
-    size_t offset; /* of the field in struct config */
-    const char *value; /* the default, as it would stand in the file */
+    size_t offset;       /* of the field in struct config */
+    const char *value;   /* the default, as it would stand in the file */
     int64_t least, most; /* bounds of COUNT, SIZE and DURATION (µs) */
     bool reloadable;
     const char *const *choices; /* of CHOICE, ended by NULL */
@@ -42,8 +42,8 @@ const struct option *option_find(const char *section, const char *name);
 
 /* Read `text` into the option's field of `config`; what the field held before is freed. Returns
  * NULL, or what was expected (in `scratch`), with the field as it was. */
-const char *option_parse(const struct option *option, const char *text, void *config,
-                         char *scratch, size_t scratch_size);
+const char *option_parse(const struct option *option, const char *text, void *config, char *scratch,
+                         size_t scratch_size);
 
 /* Append the value in `config` as it would stand in the file. */
 void option_print(const struct option *option, const void *config, struct buffer *out);

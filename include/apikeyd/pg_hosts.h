@@ -22,10 +22,9 @@ struct pg_hosts_request;
 /* `done` is called once, perhaps before this returns: with the hosts, or with a reason why there
  * are none. The hosts are freed after the call. Returns the request for pg_hosts_cancel(), or
  * NULL when `done` was called already. */
-struct pg_hosts_request *pg_hosts_resolve(struct evdns_base *dns, const char *dsn,
-                                          void (*done)(void *arg, const struct pg_hosts *hosts,
-                                                       const char *why),
-                                          void *arg);
+struct pg_hosts_request *
+pg_hosts_resolve(struct evdns_base *dns, const char *dsn,
+                 void (*done)(void *arg, const struct pg_hosts *hosts, const char *why), void *arg);
 
 /* `done` will not be called any more. */
 void pg_hosts_cancel(struct pg_hosts_request *request);

@@ -39,7 +39,7 @@ bool redis_tier_usable(const struct redis_tier *tier);
 /* Read `len` keys in one round trip. `each` is called once a key, in order, then `done` once:
  * perhaps before this returns, and never later than redis.timeout. */
 struct redis_read {
-    void (*each)(void *arg, size_t key, enum redis_finding finding, const struct verdict *verdict);
+    void (*each)(void *arg, enum redis_finding finding, const struct verdict *verdict);
     void (*done)(void *arg);
     void *arg;
 };

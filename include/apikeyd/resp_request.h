@@ -13,7 +13,7 @@
 enum { RESP_ARGS_MAX = 32 };
 
 struct resp_request {
-    size_t argc; /* 0: an empty line or array, to be passed over */
+    size_t argc;                      /* 0: an empty line or array, to be passed over */
     struct slice argv[RESP_ARGS_MAX]; /* into the bytes that were parsed */
 };
 

@@ -51,8 +51,7 @@ struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const stru
                                          const struct trust *trust);
 
 /* The verdict for `digest` however old, or NULL; changes nothing. */
-struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache,
-                                          const struct digest *digest);
+struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest);
 
 /* Keep `verdict` (not UNAVAILABLE), unless one read later is held. Returns what is held now. */
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,

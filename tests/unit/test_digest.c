@@ -33,8 +33,8 @@ static void test_transform_is_the_hex_hmac(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++) {
-        assert_true(key_hasher_digest(hasher, SLICE("what do ya want for nothing?"), &column,
-                                      &digest));
+        assert_true(
+            key_hasher_digest(hasher, SLICE("what do ya want for nothing?"), &column, &digest));
         assert_int_equal(column.len, 64);
         assert_memory_equal(column.at, hmac, 64);
     }

@@ -58,8 +58,7 @@ static void test_forgeries_are_seen(void **state)
     /* no tag, another secret's, another key's, a changed byte */
     assert_int_equal(decode(SLICE("k"), plain, SLICE("secret"), &read, &read_us),
                      REDIS_VALUE_FORGED);
-    assert_int_equal(decode(SLICE("k"), text, SLICE("other"), &read, &read_us),
-                     REDIS_VALUE_FORGED);
+    assert_int_equal(decode(SLICE("k"), text, SLICE("other"), &read, &read_us), REDIS_VALUE_FORGED);
     assert_int_equal(decode(SLICE("K"), text, SLICE("secret"), &read, &read_us),
                      REDIS_VALUE_FORGED);
     for (size_t i = 0; text[i]; i++) {
@@ -78,7 +77,12 @@ static void test_forgeries_are_seen(void **state)
 static void test_tombstones_and_rubbish(void **state)
 {
     static const char *const broken[] = {
-        "", "1", "1 ", "2 ALLOW x", "1 ALLOW", "1 ALLOW 01020300-0000-0000-0000-000000000000 x 1",
+        "",
+        "1",
+        "1 ",
+        "2 ALLOW x",
+        "1 ALLOW",
+        "1 ALLOW 01020300-0000-0000-0000-000000000000 x 1",
         "1 MAYBE 01020300-0000-0000-0000-000000000000 04050600-0000-0000-0000-000000000000 17",
         "1 ALLOW 01020300-0000-0000-0000-000000000000 04050600-0000-0000-0000-000000000000 ",
         "1 ALLOW 01020300-0000-0000-0000-000000000000 04050600-0000-0000-0000-000000000000 -1",

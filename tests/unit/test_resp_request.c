@@ -13,8 +13,8 @@ static enum resp_status parse(struct slice input, struct resp_request *request, 
     enum resp_status status;
 
     memcpy(copy, input.at, input.len);
-    status = resp_request_parse((struct slice){copy, input.len}, MAX_REQUEST, request, consumed,
-                                &why);
+    status =
+        resp_request_parse((struct slice){copy, input.len}, MAX_REQUEST, request, consumed, &why);
     assert_true((status == RESP_BROKEN) == (why != NULL));
     for (size_t i = 0; status == RESP_COMPLETE && i < request->argc; i++)
         request->argv[i].at = input.at + (request->argv[i].at - copy);
@@ -71,11 +71,18 @@ static void test_takes_one_request_at_a_time(void **state)
 
 static void test_broken_streams(void **state)
 {
-    static const char *const broken[] = {
-        "*1000000000\r\n", "*33\r\n",    "*x\r\n",          "*-2\r\n",        "*1\r\n:5\r\n",
-        "*1\r\n$-1\r\n",  "*1\r\n$x\r\n", "*1\r\n$600\r\n", "*1\r\n$1\r\nabc", "*1\rx",
-        "*11111111111111111111111111111111111",
-        "*1\r\n$99999999999999999999999999999999999999"};
+    static const char *const broken[] = {"*1000000000\r\n",
+                                         "*33\r\n",
+                                         "*x\r\n",
+                                         "*-2\r\n",
+                                         "*1\r\n:5\r\n",
+                                         "*1\r\n$-1\r\n",
+                                         "*1\r\n$x\r\n",
+                                         "*1\r\n$600\r\n",
+                                         "*1\r\n$1\r\nabc",
+                                         "*1\rx",
+                                         "*11111111111111111111111111111111111",
+                                         "*1\r\n$99999999999999999999999999999999999999"};
     char many[400];
     struct resp_request request;
     size_t consumed;

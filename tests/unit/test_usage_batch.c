@@ -46,8 +46,7 @@ static void test_is_sorted_whatever_comes(void **state)
         }
         assert_true(usage_batch_merge(&batch, some, 100));
         for (size_t i = 1; i < batch.len; i++)
-            assert_true(uuid_order(&batch.slots[i - 1].api_key_id, &batch.slots[i].api_key_id) <
-                        0);
+            assert_true(uuid_order(&batch.slots[i - 1].api_key_id, &batch.slots[i].api_key_id) < 0);
     }
     usage_batch_free(&batch);
 }

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+#include "pg_lanes.h"
+
+#include <stdlib.h>
+
+#include <event2/event_struct.h>
+
+#include "apikeyd/clock.h"
+#include "apikeyd/key_query.h"
+#include "apikeyd/pg_array.h"
+#include "apikeyd/pg_connection.h"
+
+/* A connection and the batch that it carries out. */
+struct lane {
+    struct pg_lanes *lanes;
+    struct pg_connection *connection;
+    struct lookup_list lookups;
+    size_t len;
+    int64_t sent_us;
+    struct buffer keys; /* the text[] parameter */
+};
+
+struct pg_lanes {
+    struct pg_lanes_setup setup;
+    struct back_env *env;
+    struct lookup_list waiting;
+    struct event deadline;
+    bool deadline_armed;
+    bool refused_said; /* in the log */
+    char *sql;
+    size_t count;
+    struct lane lane[];
+};
+
+static void fail(struct pg_lanes *lanes, struct lookup *lookup, const char *why)
+{
+    lanes->setup.failed(lanes->setup.arg, lookup, why);
+}
+
+/* What is wrong with all connections at once, or NULL while one of them may still answer. */
+static const char *all_down(const struct pg_lanes *lanes)
+{
+    for (size_t i = 0; i < lanes->count; i++) {
+        const struct pg_connection *connection = lanes->lane[i].connection;
+
+        if (connection && !pg_connection_down(connection))
+            return NULL;
+    }
+    return "postgres is down";
+}
+
+/* Arm the timer for the lookup that has waited longest for a connection. */
+static void arm_deadline(struct pg_lanes *lanes)
+{
+    const struct lookup *first = TAILQ_FIRST(&lanes->waiting);
+
+    if (!first || lanes->deadline_armed)
+        return;
+    int64_t wait_us = first->deadline_us - clock_monotonic_us();
+    struct timeval delay = clock_timeval(wait_us > 0 ? wait_us : 0);
+    lanes->deadline_armed = true;
+    event_add(&lanes->deadline, &delay);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    struct pg_lanes *lanes = arg;
+    int64_t now_us = clock_monotonic_us();
+
+    (void)fd;
+    (void)what;
+    lanes->deadline_armed = false;
+    while (!TAILQ_EMPTY(&lanes->waiting) && TAILQ_FIRST(&lanes->waiting)->deadline_us <= now_us)
+        fail(lanes, lookup_list_take(&lanes->waiting), "postgres timeout");
+    arm_deadline(lanes);
+}
+
+void pg_lanes_add(struct pg_lanes *lanes, struct lookup *lookup)
+{
+    const char *down = all_down(lanes);
+
+    if (down) {
+        fail(lanes, lookup, down);
+        return;
+    }
+    lookup->deadline_us = clock_monotonic_us() + lanes->env->config->postgres_timeout;
+    TAILQ_INSERT_TAIL(&lanes->waiting, lookup, in_list);
+}
+
+/* Put the rows together, each with its lookup; rows come in the order of the keys. */
+static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGresult *result)
+{
+    struct pg_lanes *lanes = lane->lanes;
+    struct lookup *lookup;
+    struct key_row row;
+    int next = 0;
+
+    lanes->refused_said = false;
+    if (key_query_row(result, 0, &row))
+        pg_clock_sample(lanes->setup.clock, lane->sent_us, clock_monotonic_us(),
+                        row.server_read_us);
+    for (size_t i = 0; (lookup = lookup_list_take(lookups)); i++) {
+        struct verdict verdict = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = lane->sent_us};
+        int64_t server_read_us = 0;
+
+        for (; key_query_row(result, next, &row) && row.key == i; next++) {
+            key_query_combine(&verdict, &row);
+            server_read_us = row.server_read_us;
+        }
+        lanes->setup.answered(lanes->setup.arg, lookup, &verdict, server_read_us);
+    }
+}
+
+static void log_refusal(struct pg_lanes *lanes, const PGresult *result)
+{
+    const char *message = PQresultErrorMessage(result);
+
+    if (!lanes->refused_said)
+        log_error(&lanes->env->log, "postgres (lookups): %.*s", (int)strcspn(message, "\n"),
+                  message[0] ? message : "rows of an unexpected form");
+    lanes->refused_said = true;
+}
+
+/* The server refused the statement. Text that its encoding does not have (class 22) is the fault
+ * of one key, which must not fail the others: each half is asked again, down to that key, which
+ * then cannot be in the table. */
+static void take_refusal(struct lane *lane, struct lookup_list *lookups, size_t len,
+                         const PGresult *result)
+{
+    const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = lane->sent_us};
+    struct pg_lanes *lanes = lane->lanes;
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    bool bad_text = state && strncmp(state, "22", 2) == 0;
+    struct lookup *lookup;
+
+    if (!bad_text)
+        log_refusal(lanes, result);
+    while ((lookup = lookup_list_take(lookups))) {
+        if (!bad_text) {
+            fail(lanes, lookup, "postgres error");
+        } else if (len == 1) {
+            lanes->setup.answered(lanes->setup.arg, lookup, &unknown, 0);
+        } else {
+            lookup->batch_most = len / 2;
+            pg_lanes_add(lanes, lookup);
+        }
+    }
+}
+
+/* A session that the server ended is no answer, but the next one may have it: once. */
+static void take_loss(struct pg_lanes *lanes, struct lookup_list *lookups, enum pg_outcome outcome)
+{
+    struct lookup *lookup;
+
+    while ((lookup = lookup_list_take(lookups))) {
+        if (outcome == PG_LATE || lookup->retried) {
+            fail(lanes, lookup,
+                 outcome == PG_LATE ? "postgres timeout" : "postgres connection lost");
+        } else {
+            lookup->retried = true;
+            pg_lanes_add(lanes, lookup);
+        }
+    }
+}
+
+static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct lane *lane = arg;
+    struct lookup_list lookups;
+    size_t len = lane->len;
+
+    /* The lane is free again: answers may hand lookups in anew. */
+    TAILQ_INIT(&lookups);
+    TAILQ_CONCAT(&lookups, &lane->lookups, in_list);
+    lane->len = 0;
+    explicit_bzero(lane->keys.data, lane->keys.cap);
+    if (!result)
+        take_loss(lane->lanes, &lookups, outcome);
+    else if (outcome == PG_DONE && key_query_valid(result))
+        take_rows(lane, &lookups, result);
+    else
+        take_refusal(lane, &lookups, len, result);
+    arm_deadline(lane->lanes);
+}
+
+/* How many of those that wait go into one batch. */
+static size_t batch_len(const struct pg_lanes *lanes)
+{
+    size_t most = lanes->env->config->postgres_batch;
+    size_t len = 0;
+    const struct lookup *lookup;
+
+    TAILQ_FOREACH(lookup, &lanes->waiting, in_list)
+    {
+        if (lookup->batch_most > 0 && lookup->batch_most < most)
+            most = lookup->batch_most;
+        if (len >= most)
+            break;
+        len++;
+    }
+    return len;
+}
+
+static void send_batch(struct lane *lane)
+{
+    struct pg_lanes *lanes = lane->lanes;
+    struct pg_query query = {
+        .sql = lanes->sql,
+        .params = 1,
+        .timeout_us = lanes->env->config->postgres_timeout,
+        .done = on_result,
+        .arg = lane,
+    };
+
+    lane->len = batch_len(lanes);
+    buffer_consume(&lane->keys, lane->keys.len);
+    pg_array_begin(&lane->keys, PG_TEXT, lane->len);
+    for (size_t i = 0; i < lane->len; i++) {
+        struct lookup *lookup = lookup_list_take(&lanes->waiting);
+
+        TAILQ_INSERT_TAIL(&lane->lookups, lookup, in_list);
+        pg_array_element(&lane->keys, lookup->request.key, lookup->request.key_len);
+    }
+    query.param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&lane->keys)};
+    lanes->env->counters.value[COUNT_POSTGRES_SELECTS]++;
+    lanes->env->counters.value[COUNT_POSTGRES_KEYS] += lane->len;
+    /* Before it is sent: the verdicts are at least as old as this says. */
+    lane->sent_us = clock_monotonic_us();
+    pg_connection_send(lane->connection, &query);
+}
+
+void pg_lanes_go(struct pg_lanes *lanes)
+{
+    for (size_t i = 0; i < lanes->count; i++) {
+        struct lane *lane = &lanes->lane[i];
+
+        if (lane->connection && !TAILQ_EMPTY(&lanes->waiting) &&
+            pg_connection_ready(lane->connection))
+            send_batch(lane);
+    }
+    arm_deadline(lanes);
+}
+
+static void on_clock(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct lane *lane = arg;
+
+    if (outcome == PG_DONE && PQgetlength(result, 0, 0) == 8)
+        pg_clock_sample(lane->lanes->setup.clock, lane->sent_us, clock_monotonic_us(),
+                        pg_get_int64(PQgetvalue(result, 0, 0)) + PG_EPOCH_US);
+}
+
+/* Verdicts in Redis cannot be dated before PostgreSQL's clock has been read once. */
+static void read_clock(struct lane *lane)
+{
+    struct pg_query query = {
+        .sql = "SELECT statement_timestamp()",
+        .timeout_us = lane->lanes->env->config->postgres_timeout,
+        .done = on_clock,
+        .arg = lane,
+    };
+
+    lane->sent_us = clock_monotonic_us();
+    pg_connection_send(lane->connection, &query);
+}
+
+static void on_ready(void *arg)
+{
+    struct lane *lane = arg;
+
+    if (!lane->lanes->setup.clock->known && TAILQ_EMPTY(&lane->lanes->waiting))
+        read_clock(lane);
+    pg_lanes_go(lane->lanes);
+}
+
+static void on_down(void *arg)
+{
+    struct lane *lane = arg;
+    const char *down = all_down(lane->lanes);
+    struct lookup *lookup;
+
+    while (down && (lookup = lookup_list_take(&lane->lanes->waiting)))
+        fail(lane->lanes, lookup, down);
+}
+
+size_t pg_lanes_up(const struct pg_lanes *lanes)
+{
+    size_t up = 0;
+
+    for (size_t i = 0; i < lanes->count; i++)
+        up += pg_connection_ready(lanes->lane[i].connection) || lanes->lane[i].len > 0;
+    return up;
+}
+
+static bool open_lane(struct lane *lane, struct pg_lanes *lanes)
+{
+    lane->lanes = lanes;
+    TAILQ_INIT(&lane->lookups);
+    lane->connection = pg_connection_new(&(struct pg_connection_setup){
+        .env = lanes->env,
+        .purpose = "lookups",
+        .on_ready = on_ready,
+        .on_down = on_down,
+        .arg = lane,
+    });
+    return lane->connection != NULL;
+}
+
+struct pg_lanes *pg_lanes_new(const struct pg_lanes_setup *setup)
+{
+    size_t count = setup->env->config->postgres_connections;
+    struct pg_lanes *lanes = calloc(1, sizeof *lanes + count * sizeof lanes->lane[0]);
+
+    if (!lanes)
+        return NULL;
+    lanes->setup = *setup;
+    lanes->env = setup->env;
+    TAILQ_INIT(&lanes->waiting);
+    event_assign(&lanes->deadline, lanes->env->base, -1, 0, on_deadline, lanes);
+    lanes->sql = key_query_sql(lanes->env->config);
+    while (lanes->count < count && open_lane(&lanes->lane[lanes->count], lanes))
+        lanes->count++;
+    if (!lanes->sql || lanes->count < count) {
+        pg_lanes_free(lanes);
+        return NULL;
+    }
+    return lanes;
+}
+
+void pg_lanes_free(struct pg_lanes *lanes)
+{
+    struct lookup *lookup;
+
+    if (!lanes)
+        return;
+    for (size_t i = 0; i < lanes->count; i++) {
+        struct pg_connection *connection = lanes->lane[i].connection;
+
+        lanes->lane[i].connection = NULL;
+        pg_connection_free(connection);
+        buffer_free(&lanes->lane[i].keys);
+    }
+    while ((lookup = lookup_list_take(&lanes->waiting)))
+        fail(lanes, lookup, "shutting down");
+    event_del(&lanes->deadline);
+    free(lanes->sql);
+    free(lanes);
+}
