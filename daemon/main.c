@@ -2,23 +2,41 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 
+#include "apikeyd/commands.h"
 #include "apikeyd/config.h"
+#include "apikeyd/counters.h"
 #include "apikeyd/daemon.h"
 
 static const char default_path[] = "/etc/apikeyd/apikeyd.conf";
 
 static void print_usage(FILE *out)
 {
-    fprintf(out,
-            "usage: apikeyd [-c FILE]                 answer on the sockets that FILE names\n"
-            "       apikeyd [-c FILE] --check-config  say what is wrong with FILE and exit\n"
-            "       apikeyd --sample-config           print every option with its default\n"
-            "       apikeyd --list-options            print the options as a Markdown table\n"
-            "       apikeyd --version | --help\n"
-            "FILE is %s unless given.\n",
-            default_path);
+    fprintf(
+        out,
+        "usage: apikeyd [-c FILE]                 answer on the sockets that FILE names\n"
+        "       apikeyd [-c FILE] --check-config  say what is wrong with FILE and exit\n"
+        "       apikeyd --sample-config           print every option with its default\n"
+        "       apikeyd --list WHAT               print a table of the manual: options, commands\n"
+        "                                         or counters, in Markdown\n"
+        "       apikeyd --version | --help\n"
+        "FILE is %s unless given.\n",
+        default_path);
+}
+
+static int print_list(const char *what)
+{
+    if (strcmp(what, "options") == 0)
+        config_print_markdown(stdout);
+    else if (strcmp(what, "commands") == 0)
+        commands_print_markdown(stdout);
+    else if (strcmp(what, "counters") == 0)
+        counters_print_markdown(stdout);
+    else
+        return EX_USAGE;
+    return EXIT_SUCCESS;
 }
 
 static int check_config(const char *path)
@@ -41,7 +59,7 @@ int main(int argc, char **argv)
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, 'k'},
         {"sample-config", no_argument, NULL, 's'},
-        {"list-options", no_argument, NULL, 'l'},
+        {"list", required_argument, NULL, 'l'},
         {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -61,8 +79,7 @@ int main(int argc, char **argv)
             config_print_sample(stdout);
             return EXIT_SUCCESS;
         case 'l':
-            config_print_markdown(stdout);
-            return EXIT_SUCCESS;
+            return print_list(optarg);
         case 'v':
             printf("apikeyd %s\n", APIKEYD_VERSION);
             return EXIT_SUCCESS;

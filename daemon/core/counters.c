@@ -46,3 +46,11 @@ void counters_print_metrics(const struct counters *counters, struct buffer *out)
                       counters->value[i]);
     }
 }
+
+void counters_print_markdown(FILE *out)
+{
+    fprintf(out, "| INFO section | name | kind | meaning |\n| --- | --- | --- | --- |\n");
+    for (size_t i = 0; i < COUNTER_COUNT; i++)
+        fprintf(out, "| %s | `%s` | %s | %s |\n", table[i].section, table[i].name,
+                table[i].kind == COUNTER ? "counter" : "gauge", table[i].help);
+}

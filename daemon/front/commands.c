@@ -259,3 +259,17 @@ void commands_handle(struct front *front, struct connection *connection,
     front->counters.value[COUNT_COMMANDS_UNKNOWN]++;
     resp_error(connection_reply(connection), "ERR unknown command; see COMMAND DOCS");
 }
+
+void commands_print_markdown(FILE *out)
+{
+    fprintf(out, "| request | sockets |\n| --- | --- |\n");
+    for (size_t i = 0; i < COMMANDS; i++) {
+        const char *colon = strstr(table[i].summary, ": ");
+        int form = (int)(colon ? colon - table[i].summary : (long)strlen(table[i].summary));
+        /* A bar would end the cell; GitHub takes \\| in code. */
+        fprintf(out, "| `");
+        for (int k = 0; k < form; k++)
+            fprintf(out, table[i].summary[k] == '|' ? "\\|" : "%c", table[i].summary[k]);
+        fprintf(out, "`%s | %s |\n", colon ? colon : "", table[i].admin ? "admin" : "both");
+    }
+}

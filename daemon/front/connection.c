@@ -11,9 +11,13 @@
 
 enum {
     READ_SIZE = 64 * 1024,
-    UNREAD_MAX = 256 * 1024, /* bytes of replies that a client may leave before it has to wait */
-    HOLES_MAX = 8192,        /* unanswered requests of one client, likewise */
+    HOLES_MAX = 8192, /* unanswered requests of one client before it has to wait */
     SPARE_MAX = 2 * 1024 * 1024,
+    /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
+     * a whole pipeline before they read, so it is much; but not for everybody at once. */
+    UNREAD_MAX = 8 * 1024 * 1024,
+    UNREAD_MAX_CROWDED = 64 * 1024,
+    CROWDED = 256 * 1024 * 1024, /* bytes kept for all clients together */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -37,6 +41,7 @@ static void connection_close(struct connection *connection)
     if (connection->unsettled)
         TAILQ_REMOVE(&clients->unsettled, connection, in_unsettled);
     clients->count--;
+    clients->kept -= connection->kept;
     buffer_free(&connection->in);
     buffer_free(&connection->out);
     buffer_free(&connection->held);
@@ -138,8 +143,16 @@ static void give_back(struct buffer *buffer, struct buffer *spare)
 /* Whether another request may be answered before the client takes what it has. */
 static bool may_go_on(const struct connection *connection)
 {
-    return connection->out.len + connection->held.len < UNREAD_MAX &&
-           connection->hole_count < HOLES_MAX;
+    size_t most = connection->clients->kept < CROWDED ? UNREAD_MAX : UNREAD_MAX_CROWDED;
+
+    return connection->out.len + connection->held.len < most && connection->hole_count < HOLES_MAX;
+}
+
+/* Bring the sum of what is kept for clients between their turns up to date. */
+static void account(struct connection *connection, size_t kept)
+{
+    connection->clients->kept += kept - connection->kept;
+    connection->kept = kept;
 }
 
 /* Handle the requests in `in`, as many as may be. */
@@ -233,6 +246,7 @@ static void serve(struct connection *connection)
         } while (fine && waits && !connection->closing && may_go_on(connection));
         give_back(&connection->out, &clients->spare_out);
         give_back(&connection->in, &clients->spare_in);
+        account(connection, connection->in.cap + connection->out.cap + connection->held.cap);
     }
     if (!fine || (connection->closing && connection->out.len == 0 && connection->hole_count == 0))
         connection_close(connection);

@@ -48,6 +48,7 @@ struct clients {
     struct connection_list all;
     struct connection_list unsettled; /* got replies outside of their own events */
     size_t count;
+    size_t kept; /* bytes of buffers that connections keep between their turns */
     uint64_t last_id;
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
 };
@@ -76,6 +77,7 @@ struct connection {
     const char *last_command; /* lives forever */
     struct event readable, writable;
     struct buffer in, out, held;
+    size_t kept; /* its part of clients->kept */
     uint64_t held_base; /* stream position of the first byte held */
     struct hole_list holes;
     size_t hole_count;

@@ -9,6 +9,7 @@
 #define APIKEYD_COUNTERS_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "apikeyd/buffer.h"
 #include "apikeyd/slice.h"
@@ -102,5 +103,8 @@ void counters_print_info(const struct counters *counters, const char *section, s
 
 /* Append them in Prometheus' text exposition format, version 0.0.4. */
 void counters_print_metrics(const struct counters *counters, struct buffer *out);
+
+/* The table for the manual. */
+void counters_print_markdown(FILE *out);
 
 #endif

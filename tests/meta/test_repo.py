@@ -1,0 +1,138 @@
+"""Checks of the repository itself: style, analysis, layering, and docs against tables."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DAEMON = ROOT / "build" / "release" / "apikeyd"
+
+
+def run(*argv):
+    return subprocess.run([str(a) for a in argv], cwd=ROOT, capture_output=True, text=True,
+                          timeout=600, check=False)
+
+
+def tracked(*patterns):
+    """Files that git tracks, or would: this also works on a work tree with new ones."""
+    done = run("git", "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard", "--",
+               *patterns)
+    assert done.returncode == 0, done.stderr
+    return [ROOT / line for line in done.stdout.splitlines() if (ROOT / line).exists()]
+
+
+def clean(done):
+    assert done.returncode == 0 and not done.stdout.strip(), done.stdout + done.stderr
+
+
+def test_clang_format():
+    clean(run("clang-format", "--dry-run", "-Werror", *tracked("*.c", "*.h")))
+
+
+def test_clang_tidy():
+    files = tracked("daemon/*.c")
+    halves = [subprocess.Popen(
+        ["clang-tidy", "-p", "build/debug", "--quiet", *map(str, files[i::2])], cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for i in range(2)]
+    found = "".join(half.communicate(timeout=600)[0] for half in halves)
+    assert all(half.returncode == 0 for half in halves), found
+
+
+def test_cppcheck():
+    clean(run("cppcheck", "--quiet", "--error-exitcode=1", "--std=c11",
+              "--enable=warning,performance,portability", "-I", "include",
+              # queue(3) is macros; without them cppcheck reads lists wrongly
+              "--include=/usr/include/x86_64-linux-gnu/sys/queue.h", "daemon"))
+
+
+def test_shellcheck():
+    clean(run("shellcheck", "dev", ".ci/run"))
+
+
+def test_spelling():
+    clean(run("codespell", *tracked("*.md", "*.c", "*.h", "*.py", "*.sql", "dev", "*.conf")))
+
+
+def test_python_compiles():
+    for path in tracked("*.py"):
+        compile(path.read_text(), str(path), "exec")
+
+
+def test_sample_config_is_the_tables():
+    assert (ROOT / "config" / "apikeyd.conf").read_text() == run(DAEMON, "--sample-config").stdout
+
+
+@pytest.mark.parametrize("what", ["options", "commands", "counters"])
+def test_manual_is_the_tables(what):
+    text = (ROOT / "docs" / "reference.md").read_text()
+    table = run(DAEMON, "--list", what).stdout
+    assert len(table.splitlines()) > 10
+    assert f"<!-- {what} -->\n{table}<!-- end -->" in text
+
+
+OTHERS = {
+    "core": r"event2/|libpq|hiredis|pthread|time\.h|apikeyd/(clock|front|back|connection|hole)",
+    "front": r"libpq|hiredis|evdns|event2/dns|apikeyd/(back|resolver|flusher|redis_|pg_)",
+    "back": r"apikeyd/(front|connection|hole|listener|check|commands|admin)\.h",
+}
+
+
+def includes(path):
+    return re.findall(r'#include [<"]([^>"]+)', path.read_text())
+
+
+def reached(path, seen):
+    """Headers of the project that a file includes, through others too, and all that they name."""
+    for name in includes(path):
+        yield name
+        header = ROOT / "include" / name
+        if header.exists() and header not in seen:
+            seen.add(header)
+            yield from reached(header, seen)
+
+
+@pytest.mark.parametrize("layer", OTHERS)
+def test_includes_point_one_way(layer):
+    for path in tracked(f"daemon/{layer}/*"):
+        for name in reached(path, set()):
+            assert not re.match(OTHERS[layer], name), f"{path} reaches {name}"
+
+
+def test_core_needs_no_other_library():
+    """Nothing that core leaves to the linker comes from libevent, libpq or hiredis."""
+    done = run("nm", "-u", "build/release/libapikeyd_core.a")
+    assert "EVP_MD_fetch" in done.stdout
+    assert not re.search(r"\b(event_|evutil_|evdns_|PQ|pg_array|redis(Async|Command|Reply|Reader)"
+                         r"|clock_gettime|time$|gettimeofday)", done.stdout, re.MULTILINE)
+
+
+def test_files_hold_one_idea():
+    for path in tracked("*.c", "*.h", "*.py", "dev"):
+        if "integration" not in path.parts:
+            assert len(path.read_text().splitlines()) <= 400, path
+    assert len((ROOT / "daemon" / "main.c").read_text().splitlines()) < 120
+
+
+def test_every_source_says_its_licence():
+    for path in tracked("*.c", "*.h"):
+        assert "SPDX-License-Identifier: MIT" in path.read_text(), path
+
+
+def test_headers_open_with_the_idea():
+    for path in tracked("include/apikeyd/*.h"):
+        assert path.read_text().startswith(f"/* {path.stem}: "), path
+
+
+def test_links_in_the_docs_lead_somewhere():
+    for path in tracked("*.md"):
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path}: {link}"
+
+
+def test_readme_names_every_dependency():
+    readme = (ROOT / "README.md").read_text()
+    for group in re.findall(r"_packages=\(([^)]*)\)", (ROOT / "dev").read_text()):
+        for package in group.split():
+            assert package in readme, package
