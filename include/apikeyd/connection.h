@@ -77,7 +77,7 @@ struct connection {
     const char *last_command; /* lives forever */
     struct event readable, writable;
     struct buffer in, out, held;
-    size_t kept; /* its part of clients->kept */
+    size_t kept;        /* its part of clients->kept */
     uint64_t held_base; /* stream position of the first byte held */
     struct hole_list holes;
     size_t hole_count;

@@ -50,12 +50,11 @@ def how_to_talk(daemon, postgres):
 Talk to it (paste into another terminal):
 
   redis-cli -s {daemon.check} CHECK demo-active-key
-  printf 'CHECK demo-active-key\\r\\n' | nc -q1 -U {daemon.check}
+  printf 'CHECK demo-active-key\\r\\nQUIT\\r\\n' | nc -U {daemon.check}
+  printf 'CHECK demo-active-key\\r\\nQUIT\\r\\n' | curl -s --unix-socket {daemon.check} telnet://x
   redis-cli -s {daemon.admin} EXPLAIN demo-active-key
   redis-cli -s {daemon.admin} INFO
   psql "{postgres.dsn('demo')}" -c "UPDATE api.user_api_key SET is_active = NOT is_active"
-
-  curl --unix-socket {daemon.check} 'telnet://x' <<< 'CHECK demo-active-key'
 
 Configuration: {daemon.config}
 Program:       {BUILD / 'apikeyd'}""")

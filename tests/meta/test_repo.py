@@ -73,8 +73,8 @@ def test_manual_is_the_tables(what):
 
 
 OTHERS = {
-    "core": r"event2/|libpq|hiredis|pthread|time\.h|apikeyd/(clock|front|back|connection|hole)",
-    "front": r"libpq|hiredis|evdns|event2/dns|apikeyd/(back|resolver|flusher|redis_|pg_)",
+    "core": r"event2/|libpq|hiredis|pthread|time\.h|apikeyd/(clock|front|back|back_env|hole)\.h",
+    "front": r"libpq|hiredis|event2/dns|apikeyd/(back|back_env|resolver|flusher|redis_tier|pg_connection)\.h",
     "back": r"apikeyd/(front|connection|hole|listener|check|commands|admin)\.h",
 }
 
