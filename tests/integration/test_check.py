@@ -175,6 +175,20 @@ def test_change_is_seen_within_the_ttl(db, start):
     assert check(client, "new")[0] == "ALLOW"
 
 
+def test_age_counts_through_redis(db, start):
+    """What another daemon read too long ago is not believed, though Redis still holds it."""
+    db.add_key("good")
+    long, short = start(), start({"cache.ttl_unlinked": "300ms"})
+    assert check(long.client(), "good")[0] == "ALLOW"
+    wait_until(lambda: info(long)["redis_fills"] == 1, "the fill")
+    assert check(short.client(), "good")[0] == "ALLOW"
+    assert info(short)["checks_from_redis"] == 1
+    db.set_active("good", False)
+    time.sleep(0.35)
+    assert check(short.client(), "good") == ["DENY", "inactive"]
+    assert check(long.client(), "good")[0] == "ALLOW"  # within its own bound
+
+
 def test_hot_keys_are_refreshed_ahead(db, start):
     """Asked all the time, a key never misses again: each refresh is one lookup, nobody waits."""
     db.add_key("hot")

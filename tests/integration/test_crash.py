@@ -70,6 +70,31 @@ def test_kill_9_under_load_loses_nothing(db, start):
     assert not lost
 
 
+def test_killed_between_the_swap_and_the_commit(db, start):
+    """The UPDATE is under way and never commits: the ledger still has it all."""
+    db.add_keys(20)
+    daemon = start()
+    asked = utc_now()
+    for i in range(20):
+        assert check(daemon.client(), f"key-{i}")[0] == "ALLOW"
+    update = "query LIKE 'WITH pending%' AND state = 'active'"
+    with db.connect(autocommit=False) as lock:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        with Wire(daemon.admin) as wire:
+            wire.send(b"FLUSH\r\n")
+            wait_until(lambda: db.one(f"SELECT count(*) FROM pg_stat_activity WHERE {update}"),
+                       "the UPDATE to be under way")
+            daemon.kill()
+        db.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {update}")
+        wait_until(lambda: not db.one(f"SELECT count(*) FROM pg_stat_activity WHERE {update}"),
+                   "the UPDATE to be gone")
+    assert db.one("SELECT count(last_used) FROM api.user_api_key") == 0
+    assert not daemon.spill.exists()
+    daemon.start()
+    wait_until(lambda: db.one("SELECT count(last_used) FROM api.user_api_key") == 20, "the replay")
+    assert db.one("SELECT min(last_used) FROM api.user_api_key") >= asked
+
+
 def damage_truncate(path):
     os.truncate(path, 5000)
 
