@@ -1,38 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/front.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "apikeyd/check.h"
-#include "apikeyd/clock.h"
 #include "apikeyd/commands.h"
 #include "apikeyd/hole.h"
 #include "front_state.h"
-
-void front_tick(struct front *front)
-{
-    front->wall_us = clock_wall_us();
-    front->trust = trust_at(&front->policy, front->link_up, front->floor_us, clock_monotonic_us());
-}
-
-bool front_post(struct front *front, const struct to_back *message)
-{
-    return mailbox_post(front->to_back, message, sizeof *message);
-}
-
-void front_log(struct front *front, enum log_level level, const char *format, ...)
-{
-    struct to_back message = {.type = TO_BACK_LOG};
-    va_list args;
-
-    message.line.level = level;
-    va_start(args, format);
-    vsnprintf(message.line.text, sizeof message.line.text, format, args);
-    va_end(args);
-    front->counters.value[COUNT_LOG_LINES_DROPPED] += !front_post(front, &message);
-}
 
 static void begin_requests(void *arg)
 {

@@ -1,6 +1,8 @@
 """RESP as clients send it, and as they should not."""
 
 import itertools
+import os
+import resource
 import subprocess
 import threading
 import time
@@ -189,6 +191,28 @@ def test_max_connections(start):
     wait_until(admitted, "the place to be free")
     for wire in wires:
         wire.close()
+
+
+def test_out_of_file_descriptors(db, daemon):
+    """Accepting pauses, those who are in go on, and the others get in when there is room."""
+    db.add_key("good")
+    pid = daemon.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with Wire(daemon.check) as inside:
+        inside.ask("CHECK", "good")
+        used = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 3, before[1]))
+        wires = [Wire(daemon.check) for _ in range(10)]
+        for wire in wires:
+            wire.send(command("CHECK", "good"))
+        assert [wires[i].reply()[0] for i in range(2)] == [b"ALLOW"] * 2
+        assert inside.ask("CHECK", "good")[0] == b"ALLOW"
+        time.sleep(0.3)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert [wire.reply()[0] for wire in wires[2:]] == [b"ALLOW"] * 8
+        assert info(daemon)["accept_pauses"] >= 1
+        for wire in wires:
+            wire.close()
 
 
 def test_peer_allow_list(start):
