@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "apikeyd/back.h"
-#include "apikeyd/clock.h"
 #include "apikeyd/front.h"
-#include "apikeyd/spill.h"
+#include "apikeyd/pg_hosts.h"
+#include "apikeyd/storage.h"
 #include "apikeyd/unix_socket.h"
 
 enum { SECRET_MAX = 1024 };
@@ -28,8 +28,7 @@ struct daemon {
     const char *config_path;
     struct log log;
     struct secret hash, redis_password, redis_value;
-    struct ledger *ledger;
-    struct usage_batch spilled;
+    struct storage storage;
     int check_fd, admin_fd;
     bool stopping;
     struct mailbox to_back, to_front;
@@ -96,47 +95,13 @@ static void raise_fd_limit(struct daemon *daemon)
                     (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
-static bool open_ledger(struct daemon *daemon)
+static bool dsn_understood(struct daemon *daemon)
 {
-    const char *path = daemon->config->usage_ledger;
-    struct ledger_report report;
-    int error = ledger_open(path, clock_wall_us(), &daemon->ledger, &report);
-
-    if (error == -EWOULDBLOCK) {
-        log_error(&daemon->log, "usage.ledger %s: another daemon uses it; give each its own", path);
-        return false;
-    }
-    if (error < 0) {
-        log_error(&daemon->log, "usage.ledger %s: %s", path, strerror(-error));
-        return false;
-    }
-    if (report.set_aside)
-        log_warning(&daemon->log,
-                    "usage.ledger %s: %s; it was set aside as %s, and what is whole in it is used",
-                    path, report.damage, report.aside_path);
-    if (report.on_disk)
-        log_warning(&daemon->log, "usage.ledger %s: not on tmpfs; answers may wait for its disk",
-                    path);
-    return true;
-}
-
-/* A spill file that cannot be read is no reason not to answer. */
-static void read_spill(struct daemon *daemon)
-{
-    const char *path = daemon->config->usage_spill;
-    char aside[4096];
-    int error = spill_read(path, clock_wall_us(), &daemon->spilled);
-
-    if (error == -EBADMSG && set_aside(path, aside, sizeof aside) == 0)
-        log_warning(&daemon->log,
-                    "usage.spill %s: it is damaged; it was set aside as %s, and what is whole in "
-                    "it is used",
-                    path, aside);
-    else if (error < 0)
-        log_warning(&daemon->log, "usage.spill %s: %s", path, strerror(-error));
-    if (daemon->spilled.len > 0)
-        log_info(&daemon->log, "usage.spill %s: %zu keys' last_used to be written", path,
-                 daemon->spilled.len);
+    if (pg_dsn_valid(daemon->config->postgres_dsn))
+        return true;
+    log_error(&daemon->log, "postgres.dsn: not a connection string or URI that libpq understands "
+                            "(not shown here: it may hold a password)");
+    return false;
 }
 
 static bool listen_on_sockets(struct daemon *daemon)
@@ -202,7 +167,7 @@ static bool assemble(struct daemon *daemon)
         .seed = random_seed(),
         .check_fd = daemon->check_fd,
         .admin_fd = daemon->admin_fd,
-        .usage = ledger_half(daemon->ledger, 0),
+        .usage = ledger_half(daemon->storage.ledger, 0),
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
     });
@@ -215,14 +180,15 @@ static bool assemble(struct daemon *daemon)
         .redis_password = secret_slice(&daemon->redis_password),
         .redis_secret = secret_slice(&daemon->redis_value),
         .seed = random_seed(),
-        .half = ledger_half(daemon->ledger, 1),
-        .spilled = daemon->spilled,
+        .half = ledger_half(daemon->storage.ledger, 1),
+        .spilled = daemon->storage.spilled,
+        .spill = daemon->storage.spill,
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
     });
     /* Both are the back's now, or freed. */
     daemon->config = NULL;
-    daemon->spilled = (struct usage_batch){0};
+    daemon->storage.spilled = (struct usage_batch){0};
     return daemon->back != NULL;
 }
 
@@ -322,7 +288,10 @@ static bool serve(struct daemon *daemon)
 
 int daemon_run(const char *config_path)
 {
-    struct daemon daemon = {.config_path = config_path, .check_fd = -1, .admin_fd = -1};
+    struct daemon daemon = {.config_path = config_path,
+                            .check_fd = -1,
+                            .admin_fd = -1,
+                            .storage = {.spill_lock_fd = -1}};
     struct buffer errors = {0};
     int status = EXIT_FAILURE;
 
@@ -343,13 +312,12 @@ int daemon_run(const char *config_path)
     char *check_path = strdup(daemon.config->listen_check);
     char *admin_path = strdup(daemon.config->listen_admin);
 
-    if (!read_secrets(&daemon)) {
+    if (!dsn_understood(&daemon) || !read_secrets(&daemon)) {
         status = EX_CONFIG;
         goto done;
     }
-    if (!check_path || !admin_path || !open_ledger(&daemon))
+    if (!check_path || !admin_path || !storage_open(&daemon.storage, daemon.config, &daemon.log))
         goto done;
-    read_spill(&daemon);
     if (!listen_on_sockets(&daemon) || !open_mailboxes(&daemon))
         goto done;
     if (assemble(&daemon) && serve(&daemon))
@@ -362,8 +330,7 @@ done:
     close_socket(admin_path, daemon.admin_fd);
     mailbox_done(&daemon.to_back);
     mailbox_done(&daemon.to_front);
-    ledger_close(daemon.ledger);
-    usage_batch_free(&daemon.spilled);
+    storage_close(&daemon.storage);
     config_free(daemon.config);
     buffer_free(&errors);
     free(check_path);

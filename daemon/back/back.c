@@ -292,6 +292,7 @@ struct back *back_new(struct back_setup *setup)
         .env = &back->env,
         .half = setup->half,
         .spilled = setup->spilled,
+        .spill = setup->spill,
         .on_drained = on_drained,
         .arg = back,
     });

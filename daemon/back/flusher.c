@@ -29,6 +29,7 @@ struct flusher {
     struct pg_connection *connection;
     struct event timer;
     struct backoff backoff;
+    int64_t interval_us; /* usage.flush_interval as it was last looked at */
     enum phase phase;
     bool again; /* start another round when this one is over */
     bool draining, drained;
@@ -39,9 +40,11 @@ struct flusher {
     bool spill_whole;  /* it holds all of `pending`, perhaps more */
     bool spill_failure_said, refused_said;
 
-    size_t next, len; /* the chunk under way in `pending` */
+    size_t next, len;  /* the chunk under way in `pending` */
+    size_t chunk_most; /* bound of a chunk, less than usage.batch after a refusal */
+    size_t settled;    /* entries of `pending` that this round has emptied */
     bool connection_failed, statement_failed;
-    uint64_t updated, locked; /* rows of this round */
+    uint64_t updated; /* rows of this round */
     char *sql;
     struct usage_params params;
     struct holes waiting, served; /* by the next round; by this one */
@@ -79,7 +82,8 @@ static void keep_on_disk(struct flusher *flusher)
 
     if (flusher->spill_whole)
         return;
-    int error = spill_write(path, &flusher->pending);
+    int error =
+        flusher->setup.spill == SPILL_OFF_LIMITS ? -EACCES : spill_write(path, &flusher->pending);
     if (error < 0) {
         count[COUNT_SPILL_FAILURES]++;
         if (!flusher->spill_failure_said)
@@ -121,6 +125,7 @@ static void finish_round(struct flusher *flusher)
     const char *failure = failure_of(flusher);
 
     usage_batch_compact(&flusher->pending);
+    flusher->settled = 0;
     if (flusher->pending.len > 0)
         keep_on_disk(flusher);
     else
@@ -136,12 +141,32 @@ static void finish_round(struct flusher *flusher)
         flusher->setup.on_drained(flusher->setup.arg);
         return;
     }
-    if (!failure)
+    if (!failure) {
         backoff_reset(&flusher->backoff);
+        flusher->refused_said = false;
+    }
     start_timer(flusher, failure ? backoff_next(&flusher->backoff, arc4random())
                                  : flusher->env->config->usage_flush_interval);
     if (flusher->again)
         flusher_start(flusher);
+}
+
+/* A refused chunk keeps neither the other chunks nor, halved down to the row at fault, its own
+ * rows back. */
+static void take_refusal(struct flusher *flusher, const PGresult *result)
+{
+    const char *message = PQresultErrorMessage(result);
+
+    if (result && !flusher->refused_said)
+        log_error(&flusher->env->log, "postgres (usage): %.*s", (int)strcspn(message, "\n"),
+                  message);
+    flusher->refused_said = flusher->refused_said || result;
+    if (flusher->len > 1 && usage_query_fault_of_a_row(result)) {
+        flusher->chunk_most = flusher->len / 2;
+        return;
+    }
+    flusher->statement_failed = true;
+    flusher->next += flusher->len;
 }
 
 static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result)
@@ -153,25 +178,17 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
 
     if (outcome == PG_DONE && usage_query_settle(result, chunk, flusher->len, &settled)) {
         flusher->updated += settled.updated;
-        flusher->locked += settled.locked;
-        flusher->refused_said = false;
+        flusher->settled += flusher->len - settled.locked;
+        flusher->next += flusher->len;
+        flusher->chunk_most *= 2;
         count[COUNT_USAGE_STATEMENTS]++;
         count[COUNT_USAGE_ROWS] += settled.updated;
         count[COUNT_USAGE_LOCKED] += settled.locked;
     } else {
         count[COUNT_USAGE_FAILURES]++;
-        flusher->statement_failed = true;
         flusher->connection_failed = outcome == PG_LATE || outcome == PG_LOST;
-        if (result && !flusher->refused_said) {
-            const char *message = PQresultErrorMessage(result);
-
-            log_error(&flusher->env->log, "postgres (usage): %.*s", (int)strcspn(message, "\n"),
-                      message);
-            flusher->refused_said = true;
-        }
+        take_refusal(flusher, result);
     }
-    /* A chunk that was refused does not keep the others back. */
-    flusher->next += flusher->len;
     if (flusher->connection_failed)
         finish_round(flusher);
 }
@@ -185,9 +202,11 @@ static void send_chunk(struct flusher *flusher)
         .arg = flusher,
     };
     size_t left = flusher->pending.len - flusher->next;
-    size_t most = flusher->env->config->usage_batch;
+    size_t batch = flusher->env->config->usage_batch;
 
-    flusher->len = left < most ? left : most;
+    if (flusher->chunk_most > batch)
+        flusher->chunk_most = batch;
+    flusher->len = left < flusher->chunk_most ? left : flusher->chunk_most;
     usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
                      flusher->env->config->usage_resolution);
     pg_connection_send(flusher->connection, &query);
@@ -228,8 +247,9 @@ static void start_writing(struct flusher *flusher)
 {
     flusher->phase = WRITING;
     flusher->next = 0;
+    flusher->chunk_most = flusher->env->config->usage_batch;
+    flusher->settled = 0;
     flusher->updated = 0;
-    flusher->locked = 0;
     flusher->connection_failed = false;
     flusher->statement_failed = false;
     free(flusher->sql);
@@ -307,17 +327,18 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 void flusher_configure(struct flusher *flusher)
 {
-    if (flusher->phase == IDLE && !flusher->connection_failed)
-        start_timer(flusher, flusher->env->config->usage_flush_interval);
+    int64_t interval_us = flusher->env->config->usage_flush_interval;
+
+    /* A reload that changes nothing here must not put the next round off. */
+    if (flusher->phase == IDLE && !flusher->connection_failed &&
+        interval_us != flusher->interval_us)
+        start_timer(flusher, interval_us);
+    flusher->interval_us = interval_us;
 }
 
 size_t flusher_pending(const struct flusher *flusher)
 {
-    size_t pending = 0;
-
-    for (size_t i = 0; i < flusher->pending.len; i++)
-        pending += flusher->pending.slots[i].last_used_us != 0;
-    return pending;
+    return flusher->pending.len - flusher->settled;
 }
 
 int64_t flusher_pending_last_used(const struct flusher *flusher, const struct uuid *api_key_id)
@@ -338,13 +359,14 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->setup = *setup;
     flusher->env = setup->env;
     flusher->pending = setup->spilled;
-    flusher->spill_exists = true; /* to be sure: removing what is not there costs nothing */
-    flusher->spill_whole = true;
+    flusher->spill_exists = setup->spill == SPILL_WHOLE && setup->spilled.len > 0;
+    flusher->spill_whole = setup->spill == SPILL_WHOLE || setup->spilled.len == 0;
     flusher->backoff = (struct backoff){.first_us = 200000, .most_us = 10000000};
     event_assign(&flusher->timer, flusher->env->base, -1, 0, on_timer, flusher);
     take_half(flusher);
     flusher->connection_failed = true; /* until it is there: start when it is */
-    start_timer(flusher, flusher->env->config->usage_flush_interval);
+    flusher_configure(flusher);
+    start_timer(flusher, flusher->interval_us);
     flusher->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = flusher->env,
         .purpose = "usage",

@@ -18,7 +18,7 @@ struct lookup {
     int64_t deadline_us; /* while waiting for a connection to PostgreSQL */
     size_t batch_most;   /* bound of the batch it may go in; 0: none but the configured one */
     bool dirty;          /* invalidated on the way */
-    bool retried;        /* a connection broke under it already */
+    size_t losses;       /* connections that broke under it */
     struct verdict old;  /* from Redis, for when PostgreSQL does not answer; or UNAVAILABLE */
     struct hole *hole;   /* EXPLAIN only, as is this: */
     struct explanation *explanation;

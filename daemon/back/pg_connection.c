@@ -9,6 +9,8 @@
 #include "apikeyd/clock.h"
 #include "apikeyd/pg_hosts.h"
 
+enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
+
 enum state { WAITING, RESOLVING, CONNECTING, READY, BUSY };
 
 static const int64_t connect_timeout_us = 5000000;
@@ -28,7 +30,8 @@ struct pg_connection {
     struct event io, timer;
     bool io_added;
     struct backoff backoff;
-    int64_t connected_us; /* when it came up last (monotonic) */
+    int64_t connected_us;   /* when it came up last (monotonic) */
+    unsigned connects_late; /* time-outs so far: each lets another host come first */
 };
 
 static void on_io(evutil_socket_t fd, short what, void *arg);
@@ -132,7 +135,7 @@ static void ignore_notice(void *arg, const PGresult *result)
     (void)result;
 }
 
-static void on_hosts(void *arg, const struct pg_hosts *hosts, const char *why)
+static void on_hosts(void *arg, struct pg_hosts *hosts, const char *why)
 {
     struct pg_connection *connection = arg;
     const char *keyword[8] = {"dbname", "client_encoding", "fallback_application_name"};
@@ -143,6 +146,8 @@ static void on_hosts(void *arg, const struct pg_hosts *hosts, const char *why)
         lose(connection, PG_LOST, why);
         return;
     }
+    for (unsigned i = 0; i < connection->connects_late; i++)
+        pg_hosts_rotate(hosts);
     if (hosts->host.len > 0) {
         keyword[3] = "host";
         value[3] = hosts->host.data;
@@ -181,12 +186,14 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (connection->state == WAITING)
+    if (connection->state == WAITING) {
         start_connect(connection);
-    else if (connection->state == BUSY)
+    } else if (connection->state == BUSY) {
         lose(connection, PG_LATE, "a query was late");
-    else
+    } else {
+        connection->connects_late = (connection->connects_late + 1) % ROTATIONS;
         lose(connection, PG_LATE, "connecting took too long");
+    }
 }
 
 /* The query has all its results: what came last tells how it went. */

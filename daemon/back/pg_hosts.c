@@ -20,7 +20,7 @@ struct pg_hosts_request {
     bool cancelled;
     bool finished;
     char why[512];
-    void (*done)(void *arg, const struct pg_hosts *hosts, const char *why);
+    void (*done)(void *arg, struct pg_hosts *hosts, const char *why);
     void *arg;
 };
 
@@ -146,11 +146,49 @@ static const char *value_of(const PQconninfoOption *options, const char *keyword
     return NULL;
 }
 
+/* A string without "=" or "://" is the name of a database. */
+static bool is_conninfo(const char *dsn)
+{
+    return strchr(dsn, '=') || strstr(dsn, "://");
+}
+
+bool pg_dsn_valid(const char *dsn)
+{
+    PQconninfoOption *options = is_conninfo(dsn) ? PQconninfoParse(dsn, NULL) : NULL;
+    bool valid = options || !is_conninfo(dsn);
+
+    PQconninfoFree(options);
+    return valid;
+}
+
+/* "a,b,c" becomes "b,c,a". */
+static void rotate_list(struct buffer *list)
+{
+    char *comma = list->len > 0 ? strchr(list->data, ',') : NULL;
+
+    if (!comma)
+        return;
+    char *first = strndup(list->data, (size_t)(comma - list->data));
+    if (!first)
+        return;
+    size_t rest = strlen(comma + 1);
+    memmove(list->data, comma + 1, rest);
+    list->data[rest] = ',';
+    strcpy(list->data + rest + 1, first);
+    free(first);
+}
+
+void pg_hosts_rotate(struct pg_hosts *hosts)
+{
+    rotate_list(&hosts->host);
+    rotate_list(&hosts->hostaddr);
+    rotate_list(&hosts->port);
+}
+
 /* What is to be resolved; false when libpq can do without. */
 static bool find_hosts(struct pg_hosts_request *request, const char *dsn)
 {
-    PQconninfoOption *options =
-        strchr(dsn, '=') || strstr(dsn, "://") ? PQconninfoParse(dsn, NULL) : NULL;
+    PQconninfoOption *options = is_conninfo(dsn) ? PQconninfoParse(dsn, NULL) : NULL;
     const char *host = value_of(options, "host");
     const char *port = value_of(options, "port");
 
@@ -168,7 +206,7 @@ static bool find_hosts(struct pg_hosts_request *request, const char *dsn)
 
 struct pg_hosts_request *
 pg_hosts_resolve(struct evdns_base *dns, const char *dsn,
-                 void (*done)(void *arg, const struct pg_hosts *hosts, const char *why), void *arg)
+                 void (*done)(void *arg, struct pg_hosts *hosts, const char *why), void *arg)
 {
     struct pg_hosts_request *request = calloc(1, sizeof *request);
 

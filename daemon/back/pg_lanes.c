@@ -121,16 +121,23 @@ static void log_refusal(struct pg_lanes *lanes, const PGresult *result)
     lanes->refused_said = true;
 }
 
-/* The server refused the statement. Text that its encoding does not have (class 22) is the fault
- * of one key, which must not fail the others: each half is asked again, down to that key, which
- * then cannot be in the table. */
+/* Text that the server's encoding does not have: character_not_in_repertoire and
+ * untranslatable_character. */
+static bool is_bad_text(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && (strcmp(state, "22021") == 0 || strcmp(state, "22P05") == 0);
+}
+
+/* The server refused the statement. Bad text is the fault of one key, which must not fail the
+ * others: each half is asked again, down to that key, which then cannot be in the table. */
 static void take_refusal(struct lane *lane, struct lookup_list *lookups, size_t len,
                          const PGresult *result)
 {
     const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = lane->sent_us};
     struct pg_lanes *lanes = lane->lanes;
-    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    bool bad_text = state && strncmp(state, "22", 2) == 0;
+    bool bad_text = is_bad_text(result);
     struct lookup *lookup;
 
     if (!bad_text)
@@ -147,17 +154,17 @@ static void take_refusal(struct lane *lane, struct lookup_list *lookups, size_t 
     }
 }
 
-/* A session that the server ended is no answer, but the next one may have it: once. */
+/* A session that the server ended is no answer, but the next one may have it. If the server ended
+ * all of them, each can break once before one is made anew. */
 static void take_loss(struct pg_lanes *lanes, struct lookup_list *lookups, enum pg_outcome outcome)
 {
     struct lookup *lookup;
 
     while ((lookup = lookup_list_take(lookups))) {
-        if (outcome == PG_LATE || lookup->retried) {
+        if (outcome == PG_LATE || lookup->losses++ > lanes->count) {
             fail(lanes, lookup,
                  outcome == PG_LATE ? "postgres timeout" : "postgres connection lost");
         } else {
-            lookup->retried = true;
             pg_lanes_add(lanes, lookup);
         }
     }
@@ -214,6 +221,8 @@ static void send_batch(struct lane *lane)
 
     lane->len = batch_len(lanes);
     buffer_consume(&lane->keys, lane->keys.len);
+    /* All at once: growing would leave a copy of the keys behind. */
+    buffer_reserve(&lane->keys, 20 + lane->len * (4 + KEY_LEN_MAX));
     pg_array_begin(&lane->keys, PG_TEXT, lane->len);
     for (size_t i = 0; i < lane->len; i++) {
         struct lookup *lookup = lookup_list_take(&lanes->waiting);
@@ -281,6 +290,8 @@ static void on_down(void *arg)
 
     while (down && (lookup = lookup_list_take(&lane->lanes->waiting)))
         fail(lane->lanes, lookup, down);
+    /* What this lane gave back another one may take. */
+    pg_lanes_go(lane->lanes);
 }
 
 size_t pg_lanes_up(const struct pg_lanes *lanes)

@@ -92,10 +92,16 @@ struct redis_tier *redis_tier_new(struct back_env *env, const struct pg_clock *c
     return tier;
 }
 
+void redis_tier_close(struct redis_tier *tier)
+{
+    redis_link_free(tier->link);
+    tier->link = NULL;
+}
+
 void redis_tier_free(struct redis_tier *tier)
 {
     if (tier)
-        redis_link_free(tier->link);
+        redis_tier_close(tier);
     free(tier);
 }
 

@@ -222,12 +222,19 @@ void resolver_go(struct resolver *resolver)
     pg_lanes_go(resolver->postgres);
 }
 
+/* Neither what is being read for it nor what Redis held may be believed any more. */
+static void mark_dirty(struct lookup *lookup)
+{
+    lookup->dirty = true;
+    lookup->old.kind = VERDICT_UNAVAILABLE;
+}
+
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
 {
     struct lookup *lookup = (struct lookup *)digest_map_find(&resolver->in_flight, digest);
 
     if (lookup)
-        lookup->dirty = true;
+        mark_dirty(lookup);
     redis_tier_tombstone(resolver->redis, digest, ttl_us(resolver));
 }
 
@@ -237,7 +244,7 @@ void resolver_invalidate_all(struct resolver *resolver)
 
     for (size_t i = 0; i <= map->mask; i++) {
         for (struct digest_node *node = map->bucket[i]; node; node = node->next)
-            ((struct lookup *)node)->dirty = true;
+            mark_dirty((struct lookup *)node);
     }
     redis_tier_raise_floor(resolver->redis);
 }
@@ -279,8 +286,10 @@ void resolver_free(struct resolver *resolver)
     if (!resolver)
         return;
     /* Lookups on their way come back with no answer and end as UNAVAILABLE. */
-    redis_tier_free(resolver->redis);
+    if (resolver->redis)
+        redis_tier_close(resolver->redis);
     pg_lanes_free(resolver->postgres);
+    redis_tier_free(resolver->redis);
     digest_map_done(&resolver->in_flight);
     free(resolver);
 }

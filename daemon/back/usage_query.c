@@ -100,3 +100,15 @@ bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t
     *ret = outcome;
     return true;
 }
+
+bool usage_query_fault_of_a_row(const PGresult *result)
+{
+    static const char *const classes[] = {"22", "23", "P0", "44"};
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    for (size_t i = 0; state && i < sizeof classes / sizeof classes[0]; i++) {
+        if (strncmp(state, classes[i], 2) == 0)
+            return true;
+    }
+    return false;
+}

@@ -236,28 +236,25 @@ struct trust_policy config_trust_policy(const struct config *config)
     };
 }
 
-/* A connection string with "***" for its passwords: behind "password=" and, in a URI, between ":"
- * and "@". */
+/* A connection string as far as it may be shown: "***" stands for what is between ":" and "@" of a
+ * URI, and for everything from "password" on, as it may be written in many ways. */
 static void print_dsn(const char *dsn, struct buffer *out)
 {
-    static const char word[] = "password=";
     const char *login = strstr(dsn, "://");
     const char *at = login ? strchr(login, '@') : NULL;
     const char *colon = at ? memchr(login + 3, ':', (size_t)(at - login - 3)) : NULL;
+    const char *password = strstr(dsn, "password");
 
-    while (*dsn) {
+    while (*dsn && dsn != password) {
         if (dsn == colon) {
             buffer_printf(out, ":***");
             dsn = at;
-        } else if (strncmp(dsn, word, strlen(word)) == 0) {
-            dsn += strlen(word);
-            buffer_printf(out, "%s***", word);
-            /* A quoted one may hold anything: nothing behind it is shown. */
-            dsn += dsn[0] == '\'' ? strlen(dsn) : strcspn(dsn, " &");
         } else {
             buffer_append(out, dsn++, 1);
         }
     }
+    if (password)
+        buffer_printf(out, "password=***");
 }
 
 void config_each(const struct config *config, const char *glob,

@@ -72,7 +72,7 @@ struct ledger_half *ledger_half(struct ledger *ledger, int index)
 /* Have the file system promise room for more slots, so that storing into them cannot fault. */
 static bool grow(struct ledger_half *half)
 {
-    if (half->reserved >= HALF_SLOTS)
+    if (half->reserved + GROW_SLOTS > HALF_SLOTS)
         return false;
     int64_t from = half->offset + (int64_t)half->reserved * (int64_t)sizeof(struct usage_slot);
     if (fallocate(half->fd, 0, from, GROW_SLOTS * (int64_t)sizeof(struct usage_slot)) != 0)

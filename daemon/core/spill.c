@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -167,14 +168,32 @@ int spill_remove(const char *path)
     return 0;
 }
 
+int spill_lock(const char *path)
+{
+    char lock[PATH_MAX];
+
+    if (snprintf(lock, sizeof lock, "%s.lock", path) >= (int)sizeof lock)
+        return -ENAMETOOLONG;
+    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int error = -errno;
+
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
 int set_aside(const char *path, char *ret_path, size_t size)
 {
     for (unsigned n = 1; n < 10000; n++) {
         if (snprintf(ret_path, size, "%s.damaged-%u", path, n) >= (int)size)
             return -ENAMETOOLONG;
-        /* link() does not replace, so no earlier file set aside is lost. */
-        if (link(path, ret_path) == 0)
-            return unlink(path) == 0 ? 0 : -errno;
+        /* No earlier file set aside is replaced. */
+        if (renameat2(AT_FDCWD, path, AT_FDCWD, ret_path, RENAME_NOREPLACE) == 0)
+            return 0;
         if (errno != EEXIST)
             return -errno;
     }

@@ -12,9 +12,11 @@
 /* Leave a hole for the back thread's reply to `message`. */
 static void ask_back(struct front *front, struct connection *connection, struct to_back *message)
 {
-    message->hole = hole_open(connection);
-    if (message->hole && front_post(front, message))
+    message->hole = hole_open_heavy(connection);
+    if (message->hole && front->asks < FRONT_ASKS_MAX && front_post(front, message)) {
+        front->asks++;
         return;
+    }
     if (message->type == TO_BACK_INFO)
         free(message->info.counters);
     if (!message->hole) {

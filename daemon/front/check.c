@@ -112,7 +112,9 @@ static struct flight *start_flight(struct front *front, const struct digest *dig
     message.lookup.refresh = refresh;
     message.lookup.key_len = (uint8_t)column.len;
     memcpy(message.lookup.key, column.at, column.len);
-    if (!front_post(front, &message)) {
+    bool posted = front_post(front, &message);
+    explicit_bzero(message.lookup.key, column.len);
+    if (!posted) {
         free(flight);
         return NULL;
     }

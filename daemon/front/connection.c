@@ -12,6 +12,7 @@
 enum {
     READ_SIZE = 64 * 1024,
     HOLES_MAX = 8192, /* unanswered requests of one client before it has to wait */
+    HEAVY_MAX = 4,    /* of those, INFO and the like */
     SPARE_MAX = 2 * 1024 * 1024,
     /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
      * a whole pipeline before they read, so it is much; but not for everybody at once. */
@@ -114,7 +115,7 @@ static void borrow(struct buffer *buffer, struct buffer *spare)
 {
     struct buffer own = *buffer;
 
-    if (!spare->data)
+    if (!spare->data || own.len > READ_SIZE)
         return;
     *buffer = *spare;
     *spare = (struct buffer){0};
@@ -145,7 +146,8 @@ static bool may_go_on(const struct connection *connection)
 {
     size_t most = connection->clients->kept < CROWDED ? UNREAD_MAX : UNREAD_MAX_CROWDED;
 
-    return connection->out.len + connection->held.len < most && connection->hole_count < HOLES_MAX;
+    return connection->out.len + connection->held.len < most &&
+           connection->hole_count < HOLES_MAX && connection->heavy_count < HEAVY_MAX;
 }
 
 /* Bring the sum of what is kept for clients between their turns up to date. */
@@ -187,9 +189,16 @@ static void handle_requests(struct connection *connection)
 static void handle_input(struct connection *connection)
 {
     struct clients *clients = connection->clients;
+    struct buffer *in = &connection->in;
+    char *from = in->data + in->start;
+    size_t len = in->len;
 
+    if (len == 0)
+        return;
     clients->begin(clients->arg);
     handle_requests(connection);
+    /* Keys are secrets: they do not stay in the buffer that the next client is lent. */
+    explicit_bzero(from, len - in->len);
 }
 
 /* Write what is ready. False when the connection is broken. */

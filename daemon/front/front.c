@@ -86,6 +86,7 @@ static void handle_message(struct front *front, struct to_front *message)
                       message->reply.len);
         buffer_free(&message->reply);
         hole_close(message->hole);
+        front->asks--;
         break;
     case TO_FRONT_SWAP:
         swap_usage(front, message->half);

@@ -10,6 +10,10 @@
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict_cache.h"
 
+/* Requests other than lookups that wait for the back thread, over all clients. The mailbox has so
+ * much room beyond that for lookups, so they cannot take it away. */
+enum { FRONT_ASKS_MAX = 512 };
+
 struct front {
     struct config *config;
     struct event_base *base;
@@ -22,6 +26,7 @@ struct front {
     struct key_hasher *hasher;
     struct verdict_cache *cache;
     struct digest_map flights;
+    size_t asks;
     struct ledger_half *usage; /* the half in use */
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
     bool unrecorded_said;

@@ -16,6 +16,17 @@ struct hole *hole_open(struct connection *connection)
     return hole;
 }
 
+struct hole *hole_open_heavy(struct connection *connection)
+{
+    struct hole *hole = hole_open(connection);
+
+    if (hole) {
+        hole->heavy = true;
+        connection->heavy_count++;
+    }
+    return hole;
+}
+
 struct buffer *hole_reply(struct hole *hole)
 {
     struct connection *connection = hole->connection;
@@ -44,6 +55,8 @@ static void pop_first(struct connection *connection)
     connection->held_base = end;
     TAILQ_REMOVE(&connection->holes, hole, in_connection);
     connection->hole_count--;
+    if (hole->heavy)
+        connection->heavy_count--;
     hole_free(hole);
 }
 
@@ -75,8 +88,11 @@ void holes_abandon(struct connection *connection)
     for (struct hole *hole; (hole = TAILQ_FIRST(&connection->holes));) {
         TAILQ_REMOVE(&connection->holes, hole, in_connection);
         connection->hole_count--;
+        if (hole->heavy)
+            connection->heavy_count--;
         hole->connection = NULL;
-        if (hole->cancel)
+        /* Whoever answered it has let go of it already. */
+        if (hole->cancel && !hole->answered)
             hole->cancel(hole->owner);
         if (hole->cancel || hole->answered)
             hole_free(hole);

@@ -10,6 +10,7 @@
 #include <event2/event.h>
 
 #include "apikeyd/mailbox.h"
+#include "apikeyd/spill.h"
 #include "apikeyd/usage_batch.h"
 
 struct back;
@@ -22,6 +23,7 @@ struct back_setup {
     uint64_t seed;                             /* random */
     struct ledger_half *half;
     struct usage_batch spilled; /* owned by the back from here on */
+    enum spill_state spill;
     struct mailbox *to_back, *to_front;
 };
 

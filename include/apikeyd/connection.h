@@ -80,7 +80,7 @@ struct connection {
     size_t kept;        /* its part of clients->kept */
     uint64_t held_base; /* stream position of the first byte held */
     struct hole_list holes;
-    size_t hole_count;
+    size_t hole_count, heavy_count;
 };
 
 void clients_init(struct clients *clients);

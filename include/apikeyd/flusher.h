@@ -10,6 +10,7 @@
 #define APIKEYD_FLUSHER_H
 
 #include "apikeyd/back_env.h"
+#include "apikeyd/spill.h"
 #include "apikeyd/usage_batch.h"
 
 struct flusher;
@@ -17,7 +18,8 @@ struct flusher;
 struct flusher_setup {
     struct back_env *env;
     struct ledger_half *half;   /* the one that the front does not use; may hold entries */
-    struct usage_batch spilled; /* what the spill file held; owned by the flusher from here on */
+    struct usage_batch spilled; /* from the spill file; owned by the flusher from here on */
+    enum spill_state spill;
     void (*on_drained)(void *arg);
     void *arg;
 };

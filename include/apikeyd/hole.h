@@ -13,6 +13,7 @@ struct hole {
     TAILQ_ENTRY(hole) in_connection;
     uint64_t position; /* in the stream of text held back: this is where the reply belongs */
     bool answered;
+    bool heavy; /* its reply is long or costs the other thread work: only a few for each client */
     struct buffer reply; /* until the holes before it are closed */
     /* The client has gone: let go of the hole, which is freed next. NULL when somebody holds on
      * to the hole and will close it all the same. */
@@ -22,6 +23,10 @@ struct hole {
 
 /* A hole where the reply to the request being handled belongs. NULL when memory is short. */
 struct hole *hole_open(struct connection *connection);
+
+/* The same for a reply that is long or dear: the client's next request waits while there are a few
+ * of them. */
+struct hole *hole_open_heavy(struct connection *connection);
 
 /* Where to write the reply; hole_close() must follow. */
 struct buffer *hole_reply(struct hole *hole);

@@ -17,6 +17,13 @@ struct pg_hosts {
     struct buffer host, hostaddr, port;
 };
 
+/* Whether libpq understands the connection string. Its own message would quote the string, which
+ * may hold a password. */
+bool pg_dsn_valid(const char *dsn);
+
+/* Let another host come first, so that one that does not answer does not hide the others. */
+void pg_hosts_rotate(struct pg_hosts *hosts);
+
 struct pg_hosts_request;
 
 /* `done` is called once, perhaps before this returns: with the hosts, or with a reason why there
@@ -24,7 +31,7 @@ struct pg_hosts_request;
  * NULL when `done` was called already. */
 struct pg_hosts_request *
 pg_hosts_resolve(struct evdns_base *dns, const char *dsn,
-                 void (*done)(void *arg, const struct pg_hosts *hosts, const char *why), void *arg);
+                 void (*done)(void *arg, struct pg_hosts *hosts, const char *why), void *arg);
 
 /* `done` will not be called any more. */
 void pg_hosts_cancel(struct pg_hosts_request *request);

@@ -31,6 +31,9 @@ const char *redis_finding_name(enum redis_finding finding);
 
 /* NULL when memory is short. Without redis.url a tier that is always off. */
 struct redis_tier *redis_tier_new(struct back_env *env, const struct pg_clock *clock);
+
+/* Give Redis up for good: reads under way end at once. The tier can still be asked. */
+void redis_tier_close(struct redis_tier *tier);
 void redis_tier_free(struct redis_tier *tier);
 
 /* Whether asking makes sense now. */

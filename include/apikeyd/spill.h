@@ -10,6 +10,17 @@
 
 #include "apikeyd/usage_batch.h"
 
+/* What became of the spill file at the start. */
+enum spill_state {
+    SPILL_WHOLE,     /* it, or its absence, is what was read */
+    SPILL_SET_ASIDE, /* it was damaged or could not be read, and has another name now */
+    SPILL_OFF_LIMITS /* nor could it be renamed: it must be neither replaced nor removed */
+};
+
+/* Keep other daemons off the spill file at `path`, by a lock file beside it. Returns its fd, to be
+ * closed at the end, -EWOULDBLOCK when another daemon has it, or another -errno. */
+int spill_lock(const char *path);
+
 /* Replace the file at `path` by `batch`. 0 or -errno. */
 int spill_write(const char *path, const struct usage_batch *batch);
 
@@ -20,7 +31,7 @@ int spill_read(const char *path, int64_t now_us, struct usage_batch *batch);
 /* Pending usage is all in PostgreSQL: remove the file. 0, also when there is none, or -errno. */
 int spill_remove(const char *path);
 
-/* Rename a damaged file to "<path>.damaged-<n>" with the first free n, written to
+/* Rename a file that cannot be used to "<path>.damaged-<n>" with the first free n, written to
  * `ret_path`. 0 or -errno. */
 int set_aside(const char *path, char *ret_path, size_t size);
 

@@ -12,6 +12,16 @@ BEGIN
 END
 $$;
 
+-- A daemon that no longer waits for a query hangs up. A server that can notices that within a
+-- second (PostgreSQL 14 and later), so that such queries do not pile up behind a lock.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_settings WHERE name = 'client_connection_check_interval') THEN
+        ALTER ROLE apikeyd SET client_connection_check_interval = '1s';
+    END IF;
+END
+$$;
+
 GRANT USAGE ON SCHEMA api TO apikeyd;
 GRANT SELECT (api_key_id, key_id, user_id, is_active, created_at, last_used)
 ON api.user_api_key TO apikeyd;

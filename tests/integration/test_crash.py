@@ -127,6 +127,43 @@ def test_damaged_files_are_set_aside(db, start, damage):
     assert info(daemon)["usage_pending"] == 0
 
 
+def test_what_a_damaged_spill_held_is_on_disk_again(db, postgres, start):
+    """Saved entries must not live in memory only: a second crash would lose them."""
+    db.add_keys(20)
+    daemon = start({"usage.flush_interval": "100ms", "cache.stale_max": "1h"})
+    for i in range(20):
+        check(daemon.client(), f"key-{i}")
+    daemon.admin_client().execute_command("FLUSH")
+    asked = utc_now()
+    postgres.stop()
+    for i in range(20):
+        assert check(daemon.client(), f"key-{i}")[0] == "ALLOW"
+    wait_until(daemon.spill.exists, "the spill file")
+    daemon.kill()
+    with daemon.spill.open("r+b") as file:
+        file.seek(36)
+        file.write(b"\xff")  # in the checksum
+    for _ in range(2):
+        daemon.ledger.unlink()
+        daemon.start()
+        wait_until(daemon.spill.exists, "the spill file")
+        daemon.kill()
+    daemon.ledger.unlink()
+    postgres.start()
+    daemon.start()
+    wait_until(lambda: db.one("SELECT min(last_used) FROM api.user_api_key") >= asked, "the replay")
+
+
+def test_a_spill_that_cannot_be_read_is_kept(db, start):
+    daemon = start(wait=False)
+    daemon.spill.symlink_to(daemon.spill)  # ELOOP, for root too
+    daemon.start()
+    db.add_key("good")
+    check(daemon.client(), "good")
+    assert daemon.admin_client().execute_command("FLUSH") == 1
+    assert daemon.spill.with_name(daemon.spill.name + ".damaged-1").is_symlink()
+
+
 def test_kill_while_postgres_is_stopped(db, postgres, start):
     """Ledger and spill are merged at start, whatever each of them holds."""
     db.add_keys(30)

@@ -6,6 +6,7 @@ import pytest
 import redis
 from conftest import LOOKUP, check, info
 from harness.servers import Redis, wait_until
+from wire import Wire
 
 
 def timed(call):
@@ -239,6 +240,57 @@ def test_table_gone_is_unavailable(db, daemon):
     assert "does not exist" in daemon.log()
     db.run("ALTER TABLE api.elsewhere RENAME TO user_api_key")
     assert check(client, "good")[0] == "ALLOW"
+
+
+def test_an_error_about_data_is_not_a_deny(db, daemon):
+    """A policy, view or cast that fails says nothing about the key."""
+    db.add_key("good")
+    db.run("CREATE POLICY broken ON api.user_api_key USING (('x' || key_id)::uuid = user_id)")
+    db.run("ALTER TABLE api.user_api_key ENABLE ROW LEVEL SECURITY")
+    with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+        check(daemon.client(), "good")
+    assert "invalid input syntax" in daemon.log()
+    db.run("ALTER TABLE api.user_api_key DISABLE ROW LEVEL SECURITY")
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+
+
+def test_late_queries_do_not_pile_up_on_the_server(db, start):
+    """Behind a lock, each late query costs its connection; the server ends what is left behind."""
+    daemon = start({"postgres.timeout": "100ms", "redis.url": ""})
+    most = 0
+    with db.connect(autocommit=False) as lock:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        end = time.monotonic() + 5
+        i = 0
+        while time.monotonic() < end:
+            i += 1
+            with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+                check(daemon.client(), f"cold{i}")
+            time.sleep(0.05)
+            most = max(most, db.one("SELECT count(*) FROM pg_stat_activity WHERE usename = "
+                                    "'apikeyd' AND datname = current_database()"))
+    print(f"at most {most} sessions")
+    assert most <= 3 * 4
+
+
+def test_another_connection_takes_over(db, start):
+    """One session ends under a lookup and cannot come back; the other one answers it."""
+    db.add_key("good")
+    daemon = start({"postgres.timeout": "10s", "redis.url": ""})
+    time.sleep(1.1)
+    waiting = "wait_event_type = 'Lock' AND query LIKE 'SELECT k.n%'"
+    with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        wire.send(b"CHECK good\r\n")
+        wait_until(lambda: db.one(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}"),
+                   "the SELECT")
+        db.run("ALTER ROLE apikeyd CONNECTION LIMIT 0")
+        try:
+            db.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {waiting}")
+            lock.rollback()
+            assert wire.reply()[0] == b"ALLOW"
+        finally:
+            db.run("ALTER ROLE apikeyd CONNECTION LIMIT -1")
 
 
 def test_forged_redis_values_are_ignored(db, redis_server, scratch, start):

@@ -171,6 +171,40 @@ def test_who_hangs_up_is_forgotten(db, postgres, start):
     wait_until(lambda: info(daemon)["connected_clients"] <= 3, "connections to end")
 
 
+def test_hang_up_with_answers_held_back(db, start):
+    """An answered request behind an unanswered one, and a client that goes without reading."""
+    daemon = start({"postgres.timeout": "20s", "redis.url": ""})
+    with db.connect(autocommit=False) as lock:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        for i in range(20):
+            with Wire(daemon.check) as wire:
+                wire.send(command("PING") + command("CHECK", f"a{i}")
+                          + command("CHECK", f"b{i}", "WITHIN", "1") + command("ECHO", "x"))
+                wait_until(lambda i=i: info(daemon)["deadlines_passed"] == i + 1, "the deadline")
+        for _ in range(2):
+            assert info(daemon)["lookups_pending"] > 0
+    wait_until(lambda: info(daemon)["lookups_pending"] == 0, "lookups to end")
+
+
+def test_info_flood_is_bounded(db, daemon):
+    """Replies that are long or dear are given a few at a time, and not kept by the thousand."""
+    db.add_key("good")
+    wires = [Wire(daemon.check) for _ in range(10)]
+    for wire in wires:
+        wire.socket.setblocking(False)
+        try:
+            wire.socket.send(command("INFO") * 5000)
+        except BlockingIOError:
+            pass
+    with Wire(daemon.check) as polite:
+        for i in range(50):
+            assert polite.ask("CHECK", f"miss{i}") == [b"DENY", b"unknown"]
+    kept = [int(c["obuf"]) for c in daemon.admin_client().client_list()]
+    assert max(kept) < 8.5e6
+    for wire in wires:
+        wire.close()
+
+
 def test_max_connections(start):
     daemon = start({"listen.max_connections": "10"})
     wait_until(lambda: info(daemon)["connected_clients"] == 1, "the harness's probe to be gone")

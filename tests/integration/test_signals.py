@@ -157,6 +157,31 @@ def test_one_daemon_a_ledger(start, daemon):
     assert "another daemon uses it" in failed_start(second)
 
 
+def test_one_daemon_a_spill_file(start, daemon):
+    second = start(wait=False)
+    second.options["usage.spill"] = daemon.spill
+    assert "usage.spill" in failed_start(second)
+    assert "another daemon uses it" in failed_start(second)
+
+
+def test_stop_with_an_explain_under_way(db, start):
+    daemon = start({"postgres.timeout": "30s", "listen.drain_timeout": "200ms"})
+    with db.connect(autocommit=False) as lock, Wire(daemon.admin) as wire:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        before = info(daemon)["postgres_selects"]
+        wire.send(command("EXPLAIN", "good"))
+        wait_until(lambda: info(daemon)["postgres_selects"] > before, "the SELECT")
+        assert daemon.stop() == 0
+
+
+def test_a_bad_connection_string_is_not_shown(start):
+    daemon = start({"postgres.dsn": "postgresql://apikeyd:hunter2@[::1/t"}, wait=False)
+    daemon.write_config()
+    process = Process([BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "bad.log")
+    assert process.child.wait(30) == 78
+    assert "postgres.dsn" in process.log() and "hunter2" not in process.log()
+
+
 def test_a_file_in_the_sockets_place_is_left_alone(start):
     daemon = start(wait=False)
     daemon.check.write_text("precious")

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import psycopg
 import pytest
+import redis
 from conftest import USAGE, check, info
 from harness.servers import wait_until
 from wire import Wire, command
@@ -147,6 +148,19 @@ def test_deleted_keys_are_dropped(db, daemon):
     db.run("DELETE FROM api.user_api_key WHERE key_id = 'gone'")
     assert flush(daemon) == 1
     assert info(daemon)["usage_pending"] == 0
+
+
+def test_one_row_that_refuses_does_not_keep_the_others_back(db, daemon):
+    db.add_keys(100)
+    db.run("UPDATE api.user_api_key SET key_name = 'cursed' WHERE key_id = 'key-42'")
+    db.run("ALTER TABLE api.user_api_key ADD CHECK (key_name <> 'cursed') NOT VALID")
+    check_many(daemon, [f"key-{i}" for i in range(100)])
+    with pytest.raises(redis.ResponseError, match="refuses the update"):
+        flush(daemon)
+    assert db.run("SELECT key_id FROM api.user_api_key WHERE last_used IS NULL") == [("key-42",)]
+    assert info(daemon)["usage_pending"] == 1
+    db.run("UPDATE api.user_api_key SET key_name = 'fine' WHERE key_id = 'key-42'")
+    assert flush(daemon) == 1
 
 
 def test_locked_rows_wait_for_the_next_round(db, daemon):

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/storage.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "apikeyd/clock.h"
+
+static bool open_ledger(struct storage *storage, const struct config *config, const struct log *log)
+{
+    const char *path = config->usage_ledger;
+    struct ledger_report report;
+    int error = ledger_open(path, clock_wall_us(), &storage->ledger, &report);
+
+    if (error == -EWOULDBLOCK) {
+        log_error(log, "usage.ledger %s: another daemon uses it; give each its own", path);
+        return false;
+    }
+    if (error < 0) {
+        log_error(log, "usage.ledger %s: %s", path, strerror(-error));
+        return false;
+    }
+    if (report.set_aside)
+        log_warning(log,
+                    "usage.ledger %s: %s; it was set aside as %s, and what is whole in it is used",
+                    path, report.damage, report.aside_path);
+    if (report.on_disk)
+        log_warning(log, "usage.ledger %s: not on tmpfs; answers may wait for its disk", path);
+    return true;
+}
+
+/* Two daemons with one spill file would remove each other's usage. A folder that takes no lock
+ * takes no spill file either: that is told when one has to be written. */
+static bool lock_spill(struct storage *storage, const struct config *config, const struct log *log)
+{
+    const char *path = config->usage_spill;
+    int fd = spill_lock(path);
+
+    if (fd == -EWOULDBLOCK) {
+        log_error(log, "usage.spill %s: another daemon uses it; give each its own", path);
+        return false;
+    }
+    if (fd < 0)
+        log_warning(log, "usage.spill %s: cannot be locked: %s", path, strerror(-fd));
+    storage->spill_lock_fd = fd;
+    return true;
+}
+
+/* A spill file that cannot be read is no reason not to answer, nor to lose it. */
+static void read_spill(struct storage *storage, const struct config *config, const struct log *log)
+{
+    const char *path = config->usage_spill;
+    char aside[4096];
+    int error = spill_read(path, clock_wall_us(), &storage->spilled);
+
+    if (storage->spilled.len > 0)
+        log_info(log, "usage.spill %s: %zu keys' last_used to be written", path,
+                 storage->spilled.len);
+    if (error == 0)
+        return;
+    const char *why = error == -EBADMSG ? "it is damaged" : strerror(-error);
+    if (set_aside(path, aside, sizeof aside) == 0) {
+        storage->spill = SPILL_SET_ASIDE;
+        log_warning(log, "usage.spill %s: %s; it was set aside as %s%s", path, why, aside,
+                    error == -EBADMSG ? ", and what is whole in it is used" : "");
+    } else {
+        storage->spill = SPILL_OFF_LIMITS;
+        log_warning(log,
+                    "usage.spill %s: %s, and it cannot be renamed; pending usage will stay in the "
+                    "ledger only",
+                    path, why);
+    }
+}
+
+bool storage_open(struct storage *storage, const struct config *config, const struct log *log)
+{
+    if (!open_ledger(storage, config, log) || !lock_spill(storage, config, log))
+        return false;
+    read_spill(storage, config, log);
+    return true;
+}
+
+void storage_close(struct storage *storage)
+{
+    ledger_close(storage->ledger);
+    usage_batch_free(&storage->spilled);
+    if (storage->spill_lock_fd >= 0)
+        close(storage->spill_lock_fd);
+}
