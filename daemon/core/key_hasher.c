@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
+/* The SHA256_ functions: OpenSSL 3 marks them as old, but EVP_DigestInit_ex2() allocates at each
+ * call, and the path of a request allocates nothing. */
+#define OPENSSL_API_COMPAT 10101
+
 #include "apikeyd/key_hasher.h"
 
 #include <stdlib.h>
 
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#include <openssl/sha.h>
 
-enum { SHA256_LEN = 32 };
+enum { SHA256_LEN = SHA256_DIGEST_LENGTH };
 
 struct key_hasher {
-    EVP_MD *sha256;
-    EVP_MD_CTX *context;
     EVP_MAC_CTX *hmac; /* NULL without a transform */
     char column[2 * SHA256_LEN];
 };
@@ -38,21 +41,14 @@ struct key_hasher *key_hasher_new(enum key_transform transform, struct slice sec
 
     if (!hasher)
         return NULL;
-    hasher->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    hasher->context = EVP_MD_CTX_new();
-    if (!hasher->sha256 || !hasher->context ||
-        !EVP_DigestInit_ex2(hasher->context, hasher->sha256, NULL))
-        goto fail;
     if (transform == KEY_TRANSFORM_HMAC_SHA256) {
         hasher->hmac = hmac_new(secret);
-        if (!hasher->hmac)
-            goto fail;
+        if (!hasher->hmac) {
+            free(hasher);
+            return NULL;
+        }
     }
     return hasher;
-
-fail:
-    key_hasher_free(hasher);
-    return NULL;
 }
 
 void key_hasher_free(struct key_hasher *hasher)
@@ -60,8 +56,6 @@ void key_hasher_free(struct key_hasher *hasher)
     if (!hasher)
         return;
     EVP_MAC_CTX_free(hasher->hmac);
-    EVP_MD_CTX_free(hasher->context);
-    EVP_MD_free(hasher->sha256);
     free(hasher);
 }
 
@@ -86,12 +80,12 @@ bool key_hasher_digest(struct key_hasher *hasher, struct slice key, struct slice
 {
     unsigned char hash[SHA256_LEN];
     struct slice column = key;
+    SHA256_CTX context;
 
     if (hasher->hmac && !transform(hasher, key, &column))
         return false;
-    if (!EVP_DigestInit_ex2(hasher->context, NULL, NULL) ||
-        !EVP_DigestUpdate(hasher->context, column.at, column.len) ||
-        !EVP_DigestFinal_ex(hasher->context, hash, NULL))
+    if (!SHA256_Init(&context) || !SHA256_Update(&context, column.at, column.len) ||
+        !SHA256_Final(hash, &context))
         return false;
     memcpy(ret_digest, hash, sizeof *ret_digest);
     *ret_column = column;

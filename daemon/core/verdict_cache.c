@@ -3,10 +3,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Ways of a set. A key starts looking at a way of its own, so in a table that is not crowded it
  * is found at the first line touched. */
 enum { WAYS = 8 };
+
+enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
 _Static_assert(sizeof(struct cached_verdict) == 64, "one verdict is one cache line");
 
@@ -35,9 +38,13 @@ static bool table_init(struct table *table, size_t bytes)
     table->sets = bytes / (WAYS * sizeof *table->slot);
     if (table->sets == 0)
         table->sets = 1;
-    table->slot = aligned_alloc(sizeof *table->slot, table->sets * WAYS * sizeof *table->slot);
+    size_t size = table->sets * WAYS * sizeof *table->slot;
+    size_t page = size < HUGE_PAGE ? sizeof *table->slot : HUGE_PAGE;
+    table->slot = aligned_alloc(page, (size + page - 1) / page * page);
     if (!table->slot)
         return false;
+    /* Each hit lands on a page of its own; with huge ones the TLB can hold them. Only advice. */
+    (void)madvise(table->slot, size, MADV_HUGEPAGE);
     table_clear(table);
     return true;
 }

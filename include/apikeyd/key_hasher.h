@@ -1,8 +1,8 @@
 /* key_hasher: from the bytes that a caller sent to the value in the key column and its digest.
  *
  * Without a transform the column holds the key itself. With hmac-sha256 it holds the hex HMAC of
- * it, and the digest is that of the hex text. Contexts are made once, so that hashing a key
- * allocates nothing. One thread owns a hasher.
+ * it, and the digest is that of the hex text. Without a transform hashing allocates nothing. One
+ * thread owns a hasher.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_KEY_HASHER_H
