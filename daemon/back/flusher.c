@@ -8,20 +8,18 @@
 
 #include "apikeyd/backoff.h"
 #include "apikeyd/clock.h"
-#include "apikeyd/resp_reply.h"
 #include "apikeyd/spill.h"
 #include "apikeyd/usage_query.h"
+#include "reply_list.h"
 
 /* Longer than a lookup may take: nobody waits for it. */
 static const int64_t statement_timeout_us = 10000000;
 
-enum phase { IDLE, SWAPPING, WRITING };
+/* Refusals in one round after which chunks are no longer halved: enough to find a few rows at
+ * fault, and an end where it is every row. */
+enum { REFUSALS_MAX = 64 };
 
-/* FLUSH requests that one round answers. */
-struct holes {
-    struct hole **hole;
-    size_t len;
-};
+enum phase { IDLE, SWAPPING, WRITING };
 
 struct flusher {
     struct flusher_setup setup;
@@ -42,12 +40,13 @@ struct flusher {
 
     size_t next, len;  /* the chunk under way in `pending` */
     size_t chunk_most; /* bound of a chunk, less than usage.batch after a refusal */
+    size_t refusals;   /* in this round */
     size_t settled;    /* entries of `pending` that this round has emptied */
     bool connection_failed, statement_failed;
     uint64_t updated; /* rows of this round */
     char *sql;
     struct usage_params params;
-    struct holes waiting, served; /* by the next round; by this one */
+    struct reply_list waiting, served; /* for the next round; for this one */
 };
 
 static void send_chunk(struct flusher *flusher);
@@ -57,21 +56,6 @@ static void start_timer(struct flusher *flusher, int64_t delay_us)
     struct timeval delay = clock_timeval(delay_us);
 
     event_add(&flusher->timer, &delay);
-}
-
-static void answer_holes(struct flusher *flusher, const char *failure)
-{
-    for (size_t i = 0; i < flusher->served.len; i++) {
-        struct buffer reply = {0};
-
-        if (failure)
-            resp_error(&reply, "UNAVAILABLE %s", failure);
-        else
-            resp_integer(&reply, (int64_t)flusher->updated);
-        back_env_reply(flusher->env, flusher->served.hole[i], &reply);
-    }
-    free(flusher->served.hole);
-    flusher->served = (struct holes){0};
 }
 
 /* Something is still pending: have it on disk, so that the half can be emptied. */
@@ -134,7 +118,7 @@ static void finish_round(struct flusher *flusher)
         ledger_half_clear(flusher->setup.half);
         flusher->half_emptied = true;
     }
-    answer_holes(flusher, failure);
+    reply_list_answer(&flusher->served, flusher->env, failure, flusher->updated);
     flusher->phase = IDLE;
     if (flusher->draining && !flusher->again) {
         flusher->drained = true;
@@ -161,10 +145,14 @@ static void take_refusal(struct flusher *flusher, const PGresult *result)
         log_error(&flusher->env->log, "postgres (usage): %.*s", (int)strcspn(message, "\n"),
                   message);
     flusher->refused_said = flusher->refused_said || result;
-    if (flusher->len > 1 && usage_query_fault_of_a_row(result)) {
+    flusher->refusals++;
+    if (flusher->len > 1 && flusher->refusals < REFUSALS_MAX &&
+        usage_query_fault_of_a_row(result)) {
         flusher->chunk_most = flusher->len / 2;
         return;
     }
+    if (flusher->refusals >= REFUSALS_MAX)
+        flusher->chunk_most = flusher->env->config->usage_batch;
     flusher->statement_failed = true;
     flusher->next += flusher->len;
 }
@@ -248,6 +236,7 @@ static void start_writing(struct flusher *flusher)
     flusher->phase = WRITING;
     flusher->next = 0;
     flusher->chunk_most = flusher->env->config->usage_batch;
+    flusher->refusals = 0;
     flusher->settled = 0;
     flusher->updated = 0;
     flusher->connection_failed = false;
@@ -267,7 +256,7 @@ void flusher_start(struct flusher *flusher)
     }
     flusher->again = false;
     flusher->served = flusher->waiting;
-    flusher->waiting = (struct holes){0};
+    flusher->waiting = (struct reply_list){0};
     event_del(&flusher->timer);
     if (!flusher->half_emptied) {
         start_writing(flusher);
@@ -302,13 +291,7 @@ void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
 
 void flusher_request(struct flusher *flusher, struct hole *hole)
 {
-    struct holes *waiting = &flusher->waiting;
-    struct hole **grown = realloc(waiting->hole, (waiting->len + 1) * sizeof(struct hole *));
-
-    if (!grown)
-        abort();
-    waiting->hole = grown;
-    waiting->hole[waiting->len++] = hole;
+    reply_list_add(&flusher->waiting, hole);
     flusher_start(flusher);
 }
 
@@ -388,9 +371,8 @@ void flusher_free(struct flusher *flusher)
     flusher->phase = IDLE;
     flusher->drained = true;
     pg_connection_free(flusher->connection);
-    answer_holes(flusher, "shutting down");
-    flusher->served = flusher->waiting;
-    answer_holes(flusher, "shutting down");
+    reply_list_answer(&flusher->served, flusher->env, "shutting down", 0);
+    reply_list_answer(&flusher->waiting, flusher->env, "shutting down", 0);
     event_del(&flusher->timer);
     usage_batch_free(&flusher->pending);
     usage_params_free(&flusher->params);

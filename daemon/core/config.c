@@ -243,7 +243,7 @@ static void print_dsn(const char *dsn, struct buffer *out)
     const char *login = strstr(dsn, "://");
     const char *at = login ? strchr(login, '@') : NULL;
     const char *colon = at ? memchr(login + 3, ':', (size_t)(at - login - 3)) : NULL;
-    const char *password = strstr(dsn, "password");
+    const char *password = strstr(colon ? at : dsn, "password");
 
     while (*dsn && dsn != password) {
         if (dsn == colon) {

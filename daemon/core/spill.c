@@ -191,9 +191,12 @@ int set_aside(const char *path, char *ret_path, size_t size)
     for (unsigned n = 1; n < 10000; n++) {
         if (snprintf(ret_path, size, "%s.damaged-%u", path, n) >= (int)size)
             return -ENAMETOOLONG;
-        /* No earlier file set aside is replaced. */
+        /* No earlier file set aside is replaced. Not every file system can rename so: there, a
+         * link does it. */
         if (renameat2(AT_FDCWD, path, AT_FDCWD, ret_path, RENAME_NOREPLACE) == 0)
             return 0;
+        if ((errno == EINVAL || errno == ENOSYS) && link(path, ret_path) == 0)
+            return unlink(path) == 0 ? 0 : -errno;
         if (errno != EEXIST)
             return -errno;
     }

@@ -43,6 +43,8 @@ static void connection_close(struct connection *connection)
         TAILQ_REMOVE(&clients->unsettled, connection, in_unsettled);
     clients->count--;
     clients->kept -= connection->kept;
+    if (connection->in.len > 0)
+        explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
     buffer_free(&connection->in);
     buffer_free(&connection->out);
     buffer_free(&connection->held);
@@ -119,8 +121,10 @@ static void borrow(struct buffer *buffer, struct buffer *spare)
         return;
     *buffer = *spare;
     *spare = (struct buffer){0};
-    if (own.len > 0)
+    if (own.len > 0) {
         buffer_append(buffer, own.data + own.start, own.len);
+        explicit_bzero(own.data + own.start, own.len);
+    }
     free(own.data);
 }
 
@@ -134,8 +138,10 @@ static void give_back(struct buffer *buffer, struct buffer *spare)
             buffer_free(buffer);
         return;
     }
-    if (buffer->len > 0)
+    if (buffer->len > 0) {
         buffer_append(&kept, buffer->data + buffer->start, buffer->len);
+        explicit_bzero(buffer->data + buffer->start, buffer->len);
+    }
     buffer_consume(buffer, buffer->len);
     *spare = *buffer;
     *buffer = kept;
@@ -144,10 +150,12 @@ static void give_back(struct buffer *buffer, struct buffer *spare)
 /* Whether another request may be answered before the client takes what it has. */
 static bool may_go_on(const struct connection *connection)
 {
-    size_t most = connection->clients->kept < CROWDED ? UNREAD_MAX : UNREAD_MAX_CROWDED;
+    const struct clients *clients = connection->clients;
+    size_t most = clients->kept < CROWDED ? UNREAD_MAX : UNREAD_MAX_CROWDED;
 
     return connection->out.len + connection->held.len < most &&
-           connection->hole_count < HOLES_MAX && connection->heavy_count < HEAVY_MAX;
+           connection->hole_count < HOLES_MAX &&
+           (connection->heavy_count < HEAVY_MAX || clients->draining);
 }
 
 /* Bring the sum of what is kept for clients between their turns up to date. */
@@ -190,11 +198,11 @@ static void handle_input(struct connection *connection)
 {
     struct clients *clients = connection->clients;
     struct buffer *in = &connection->in;
-    char *from = in->data + in->start;
     size_t len = in->len;
 
     if (len == 0)
         return;
+    char *from = in->data + in->start;
     clients->begin(clients->arg);
     handle_requests(connection);
     /* Keys are secrets: they do not stay in the buffer that the next client is lent. */
@@ -309,6 +317,7 @@ void clients_drain(struct clients *clients)
 {
     struct connection *connection, *next;
 
+    clients->draining = true;
     for (connection = TAILQ_FIRST(&clients->all); connection; connection = next) {
         next = TAILQ_NEXT(connection, in_all);
         if (!connection->closing) {

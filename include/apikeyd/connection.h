@@ -48,7 +48,8 @@ struct clients {
     struct connection_list all;
     struct connection_list unsettled; /* got replies outside of their own events */
     size_t count;
-    size_t kept; /* bytes of buffers that connections keep between their turns */
+    bool draining; /* what is in hand is answered, however dear */
+    size_t kept;   /* bytes of buffers that connections keep between their turns */
     uint64_t last_id;
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
 };

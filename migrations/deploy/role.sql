@@ -19,6 +19,9 @@ BEGIN
     IF EXISTS (SELECT FROM pg_settings WHERE name = 'client_connection_check_interval') THEN
         ALTER ROLE apikeyd SET client_connection_check_interval = '1s';
     END IF;
+EXCEPTION
+    WHEN insufficient_privilege OR invalid_parameter_value THEN
+        RAISE NOTICE 'client_connection_check_interval of role apikeyd stays as it is: %', SQLERRM;
 END
 $$;
 

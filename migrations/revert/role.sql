@@ -7,8 +7,6 @@ REVOKE ALL (api_key_id, key_id, user_id, is_active, created_at, last_used, updat
 ON api.user_api_key FROM apikeyd;
 REVOKE USAGE ON SCHEMA api FROM apikeyd;
 
-ALTER ROLE apikeyd RESET ALL;
-
 DO $$
 BEGIN
     DROP ROLE apikeyd;

@@ -174,6 +174,20 @@ def test_stop_with_an_explain_under_way(db, start):
         assert daemon.stop() == 0
 
 
+def test_requests_behind_dear_ones_are_answered_before_the_stop(db, start):
+    daemon = start({"postgres.timeout": "20s", "listen.drain_timeout": "40s", "redis.url": ""})
+    with db.connect(autocommit=False) as lock, Wire(daemon.admin) as wire:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        wire.send(command("EXPLAIN", "x") * 10 + command("PING"))
+        wait_until(lambda: info(daemon)["postgres_keys_read"] > 0, "the first to be under way")
+        daemon.terminate()
+        wait_until(lambda: not_accepting(daemon), "the drain to begin")
+        lock.rollback()
+        assert [wire.reply()[0] for _ in range(10)] == [b"key"] * 10
+        assert wire.reply() == b"PONG"
+    assert daemon.wait_end() == 0
+
+
 def test_a_bad_connection_string_is_not_shown(start):
     daemon = start({"postgres.dsn": "postgresql://apikeyd:hunter2@[::1/t"}, wait=False)
     daemon.write_config()

@@ -163,6 +163,23 @@ def test_one_row_that_refuses_does_not_keep_the_others_back(db, daemon):
     assert flush(daemon) == 1
 
 
+def test_when_every_row_refuses_a_round_still_ends(db, start):
+    """A table frozen by a trigger: a bounded number of statements, and the usage on disk."""
+    db.add_keys(2000)
+    db.run("CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS "
+           "$$ BEGIN RAISE 'frozen'; END $$")
+    db.run("CREATE TRIGGER frozen BEFORE UPDATE ON api.user_api_key FOR EACH ROW "
+           "EXECUTE FUNCTION frozen()")
+    daemon = start({"usage.batch": "100"})
+    check_many(daemon, [f"key-{i}" for i in range(2000)])
+    with pytest.raises(redis.ResponseError, match="refuses the update"):
+        flush(daemon)
+    assert info(daemon)["usage_flush_failures"] < 150
+    assert daemon.spill.stat().st_size > 2000 * 32
+    db.run("DROP TRIGGER frozen ON api.user_api_key")
+    assert flush(daemon) == 2000
+
+
 def test_locked_rows_wait_for_the_next_round(db, daemon):
     db.add_keys(20)
     check_many(daemon, [f"key-{i}" for i in range(20)])

@@ -172,6 +172,35 @@ static void test_glob_and_copy(void **state)
     config_free(copy);
 }
 
+static void test_no_password_is_shown(void **state)
+{
+    static const struct {
+        const char *dsn, *shown;
+    } cases[] = {
+        {"host=a user=b", "host=a user=b"},
+        {"user=a password = 'x y' host=b", "user=a password=***"},
+        {"host=a sslpassword=x", "host=a sslpassword=***"},
+        {"postgres://u:secret@h/db", "postgres://u:***@h/db"},
+        {"postgres://u:mypassword1@h/db?sslpassword=x", "postgres://u:***@h/db?sslpassword=***"},
+        {"postgres://h/db?user=u&password=x", "postgres://h/db?user=u&password=***"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buffer errors = {0}, listed = {0};
+        char text[256], expected[256];
+
+        snprintf(text, sizeof text, "[postgres]\ndsn = %s\n", cases[i].dsn);
+        snprintf(expected, sizeof expected, "postgres.dsn=%s\n", cases[i].shown);
+        struct config *config = load(text, &errors);
+        config_each(config, "postgres.dsn", collect, &listed);
+        buffer_append(&listed, "", 1);
+        assert_string_equal(listed.data, expected);
+        buffer_free(&listed);
+        config_free(config);
+    }
+}
+
 static void test_reload_keeps_what_needs_a_restart(void **state)
 {
     struct buffer errors = {0}, restart = {0};
@@ -223,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_long_lines_are_refused, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_environment_overrides, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_glob_and_copy, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_no_password_is_shown, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_reload_keeps_what_needs_a_restart, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_printed_values_are_read_back, scratch_make,

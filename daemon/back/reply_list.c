@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#include "reply_list.h"
+
+#include <stdlib.h>
+
+#include "apikeyd/resp_reply.h"
+
+void reply_list_add(struct reply_list *list, struct hole *hole)
+{
+    struct hole **grown = realloc(list->hole, (list->len + 1) * sizeof(struct hole *));
+
+    if (!grown)
+        abort();
+    list->hole = grown;
+    list->hole[list->len++] = hole;
+}
+
+void reply_list_answer(struct reply_list *list, struct back_env *env, const char *failure,
+                       uint64_t number)
+{
+    for (size_t i = 0; i < list->len; i++) {
+        struct buffer reply = {0};
+
+        if (failure)
+            resp_error(&reply, "UNAVAILABLE %s", failure);
+        else
+            resp_integer(&reply, (int64_t)number);
+        back_env_reply(env, list->hole[i], &reply);
+    }
+    free(list->hole);
+    *list = (struct reply_list){0};
+}
