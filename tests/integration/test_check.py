@@ -224,8 +224,8 @@ def test_key_transform(db, start, scratch):
     """The column holds the hex HMAC of the key."""
     secret = scratch / f"secret-{uuid.uuid4()}"
     secret.write_text("pepper\n")
-    hashed = db.one("SELECT encode(public.hmac('raw-key', 'pepper', 'sha256'), 'hex')"
-                    if db.run("CREATE EXTENSION pgcrypto SCHEMA public") is None else "")
+    db.run("CREATE EXTENSION pgcrypto SCHEMA public")
+    hashed = db.one("SELECT encode(public.hmac('raw-key', 'pepper', 'sha256'), 'hex')")
     api_key_id = db.add_key(hashed)
     daemon = start({"postgres.key_transform": "hmac-sha256",
                     "postgres.key_transform_secret_file": secret})
