@@ -291,6 +291,8 @@ int daemon_run(const char *config_path)
     struct daemon daemon = {.config_path = config_path,
                             .check_fd = -1,
                             .admin_fd = -1,
+                            .to_back = {.wake_fd = -1},
+                            .to_front = {.wake_fd = -1},
                             .storage = {.spill_lock_fd = -1}};
     struct buffer errors = {0};
     int status = EXIT_FAILURE;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "apikeyd/clock.h"
+#include "apikeyd/state_file.h"
 
 static bool open_ledger(struct storage *storage, const struct config *config, const struct log *log)
 {
@@ -60,7 +61,7 @@ static void read_spill(struct storage *storage, const struct config *config, con
     if (error == 0)
         return;
     const char *why = error == -EBADMSG ? "it is damaged" : strerror(-error);
-    if (set_aside(path, aside, sizeof aside) == 0) {
+    if (state_file_set_aside(path, aside, sizeof aside) == 0) {
         storage->spill = SPILL_SET_ASIDE;
         log_warning(log, "usage.spill %s: %s; it was set aside as %s%s", path, why, aside,
                     error == -EBADMSG ? ", and what is whole in it is used" : "");

@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -15,7 +14,7 @@
 
 #include <linux/magic.h>
 
-#include "apikeyd/spill.h"
+#include "apikeyd/state_file.h"
 
 enum {
     HEADER_SIZE = 4096,
@@ -120,13 +119,6 @@ void ledger_half_clear(struct ledger_half *half)
         *(volatile int64_t *)&half->slots[--half->used].last_used_us = 0;
 }
 
-/* A time that a real daemon can have written: since 2020, and not after now by more than what a
- * clock set back since then explains. */
-static bool plausible(int64_t last_used_us, int64_t now_us)
-{
-    return last_used_us > INT64_C(1577836800000000) && last_used_us < now_us + INT64_C(86400000000);
-}
-
 /* What the file holds of a half: slots are appended, so the first empty one ends it, and behind
  * that everything must be zero. Returns whether all of it is as this code writes it. */
 static bool scan_half(struct ledger_half *half, int64_t allocated_slots, int64_t now_us)
@@ -136,7 +128,7 @@ static bool scan_half(struct ledger_half *half, int64_t allocated_slots, int64_t
 
     assert(half->slots);
     while (used < allocated_slots && half->slots[used].last_used_us != 0) {
-        if (!plausible(half->slots[used].last_used_us, now_us))
+        if (!usage_time_plausible(half->slots[used].last_used_us, now_us))
             whole = false;
         used++;
     }
@@ -219,16 +211,10 @@ static int open_locked(const char *path)
 {
     for (;;) {
         struct stat ours, named;
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        int fd = state_file_open(path);
 
         if (fd < 0)
-            return -errno;
-        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-            int error = -errno;
-
-            close(fd);
-            return error;
-        }
+            return fd;
         if (fstat(fd, &ours) == 0 && stat(path, &named) == 0 && ours.st_ino == named.st_ino &&
             ours.st_dev == named.st_dev)
             return fd;
@@ -250,7 +236,7 @@ static void salvage(int fd, int64_t now_us, struct usage_batch *ret)
             return;
         size_t kept = 0;
         for (size_t i = 0; i < (size_t)len / sizeof slots[0]; i++) {
-            if (plausible(slots[i].last_used_us, now_us))
+            if (usage_time_plausible(slots[i].last_used_us, now_us))
                 slots[kept++] = slots[i];
         }
         if (!usage_batch_merge(ret, slots, kept))
@@ -269,7 +255,7 @@ static int replace(struct ledger *ledger, const char *path, int64_t now_us,
     int error;
 
     salvage(old_fd, now_us, &saved);
-    error = set_aside(path, report->aside_path, sizeof report->aside_path);
+    error = state_file_set_aside(path, report->aside_path, sizeof report->aside_path);
     if (error < 0)
         goto done;
     report->set_aside = true;

@@ -9,9 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "apikeyd/state_file.h"
 
 /* The file: this header, then `len` slots, sorted. */
 struct spill_header {
@@ -141,7 +142,7 @@ static int read_open(int fd, int64_t now_us, struct usage_batch *batch)
         error = -EBADMSG;
     for (size_t i = 0; error < 0 && i < len; i++) {
         /* Only times that a daemon can have written are brought forward from a damaged file. */
-        if (slots[i].last_used_us < INT64_C(1577836800000000) || slots[i].last_used_us > now_us)
+        if (!usage_time_plausible(slots[i].last_used_us, now_us))
             slots[i].last_used_us = 0;
     }
     if (!usage_batch_merge(batch, slots, len))
@@ -174,31 +175,5 @@ int spill_lock(const char *path)
 
     if (snprintf(lock, sizeof lock, "%s.lock", path) >= (int)sizeof lock)
         return -ENAMETOOLONG;
-    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        int error = -errno;
-
-        close(fd);
-        return error;
-    }
-    return fd;
-}
-
-int set_aside(const char *path, char *ret_path, size_t size)
-{
-    for (unsigned n = 1; n < 10000; n++) {
-        if (snprintf(ret_path, size, "%s.damaged-%u", path, n) >= (int)size)
-            return -ENAMETOOLONG;
-        /* No earlier file set aside is replaced. Not every file system can rename so: there, a
-         * link does it. */
-        if (renameat2(AT_FDCWD, path, AT_FDCWD, ret_path, RENAME_NOREPLACE) == 0)
-            return 0;
-        if ((errno == EINVAL || errno == ENOSYS) && link(path, ret_path) == 0)
-            return unlink(path) == 0 ? 0 : -errno;
-        if (errno != EEXIST)
-            return -errno;
-    }
-    return -EEXIST;
+    return state_file_open(lock);
 }

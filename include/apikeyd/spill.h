@@ -31,8 +31,4 @@ int spill_read(const char *path, int64_t now_us, struct usage_batch *batch);
 /* Pending usage is all in PostgreSQL: remove the file. 0, also when there is none, or -errno. */
 int spill_remove(const char *path);
 
-/* Rename a file that cannot be used to "<path>.damaged-<n>" with the first free n, written to
- * `ret_path`. 0 or -errno. */
-int set_aside(const char *path, char *ret_path, size_t size);
-
 #endif

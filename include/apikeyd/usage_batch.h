@@ -21,6 +21,13 @@ struct usage_slot {
 
 _Static_assert(sizeof(struct usage_slot) == 32, "usage slots are a file format");
 
+/* Whether a daemon can have written this time: since 2020, and not after now by more than a clock
+ * set back since then explains. Anything else in a file is damage. */
+static inline bool usage_time_plausible(int64_t last_used_us, int64_t now_us)
+{
+    return last_used_us > INT64_C(1577836800000000) && last_used_us < now_us + INT64_C(86400000000);
+}
+
 struct usage_batch {
     struct usage_slot *slots;
     size_t len;

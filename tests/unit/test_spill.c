@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "apikeyd/spill.h"
+#include "apikeyd/state_file.h"
 
 #define NOW INT64_C(1800000000000000)
 
@@ -105,7 +106,7 @@ static void test_nothing_set_aside_is_lost(void **state)
         char expected[64];
 
         close(open("file", O_WRONLY | O_CREAT, 0600));
-        assert_int_equal(set_aside("file", path, sizeof path), 0);
+        assert_int_equal(state_file_set_aside("file", path, sizeof path), 0);
         snprintf(expected, sizeof expected, "file.damaged-%d", i);
         assert_string_equal(path, expected);
     }
