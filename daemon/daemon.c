@@ -137,7 +137,7 @@ static void warn_of_absent_faces(struct daemon *daemon)
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
 static bool open_mailboxes(struct daemon *daemon)
 {
-    size_t lookups = daemon->config->postgres_max_pending;
+    size_t lookups = config_pending_most(daemon->config);
     int error = mailbox_init(&daemon->to_back, lookups + 1024, sizeof(struct to_back));
 
     if (error == 0)
@@ -179,7 +179,6 @@ static bool assemble(struct daemon *daemon)
         .log = daemon->log,
         .redis_password = secret_slice(&daemon->redis_password),
         .redis_secret = secret_slice(&daemon->redis_value),
-        .seed = random_seed(),
         .half = ledger_half(daemon->storage.ledger, 1),
         .spilled = daemon->storage.spilled,
         .spill = daemon->storage.spill,

@@ -9,6 +9,7 @@
 #include "apikeyd/clock.h"
 #include "apikeyd/flusher.h"
 #include "apikeyd/info.h"
+#include "apikeyd/link.h"
 #include "apikeyd/resolver.h"
 #include "apikeyd/resp_reply.h"
 
@@ -20,6 +21,7 @@ struct back {
     const char *config_path;
     struct mailbox *to_back;
     struct resolver *resolver;
+    struct link *link;
     struct flusher *flusher;
     struct event mail, drain_timer;
     enum stage stage;
@@ -36,11 +38,15 @@ static int64_t pending_usage_of(void *arg, const struct uuid *api_key_id)
 
 static void reply_info(struct back *back, const struct to_back *message)
 {
-    struct info_server server = {.uptime_us = clock_monotonic_us() - back->started_us};
+    struct info_server server = {
+        .uptime_us = clock_monotonic_us() - back->started_us,
+        .revocation_bound = link_bound(back->link),
+    };
     struct counters *counters = message->info.counters;
     struct buffer reply;
 
     back->env.counters.value[COUNT_POSTGRES_UP] = resolver_connections_up(back->resolver);
+    back->env.counters.value[COUNT_LINK_UP] = link_up(back->link);
     back->env.counters.value[COUNT_USAGE_PENDING] = flusher_pending(back->flusher);
     counters_add(counters, &back->env.counters);
     if (message->info.metrics)
@@ -51,21 +57,64 @@ static void reply_info(struct back *back, const struct to_back *message)
     back_env_reply(&back->env, message->hole, &reply);
 }
 
-static void invalidate(struct back *back, const struct to_back *message)
+static void invalidate(struct back *back, const struct digest *digest, int64_t changed_at_us)
 {
     struct to_front order = {.type = TO_FRONT_INVALIDATE};
+
+    resolver_invalidate(back->resolver, digest);
+    order.invalidate.digest = *digest;
+    order.invalidate.changed_at_us = changed_at_us;
+    /* Whatever the front is sent after this was read after this. */
+    back_env_post(&back->env, &order);
+}
+
+static void invalidate_all(struct back *back)
+{
+    back->env.counters.value[COUNT_INVALIDATIONS]++;
+    back->env.grounds.floor_us = clock_monotonic_us();
+    back_env_post_grounds(&back->env);
+}
+
+static void take_invalidate(struct back *back, const struct to_back *message)
+{
     struct buffer reply = {0};
 
     if (message->invalidate.all)
-        resolver_invalidate_all(back->resolver);
+        invalidate_all(back);
     else
-        resolver_invalidate(back->resolver, &message->invalidate.digest);
-    order.invalidate.all = message->invalidate.all;
-    order.invalidate.digest = message->invalidate.digest;
-    /* Whatever the front is sent after this was read after this. */
-    back_env_post(&back->env, &order);
+        invalidate(back, &message->invalidate.digest, TIME_NEVER);
     resp_simple(&reply, "OK");
     back_env_reply(&back->env, message->hole, &reply);
+}
+
+static void on_change(void *arg, const struct notification *notification)
+{
+    struct back *back = arg;
+    int64_t changed_at_us;
+
+    if (notification->all) {
+        invalidate_all(back);
+        return;
+    }
+    if (!pg_clock_to_monotonic(&back->env.clock, notification->server_us, clock_monotonic_us(),
+                               &changed_at_us))
+        changed_at_us = TIME_NEVER;
+    invalidate(back, &notification->digest, changed_at_us);
+}
+
+static void on_grounds(void *arg)
+{
+    struct back *back = arg;
+
+    back_env_post_grounds(&back->env);
+}
+
+/* Better to know that PostgreSQL does not answer before trust ends and every hit becomes a miss. */
+static void on_overdue(void *arg)
+{
+    struct back *back = arg;
+
+    resolver_probe(back->resolver);
 }
 
 /* Load the file and put it into force. Names of options that need a restart go to `restart`;
@@ -149,7 +198,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         resolver_add(back->resolver, message);
         break;
     case TO_BACK_INVALIDATE:
-        invalidate(back, message);
+        take_invalidate(back, message);
         break;
     case TO_BACK_FLUSH:
         flusher_request(back->flusher, message->hole);
@@ -274,6 +323,7 @@ struct back *back_new(struct back_setup *setup)
         .redis_secret = setup->redis_secret,
         .log = setup->log,
         .to_front = setup->to_front,
+        .grounds = no_grounds,
     };
     if (!back->env.base)
         goto fail;
@@ -297,11 +347,16 @@ struct back *back_new(struct back_setup *setup)
         .arg = back,
     });
     setup->spilled = (struct usage_batch){0};
-    back->resolver = resolver_new(&back->env, setup->seed, pending_usage_of, back);
-    if (!back->flusher || !back->resolver)
+    back->resolver = resolver_new(&back->env, pending_usage_of, back);
+    back->link = link_new(&(struct link_setup){
+        .env = &back->env,
+        .on_change = on_change,
+        .on_grounds = on_grounds,
+        .on_overdue = on_overdue,
+        .arg = back,
+    });
+    if (!back->flusher || !back->resolver || !back->link)
         goto fail;
-    log_warning(&back->env.log, "changes are not notified in this version: a revocation is "
-                                "enforced within cache.ttl_unlinked");
     return back;
 
 fail:
@@ -324,6 +379,7 @@ void back_free(struct back *back)
     if (!back)
         return;
     back->env.front_gone = true;
+    link_free(back->link);
     resolver_free(back->resolver);
     flusher_free(back->flusher);
     if (back->env.dns)

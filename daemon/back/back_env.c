@@ -11,6 +11,11 @@ void back_env_post(struct back_env *env, const struct to_front *message)
     }
 }
 
+void back_env_post_grounds(struct back_env *env)
+{
+    back_env_post(env, &(struct to_front){.type = TO_FRONT_GROUNDS, .grounds = env->grounds});
+}
+
 void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply)
 {
     back_env_post(env, &(struct to_front){.type = TO_FRONT_REPLY, .hole = hole, .reply = *reply});

@@ -21,6 +21,11 @@ struct fields {
     size_t count;
 };
 
+static bool memory_is_servable(const struct explanation *e)
+{
+    return e->memory.kind != VERDICT_UNAVAILABLE && e->memory.servable_stale;
+}
+
 static struct outcome decide(const struct explanation *e)
 {
     if (e->memory.kind != VERDICT_UNAVAILABLE && e->memory.believed)
@@ -29,13 +34,17 @@ static struct outcome decide(const struct explanation *e)
     if (e->redis == FOUND_VERDICT && e->redis_believed)
         return (struct outcome){e->in_redis.kind, TIER_REDIS, e->in_redis.read_at_us, &e->in_redis,
                                 "memory holds none; Redis holds one within its ttl"};
+    if (memory_is_servable(e) && e->postgres_down)
+        return (struct outcome){e->memory.kind, TIER_STALE, e->memory.read_at_us, NULL,
+                                "PostgreSQL is down; memory holds one within cache.stale_max"};
     if (e->asked)
         return (struct outcome){e->in_postgres.kind, TIER_POSTGRES, e->in_postgres.read_at_us,
                                 &e->in_postgres,
                                 "no cached verdict is believed; PostgreSQL was asked"};
-    if (e->memory.kind != VERDICT_UNAVAILABLE && e->memory.servable_stale)
+    if (memory_is_servable(e))
         return (struct outcome){e->memory.kind, TIER_STALE, e->memory.read_at_us, NULL,
-                                "PostgreSQL does not answer; within cache.stale_max"};
+                                "PostgreSQL does not answer; memory holds one within "
+                                "cache.stale_max"};
     return (struct outcome){VERDICT_UNAVAILABLE, TIER_NONE, 0, NULL, e->why_not};
 }
 
@@ -92,18 +101,22 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
-static const char *memory_state(const struct explain_memory *memory)
+static const char *memory_state(const struct explanation *e)
 {
-    if (memory->kind == VERDICT_UNAVAILABLE)
+    if (e->memory.kind == VERDICT_UNAVAILABLE)
         return "absent";
-    return memory->believed ? "believed" : "expired";
+    if (e->memory.believed)
+        return "believed";
+    return e->memory.read_at_us < e->floor_us ? "below floor" : "expired";
 }
 
 static const char *redis_state(const struct explanation *e)
 {
     if (e->redis != FOUND_VERDICT)
         return redis_finding_name(e->redis);
-    return e->redis_believed ? "believed" : "expired";
+    if (e->redis_believed)
+        return "believed";
+    return e->in_redis.read_at_us < e->floor_us ? "below floor" : "expired";
 }
 
 struct buffer explain_reply(const struct explanation *e)
@@ -117,9 +130,9 @@ struct buffer explain_reply(const struct explanation *e)
     digest_fingerprint(&e->digest, fingerprint);
     field_text(&fields, "key", fingerprint);
     verdict_fields(&fields, e, &outcome);
-    field_text(&fields, "memory", memory_state(&e->memory));
+    field_text(&fields, "memory", memory_state(e));
     field_text(&fields, "refreshing", e->memory.refreshing ? "yes" : "no");
-    field_text(&fields, "link", e->link_up ? "up" : "down");
+    field_text(&fields, "link", e->trust.linked ? "up" : "down");
     field_time(&fields, "floor",
                e->floor_us == TIME_NEVER ? 0 : e->wall_us - (e->trust.now_us - e->floor_us));
     field_text(&fields, "redis", redis_state(e));

@@ -353,6 +353,7 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = flusher->env,
         .purpose = "usage",
+        .dsn = flusher->env->config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,
         .arg = flusher,

@@ -27,9 +27,9 @@ struct buffer info_reply(const struct info_server *server, const struct counters
                       "process_id:%ld\r\n"
                       "uptime_in_seconds:%" PRId64 "\r\n"
                       "loading:0\r\n" /* some clients wait for it before they are ready */
-                      "link:%s\r\n",
+                      "revocation_bound:%s\r\n",
                       APIKEYD_VERSION, (long)getpid(), server->uptime_us / 1000000,
-                      server->link_up ? "up" : "down");
+                      server->revocation_bound);
     counters_print_info(counters, section, &text);
     return as_bulk(&text);
 }

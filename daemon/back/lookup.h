@@ -5,20 +5,18 @@
 
 #include <sys/queue.h>
 
-#include "apikeyd/digest_map.h"
 #include "apikeyd/mailbox.h"
 
 struct explanation;
 
 /* It is in exactly one list: waiting, in a Redis batch, or in a PostgreSQL batch. */
 struct lookup {
-    struct digest_node node; /* first: found by it; not for EXPLAIN */
     TAILQ_ENTRY(lookup) in_list;
     struct lookup_request request;
     int64_t deadline_us; /* while waiting for a connection to PostgreSQL */
     size_t batch_most;   /* bound of the batch it may go in; 0: none but the configured one */
-    bool dirty;          /* invalidated on the way */
     size_t losses;       /* connections that broke under it */
+    size_t outdated;     /* answers that a change, or a long wait, made worthless */
     struct verdict old;  /* from Redis, for when PostgreSQL does not answer; or UNAVAILABLE */
     struct hole *hole;   /* EXPLAIN only, as is this: */
     struct explanation *explanation;

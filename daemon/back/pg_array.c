@@ -17,6 +17,14 @@ void pg_put_int64(struct buffer *out, uint64_t number)
     buffer_append(out, &wire, sizeof wire);
 }
 
+int32_t pg_get_int32(const char *bytes)
+{
+    uint32_t wire;
+
+    memcpy(&wire, bytes, sizeof wire);
+    return (int32_t)be32toh(wire);
+}
+
 int64_t pg_get_int64(const char *bytes)
 {
     uint64_t wire;

@@ -21,6 +21,7 @@ static const int64_t proven_us = 1000000;
 
 struct pg_connection {
     struct pg_connection_setup setup;
+    char *dsn;
     enum state state;
     bool down;
     PGconn *pg;
@@ -93,6 +94,8 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     connection->down = outcome == PG_LATE || !proven;
     connection->state = WAITING;
     close_pg(connection);
+    if (proven)
+        backoff_reset(&connection->backoff);
     start_timer(connection, proven ? 0 : backoff_next(&connection->backoff, arc4random()));
     if (was_busy)
         connection->query.done(connection->query.arg, outcome, NULL);
@@ -135,11 +138,46 @@ static void ignore_notice(void *arg, const PGresult *result)
     (void)result;
 }
 
+/* What libpq is told. What comes before "dbname", which holds the whole connection string, that
+ * string may override; what comes after it, it may not. See "Parameter Key Words" and
+ * PQconnectStartParams() in the PostgreSQL manual. */
+struct parameters {
+    const char *keyword[12], *value[12];
+    size_t len;
+};
+
+static void add_parameter(struct parameters *parameters, const char *keyword, const char *value)
+{
+    parameters->keyword[parameters->len] = keyword;
+    parameters->value[parameters->len++] = value;
+}
+
+static struct parameters make_parameters(const char *dsn, const struct pg_hosts *hosts)
+{
+    struct parameters parameters = {0};
+
+    if (!getenv("PGTARGETSESSIONATTRS"))
+        add_parameter(&parameters, "target_session_attrs", "primary");
+    /* A peer that has silently gone is noticed in seconds, not hours. */
+    add_parameter(&parameters, "keepalives_idle", "5");
+    add_parameter(&parameters, "keepalives_interval", "2");
+    add_parameter(&parameters, "keepalives_count", "3");
+    add_parameter(&parameters, "tcp_user_timeout", "10000");
+    add_parameter(&parameters, "fallback_application_name", "apikeyd");
+    add_parameter(&parameters, "dbname", dsn);
+    add_parameter(&parameters, "client_encoding", "UTF8");
+    if (hosts->host.len > 0) {
+        add_parameter(&parameters, "host", hosts->host.data);
+        add_parameter(&parameters, "hostaddr", hosts->hostaddr.data);
+        add_parameter(&parameters, "port", hosts->port.data);
+    }
+    return parameters;
+}
+
 static void on_hosts(void *arg, struct pg_hosts *hosts, const char *why)
 {
     struct pg_connection *connection = arg;
-    const char *keyword[8] = {"dbname", "client_encoding", "fallback_application_name"};
-    const char *value[8] = {connection->setup.env->config->postgres_dsn, "UTF8", "apikeyd"};
+    struct parameters parameters;
 
     connection->hosts = NULL;
     if (!hosts) {
@@ -148,15 +186,8 @@ static void on_hosts(void *arg, struct pg_hosts *hosts, const char *why)
     }
     for (unsigned i = 0; i < connection->connects_late; i++)
         pg_hosts_rotate(hosts);
-    if (hosts->host.len > 0) {
-        keyword[3] = "host";
-        value[3] = hosts->host.data;
-        keyword[4] = "hostaddr";
-        value[4] = hosts->hostaddr.data;
-        keyword[5] = "port";
-        value[5] = hosts->port.data;
-    }
-    connection->pg = PQconnectStartParams(keyword, value, 1);
+    parameters = make_parameters(connection->dsn, hosts);
+    connection->pg = PQconnectStartParams(parameters.keyword, parameters.value, 1);
     if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
         lose(connection, PG_LOST,
              connection->pg ? PQerrorMessage(connection->pg) : "memory is short");
@@ -175,7 +206,7 @@ static void start_connect(struct pg_connection *connection)
 
     connection->state = RESOLVING;
     start_timer(connection, connect_timeout_us);
-    request = pg_hosts_resolve(env->dns, env->config->postgres_dsn, on_hosts, connection);
+    request = pg_hosts_resolve(env->dns, connection->dsn, on_hosts, connection);
     if (request)
         connection->hosts = request;
 }
@@ -196,11 +227,21 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static void deliver_notifications(struct pg_connection *connection)
+{
+    for (PGnotify *notify; (notify = PQnotifies(connection->pg)); PQfreemem(notify)) {
+        if (connection->setup.on_notify)
+            connection->setup.on_notify(connection->setup.arg, notify->extra);
+    }
+}
+
 /* The query has all its results: what came last tells how it went. */
 static void finish_query(struct pg_connection *connection)
 {
     PGresult *result = connection->result;
-    enum pg_outcome outcome = PQresultStatus(result) == PGRES_TUPLES_OK ? PG_DONE : PG_REFUSED;
+    ExecStatusType status = PQresultStatus(result);
+    bool done = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+    enum pg_outcome outcome = done ? PG_DONE : PG_REFUSED;
 
     if (!result) {
         lose(connection, PG_LOST, "a query ended without a result");
@@ -208,7 +249,6 @@ static void finish_query(struct pg_connection *connection)
     }
     connection->result = NULL;
     connection->state = READY;
-    backoff_reset(&connection->backoff);
     event_del(&connection->timer);
     watch(connection, EV_READ);
     if (outcome == PG_REFUSED)
@@ -235,10 +275,13 @@ static void read_results(struct pg_connection *connection)
         PGresult *result = PQgetResult(connection->pg);
 
         if (!result) {
-            if (PQstatus(connection->pg) == CONNECTION_BAD)
+            if (PQstatus(connection->pg) == CONNECTION_BAD) {
                 lose(connection, PG_LOST, PQerrorMessage(connection->pg));
-            else
-                finish_query(connection);
+                return;
+            }
+            /* What was notified before the server was done comes before the result. */
+            deliver_notifications(connection);
+            finish_query(connection);
             return;
         }
         PQclear(connection->result);
@@ -258,9 +301,12 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
         poll_connect(connection);
         return;
     }
-    if ((what & EV_READ) && !PQconsumeInput(connection->pg))
+    if ((what & EV_READ) && !PQconsumeInput(connection->pg)) {
         lose(connection, PG_LOST, PQerrorMessage(connection->pg));
-    else if (connection->state == BUSY)
+        return;
+    }
+    deliver_notifications(connection);
+    if (connection->state == BUSY)
         read_results(connection);
     else
         watch(connection, EV_READ);
@@ -272,6 +318,11 @@ struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
 
     if (!connection)
         return NULL;
+    connection->dsn = strdup(setup->dsn);
+    if (!connection->dsn) {
+        free(connection);
+        return NULL;
+    }
     connection->setup = *setup;
     connection->backoff = (struct backoff){.first_us = 100000, .most_us = 3000000};
     event_assign(&connection->timer, setup->env->base, -1, 0, on_timer, connection);
@@ -288,6 +339,7 @@ void pg_connection_free(struct pg_connection *connection)
     close_pg(connection);
     if (was_busy)
         connection->query.done(connection->query.arg, PG_LOST, NULL);
+    free(connection->dsn);
     free(connection);
 }
 
@@ -299,6 +351,16 @@ bool pg_connection_ready(const struct pg_connection *connection)
 bool pg_connection_down(const struct pg_connection *connection)
 {
     return connection->down;
+}
+
+int pg_connection_server_pid(const struct pg_connection *connection)
+{
+    return PQbackendPID(connection->pg);
+}
+
+void pg_connection_give_up(struct pg_connection *connection, const char *why)
+{
+    lose(connection, PG_LOST, why);
 }
 
 void pg_connection_send(struct pg_connection *connection, const struct pg_query *query)

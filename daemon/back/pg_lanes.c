@@ -27,6 +27,7 @@ struct pg_lanes {
     struct event deadline;
     bool deadline_armed;
     bool refused_said; /* in the log */
+    bool down;         /* as was told */
     char *sql;
     size_t count;
     struct lane lane[];
@@ -47,6 +48,15 @@ static const char *all_down(const struct pg_lanes *lanes)
             return NULL;
     }
     return "postgres is down";
+}
+
+static void tell_whether_down(struct pg_lanes *lanes)
+{
+    bool down = all_down(lanes) != NULL;
+
+    if (down != lanes->down)
+        lanes->setup.on_down(lanes->setup.arg, down);
+    lanes->down = down;
 }
 
 /* Arm the timer for the lookup that has waited longest for a connection. */
@@ -97,7 +107,7 @@ static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGre
 
     lanes->refused_said = false;
     if (key_query_row(result, 0, &row))
-        pg_clock_sample(lanes->setup.clock, lane->sent_us, clock_monotonic_us(),
+        pg_clock_sample(&lanes->env->clock, lane->sent_us, clock_monotonic_us(),
                         row.server_read_us);
     for (size_t i = 0; (lookup = lookup_list_take(lookups)); i++) {
         struct verdict verdict = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = lane->sent_us};
@@ -255,11 +265,10 @@ static void on_clock(void *arg, enum pg_outcome outcome, const PGresult *result)
     struct lane *lane = arg;
 
     if (outcome == PG_DONE && PQgetlength(result, 0, 0) == 8)
-        pg_clock_sample(lane->lanes->setup.clock, lane->sent_us, clock_monotonic_us(),
+        pg_clock_sample(&lane->lanes->env->clock, lane->sent_us, clock_monotonic_us(),
                         pg_get_int64(PQgetvalue(result, 0, 0)) + PG_EPOCH_US);
 }
 
-/* Verdicts in Redis cannot be dated before PostgreSQL's clock has been read once. */
 static void read_clock(struct lane *lane)
 {
     struct pg_query query = {
@@ -277,7 +286,9 @@ static void on_ready(void *arg)
 {
     struct lane *lane = arg;
 
-    if (!lane->lanes->setup.clock->known && TAILQ_EMPTY(&lane->lanes->waiting))
+    tell_whether_down(lane->lanes);
+    /* Verdicts in Redis cannot be dated before PostgreSQL's clock has been read once. */
+    if (!lane->lanes->env->clock.known && TAILQ_EMPTY(&lane->lanes->waiting))
         read_clock(lane);
     pg_lanes_go(lane->lanes);
 }
@@ -288,10 +299,19 @@ static void on_down(void *arg)
     const char *down = all_down(lane->lanes);
     struct lookup *lookup;
 
+    tell_whether_down(lane->lanes);
     while (down && (lookup = lookup_list_take(&lane->lanes->waiting)))
         fail(lane->lanes, lookup, down);
     /* What this lane gave back another one may take. */
     pg_lanes_go(lane->lanes);
+}
+
+void pg_lanes_probe(struct pg_lanes *lanes)
+{
+    for (size_t i = 0; i < lanes->count; i++) {
+        if (pg_connection_ready(lanes->lane[i].connection))
+            read_clock(&lanes->lane[i]);
+    }
 }
 
 size_t pg_lanes_up(const struct pg_lanes *lanes)
@@ -310,6 +330,7 @@ static bool open_lane(struct lane *lane, struct pg_lanes *lanes)
     lane->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = lanes->env,
         .purpose = "lookups",
+        .dsn = lanes->env->config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,
         .arg = lane,

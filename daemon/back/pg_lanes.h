@@ -8,19 +8,19 @@
 #define APIKEYD_PG_LANES_H
 
 #include "apikeyd/back_env.h"
-#include "apikeyd/pg_clock.h"
 #include "lookup.h"
 
 struct pg_lanes;
 
 struct pg_lanes_setup {
     struct back_env *env;
-    struct pg_clock *clock; /* gets samples */
     /* A lookup handed in comes back by one of these, once. `server_read_us` is PostgreSQL's clock
      * when it was read (of an ALLOW or DENY inactive). `why` lives forever. */
     void (*answered)(void *arg, struct lookup *lookup, const struct verdict *verdict,
                      int64_t server_read_us);
     void (*failed)(void *arg, struct lookup *lookup, const char *why);
+    /* Whether all connections are known not to be answered has changed. */
+    void (*on_down)(void *arg, bool down);
     void *arg;
 };
 
@@ -33,6 +33,9 @@ void pg_lanes_free(struct pg_lanes *lanes);
 /* Hand a lookup in; it may come back before this returns. Nothing is sent before pg_lanes_go(). */
 void pg_lanes_add(struct pg_lanes *lanes, struct lookup *lookup);
 void pg_lanes_go(struct pg_lanes *lanes);
+
+/* See whether the server answers those connections that have nothing to do. */
+void pg_lanes_probe(struct pg_lanes *lanes);
 
 /* Connections that can take a query or are carrying one out. */
 size_t pg_lanes_up(const struct pg_lanes *lanes);

@@ -30,8 +30,6 @@ struct redis_link {
     struct event timer;
     struct backoff backoff;
     int failures; /* in a row */
-    void (*on_up)(void *arg);
-    void *arg;
 };
 
 static void start_timer(struct redis_link *link, int64_t delay_us)
@@ -114,7 +112,6 @@ static void on_pong(redisAsyncContext *context, void *data, void *arg)
     link->env->counters.value[COUNT_REDIS_UP] = 1;
     backoff_reset(&link->backoff);
     log_info(&link->env->log, "redis: connected");
-    link->on_up(link->arg);
 }
 
 /* Log in, choose the database and see that Redis answers. A link that goes down on the way drops
@@ -211,7 +208,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     go_down(link, "connecting took too long");
 }
 
-struct redis_link *redis_link_new(struct back_env *env, void (*on_up)(void *arg), void *arg)
+struct redis_link *redis_link_new(struct back_env *env)
 {
     struct redis_link *link = calloc(1, sizeof *link);
 
@@ -220,8 +217,6 @@ struct redis_link *redis_link_new(struct back_env *env, void (*on_up)(void *arg)
         return NULL;
     }
     link->env = env;
-    link->on_up = on_up;
-    link->arg = arg;
     link->backoff = (struct backoff){.first_us = 100000, .most_us = 3000000};
     event_assign(&link->timer, env->base, -1, 0, on_timer, link);
     start_timer(link, 0);

@@ -25,10 +25,7 @@ struct mget {
 
 struct redis_tier {
     struct back_env *env;
-    const struct pg_clock *clock;
     struct redis_link *link; /* NULL: off */
-    int64_t floor_us;        /* monotonic */
-    bool was_up;
 };
 
 const char *redis_finding_name(enum redis_finding finding)
@@ -36,7 +33,7 @@ const char *redis_finding_name(enum redis_finding finding)
     static const char *const name[] = {
         [FOUND_OFF] = "off",        [FOUND_DOWN] = "down",           [FOUND_LATE] = "late",
         [FOUND_NOTHING] = "absent", [FOUND_TOMBSTONE] = "tombstone", [FOUND_FORGED] = "forged",
-        [FOUND_BROKEN] = "broken",  [FOUND_OLD] = "below floor",     [FOUND_VERDICT] = "verdict",
+        [FOUND_BROKEN] = "broken",  [FOUND_UNDATED] = "undated",     [FOUND_VERDICT] = "verdict",
     };
 
     return name[finding];
@@ -53,38 +50,16 @@ static struct slice make_key(const struct redis_tier *tier, const struct digest 
     return (struct slice){ret, (size_t)len};
 }
 
-void redis_tier_raise_floor(struct redis_tier *tier)
-{
-    tier->floor_us = clock_monotonic_us();
-}
-
-int64_t redis_tier_floor_us(const struct redis_tier *tier)
-{
-    return tier->floor_us;
-}
-
-/* The first time nothing was missed: this daemon has written no tombstone yet. */
-static void on_up(void *arg)
-{
-    struct redis_tier *tier = arg;
-
-    if (tier->was_up)
-        redis_tier_raise_floor(tier);
-    tier->was_up = true;
-}
-
-struct redis_tier *redis_tier_new(struct back_env *env, const struct pg_clock *clock)
+struct redis_tier *redis_tier_new(struct back_env *env)
 {
     struct redis_tier *tier = calloc(1, sizeof *tier);
 
     if (!tier)
         return NULL;
     tier->env = env;
-    tier->clock = clock;
-    tier->floor_us = TIME_NEVER;
     if (!env->config->redis_url[0])
         return tier;
-    tier->link = redis_link_new(env, on_up, tier);
+    tier->link = redis_link_new(env);
     if (!tier->link) {
         free(tier);
         return NULL;
@@ -131,10 +106,9 @@ static enum redis_finding judge(struct redis_tier *tier, const struct digest *di
     case REDIS_VALUE_VERDICT:
         break;
     }
-    if (!pg_clock_to_monotonic(tier->clock, server_read_us, clock_monotonic_us(),
-                               &verdict.read_at_us) ||
-        verdict.read_at_us < tier->floor_us)
-        return FOUND_OLD;
+    if (!pg_clock_to_monotonic(&tier->env->clock, server_read_us, clock_monotonic_us(),
+                               &verdict.read_at_us))
+        return FOUND_UNDATED;
     *ret = verdict;
     return FOUND_VERDICT;
 }
@@ -292,8 +266,6 @@ static void on_tombstone(redisAsyncContext *context, void *data, void *arg)
     (void)context;
     if (written(tier, data))
         tier->env->counters.value[COUNT_REDIS_TOMBSTONES]++;
-    else
-        redis_tier_raise_floor(tier);
 }
 
 void redis_tier_tombstone(struct redis_tier *tier, const struct digest *digest, int64_t ttl_us)
@@ -301,9 +273,10 @@ void redis_tier_tombstone(struct redis_tier *tier, const struct digest *digest, 
     redisAsyncContext *context = tier->link ? redis_link_context(tier->link) : NULL;
     char key_text[KEY_SIZE];
     struct slice key = make_key(tier, digest, key_text);
+    /* Redis counts by another clock than those who judge an age; it may run a little fast. */
+    int64_t life_us = ttl_us + ttl_us / 8;
 
-    if (!context ||
+    if (context)
         redisAsyncCommand(context, on_tombstone, tier, "SET %b %s PX %lld", key.at, key.len,
-                          REDIS_TOMBSTONE, (long long)(ttl_us / 1000)) != REDIS_OK)
-        redis_tier_raise_floor(tier);
+                          REDIS_TOMBSTONE, (long long)(life_us / 1000));
 }

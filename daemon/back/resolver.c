@@ -5,12 +5,14 @@
 
 #include "apikeyd/clock.h"
 #include "apikeyd/explain.h"
-#include "apikeyd/pg_clock.h"
+#include "apikeyd/floors.h"
 #include "apikeyd/redis_tier.h"
 #include "lookup.h"
 #include "pg_lanes.h"
 
 enum { REDIS_BATCH = 1000 }; /* keys in one MGET at most: a bounded piece of work for both sides */
+
+enum { OUTDATED_MAX = 8 }; /* answers of PostgreSQL that one lookup may outlive */
 
 struct redis_batch {
     struct resolver *resolver;
@@ -21,8 +23,7 @@ struct resolver {
     struct back_env *env;
     struct redis_tier *redis;
     struct pg_lanes *postgres;
-    struct pg_clock clock;
-    struct digest_map in_flight;
+    struct floors floors;
     struct lookup_list for_redis;
     bool duplicates_said; /* in the log */
     pending_usage *pending;
@@ -33,24 +34,25 @@ static struct trust trust_now(const struct resolver *resolver)
 {
     struct trust_policy policy = config_trust_policy(resolver->env->config);
 
-    /* Changes are not notified in this version: the link is never up. */
-    return trust_at(&policy, false, TIME_NEVER, clock_monotonic_us());
+    return trust_at(&policy, &resolver->env->grounds, clock_monotonic_us());
 }
 
-/* How long a verdict just read may be believed by whoever finds it in Redis. */
-static int64_t ttl_us(const struct resolver *resolver)
+static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
+                          const struct verdict *verdict)
 {
-    struct trust trust = trust_now(resolver);
-
-    return trust.now_us - trust.oldest_us;
+    return verdict->read_at_us < floors_get(&resolver->floors, &lookup->request.digest);
 }
 
-static void lookup_free(struct resolver *resolver, struct lookup *lookup)
+static bool believed(const struct resolver *resolver, const struct lookup *lookup,
+                     const struct verdict *verdict, const struct trust *trust)
 {
-    if (lookup->explanation)
-        free(lookup->explanation);
-    else
-        digest_map_remove(&resolver->in_flight, &lookup->node);
+    return verdict->read_at_us >= trust_oldest(trust, verdict->kind) &&
+           !changed_since(resolver, lookup, verdict);
+}
+
+static void lookup_free(struct lookup *lookup)
+{
+    free(lookup->explanation);
     explicit_bzero(&lookup->request, sizeof lookup->request);
     free(lookup);
 }
@@ -67,8 +69,12 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     explanation->asked = verdict->kind != VERDICT_UNAVAILABLE;
     explanation->in_postgres = *verdict;
     explanation->why_not = why;
-    explanation->redis_believed = explanation->in_redis.read_at_us >= explanation->trust.oldest_us;
-    explanation->floor_us = redis_tier_floor_us(resolver->redis);
+    explanation->redis_believed =
+        believed(resolver, lookup, &explanation->in_redis, &explanation->trust);
+    explanation->floor_us = floors_get(&resolver->floors, &lookup->request.digest);
+    if (resolver->env->grounds.floor_us > explanation->floor_us)
+        explanation->floor_us = resolver->env->grounds.floor_us;
+    explanation->postgres_down = resolver->env->grounds.postgres_down;
     explanation->pending_last_used_us = explanation->memory.pending_last_used_us;
     pending_us = resolver->pending(resolver->pending_arg, &verdict->api_key_id);
     if (pending_us > explanation->pending_last_used_us)
@@ -88,7 +94,7 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
                                          .type = TO_FRONT_VERDICT,
                                          .answer = {lookup->request.digest, *verdict, tier, why},
                                      });
-    lookup_free(resolver, lookup);
+    lookup_free(lookup);
 }
 
 /* PostgreSQL cannot tell. A verdict that Redis held goes along, for the front to serve stale if
@@ -97,7 +103,7 @@ static void answer_unavailable(struct resolver *resolver, struct lookup *lookup,
 {
     static const struct verdict unavailable = {.kind = VERDICT_UNAVAILABLE};
 
-    if (lookup->old.kind != VERDICT_UNAVAILABLE && !lookup->explanation && !lookup->dirty)
+    if (lookup->old.kind != VERDICT_UNAVAILABLE && !changed_since(resolver, lookup, &lookup->old))
         back_env_post(resolver->env,
                       &(struct to_front){
                           .type = TO_FRONT_STALE,
@@ -111,15 +117,24 @@ static void on_failed(void *arg, struct lookup *lookup, const char *why)
     answer_unavailable(arg, lookup, why);
 }
 
+/* What PostgreSQL said is not what it would say now: the key has changed since it was asked, or
+ * the answer took so long that nobody may believe it any more. */
+static void ask_again(struct resolver *resolver, struct lookup *lookup)
+{
+    if (lookup->outdated++ < OUTDATED_MAX)
+        pg_lanes_add(resolver->postgres, lookup);
+    else
+        answer_unavailable(resolver, lookup, "the key changes faster than it can be read");
+}
+
 static void on_answered(void *arg, struct lookup *lookup, const struct verdict *verdict,
                         int64_t server_read_us)
 {
     struct resolver *resolver = arg;
+    struct trust trust = trust_now(resolver);
 
-    /* The tombstone that a change leaves keeps NX fills out; a dirty read is thrown away too. */
-    if (lookup->dirty) {
-        lookup->dirty = false;
-        pg_lanes_add(resolver->postgres, lookup);
+    if (!lookup->explanation && !believed(resolver, lookup, verdict, &trust)) {
+        ask_again(resolver, lookup);
         return;
     }
     if (verdict->rows > 1 && !resolver->duplicates_said) {
@@ -133,7 +148,7 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
     }
     if (!lookup->explanation)
         redis_tier_fill(resolver->redis, &lookup->request.digest, verdict, server_read_us,
-                        ttl_us(resolver));
+                        resolver->env->config->cache_ttl);
     answer(resolver, lookup, verdict, TIER_POSTGRES, NULL);
 }
 
@@ -151,14 +166,13 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
         pg_lanes_add(resolver->postgres, lookup);
         return;
     }
-    if (verdict && !lookup->dirty)
+    if (verdict && verdict->read_at_us >= trust.oldest_shared_us)
         lookup->old = *verdict;
-    if (verdict && !lookup->dirty && verdict->read_at_us >= trust.oldest_us) {
+    if (verdict && believed(resolver, lookup, verdict, &trust)) {
         resolver->env->counters.value[COUNT_REDIS_HITS]++;
         answer(resolver, lookup, verdict, TIER_REDIS, NULL);
         return;
     }
-    lookup->dirty = false;
     pg_lanes_add(resolver->postgres, lookup);
 }
 
@@ -205,9 +219,6 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
         lookup->explanation->digest = message->lookup.digest;
         lookup->explanation->memory = message->explain;
         lookup->hole = message->hole;
-    } else {
-        lookup->node.digest = message->lookup.digest;
-        digest_map_add(&resolver->in_flight, &lookup->node);
     }
     if (!lookup->request.refresh && (lookup->explanation || redis_tier_usable(resolver->redis)))
         TAILQ_INSERT_TAIL(&resolver->for_redis, lookup, in_list);
@@ -222,31 +233,15 @@ void resolver_go(struct resolver *resolver)
     pg_lanes_go(resolver->postgres);
 }
 
-/* Neither what is being read for it nor what Redis held may be believed any more. */
-static void mark_dirty(struct lookup *lookup)
-{
-    lookup->dirty = true;
-    lookup->old.kind = VERDICT_UNAVAILABLE;
-}
-
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
 {
-    struct lookup *lookup = (struct lookup *)digest_map_find(&resolver->in_flight, digest);
-
-    if (lookup)
-        mark_dirty(lookup);
-    redis_tier_tombstone(resolver->redis, digest, ttl_us(resolver));
+    floors_raise(&resolver->floors, digest, clock_monotonic_us());
+    redis_tier_tombstone(resolver->redis, digest, resolver->env->config->cache_ttl);
 }
 
-void resolver_invalidate_all(struct resolver *resolver)
+void resolver_probe(struct resolver *resolver)
 {
-    struct digest_map *map = &resolver->in_flight;
-
-    for (size_t i = 0; i <= map->mask; i++) {
-        for (struct digest_node *node = map->bucket[i]; node; node = node->next)
-            mark_dirty((struct lookup *)node);
-    }
-    redis_tier_raise_floor(resolver->redis);
+    pg_lanes_probe(resolver->postgres);
 }
 
 size_t resolver_connections_up(const struct resolver *resolver)
@@ -254,8 +249,15 @@ size_t resolver_connections_up(const struct resolver *resolver)
     return pg_lanes_up(resolver->postgres);
 }
 
-struct resolver *resolver_new(struct back_env *env, uint64_t seed, pending_usage *pending,
-                              void *pending_arg)
+static void on_postgres_down(void *arg, bool down)
+{
+    struct resolver *resolver = arg;
+
+    resolver->env->grounds.postgres_down = down;
+    back_env_post_grounds(resolver->env);
+}
+
+struct resolver *resolver_new(struct back_env *env, pending_usage *pending, void *pending_arg)
 {
     struct resolver *resolver = calloc(1, sizeof *resolver);
 
@@ -265,16 +267,16 @@ struct resolver *resolver_new(struct back_env *env, uint64_t seed, pending_usage
     resolver->pending = pending;
     resolver->pending_arg = pending_arg;
     TAILQ_INIT(&resolver->for_redis);
-    resolver->redis = redis_tier_new(env, &resolver->clock);
+    floors_init(&resolver->floors);
+    resolver->redis = redis_tier_new(env);
     resolver->postgres = pg_lanes_new(&(struct pg_lanes_setup){
         .env = env,
-        .clock = &resolver->clock,
         .answered = on_answered,
         .failed = on_failed,
+        .on_down = on_postgres_down,
         .arg = resolver,
     });
-    if (!resolver->redis || !resolver->postgres ||
-        !digest_map_init(&resolver->in_flight, env->config->postgres_max_pending, seed)) {
+    if (!resolver->redis || !resolver->postgres) {
         resolver_free(resolver);
         return NULL;
     }
@@ -290,6 +292,5 @@ void resolver_free(struct resolver *resolver)
         redis_tier_close(resolver->redis);
     pg_lanes_free(resolver->postgres);
     redis_tier_free(resolver->redis);
-    digest_map_done(&resolver->in_flight);
     free(resolver);
 }

@@ -226,6 +226,11 @@ void config_keep_fixed(struct config *next, const struct config *running, struct
     }
 }
 
+size_t config_pending_most(const struct config *config)
+{
+    return config->postgres_max_pending + config->postgres_max_pending / 4;
+}
+
 struct trust_policy config_trust_policy(const struct config *config)
 {
     return (struct trust_policy){

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/digest.h"
 
+#include <string.h>
+
 void hex_encode(const void *bytes, size_t len, char *ret_hex)
 {
     static const char digit[] = "0123456789abcdef";
@@ -16,6 +18,30 @@ void digest_to_hex(const struct digest *digest, char ret_hex[static DIGEST_HEX_S
 {
     hex_encode(digest, sizeof *digest, ret_hex);
     ret_hex[DIGEST_HEX_SIZE - 1] = '\0';
+}
+
+/* The value of a lower-case hex digit, or -1. */
+static int hex_value(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+bool digest_from_hex(const char *hex, struct digest *ret)
+{
+    uint8_t bytes[sizeof *ret] = {0};
+
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        int high = hex_value(hex[2 * i]);
+        int low = hex_value(hex[2 * i + 1]);
+
+        if (high < 0 || low < 0)
+            return false;
+        bytes[i] = (uint8_t)(high << 4 | low);
+    }
+    memcpy(ret, bytes, sizeof bytes);
+    return true;
 }
 
 void digest_fingerprint(const struct digest *digest, char ret_text[static FINGERPRINT_SIZE])

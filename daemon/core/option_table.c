@@ -48,10 +48,13 @@ const struct option option_table[] = {
     {"cache", "negative_memory", OPTION_SIZE, FIELD(cache_negative_memory), "8MiB", KIB(4), GIB(8),
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),
-     RELOADABLE, NULL, "How long ALLOW and DENY inactive are believed while the link is up."},
+     RELOADABLE, NULL,
+     "How long ALLOW and DENY inactive are believed while the link is up: how late a revocation "
+     "can be "
+     "then if no trigger notifies of it."},
     {"cache", "ttl_unlinked", OPTION_DURATION, FIELD(cache_ttl_unlinked), "5s", MILLISECONDS(100),
      HOURS(24), RELOADABLE, NULL,
-     "The bound of every ttl while changes are not notified: how late a revocation can be then."},
+     "The bound of every ttl while the link is down: how late a revocation can be then."},
     {"cache", "negative_ttl", OPTION_DURATION, FIELD(cache_negative_ttl), "30s", MILLISECONDS(100),
      HOURS(24), RELOADABLE, NULL, "How long DENY unknown is believed."},
     {"cache", "stale_max", OPTION_DURATION, FIELD(cache_stale_max), "5m", 0, HOURS(24), RELOADABLE,
@@ -71,8 +74,7 @@ const struct option option_table[] = {
     {"postgres", "dsn", OPTION_DSN, FIELD(postgres_dsn), "", 0, 0, FIXED, NULL,
      "libpq connection string or URI; PG* variables, pgpass and service files work."},
     {"postgres", "listen_dsn", OPTION_DSN, FIELD(postgres_listen_dsn), "", 0, 0, FIXED, NULL,
-     "For the LISTEN connection, which cannot go through a pooler; empty: dsn. Not in this "
-     "version."},
+     "For the LISTEN connection, which cannot go through a pooler; empty: dsn."},
     {"postgres", "table", OPTION_NAME, FIELD(postgres_table), "api.user_api_key", 0, 0, FIXED, NULL,
      "The table of keys."},
     {"postgres", "key_column", OPTION_NAME, FIELD(postgres_key_column), "key_id", 0, 0, FIXED, NULL,

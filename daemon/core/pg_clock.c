@@ -7,32 +7,45 @@ static int64_t drift(int64_t elapsed_us)
     return elapsed_us / 1000;
 }
 
-static int64_t offset_at(const struct pg_clock *clock, int64_t now_us)
+static int64_t most_at(const struct pg_clock *clock, int64_t now_us)
 {
-    return clock->offset_us + drift(now_us - clock->sampled_at_us);
+    return clock->most_us + drift(now_us - clock->most_at_us);
+}
+
+static int64_t least_at(const struct pg_clock *clock, int64_t now_us)
+{
+    return clock->least_us - drift(now_us - clock->least_at_us);
 }
 
 void pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_us,
                      int64_t server_us)
 {
-    int64_t upper = server_us - sent_us;
-    int64_t lower = server_us - received_us;
-    /* A sample that lies wholly above the bound means that PostgreSQL's clock was set forward. */
-    bool contradicts = clock->known && lower > offset_at(clock, received_us);
+    int64_t most_us = server_us - sent_us;
+    int64_t least_us = server_us - received_us;
+    bool set_forward = clock->known && least_us > most_at(clock, received_us);
+    bool set_back = clock->known && most_us < least_at(clock, received_us);
 
-    if (!clock->known || contradicts || upper <= offset_at(clock, received_us)) {
-        clock->known = true;
-        clock->offset_us = upper;
-        clock->sampled_at_us = received_us;
+    if (set_back)
+        clock->doubtful_us = received_us + most_at(clock, received_us);
+    if (!clock->known || set_forward || set_back || most_us <= most_at(clock, received_us)) {
+        clock->most_us = most_us;
+        clock->most_at_us = received_us;
     }
+    if (!clock->known || set_forward || set_back || least_us >= least_at(clock, received_us)) {
+        clock->least_us = least_us;
+        clock->least_at_us = received_us;
+    }
+    clock->known = true;
 }
 
 bool pg_clock_to_monotonic(const struct pg_clock *clock, int64_t server_us, int64_t now_us,
                            int64_t *ret_us)
 {
-    if (!clock->known)
+    if (!clock->known || server_us <= clock->doubtful_us)
         return false;
-    int64_t at_us = server_us - offset_at(clock, now_us);
-    *ret_us = at_us < now_us ? at_us : now_us;
+    int64_t at_us = server_us - most_at(clock, now_us);
+    if (at_us > now_us)
+        return false;
+    *ret_us = at_us;
     return true;
 }

@@ -92,21 +92,6 @@ static bool take_uuid(struct slice *line, struct uuid *ret)
     return true;
 }
 
-static bool read_time(struct slice line, int64_t *ret)
-{
-    int64_t number = 0;
-
-    if (line.len == 0 || line.len > 18)
-        return false;
-    for (size_t i = 0; i < line.len; i++) {
-        if (line.at[i] < '0' || line.at[i] > '9')
-            return false;
-        number = number * 10 + (line.at[i] - '0');
-    }
-    *ret = number;
-    return true;
-}
-
 enum redis_value_kind redis_value_decode(struct slice key, struct slice value, struct slice secret,
                                          struct verdict *ret, int64_t *ret_server_read_us)
 {
@@ -130,7 +115,7 @@ enum redis_value_kind redis_value_decode(struct slice key, struct slice value, s
     /* Written by a host that has a secret which this one lacks: the line is whole all the same. */
     if (secret.len == 0 && value.len > TAG_HEX_LEN && value.at[value.len - TAG_HEX_LEN - 1] == ' ')
         value.len -= TAG_HEX_LEN + 1;
-    if (!read_time(value, &server_read_us))
+    if (!slice_number(value, &server_read_us))
         return REDIS_VALUE_BROKEN;
     *ret = verdict;
     *ret_server_read_us = server_read_us;

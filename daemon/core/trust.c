@@ -11,18 +11,21 @@ static int64_t sooner(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-struct trust trust_at(const struct trust_policy *policy, bool link_up, int64_t floor_us,
+struct trust trust_at(const struct trust_policy *policy, const struct grounds *grounds,
                       int64_t now_us)
 {
-    int64_t bound_us = link_up ? INT64_MAX : policy->ttl_unlinked_us;
+    bool linked = grounds->confirmed_us >= now_us - policy->ttl_unlinked_us;
+    int64_t bound_us = linked ? INT64_MAX : policy->ttl_unlinked_us;
     int64_t ttl_us = sooner(policy->ttl_us, bound_us);
     int64_t negative_ttl_us = sooner(policy->negative_ttl_us, bound_us);
 
     return (struct trust){
         .now_us = now_us,
-        .oldest_us = later(floor_us, now_us - ttl_us),
-        .oldest_unknown_us = later(floor_us, now_us - negative_ttl_us),
-        .oldest_stale_us = later(floor_us, now_us - policy->stale_max_us),
+        .linked = linked,
+        .oldest_us = later(grounds->floor_us, now_us - ttl_us),
+        .oldest_unknown_us = later(grounds->floor_us, now_us - negative_ttl_us),
+        .oldest_shared_us = later(grounds->floor_us, now_us - policy->ttl_us),
+        .oldest_stale_us = later(grounds->floor_us, now_us - policy->stale_max_us),
         .refresh_us = now_us - ttl_us + ttl_us / 5,
     };
 }

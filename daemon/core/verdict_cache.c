@@ -26,13 +26,6 @@ struct verdict_cache {
     uint64_t seed;
 };
 
-static void table_clear(struct table *table)
-{
-    for (size_t i = 0; i < table->sets * WAYS; i++)
-        table->slot[i] = (struct cached_verdict){.read_at_us = TIME_NEVER};
-    table->used = 0;
-}
-
 static bool table_init(struct table *table, size_t bytes)
 {
     table->sets = bytes / (WAYS * sizeof *table->slot);
@@ -45,7 +38,8 @@ static bool table_init(struct table *table, size_t bytes)
         return false;
     /* Each hit lands on a page of its own; with huge ones the TLB can hold them. Only advice. */
     (void)madvise(table->slot, size, MADV_HUGEPAGE);
-    table_clear(table);
+    for (size_t i = 0; i < table->sets * WAYS; i++)
+        table->slot[i] = (struct cached_verdict){.read_at_us = TIME_NEVER};
     return true;
 }
 
@@ -70,12 +64,6 @@ void verdict_cache_free(struct verdict_cache *cache)
     free(cache->positive.slot);
     free(cache->negative.slot);
     free(cache);
-}
-
-void verdict_cache_clear(struct verdict_cache *cache)
-{
-    table_clear(&cache->positive);
-    table_clear(&cache->negative);
 }
 
 /* The set comes from the upper half of the mixed digest, the first way from its lowest bits. */
@@ -127,6 +115,16 @@ static struct cached_verdict *victim(const struct table *table, uint64_t mixed, 
     return least;
 }
 
+bool verdict_cache_touch(struct cached_verdict *slot, int64_t now_us)
+{
+    uint16_t now = coarse(now_us);
+
+    if (slot->used == now)
+        return false;
+    slot->used = now;
+    return true;
+}
+
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest)
 {
     uint64_t mixed = digest_mix(digest, cache->seed);
@@ -142,8 +140,7 @@ struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const stru
 
     if (!slot || slot->read_at_us < trust_oldest(trust, slot->kind))
         return NULL;
-    if (slot->used != coarse(trust->now_us))
-        slot->used = coarse(trust->now_us);
+    verdict_cache_touch(slot, trust->now_us);
     return slot;
 }
 

@@ -8,6 +8,8 @@
 #include "apikeyd/utf8.h"
 #include "front_state.h"
 
+enum { WITHIN_MAX_MS = 9999999 };
+
 /* One lookup under way, and who waits for it. A refresh may have nobody. */
 struct flight {
     struct digest_node node; /* first: found by it */
@@ -18,6 +20,7 @@ struct waiter {
     struct front *front;
     struct flight *flight;
     struct hole *hole;
+    int64_t asked_us;
     TAILQ_ENTRY(waiter) in_flight;
     struct event timer;
     bool timed;
@@ -97,13 +100,17 @@ static void answer_unavailable(struct front *front, struct buffer *out, const ch
     resp_verdict(out, VERDICT_UNAVAILABLE, NULL, NULL, why);
 }
 
-/* Ask the back thread. NULL when it has too much to do already. */
+/* Ask the back thread. NULL when it has too much to do already: there is some more room for keys
+ * that memory holds, believed or not, which a flood of made-up ones cannot use up. */
 static struct flight *start_flight(struct front *front, const struct digest *digest,
                                    struct slice column, bool refresh)
 {
     struct to_back message = {.type = TO_BACK_LOOKUP};
+    size_t most = front->config->postgres_max_pending;
 
-    if (front->flights.count >= front->config->postgres_max_pending)
+    if (front->flights.count >= most &&
+        (front->flights.count >= config_pending_most(front->config) ||
+         !verdict_cache_peek(front->cache, digest)))
         return NULL;
     struct flight *flight = calloc(1, sizeof *flight);
     if (!flight)
@@ -189,7 +196,8 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
         free(waiter);
         return false;
     }
-    *waiter = (struct waiter){.front = front, .flight = flight, .hole = hole};
+    *waiter = (struct waiter){
+        .front = front, .flight = flight, .hole = hole, .asked_us = front->trust.now_us};
     hole->cancel = on_client_gone;
     hole->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
@@ -227,11 +235,24 @@ static void check_miss(struct front *front, struct connection *connection, struc
         return;
 
     front->counters.value[COUNT_OVERLOADS]++;
+    answer_unavailable(front, connection_reply(connection), "too many lookups pending");
+}
+
+/* PostgreSQL is known to be down: nobody waits for it with a verdict in hand that may be served.
+ * About once a second the stores are asked all the same, as Redis may have what other hosts know.
+ */
+static bool answer_stale(struct front *front, struct connection *connection, struct slice column,
+                         const struct digest *digest)
+{
     struct cached_verdict *stale = stale_verdict(front, digest);
-    if (stale)
-        answer_cached(front, stale, TIER_STALE, connection_reply(connection));
-    else
-        answer_unavailable(front, connection_reply(connection), "too many lookups pending");
+
+    if (!stale)
+        return false;
+    if (verdict_cache_touch(stale, front->trust.now_us) &&
+        !digest_map_find(&front->flights, digest))
+        (void)start_flight(front, digest, column, false);
+    answer_cached(front, stale, TIER_STALE, connection_reply(connection));
+    return true;
 }
 
 /* A hit in the last fifth of its ttl: have it read again, once. */
@@ -249,19 +270,8 @@ static void refresh_ahead(struct front *front, struct cached_verdict *cached, st
 /* "WITHIN <ms>"; false when it is anything else. */
 static bool parse_within(const struct resp_request *request, int64_t *ret_ms)
 {
-    struct slice number = request->argv[3];
-    int64_t ms = 0;
-
-    if (request->argc != 4 || !slice_is(request->argv[2], "WITHIN") || number.len == 0 ||
-        number.len > 7)
-        return false;
-    for (size_t i = 0; i < number.len; i++) {
-        if (number.at[i] < '0' || number.at[i] > '9')
-            return false;
-        ms = ms * 10 + (number.at[i] - '0');
-    }
-    *ret_ms = ms;
-    return ms > 0;
+    return request->argc == 4 && slice_is(request->argv[2], "WITHIN") &&
+           slice_number(request->argv[3], ret_ms) && *ret_ms > 0 && *ret_ms <= WITHIN_MAX_MS;
 }
 
 void check_command(struct front *front, struct connection *connection,
@@ -289,6 +299,8 @@ void check_command(struct front *front, struct connection *connection,
     }
     struct cached_verdict *cached = verdict_cache_get(front->cache, &digest, &front->trust);
     if (!cached) {
+        if (front->grounds.postgres_down && answer_stale(front, connection, column, &digest))
+            return;
         check_miss(front, connection, key, column, &digest, within_ms);
         return;
     }
@@ -313,10 +325,20 @@ static struct cached_verdict *keep_answer(struct front *front, const struct to_f
     return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->trust);
 }
 
+/* A verdict that came is no answer for who joined the flight late if it is no longer believed: it
+ * may be older than the question, and than a revocation that nobody heard of. */
+static bool answers(const struct front *front, const struct cached_verdict *cached, enum tier tier,
+                    const struct waiter *waiter)
+{
+    return tier == TIER_STALE || cached->read_at_us >= waiter->asked_us ||
+           cached->read_at_us >= trust_oldest(&front->trust, cached->kind);
+}
+
 void check_answer(struct front *front, const struct to_front *message)
 {
     struct flight *flight =
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+    const char *why = message->answer.why ? message->answer.why : "the answer came too late";
     enum tier tier;
     struct cached_verdict *cached = keep_answer(front, message, &tier);
 
@@ -326,10 +348,10 @@ void check_answer(struct front *front, const struct to_front *message)
     for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));) {
         struct hole *hole = waiter->hole;
 
-        if (cached)
+        if (cached && answers(front, cached, tier, waiter))
             answer_cached(front, cached, tier, hole_reply(hole));
         else
-            answer_unavailable(front, hole_reply(hole), message->answer.why);
+            answer_unavailable(front, hole_reply(hole), why);
         waiter_free(waiter);
         hole_close(hole);
     }

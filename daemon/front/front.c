@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "apikeyd/check.h"
+#include "apikeyd/clock.h"
 #include "apikeyd/commands.h"
 #include "apikeyd/hole.h"
 #include "front_state.h"
@@ -64,6 +65,21 @@ static void drain(struct front *front)
     clients_drain(&front->clients);
 }
 
+static void invalidate(struct front *front, const struct to_front *message)
+{
+    uint64_t *most_us = &front->counters.value[COUNT_REVOCATION_LAG_MOST];
+    int64_t changed_at_us = message->invalidate.changed_at_us;
+
+    verdict_cache_remove(front->cache, &message->invalidate.digest);
+    front->counters.value[COUNT_INVALIDATIONS]++;
+    if (changed_at_us == TIME_NEVER)
+        return;
+    uint64_t lag_us = (uint64_t)(clock_monotonic_us() - changed_at_us);
+    front->counters.value[COUNT_REVOCATION_LAG] = lag_us;
+    if (lag_us > *most_us)
+        *most_us = lag_us;
+}
+
 static void handle_message(struct front *front, struct to_front *message)
 {
     switch (message->type) {
@@ -75,11 +91,7 @@ static void handle_message(struct front *front, struct to_front *message)
                           &front->trust);
         break;
     case TO_FRONT_INVALIDATE:
-        if (message->invalidate.all)
-            verdict_cache_clear(front->cache);
-        else
-            verdict_cache_remove(front->cache, &message->invalidate.digest);
-        front->counters.value[COUNT_INVALIDATIONS]++;
+        invalidate(front, message);
         break;
     case TO_FRONT_REPLY:
         buffer_append(hole_reply(message->hole), buffer_held(&message->reply).at,
@@ -91,9 +103,8 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_SWAP:
         swap_usage(front, message->half);
         break;
-    case TO_FRONT_LINK:
-        front->link_up = message->link.up;
-        front->floor_us = message->link.floor_us;
+    case TO_FRONT_GROUNDS:
+        front->grounds = message->grounds;
         front_tick(front);
         break;
     case TO_FRONT_CONFIG:
@@ -132,7 +143,7 @@ struct front *front_new(const struct front_setup *setup)
     }
     front->config = setup->config;
     front->policy = config_trust_policy(config);
-    front->floor_us = TIME_NEVER;
+    front->grounds = no_grounds;
     front->to_back = setup->to_back;
     front->to_front = setup->to_front;
     front->usage = setup->usage;

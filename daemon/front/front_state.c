@@ -9,7 +9,7 @@
 void front_tick(struct front *front)
 {
     front->wall_us = clock_wall_us();
-    front->trust = trust_at(&front->policy, front->link_up, front->floor_us, clock_monotonic_us());
+    front->trust = trust_at(&front->policy, &front->grounds, clock_monotonic_us());
 }
 
 bool front_post(struct front *front, const struct to_back *message)

@@ -32,8 +32,7 @@ struct front {
     bool unrecorded_said;
 
     struct trust_policy policy;
-    bool link_up;
-    int64_t floor_us;
+    struct grounds grounds;
     struct trust trust; /* as of the read or message being handled */
     int64_t wall_us;    /* likewise, µs since 1970 */
     bool stopped;

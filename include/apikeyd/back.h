@@ -20,7 +20,6 @@ struct back_setup {
     const char *config_path; /* NULL: none; must outlive the back */
     struct log log;
     struct slice redis_password, redis_secret; /* empty: none; must outlive the back */
-    uint64_t seed;                             /* random */
     struct ledger_half *half;
     struct usage_batch spilled; /* owned by the back from here on */
     enum spill_state spill;

@@ -10,12 +10,15 @@
 #include <event2/event.h>
 
 #include "apikeyd/mailbox.h"
+#include "apikeyd/pg_clock.h"
 
 struct back_env {
     struct event_base *base;
     struct evdns_base *dns;
     const struct config *config;
     struct slice redis_password, redis_secret; /* empty: none */
+    struct grounds grounds;                    /* the front is told of each change */
+    struct pg_clock clock;
     struct counters counters;
     struct log log;
     struct mailbox *to_front;
@@ -25,6 +28,9 @@ struct back_env {
 /* Send to the front thread, which never waits for this one: if its mailbox is full, it is about
  * to be emptied. */
 void back_env_post(struct back_env *env, const struct to_front *message);
+
+/* Tell the front thread what verdicts are judged by now. */
+void back_env_post_grounds(struct back_env *env);
 
 /* Reply to an admin request; takes the bytes of *reply. */
 void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply);

@@ -40,6 +40,16 @@
     X(NEGATIVE_SLOTS, "Cache", "negative_slots", GAUGE, "Room for them")                           \
     X(NEGATIVE_EVICTIONS, "Cache", "negative_evictions", COUNTER, "Believed ones evicted")         \
     X(INVALIDATIONS, "Cache", "invalidations", COUNTER, "Keys invalidated")                        \
+    X(LINK_UP, "Link", "link_up", GAUGE, "1 while changes are heard of as they are committed")     \
+    X(LINK_TRIGGER, "Link", "link_trigger", GAUGE, "1 while a trigger notifies of changes")        \
+    X(LINK_LOSSES, "Link", "link_losses", COUNTER, "Times that the link was lost")                 \
+    X(LINK_HEARTBEATS, "Link", "link_heartbeats", COUNTER, "Heartbeats answered")                  \
+    X(LINK_ROUND_TRIP, "Link", "link_round_trip_us", GAUGE, "The last one's round trip")           \
+    X(LINK_NOTIFICATIONS, "Link", "link_notifications", COUNTER, "Notifications received")         \
+    X(LINK_BAD, "Link", "link_notifications_bad", COUNTER, "Those not of the trigger's making")    \
+    X(REVOCATION_LAG, "Link", "revocation_lag_us", GAUGE,                                          \
+      "From the last notified change's trigger in PostgreSQL to its enforcement in memory")        \
+    X(REVOCATION_LAG_MOST, "Link", "revocation_lag_most_us", GAUGE, "The longest of these so far") \
     X(CONNECTIONS, "Clients", "connected_clients", GAUGE, "Connections open")                      \
     X(CONNECTIONS_ACCEPTED, "Clients", "connections_accepted", COUNTER, "Connections accepted")    \
     X(CONNECTIONS_FULL, "Clients", "connections_refused_full", COUNTER,                            \

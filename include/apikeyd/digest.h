@@ -37,6 +37,9 @@ static inline uint64_t digest_mix(const struct digest *digest, uint64_t seed)
 /* 32 lower-case hex digits and a NUL. */
 void digest_to_hex(const struct digest *digest, char ret_hex[static DIGEST_HEX_SIZE]);
 
+/* Read 32 lower-case hex digits; false, leaving *ret alone, when they are not. */
+bool digest_from_hex(const char *hex, struct digest *ret);
+
 /* "fp:" and 8 hex digits: how a key is named in logs. */
 void digest_fingerprint(const struct digest *digest, char ret_text[static FINGERPRINT_SIZE]);
 

@@ -15,8 +15,8 @@ struct explanation {
     bool redis_believed;
     bool asked; /* PostgreSQL answered … */
     struct verdict in_postgres;
-    const char *why_not; /* … or why it did not */
-    bool link_up;
+    const char *why_not;          /* … or why it did not */
+    bool postgres_down;           /* known not to answer lookups */
     int64_t floor_us;             /* monotonic, or TIME_NEVER */
     int64_t pending_last_used_us; /* wall time, or 0 */
     struct trust trust;

@@ -7,7 +7,7 @@
 
 struct info_server {
     int64_t uptime_us;
-    bool link_up;
+    const char *revocation_bound; /* see link_bound() */
 };
 
 /* INFO as a RESP bulk string; `section` "" is all. */

@@ -17,6 +17,7 @@
 #include "apikeyd/ledger.h"
 #include "apikeyd/log.h"
 #include "apikeyd/ring.h"
+#include "apikeyd/trust.h"
 #include "apikeyd/verdict.h"
 
 /* A place in a client's replies that waits for one. Opaque to the back thread, which sends it
@@ -81,10 +82,10 @@ struct to_back {
 enum to_front_type {
     TO_FRONT_VERDICT,    /* answer: ends the flight of its digest */
     TO_FRONT_STALE,      /* answer: what Redis held, kept in case that no store answers */
-    TO_FRONT_INVALIDATE, /* invalidate: forget; what comes later is newer */
+    TO_FRONT_INVALIDATE, /* invalidate: forget the key; what comes later is newer */
     TO_FRONT_REPLY,      /* hole, reply */
     TO_FRONT_SWAP,       /* half: an empty one; send back the one in use */
-    TO_FRONT_LINK,       /* link: how far verdicts are believed has changed */
+    TO_FRONT_GROUNDS,    /* grounds: how far verdicts are believed has changed */
     TO_FRONT_CONFIG,     /* config: the receiver owns it */
     TO_FRONT_DRAIN,      /* take no more requests */
     TO_FRONT_STOP,       /* leave the loop */
@@ -101,15 +102,12 @@ struct to_front {
             const char *why; /* of UNAVAILABLE; lives forever */
         } answer;
         struct {
-            bool all;
             struct digest digest;
+            int64_t changed_at_us; /* monotonic: not before this; or TIME_NEVER */
         } invalidate;
         struct buffer reply; /* RESP; the receiver frees it */
         struct ledger_half *half;
-        struct {
-            bool up;
-            int64_t floor_us;
-        } link;
+        struct grounds grounds;
         struct config *config;
     };
 };

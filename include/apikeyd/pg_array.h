@@ -28,6 +28,7 @@ enum {
 
 void pg_put_int32(struct buffer *out, uint32_t number);
 void pg_put_int64(struct buffer *out, uint64_t number);
+int32_t pg_get_int32(const char *bytes);
 int64_t pg_get_int64(const char *bytes);
 
 /* The header; `len` elements follow. */

@@ -1,10 +1,13 @@
-/* pg_clock: an upper bound of PostgreSQL's clock, read from this host's monotonic one.
+/* pg_clock: what PostgreSQL's clock says, bounded from this host's monotonic one.
  *
  * Verdicts in Redis carry their read time in PostgreSQL's clock. A host that reads one judges its
  * age by the latest that PostgreSQL's clock can be now, so a skewed host clock never makes a
- * verdict look younger than it is. Each query gives a sample: it was sent at `sent_us`, and the
- * server's clock said `server_us` at some later moment, so server − sent bounds the difference
- * from above. The least of the recent samples is used, widened by what clocks may drift.
+ * verdict look younger than it is. Each query gives a sample: it was sent at `sent_us`, answered
+ * at `received_us`, and in between the server's clock said `server_us`; so server − received and
+ * server − sent bound the difference. The narrowest of the recent samples is used, widened by what
+ * clocks may drift. A sample that contradicts them means that PostgreSQL's clock was set; if it
+ * was set back, what was dated before then cannot be told from what is dated since, and is not
+ * believed.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_CLOCK_H
@@ -15,8 +18,9 @@
 
 struct pg_clock {
     bool known;
-    int64_t offset_us;     /* upper bound of (PostgreSQL's clock − monotonic) … */
-    int64_t sampled_at_us; /* … as of this monotonic time */
+    int64_t most_us, most_at_us; /* upper bound of (PostgreSQL's clock − monotonic), and as of … */
+    int64_t least_us, least_at_us; /* … which monotonic time; lower bound */
+    int64_t doubtful_us;           /* PostgreSQL's clock was set back: not later than from this */
 };
 
 /* A query sent at `sent_us` was answered at `received_us`, both monotonic; in between
@@ -24,8 +28,9 @@ struct pg_clock {
 void pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_us,
                      int64_t server_us);
 
-/* The monotonic time at which something PostgreSQL dated `server_us` was read, at the latest
- * bound; false while no sample is known. Never later than `now_us`. */
+/* The earliest monotonic time at which something that PostgreSQL dated `server_us` can have
+ * happened. False when that cannot be told: no sample yet, a time to come, or one that a clock
+ * since set back may have shown. */
 bool pg_clock_to_monotonic(const struct pg_clock *clock, int64_t server_us, int64_t now_us,
                            int64_t *ret_us);
 

@@ -3,7 +3,10 @@
  * Connects without blocking, takes one query at a time, gives it a time limit, and comes back
  * after a loss with back-off and jitter. A query that is late costs the connection: nobody knows
  * when it would be free again. Works behind a transaction pooler: queries are unnamed and nothing
- * is set in the session that the start-up packet does not set. Back thread only.
+ * is set in the session that the start-up packet does not set.
+ *
+ * It goes to the primary, unless the connection string says otherwise: a standby lags behind what
+ * is notified. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_CONNECTION_H
@@ -43,9 +46,12 @@ struct pg_query {
 struct pg_connection_setup {
     struct back_env *env;
     const char *purpose; /* for logs; lives forever */
+    const char *dsn;     /* copied */
     /* The connection can take a query, or has just gone down. */
     void (*on_ready)(void *arg);
     void (*on_down)(void *arg);
+    /* A notification came, before the result of any query sent after it was made. May be NULL. */
+    void (*on_notify)(void *arg, const char *payload);
     void *arg;
 };
 
@@ -60,6 +66,13 @@ bool pg_connection_ready(const struct pg_connection *connection);
 /* Whether the server is known not to answer: the last attempt to connect failed, or a query was
  * late. False at first, and while a connection that broke is being made anew. */
 bool pg_connection_down(const struct pg_connection *connection);
+
+/* The server's process, as the server said at the start of the session. */
+int pg_connection_server_pid(const struct pg_connection *connection);
+
+/* It is of no use, for a reason of the caller's: close it, which calls `on_down`, and come back
+ * later. It must be ready, and may be inside `done`. */
+void pg_connection_give_up(struct pg_connection *connection, const char *why);
 
 /* Send a query; the connection must be ready. */
 void pg_connection_send(struct pg_connection *connection, const struct pg_query *query);

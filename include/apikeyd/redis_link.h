@@ -14,9 +14,8 @@
 
 struct redis_link;
 
-/* NULL when memory is short or redis.url is not one. `on_up` is called each time that the
- * connection has come up. */
-struct redis_link *redis_link_new(struct back_env *env, void (*on_up)(void *arg), void *arg);
+/* NULL when memory is short or redis.url is not one. */
+struct redis_link *redis_link_new(struct back_env *env);
 void redis_link_free(struct redis_link *link);
 
 /* For sending commands now; NULL while it is down. */

@@ -1,8 +1,9 @@
 /* redis_tier: verdicts in Redis, shared by the sidecars of many hosts.
  *
  * Optional, and never waited for longer than redis.timeout. Fills use NX, so that they cannot
- * overwrite a tombstone, which outlives every verdict read before it. What was in Redis before
- * this daemon lost it for a while is not believed: tombstones may have been missed. Back thread
+ * overwrite a tombstone, which outlives every verdict read before it: so a revocation that one
+ * sidecar has heard of keeps the old verdict from those that have not. Whether a verdict is
+ * believed is not decided here, and never rests on Redis keeping what it was given. Back thread
  * only.
  */
 /* SPDX-License-Identifier: MIT */
@@ -10,7 +11,6 @@
 #define APIKEYD_REDIS_TIER_H
 
 #include "apikeyd/back_env.h"
-#include "apikeyd/pg_clock.h"
 
 struct redis_tier;
 
@@ -23,14 +23,14 @@ enum redis_finding {
     FOUND_TOMBSTONE,
     FOUND_FORGED,
     FOUND_BROKEN,
-    FOUND_OLD,     /* a verdict below the floor, or not to be dated */
+    FOUND_UNDATED, /* a verdict whose age cannot be told (see pg_clock) */
     FOUND_VERDICT, /* with its read time: whether it is believed is the caller's to say */
 };
 
 const char *redis_finding_name(enum redis_finding finding);
 
 /* NULL when memory is short. Without redis.url a tier that is always off. */
-struct redis_tier *redis_tier_new(struct back_env *env, const struct pg_clock *clock);
+struct redis_tier *redis_tier_new(struct back_env *env);
 
 /* Give Redis up for good: reads under way end at once. The tier can still be asked. */
 void redis_tier_close(struct redis_tier *tier);
@@ -53,13 +53,7 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
 void redis_tier_fill(struct redis_tier *tier, const struct digest *digest,
                      const struct verdict *verdict, int64_t server_read_us, int64_t ttl_us);
 
-/* Nobody shall believe what was read before now. If it cannot be written, the floor rises. */
+/* Nobody shall take what was read before now; `ttl_us` is how long anybody would. */
 void redis_tier_tombstone(struct redis_tier *tier, const struct digest *digest, int64_t ttl_us);
-
-/* Nothing that was read before now is believed any more. */
-void redis_tier_raise_floor(struct redis_tier *tier);
-
-/* Since when what is read from Redis is believed (monotonic); TIME_NEVER: always. */
-int64_t redis_tier_floor_us(const struct redis_tier *tier);
 
 #endif

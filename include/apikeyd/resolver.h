@@ -3,9 +3,9 @@
  *     LOOKUPs ─▶ Redis, one MGET for all that wait ─▶ PostgreSQL, one SELECT for a batch
  *                     └ believed: answer               └ answer, and fill Redis
  *
- * A lookup whose key is invalidated on the way is dirty: what comes back is thrown away and
- * PostgreSQL is asked again. Every lookup is answered exactly once, at shutdown too, and has a
- * deadline wherever it waits. Back thread only.
+ * What was read before the key's last change that was heard of (floors) is thrown away, wherever
+ * it comes from, and PostgreSQL is asked again. Every lookup is answered exactly once, at shutdown
+ * too, and has a deadline wherever it waits. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_RESOLVER_H
@@ -19,8 +19,7 @@ struct resolver;
 typedef int64_t pending_usage(void *arg, const struct uuid *api_key_id);
 
 /* NULL when memory is short. */
-struct resolver *resolver_new(struct back_env *env, uint64_t seed, pending_usage *pending,
-                              void *pending_arg);
+struct resolver *resolver_new(struct back_env *env, pending_usage *pending, void *pending_arg);
 
 /* Answers what is under way with UNAVAILABLE. */
 void resolver_free(struct resolver *resolver);
@@ -31,9 +30,12 @@ void resolver_add(struct resolver *resolver, const struct to_back *message);
 /* All that has arrived together is added: send it on its way. */
 void resolver_go(struct resolver *resolver);
 
-/* A key, or every key, may have changed: nothing read before now is believed, here or in Redis. */
+/* A key may have changed: nothing that was read of it before now is believed, and sidecars that
+ * have not heard of it yet find a tombstone in Redis. */
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest);
-void resolver_invalidate_all(struct resolver *resolver);
+
+/* See whether PostgreSQL answers lookups. */
+void resolver_probe(struct resolver *resolver);
 
 /* Lookup connections that can take a query or are carrying one out. */
 size_t resolver_connections_up(const struct resolver *resolver);

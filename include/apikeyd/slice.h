@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
@@ -19,6 +20,22 @@ struct slice {
 static inline bool slice_is(struct slice slice, const char *word)
 {
     return slice.len == strlen(word) && strncasecmp(slice.at, word, slice.len) == 0;
+}
+
+/* Decimal digits, 18 at most; false, leaving *ret alone, when it is anything else. */
+static inline bool slice_number(struct slice slice, int64_t *ret)
+{
+    int64_t number = 0;
+
+    if (slice.len == 0 || slice.len > 18)
+        return false;
+    for (size_t i = 0; i < slice.len; i++) {
+        if (slice.at[i] < '0' || slice.at[i] > '9')
+            return false;
+        number = number * 10 + (slice.at[i] - '0');
+    }
+    *ret = number;
+    return true;
 }
 
 #endif

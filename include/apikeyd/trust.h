@@ -1,9 +1,13 @@
 /* trust: which read times are believed now.
  *
  * Every rule of coherence comes down to one question about a verdict: was PostgreSQL read late
- * enough? A ttl, the shorter ttl without a link, and the floor after a missed notification all
- * become one "oldest" time, so that looking up a verdict is a single comparison.
- * All times are monotonic microseconds.
+ * enough? A ttl, the link and the floor all become one "oldest" time, so that looking up a verdict
+ * is a single comparison. All times are monotonic microseconds.
+ *
+ * The link is a lease. A heartbeat sent at `confirmed_us` was answered, so every change committed
+ * before then has been heard of: what is still held was right at that time, however long ago it
+ * was read. Trust ends ttl_unlinked after the later of the two, whether or not anybody has noticed
+ * that the link is gone. So the bound holds for a silent network and a stopped process too.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_TRUST_H
@@ -23,16 +27,27 @@ struct trust_policy {
     int64_t stale_max_us;    /* how old a verdict may be that is served because no store answers */
 };
 
+/* What the back thread knows and both threads judge by. */
+struct grounds {
+    int64_t confirmed_us; /* changes committed before then have been heard of; or TIME_NEVER */
+    int64_t floor_us;     /* changes may have been missed that later reads know; or TIME_NEVER */
+    bool postgres_down;   /* known not to answer lookups */
+};
+
+static const struct grounds no_grounds = {TIME_NEVER, TIME_NEVER, false};
+
 struct trust {
     int64_t now_us;
+    bool linked;
     int64_t oldest_us;         /* ALLOW and DENY inactive read before this are not believed */
     int64_t oldest_unknown_us; /* the same for DENY unknown */
+    int64_t oldest_shared_us;  /* read before this are not taken from Redis, not even as stale */
     int64_t oldest_stale_us;   /* read before this are not served even when no store answers */
     int64_t refresh_us;        /* read before this are in the last fifth of their ttl */
 };
 
-/* What is believed at `now_us`. `floor_us` is TIME_NEVER when nothing was missed. */
-struct trust trust_at(const struct trust_policy *policy, bool link_up, int64_t floor_us,
+/* What is believed at `now_us`. */
+struct trust trust_at(const struct trust_policy *policy, const struct grounds *grounds,
                       int64_t now_us);
 
 /* The oldest believed read time for a verdict of `kind`. */

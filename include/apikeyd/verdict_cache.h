@@ -46,7 +46,7 @@ struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uin
 void verdict_cache_free(struct verdict_cache *cache);
 
 /* The verdict for `digest` if one is held and believed, else NULL. A hit counts as use. The
- * pointer is good until the next put, remove or clear. */
+ * pointer is good until the next put or remove. */
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
                                          const struct trust *trust);
 
@@ -57,9 +57,11 @@ struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const str
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
                                          const struct verdict *verdict, const struct trust *trust);
 
-/* Forget one verdict, or all. */
+/* Forget a verdict. */
 void verdict_cache_remove(struct verdict_cache *cache, const struct digest *digest);
-void verdict_cache_clear(struct verdict_cache *cache);
+
+/* A verdict of `slot` was asked for. True the first time in about a second. */
+bool verdict_cache_touch(struct cached_verdict *slot, int64_t now_us);
 
 struct verdict_cache_stats verdict_cache_stats(const struct verdict_cache *cache);
 struct verdict_cache_stats verdict_cache_negative_stats(const struct verdict_cache *cache);

@@ -102,9 +102,9 @@ def postgres_user():
 
 
 class Postgres:
-    """A PostgreSQL 15 cluster; its socket lives in `folder`."""
+    """A PostgreSQL 15 cluster; its socket lives in `folder`. With `primary` its hot standby."""
 
-    def __init__(self, folder, settings=()):
+    def __init__(self, folder, settings=(), primary=None):
         self.folder = Path(folder)
         self.data = self.folder / "data"
         self.user = postgres_user()
@@ -113,11 +113,13 @@ class Postgres:
         self.folder.mkdir(parents=True)
         if self.user:
             shutil.chown(self.folder, self.user)
-        subprocess.run(
-            [PG_BIN / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-             "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
-            check=True, stdout=subprocess.DEVNULL, user=self.user, cwd="/",
-        )
+        make = [PG_BIN / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
+        if primary:
+            make = [PG_BIN / "pg_basebackup", "-D", self.data, "-R", "-c", "fast", "--no-sync",
+                    "-d", primary.dsn("postgres")]
+            self.settings = primary.settings
+        subprocess.run(make, check=True, stdout=subprocess.DEVNULL, user=self.user, cwd="/")
 
     def start(self):
         settings = ["listen_addresses=", f"unix_socket_directories={self.folder}", "fsync=off",
@@ -267,6 +269,7 @@ class Apikeyd:
         counts = self.admin_client().info()
         wanted = int(self.options.get("postgres.connections", 2))
         return (counts["usage_swaps"] > 0 and counts["postgres_connections_up"] == wanted
+                and counts["link_up"]
                 and (counts["redis_up"] or not self.options.get("redis.url")))
 
     def kill(self):

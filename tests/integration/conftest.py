@@ -1,11 +1,15 @@
 """Real PostgreSQL and Redis for a whole run; a database and daemons of its own for each test."""
 
+import getpass
 import itertools
+import os
+import shutil
 import uuid
 
 import psycopg
 import pytest
-from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until
+from harness.servers import (Apikeyd, Postgres, Process, Redis, Scratch, accepts, migrate,
+                             postgres_user, wait_until)
 
 names = itertools.count(1)
 
@@ -101,6 +105,10 @@ class Database:
     def set_active(self, key, active):
         self.run("UPDATE api.user_api_key SET is_active = %s WHERE key_id = %s", active, key)
 
+    def silence(self):
+        """No change is notified any more."""
+        self.run("ALTER TABLE api.user_api_key DISABLE TRIGGER USER")
+
     def reset_statements(self):
         self.run("SELECT pg_stat_statements_reset()")
 
@@ -135,6 +143,28 @@ def db(postgres):
     drop_database(postgres, name)
 
 
+@pytest.fixture
+def pgbouncer(postgres, scratch, db):
+    """PgBouncer in transaction mode with fewer server connections than the daemon has."""
+    folder = scratch / f"pgbouncer-{db.name}"
+    folder.mkdir()
+    user = postgres_user() or getpass.getuser()
+    (folder / "users.txt").write_text('"apikeyd" ""\n')
+    (folder / "pgbouncer.ini").write_text(
+        f"[databases]\n{db.name} = host={postgres.folder} dbname={db.name} user=apikeyd\n"
+        f"[pgbouncer]\nlisten_port = 6432\nlisten_addr =\nunix_socket_dir = {folder}\n"
+        f"auth_type = trust\nauth_file = {folder}/users.txt\npool_mode = transaction\n"
+        f"default_pool_size = 2\nserver_check_query = select 1\nlogfile =\n")
+    if os.geteuid() == 0:
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, user)
+    process = Process(["/usr/sbin/pgbouncer", folder / "pgbouncer.ini"],
+                      folder.with_suffix(".log"), postgres_user())
+    wait_until(lambda: accepts(folder / ".s.PGSQL.6432"), "PgBouncer")
+    yield f"host={folder} port=6432 user=apikeyd dbname={db.name}"
+    process.stop()
+
+
 def sanitizer_reports(log):
     return [line for line in log.splitlines()
             if "Sanitizer" in line or "runtime error:" in line]
@@ -152,8 +182,6 @@ def start(scratch, db, redis_server):
             "postgres.dsn": db.dsn,
             "redis.url": redis_server.url(),
             "usage.flush_interval": "1h",
-            # There is no link in this version, so this is what bounds a ttl.
-            "cache.ttl_unlinked": "60s",
             "cache.memory": "4MiB",
             "cache.negative_memory": "1MiB",
             **(options or {}),

@@ -178,7 +178,8 @@ def test_change_is_seen_within_the_ttl(db, start):
 def test_age_counts_through_redis(db, start):
     """What another daemon read too long ago is not believed, though Redis still holds it."""
     db.add_key("good")
-    long, short = start(), start({"cache.ttl_unlinked": "300ms"})
+    db.silence()
+    long, short = start(), start({"cache.ttl": "300ms"})
     assert check(long.client(), "good")[0] == "ALLOW"
     wait_until(lambda: info(long)["redis_fills"] == 1, "the fill")
     assert check(short.client(), "good")[0] == "ALLOW"
@@ -192,7 +193,7 @@ def test_age_counts_through_redis(db, start):
 def test_hot_keys_are_refreshed_ahead(db, start):
     """Asked all the time, a key never misses again: each refresh is one lookup, nobody waits."""
     db.add_key("hot")
-    daemon = start({"cache.ttl_unlinked": "1s", "redis.url": ""})
+    daemon = start({"cache.ttl": "1s", "redis.url": ""})
     client = daemon.client()
     end = time.monotonic() + 3.5
     while time.monotonic() < end:

@@ -198,7 +198,7 @@ def test_postgres_hung_is_unavailable_in_time(db, postgres, start):
 
 def test_stale_is_served_while_postgres_is_down_up_to_stale_max(db, postgres, start):
     db.add_key("good")
-    daemon = start({"cache.ttl_unlinked": "100ms", "cache.stale_max": "2s", "redis.url": ""})
+    daemon = start({"cache.ttl": "100ms", "cache.stale_max": "2s", "redis.url": ""})
     client = daemon.client()
     check(client, "good")
     read_at = time.monotonic()
@@ -215,7 +215,7 @@ def test_stale_is_served_while_postgres_is_down_up_to_stale_max(db, postgres, st
 def test_stale_in_hand_ends_the_wait_early(db, postgres, start):
     """postgres.patience: a hung PostgreSQL is not waited for with a stale verdict in hand."""
     db.add_key("good")
-    daemon = start({"cache.ttl_unlinked": "100ms", "postgres.timeout": "30s",
+    daemon = start({"cache.ttl": "100ms", "postgres.timeout": "30s",
                     "postgres.patience": "50ms", "redis.url": ""})
     client = daemon.client()
     check(client, "good")

@@ -1,16 +1,12 @@
 """The tables as different deployments have them, and PostgreSQL as they reach it."""
 
-import getpass
-import os
-import shutil
-import socket as sockets
 from datetime import datetime, timedelta, timezone
 
 import psycopg
 import pytest
 import redis
 from conftest import Database, check, drop_database, info
-from harness.servers import Process, postgres_user, wait_until
+from harness.servers import wait_until
 
 
 def flush(daemon):
@@ -108,37 +104,10 @@ def test_a_key_that_the_encoding_lacks_does_not_harm_its_batch(latin1_db, start)
     assert replies[1::3] == replies[2::3] == [["DENY", "unknown"]] * 50
 
 
-@pytest.fixture
-def pgbouncer(postgres, scratch, db):
-    """PgBouncer in transaction mode with fewer server connections than the daemon has."""
-    folder = scratch / f"pgbouncer-{db.name}"
-    folder.mkdir()
-    user = postgres_user() or getpass.getuser()
-    (folder / "users.txt").write_text('"apikeyd" ""\n')
-    (folder / "pgbouncer.ini").write_text(
-        f"[databases]\n{db.name} = host={postgres.folder} dbname={db.name} user=apikeyd\n"
-        f"[pgbouncer]\nlisten_port = 6432\nlisten_addr =\nunix_socket_dir = {folder}\n"
-        f"auth_type = trust\nauth_file = {folder}/users.txt\npool_mode = transaction\n"
-        f"default_pool_size = 2\nserver_check_query = select 1\nlogfile =\n")
-    if os.geteuid() == 0:
-        for path in (folder, *folder.iterdir()):
-            shutil.chown(path, user)
-    process = Process(["/usr/sbin/pgbouncer", folder / "pgbouncer.ini"],
-                      folder.with_suffix(".log"), postgres_user())
-    path = folder / ".s.PGSQL.6432"
-
-    def answers():
-        with sockets.socket(sockets.AF_UNIX) as probe:
-            return probe.connect_ex(str(path)) == 0
-    wait_until(answers, "PgBouncer")
-    yield f"host={folder} port=6432 user=apikeyd dbname={db.name}"
-    process.stop()
-
-
 def test_through_pgbouncer_in_transaction_mode(db, pgbouncer, start):
     db.add_keys(3000)
     db.run(f"ALTER DATABASE {db.name} SET timezone = 'Asia/Tokyo'")
-    daemon = start({"postgres.dsn": pgbouncer, "redis.url": ""})
+    daemon = start({"postgres.dsn": pgbouncer, "postgres.listen_dsn": db.dsn, "redis.url": ""})
     client = daemon.client()
     with client.pipeline(transaction=False) as pipeline:
         for i in range(3000):

@@ -42,11 +42,11 @@ static void test_the_best_sample_wins_until_drift_eats_it(void **state)
 
     (void)state;
     pg_clock_sample(&clock, 1000, 1010, SERVER + 1005);
-    int64_t best = clock.offset_us;
+    int64_t best = clock.most_us;
     pg_clock_sample(&clock, 2000, 9000, SERVER + 8000); /* slow: says little */
-    assert_int_equal(clock.offset_us, best);
+    assert_int_equal(clock.most_us, best);
     pg_clock_sample(&clock, 10000000, 10000900, SERVER + 10000800); /* 10 s may drift by 10 ms */
-    assert_int_equal(clock.offset_us, SERVER + 800);
+    assert_int_equal(clock.most_us, SERVER + 800);
 }
 
 static void test_a_clock_set_forward_is_followed_at_once(void **state)
@@ -59,13 +59,35 @@ static void test_a_clock_set_forward_is_followed_at_once(void **state)
     assert_true(at(&clock, SERVER + 3600000000 + 2005, 3000) <= 2005);
 }
 
-static void test_the_future_is_now(void **state)
+static void test_a_time_to_come_is_no_time(void **state)
 {
     struct pg_clock clock = {0};
+    int64_t at_us;
 
     (void)state;
     pg_clock_sample(&clock, 1000, 1010, SERVER + 1005);
-    assert_int_equal(at(&clock, SERVER + 999999999, 5000), 5000);
+    assert_int_equal(at(&clock, SERVER + 5000, 5000), 4992);
+    assert_false(pg_clock_to_monotonic(&clock, SERVER + 5100, 5000, &at_us));
+    assert_false(pg_clock_to_monotonic(&clock, SERVER + 999999999, 5000, &at_us));
+}
+
+/* What was read at 20 s and dated by the old clock must not pass for something read later. */
+static void test_a_clock_set_back_dates_nothing_twice(void **state)
+{
+    const int64_t step = 7000000;
+    const int64_t second = 1000000;
+    struct pg_clock clock = {0};
+    int64_t at_us;
+
+    (void)state;
+    pg_clock_sample(&clock, 20 * second, 20 * second + 100, SERVER + 20 * second + 50);
+    assert_true(at(&clock, SERVER + 20 * second, 20 * second + 200) <= 20 * second);
+    pg_clock_sample(&clock, 21 * second, 21 * second + 100, SERVER - step + 21 * second + 50);
+    for (int64_t now = 22; now < 60; now++)
+        assert_false(pg_clock_to_monotonic(&clock, SERVER + 20 * second, now * second, &at_us));
+    /* Once it shows times that it has not shown before, they date again. */
+    int64_t read_us = 30 * second;
+    assert_true(at(&clock, SERVER - step + read_us, 31 * second) <= read_us);
 }
 
 int main(void)
@@ -75,7 +97,8 @@ int main(void)
         cmocka_unit_test(test_never_makes_a_verdict_younger),
         cmocka_unit_test(test_the_best_sample_wins_until_drift_eats_it),
         cmocka_unit_test(test_a_clock_set_forward_is_followed_at_once),
-        cmocka_unit_test(test_the_future_is_now),
+        cmocka_unit_test(test_a_time_to_come_is_no_time),
+        cmocka_unit_test(test_a_clock_set_back_dates_nothing_twice),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

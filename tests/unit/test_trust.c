@@ -6,35 +6,56 @@
 static const struct trust_policy policy = {
     .ttl_us = 60, .ttl_unlinked_us = 5, .negative_ttl_us = 30, .stale_max_us = 300};
 
+static struct trust at(int64_t confirmed_us, int64_t floor_us)
+{
+    struct grounds grounds = {.confirmed_us = confirmed_us, .floor_us = floor_us};
+
+    return trust_at(&policy, &grounds, 1000);
+}
+
 static void test_ttl_while_linked(void **state)
 {
-    struct trust trust = trust_at(&policy, true, TIME_NEVER, 1000);
+    struct trust trust = at(999, TIME_NEVER);
 
     (void)state;
+    assert_true(trust.linked);
     assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 940);
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_INACTIVE), 940);
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 970);
+    assert_int_equal(trust.oldest_shared_us, 940);
     assert_int_equal(trust.oldest_stale_us, 700);
     assert_int_equal(trust.refresh_us, 952); /* 48 of 60 have passed */
 }
 
 static void test_unlinked_bounds_every_ttl(void **state)
 {
-    struct trust trust = trust_at(&policy, false, TIME_NEVER, 1000);
+    struct trust trust = at(TIME_NEVER, TIME_NEVER);
 
     (void)state;
+    assert_false(trust.linked);
     assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 995);
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 995);
+    assert_int_equal(trust.oldest_shared_us, 940);
     assert_int_equal(trust.oldest_stale_us, 700);
+    assert_int_equal(trust.refresh_us, 996);
+}
+
+/* Nobody has to notice that the link is gone. */
+static void test_the_link_is_a_lease(void **state)
+{
+    (void)state;
+    assert_true(at(995, TIME_NEVER).linked);
+    assert_false(at(994, TIME_NEVER).linked);
 }
 
 static void test_nothing_below_the_floor(void **state)
 {
-    struct trust trust = trust_at(&policy, true, 990, 1000);
+    struct trust trust = at(999, 990);
 
     (void)state;
     assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 990);
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 990);
+    assert_int_equal(trust.oldest_shared_us, 990);
     assert_int_equal(trust.oldest_stale_us, 990);
 }
 
@@ -43,6 +64,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ttl_while_linked),
         cmocka_unit_test(test_unlinked_bounds_every_ttl),
+        cmocka_unit_test(test_the_link_is_a_lease),
         cmocka_unit_test(test_nothing_below_the_floor),
     };
 

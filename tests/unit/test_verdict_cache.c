@@ -12,7 +12,9 @@ static const struct trust_policy policy = {.ttl_us = 60 * SECOND,
 
 static struct trust at(int64_t now_us)
 {
-    return trust_at(&policy, true, TIME_NEVER, now_us);
+    struct grounds linked = {.confirmed_us = now_us, .floor_us = TIME_NEVER};
+
+    return trust_at(&policy, &linked, now_us);
 }
 
 static void put(struct verdict_cache *cache, uint64_t key, enum verdict_kind kind,
@@ -136,9 +138,6 @@ static void test_remove_and_clear(void **state)
     verdict_cache_remove(cache, &one);
     assert_null(get(cache, 1, 100 * SECOND));
     assert_non_null(get(cache, 2, 100 * SECOND));
-    verdict_cache_clear(cache);
-    assert_null(get(cache, 2, 100 * SECOND));
-    assert_int_equal(verdict_cache_negative_stats(cache).used, 0);
     verdict_cache_free(cache);
 }
 

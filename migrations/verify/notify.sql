@@ -1,0 +1,11 @@
+-- Verify apikeyd:notify on pg
+-- tgtype: INSERT is 4, DELETE 8, UPDATE 16 and TRUNCATE 32.
+
+BEGIN;
+
+SELECT 1 / (bit_or(t.tgtype) & 60 = 60)::int
+FROM pg_trigger AS t
+WHERE t.tgrelid = 'api.user_api_key'::regclass AND t.tgenabled = 'A'
+    AND t.tgfoid = 'apikeyd.notify_key_change'::regproc;
+
+ROLLBACK;

@@ -1,0 +1,371 @@
+"""What a change in PostgreSQL does to answers: notified, not notified, and missed.
+
+With LONG as a bound, only the notification can be what enforced a change."""
+
+import signal
+import time
+import uuid
+
+import psycopg
+import pytest
+import redis
+from conftest import check, info
+from harness.proxy import Proxy
+from harness.servers import Postgres, wait_until
+from test_admin import explain
+from test_notify import TABLE, Ear, digest
+from wire import Wire
+
+LONG = {"cache.ttl": "1h", "cache.ttl_unlinked": "1h", "cache.negative_ttl": "1h"}
+ALLOWED, INACTIVE, UNKNOWN = "ALLOW", ["DENY", "inactive"], ["DENY", "unknown"]
+
+
+def becomes(client, key, answer):
+    wait_until(lambda: check(client, key) == answer or check(client, key)[0] == answer,
+               f"{key} to be {answer}")
+
+
+def test_revoked_whoever_does_it(db, start):
+    """Deactivated, deleted, its user deleted, its key changed: and back again."""
+    other = uuid.uuid4()
+    db.run('INSERT INTO api."user" (user_id) VALUES (%s)', other)
+    for key in ("off", "gone", "moved"):
+        db.add_key(key)
+    db.add_key("orphan", user_id=other)
+    daemon = start(LONG)
+    client = daemon.client()
+    for key in ("off", "gone", "moved", "orphan"):
+        assert check(client, key)[0] == ALLOWED
+    assert check(client, "new-name") == UNKNOWN
+    db.set_active("off", False)
+    db.run(f"DELETE FROM {TABLE} WHERE key_id = 'gone'")
+    db.run('DELETE FROM api."user" WHERE user_id = %s', other)
+    db.run(f"UPDATE {TABLE} SET key_id = 'new-name' WHERE key_id = 'moved'")
+    becomes(client, "off", INACTIVE)
+    becomes(client, "gone", UNKNOWN)
+    becomes(client, "orphan", UNKNOWN)
+    becomes(client, "moved", UNKNOWN)
+    becomes(client, "new-name", ALLOWED)
+    db.set_active("off", True)
+    becomes(client, "off", ALLOWED)
+    counts = info(daemon)
+    assert counts["link_notifications"] == counts["invalidations"] == 6
+    assert 0 < counts["revocation_lag_us"] <= counts["revocation_lag_most_us"]
+    assert counts["revocation_bound"] == "notification"
+
+
+def test_truncated(db, start):
+    db.add_keys(50)
+    daemon = start(LONG)
+    client = daemon.client()
+    for i in range(50):
+        assert check(client, f"key-{i}")[0] == ALLOWED
+    db.run(f"TRUNCATE {TABLE}")
+    for i in range(50):
+        becomes(client, f"key-{i}", UNKNOWN)
+
+
+def test_created_after_it_was_asked_for(db, start):
+    daemon = start(LONG)
+    client = daemon.client()
+    assert check(client, "new") == UNKNOWN
+    db.add_key("new")
+    becomes(client, "new", ALLOWED)
+
+
+def test_another_user_is_told(db, start):
+    db.add_key("given")
+    daemon = start(LONG)
+    assert check(daemon.client(), "given")[2] == str(db.user_id)
+    other = uuid.uuid4()
+    db.run('INSERT INTO api."user" (user_id) VALUES (%s)', other)
+    db.run(f"UPDATE {TABLE} SET user_id = %s", other)
+    wait_until(lambda: check(daemon.client(), "given")[2] == str(other), "the other user")
+
+
+def test_a_read_that_a_change_overtakes_is_thrown_away(db, start):
+    """The SELECT has its snapshot, the key is revoked and notified, then the SELECT answers."""
+    db.add_key("good")
+    daemon = start({**LONG, "postgres.timeout": "20s"})
+    db.run("CREATE FUNCTION api.slow(uuid) RETURNS boolean LANGUAGE plpgsql VOLATILE AS "
+           "$$ BEGIN PERFORM pg_advisory_lock_shared(7); PERFORM pg_advisory_unlock_shared(7); "
+           "RETURN true; END $$")
+    db.run(f"CREATE POLICY slow ON {TABLE} USING (api.slow(user_id))")
+    db.run(f"ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY")
+    with db.connect() as lock, Wire(daemon.check) as wire:
+        lock.execute("SELECT pg_advisory_lock(7)")
+        wire.send(b"CHECK good\r\n")
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
+                                  "'SELECT k.n%' AND wait_event = 'advisory'"), "the SELECT")
+        db.set_active("good", False)
+        wait_until(lambda: info(daemon)["link_notifications"] == 1, "the notification")
+        lock.execute("SELECT pg_advisory_unlock(7)")
+        assert wire.reply() == [b"DENY", b"inactive"]
+        assert wire.ask("CHECK", "good") == [b"DENY", b"inactive"]
+
+
+def redis_value(server, key):
+    name = f"apikeyd:1:{digest(key)}"
+    return name, server.client().get(name)
+
+
+@pytest.mark.parametrize("lost", ["tombstone", "everything"])
+def test_a_late_fill_brings_nothing_back(db, redis_server, start, lost):
+    """Redis forgets the tombstone and then takes a fill that another host read before: neither the
+    daemon that heard of the change nor one that starts later believes it."""
+    db.add_key("good")
+    first = start(LONG)
+    assert check(first.client(), "good")[0] == ALLOWED
+    wait_until(lambda: redis_value(redis_server, "good")[1], "the fill")
+    name, old = redis_value(redis_server, "good")
+    db.set_active("good", False)
+    wait_until(lambda: redis_value(redis_server, "good")[1] == "tombstone", "the tombstone")
+    if lost == "tombstone":
+        redis_server.client().delete(name)
+    else:
+        redis_server.client().flushall()
+    assert redis_server.client().set(name, old, nx=True)
+    assert check(first.client(), "good") == INACTIVE
+    assert explain(first, "good")["redis"] == "below floor"
+    assert check(start(LONG).client(), "good") == INACTIVE
+    assert redis_value(redis_server, "good")[1] == old
+
+
+def test_a_tombstone_warns_who_cannot_hear(db, redis_server, start):
+    """One daemon's link is cut; what another one heard reaches it through Redis."""
+    db.add_key("good")
+    deaf_role(db)
+    hears = start(LONG)
+    deaf = start({**LONG, "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
+    cut(db)
+    wait_until(lambda: info(deaf)["link_up"] == 0, "the link to be cut")
+    assert check(hears.client(), "good")[0] == ALLOWED
+    wait_until(lambda: redis_value(redis_server, "good")[1], "the fill")
+    db.set_active("good", False)
+    wait_until(lambda: redis_value(redis_server, "good")[1] == "tombstone", "the tombstone")
+    assert check(deaf.client(), "good") == INACTIVE
+
+
+def deaf_role(db):
+    """A role whose connections can be cut and kept away."""
+    db.run("DO $$ BEGIN CREATE ROLE deaf LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
+
+
+def cut(db):
+    db.run("ALTER ROLE deaf CONNECTION LIMIT 0")
+    db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'deaf'")
+
+
+def allowed_for(client, key, since):
+    """How long after `since` the key was last allowed; it must be denied within a minute."""
+    last = since
+    while time.monotonic() < since + 60:
+        asked = time.monotonic()
+        if check(client, key)[0] == "DENY":
+            return last - since
+        last = asked
+        time.sleep(0.001)
+    raise AssertionError(f"{key} is still allowed")
+
+
+def deny_bound(client, db, key, bound):
+    """The key is revoked: no CHECK sent later than `bound` seconds after that is allowed."""
+    db.set_active(key, False)
+    late = allowed_for(client, key, time.monotonic())
+    print(f"allowed for {late:.3f} s after COMMIT, bound {bound} s")
+    assert late <= bound
+    return late
+
+
+def test_without_the_trigger_ttl_is_the_bound(db, start):
+    db.silence()
+    db.add_key("good")
+    daemon = start({"cache.ttl": "1s", "cache.ttl_unlinked": "300ms"})
+    assert info(daemon)["link_trigger"] == 0
+    assert info(daemon)["revocation_bound"] == "cache.ttl: no trigger notifies of changes"
+    assert "no trigger on api.user_api_key notifies of changes" in daemon.log()
+    client = daemon.client()
+    assert check(client, "good")[0] == ALLOWED
+    deny_bound(client, db, "good", 1)
+
+
+def test_the_trigger_goes_and_comes(db, start):
+    """Noticed while running; what changed while it was away is not believed once it is back."""
+    db.add_key("good")
+    daemon = start(LONG)
+    client = daemon.client()
+    assert check(client, "good")[0] == ALLOWED
+    db.run(f"DROP TRIGGER apikeyd_notify_update ON {TABLE}")
+    wait_until(lambda: info(daemon)["link_trigger"] == 0, "its loss to be noticed")
+    assert "no trigger on api.user_api_key notifies" in daemon.log()
+    db.set_active("good", False)
+    time.sleep(0.1)
+    assert check(client, "good")[0] == ALLOWED  # the bound is an hour
+    db.run(f"CREATE TRIGGER other_name AFTER UPDATE ON {TABLE} FOR EACH ROW "
+           "EXECUTE FUNCTION apikeyd.notify_key_change()")
+    becomes(client, "good", INACTIVE)
+    assert info(daemon)["revocation_bound"] == "notification"
+
+
+def test_link_killed_and_kept_away(db, start):
+    """ttl_unlinked is the bound, and when the link is back what was missed is not believed."""
+    for key in ("first", "second"):
+        db.add_key(key)
+    deaf_role(db)
+    daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "1s",
+                    "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
+    client = daemon.client()
+    assert check(client, "first")[0] == ALLOWED
+    cut(db)
+    deny_bound(client, db, "first", 1)
+    wait_until(lambda: info(daemon)["link_up"] == 0, "the loss")
+    assert info(daemon)["revocation_bound"] == "cache.ttl_unlinked: the link is down"
+    assert explain(daemon, "first")["link"] == "down"
+    assert info(daemon)["link_losses"] == 1
+    assert check(client, "second")[0] == ALLOWED
+    db.set_active("second", False)
+    db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
+    wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+    assert check(client, "second") == INACTIVE
+
+
+def test_a_link_that_falls_silent(db, scratch, start):
+    """Nothing is closed, nothing comes any more: the bound holds before anybody has noticed."""
+    db.add_key("good")
+    with Proxy(scratch / f"proxy-{db.name}", db.server.folder) as proxy:
+        daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "500ms",
+                        "postgres.listen_dsn": f"host={proxy.folder} user=apikeyd dbname={db.name}"})
+        client = daemon.client()
+        assert check(client, "good")[0] == ALLOWED
+        time.sleep(1.5)  # it has been confirmed long after it was read
+        proxy.silence()
+        deny_bound(client, db, "good", 0.5)
+        assert info(daemon)["link_losses"] == 0
+        wait_until(lambda: info(daemon)["link_losses"] == 1, "a late heartbeat")
+        proxy.speak()
+        wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+
+
+def test_a_daemon_that_slept(db, start):
+    """Stopped while a key is revoked: its first answer after that knows."""
+    db.add_key("good")
+    daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "500ms"})
+    with Wire(daemon.check) as wire:
+        assert wire.ask("CHECK", "good")[0] == b"ALLOW"
+        daemon.process.send(signal.SIGSTOP)
+        db.set_active("good", False)
+        time.sleep(1)
+        wire.send(b"CHECK good\r\n")
+        daemon.process.send(signal.SIGCONT)
+        assert wire.reply() == [b"DENY", b"inactive"]
+
+
+def test_an_answer_that_slept(db, start):
+    """It was on its way when the daemon was stopped, and is older than the bound when it wakes:
+    whoever asks then is not answered from it."""
+    db.add_key("good")
+    deaf_role(db)
+    daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "500ms", "postgres.timeout": "20s",
+                    "redis.url": "", "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
+    cut(db)
+    with db.connect(autocommit=False) as lock, Wire(daemon.check) as early, \
+            Wire(daemon.check) as late:
+        lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        early.send(b"CHECK good\r\n")
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
+                                  "'SELECT k.n%' AND wait_event_type = 'Lock'"), "the SELECT")
+        daemon.process.send(signal.SIGSTOP)
+        lock.rollback()
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
+                                  "'SELECT k.n%' AND state = 'idle'"), "its end")
+        db.set_active("good", False)
+        time.sleep(0.6)
+        late.send(b"CHECK good\r\n")
+        daemon.process.send(signal.SIGCONT)
+        assert late.reply() == [b"DENY", b"inactive"]
+        early.reply()
+
+
+def test_a_pooler_is_no_link(db, pgbouncer, start):
+    daemon = start({"postgres.dsn": db.dsn, "postgres.listen_dsn": pgbouncer}, settled=False)
+    wait_until(lambda: "leads through a pooler" in daemon.log(), "the complaint")
+    assert info(daemon)["link_up"] == 0
+
+
+def test_a_standby_is_no_primary(db, postgres, scratch, start):
+    """Lookups and the link go to the primary: a standby may lag behind what is notified."""
+    db.add_key("good")
+    standby = Postgres(scratch / "standby", primary=postgres)
+    try:
+        standby.start()
+        both = f"host={standby.folder},{postgres.folder} user=apikeyd dbname={db.name}"
+        daemon = start({**LONG, "postgres.dsn": both})
+        assert check(daemon.client(), "good")[0] == ALLOWED
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'apikeyd'"
+        with psycopg.connect(standby.dsn(db.name)) as there:
+            assert there.execute(sessions).fetchone() == (0,)
+        db.set_active("good", False)
+        becomes(daemon.client(), "good", INACTIVE)
+        daemon = start({"postgres.dsn": standby.dsn(db.name, "apikeyd")}, settled=False)
+        wait_until(lambda: "server is in hot standby mode" in daemon.log(), "the refusal")
+    finally:
+        standby.stop()
+
+
+def test_notifications_of_others(db, start):
+    """By hand "*" forgets everything; rubbish is counted and told once, and does no harm."""
+    db.add_key("good")
+    daemon = start(LONG)
+    client = daemon.client()
+    assert check(client, "good")[0] == ALLOWED
+    for payload in ("rubbish", "", "good"):
+        db.run(f"NOTIFY apikeyd_key, '{payload}'")
+    wait_until(lambda: info(daemon)["link_notifications_bad"] == 3, "the rubbish")
+    assert daemon.log().count("is not of the trigger's making") == 1
+    assert explain(daemon, "good")["memory"] == "believed"
+    db.run("NOTIFY apikeyd_key, '*'")
+    wait_until(lambda: explain(daemon, "good")["memory"] == "below floor", "the floor")
+    assert check(client, "good")[0] == ALLOWED
+
+
+def test_many_changes_at_once(db, start):
+    """One statement that revokes 20,000 keys: every one of them, while hits go on."""
+    db.add_keys(20000)
+    db.add_key("hot")
+    daemon = start(LONG)
+    client = daemon.client()
+    for i in range(0, 20000, 20):
+        check(client, f"key-{i}")
+    db.run(f"UPDATE {TABLE} SET is_active = false WHERE key_id <> 'hot'")
+    assert check(client, "hot")[0] == ALLOWED
+    wait_until(lambda: info(daemon)["link_notifications"] == 20000, "the notifications")
+    for i in range(0, 20000, 20):
+        assert check(client, f"key-{i}") == INACTIVE
+
+
+@pytest.mark.parametrize("offset", ["+1h", "-1h"])
+def test_the_hosts_clock_is_wrong(db, redis_server, start, offset):
+    """By an hour, which last_used shows, but trust does not depend on it: not in memory, nor
+    through Redis between a host with a wrong clock and one with a right one."""
+    for key in ("good", "shared"):
+        db.add_key(key)
+    db.silence()
+    wrong = {"LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+             "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+             "ASAN_OPTIONS": "verify_asan_link_order=0"}
+    options = {"cache.ttl": "2s"}
+    right, skewed = start(options), start(options, env=wrong)
+    for reader, other in ((right, skewed), (skewed, right)):
+        redis_server.client().flushall()
+        db.set_active("shared", True)
+        time.sleep(2.1)
+        assert check(reader.client(), "shared")[0] == ALLOWED
+        wait_until(lambda: redis_value(redis_server, "shared")[1], "the fill")
+        read = time.monotonic()
+        assert check(other.client(), "shared")[0] == ALLOWED
+        assert explain(other, "shared")["redis"] == "believed"
+        db.set_active("shared", False)
+        assert allowed_for(other.client(), "shared", read) <= 2
+    assert check(skewed.client(), "good")[0] == ALLOWED
+    deny_bound(skewed.client(), db, "good", 2)
