@@ -1,0 +1,95 @@
+"""PostgreSQL stops answering under load, for longer than stale_max, and comes back."""
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+from conftest import info
+from harness.servers import wait_until
+from wire import Wire, command
+
+KEYS = 20
+
+
+class Load:
+    """Asks for the same active keys all the time; (when, kinds of answers, duration) a batch."""
+
+    def __init__(self, daemon):
+        self.batch = b"".join(command("CHECK", f"key-{i}") for i in range(KEYS))
+        self.wire = Wire(daemon.check)
+        self.seen = []
+        self.stopping = False
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping = True
+        self.thread.join()
+        self.wire.close()
+
+    def run(self):
+        while not self.stopping:
+            begin = time.monotonic()
+            self.wire.send(self.batch)
+            kinds = Counter(self.kind(self.wire.reply()) for _ in range(KEYS))
+            self.seen.append((begin, kinds, time.monotonic() - begin))
+
+    @staticmethod
+    def kind(reply):
+        return "UNAVAILABLE" if isinstance(reply, RuntimeError) else reply[0].decode()
+
+    def kinds(self, begin, end):
+        found = Counter()
+        for at, kinds, _ in self.seen:
+            if begin <= at < end:
+                found += kinds
+        return found
+
+    def rate(self, begin, end):
+        """Answers a second while they were not UNAVAILABLE."""
+        return self.kinds(begin, end)["ALLOW"] / (end - begin)
+
+    def slowest(self, begin, end):
+        return max(took for at, _, took in self.seen if begin <= at < end)
+
+
+# The bounds in seconds: trust ends soon after PostgreSQL stops, and the stale time is what lasts.
+@pytest.mark.parametrize("ttl, ttl_unlinked, stale_max", [(2, 1, 5), (60, 5, 9)])
+def test_stopped_for_longer_than_stale_max(db, postgres, start, ttl, ttl_unlinked, stale_max):
+    db.add_keys(KEYS)
+    daemon = start({"cache.ttl": f"{ttl}s", "cache.ttl_unlinked": f"{ttl_unlinked}s",
+                    "cache.stale_max": f"{stale_max}s", "redis.url": ""})
+    with Load(daemon) as load:
+        time.sleep(2)
+        paused = time.monotonic()
+        postgres.pause()
+        try:
+            wait_until(lambda: load.kinds(paused, time.monotonic())["UNAVAILABLE"] > 100,
+                       "the end of stale_max")
+            first = next(at for at, kinds, _ in load.seen if at > paused and kinds["UNAVAILABLE"])
+            time.sleep(0.5)
+            counts = info(daemon)
+        finally:
+            postgres.resume()
+        resumed = time.monotonic()
+        wait_until(lambda: load.seen[-1][1] == {"ALLOW": KEYS}, "recovery")
+        recovered = time.monotonic()
+        time.sleep(0.5)
+    assert load.kinds(0, time.monotonic())["DENY"] == 0
+    assert load.kinds(0, paused).keys() == {"ALLOW"}
+    assert load.kinds(recovered, time.monotonic()).keys() == {"ALLOW"}
+    # Verdicts were at most ttl old when the clocks stopped.
+    assert stale_max - ttl - 0.1 < first - paused < stale_max + 1
+    assert counts["checks_stale"] > 0
+    stale_from = paused + ttl_unlinked + 1
+    print(f"\nttl_unlinked {ttl_unlinked} s, stale_max {stale_max} s: "
+          f"{load.rate(paused - 1, paused):,.0f} answers/s before, "
+          f"{load.rate(paused, first):,.0f}/s while PostgreSQL is stopped, "
+          f"{load.rate(stale_from, first):,.0f}/s of them when all are stale; "
+          f"slowest batch {load.slowest(paused - 1, paused) * 1000:.1f} ms before, "
+          f"{load.slowest(paused, first) * 1000:.1f} ms while stopped; "
+          f"UNAVAILABLE after {first - paused:.2f} s; back {recovered - resumed:.2f} s after")

@@ -1,0 +1,97 @@
+"""./dev model: check the model of coherence with spin, and that each of its mutants fails.
+
+Every run is exhaustive: all states that can be reached are visited, or an error is found.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+MODEL = Path(__file__).with_name("coherence.pml")
+SMALL = ("TTL=1", "STALE_MAX=1", "FAILURES=1")
+
+
+class Case(NamedTuple):
+    name: str
+    defines: tuple = ()
+    live: bool = False
+    violates: str = ""  # what a mutant's counterexample breaks
+
+
+class Outcome(NamedTuple):
+    case: Case
+    states: int
+    seconds: float
+    error: str  # what spin said, or ""
+    exhaustive: bool
+
+    def as_expected(self):
+        if self.case.violates:
+            return re.search(self.case.violates, self.error) is not None
+        return not self.error and self.exhaustive
+
+
+HEARD = r"assertion violated.*version>=s\[i\]\.heard"
+BOUND = r"assertion violated.*==committed.*gone"
+SHARED = r"assertion violated.*redis\.version>=entombed"
+
+# The longest first, so that two of them at a time end soonest.
+CASES = [
+    Case("the promise holds"),
+    Case("answers go on, from the last version", SMALL, live=True),
+    Case("without a trigger, ttl is the bound", ("NO_TRIGGER",)),
+    Case("mutant: fills without NX", ("NO_NX",), violates=SHARED),
+    Case("mutant: no tombstone", ("NO_TOMBSTONE",), violates=SHARED),
+    Case("mutant: reads in flight are not dirty", ("NO_DIRTY",), violates=HEARD),
+    Case("mutant: no floor when the link is back", ("NO_FLOOR",), violates=HEARD),
+    Case("mutant: no floor for Redis on a change", ("NO_KEY_FLOOR",), violates=HEARD),
+    Case("mutant: the link is a flag, not a lease", ("NO_LEASE",), violates=BOUND),
+    Case("mutant: no asking again", (*SMALL, "NO_ASKING_AGAIN"), live=True,
+         violates="acceptance cycle"),
+]
+
+
+def check(case):
+    defines = [f"-D{define}" for define in (*case.defines, *(("LIVENESS",) if case.live else ()))]
+    with tempfile.TemporaryDirectory(prefix="apikeyd-model-") as folder:
+        def run(*argv):
+            return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=True,
+                                  timeout=1800).stdout
+        begin = time.monotonic()
+        run("spin", *defines, "-a", str(MODEL))
+        run("gcc", "-O2", "-o", "pan", "pan.c", "-DMEMLIM=8192",
+            *(["-DNFAIR=3"] if case.live else ["-DSAFETY"]))
+        said = run("./pan", "-m3000000", "-w25", *(["-a", "-f"] if case.live else []))
+        seconds = time.monotonic() - begin
+    errors = int(re.search(r"errors: (\d+)", said).group(1))
+    return Outcome(
+        case=case,
+        states=int(float(re.search(r"([\d.e+]+) states, stored", said).group(1))),
+        seconds=seconds,
+        error=re.search(r"pan:1: (.*)", said).group(1) if errors else "",
+        exhaustive="Search not completed" not in said and "depth too small" not in said,
+    )
+
+
+def check_all():
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(check, CASES))
+
+
+def main():
+    print(f"{'':46}{'states':>12}{'seconds':>9}")
+    outcomes = check_all()
+    for outcome in outcomes:
+        verdict = "violated, as it must be" if outcome.case.violates else "no violation"
+        print(f"{outcome.case.name:46}{outcome.states:12,}{outcome.seconds:9.1f}  "
+              f"{verdict if outcome.as_expected() else f'UNEXPECTED: {outcome.error}'}")
+    sys.exit(not all(outcome.as_expected() for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""The model of coherence holds, and each of its mutants does not."""
+
+import pytest
+from model import CASES, check_all
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    return {outcome.case.name: outcome for outcome in check_all()}
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", [case.name for case in CASES])
+def test_model(outcomes, name):
+    outcome = outcomes[name]
+    print(f"{outcome.states:,} states, {outcome.error}")
+    assert outcome.as_expected(), outcome
