@@ -1,0 +1,73 @@
+"""What may be answered: every change's commit times, and the promise that answers are held to."""
+
+import bisect
+import threading
+from typing import NamedTuple
+
+INFINITY = float("inf")
+
+
+class Version(NamedTuple):
+    begin: float  # just before its COMMIT was sent
+    answer: tuple
+
+
+class History:
+    """One key's versions. A version may be seen from its own `begin` until the next one's COMMIT
+    has returned; when exactly it was committed in between, nobody can tell."""
+
+    def __init__(self, answer):
+        self.versions = [Version(-INFINITY, answer)]
+        self.ends = []  # ends[i]: the COMMIT that ended version i has returned
+        self.lock = threading.Lock()
+
+    def change(self, begin, answer):
+        with self.lock:
+            self.versions.append(Version(begin, answer))
+
+    def changed(self, end):
+        with self.lock:
+            self.ends.append(end)
+
+    def first_possible(self, since):
+        """The first version that may still have been current at `since` or later."""
+        return bisect.bisect_left(self.ends, since)
+
+    def find(self, answer, first, until):
+        """The first version from `first` on that gives `answer` and may have begun by `until`."""
+        for i in range(first, len(self.versions)):
+            if self.versions[i].begin > until:
+                return None
+            if self.versions[i].answer == answer:
+                return i
+        return None
+
+
+class Oracle:
+    """Judges answers by two rules, whatever has happened to links, Redis and daemons:
+
+    bound       an answer was right at some time from `bound` seconds before it was asked for until
+                it came
+    no return   one daemon's answers about a key never go back to an earlier version
+    """
+
+    def __init__(self, keys, bound):
+        self.histories = {key: History(answer) for key, answer in keys.items()}
+        self.bound = bound
+        self.seen = {}  # (daemon, key): the least version that explains all its answers so far
+        self.judged = 0
+
+    def judge(self, daemon, key, answer, asked, answered):
+        """What is wrong with the answer, or None. One daemon's answers come in order."""
+        history = self.histories[key]
+        with history.lock:
+            self.judged += 1
+            fresh = history.first_possible(asked - self.bound)
+            if history.find(answer, fresh, answered) is None:
+                return f"{daemon}: {key} is {answer}, out of date by more than {self.bound} s"
+            least = max(self.seen.get((daemon, key), 0), fresh)
+            version = history.find(answer, least, answered)
+            if version is None:
+                return f"{daemon}: {key} is {answer} again, after a later version was answered"
+            self.seen[daemon, key] = version
+        return None

@@ -1,0 +1,263 @@
+"""./dev random [SECONDS] [SEED]: random changes and random trouble, and every answer judged.
+
+Several daemons share one Redis and one PostgreSQL. Keys are toggled, deleted, created again and
+given to other users. Meanwhile Redis restarts, forgets and hangs, links are cut and kept away, and
+daemons are stopped and woken. The same seed makes the same choices, if not the same timing.
+"""
+
+import random
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
+                str(Path(__file__).resolve().parents[1] / "integration")]
+from harness.oracle import Oracle  # noqa: E402
+from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
+from wire import Wire  # noqa: E402
+
+DAEMONS, KEYS, BOUND = 3, 40, 1.0
+TABLE = "api.user_api_key"
+UNKNOWN, INACTIVE = ("DENY", "unknown"), ("DENY", "inactive")
+
+
+def as_answer(reply):
+    if isinstance(reply, RuntimeError):
+        return None  # UNAVAILABLE says nothing about the key
+    return tuple(part.decode() for part in reply)
+
+
+def random_key(rng):
+    """Some all the time, some rarely: those stay in Redis for long."""
+    return f"key-{int(KEYS * rng.random() ** 3)}"
+
+
+class Changes:
+    """Random changes of random keys, each told to the oracle before and after."""
+
+    def __init__(self, rng, dsn, oracle, users):
+        self.rng, self.oracle, self.users = rng, oracle, users
+        self.db = psycopg.connect(dsn, autocommit=True)
+        self.rows = {}  # key: [api_key_id, user, active]
+        self.count = Counter()
+
+    def close(self):
+        self.db.close()
+
+    def answer(self, key):
+        row = self.rows.get(key)
+        if not row:
+            return UNKNOWN
+        return ("ALLOW", str(row[0]), str(row[1])) if row[2] else INACTIVE
+
+    def create(self, key):
+        self.rows[key] = [uuid.UUID(int=self.rng.getrandbits(128)), self.rng.choice(self.users),
+                          self.rng.random() < 0.8]
+        return (f"INSERT INTO {TABLE} (api_key_id, user_id, is_active, key_id, key_name) "
+                "VALUES (%s, %s, %s, %s, 'random')", [*self.rows[key], key])
+
+    def toggle(self, key):
+        self.rows[key][2] = not self.rows[key][2]
+        return f"UPDATE {TABLE} SET is_active = %s WHERE key_id = %s", [self.rows[key][2], key]
+
+    def give(self, key):
+        self.rows[key][1] = self.rng.choice(self.users)
+        return f"UPDATE {TABLE} SET user_id = %s WHERE key_id = %s", [self.rows[key][1], key]
+
+    def delete(self, key):
+        del self.rows[key]
+        return f"DELETE FROM {TABLE} WHERE key_id = %s", [key]
+
+    def step(self):
+        key = random_key(self.rng)
+        kinds = [self.toggle] * 4 + [self.give, self.delete] if key in self.rows else [self.create]
+        kind = self.rng.choice(kinds)
+        sql, params = kind(key)
+        history = self.oracle.histories[key]
+        history.change(time.monotonic(), self.answer(key))
+        self.db.execute(sql, params)
+        history.changed(time.monotonic())
+        self.count[kind.__name__] += 1
+        time.sleep(self.rng.expovariate(1 / 0.02))
+
+
+class Trouble:
+    """One kind of trouble after another."""
+
+    def __init__(self, rng, dsn, redis_server, daemons):
+        self.rng, self.redis, self.daemons = rng, redis_server, daemons
+        self.db = psycopg.connect(dsn, autocommit=True)
+        self.count = Counter()
+
+    def close(self):
+        self.db.close()
+
+    def pause(self, most):
+        time.sleep(self.rng.uniform(0.05, most))
+
+    def redis_forgets(self):
+        self.redis.client().flushall()
+
+    def redis_restarts(self):
+        self.redis.stop()
+        self.pause(0.5)
+        self.redis.start()
+
+    def redis_hangs(self):
+        self.redis.pause()
+        self.pause(0.7)
+        self.redis.resume()
+
+    def links_break(self):
+        self.db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE usename = 'link' AND random() < 0.6")
+
+    def links_are_kept_away(self):
+        self.db.execute("ALTER ROLE link CONNECTION LIMIT 0")
+        self.links_break()
+        self.pause(2.5)
+        self.db.execute("ALTER ROLE link CONNECTION LIMIT -1")
+
+    def daemon_sleeps(self):
+        daemon = self.rng.choice(self.daemons)
+        daemon.process.send(signal.SIGSTOP)
+        self.pause(self.rng.choice([0.3, 2.5]))
+        daemon.process.send(signal.SIGCONT)
+
+    def step(self):
+        kind = self.rng.choice([self.redis_forgets, self.redis_restarts, self.redis_hangs,
+                                self.links_break, self.links_are_kept_away, self.daemon_sleeps])
+        kind()
+        self.count[kind.__name__] += 1
+        self.pause(0.4)
+
+
+class Checker:
+    """Asks one daemon about random keys, all the time."""
+
+    def __init__(self, rng, daemon, oracle, wrong):
+        self.rng, self.daemon, self.oracle, self.wrong = rng, daemon, oracle, wrong
+        self.wire = Wire(daemon.check)
+        self.count = Counter()
+
+    def close(self):
+        self.wire.close()
+
+    def step(self):
+        key = random_key(self.rng)
+        asked = time.monotonic()
+        answer = as_answer(self.wire.ask("CHECK", key))
+        answered = time.monotonic()
+        self.count[answer[0] if answer else "UNAVAILABLE"] += 1
+        wrong = answer and self.oracle.judge(self.daemon.folder.name, key, answer, asked, answered)
+        if wrong:
+            self.wrong.append(f"{wrong} (asked at {asked:.4f}, answered at {answered:.4f}; "
+                              f"versions {self.oracle.histories[key].versions[-4:]})")
+
+
+def run_all(actors, seconds, wrong):
+    """Each in a thread of its own; ends early when an answer is wrong or an actor fails."""
+    stop = threading.Event()
+
+    def act(actor):
+        try:
+            while not stop.is_set():
+                actor.step()
+        except Exception as error:  # pylint: disable=broad-except
+            wrong.append(f"{type(actor).__name__} failed: {error!r}")
+            stop.set()
+            raise
+
+    threads = [threading.Thread(target=act, args=[actor]) for actor in actors]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not wrong and not stop.is_set():
+        time.sleep(0.05)
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def settle(daemons, oracle, changes):
+    """When all is well again every daemon knows every key's last version, links are up again."""
+    for daemon in daemons:
+        wait_until(daemon.settled, "the daemon to be connected")
+        with Wire(daemon.check) as wire:
+            for key in oracle.histories:
+                wait_until(lambda k=key, w=wire: as_answer(w.ask("CHECK", k)) == changes.answer(k),
+                           f"{daemon.folder.name} to know {key}")
+
+
+def prepare(postgres, database):
+    """A migrated database whose links have a role of their own; its users are returned."""
+    postgres.create_database(database)
+    done = migrate(postgres.uri(database))
+    assert done.returncode == 0, done.stdout + done.stderr
+    users = [uuid.uuid4() for _ in range(3)]
+    with psycopg.connect(postgres.dsn(database), autocommit=True) as db:
+        db.execute("CREATE ROLE link LOGIN")
+        for user in users:
+            db.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [user])
+    return users
+
+
+def play(folder, seconds, seed):
+    """Returns what was wrong, and how often everything happened."""
+    postgres, redis_server, daemons = Postgres(folder / "pg"), Redis(folder / "redis"), []
+    wrong, actors = [], []
+    try:
+        postgres.start()
+        redis_server.start()
+        users = prepare(postgres, "random")
+        for i in range(DAEMONS):
+            daemons.append(Apikeyd(folder / f"d{i}", {
+                "postgres.dsn": postgres.dsn("random", "apikeyd"),
+                "postgres.listen_dsn": postgres.dsn("random", "link"),
+                "redis.url": redis_server.url(), "cache.memory": "1MiB",
+                "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
+                "cache.ttl_unlinked": f"{BOUND * 1000:.0f}ms", "cache.stale_max": "0s"}))
+            daemons[-1].start()
+        oracle = Oracle({f"key-{i}": UNKNOWN for i in range(KEYS)}, BOUND)
+        changes = Changes(random.Random(f"{seed} changes"), postgres.dsn("random"), oracle, users)
+        actors = [changes, Trouble(random.Random(f"{seed} trouble"), postgres.dsn("random"),
+                                   redis_server, daemons)]
+        actors += [Checker(random.Random(f"{seed} {d.folder.name}"), d, oracle, wrong)
+                   for d in daemons]
+        run_all(actors, seconds, wrong)
+        if not wrong:
+            settle(daemons, oracle, changes)
+        counts = sum((actor.count for actor in actors), Counter({"judged": oracle.judged}))
+        for daemon in daemons:
+            counts["from Redis"] += daemon.admin_client().info()["checks_from_redis"]
+        return wrong, counts
+    finally:
+        for actor in actors:
+            actor.close()
+        for server in (*daemons, redis_server, postgres):
+            if server.process:
+                server.stop()
+
+
+def main():
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600
+    seed = sys.argv[2] if len(sys.argv) > 2 else str(random.getrandbits(32))
+    print(f"seed {seed}, {seconds:.0f} s", flush=True)
+    scratch = Scratch()
+    try:
+        wrong, counts = play(scratch.path, seconds, seed)
+    finally:
+        scratch.remove()
+    print(", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    print("\n".join(wrong) or "no wrong answer")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
