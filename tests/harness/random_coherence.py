@@ -195,6 +195,14 @@ def settle(daemons, oracle, changes):
                            f"{daemon.folder.name} to know {key}")
 
 
+# Some reads take long after their snapshot: a change is often heard of before they answer.
+SLOW_READS = f"""
+CREATE FUNCTION api.slow(uuid) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN PERFORM pg_sleep(CASE WHEN random() < 0.2 THEN 0.04 ELSE 0 END); RETURN true; END $$;
+CREATE POLICY slow ON {TABLE} USING (api.slow(user_id));
+ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY"""
+
+
 def prepare(postgres, database):
     """A migrated database whose links have a role of their own; its users are returned."""
     postgres.create_database(database)
@@ -203,6 +211,7 @@ def prepare(postgres, database):
     users = [uuid.uuid4() for _ in range(3)]
     with psycopg.connect(postgres.dsn(database), autocommit=True) as db:
         db.execute("CREATE ROLE link LOGIN")
+        db.execute(SLOW_READS)
         for user in users:
             db.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [user])
     return users
