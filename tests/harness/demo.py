@@ -28,14 +28,32 @@ def create_keys(dsn):
             [uuid.uuid4(), user, uuid.uuid4(), user])
 
 
+def revoke_and_allow(client, dsn):
+    """By SQL, as anybody might; each is enforced as soon as PostgreSQL has notified it."""
+    with psycopg.connect(dsn, autocommit=True) as db:
+        for active, answer in (("false", "DENY"), ("true", "ALLOW")):
+            sql = f"UPDATE api.user_api_key SET is_active = {active} WHERE key_id = 'demo-active-key'"
+            db.execute(sql)
+            say(f"> {sql}")
+            reply = wait_until(lambda want=answer: answer_of(client, want), answer)
+            say(f"> CHECK demo-active-key\n  {reply}")
+
+
+def answer_of(client, wanted):
+    reply = client.execute_command("CHECK", "demo-active-key")
+    return reply[0] == wanted and " ".join(reply)
+
+
 def transcript(daemon, dsn):
     client = daemon.client()
     admin = daemon.admin_client()
     # The first flush, just after the start, must not get ahead of the FLUSH shown below.
     wait_until(lambda: admin.info()["usage_swaps"] > 0, "the first flush")
+    wait_until(lambda: admin.info()["link_up"], "the link")
     for key in ("demo-active-key", "demo-inactive-key", "no-such-key"):
         say(f"> CHECK {key}")
         say("  " + " ".join(client.execute_command("CHECK", key)))
+    revoke_and_allow(client, dsn)
     rows = admin.execute_command("FLUSH")
     say(f"> FLUSH            (by itself every few seconds)\n  {rows} row written")
     with psycopg.connect(dsn) as db:
