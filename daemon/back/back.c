@@ -102,13 +102,6 @@ static void on_change(void *arg, const struct notification *notification)
     invalidate(back, &notification->digest, changed_at_us);
 }
 
-static void on_grounds(void *arg)
-{
-    struct back *back = arg;
-
-    back_env_post_grounds(&back->env);
-}
-
 /* Better to know that PostgreSQL does not answer before trust ends and every hit becomes a miss. */
 static void on_overdue(void *arg)
 {
@@ -351,7 +344,6 @@ struct back *back_new(struct back_setup *setup)
     back->link = link_new(&(struct link_setup){
         .env = &back->env,
         .on_change = on_change,
-        .on_grounds = on_grounds,
         .on_overdue = on_overdue,
         .arg = back,
     });

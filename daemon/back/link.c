@@ -122,7 +122,7 @@ static void confirm(struct link *link, const PGresult *result)
     env->grounds.confirmed_us = link->sent_us;
     if (link->floor_us > env->grounds.floor_us)
         env->grounds.floor_us = link->floor_us;
-    link->setup.on_grounds(link->setup.arg);
+    back_env_post_grounds(env);
 }
 
 static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *result)

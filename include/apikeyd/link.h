@@ -2,9 +2,9 @@
  *
  * A connection of its own that LISTENs and sends a heartbeat, which confirms that all that was
  * committed before it was sent has been heard of, reads PostgreSQL's clock, and looks whether the
- * trigger is there that notifies. A connection that is lost, or whose heartbeat is late, is made
- * anew; what was notified meanwhile is missed, so the floor rises. It must reach PostgreSQL itself:
- * a pooler drops notifications. Back thread only.
+ * trigger is there that notifies; env->grounds has what comes of it. A connection that is lost, or
+ * whose heartbeat is late, is made anew; what was notified meanwhile is missed, so the floor rises.
+ * It must reach PostgreSQL itself: a pooler drops notifications. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LINK_H
@@ -18,8 +18,6 @@ struct link;
 struct link_setup {
     struct back_env *env;
     void (*on_change)(void *arg, const struct notification *notification);
-    /* env->grounds were changed. */
-    void (*on_grounds)(void *arg);
     /* A heartbeat is taking longer than it should. */
     void (*on_overdue)(void *arg);
     void *arg;

@@ -106,14 +106,19 @@ def test_a_lookup_invalidated_on_its_way_is_asked_again(db, postgres, start):
     assert db.statements(LOOKUP) == 2
 
 
-def test_invalidate_all(db, daemon):
+def test_invalidate_all(db, start):
+    """By itself: nothing is notified, and every ttl is long."""
+    db.silence()
+    daemon = start({"cache.ttl": "1h", "cache.negative_ttl": "1h"})
     client, admin = daemon.client(), daemon.admin_client()
     for i in range(10):
         db.add_key(f"k{i}")
         check(client, f"k{i}")
     check(client, "none")
-    assert admin.execute_command("INVALIDATE", "ALL") == "OK"
     db.run("UPDATE api.user_api_key SET is_active = false")
+    assert check(client, "k0")[0] == "ALLOW"
+    assert admin.execute_command("INVALIDATE", "ALL") == "OK"
+    assert explain(daemon, "none")["memory"] == "below floor"
     for i in range(10):
         assert check(client, f"k{i}") == ["DENY", "inactive"]  # nor from Redis
 

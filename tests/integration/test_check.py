@@ -160,9 +160,10 @@ def test_unknown_stays_out_of_redis(redis_server, daemon):
 
 
 def test_change_is_seen_within_the_ttl(db, start):
-    """Without notifications, cache.ttl_unlinked is the bound, for revocation and creation."""
+    """Without notifications the ttls are the bound, for revocation and creation."""
     db.add_key("good")
-    client = start({"cache.ttl_unlinked": "500ms"}).client()
+    db.silence()
+    client = start({"cache.ttl": "500ms", "cache.negative_ttl": "500ms"}).client()
     assert check(client, "good")[0] == "ALLOW"
     assert check(client, "new") == ["DENY", "unknown"]
     db.set_active("good", False)
@@ -235,7 +236,9 @@ def test_key_transform(db, start, scratch):
 
 
 def test_deactivation_between_two_requests(db, daemon):
+    """INVALIDATE is what makes it known here."""
     db.add_key("good")
+    db.silence()
     client = daemon.client()
     assert check(client, "good")[0] == "ALLOW"
     db.set_active("good", False)
@@ -246,6 +249,7 @@ def test_deactivation_between_two_requests(db, daemon):
 def test_deleted_key_is_refused_and_its_sibling_is_not(db, daemon):
     db.add_key("one")
     db.add_key("two")
+    db.silence()
     client = daemon.client()
     assert check(client, "one")[0] == check(client, "two")[0] == "ALLOW"
     db.run("DELETE FROM api.user_api_key WHERE key_id = 'one'")

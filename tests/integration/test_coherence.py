@@ -8,12 +8,11 @@ import uuid
 
 import psycopg
 import pytest
-import redis
 from conftest import check, info
 from harness.proxy import Proxy
 from harness.servers import Postgres, wait_until
 from test_admin import explain
-from test_notify import TABLE, Ear, digest
+from test_notify import TABLE, digest
 from wire import Wire
 
 LONG = {"cache.ttl": "1h", "cache.ttl_unlinked": "1h", "cache.negative_ttl": "1h"}
