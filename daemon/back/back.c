@@ -72,6 +72,7 @@ static void invalidate_all(struct back *back)
 {
     back->env.counters.value[COUNT_INVALIDATIONS]++;
     back->env.grounds.floor_us = clock_monotonic_us();
+    back->env.grounds.forgotten_us = back->env.grounds.floor_us;
     back_env_post_grounds(&back->env);
 }
 
@@ -87,23 +88,19 @@ static void take_invalidate(struct back *back, const struct to_back *message)
     back_env_reply(&back->env, message->hole, &reply);
 }
 
-static void on_change(void *arg, const struct notification *notification)
+static void on_change(void *arg, const struct digest *digest, int64_t changed_at_us)
 {
     struct back *back = arg;
-    int64_t changed_at_us;
 
-    if (notification->all) {
+    if (digest)
+        invalidate(back, digest, changed_at_us);
+    else
         invalidate_all(back);
-        return;
-    }
-    if (!pg_clock_to_monotonic(&back->env.clock, notification->server_us, clock_monotonic_us(),
-                               &changed_at_us))
-        changed_at_us = TIME_NEVER;
-    invalidate(back, &notification->digest, changed_at_us);
 }
 
-/* Better to know that PostgreSQL does not answer before trust ends and every hit becomes a miss. */
-static void on_overdue(void *arg)
+/* Better to know that PostgreSQL does not answer before trust ends and every hit becomes a miss;
+ * and when it is back, not to wait for the next attempt. */
+static void on_doubt(void *arg)
 {
     struct back *back = arg;
 
@@ -131,6 +128,7 @@ static bool reload(struct back *back, struct buffer *restart, struct buffer *err
     back->env.config = next;
     back->env.log.level = (enum log_level)next->log_level;
     flusher_configure(back->flusher);
+    link_configure(back->link);
     back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_CONFIG, .config = copy});
     return true;
 }
@@ -344,7 +342,7 @@ struct back *back_new(struct back_setup *setup)
     back->link = link_new(&(struct link_setup){
         .env = &back->env,
         .on_change = on_change,
-        .on_overdue = on_overdue,
+        .on_doubt = on_doubt,
         .arg = back,
     });
     if (!back->flusher || !back->resolver || !back->link)

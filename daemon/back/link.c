@@ -6,40 +6,26 @@
 #include <event2/event_struct.h>
 
 #include "apikeyd/clock.h"
-#include "apikeyd/pg_array.h"
+#include "apikeyd/heartbeat_query.h"
+#include "apikeyd/notification.h"
 #include "apikeyd/pg_connection.h"
 
 static const int64_t heartbeat_most_us = 1000000; /* from one heartbeat to the next */
 static const int64_t heartbeat_late_us = 3000000;
-
-enum { FIELD_CLOCK, FIELD_PID, FIELD_TRIGGER, FIELDS };
-
-/* tgtype: INSERT is 4, DELETE 8, UPDATE 16 and TRUNCATE 32 (pg_trigger.h); tgenabled: 'O' fires
- * but in a replica's session, 'A' always. */
-static const char heartbeat_sql[] =
-    "SELECT clock_timestamp(), pg_backend_pid(), "
-    "(SELECT coalesce(bit_or(t.tgtype), 0) & 60 = 60 "
-    "FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid "
-    "JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid "
-    "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-    "WHERE c.relname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_table_is_visible(c.oid) "
-    "ELSE n.nspname = $1 END "
-    "AND p.proname = 'notify_key_change' AND t.tgenabled IN ('O', 'A'))";
-
-enum trigger { TRIGGER_UNKNOWN, TRIGGER_MISSING, TRIGGER_PRESENT };
+static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
 
 struct link {
     struct link_setup setup;
     struct back_env *env;
     struct pg_connection *connection;
-    char *table;
-    struct slice schema_name, table_name; /* in it */
     struct event beat;
     bool listening; /* on this connection, */
     bool confirmed; /* and a heartbeat has come back on it */
     int64_t floor_us;
-    int64_t sent_us; /* the last heartbeat */
-    enum trigger trigger;
+    int64_t sent_us;    /* the last heartbeat, */
+    bool doubted;       /* which is in doubt */
+    int64_t definition; /* of the table and its triggers, as the last heartbeat read it */
+    enum { TRIGGERS_UNKNOWN, TRIGGERS_MISSING, TRIGGERS_PRESENT } triggers;
     bool pooler_said, bad_said; /* in the log */
 };
 
@@ -58,32 +44,36 @@ static int64_t heartbeat_interval_us(const struct link *link)
     return part_us < heartbeat_most_us ? part_us : heartbeat_most_us;
 }
 
-static void note_trigger(struct link *link, bool present)
+/* What was changed while the triggers were off, or before they were there, has not been notified,
+ * and only the change of their definition tells that they were. */
+static void note_definition(struct link *link, int64_t definition)
+{
+    if (definition != link->definition)
+        link->floor_us = clock_monotonic_us();
+    link->definition = definition;
+}
+
+static void note_triggers(struct link *link, bool present)
 {
     const struct log *log = &link->env->log;
-    enum trigger found = present ? TRIGGER_PRESENT : TRIGGER_MISSING;
+    bool missed = link->triggers == TRIGGERS_MISSING;
 
-    if (found == link->trigger)
-        return;
-    if (!present)
+    if (!present && !missed)
         log_warning(log,
-                    "no trigger on %s notifies of changes: a revocation is enforced within "
-                    "cache.ttl only; deploy the migration \"notify\"",
+                    "the triggers on %s do not notify of every change (some are missing, or not "
+                    "ENABLE ALWAYS): a revocation is enforced within cache.ttl only; deploy the "
+                    "migration \"notify\"",
                     link->env->config->postgres_table);
-    else if (link->trigger == TRIGGER_MISSING)
-        log_info(log, "a trigger notifies of changes now");
-    /* What changed before it was there has not been notified. */
-    if (present)
-        link->floor_us = clock_monotonic_us();
-    link->trigger = found;
+    else if (present && missed)
+        log_info(log, "triggers notify of changes now");
+    link->triggers = present ? TRIGGERS_PRESENT : TRIGGERS_MISSING;
     link->env->counters.value[COUNT_LINK_TRIGGER] = present;
 }
 
 /* A pooler answers with other sessions than the one that listens. */
-static bool sees_pooler(struct link *link, const PGresult *result)
+static bool sees_pooler(struct link *link, const struct heartbeat *heartbeat)
 {
-    if (pg_get_int32(PQgetvalue(result, 0, FIELD_PID)) ==
-        pg_connection_server_pid(link->connection))
+    if (heartbeat->server_pid == pg_connection_server_pid(link->connection))
         return false;
     if (!link->pooler_said)
         log_error(&link->env->log,
@@ -94,63 +84,62 @@ static bool sees_pooler(struct link *link, const PGresult *result)
     return true;
 }
 
-static bool heartbeat_valid(const PGresult *result)
-{
-    static const int len[FIELDS] = {8, 4, 1};
-    bool valid = PQntuples(result) == 1 && PQnfields(result) == FIELDS;
-
-    for (int i = 0; valid && i < FIELDS; i++)
-        valid = PQgetlength(result, 0, i) == len[i];
-    return valid;
-}
-
 /* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
  * notifications before it says that it is ready for the next query. */
-static void confirm(struct link *link, const PGresult *result)
+static void confirm(struct link *link)
 {
     struct back_env *env = link->env;
-    int64_t now_us = clock_monotonic_us();
 
-    pg_clock_sample(&env->clock, link->sent_us, now_us,
-                    pg_get_int64(PQgetvalue(result, 0, FIELD_CLOCK)) + PG_EPOCH_US);
-    note_trigger(link, PQgetvalue(result, 0, FIELD_TRIGGER)[0] != 0);
-    if (!link->confirmed)
+    if (!link->confirmed) {
         log_info(&env->log, "the link is up: changes are heard of as they are committed");
+        link->setup.on_doubt(link->setup.arg);
+    }
     link->confirmed = true;
-    env->counters.value[COUNT_LINK_HEARTBEATS]++;
-    env->counters.value[COUNT_LINK_ROUND_TRIP] = (uint64_t)(now_us - link->sent_us);
     env->grounds.confirmed_us = link->sent_us;
     if (link->floor_us > env->grounds.floor_us)
         env->grounds.floor_us = link->floor_us;
     back_env_post_grounds(env);
 }
 
+static void take_heartbeat(struct link *link, const struct heartbeat *heartbeat)
+{
+    struct back_env *env = link->env;
+    int64_t now_us = clock_monotonic_us();
+
+    env->counters.value[COUNT_LINK_HEARTBEATS]++;
+    env->counters.value[COUNT_LINK_ROUND_TRIP] = (uint64_t)(now_us - link->sent_us);
+    pg_clock_sample(&env->clock, link->sent_us, now_us, heartbeat->server_us);
+    note_definition(link, heartbeat->definition);
+    note_triggers(link, heartbeat->notifies);
+    confirm(link);
+}
+
 static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct link *link = arg;
+    struct heartbeat heartbeat;
 
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
     if (outcome == PG_REFUSED)
         pg_connection_give_up(link->connection, PQresultErrorMessage(result));
-    else if (!heartbeat_valid(result))
+    else if (!heartbeat_query_read(result, &heartbeat))
         pg_connection_give_up(link->connection, "a heartbeat of an unexpected form");
-    else if (!sees_pooler(link, result))
-        confirm(link, result);
+    else if (!sees_pooler(link, &heartbeat))
+        take_heartbeat(link, &heartbeat);
 }
 
 static void send_heartbeat(struct link *link)
 {
     struct pg_query query = {
-        .sql = heartbeat_sql,
-        .params = 2,
-        .param = {{PG_TEXT, link->schema_name}, {PG_TEXT, link->table_name}},
         .timeout_us = heartbeat_late_us,
         .done = on_heartbeat,
         .arg = link,
     };
 
+    heartbeat_query_bind(&query, link->env->config);
     link->sent_us = clock_monotonic_us();
+    link->doubted = false;
     start_timer(link, heartbeat_interval_us(link));
     pg_connection_send(link->connection, &query);
 }
@@ -186,8 +175,8 @@ static void on_ready(void *arg)
 
     if (!link->listening)
         send_listen(link);
-    else if (!link->confirmed)
-        send_heartbeat(link);
+    else if (!evtimer_pending(&link->beat, NULL))
+        send_heartbeat(link); /* the first */
 }
 
 static void on_beat(evutil_socket_t fd, short what, void *arg)
@@ -203,7 +192,10 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
         return;
     }
     start_timer(link, heartbeat_interval_us(link));
-    link->setup.on_overdue(link->setup.arg);
+    if (link->doubted || clock_monotonic_us() - link->sent_us < doubt_us)
+        return;
+    link->doubted = true;
+    link->setup.on_doubt(link->setup.arg);
 }
 
 static void on_down(void *arg)
@@ -217,6 +209,23 @@ static void on_down(void *arg)
     event_del(&link->beat);
 }
 
+/* When the change was made, for all that is known. Everything committed before the last heartbeat
+ * was sent has been heard of, and before LISTEN nothing is: a transaction that began long before
+ * it was committed, or a NOTIFY by hand that tells another time, makes it no earlier. */
+static int64_t changed_at_us(const struct link *link, const struct notification *notification)
+{
+    int64_t now_us = clock_monotonic_us();
+    int64_t earliest_us = link->env->grounds.confirmed_us;
+    int64_t at_us;
+
+    if (!link->confirmed || notification->server_us == 0 ||
+        !pg_clock_estimate(&link->env->clock, notification->server_us, &at_us))
+        return TIME_NEVER;
+    if (at_us > now_us)
+        return now_us;
+    return at_us < earliest_us ? earliest_us : at_us;
+}
+
 static void on_notify(void *arg, const char *payload)
 {
     struct link *link = arg;
@@ -224,7 +233,8 @@ static void on_notify(void *arg, const char *payload)
 
     link->env->counters.value[COUNT_LINK_NOTIFICATIONS]++;
     if (notification_parse((struct slice){payload, strlen(payload)}, &notification)) {
-        link->setup.on_change(link->setup.arg, &notification);
+        link->setup.on_change(link->setup.arg, notification.all ? NULL : &notification.digest,
+                              changed_at_us(link, &notification));
         return;
     }
     link->env->counters.value[COUNT_LINK_BAD]++;
@@ -232,19 +242,6 @@ static void on_notify(void *arg, const char *payload)
         log_warning(&link->env->log, "a notification on channel " NOTIFICATION_CHANNEL
                                      " is not of the trigger's making (said once)");
     link->bad_said = true;
-}
-
-/* "schema.table", or a table that the search path finds. */
-static bool take_table(struct link *link, const char *name)
-{
-    link->table = strdup(name);
-    if (!link->table)
-        return false;
-    const char *dot = strchr(link->table, '.');
-    const char *table = dot ? dot + 1 : link->table;
-    link->schema_name = (struct slice){link->table, dot ? (size_t)(dot - link->table) : 0};
-    link->table_name = (struct slice){table, strlen(table)};
-    return true;
 }
 
 struct link *link_new(const struct link_setup *setup)
@@ -266,7 +263,7 @@ struct link *link_new(const struct link_setup *setup)
         .on_notify = on_notify,
         .arg = link,
     });
-    if (!link->connection || !take_table(link, config->postgres_table)) {
+    if (!link->connection) {
         link_free(link);
         return NULL;
     }
@@ -279,8 +276,13 @@ void link_free(struct link *link)
         return;
     pg_connection_free(link->connection);
     event_del(&link->beat);
-    free(link->table);
     free(link);
+}
+
+void link_configure(struct link *link)
+{
+    if (link->listening && pg_connection_ready(link->connection))
+        send_heartbeat(link);
 }
 
 bool link_up(const struct link *link)
@@ -293,7 +295,7 @@ const char *link_bound(const struct link *link)
 {
     if (!link_up(link))
         return "cache.ttl_unlinked: the link is down";
-    if (link->trigger != TRIGGER_PRESENT)
-        return "cache.ttl: no trigger notifies of changes";
+    if (link->triggers != TRIGGERS_PRESENT)
+        return "cache.ttl: triggers do not notify of every change";
     return "notification";
 }

@@ -75,6 +75,12 @@ static void first_line(const char *message, char *ret, size_t size)
     snprintf(ret, size, "%.*s", (int)strcspn(message, "\n"), message);
 }
 
+static void count_failure(struct pg_connection *connection, enum pg_outcome outcome)
+{
+    connection->setup.env->counters
+        .value[outcome == PG_LATE ? COUNT_POSTGRES_TIMEOUTS : COUNT_POSTGRES_ERRORS]++;
+}
+
 /* The connection is of no use any more: close it, tell whoever waits, and try again later. */
 static void lose(struct pg_connection *connection, enum pg_outcome outcome, const char *why)
 {
@@ -89,8 +95,8 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
         log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);
     else
         log_warning(log, "postgres (%s): %s; trying again", connection->setup.purpose, line);
-    connection->setup.env->counters
-        .value[outcome == PG_LATE ? COUNT_POSTGRES_TIMEOUTS : COUNT_POSTGRES_ERRORS]++;
+    if (outcome != PG_REFUSED) /* that was counted when the server said so */
+        count_failure(connection, outcome);
     connection->down = outcome == PG_LATE || !proven;
     connection->state = WAITING;
     close_pg(connection);
@@ -252,7 +258,7 @@ static void finish_query(struct pg_connection *connection)
     event_del(&connection->timer);
     watch(connection, EV_READ);
     if (outcome == PG_REFUSED)
-        connection->setup.env->counters.value[COUNT_POSTGRES_ERRORS]++;
+        count_failure(connection, outcome);
     connection->query.done(connection->query.arg, outcome, result);
     PQclear(result);
     if (connection->state == READY)
@@ -348,6 +354,11 @@ bool pg_connection_ready(const struct pg_connection *connection)
     return connection->state == READY;
 }
 
+bool pg_connection_up(const struct pg_connection *connection)
+{
+    return connection->state == READY || connection->state == BUSY;
+}
+
 bool pg_connection_down(const struct pg_connection *connection)
 {
     return connection->down;
@@ -360,7 +371,13 @@ int pg_connection_server_pid(const struct pg_connection *connection)
 
 void pg_connection_give_up(struct pg_connection *connection, const char *why)
 {
-    lose(connection, PG_LOST, why);
+    lose(connection, PG_REFUSED, why);
+}
+
+void pg_connection_retry(struct pg_connection *connection)
+{
+    if (connection->state == WAITING)
+        start_timer(connection, 0);
 }
 
 void pg_connection_send(struct pg_connection *connection, const struct pg_query *query)

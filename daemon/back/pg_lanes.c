@@ -311,6 +311,8 @@ void pg_lanes_probe(struct pg_lanes *lanes)
     for (size_t i = 0; i < lanes->count; i++) {
         if (pg_connection_ready(lanes->lane[i].connection))
             read_clock(&lanes->lane[i]);
+        else
+            pg_connection_retry(lanes->lane[i].connection);
     }
 }
 
@@ -319,7 +321,7 @@ size_t pg_lanes_up(const struct pg_lanes *lanes)
     size_t up = 0;
 
     for (size_t i = 0; i < lanes->count; i++)
-        up += pg_connection_ready(lanes->lane[i].connection) || lanes->lane[i].len > 0;
+        up += pg_connection_up(lanes->lane[i].connection);
     return up;
 }
 

@@ -34,7 +34,8 @@ void pg_lanes_free(struct pg_lanes *lanes);
 void pg_lanes_add(struct pg_lanes *lanes, struct lookup *lookup);
 void pg_lanes_go(struct pg_lanes *lanes);
 
-/* See whether the server answers those connections that have nothing to do. */
+/* See whether the server answers: connections that have nothing to do ask it, and those that wait
+ * for their next attempt make it now. */
 void pg_lanes_probe(struct pg_lanes *lanes);
 
 /* Connections that can take a query or are carrying one out. */

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/pg_clock.h"
 
-/* Two disciplined clocks part by less than this: 500 ppm each is the most that NTP slews. */
 static int64_t drift(int64_t elapsed_us)
 {
-    return elapsed_us / 1000;
+    return elapsed_us / 8;
 }
 
 static int64_t most_at(const struct pg_clock *clock, int64_t now_us)
@@ -46,6 +45,14 @@ bool pg_clock_to_monotonic(const struct pg_clock *clock, int64_t server_us, int6
     int64_t at_us = server_us - most_at(clock, now_us);
     if (at_us > now_us)
         return false;
-    *ret_us = at_us;
+    *ret_us = at_us - drift(now_us - at_us);
+    return true;
+}
+
+bool pg_clock_estimate(const struct pg_clock *clock, int64_t server_us, int64_t *ret_us)
+{
+    if (!clock->known)
+        return false;
+    *ret_us = server_us - clock->least_us - (clock->most_us - clock->least_us) / 2;
     return true;
 }

@@ -25,7 +25,7 @@ struct trust trust_at(const struct trust_policy *policy, const struct grounds *g
         .oldest_us = later(grounds->floor_us, now_us - ttl_us),
         .oldest_unknown_us = later(grounds->floor_us, now_us - negative_ttl_us),
         .oldest_shared_us = later(grounds->floor_us, now_us - policy->ttl_us),
-        .oldest_stale_us = later(grounds->floor_us, now_us - policy->stale_max_us),
+        .oldest_stale_us = later(grounds->forgotten_us, now_us - policy->stale_max_us),
         .refresh_us = now_us - ttl_us + ttl_us / 5,
     };
 }

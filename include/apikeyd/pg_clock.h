@@ -4,10 +4,13 @@
  * age by the latest that PostgreSQL's clock can be now, so a skewed host clock never makes a
  * verdict look younger than it is. Each query gives a sample: it was sent at `sent_us`, answered
  * at `received_us`, and in between the server's clock said `server_us`; so server − received and
- * server − sent bound the difference. The narrowest of the recent samples is used, widened by what
- * clocks may drift. A sample that contradicts them means that PostgreSQL's clock was set; if it
- * was set back, what was dated before then cannot be told from what is dated since, and is not
- * believed.
+ * server − sent bound the difference. The narrowest of the recent samples is used.
+ *
+ * The two clocks may run at rates that differ by up to an eighth: chrony slews by a twelfth (its
+ * maxslewrate, 83,333 ppm). So the bounds widen by an eighth of a sample's age, and a verdict may
+ * be older by an eighth of what it seems. A sample that contradicts them means that PostgreSQL's
+ * clock was set; if it was set back, what was dated before then cannot be told from what is dated
+ * since, and is not believed.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_CLOCK_H
@@ -33,5 +36,8 @@ void pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_u
  * since set back may have shown. */
 bool pg_clock_to_monotonic(const struct pg_clock *clock, int64_t server_us, int64_t now_us,
                            int64_t *ret_us);
+
+/* The same as an estimate, for people; false when there was no sample yet. */
+bool pg_clock_estimate(const struct pg_clock *clock, int64_t server_us, int64_t *ret_us);
 
 #endif

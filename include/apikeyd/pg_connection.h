@@ -63,6 +63,9 @@ void pg_connection_free(struct pg_connection *connection);
 
 bool pg_connection_ready(const struct pg_connection *connection);
 
+/* Whether it can take a query or is carrying one out. */
+bool pg_connection_up(const struct pg_connection *connection);
+
 /* Whether the server is known not to answer: the last attempt to connect failed, or a query was
  * late. False at first, and while a connection that broke is being made anew. */
 bool pg_connection_down(const struct pg_connection *connection);
@@ -73,6 +76,9 @@ int pg_connection_server_pid(const struct pg_connection *connection);
 /* It is of no use, for a reason of the caller's: close it, which calls `on_down`, and come back
  * later. It must be ready, and may be inside `done`. */
 void pg_connection_give_up(struct pg_connection *connection, const char *why);
+
+/* If it waits before it connects again, it does so now. */
+void pg_connection_retry(struct pg_connection *connection);
 
 /* Send a query; the connection must be ready. */
 void pg_connection_send(struct pg_connection *connection, const struct pg_query *query);

@@ -8,6 +8,9 @@
  * before then has been heard of: what is still held was right at that time, however long ago it
  * was read. Trust ends ttl_unlinked after the later of the two, whether or not anybody has noticed
  * that the link is gone. So the bound holds for a silent network and a stopped process too.
+ *
+ * What may be served stale is another question, with a bound of its own: a floor that rose because
+ * changes may have been missed does not end it, only one for changes that are known.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_TRUST_H
@@ -31,10 +34,12 @@ struct trust_policy {
 struct grounds {
     int64_t confirmed_us; /* changes committed before then have been heard of; or TIME_NEVER */
     int64_t floor_us;     /* changes may have been missed that later reads know; or TIME_NEVER */
+    int64_t forgotten_us; /* any key was changed, or all shall be forgotten: a floor for what is
+                           * served stale too; not later than floor_us, or TIME_NEVER */
     bool postgres_down;   /* known not to answer lookups */
 };
 
-static const struct grounds no_grounds = {TIME_NEVER, TIME_NEVER, false};
+static const struct grounds no_grounds = {TIME_NEVER, TIME_NEVER, TIME_NEVER, false};
 
 struct trust {
     int64_t now_us;

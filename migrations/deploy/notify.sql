@@ -3,8 +3,11 @@
 -- of a key (by a cascade from api."user" too), an UPDATE of what a verdict holds, a TRUNCATE. An
 -- UPDATE of last_used, updated_at or key_name is not: the WHEN condition is all that it costs.
 --
--- Payload: the first 16 bytes of the SHA-256 of key_id in hex, or * for any key, then a blank and
--- the time in microseconds since 1970. Any role may LISTEN, so the key itself must not be sent.
+-- Payload: the first 16 bytes of the SHA-256 of the key ID in hex, or * for any key, then a blank
+-- and the time in microseconds since 1970. Any role may LISTEN, so the key itself must not be sent.
+--
+-- The triggers' argument is the column that holds the key ID: the daemon looks whether that is its
+-- option postgres.key_column.
 
 BEGIN;
 
@@ -24,10 +27,10 @@ BEGIN
     END IF;
 
     FOR key IN
-        SELECT DISTINCT k
-        FROM (VALUES (CASE WHEN TG_OP <> 'INSERT' THEN OLD.key_id END),
-                     (CASE WHEN TG_OP <> 'DELETE' THEN NEW.key_id END)) AS v (k)
-        WHERE k IS NOT NULL
+        SELECT DISTINCT r ->> TG_ARGV[0]
+        FROM (VALUES (CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END),
+                     (CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END)) AS v (r)
+        WHERE r ->> TG_ARGV[0] IS NOT NULL
     LOOP
         BEGIN
             digest := left(encode(sha256(convert_to(key, 'UTF8')), 'hex'), 32);
@@ -47,7 +50,7 @@ COMMENT ON FUNCTION apikeyd.notify_key_change() IS
 
 CREATE TRIGGER apikeyd_notify_rows
 AFTER INSERT OR DELETE ON api.user_api_key
-FOR EACH ROW EXECUTE FUNCTION apikeyd.notify_key_change();
+FOR EACH ROW EXECUTE FUNCTION apikeyd.notify_key_change('key_id');
 
 -- A condition, not a list of columns: that would miss what a BEFORE trigger changes.
 CREATE TRIGGER apikeyd_notify_update
@@ -58,11 +61,11 @@ FOR EACH ROW WHEN (
     OR OLD.user_id IS DISTINCT FROM NEW.user_id
     OR OLD.api_key_id IS DISTINCT FROM NEW.api_key_id
 )
-EXECUTE FUNCTION apikeyd.notify_key_change();
+EXECUTE FUNCTION apikeyd.notify_key_change('key_id');
 
 CREATE TRIGGER apikeyd_notify_truncate
 AFTER TRUNCATE ON api.user_api_key
-FOR EACH STATEMENT EXECUTE FUNCTION apikeyd.notify_key_change();
+FOR EACH STATEMENT EXECUTE FUNCTION apikeyd.notify_key_change('key_id');
 
 -- Changes that logical replication applies count too.
 ALTER TABLE api.user_api_key ENABLE ALWAYS TRIGGER apikeyd_notify_rows;

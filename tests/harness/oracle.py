@@ -46,14 +46,14 @@ class History:
 class Oracle:
     """Judges answers by two rules, whatever has happened to links, Redis and daemons:
 
-    bound       an answer was right at some time from `bound` seconds before it was asked for until
-                it came
+    bound       an answer was right at some time from the daemon's bound, in seconds, before it was
+                asked for until it came
     no return   one daemon's answers about a key never go back to an earlier version
     """
 
-    def __init__(self, keys, bound):
+    def __init__(self, keys, bounds):
         self.histories = {key: History(answer) for key, answer in keys.items()}
-        self.bound = bound
+        self.bounds = bounds
         self.seen = {}  # (daemon, key): the least version that explains all its answers so far
         self.judged = 0
 
@@ -62,9 +62,9 @@ class Oracle:
         history = self.histories[key]
         with history.lock:
             self.judged += 1
-            fresh = history.first_possible(asked - self.bound)
+            fresh = history.first_possible(asked - self.bounds[daemon])
             if history.find(answer, fresh, answered) is None:
-                return f"{daemon}: {key} is {answer}, out of date by more than {self.bound} s"
+                return f"{daemon}: {key} is {answer}, out of date by more than {self.bounds[daemon]} s"
             least = max(self.seen.get((daemon, key), 0), fresh)
             version = history.find(answer, least, answered)
             if version is None:

@@ -1,8 +1,9 @@
 """./dev random [SECONDS] [SEED]: random changes and random trouble, and every answer judged.
 
 Several daemons share one Redis and one PostgreSQL. Keys are toggled, deleted, created again and
-given to other users. Meanwhile Redis restarts, forgets and hangs, links are cut and kept away, and
-daemons are stopped and woken. The same seed makes the same choices, if not the same timing.
+given to other users, some of them while the triggers are disabled. Meanwhile Redis restarts, forgets
+and hangs, links and lookups are cut and kept away, and daemons are stopped and woken. One daemon
+serves stale verdicts. The same seed makes the same choices, if not the same timing.
 """
 
 import random
@@ -22,8 +23,10 @@ from harness.oracle import Oracle  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
 
-DAEMONS, KEYS, BOUND = 3, 40, 1.0
+KEYS, TTL_UNLINKED = 40, 1.0
+STALE_MAX = {"d0": 0.0, "d1": 0.0, "d2": 3.0}  # of each daemon
 TABLE = "api.user_api_key"
+TRIGGERS = ("apikeyd_notify_rows", "apikeyd_notify_update", "apikeyd_notify_truncate")
 UNKNOWN, INACTIVE = ("DENY", "unknown"), ("DENY", "inactive")
 
 
@@ -74,6 +77,14 @@ class Changes:
         del self.rows[key]
         return f"DELETE FROM {TABLE} WHERE key_id = %s", [key]
 
+    def behind_the_triggers(self, sql, params):
+        with self.db.transaction():
+            self.db.execute(f"ALTER TABLE {TABLE} DISABLE TRIGGER USER")
+            self.db.execute(sql, params)
+            for trigger in TRIGGERS:
+                self.db.execute(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER {trigger}")
+        self.count["behind_the_triggers"] += 1
+
     def step(self):
         key = random_key(self.rng)
         kinds = [self.toggle] * 4 + [self.give, self.delete] if key in self.rows else [self.create]
@@ -81,7 +92,10 @@ class Changes:
         sql, params = kind(key)
         history = self.oracle.histories[key]
         history.change(time.monotonic(), self.answer(key))
-        self.db.execute(sql, params)
+        if self.rng.random() < 0.03:
+            self.behind_the_triggers(sql, params)
+        else:
+            self.db.execute(sql, params)
         history.changed(time.monotonic())
         self.count[kind.__name__] += 1
         time.sleep(self.rng.expovariate(1 / 0.02))
@@ -93,6 +107,7 @@ class Trouble:
     def __init__(self, rng, dsn, redis_server, daemons):
         self.rng, self.redis, self.daemons = rng, redis_server, daemons
         self.db = psycopg.connect(dsn, autocommit=True)
+        self.to_come = []
         self.count = Counter()
 
     def close(self):
@@ -114,15 +129,32 @@ class Trouble:
         self.pause(0.7)
         self.redis.resume()
 
-    def links_break(self):
+    def break_some(self, role):
         self.db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                        "WHERE usename = 'link' AND random() < 0.6")
+                        "WHERE usename = %s AND random() < 0.6", [role])
+
+    def keep_away(self, role):
+        self.db.execute(f"ALTER ROLE {role} CONNECTION LIMIT 0")
+        self.break_some(role)
+        self.pause(2.5)
+        self.db.execute(f"ALTER ROLE {role} CONNECTION LIMIT -1")
+
+    def links_break(self):
+        self.break_some("link")
 
     def links_are_kept_away(self):
-        self.db.execute("ALTER ROLE link CONNECTION LIMIT 0")
-        self.links_break()
-        self.pause(2.5)
-        self.db.execute("ALTER ROLE link CONNECTION LIMIT -1")
+        self.keep_away("link")
+
+    def lookups_are_kept_away(self):
+        self.keep_away("apikeyd")
+
+    def postgres_is_half_back(self):
+        """Both are away, and the link is back first."""
+        self.db.execute("ALTER ROLE apikeyd CONNECTION LIMIT 0")
+        self.break_some("apikeyd")
+        self.links_are_kept_away()
+        self.pause(2)
+        self.db.execute("ALTER ROLE apikeyd CONNECTION LIMIT -1")
 
     def daemon_sleeps(self):
         daemon = self.rng.choice(self.daemons)
@@ -131,8 +163,13 @@ class Trouble:
         daemon.process.send(signal.SIGCONT)
 
     def step(self):
-        kind = self.rng.choice([self.redis_forgets, self.redis_restarts, self.redis_hangs,
-                                self.links_break, self.links_are_kept_away, self.daemon_sleeps])
+        if not self.to_come:
+            self.to_come = [self.redis_forgets, self.redis_restarts, self.redis_hangs,
+                            self.links_break, self.links_are_kept_away,
+                            self.lookups_are_kept_away, self.postgres_is_half_back,
+                            self.daemon_sleeps]
+            self.rng.shuffle(self.to_come)
+        kind = self.to_come.pop()
         kind()
         self.count[kind.__name__] += 1
         self.pause(0.4)
@@ -225,15 +262,17 @@ def play(folder, seconds, seed):
         postgres.start()
         redis_server.start()
         users = prepare(postgres, "random")
-        for i in range(DAEMONS):
-            daemons.append(Apikeyd(folder / f"d{i}", {
+        for name, stale_max in STALE_MAX.items():
+            daemons.append(Apikeyd(folder / name, {
                 "postgres.dsn": postgres.dsn("random", "apikeyd"),
                 "postgres.listen_dsn": postgres.dsn("random", "link"),
                 "redis.url": redis_server.url(), "cache.memory": "1MiB",
                 "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
-                "cache.ttl_unlinked": f"{BOUND * 1000:.0f}ms", "cache.stale_max": "0s"}))
+                "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms",
+                "cache.stale_max": f"{stale_max * 1000:.0f}ms"}))
             daemons[-1].start()
-        oracle = Oracle({f"key-{i}": UNKNOWN for i in range(KEYS)}, BOUND)
+        oracle = Oracle({f"key-{i}": UNKNOWN for i in range(KEYS)},
+                        {name: max(TTL_UNLINKED, stale) for name, stale in STALE_MAX.items()})
         changes = Changes(random.Random(f"{seed} changes"), postgres.dsn("random"), oracle, users)
         actors = [changes, Trouble(random.Random(f"{seed} trouble"), postgres.dsn("random"),
                                    redis_server, daemons)]
@@ -244,7 +283,9 @@ def play(folder, seconds, seed):
             settle(daemons, oracle, changes)
         counts = sum((actor.count for actor in actors), Counter({"judged": oracle.judged}))
         for daemon in daemons:
-            counts["from Redis"] += daemon.admin_client().info()["checks_from_redis"]
+            counters = daemon.admin_client().info()
+            counts["from Redis"] += counters["checks_from_redis"]
+            counts["stale"] += counters["checks_stale"]
         return wrong, counts
     finally:
         for actor in actors:

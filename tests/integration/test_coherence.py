@@ -17,6 +17,7 @@ from wire import Wire
 
 LONG = {"cache.ttl": "1h", "cache.ttl_unlinked": "1h", "cache.negative_ttl": "1h"}
 ALLOWED, INACTIVE, UNKNOWN = "ALLOW", ["DENY", "inactive"], ["DENY", "unknown"]
+TTL_ONLY = "cache.ttl: triggers do not notify of every change"
 
 
 def becomes(client, key, answer):
@@ -182,8 +183,8 @@ def test_without_the_trigger_ttl_is_the_bound(db, start):
     db.add_key("good")
     daemon = start({"cache.ttl": "1s", "cache.ttl_unlinked": "300ms"})
     assert info(daemon)["link_trigger"] == 0
-    assert info(daemon)["revocation_bound"] == "cache.ttl: no trigger notifies of changes"
-    assert "no trigger on api.user_api_key notifies of changes" in daemon.log()
+    assert info(daemon)["revocation_bound"] == TTL_ONLY
+    assert "the triggers on api.user_api_key do not notify of every change" in daemon.log()
     client = daemon.client()
     assert check(client, "good")[0] == ALLOWED
     deny_bound(client, db, "good", 1)
@@ -197,14 +198,94 @@ def test_the_trigger_goes_and_comes(db, start):
     assert check(client, "good")[0] == ALLOWED
     db.run(f"DROP TRIGGER apikeyd_notify_update ON {TABLE}")
     wait_until(lambda: info(daemon)["link_trigger"] == 0, "its loss to be noticed")
-    assert "no trigger on api.user_api_key notifies" in daemon.log()
+    assert "the triggers on api.user_api_key do not notify" in daemon.log()
+    assert check(client, "good")[0] == ALLOWED
     db.set_active("good", False)
     time.sleep(0.1)
     assert check(client, "good")[0] == ALLOWED  # the bound is an hour
     db.run(f"CREATE TRIGGER other_name AFTER UPDATE ON {TABLE} FOR EACH ROW "
-           "EXECUTE FUNCTION apikeyd.notify_key_change()")
+           "EXECUTE FUNCTION apikeyd.notify_key_change('key_id')")
     becomes(client, "good", INACTIVE)
-    assert info(daemon)["revocation_bound"] == "notification"
+    assert info(daemon)["revocation_bound"] == TTL_ONLY
+    db.run(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER other_name")
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the trigger")
+
+
+OFF, ON = f"ALTER TABLE {TABLE} DISABLE TRIGGER ALL", f"ALTER TABLE {TABLE} ENABLE TRIGGER ALL"
+FUNCTION = "CREATE OR REPLACE FUNCTION apikeyd.notify_key_change() RETURNS trigger LANGUAGE plpgsql AS "
+REVOKE = f"UPDATE {TABLE} SET is_active = false"
+RENAMED = TABLE.split(".")[1]
+BEHIND_THE_TRIGGERS = {
+    "pg_restore --disable-triggers": ([OFF, REVOKE, ON], TTL_ONLY),
+    "a function that does nothing for a while": (
+        [FUNCTION + "$$ BEGIN RETURN NULL; END $$", REVOKE, FUNCTION + "%(body)s"], "notification"),
+    "another table in its place": (
+        [f"CREATE TABLE api.other (LIKE {TABLE} INCLUDING ALL)",
+         f"INSERT INTO api.other SELECT * FROM {TABLE}", "UPDATE api.other SET is_active = false",
+         f"DROP TABLE {TABLE}", f"ALTER TABLE api.other RENAME TO {RENAMED}",
+         f"GRANT SELECT ON {TABLE} TO apikeyd"], TTL_ONLY),
+    "another column in its place": (
+        [f"ALTER TABLE {TABLE} ADD COLUMN revoked boolean NOT NULL DEFAULT false",
+         f"ALTER TABLE {TABLE} RENAME is_active TO was_active",
+         f"ALTER TABLE {TABLE} RENAME revoked TO is_active", f"GRANT SELECT ON {TABLE} TO apikeyd"],
+        "notification"),
+}
+
+
+@pytest.mark.parametrize("way", BEHIND_THE_TRIGGERS)
+def test_changed_behind_the_triggers(db, start, way):
+    """In one transaction, so that no heartbeat sees them missing: the definition has changed."""
+    statements, bound = BEHIND_THE_TRIGGERS[way]
+    db.add_key("good")
+    daemon = start(LONG)
+    client = daemon.client()
+    assert check(client, "good")[0] == ALLOWED
+    body = db.one("SELECT quote_literal(prosrc) FROM pg_proc WHERE proname = 'notify_key_change'")
+    db.run(";".join(statements).replace("%(body)s", body))
+    assert info(daemon)["link_notifications"] == 0
+    becomes(client, "good", INACTIVE)
+    assert info(daemon)["link_losses"] == info(daemon)["link_notifications"] == 0
+    wait_until(lambda: info(daemon)["revocation_bound"] == bound, bound)
+
+
+def test_triggers_of_another_column_or_maker_do_not_count(db, start):
+    db.run("CREATE FUNCTION public.notify_key_change() RETURNS trigger LANGUAGE plpgsql AS "
+           "$$ BEGIN RETURN NULL; END $$")
+    daemon = start({"postgres.key_column": "key_name"})
+    assert info(daemon)["revocation_bound"] == TTL_ONLY
+    for trigger, events in (("rows", "INSERT OR DELETE OR UPDATE"), ("truncate", "TRUNCATE")):
+        each = "STATEMENT" if events == "TRUNCATE" else "ROW"
+        db.run(f"CREATE TRIGGER other_{trigger} AFTER {events} ON {TABLE} FOR EACH {each} "
+               "EXECUTE FUNCTION public.notify_key_change('key_name')")
+        db.run(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER other_{trigger}")
+    beats = info(daemon)["link_heartbeats"]
+    wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "a heartbeat")
+    assert info(daemon)["revocation_bound"] == TTL_ONLY
+    for trigger, events in (("rows", "INSERT OR DELETE OR UPDATE"), ("truncate", "TRUNCATE")):
+        db.run(f"CREATE OR REPLACE TRIGGER other_{trigger} AFTER {events} ON {TABLE} FOR EACH "
+               f"{'STATEMENT' if events == 'TRUNCATE' else 'ROW'} "
+               "EXECUTE FUNCTION apikeyd.notify_key_change('key_name')")
+        db.run(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER other_{trigger}")
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the trigger")
+
+
+def test_a_heartbeat_that_is_refused_counts_once(db, start):
+    daemon = start({"log.level": "debug", "redis.url": ""})
+    assert info(daemon)["postgres_errors"] == 0
+    db.run("REVOKE SELECT ON pg_catalog.pg_trigger FROM public")
+    refused = "permission denied for table pg_trigger"
+    wait_until(lambda: daemon.log().count(refused) >= 2, "refusals")
+    wait_until(lambda: info(daemon)["postgres_errors"] == daemon.log().count(refused), "the count")
+    assert info(daemon)["revocation_bound"] == "cache.ttl_unlinked: the link is down"
+
+
+def test_the_lag_cannot_be_made_up(db, start):
+    """A notification by hand that tells a time of long ago."""
+    daemon = start(LONG)
+    begin = time.monotonic()
+    db.run(f"NOTIFY apikeyd_key, '{digest('good')} 1000000'")
+    wait_until(lambda: info(daemon)["invalidations"] == 1, "the notification")
+    assert 0 < info(daemon)["revocation_lag_most_us"] < (time.monotonic() - begin + 4) * 1e6
 
 
 def test_link_killed_and_kept_away(db, start):

@@ -96,6 +96,19 @@ def test_a_change_by_a_before_trigger_is_notified(db):
         assert ear.heard() == [digest("a")]
 
 
+def test_a_column_of_another_type(db):
+    """The triggers' argument names the column."""
+    key = str(uuid.uuid4())
+    db.run("CREATE TABLE api.token (token uuid, key_id text)")
+    db.run("CREATE TRIGGER rows AFTER INSERT OR DELETE OR UPDATE ON api.token FOR EACH ROW "
+           "EXECUTE FUNCTION apikeyd.notify_key_change('token')")
+    with Ear(db) as ear:
+        db.run("INSERT INTO api.token VALUES (%s, 'no')", key)
+        db.run("UPDATE api.token SET token = NULL")
+        db.run("DELETE FROM api.token")
+        assert ear.heard() == [digest(key), digest(key)]
+
+
 def test_a_flush_notifies_nothing(db, start):
     db.add_keys(100)
     daemon = start()

@@ -5,8 +5,11 @@ import time
 from collections import Counter
 
 import pytest
-from conftest import info
+import redis
+from conftest import check, info
 from harness.servers import wait_until
+from test_admin import explain
+from test_coherence import cut, deaf_role
 from wire import Wire, command
 
 KEYS = 20
@@ -103,3 +106,68 @@ def test_stopped_for_longer_than_stale_max(db, postgres, start, ttl, ttl_unlinke
           f"slowest batch {load.slowest(paused - 1, paused) * 1000:.1f} ms before, "
           f"{load.slowest(paused, first) * 1000:.1f} ms while stopped; "
           f"UNAVAILABLE after {first - paused:.2f} s; back {recovered - resumed:.2f} s after")
+
+
+def keep_lookups_away(db):
+    db.run("ALTER ROLE apikeyd CONNECTION LIMIT 0")
+    db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'apikeyd'")
+
+
+def test_a_link_that_is_back_first_ends_no_stale_service(db, start):
+    """It knows that changes may have been missed, but lookups cannot tell which."""
+    for key in ("good", "revoked"):
+        db.add_key(key)
+    deaf_role(db)
+    daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "500ms", "cache.stale_max": "1h",
+                    "redis.url": "", "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
+    client = daemon.client()
+    for key in ("good", "revoked"):
+        assert check(client, key)[0] == "ALLOW"
+    try:
+        keep_lookups_away(db)
+        cut(db)
+        wait_until(lambda: check(client, "good") and info(daemon)["checks_stale"], "stale answers")
+        db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
+        wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+        assert explain(daemon, "good")["memory"] == "below floor"
+        assert check(client, "good")[0] == "ALLOW"
+        # What is known to have changed is served no more.
+        db.set_active("revoked", False)
+        wait_until(lambda: info(daemon)["invalidations"] == 1, "the notification")
+        with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+            check(client, "revoked")
+        assert check(client, "good")[0] == "ALLOW"
+        db.run("NOTIFY apikeyd_key, '*'")
+        wait_until(lambda: info(daemon)["invalidations"] == 2, "the notification")
+        with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+            check(client, "good")
+    finally:
+        db.run("ALTER ROLE apikeyd CONNECTION LIMIT -1")
+    wait_until(lambda: info(daemon)["postgres_connections_up"] > 0, "the lookups")
+    assert check(client, "good")[0] == "ALLOW"
+    assert check(client, "revoked") == ["DENY", "inactive"]
+
+
+def test_restarts_within_stale_max_are_not_noticed(db, postgres, start):
+    """Whichever connection is back first: keys in memory are answered all the time."""
+    db.add_keys(KEYS)
+    daemon = start({"cache.ttl_unlinked": "200ms", "redis.url": ""})
+    with Load(daemon) as load:
+        for _ in range(3):
+            wait_until(lambda: load.seen and load.seen[-1][1] == {"ALLOW": KEYS}, "answers")
+            postgres.stop()
+            time.sleep(1)
+            postgres.start()
+            wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+    assert load.kinds(0, time.monotonic()).keys() == {"ALLOW"}
+
+
+def test_a_probe_is_no_loss(db, postgres, start):
+    """A connection that is asked whether it is answered is up until it is late."""
+    daemon = start({"cache.ttl_unlinked": "400ms", "postgres.timeout": "20s"})
+    postgres.pause()
+    try:
+        time.sleep(1)
+        assert info(daemon)["postgres_connections_up"] == 2
+    finally:
+        postgres.resume()

@@ -8,7 +8,8 @@ from harness.servers import BUILD, Scratch
 
 CHANGES = ("create", "toggle", "give", "delete")
 TROUBLE = ("redis_forgets", "redis_restarts", "redis_hangs", "links_break", "links_are_kept_away",
-           "daemon_sleeps")
+           "lookups_are_kept_away", "postgres_is_half_back", "daemon_sleeps", "behind_the_triggers",
+           "from Redis", "stale")
 
 
 def test_every_answer_keeps_the_promise():
@@ -25,4 +26,4 @@ def test_every_answer_keeps_the_promise():
     assert counts["judged"] > 1000 and counts["ALLOW"] > 100 and counts["DENY"] > 100
     assert all(counts[name] > 0 for name in CHANGES)
     if seconds == 60:
-        assert all(counts[name] > 0 for name in TROUBLE) and counts["from Redis"] > 0
+        assert all(counts[name] > 0 for name in TROUBLE)

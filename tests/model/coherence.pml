@@ -8,12 +8,15 @@
  * nobody would believe or serve the verdict any more, so time goes on for ever in finitely many
  * states.
  *
- * What may happen at any step: a COMMIT; a notification or heartbeat is delivered, however late,
+ * What may happen at any step: a COMMIT, which is not notified if the triggers are disabled in the
+ * same transaction (SILENT); a notification or heartbeat is delivered, however late,
  * but in order; a link breaks, which loses what was on its way; Redis loses everything, or a
  * command; a fill reaches Redis late; a sidecar restarts; PostgreSQL stops answering; a tick.
  *
  * What is asserted of every answer, whatever it came from:
- *   heard    it is no older than the last change that the sidecar has heard of
+ *   heard    it is no older than the last change that the sidecar has heard of, or that LISTEN or a
+ *            heartbeat told it that it may have missed; the latter does not count for what is served
+ *            stale because PostgreSQL is down
  *   bound    its version was current at most TTL_UNLINKED ticks ago, linked or not; at most
  *            STALE_MAX ago when it is served because PostgreSQL is down; with NO_TRIGGER, TTL
  *   shared   what is taken from Redis is no older than the last tombstone that any sidecar wrote
@@ -81,6 +84,7 @@ byte tombstone_age;
 byte entombed;      /* the last version that a tombstone still in Redis, or expired, tells of */
 byte committed;     /* the row's version */
 byte gone[LAST + 1]; /* ages of the versions' ends */
+byte unnotified;    /* bit v: nobody was notified of the end of version v */
 bool down;          /* PostgreSQL does not answer */
 byte failures;
 
@@ -94,7 +98,10 @@ byte failures;
 #endif
 #define ABOVE_FLOOR(i, v) ((v.below & BIT(i)) == 0)
 #define BELIEVED(i, v) (KNOWN(v) && ABOVE_FLOOR(i, v) && v.age <= TTL && TRUSTED(i, v))
-#define SERVABLE(i, v) (KNOWN(v) && ABOVE_FLOOR(i, v) && v.age <= STALE_MAX)
+#define SERVABLE(i, v) (KNOWN(v) && v.age <= STALE_MAX)
+
+#define SILENT_END(v) ((unnotified & (1 << v)) != 0)
+#define NOTIFIED(i) (s[i].heard < committed && !SILENT_END(s[i].heard))
 
 /* What may be taken from Redis, if only to be served stale. */
 #define SHARED(i) (KNOWN(redis) && ABOVE_FLOOR(i, redis) && redis.age <= TTL)
@@ -141,7 +148,8 @@ inline copy(to, from)
 inline older(v)
 {
     if
-    :: KNOWN(v) -> MORE(v.age)
+    :: KNOWN(v) && v.age + 1 < OLD -> v.age++
+    :: KNOWN(v) && v.age + 1 >= OLD -> forget(v)
     :: else
     fi
 }
@@ -154,12 +162,13 @@ inline sink(i, v)
     fi
 }
 
-/* All that was read before now is below sidecar i's floor: what it holds is no use to it then. */
+/* All that was read before now is below sidecar i's floor: what it holds is of no use to it then
+ * but to be served while PostgreSQL is down. */
 inline raise_floor(i)
 {
     if
     :: i < OBSERVED ->
-        forget(s[i].memory);
+        sink(i, s[i].memory);
         for (j : 0 .. SIDECARS - 1) {
             if
             :: s[j].stage != IDLE -> s[j].flight.below = s[j].flight.below | BIT(i)
@@ -188,12 +197,21 @@ inline raise_floor_of_redis(i)
     fi
 }
 
-inline answer(i, v, bound)
+inline answer(i, v)
 {
 #ifndef NO_TRIGGER
     assert(v.version >= s[i].heard); /* heard */
 #endif
-    assert(v.version == committed || gone[v.version] <= bound); /* bound */
+    assert(v.version == committed || gone[v.version] <= BOUND); /* bound */
+    ANSWERED(v.version)
+}
+
+inline answer_stale(i, v)
+{
+#ifndef NO_TRIGGER
+    assert(!ABOVE_FLOOR(i, v) || v.version >= s[i].heard); /* heard */
+#endif
+    assert(v.version == committed || gone[v.version] <= STALE_MAX); /* bound */
     ANSWERED(v.version)
 }
 
@@ -277,6 +295,11 @@ inline hear(i)
 {
     s[i].heard++;
     raise_floor(i);
+    if
+    :: i < OBSERVED ->
+        forget(s[i].memory)
+    :: else
+    fi;
 #ifndef NO_KEY_FLOOR
     raise_floor_of_redis(i)
 #endif
@@ -293,8 +316,8 @@ active [OBSERVED] proctype front()
 end:
     do
     /* A hit: from memory, or stale while PostgreSQL is known to be down. */
-    :: d_step { BELIEVED(i, s[i].memory) -> answer(i, s[i].memory, BOUND) }
-    :: d_step { down && SERVABLE(i, s[i].memory) -> answer(i, s[i].memory, STALE_MAX) }
+    :: d_step { BELIEVED(i, s[i].memory) -> answer(i, s[i].memory) }
+    :: d_step { down && SERVABLE(i, s[i].memory) -> answer_stale(i, s[i].memory) }
 
     /* A miss, or a hit that refreshes ahead. Redis has no answer when a command fails. */
     :: d_step { s[i].stage == IDLE && !BELIEVED(i, s[i].memory) && SHARED(i) ->
@@ -312,11 +335,11 @@ end:
 
     /* What came is believed, or PostgreSQL is asked (again). */
     :: d_step { s[i].stage == READ && BELIEVED(i, s[i].flight) ->
-            answer(i, s[i].flight, BOUND);
+            answer(i, s[i].flight);
             keep(i, s[i].flight);
             end_flight(i) }
     :: d_step { s[i].stage == FROM_REDIS && BELIEVED(i, s[i].flight) ->
-            answer(i, s[i].flight, BOUND);
+            answer(i, s[i].flight);
             keep(i, s[i].flight);
             end_flight(i) }
 #ifndef NO_ASKING_AGAIN
@@ -368,13 +391,21 @@ end:
             j = 0 }
 #ifndef NO_TRIGGER
     /* A notification, with or without a tombstone that reaches Redis. */
-    :: d_step { s[i].linked && s[i].heard < committed ->
+    :: d_step { s[i].linked && NOTIFIED(i) ->
             hear(i);
             write_tombstone(i) }
-    :: d_step { s[i].linked && s[i].heard < committed && MAY_FAIL ->
+    :: d_step { s[i].linked && NOTIFIED(i) && MAY_FAIL ->
             FAIL;
             hear(i);
             forget(s[i].fill) }
+    /* A heartbeat that was sent after a COMMIT behind the triggers: their definition is another. */
+    :: d_step { s[i].linked && !down && s[i].heard < committed && SILENT_END(s[i].heard) ->
+            s[i].heard++;
+#ifndef NO_DEFINITION
+            raise_floor(i);
+            raise_floor_of_redis(i);
+#endif
+            j = 0 }
 #endif
     /* A heartbeat is answered after the notifications of all that was committed before it was sent.
      * So the youngest that can be answered now was sent just before the first commit that has not
@@ -392,6 +423,12 @@ active proctype world()
 end:
     do
     :: d_step { committed < LAST && !down -> gone[committed] = 0; committed++ }
+#ifdef SILENT
+    :: d_step { committed < LAST && !down ->
+            unnotified = unnotified | BIT(committed);
+            gone[committed] = 0;
+            committed++ }
+#endif
     :: d_step { !down && MAY_FAIL -> FAIL; down = true }
     :: d_step { down -> down = false }
     :: d_step { MAY_FAIL && (KNOWN(redis) || tombstone || entombed) ->

@@ -8,7 +8,8 @@ static const struct trust_policy policy = {
 
 static struct trust at(int64_t confirmed_us, int64_t floor_us)
 {
-    struct grounds grounds = {.confirmed_us = confirmed_us, .floor_us = floor_us};
+    struct grounds grounds = {
+        .confirmed_us = confirmed_us, .floor_us = floor_us, .forgotten_us = TIME_NEVER};
 
     return trust_at(&policy, &grounds, 1000);
 }
@@ -56,7 +57,16 @@ static void test_nothing_below_the_floor(void **state)
     assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 990);
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 990);
     assert_int_equal(trust.oldest_shared_us, 990);
-    assert_int_equal(trust.oldest_stale_us, 990);
+    assert_int_equal(trust.oldest_stale_us, 700);
+}
+
+static void test_what_is_forgotten_is_not_served_stale(void **state)
+{
+    struct grounds grounds = {.confirmed_us = 999, .floor_us = 990, .forgotten_us = 980};
+
+    (void)state;
+    assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_us, 990);
+    assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_stale_us, 980);
 }
 
 int main(void)
@@ -66,6 +76,7 @@ int main(void)
         cmocka_unit_test(test_unlinked_bounds_every_ttl),
         cmocka_unit_test(test_the_link_is_a_lease),
         cmocka_unit_test(test_nothing_below_the_floor),
+        cmocka_unit_test(test_what_is_forgotten_is_not_served_stale),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
