@@ -7,7 +7,7 @@
 
 #include "apikeyd/backoff.h"
 #include "apikeyd/clock.h"
-#include "apikeyd/pg_hosts.h"
+#include "apikeyd/pg_connect.h"
 
 enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
 
@@ -144,46 +144,9 @@ static void ignore_notice(void *arg, const PGresult *result)
     (void)result;
 }
 
-/* What libpq is told. What comes before "dbname", which holds the whole connection string, that
- * string may override; what comes after it, it may not. See "Parameter Key Words" and
- * PQconnectStartParams() in the PostgreSQL manual. */
-struct parameters {
-    const char *keyword[12], *value[12];
-    size_t len;
-};
-
-static void add_parameter(struct parameters *parameters, const char *keyword, const char *value)
-{
-    parameters->keyword[parameters->len] = keyword;
-    parameters->value[parameters->len++] = value;
-}
-
-static struct parameters make_parameters(const char *dsn, const struct pg_hosts *hosts)
-{
-    struct parameters parameters = {0};
-
-    if (!getenv("PGTARGETSESSIONATTRS"))
-        add_parameter(&parameters, "target_session_attrs", "primary");
-    /* A peer that has silently gone is noticed in seconds, not hours. */
-    add_parameter(&parameters, "keepalives_idle", "5");
-    add_parameter(&parameters, "keepalives_interval", "2");
-    add_parameter(&parameters, "keepalives_count", "3");
-    add_parameter(&parameters, "tcp_user_timeout", "10000");
-    add_parameter(&parameters, "fallback_application_name", "apikeyd");
-    add_parameter(&parameters, "dbname", dsn);
-    add_parameter(&parameters, "client_encoding", "UTF8");
-    if (hosts->host.len > 0) {
-        add_parameter(&parameters, "host", hosts->host.data);
-        add_parameter(&parameters, "hostaddr", hosts->hostaddr.data);
-        add_parameter(&parameters, "port", hosts->port.data);
-    }
-    return parameters;
-}
-
 static void on_hosts(void *arg, struct pg_hosts *hosts, const char *why)
 {
     struct pg_connection *connection = arg;
-    struct parameters parameters;
 
     connection->hosts = NULL;
     if (!hosts) {
@@ -192,8 +155,7 @@ static void on_hosts(void *arg, struct pg_hosts *hosts, const char *why)
     }
     for (unsigned i = 0; i < connection->connects_late; i++)
         pg_hosts_rotate(hosts);
-    parameters = make_parameters(connection->dsn, hosts);
-    connection->pg = PQconnectStartParams(parameters.keyword, parameters.value, 1);
+    connection->pg = pg_connect_start(connection->dsn, hosts);
     if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
         lose(connection, PG_LOST,
              connection->pg ? PQerrorMessage(connection->pg) : "memory is short");
