@@ -91,7 +91,7 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
 {
     bool held = outcome->kind != VERDICT_UNAVAILABLE;
     int64_t age_us = e->trust.now_us - outcome->read_at_us;
-    int64_t left_us = outcome->read_at_us - trust_oldest(&e->trust, outcome->kind);
+    int64_t left_us = trust_left(&e->trust, outcome->kind, outcome->read_at_us);
 
     field_text(out, "verdict", verdict_kind_name(outcome->kind));
     field_text(out, "tier", tier_name(outcome->tier));

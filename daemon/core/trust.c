@@ -27,5 +27,7 @@ struct trust trust_at(const struct trust_policy *policy, const struct grounds *g
         .oldest_shared_us = later(grounds->floor_us, now_us - policy->ttl_us),
         .oldest_stale_us = later(grounds->forgotten_us, now_us - policy->stale_max_us),
         .refresh_us = now_us - ttl_us + ttl_us / 5,
+        .ttl_us = ttl_us,
+        .unknown_ttl_us = negative_ttl_us,
     };
 }

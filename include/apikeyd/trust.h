@@ -49,6 +49,7 @@ struct trust {
     int64_t oldest_shared_us;  /* read before this are not taken from Redis, not even as stale */
     int64_t oldest_stale_us;   /* read before this are not served even when no store answers */
     int64_t refresh_us;        /* read before this are in the last fifth of their ttl */
+    int64_t ttl_us, unknown_ttl_us; /* in force now: of ALLOW and DENY inactive, of DENY unknown */
 };
 
 /* What is believed at `now_us`. */
@@ -59,6 +60,17 @@ struct trust trust_at(const struct trust_policy *policy, const struct grounds *g
 static inline int64_t trust_oldest(const struct trust *trust, enum verdict_kind kind)
 {
     return kind == VERDICT_DENY_UNKNOWN ? trust->oldest_unknown_us : trust->oldest_us;
+}
+
+/* How long a verdict of `kind` read at `read_at_us` goes on being believed if nothing happens;
+ * negative: since when it is not. */
+static inline int64_t trust_left(const struct trust *trust, enum verdict_kind kind,
+                                 int64_t read_at_us)
+{
+    int64_t ttl_us = kind == VERDICT_DENY_UNKNOWN ? trust->unknown_ttl_us : trust->ttl_us;
+    int64_t over_us = read_at_us - trust_oldest(trust, kind);
+
+    return over_us < 0 ? over_us : read_at_us + ttl_us - trust->now_us;
 }
 
 #endif

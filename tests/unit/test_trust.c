@@ -60,6 +60,19 @@ static void test_nothing_below_the_floor(void **state)
     assert_int_equal(trust.oldest_stale_us, 700);
 }
 
+static void test_what_is_left(void **state)
+{
+    struct trust trust = at(999, 990);
+
+    (void)state;
+    assert_int_equal(trust_left(&trust, VERDICT_ALLOW, 995), 55);
+    assert_int_equal(trust_left(&trust, VERDICT_DENY_UNKNOWN, 995), 25);
+    assert_int_equal(trust_left(&trust, VERDICT_ALLOW, 985), -5); /* below the floor */
+    trust = at(TIME_NEVER, 990);
+    assert_int_equal(trust_left(&trust, VERDICT_ALLOW, 997), 2);
+    assert_int_equal(trust_left(&trust, VERDICT_ALLOW, 991), -4);
+}
+
 static void test_what_is_forgotten_is_not_served_stale(void **state)
 {
     struct grounds grounds = {.confirmed_us = 999, .floor_us = 990, .forgotten_us = 980};
@@ -76,6 +89,7 @@ int main(void)
         cmocka_unit_test(test_unlinked_bounds_every_ttl),
         cmocka_unit_test(test_the_link_is_a_lease),
         cmocka_unit_test(test_nothing_below_the_floor),
+        cmocka_unit_test(test_what_is_left),
         cmocka_unit_test(test_what_is_forgotten_is_not_served_stale),
     };
 
