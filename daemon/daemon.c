@@ -14,6 +14,7 @@
 #include "apikeyd/front.h"
 #include "apikeyd/pg_hosts.h"
 #include "apikeyd/storage.h"
+#include "apikeyd/tcp_socket.h"
 #include "apikeyd/unix_socket.h"
 
 enum { SECRET_MAX = 1024 };
@@ -29,7 +30,7 @@ struct daemon {
     struct log log;
     struct secret hash, redis_password, redis_value;
     struct storage storage;
-    int check_fd, admin_fd;
+    int check_fd, admin_fd, http_fd;
     bool stopping;
     struct mailbox to_back, to_front;
     struct front *front;
@@ -104,6 +105,15 @@ static bool dsn_understood(struct daemon *daemon)
     return false;
 }
 
+/* A path has a slash; an address has none. */
+static int listen_http(const struct config *config, struct buffer *error)
+{
+    if (!strchr(config->listen_http, '/'))
+        return tcp_socket_listen(config->listen_http, error);
+    return unix_socket_listen(config->listen_http, (mode_t)config->listen_check_mode,
+                              config->listen_check_group, error);
+}
+
 static bool listen_on_sockets(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -113,6 +123,8 @@ static bool listen_on_sockets(struct daemon *daemon)
                                           config->listen_check_group, &error);
     if (daemon->check_fd >= 0 && config->listen_admin[0])
         daemon->admin_fd = unix_socket_listen(config->listen_admin, 0600, "", &error);
+    if (error.len == 0 && config->listen_http[0])
+        daemon->http_fd = listen_http(config, &error);
     if (error.len > 0)
         log_error(&daemon->log, "%.*s", (int)error.len, error.data);
     bool listening = error.len == 0;
@@ -126,12 +138,6 @@ static void close_socket(const char *path, int fd)
         return;
     unix_socket_remove(path, fd);
     close(fd);
-}
-
-static void warn_of_absent_faces(struct daemon *daemon)
-{
-    if (daemon->config->listen_http[0])
-        log_warning(&daemon->log, "listen.http: there is no HTTP authorizer in this version");
 }
 
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
@@ -167,6 +173,7 @@ static bool assemble(struct daemon *daemon)
         .seed = random_seed(),
         .check_fd = daemon->check_fd,
         .admin_fd = daemon->admin_fd,
+        .http_fd = daemon->http_fd,
         .usage = ledger_half(daemon->storage.ledger, 0),
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
@@ -290,6 +297,7 @@ int daemon_run(const char *config_path)
     struct daemon daemon = {.config_path = config_path,
                             .check_fd = -1,
                             .admin_fd = -1,
+                            .http_fd = -1,
                             .to_back = {.wake_fd = -1},
                             .to_front = {.wake_fd = -1},
                             .storage = {.spill_lock_fd = -1}};
@@ -309,15 +317,16 @@ int daemon_run(const char *config_path)
     /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */
     setenv("PGTZ", "UTC", 1);
     raise_fd_limit(&daemon);
-    warn_of_absent_faces(&daemon);
     char *check_path = strdup(daemon.config->listen_check);
     char *admin_path = strdup(daemon.config->listen_admin);
+    char *http_path = strdup(daemon.config->listen_http);
 
     if (!dsn_understood(&daemon) || !read_secrets(&daemon)) {
         status = EX_CONFIG;
         goto done;
     }
-    if (!check_path || !admin_path || !storage_open(&daemon.storage, daemon.config, &daemon.log))
+    if (!check_path || !admin_path || !http_path ||
+        !storage_open(&daemon.storage, daemon.config, &daemon.log))
         goto done;
     if (!listen_on_sockets(&daemon) || !open_mailboxes(&daemon))
         goto done;
@@ -329,6 +338,7 @@ done:
     front_free(daemon.front);
     close_socket(check_path, daemon.check_fd);
     close_socket(admin_path, daemon.admin_fd);
+    close_socket(http_path, daemon.http_fd);
     mailbox_done(&daemon.to_back);
     mailbox_done(&daemon.to_front);
     storage_close(&daemon.storage);
@@ -336,6 +346,7 @@ done:
     buffer_free(&errors);
     free(check_path);
     free(admin_path);
+    free(http_path);
     explicit_bzero(&daemon, sizeof daemon);
     return status;
 }

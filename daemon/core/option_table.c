@@ -27,7 +27,9 @@ const struct option option_table[] = {
     {"listen", "admin", OPTION_TEXT, FIELD(listen_admin), "/run/apikeyd/admin.sock", 0, 0, FIXED,
      NULL, "Unix socket for operators, mode 0600; empty: none."},
     {"listen", "http", OPTION_TEXT, FIELD(listen_http), "", 0, 0, FIXED, NULL,
-     "HTTP authorizer: a Unix socket's path or 127.0.0.1:port; empty: none. Not in this version."},
+     "HTTP authorizer: a Unix socket's path (check_mode and check_group are its too) or "
+     "address:port; "
+     "empty: none."},
     {"listen", "metrics", OPTION_TEXT, FIELD(listen_metrics), "127.0.0.1:9464", 0, 0, FIXED, NULL,
      "Metrics over HTTP: a Unix socket's path or address:port. Not in this version: use METRICS on "
      "the admin socket."},
@@ -111,8 +113,11 @@ const struct option option_table[] = {
     {"usage", "resolution", OPTION_DURATION, FIELD(usage_resolution), "0s", 0, HOURS(24 * 366),
      RELOADABLE, NULL, "Rows whose last_used is newer than this are not written again."},
 
-    {"http", "key_header", OPTION_TEXT, FIELD(http_key_header), "X-API-Key", 0, 0, FIXED, NULL,
-     "Header that holds the key ID. Not in this version."},
+    {"http", "key_header", OPTION_HEADER, FIELD(http_key_header), "X-API-Key", 0, 0, FIXED, NULL,
+     "Header that holds the key ID."},
+    {"http", "timeout", OPTION_DURATION, FIELD(http_timeout), "10s", MILLISECONDS(100),
+     SECONDS(3600), RELOADABLE, NULL,
+     "How long an HTTP client may take to send a request, or to take the answer."},
 
     {"log", "level", OPTION_CHOICE, FIELD(log_level), "info", 0, 0, RELOADABLE, levels,
      "error, warning, info or debug."},

@@ -198,6 +198,16 @@ static const char *parse_ids(const char *text, struct id_list *field)
     return NULL;
 }
 
+/* A token (RFC 9110, section 5.6.2). */
+static bool header_name(const char *text)
+{
+    for (const char *at = text; *at; at++) {
+        if (!isalnum((unsigned char)*at) && !strchr("!#$%&'*+-.^_`|~", *at))
+            return false;
+    }
+    return text[0] != '\0';
+}
+
 /* Names go into SQL text; only plain identifiers are taken, so that nothing needs escaping but
  * quotes around each part. */
 static bool plain_name(const char *text)
@@ -241,6 +251,10 @@ const char *option_parse(const struct option *option, const char *text, void *co
         if (!plain_name(text))
             return "an SQL name of letters, digits and _ is needed (api.user_api_key)";
         return parse_text(text, field);
+    case OPTION_HEADER:
+        if (!header_name(text))
+            return "the name of an HTTP header is needed (X-API-Key)";
+        return parse_text(text, field);
     case OPTION_TEXT:
     case OPTION_DSN:
         return parse_text(text, field);
@@ -265,6 +279,7 @@ void option_print(const struct option *option, const void *config, struct buffer
     case OPTION_TEXT:
     case OPTION_DSN:
     case OPTION_NAME:
+    case OPTION_HEADER:
         buffer_printf(out, "%s", *(char *const *)field);
         return;
     case OPTION_BOOL:
@@ -293,7 +308,8 @@ void option_clear(const struct option *option, void *config)
 {
     char **text = field_of(option, config);
 
-    if (option->type != OPTION_TEXT && option->type != OPTION_DSN && option->type != OPTION_NAME)
+    if (option->type != OPTION_TEXT && option->type != OPTION_DSN && option->type != OPTION_NAME &&
+        option->type != OPTION_HEADER)
         return;
     free(*text);
     *text = NULL;

@@ -4,11 +4,8 @@
 #include <stdlib.h>
 
 #include "apikeyd/hole.h"
-#include "apikeyd/resp_reply.h"
 #include "apikeyd/utf8.h"
 #include "front_state.h"
-
-enum { WITHIN_MAX_MS = 9999999 };
 
 /* One lookup under way, and who waits for it. A refresh may have nobody. */
 struct flight {
@@ -20,6 +17,7 @@ struct waiter {
     struct front *front;
     struct flight *flight;
     struct hole *hole;
+    struct answer_form form;
     int64_t asked_us;
     TAILQ_ENTRY(waiter) in_flight;
     struct event timer;
@@ -31,11 +29,11 @@ struct waiter {
 const char *check_key_id(struct slice key)
 {
     if (key.len == 0)
-        return "ERR key id is empty";
+        return "key id is empty";
     if (key.len > KEY_LEN_MAX)
-        return "ERR key id is longer than 255 bytes";
+        return "key id is longer than 255 bytes";
     if (!utf8_valid_text(key))
-        return "ERR key id is not valid UTF-8 text without NUL";
+        return "key id is not valid UTF-8 text without NUL";
     return NULL;
 }
 
@@ -78,12 +76,20 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
 
 /* Answer from a verdict in memory, believed or served stale. */
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
-                          struct buffer *out)
+                          struct buffer *out, const struct answer_form *form)
 {
+    struct answer answer = {
+        .kind = cached->kind,
+        .tier = tier,
+        .api_key_id = &cached->api_key_id,
+        .user_id = &cached->user_id,
+        .left_us = trust_left(&front->trust, cached->kind, cached->read_at_us),
+    };
+
     if (cached->kind == VERDICT_ALLOW)
         record_usage(front, cached);
     count_verdict(front, cached->kind, tier);
-    resp_verdict(out, cached->kind, &cached->api_key_id, &cached->user_id, NULL);
+    form->write(front, out, &answer, form);
 }
 
 /* The verdict that may be served when no store answers, or NULL. */
@@ -94,10 +100,13 @@ static struct cached_verdict *stale_verdict(struct front *front, const struct di
     return cached && cached->read_at_us >= front->trust.oldest_stale_us ? cached : NULL;
 }
 
-static void answer_unavailable(struct front *front, struct buffer *out, const char *why)
+static void answer_unavailable(struct front *front, struct buffer *out,
+                               const struct answer_form *form, const char *why)
 {
+    struct answer answer = {.kind = VERDICT_UNAVAILABLE, .tier = TIER_NONE, .why = why};
+
     count_verdict(front, VERDICT_UNAVAILABLE, TIER_NONE);
-    resp_verdict(out, VERDICT_UNAVAILABLE, NULL, NULL, why);
+    form->write(front, out, &answer, form);
 }
 
 /* Ask the back thread. NULL when it has too much to do already: there is some more room for keys
@@ -137,6 +146,7 @@ static void waiter_free(struct waiter *waiter)
     if (waiter->timed)
         event_del(&waiter->timer);
     TAILQ_REMOVE(&waiter->flight->waiters, waiter, in_flight);
+    free(waiter->form.text);
     free(waiter);
 }
 
@@ -173,10 +183,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if (waiter->patience) {
-        answer_cached(front, stale, TIER_STALE, hole_reply(hole));
+        answer_cached(front, stale, TIER_STALE, hole_reply(hole), &waiter->form);
     } else {
         front->counters.value[COUNT_DEADLINES]++;
-        answer_unavailable(front, hole_reply(hole), "deadline");
+        answer_unavailable(front, hole_reply(hole), &waiter->form, "deadline");
     }
     waiter_free(waiter);
     hole_close(hole);
@@ -185,7 +195,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 /* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
  * stale verdict in hand, patience is over. */
 static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
-                     int64_t within_ms)
+                     int64_t within_ms, const struct answer_form *form)
 {
     struct waiter *waiter = calloc(1, sizeof *waiter);
     struct hole *hole = waiter ? hole_open(connection) : NULL;
@@ -196,8 +206,11 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
         free(waiter);
         return false;
     }
-    *waiter = (struct waiter){
-        .front = front, .flight = flight, .hole = hole, .asked_us = front->trust.now_us};
+    *waiter = (struct waiter){.front = front,
+                              .flight = flight,
+                              .hole = hole,
+                              .form = *form,
+                              .asked_us = front->trust.now_us};
     hole->cancel = on_client_gone;
     hole->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
@@ -214,35 +227,29 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     return true;
 }
 
-static void check_miss(struct front *front, struct connection *connection, struct slice key,
-                       struct slice column, const struct digest *digest, int64_t within_ms)
+static void check_miss(struct front *front, struct connection *connection, struct slice column,
+                       const struct digest *digest, int64_t within_ms,
+                       const struct answer_form *form)
 {
-    const char *wrong = check_key_id(key);
-    struct flight *flight;
+    struct flight *flight = (struct flight *)digest_map_find(&front->flights, digest);
 
-    /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
-    if (wrong) {
-        front->counters.value[COUNT_CHECKS_REFUSED]++;
-        resp_error(connection_reply(connection), "%s", wrong);
-        return;
-    }
-    flight = (struct flight *)digest_map_find(&front->flights, digest);
     if (flight)
         front->counters.value[COUNT_LOOKUPS_SHARED]++;
     else
         flight = start_flight(front, digest, column, false);
-    if (flight && wait_for(front, flight, connection, within_ms))
+    if (flight && wait_for(front, flight, connection, within_ms, form))
         return;
 
     front->counters.value[COUNT_OVERLOADS]++;
-    answer_unavailable(front, connection_reply(connection), "too many lookups pending");
+    answer_unavailable(front, connection_reply(connection), form, "too many lookups pending");
+    free(form->text);
 }
 
 /* PostgreSQL is known to be down: nobody waits for it with a verdict in hand that may be served.
  * About once a second the stores are asked all the same, as Redis may have what other hosts know.
  */
 static bool answer_stale(struct front *front, struct connection *connection, struct slice column,
-                         const struct digest *digest)
+                         const struct digest *digest, const struct answer_form *form)
 {
     struct cached_verdict *stale = stale_verdict(front, digest);
 
@@ -251,7 +258,7 @@ static bool answer_stale(struct front *front, struct connection *connection, str
     if (verdict_cache_touch(stale, front->trust.now_us) &&
         !digest_map_find(&front->flights, digest))
         (void)start_flight(front, digest, column, false);
-    answer_cached(front, stale, TIER_STALE, connection_reply(connection));
+    answer_cached(front, stale, TIER_STALE, connection_reply(connection), form);
     return true;
 }
 
@@ -267,46 +274,39 @@ static void refresh_ahead(struct front *front, struct cached_verdict *cached, st
     front->counters.value[COUNT_REFRESHES]++;
 }
 
-/* "WITHIN <ms>"; false when it is anything else. */
-static bool parse_within(const struct resp_request *request, int64_t *ret_ms)
+const char *check_key(struct front *front, struct connection *connection, struct slice key,
+                      int64_t within_ms, const struct answer_form *form)
 {
-    return request->argc == 4 && slice_is(request->argv[2], "WITHIN") &&
-           slice_number(request->argv[3], ret_ms) && *ret_ms > 0 && *ret_ms <= WITHIN_MAX_MS;
-}
-
-void check_command(struct front *front, struct connection *connection,
-                   const struct resp_request *request)
-{
-    struct slice key = request->argv[1];
+    struct cached_verdict *cached;
     struct slice column;
     struct digest digest;
-    int64_t within_ms = 0;
 
-    if (request->argc > 2 && !parse_within(request, &within_ms)) {
-        front->counters.value[COUNT_CHECKS_REFUSED]++;
-        resp_error(connection_reply(connection),
-                   "ERR syntax: CHECK <key id> [WITHIN <ms from 1 to 9999999>]");
-        return;
-    }
-    if (key.len == 0 || key.len > KEY_LEN_MAX) {
-        front->counters.value[COUNT_CHECKS_REFUSED]++;
-        resp_error(connection_reply(connection), "%s", check_key_id(key));
-        return;
-    }
+    if (key.len == 0 || key.len > KEY_LEN_MAX)
+        return check_key_id(key);
     if (!key_hasher_digest(front->hasher, key, &column, &digest)) {
-        answer_unavailable(front, connection_reply(connection), "libcrypto failed");
-        return;
+        answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
+        free(form->text);
+        return NULL;
     }
-    struct cached_verdict *cached = verdict_cache_get(front->cache, &digest, &front->trust);
+    cached = verdict_cache_get(front->cache, &digest, &front->trust);
     if (!cached) {
-        if (front->grounds.postgres_down && answer_stale(front, connection, column, &digest))
-            return;
-        check_miss(front, connection, key, column, &digest, within_ms);
-        return;
+        /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
+        const char *wrong = check_key_id(key);
+
+        if (wrong)
+            return wrong;
+        if (!front->grounds.postgres_down ||
+            !answer_stale(front, connection, column, &digest, form)) {
+            check_miss(front, connection, column, &digest, within_ms, form);
+            return NULL;
+        }
+    } else {
+        if (cached->read_at_us < front->trust.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN)
+            refresh_ahead(front, cached, column);
+        answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), form);
     }
-    if (cached->read_at_us < front->trust.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN)
-        refresh_ahead(front, cached, column);
-    answer_cached(front, cached, TIER_MEMORY, connection_reply(connection));
+    free(form->text);
+    return NULL;
 }
 
 /* What everyone who waited is answered from: the verdict that came, or a stale one if none did.
@@ -349,9 +349,9 @@ void check_answer(struct front *front, const struct to_front *message)
         struct hole *hole = waiter->hole;
 
         if (cached && answers(front, cached, tier, waiter))
-            answer_cached(front, cached, tier, hole_reply(hole));
+            answer_cached(front, cached, tier, hole_reply(hole), &waiter->form);
         else
-            answer_unavailable(front, hole_reply(hole), why);
+            answer_unavailable(front, hole_reply(hole), &waiter->form, why);
         waiter_free(waiter);
         hole_close(hole);
     }

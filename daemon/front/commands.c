@@ -6,7 +6,10 @@
 #include "apikeyd/admin.h"
 #include "apikeyd/check.h"
 #include "apikeyd/resp_reply.h"
+#include "apikeyd/resp_request.h"
 #include "front_state.h"
+
+enum { WITHIN_MAX_MS = 9999999 };
 
 struct command {
     const char *name;
@@ -16,6 +19,36 @@ struct command {
                 const struct resp_request *request);
     const char *summary;
 };
+
+static void write_resp(const struct front *front, struct buffer *out, const struct answer *answer,
+                       const struct answer_form *form)
+{
+    (void)front;
+    (void)form;
+    resp_verdict(out, answer->kind, answer->api_key_id, answer->user_id, answer->why);
+}
+
+/* "WITHIN <ms>"; false when it is anything else. */
+static bool parse_within(const struct resp_request *request, int64_t *ret_ms)
+{
+    return request->argc == 4 && slice_is(request->argv[2], "WITHIN") &&
+           slice_number(request->argv[3], ret_ms) && *ret_ms > 0 && *ret_ms <= WITHIN_MAX_MS;
+}
+
+static void check(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    static const struct answer_form resp = {.write = write_resp};
+    const char *wrong = "syntax: CHECK <key id> [WITHIN <ms from 1 to 9999999>]";
+    int64_t within_ms = 0;
+
+    if (request->argc <= 2 || parse_within(request, &within_ms))
+        wrong = check_key(front, connection, request->argv[1], within_ms, &resp);
+    if (!wrong)
+        return;
+    front->counters.value[COUNT_CHECKS_REFUSED]++;
+    resp_error(connection_reply(connection), "ERR %s", wrong);
+}
 
 static void ping(struct front *front, struct connection *connection,
                  const struct resp_request *request)
@@ -169,7 +202,7 @@ static void command_command(struct front *front, struct connection *connection,
 
 /* CHECK comes first: it is looked for first. */
 static const struct command table[] = {
-    {"CHECK", 2, 4, false, check_command, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
+    {"CHECK", 2, 4, false, check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
     {"PING", 1, 2, false, ping, "PING [message]"},
     {"ECHO", 2, 2, false, ping, "ECHO <message>"},
     {"QUIT", 1, 1, false, quit, "QUIT: close the connection"},
@@ -236,8 +269,8 @@ static void command_command(struct front *front, struct connection *connection,
     }
 }
 
-void commands_handle(struct front *front, struct connection *connection,
-                     const struct resp_request *request)
+static void run_command(struct front *front, struct connection *connection,
+                        const struct resp_request *request)
 {
     struct slice name = request->argv[0];
 
@@ -259,6 +292,39 @@ void commands_handle(struct front *front, struct connection *connection,
     front->counters.value[COUNT_COMMANDS_UNKNOWN]++;
     resp_error(connection_reply(connection), "ERR unknown command; see COMMAND DOCS");
 }
+
+static size_t handle_resp(void *arg, struct connection *connection, struct slice bytes)
+{
+    struct front *front = arg;
+    struct resp_request request;
+    const char *why;
+    size_t consumed = 0;
+
+    switch (
+        resp_request_parse(bytes, front->config->listen_max_request, &request, &consumed, &why)) {
+    case RESP_INCOMPLETE:
+        return 0;
+    case RESP_BROKEN:
+        front->counters.value[COUNT_PROTOCOL_ERRORS]++;
+        resp_error(connection_reply(connection), "ERR Protocol error: %s", why);
+        connection_finish(connection);
+        return bytes.len;
+    case RESP_COMPLETE:
+        if (request.argc > 0) {
+            connection->requests++;
+            run_command(front, connection, &request);
+        }
+        break;
+    }
+    return consumed;
+}
+
+const struct protocol resp_protocol = {
+    .name = "check",
+    .handle = handle_resp,
+    .forbidden = "-NOPERM listen.allow_uids and allow_gids do not name you\r\n",
+    .full = "-ERR max number of clients reached\r\n",
+};
 
 void commands_print_markdown(FILE *out)
 {

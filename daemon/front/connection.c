@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "apikeyd/clock.h"
 #include "apikeyd/hole.h"
-#include "apikeyd/resp_reply.h"
 
 enum {
     READ_SIZE = 64 * 1024,
@@ -61,7 +61,8 @@ void clients_done(struct clients *clients)
     buffer_free(&clients->spare_out);
 }
 
-bool connection_open(struct clients *clients, int fd, bool admin, struct peer peer, int64_t now_us)
+bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
+                     struct peer peer)
 {
     struct connection *connection = calloc(1, sizeof *connection);
 
@@ -71,9 +72,11 @@ bool connection_open(struct clients *clients, int fd, bool admin, struct peer pe
     }
     connection->clients = clients;
     connection->fd = fd;
+    connection->protocol = protocol;
     connection->admin = admin;
     connection->peer = peer;
-    connection->opened_us = now_us;
+    connection->opened_us = clock_monotonic_us();
+    connection->behind_us = protocol->timed ? connection->opened_us : 0;
     connection->id = ++clients->last_id;
     connection->last_command = "none";
     TAILQ_INIT(&connection->holes);
@@ -169,28 +172,16 @@ static void account(struct connection *connection, size_t kept)
 static void handle_requests(struct connection *connection)
 {
     struct clients *clients = connection->clients;
-    struct resp_request request;
-    const char *why;
-    size_t consumed;
 
-    while (!connection->closing && may_go_on(connection)) {
-        switch (resp_request_parse(buffer_held(&connection->in), clients->max_request, &request,
-                                   &consumed, &why)) {
-        case RESP_INCOMPLETE:
+    while (connection->in.len > connection->wanted && !connection->closing &&
+           may_go_on(connection)) {
+        size_t taken =
+            connection->protocol->handle(clients->arg, connection, buffer_held(&connection->in));
+
+        if (taken == 0)
             return;
-        case RESP_BROKEN:
-            clients->counters->value[COUNT_PROTOCOL_ERRORS]++;
-            resp_error(connection_reply(connection), "ERR Protocol error: %s", why);
-            connection_finish(connection);
-            return;
-        case RESP_COMPLETE:
-            if (request.argc > 0) {
-                connection->requests++;
-                clients->handle(clients->arg, connection, &request);
-            }
-            buffer_consume(&connection->in, consumed);
-            break;
-        }
+        buffer_consume(&connection->in, taken);
+        connection->wanted = connection->scanned = 0;
     }
 }
 
@@ -245,6 +236,16 @@ static void watch(struct connection *connection)
         event_del(&connection->writable);
 }
 
+/* Note since when a client of a timed protocol owes us bytes, or to take some. */
+static void note_behind(struct connection *connection)
+{
+    bool behind = connection->in.len > 0 || connection->out.len > 0;
+
+    if (!connection->protocol->timed || behind == (connection->behind_us != 0))
+        return;
+    connection->behind_us = behind ? clock_monotonic_us() : 0;
+}
+
 /* Handle what can be handled, write what can be written, and close or wait for what comes next.
  * The connection may be gone afterwards. */
 static void serve(struct connection *connection)
@@ -263,6 +264,7 @@ static void serve(struct connection *connection)
         } while (fine && waits && !connection->closing && may_go_on(connection));
         give_back(&connection->out, &clients->spare_out);
         give_back(&connection->in, &clients->spare_in);
+        note_behind(connection);
         account(connection, connection->in.cap + connection->out.cap + connection->held.cap);
     }
     if (!fine || (connection->closing && connection->out.len == 0 && connection->hole_count == 0))
@@ -310,6 +312,19 @@ void clients_settle(struct clients *clients)
         TAILQ_REMOVE(&clients->unsettled, connection, in_unsettled);
         connection->unsettled = false;
         serve(connection);
+    }
+}
+
+void clients_cut_off(struct clients *clients, int64_t before_us)
+{
+    struct connection *connection;
+
+    TAILQ_FOREACH(connection, &clients->all, in_all)
+    {
+        if (connection->behind_us == 0 || connection->behind_us >= before_us)
+            continue;
+        clients->counters->value[COUNT_CUT_OFF]++;
+        connection_kill(connection);
     }
 }
 

@@ -7,17 +7,12 @@
 #include "apikeyd/clock.h"
 #include "apikeyd/commands.h"
 #include "apikeyd/hole.h"
+#include "apikeyd/http.h"
 #include "front_state.h"
 
 static void begin_requests(void *arg)
 {
     front_tick(arg);
-}
-
-static void handle_request(void *arg, struct connection *connection,
-                           const struct resp_request *request)
-{
-    commands_handle(arg, connection, request);
 }
 
 /* Hand the half in use over and go on in the other. There is one swap under way at most, so the
@@ -38,9 +33,9 @@ static void apply_config(struct front *front, struct config *config)
     config_free(front->config);
     front->config = config;
     front->policy = config_trust_policy(config);
-    front->clients.max_request = config->listen_max_request;
     listener_configure(&front->check_listener, config);
     listener_configure(&front->admin_listener, config);
+    listener_configure(&front->http_listener, config);
     front_tick(front);
 }
 
@@ -57,6 +52,7 @@ static void drain(struct front *front)
 {
     listener_stop(&front->check_listener);
     listener_stop(&front->admin_listener);
+    listener_stop(&front->http_listener);
     if (front->clients.count == 0) {
         report_drained(front);
         return;
@@ -132,6 +128,18 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
         handle_message(front, &message);
 }
 
+static const struct timeval sweep_interval = {.tv_sec = 1};
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct front *front = arg;
+
+    (void)fd;
+    (void)what;
+    front_tick(front);
+    clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
+}
+
 struct front *front_new(const struct front_setup *setup)
 {
     struct front *front = calloc(1, sizeof *front);
@@ -149,13 +157,11 @@ struct front *front_new(const struct front_setup *setup)
     front->usage = setup->usage;
     front->clients = (struct clients){
         .counters = &front->counters,
-        .max_request = config->listen_max_request,
-        .handle = handle_request,
         .begin = begin_requests,
         .arg = front,
     };
     clients_init(&front->clients);
-    front->check_listener.fd = front->admin_listener.fd = -1;
+    front->check_listener.fd = front->admin_listener.fd = front->http_listener.fd = -1;
     front->base = event_base_new();
     front->hasher =
         key_hasher_new((enum key_transform)config->postgres_key_transform, setup->hash_secret);
@@ -169,8 +175,15 @@ struct front *front_new(const struct front_setup *setup)
     if (!front->mail || event_add(front->mail, NULL) != 0)
         goto fail;
     front->clients.base = front->base;
-    listener_start(&front->check_listener, &front->clients, setup->check_fd, false, config);
-    listener_start(&front->admin_listener, &front->clients, setup->admin_fd, true, config);
+    listener_start(&front->check_listener, &front->clients, setup->check_fd, &resp_protocol, false,
+                   config);
+    listener_start(&front->admin_listener, &front->clients, setup->admin_fd, &resp_protocol, true,
+                   config);
+    listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
+                   config);
+    event_assign(&front->sweep, front->base, -1, EV_PERSIST, on_sweep, front);
+    if (setup->http_fd >= 0)
+        event_add(&front->sweep, &sweep_interval);
     front_tick(front);
     return front;
 
@@ -233,6 +246,9 @@ void front_free(struct front *front)
     discard_mail(front);
     listener_stop(&front->check_listener);
     listener_stop(&front->admin_listener);
+    listener_stop(&front->http_listener);
+    if (event_initialized(&front->sweep))
+        event_del(&front->sweep);
     if (front->mail)
         event_free(front->mail);
     free_flights(&front->flights);

@@ -19,7 +19,8 @@ struct front {
     struct event_base *base;
     struct event *mail;
     struct clients clients;
-    struct listener check_listener, admin_listener;
+    struct listener check_listener, admin_listener, http_listener;
+    struct event sweep; /* for clients that are too slow */
     struct mailbox *to_back, *to_front;
     struct counters counters;
 

@@ -5,8 +5,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "apikeyd/clock.h"
-
 enum { ACCEPTS_PER_EVENT = 64, ADMIN_RESERVE = 16 };
 
 static bool listed(const struct id_list *list, uint32_t id)
@@ -42,11 +40,11 @@ static void admit(struct listener *listener, int fd)
     struct peer peer = {cred.pid, cred.uid, cred.gid};
     if (!allowed(listener, &peer)) {
         clients->counters->value[COUNT_CONNECTIONS_FORBIDDEN]++;
-        refuse(fd, "-NOPERM listen.allow_uids and allow_gids do not name you\r\n");
+        refuse(fd, listener->protocol->forbidden);
     } else if (clients->count >= most) {
         clients->counters->value[COUNT_CONNECTIONS_FULL]++;
-        refuse(fd, "-ERR max number of clients reached\r\n");
-    } else if (connection_open(clients, fd, listener->admin, peer, clock_monotonic_us())) {
+        refuse(fd, listener->protocol->full);
+    } else if (connection_open(clients, fd, listener->protocol, listener->admin, peer)) {
         clients->counters->value[COUNT_CONNECTIONS_ACCEPTED]++;
     }
 }
@@ -84,10 +82,11 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
     event_add(&listener->acceptable, NULL);
 }
 
-void listener_start(struct listener *listener, struct clients *clients, int fd, bool admin,
-                    const struct config *config)
+void listener_start(struct listener *listener, struct clients *clients, int fd,
+                    const struct protocol *protocol, bool admin, const struct config *config)
 {
-    *listener = (struct listener){.clients = clients, .fd = fd, .admin = admin};
+    *listener =
+        (struct listener){.clients = clients, .protocol = protocol, .fd = fd, .admin = admin};
     listener_configure(listener, config);
     if (fd < 0)
         return;

@@ -8,6 +8,7 @@
 #define APIKEYD_ADMIN_H
 
 #include "apikeyd/connection.h"
+#include "apikeyd/resp_request.h"
 
 struct front;
 

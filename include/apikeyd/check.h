@@ -2,7 +2,8 @@
  *
  * A believed verdict in memory is answered at once. A miss starts a flight, or joins the one
  * that is under way for its digest; everyone who waits for a flight gets the answer that ends
- * it. An ALLOW records usage; nothing else does.
+ * it. An ALLOW records usage; nothing else does. Which protocol asked does not matter but to the
+ * form of the answer.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CHECK_H
@@ -13,11 +14,28 @@
 
 struct front;
 
-/* CHECK <key id> [WITHIN <ms>] */
-void check_command(struct front *front, struct connection *connection,
-                   const struct resp_request *request);
+struct answer {
+    enum verdict_kind kind;
+    enum tier tier;
+    const struct uuid *api_key_id, *user_id; /* of ALLOW and DENY inactive */
+    int64_t left_us; /* what is left of the verdict's ttl; negative when it is served stale */
+    const char *why; /* what stands behind UNAVAILABLE; lives forever */
+};
 
-/* What is wrong with a key ID, or NULL. */
+/* How an answer is written. */
+struct answer_form {
+    void (*write)(const struct front *front, struct buffer *out, const struct answer *answer,
+                  const struct answer_form *form);
+    unsigned flags; /* for `write` to know */
+    char *text;     /* likewise; malloc()ed or NULL */
+};
+
+/* Answer in its place among the connection's replies, now or later: within `within_ms` (0: no
+ * limit). Takes form->text. Otherwise, and with nothing done, what is wrong with the key. */
+const char *check_key(struct front *front, struct connection *connection, struct slice key,
+                      int64_t within_ms, const struct answer_form *form);
+
+/* What is wrong with a key ID, or NULL. Lives forever. */
 const char *check_key_id(struct slice key);
 
 /* The back thread's answer: keep it and tell everyone who waits. */

@@ -1,4 +1,4 @@
-/* commands: the request table of the check and admin sockets. */
+/* commands: RESP, and the request table of the check and admin sockets. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_COMMANDS_H
 #define APIKEYD_COMMANDS_H
@@ -7,11 +7,8 @@
 
 #include "apikeyd/connection.h"
 
-struct front;
-
-/* Answer one request. */
-void commands_handle(struct front *front, struct connection *connection,
-                     const struct resp_request *request);
+/* Its handler's argument is the front. */
+extern const struct protocol resp_protocol;
 
 /* The table for the manual. */
 void commands_print_markdown(FILE *out);

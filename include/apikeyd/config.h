@@ -73,6 +73,7 @@ struct config {
     int64_t usage_resolution;
 
     char *http_key_header;
+    int64_t http_timeout;
 
     uint64_t log_level;  /* enum log_level */
     uint64_t log_target; /* enum log_target */

@@ -1,8 +1,8 @@
 /* connection: clients and their bytes.
  *
- * Reads requests, hands each to `handle`, writes replies in the order of the requests. A reply
- * that cannot be given at once leaves a hole (hole.h) in the stream; what comes after it is held
- * back until the hole is filled:
+ * Reads requests, hands them to their protocol, writes replies in the order of the requests. A
+ * reply that cannot be given at once leaves a hole (hole.h) in the stream; what comes after it is
+ * held back until the hole is filled:
  *
  *     requests ─▶ in ─▶ handle ─▶ out ─────────────▶ socket
  *                          └────▶ held │hole│ text │hole│ text
@@ -24,7 +24,7 @@
 
 #include "apikeyd/buffer.h"
 #include "apikeyd/counters.h"
-#include "apikeyd/resp_request.h"
+#include "apikeyd/slice.h"
 
 enum { CLIENT_NAME_SIZE = 64 };
 
@@ -33,12 +33,20 @@ struct hole;
 TAILQ_HEAD(connection_list, connection);
 TAILQ_HEAD(hole_list, hole);
 
+/* How bytes become requests. */
+struct protocol {
+    const char *name;
+    /* Answer the first request in `bytes`, of which there is at least one: how many it took, or 0
+     * when it is not complete. */
+    size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
+    /* What is said to who is turned away: by allow_uids and allow_gids, or by max_connections. */
+    const char *forbidden, *full;
+    bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
+};
+
 struct clients {
     struct event_base *base;
     struct counters *counters;
-    size_t max_request;
-    /* Answer one request. `request` points into the connection's input. */
-    void (*handle)(void *arg, struct connection *connection, const struct resp_request *request);
     /* Called before the requests of one read are handled. */
     void (*begin)(void *arg);
     /* The last connection has gone; may be NULL. */
@@ -66,6 +74,7 @@ struct connection {
     TAILQ_ENTRY(connection) in_all;
     TAILQ_ENTRY(connection) in_unsettled;
     bool unsettled;
+    const struct protocol *protocol;
     bool admin;   /* came in by the admin socket */
     bool closing; /* takes no more requests; goes when everything is answered and written */
     bool killed;  /* goes now, whatever is unwritten */
@@ -78,7 +87,11 @@ struct connection {
     const char *last_command; /* lives forever */
     struct event readable, writable;
     struct buffer in, out, held;
-    size_t kept;        /* its part of clients->kept */
+    size_t wanted;  /* the protocol need not look at `in` before it has more bytes than this */
+    size_t scanned; /* bytes of `in` that the protocol has looked at */
+    int64_t
+        behind_us; /* timed: since when bytes of a request or reply are missing; 0: they aren't */
+    size_t kept;   /* its part of clients->kept */
     uint64_t held_base; /* stream position of the first byte held */
     struct hole_list holes;
     size_t hole_count, heavy_count;
@@ -89,7 +102,8 @@ void clients_init(struct clients *clients);
 void clients_done(struct clients *clients);
 
 /* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when memory is short. */
-bool connection_open(struct clients *clients, int fd, bool admin, struct peer peer, int64_t now_us);
+bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
+                     struct peer peer);
 
 /* Where the reply to the request being handled goes. */
 struct buffer *connection_reply(struct connection *connection);
@@ -106,6 +120,9 @@ void connection_touch(struct connection *connection);
 /* Write what the touched connections have ready, go on with requests that had to wait, close
  * what is finished. To be called after each turn of the event loop. */
 void clients_settle(struct clients *clients);
+
+/* Close those of a timed protocol that have been behind since before `before_us`. */
+void clients_cut_off(struct clients *clients, int64_t before_us);
 
 /* Read what has already arrived, then take no more requests from anybody. Each connection is
  * closed once its replies are written. */

@@ -58,6 +58,10 @@
       "Connections refused by allow_uids and allow_gids")                                          \
     X(ACCEPT_PAUSES, "Clients", "accept_pauses", COUNTER, "Times that accepting ran out of fds")   \
     X(PROTOCOL_ERRORS, "Clients", "protocol_errors", COUNTER, "Connections closed on bad input")   \
+    X(CUT_OFF, "Clients", "connections_cut_off", COUNTER, "HTTP clients cut off by http.timeout")  \
+    X(HTTP_REQUESTS, "Clients", "http_requests", COUNTER, "HTTP requests")                         \
+    X(HTTP_REFUSED, "Clients", "http_requests_refused", COUNTER,                                   \
+      "Those that were malformed, too large, or for another path or method")                       \
     X(COMMANDS_UNKNOWN, "Clients", "commands_unknown", COUNTER, "Requests for unknown commands")   \
     X(READ_PAUSES, "Clients", "read_pauses", COUNTER,                                              \
       "Times that a client was not read from until it took its replies")                           \

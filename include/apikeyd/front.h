@@ -1,6 +1,6 @@
 /* front: the thread that answers.
  *
- * Sockets, RESP, the memory cache and the usage ledger. It calls nothing that can block: no
+ * Sockets, RESP, HTTP, the memory cache and the usage ledger. It calls nothing that can block: no
  * client library, no DNS, no disk, no log. What it cannot answer from memory it asks the back
  * thread for, by mailbox.
  */
@@ -13,10 +13,10 @@
 struct front;
 
 struct front_setup {
-    struct config *config;    /* owned by the front from here on */
-    struct slice hash_secret; /* of key_transform; copied */
-    uint64_t seed;            /* random */
-    int check_fd, admin_fd;   /* listening; admin may be -1; not owned */
+    struct config *config;           /* owned by the front from here on */
+    struct slice hash_secret;        /* of key_transform; copied */
+    uint64_t seed;                   /* random */
+    int check_fd, admin_fd, http_fd; /* listening; but for check's may be -1; not owned */
     struct ledger_half *usage;
     struct mailbox *to_back, *to_front;
 };

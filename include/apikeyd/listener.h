@@ -8,6 +8,7 @@
 
 struct listener {
     struct clients *clients;
+    const struct protocol *protocol;
     int fd; /* not owned; -1: none */
     bool admin;
     size_t max_connections;
@@ -17,8 +18,8 @@ struct listener {
 };
 
 /* Accept on `fd` (-1: on nothing). */
-void listener_start(struct listener *listener, struct clients *clients, int fd, bool admin,
-                    const struct config *config);
+void listener_start(struct listener *listener, struct clients *clients, int fd,
+                    const struct protocol *protocol, bool admin, const struct config *config);
 void listener_configure(struct listener *listener, const struct config *config);
 void listener_stop(struct listener *listener);
 

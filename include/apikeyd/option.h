@@ -13,6 +13,7 @@ enum option_type {
     OPTION_TEXT,     /* char * */
     OPTION_DSN,      /* char *, whose passwords are not shown */
     OPTION_NAME,     /* char *, an SQL name, optionally schema.name */
+    OPTION_HEADER,   /* char *, an HTTP header's name */
     OPTION_COUNT,    /* uint64_t */
     OPTION_SIZE,     /* uint64_t, bytes */
     OPTION_MODE,     /* uint64_t, octal file mode */

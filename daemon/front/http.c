@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/http.h"
+
+#include <inttypes.h>
+
+#include "apikeyd/check.h"
+#include "apikeyd/http_reply.h"
+#include "front_state.h"
+
+enum {
+    HEAD_MAX = 64 * 1024, /* gateways pass on all fields of the request that they ask about */
+    BODY_MAX = 64 * 1024,
+};
+
+void http_refuse(struct front *front, struct connection *connection, int status, unsigned flags,
+                 const char *fields, const char *detail)
+{
+    struct buffer *out = connection_reply(connection);
+
+    front->counters.value[COUNT_HTTP_REFUSED]++;
+    http_reply_begin(out, status, front->wall_us, flags);
+    buffer_printf(out, "Cache-Control: no-store\r\n%s", fields);
+    http_reply_problem(out, status, flags, detail);
+}
+
+/* RFC 9211. */
+static void write_cache_status(struct buffer *out, const struct answer *answer)
+{
+    static const char *const from[] = {
+        [TIER_MEMORY] = "hit; detail=memory",          [TIER_REDIS] = "hit; detail=redis",
+        [TIER_POSTGRES] = "fwd=miss; detail=postgres", [TIER_STALE] = "hit; detail=stale",
+        [TIER_NONE] = "fwd=miss; detail=unavailable",
+    };
+
+    buffer_printf(out, "Cache-Status: apikeyd; %s", from[answer->tier]);
+    if (answer->tier != TIER_NONE)
+        buffer_printf(out, "; ttl=%" PRId64, answer->left_us / 1000000);
+    buffer_append(out, "\r\n", 2);
+}
+
+static void write_allow(const struct front *front, struct buffer *out, const struct answer *answer,
+                        unsigned flags)
+{
+    char api_key_id[UUID_TEXT_LEN + 1] = "", user_id[UUID_TEXT_LEN + 1] = "";
+    int64_t left_s = answer->left_us > 0 ? answer->left_us / 1000000 : 0;
+
+    uuid_to_text(answer->api_key_id, api_key_id);
+    uuid_to_text(answer->user_id, user_id);
+    http_reply_begin(out, 200, front->wall_us, flags);
+    buffer_printf(out,
+                  "X-Api-Key-Id: %s\r\n"
+                  "X-User-Id: %s\r\n"
+                  "Cache-Control: max-age=%" PRId64 "\r\n"
+                  "Vary: %s\r\n",
+                  api_key_id, user_id, left_s, front->config->http_key_header);
+    write_cache_status(out, answer);
+    http_reply_end(out, flags, NULL, (struct slice){"", 0});
+}
+
+/* UNAVAILABLE is none of the two refusals: a gateway can tell them apart by the status. */
+static void write_refusal(const struct front *front, struct buffer *out,
+                          const struct answer *answer, unsigned flags)
+{
+    static const struct {
+        int status;
+        const char *field, *detail;
+    } refusal[] = {
+        [VERDICT_DENY_UNKNOWN] = {401, "WWW-Authenticate: ApiKey realm=\"api\"\r\n",
+                                  "the key is unknown"},
+        [VERDICT_DENY_INACTIVE] = {403, "", "the key is inactive"},
+        [VERDICT_UNAVAILABLE] = {503, "Retry-After: 1\r\n", NULL},
+    };
+    int status = refusal[answer->kind].status;
+    const char *detail = refusal[answer->kind].detail;
+
+    http_reply_begin(out, status, front->wall_us, flags);
+    buffer_printf(out, "Cache-Control: no-store\r\n%s", refusal[answer->kind].field);
+    write_cache_status(out, answer);
+    http_reply_problem(out, status, flags, detail ? detail : answer->why);
+}
+
+static void write_answer(const struct front *front, struct buffer *out, const struct answer *answer,
+                         const struct answer_form *form)
+{
+    if (answer->kind == VERDICT_ALLOW)
+        write_allow(front, out, answer, form->flags);
+    else
+        write_refusal(front, out, answer, form->flags);
+}
+
+/* Any method, and no body is needed: if one comes, it is not waited for. */
+static void authorize(struct front *front, struct connection *connection,
+                      const struct http_request *request, unsigned flags)
+{
+    static const char unauthorized[] = "WWW-Authenticate: ApiKey realm=\"api\"\r\n";
+    struct answer_form form = {.write = write_answer, .flags = flags};
+    const char *wrong = "there is no key";
+
+    connection->last_command = "authorize";
+    if (request->keys > 1) {
+        http_refuse(front, connection, 400, flags, "", "there is more than one key");
+        return;
+    }
+    if (request->keys == 1)
+        wrong = check_key(front, connection, request->key, 0, &form);
+    if (!wrong)
+        return;
+    front->counters.value[COUNT_CHECKS_REFUSED]++;
+    http_refuse(front, connection, 401, flags, unauthorized, wrong);
+}
+
+static bool path_is(const struct http_request *request, const char *path)
+{
+    return request->path.len == strlen(path) &&
+           memcmp(request->path.at, path, request->path.len) == 0;
+}
+
+/* /authorize, or anything below it: some gateways append the path that they ask about. */
+static bool is_authorize(const struct http_request *request)
+{
+    static const char prefix[] = "/authorize/";
+
+    return path_is(request, "/authorize") ||
+           (request->path.len >= sizeof prefix - 1 &&
+            memcmp(request->path.at, prefix, sizeof prefix - 1) == 0);
+}
+
+/* The stream cannot be followed any further: reply, and take nothing more. */
+static size_t give_up(struct front *front, struct connection *connection, struct slice bytes,
+                      int status, const char *detail)
+{
+    http_refuse(front, connection, status, HTTP_CLOSE, "", detail);
+    connection_finish(connection);
+    return bytes.len;
+}
+
+/* An event is needed whole. 0: more of it has to come. */
+static size_t aws_authorizer(struct front *front, struct connection *connection, struct slice bytes,
+                             const struct http_request *request, unsigned flags)
+{
+    size_t len = request->head_len + (size_t)request->body_len;
+
+    if (request->chunked)
+        return give_up(front, connection, bytes, 411, "a Content-Length is expected");
+    if (request->body_len > BODY_MAX)
+        return give_up(front, connection, bytes, 413, "the event is larger than 64 KiB");
+    if (bytes.len < len) {
+        connection->wanted = len - 1;
+        return 0;
+    }
+    connection->last_command = "aws/authorizer";
+    http_aws_authorizer(front, connection,
+                        (struct slice){bytes.at + request->head_len, (size_t)request->body_len},
+                        flags);
+    return len;
+}
+
+/* Who needs no body does not read one: it is passed over if it has come, or else the connection
+ * ends after the reply. */
+static size_t answer_without_body(struct front *front, struct connection *connection,
+                                  struct slice bytes, const struct http_request *request,
+                                  unsigned flags)
+{
+    size_t rest = bytes.len - request->head_len;
+    bool all = !request->chunked && request->body_len <= rest;
+
+    if (!all)
+        flags = (flags & ~(unsigned)HTTP_STAYS) | HTTP_CLOSE;
+    if (is_authorize(request))
+        authorize(front, connection, request, flags);
+    else if (path_is(request, "/aws/authorizer"))
+        http_refuse(front, connection, 405, flags, "Allow: POST\r\n", "POST an event");
+    else
+        http_refuse(front, connection, 404, flags, "", "/authorize is here, and /aws/authorizer");
+    if (flags & HTTP_CLOSE)
+        connection_finish(connection);
+    return all ? request->head_len + (size_t)request->body_len : bytes.len;
+}
+
+static size_t answer_request(struct front *front, struct connection *connection, struct slice bytes,
+                             const struct http_request *request)
+{
+    unsigned flags = 0;
+
+    if (request->head)
+        flags |= HTTP_NO_BODY;
+    if (!request->keep_alive)
+        flags |= HTTP_CLOSE;
+    else if (request->http_1_0)
+        flags |= HTTP_STAYS;
+    if (!request->post || !path_is(request, "/aws/authorizer"))
+        return answer_without_body(front, connection, bytes, request, flags);
+    size_t taken = aws_authorizer(front, connection, bytes, request, flags);
+    if (taken > 0 && (flags & HTTP_CLOSE))
+        connection_finish(connection);
+    return taken;
+}
+
+static size_t handle_http(void *arg, struct connection *connection, struct slice bytes)
+{
+    struct front *front = arg;
+    struct http_request request;
+    const char *why;
+    size_t taken;
+
+    if (connection->scanned > 0 && !http_request_blank_line(bytes, connection->scanned)) {
+        connection->scanned = bytes.len;
+        return bytes.len < HEAD_MAX ? 0 : give_up(front, connection, bytes, 431, "over 64 KiB");
+    }
+    switch (http_request_parse(bytes, front->config->http_key_header, &request, &why)) {
+    case HTTP_INCOMPLETE:
+        connection->scanned = bytes.len;
+        return bytes.len < HEAD_MAX ? 0 : give_up(front, connection, bytes, 431, "over 64 KiB");
+    case HTTP_BROKEN:
+        front->counters.value[COUNT_PROTOCOL_ERRORS]++;
+        return give_up(front, connection, bytes, 400, why);
+    case HTTP_COMPLETE:
+        break;
+    }
+    taken = answer_request(front, connection, bytes, &request);
+    if (taken > 0) {
+        connection->requests++;
+        front->counters.value[COUNT_HTTP_REQUESTS]++;
+    }
+    return taken;
+}
+
+const struct protocol http_protocol = {
+    .name = "http",
+    .handle = handle_http,
+    .forbidden = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    .full = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
+            "Content-Length: 0\r\n\r\n",
+    .timed = true,
+};

@@ -1,0 +1,125 @@
+"""The gateways that docs/gateways.md is about, run with the files in config/examples.
+
+Only paths and ports are put in the place of those in the files."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from harness.servers import ROOT, Process, wait_until
+
+EXAMPLES = ROOT / "config" / "examples"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Application:
+    """Answers with what it has seen of a request; at /fails with 500."""
+
+    def __init__(self):
+        self.requests = 0
+        application = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                application.requests += 1
+                body = json.dumps([[k.lower(), v] for k, v in self.headers.items()]).encode()
+                self.send_response(500 if self.path == "/fails" else 200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.do_GET()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def accepts(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+        return True
+    return False
+
+
+class Gateway:
+    """One of them, in front of the application."""
+
+    def __init__(self, folder, apikeyd, application):
+        self.folder = folder
+        self.port = free_port()
+        self.places = {"/run/apikeyd/http.sock": str(apikeyd), ":8080": f":{self.port}", ":8000": f":{application}"}
+        folder.mkdir()
+        # What they would keep in somebody's home goes into the folder.
+        home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+        self.process = Process(self.prepare(), folder / "log", env={**os.environ, **home})
+        wait_until(lambda: self.died() or accepts(self.port), type(self).__name__)
+        if self.died():
+            raise RuntimeError(f"{type(self).__name__} ended at start:\n{self.process.log()}")
+
+    def place(self, example, text=None):
+        """Write an example into the folder, with our places in it."""
+        text = text or (EXAMPLES / example).read_text()
+        for old, new in self.places.items():
+            text = text.replace(old, new)
+        path = self.folder / example.split("/")[-1]
+        path.write_text(text)
+        return path
+
+    def died(self):
+        return self.process.child.poll() is not None
+
+    def stop(self):
+        self.process.stop()
+
+
+class Nginx(Gateway):
+    def prepare(self):
+        site = self.place("nginx/apikeyd.conf")
+        main = self.folder / "nginx.conf"
+        temporary = "\n".join(f"{name}_temp_path {self.folder}/{name};" for name in
+                              ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        main.write_text(f"daemon off; master_process off; pid {self.folder}/pid;\n"
+                        f"error_log stderr warn; events {{}}\n"
+                        f"http {{ access_log off; {temporary} include {site}; }}\n")
+        return [shutil.which("nginx", path="/usr/sbin:/usr/bin"), "-p", self.folder, "-e", "stderr",
+                "-c", main]
+
+
+class Caddy(Gateway):
+    def prepare(self):
+        path = self.place("caddy/Caddyfile")
+        path.write_text("{\n\tadmin off\n}\n" + path.read_text())
+        return ["/usr/bin/caddy", "run", "--config", path, "--adapter", "caddyfile"]
+
+
+class Haproxy(Gateway):
+    def prepare(self):
+        lua = self.place("haproxy/apikeyd.lua")
+        self.places["/etc/haproxy/apikeyd.lua"] = str(lua)
+        return ["/usr/sbin/haproxy", "-db", "-f", self.place("haproxy/haproxy.cfg")]
+
+
+GATEWAYS = {"nginx": Nginx, "caddy": Caddy, "haproxy": Haproxy}

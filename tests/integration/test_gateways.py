@@ -1,0 +1,168 @@
+"""Real gateways with the example files, an application behind them."""
+
+import http.client
+import json
+import socket
+import time
+import uuid
+
+import pytest
+from conftest import info
+from harness.gateways import GATEWAYS, Application
+from harness.servers import wait_until
+from test_coherence import LONG
+
+FORGED = {"X-User-Id": "00000000-0000-0000-0000-00000000bad0", "x-user-id": "forged",
+          "X-Api-Key-Id": "forged"}
+
+
+class Seen:
+    """A gateway's answer, and the request that the application saw, if it saw one."""
+
+    def __init__(self, behind, reply, body):
+        self.status = reply.status
+        self.fields = {name.lower(): value for name, value in reply.getheaders()}
+        self.reached = behind.application.requests > behind.before
+        self.request = json.loads(body) if self.reached else []
+
+    def values(self, name):
+        return [value for field, value in self.request if field == name]
+
+
+class Behind:
+    def __init__(self, gateway, application, daemon):
+        self.gateway, self.application, self.daemon = gateway, application, daemon
+        self.before = 0
+
+    def ask(self, key=None, path="/", method="GET", headers=(), body=None):
+        fields = dict(headers)
+        if key is not None:
+            fields["X-API-Key"] = key
+        self.before = self.application.requests
+        client = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=60)
+        client.request(method, path, body=body, headers=fields)
+        reply = client.getresponse()
+        seen = Seen(self, reply, reply.read())
+        client.close()
+        return seen
+
+
+@pytest.fixture(scope="module")
+def application():
+    server = Application()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=GATEWAYS)
+def behind(request, scratch, db, start, application):
+    """behind({options}): the gateway in front of a daemon that has these."""
+    gateways = []
+
+    def run(options=None):
+        folder = scratch / f"{db.name}-{request.param}"
+        daemon = start({"listen.http": folder.with_suffix(".sock"), **(options or {})})
+        gateways.append(GATEWAYS[request.param](folder, daemon.options["listen.http"],
+                                                application.port))
+        return Behind(gateways[-1], application, daemon)
+
+    yield run
+    for gateway in gateways:
+        gateway.stop()
+
+
+def test_the_eight_cases(db, postgres, behind):
+    db.add_key("good")
+    db.add_key("off", active=False)
+    db.add_key("cold")
+    gateway = behind({"redis.url": "", "cache.ttl_unlinked": "500ms", "postgres.timeout": "500ms"})
+
+    # active
+    seen = gateway.ask("good", headers=FORGED)
+    assert seen.status == 200
+    assert seen.values("x-user-id") == [str(db.user_id)]
+    assert seen.values("x-api-key-id") == [str(db.one("SELECT api_key_id FROM api.user_api_key "
+                                                      "WHERE key_id = 'good'"))]
+    assert seen.values("x-api-key") == []
+    # inactive, unknown, missing, empty, over-long
+    for key, status in (("off", 403), ("none", 401), (None, 401), ("", 401), ("x" * 300, 401)):
+        seen = gateway.ask(key, headers=FORGED)
+        assert (seen.status, seen.reached) == (status, False), key
+        assert ("www-authenticate" in seen.fields) == (status == 401)
+    # PostgreSQL is down, and the key is cached; and it is not
+    postgres.stop()
+    assert gateway.ask("good").values("x-user-id") == [str(db.user_id)]
+    for _ in range(3):
+        seen = gateway.ask("cold", headers=FORGED)
+        assert (seen.status, seen.reached) == (503, False)
+        assert seen.fields["retry-after"] == "1"
+    wait_until(lambda: info(gateway.daemon)["postgres_connections_up"] == 0, "the loss")
+    time.sleep(1)
+    assert gateway.ask("good").status == 200
+
+
+def test_no_apikeyd(db, behind):
+    """It has gone: nobody can tell, which is no refusal, and no yes."""
+    db.add_key("good")
+    gateway = behind()
+    assert gateway.ask("good").status == 200
+    gateway.daemon.terminate()
+    assert gateway.daemon.wait_end() == 0
+    seen = gateway.ask("good")
+    assert (seen.status, seen.reached) == (503, False)
+    assert seen.fields["retry-after"] == "1"
+    gateway.daemon.launch()
+    wait_until(lambda: gateway.ask("good").status == 200, "the daemon")
+
+
+def test_two_keys(db, behind):
+    """Two fields are one request that can be read in two ways."""
+    db.add_key("good")
+    gateway = behind()
+    for first, second in (("good", "none"), ("none", "good"), ("good", "good")):
+        before = gateway.application.requests
+        with socket.create_connection(("127.0.0.1", gateway.gateway.port), 60) as raw:
+            raw.sendall(f"GET / HTTP/1.1\r\nHost: g\r\nConnection: close\r\nX-API-Key: {first}\r\n"
+                        f"X-API-Key: {second}\r\n\r\n".encode())
+            status = int(raw.makefile("rb").readline().split()[1])
+        assert status in (400, 401), (first, second)
+        assert gateway.application.requests == before
+
+
+def test_forged_fields_never_arrive(db, behind):
+    """However they are spelled: the application sees one user, and the right one."""
+    db.add_key("good")
+    gateway = behind()
+    for name in ("X-User-Id", "x-user-id", "X-USER-ID"):
+        seen = gateway.ask("good", headers={name: str(uuid.uuid4())})
+        assert seen.values("x-user-id") == [str(db.user_id)], name
+    raw = [b"GET / HTTP/1.1", b"Host: g", b"Connection: close", b"X-API-Key: good"]
+    raw += [b"X-User-Id: forged"] * 3
+    with socket.create_connection(("127.0.0.1", gateway.gateway.port), 60) as client:
+        client.sendall(b"\r\n".join(raw) + b"\r\n\r\n")
+        reply = http.client.HTTPResponse(client)
+        reply.begin()
+        assert [v for n, v in json.loads(reply.read()) if n == "x-user-id"] == [str(db.user_id)]
+
+
+def test_the_application_decides_the_rest(db, behind):
+    """Its own errors and bodies pass; a body is not sent to apikeyd."""
+    db.add_key("good")
+    gateway = behind()
+    seen = gateway.ask("good", path="/fails")
+    assert seen.status == 500 and seen.reached
+    seen = gateway.ask("good", path="/authorize/x?y=1", method="POST", body=b"b" * 200000)
+    assert seen.status == 200 and seen.reached
+    assert gateway.ask("none", method="POST", body=b"b" * 1000).status == 401
+
+
+def test_revoked(db, behind):
+    db.add_key("good")
+    gateway = behind(LONG)
+    assert gateway.ask("good").status == 200
+    db.set_active("good", False)
+    committed = time.monotonic()
+    wait_until(lambda: gateway.ask("good").status == 403, "the revocation")
+    print(f"\nrefused {(time.monotonic() - committed) * 1000:.1f} ms after COMMIT at the latest")
+    db.set_active("good", True)
+    wait_until(lambda: gateway.ask("good").status == 200, "the key to be active again")

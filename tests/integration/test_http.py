@@ -1,0 +1,384 @@
+"""The HTTP authorizer, asked directly."""
+
+import os
+import re
+import signal
+import time
+import uuid
+from email.utils import parsedate_to_datetime
+
+import pytest
+from conftest import check, info
+from harness.servers import Apikeyd, wait_until
+from http_wire import HttpWire
+from test_admin import explain
+from test_coherence import LONG
+from test_usage import flush
+
+
+@pytest.fixture
+def serve(scratch, db, start):
+    """serve({options}) starts a daemon with an HTTP socket, and returns both."""
+    def run(options=None, **rest):
+        path = scratch / f"{db.name}.http"
+        return start({"listen.http": path, **(options or {})}, **rest), path
+    return run
+
+
+@pytest.fixture
+def wire(db, serve):
+    db.add_key("good")
+    db.add_key("off", active=False)
+    daemon, path = serve()
+    with HttpWire(path) as client:
+        client.daemon = daemon
+        yield client
+
+
+def test_allow(db, wire):
+    reply = wire.authorize("good")
+    assert reply.status == 200 and reply.body == b""
+    row = db.row("good")
+    assert uuid.UUID(reply.fields["x-user-id"]) == db.user_id
+    assert reply.fields["x-api-key-id"] in map(str, row)
+    assert reply.fields["cache-status"].startswith("apikeyd; fwd=miss; detail=postgres; ttl=")
+    assert reply.fields["vary"] == "X-API-Key"
+    age = int(re.fullmatch(r"max-age=(\d+)", reply.fields["cache-control"]).group(1))
+    assert 50 <= age <= 60
+    assert "connection" not in reply.fields
+    assert abs(parsedate_to_datetime(reply.fields["date"]).timestamp() - time.time()) < 5
+    again = wire.authorize("good")
+    assert again.fields["cache-status"].startswith("apikeyd; hit; detail=memory; ttl=")
+    assert flush(wire.daemon) == 1
+
+
+@pytest.mark.parametrize("key, status, detail", [
+    ("off", 403, "the key is inactive"),
+    ("none", 401, "the key is unknown"),
+    ("", 401, "key id is empty"),
+    ("x" * 256, 401, "key id is longer than 255 bytes"),
+    ("\udcff\udcfe", 401, "key id is not valid UTF-8 text without NUL"),
+    ("good%0d%0a", 401, "the key is unknown"),
+    ("good,good", 401, "the key is unknown"),
+])
+def test_refusals(wire, key, status, detail):
+    for _ in range(2):  # the connection stays
+        reply = wire.authorize(key)
+        assert (reply.status, reply.problem()) == (status, detail)
+        assert reply.fields["cache-control"] == "no-store"
+        assert ("www-authenticate" in reply.fields) == (status == 401)
+        assert "x-user-id" not in reply.fields
+    assert wire.authorize("good").status == 200
+
+
+def test_no_key(wire):
+    reply = wire.ask()
+    assert (reply.status, reply.problem()) == (401, "there is no key")
+    assert "www-authenticate" in reply.fields
+    assert info(wire.daemon)["checks_refused"] == 1
+
+
+def test_methods_and_paths(wire):
+    key = ["X-API-Key: good"]
+    for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"):
+        assert wire.ask(method=method, fields=key).status == 200, method
+    head = wire.ask(method="HEAD", fields=key)
+    assert head.status == 200
+    refused = wire.ask(method="HEAD")
+    assert refused.status == 401 and int(refused.fields["content-length"]) > 0
+    for path in ("/authorize/", "/authorize/v1/users?id=1", "/authorize?x=1",
+                 "http://gateway/authorize"):
+        assert wire.ask(path=path, fields=key).status == 200, path
+    for path in ("/", "/authorized", "/Authorize", "/authorize%2f", "//authorize", "/x/../authorize"):
+        assert wire.ask(path=path, fields=key).status == 404, path
+    reply = wire.ask(path="/aws/authorizer", fields=key)
+    assert reply.status == 405 and reply.fields["allow"] == "POST"
+    assert wire.ask(path="*", method="OPTIONS", fields=key).status == 404
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "X-API-KEY", "X-Api-Key"])
+def test_a_fields_name_has_no_case(wire, name):
+    assert wire.ask(fields=[f"{name}:good"]).status == 200
+    assert wire.ask(fields=[f"{name}:   good \t "]).status == 200
+
+
+def test_another_header(db, serve):
+    db.add_key("good")
+    _, path = serve({"http.key_header": "Authorization-Key"})
+    with HttpWire(path) as wire:
+        assert wire.authorize("good").status == 401
+        reply = wire.ask(fields=["authorization-key: good"])
+        assert reply.status == 200 and reply.fields["vary"] == "Authorization-Key"
+
+
+def test_pipeline(wire):
+    """Replies come in the order of the requests, hits and misses mixed."""
+    wire.send(b"".join(b"GET /authorize HTTP/1.1\r\nHost: g\r\nX-API-Key: %s\r\n\r\n" % key
+                       for key in (b"good", b"none", b"good", b"off", b"") * 200))
+    assert [wire.reply().status for _ in range(1000)] == [200, 401, 200, 403, 401] * 200
+
+
+def test_byte_by_byte(wire):
+    request = b"\r\nGET /authorize HTTP/1.1\r\nHost: g\r\nX-API-Key: good\r\n\r\n"
+    for i in range(len(request)):
+        wire.send(request[i:i + 1])
+    assert wire.reply().status == 200
+    assert wire.authorize("good").status == 200
+
+
+def test_the_connection_ends_when_it_should(db, serve):
+    db.add_key("good")
+    _, path = serve()
+    with HttpWire(path) as wire:
+        reply = wire.authorize("good", method="GET")
+        assert "connection" not in reply.fields
+        reply = wire.ask(fields=["X-API-Key: good", "Connection: close"])
+        assert reply.status == 200 and reply.fields["connection"] == "close" and wire.ended()
+    with HttpWire(path) as wire:
+        wire.send(b"GET /authorize HTTP/1.0\r\nX-API-Key: good\r\n\r\n")
+        assert wire.reply().status == 200 and wire.ended()
+    with HttpWire(path) as wire:
+        for _ in range(2):
+            wire.send(b"GET /authorize HTTP/1.0\r\nX-API-Key: good\r\nConnection: keep-alive\r\n\r\n")
+            reply = wire.reply()
+            assert reply.status == 200 and reply.fields["connection"] == "keep-alive"
+
+
+def test_a_body_is_not_waited_for(wire):
+    """One that has come whole is passed over; otherwise the connection ends after the answer."""
+    assert wire.ask(method="POST", fields=["X-API-Key: good"], body=b"GET / HTTP/1.1\r\n\r\n" * 50).status == 200
+    assert wire.authorize("good").status == 200
+    wire.send(b"POST /authorize HTTP/1.1\r\nHost: g\r\nX-API-Key: good\r\nContent-Length: 1000000\r\n\r\n")
+    reply = wire.reply()
+    assert reply.status == 200 and reply.fields["connection"] == "close" and wire.ended()
+
+
+def test_a_chunked_body_ends_the_connection(wire):
+    wire.send(b"POST /authorize HTTP/1.1\r\nHost: g\r\nX-API-Key: good\r\n"
+              b"Transfer-Encoding: chunked\r\n\r\n"
+              b"0\r\n\r\nGET /authorize HTTP/1.1\r\nHost: g\r\nX-API-Key: good\r\n\r\n")
+    reply = wire.reply()
+    assert reply.status == 200 and reply.fields["connection"] == "close" and wire.ended()
+
+
+KEY = b"X-API-Key: good\r\n"
+REQUEST = b"GET /authorize HTTP/1.1\r\nHost: g\r\n"
+SMUGGLED = REQUEST + KEY + b"\r\n"
+HOSTILE = {
+    "length and coding": REQUEST + KEY + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "coding and length": REQUEST + KEY + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "two lengths": REQUEST + KEY + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
+    "length with a sign": REQUEST + KEY + b"Content-Length: +5\r\n\r\nhello",
+    "length in hex": REQUEST + KEY + b"Content-Length: 0x5\r\n\r\nhello",
+    "negative length": REQUEST + KEY + b"Content-Length: -1\r\n\r\n",
+    "length too large": REQUEST + KEY + b"Content-Length: 99999999999999999999999\r\n\r\n",
+    "two keys": REQUEST + KEY + b"X-API-Key: none\r\n\r\n",
+    "the same key twice": REQUEST + KEY + KEY + b"\r\n",
+    "two keys in other case": REQUEST + b"x-api-key: none\r\n" + KEY + b"\r\n",
+    "folded key": REQUEST + b"X-API-Key: go\r\n od\r\n\r\n",
+    "folded before a key": REQUEST + b"X-Other: a\r\n\tX-API-Key: good\r\n\r\n",
+    "carriage return in the key": REQUEST + b"X-API-Key: good\rX: y\r\n\r\n",
+    "NUL in the key": REQUEST + b"X-API-Key: good\0\r\n\r\n",
+    "blank before the colon": REQUEST + b"X-API-Key : good\r\n\r\n",
+    "blank in the name": REQUEST + b"X API-Key: good\r\n\r\n",
+    "no name": REQUEST + b": good\r\n" + KEY + b"\r\n",
+    "no colon": REQUEST + b"X-API-Key\r\n" + KEY + b"\r\n",
+    "no host": b"GET /authorize HTTP/1.1\r\n" + KEY + b"\r\n",
+    "two hosts": REQUEST + b"Host: h\r\n" + KEY + b"\r\n",
+    "no version": b"GET /authorize\r\n" + KEY + b"\r\n",
+    "another version": b"GET /authorize HTTP/2.0\r\nHost: g\r\n" + KEY + b"\r\n",
+    "no method": b" /authorize HTTP/1.1\r\nHost: g\r\n" + KEY + b"\r\n",
+    "unknown method": b"FETCH /authorize HTTP/1.1\r\nHost: g\r\n" + KEY + b"\r\n",
+    "key in the target": b"GET /authorize\r\nX-API-Key: good HTTP/1.1\r\nHost: g\r\n\r\n",
+    "CONNECT": b"CONNECT g:80 HTTP/1.1\r\nHost: g\r\n" + KEY + b"\r\n",
+    "TLS": bytes.fromhex("16030100c2010000be0303") + b"x" * 200,
+    "RESP": b"*2\r\n$5\r\nCHECK\r\n$4\r\ngood\r\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_requests_are_never_allowed(wire, name):
+    """Nor is a request behind them, that a gateway might have taken for their body."""
+    wire.send(HOSTILE[name])
+    reply = wire.reply()
+    assert reply.status in (400, 404), reply
+    detail = reply.problem()
+    assert "good" not in detail
+    if reply.status == 400 and "more than one key" not in detail:
+        assert reply.fields["connection"] == "close" and wire.ended()
+        assert info(wire.daemon)["http_requests_refused"] == 1
+    assert info(wire.daemon)["checks_allow"] == 0
+
+
+@pytest.mark.parametrize("name", ["length and coding", "two lengths", "TLS"])
+def test_nothing_behind_a_broken_request_is_read(wire, name):
+    wire.send(HOSTILE[name] + SMUGGLED)
+    assert wire.reply().status == 400 and wire.ended()
+    assert info(wire.daemon)["checks_allow"] == 0
+
+
+def test_a_coding_that_is_not_known(wire):
+    wire.send(REQUEST + KEY + b"Transfer-Encoding: gzip\r\n\r\n" + SMUGGLED)
+    reply = wire.reply()
+    assert reply.status in (200, 400, 501) and reply.fields["connection"] == "close" and wire.ended()
+
+
+def test_a_head_of_64_kib_at_most(wire):
+    wire.ask(fields=["X-API-Key: good", "Cookie: " + "c" * 60000])
+    wire.send(REQUEST + KEY + b"Cookie: " + b"c" * 70000)
+    reply = wire.reply()
+    assert reply.status == 431 and wire.ended()
+
+
+@pytest.mark.parametrize("start_of_request", [
+    b"", b"GET /", SMUGGLED + b"GET /auth",
+    b"POST /aws/authorizer HTTP/1.1\r\nHost: g\r\nContent-Length: 9999\r\n\r\n{"])
+def test_slow_clients_are_cut_off(db, serve, start_of_request):
+    """Who sends a byte now and then too; who has sent nothing unfinished stays."""
+    db.add_key("good")
+    daemon, path = serve({"http.timeout": "1s"})
+    with HttpWire(path) as slow, HttpWire(path) as idle:
+        assert idle.authorize("good").status == 200
+        slow.send(start_of_request)
+        if start_of_request.startswith(REQUEST):
+            assert slow.reply().status == 200
+        begin = time.monotonic()
+        with pytest.raises(OSError):
+            while time.monotonic() - begin < 30:
+                if start_of_request:
+                    slow.send(b"x")
+                elif slow.ended():
+                    raise ConnectionResetError
+                time.sleep(0.1)
+        assert time.monotonic() - begin >= 0.9
+        assert info(daemon)["connections_cut_off"] == 1
+        assert idle.authorize("good").status == 200
+
+
+def test_who_does_not_take_replies_is_cut_off(db, serve):
+    db.add_key("good")
+    daemon, path = serve({"http.timeout": "1s"})
+    with HttpWire(path) as deaf:
+        deaf.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                deaf.socket.send(SMUGGLED * 100)
+        wait_until(lambda: info(daemon)["connections_cut_off"] == 1, "the end")
+
+
+def test_unavailable_is_not_a_refusal(db, postgres, serve):
+    db.add_key("cached")
+    db.add_key("other")
+    daemon, path = serve({"redis.url": "", "cache.ttl_unlinked": "200ms", "postgres.timeout": "500ms"})
+    with HttpWire(path) as wire:
+        assert wire.authorize("cached").status == 200
+        postgres.stop()
+        reply = wire.authorize("other")
+        assert reply.status == 503 and reply.fields["retry-after"] == "1"
+        assert reply.fields["cache-status"] == "apikeyd; fwd=miss; detail=unavailable"
+        assert reply.problem().startswith("postgres")
+        wait_until(lambda: "detail=stale" in wire.authorize("cached").fields["cache-status"], "stale")
+        reply = wire.authorize("cached")
+        assert reply.status == 200 and reply.fields["cache-control"] == "max-age=0"
+        assert re.search(r"ttl=(-\d+|0)$", reply.fields["cache-status"])
+
+
+def test_max_age_is_what_is_left(db, serve):
+    db.add_key("good")
+    _, path = serve({"cache.ttl": "10s"})
+    with HttpWire(path) as wire:
+        assert wire.authorize("good").fields["cache-control"] in ("max-age=9", "max-age=10")
+        time.sleep(2)
+        assert int(wire.authorize("good").fields["cache-control"].split("=")[1]) <= 8
+
+
+def test_revoked(db, serve):
+    db.add_key("good")
+    daemon, path = serve(LONG)
+    with HttpWire(path) as wire:
+        assert wire.authorize("good").status == 200
+        db.set_active("good", False)
+        wait_until(lambda: wire.authorize("good").status == 403, "the revocation")
+        assert explain(daemon, "good")["verdict"] == "DENY inactive"
+
+
+def test_over_tcp(db, start):
+    """Numeric addresses; IPv6 too."""
+    db.add_key("good")
+    for address, host in (("127.0.0.1:{}", "127.0.0.1"),):
+        port = 20000 + os.getpid() % 20000
+        daemon = start({"listen.http": address.format(port)})
+        with HttpWire((host, port)) as wire:
+            assert wire.authorize("good").status == 200
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+
+
+@pytest.mark.parametrize("address", ["localhost:80", "127.0.0.1", "127.0.0.1:0", "nonsense"])
+def test_addresses_that_are_none(db, scratch, address):
+    daemon = Apikeyd(scratch / f"{db.name}.none", {"listen.http": address, "postgres.dsn": db.dsn})
+    with pytest.raises(RuntimeError, match="numeric address and a port"):
+        daemon.start()
+    assert not daemon.check.exists()
+
+
+def test_who_may_connect(serve):
+    daemon, path = serve({"listen.allow_uids": "12345"}, settled=False, wait=False)
+    daemon.write_config()
+    daemon.launch()
+    wait_until(lambda: "link is up" in daemon.log(), "the start")
+    with HttpWire(path) as wire:
+        reply = wire.reply()
+        assert reply.status == 403 and wire.ended()
+
+
+def test_max_connections(db, serve):
+    db.add_key("good")
+    daemon, path = serve({"listen.max_connections": "2"})
+    with HttpWire(path) as one, HttpWire(path) as two, HttpWire(path) as three:
+        assert one.authorize("good").status == 200
+        assert two.authorize("good").status == 200
+        assert three.reply().status == 503 and three.ended()
+    assert info(daemon)["connections_refused_full"] == 1
+
+
+def test_a_stop_answers_what_is_in_flight(db, serve):
+    """The lookup waits behind a lock while the daemon is told to stop."""
+    db.add_key("good")
+    daemon, path = serve({"postgres.timeout": "20s", "listen.drain_timeout": "60s", "redis.url": ""})
+    with db.connect(autocommit=False) as lock, HttpWire(path) as wire:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        wire.send(SMUGGLED)
+        wait_until(lambda: info(daemon)["lookups_pending"] == 1, "the lookup")
+        daemon.process.send(signal.SIGTERM)
+        time.sleep(0.2)
+        lock.rollback()
+        assert wire.reply().status == 200 and wire.ended()
+    assert daemon.wait_end() == 0
+    assert not path.exists()
+
+
+def test_clients_that_go_away(db, serve):
+    """With lookups in flight, over and over."""
+    db.add_key("good")
+    daemon, path = serve({"postgres.timeout": "20s", "redis.url": ""})
+    event = b'{"type":"TOKEN","authorizationToken":"k","methodArn":"arn:aws:execute-api:r:1:a/s/GET/"}'
+    with db.connect(autocommit=False) as lock:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        for i in range(200):
+            with HttpWire(path) as wire:
+                wire.send(REQUEST + b"X-API-Key: key-%d\r\n\r\n" % i)
+                wire.send(b"POST /aws/authorizer HTTP/1.1\r\nHost: g\r\nContent-Length: %d\r\n\r\n%s"
+                          % (len(event), event))
+        lock.rollback()
+    wait_until(lambda: info(daemon)["lookups_pending"] == 0, "the lookups")
+    with HttpWire(path) as wire:
+        assert wire.authorize("good").status == 200
+
+
+def test_no_key_is_logged_or_told(db, serve):
+    daemon, path = serve({"log.level": "debug"})
+    with HttpWire(path) as wire:
+        wire.authorize("very-secret-key")
+        wire.send(b"GET /authorize HTTP/1.1\r\nX-API-Key: very-secret-key\r\n\r\n")
+        wire.reply()
+    assert "very-secret" not in daemon.log()
