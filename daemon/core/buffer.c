@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BUFFER_LEAST = 256 };
+enum {
+    BUFFER_LEAST = 256,
+    PRINTF_LEAST = 128, /* room to try in before the length is known */
+};
 
 char *buffer_reserve(struct buffer *buffer, size_t more)
 {
@@ -38,19 +41,28 @@ void buffer_append(struct buffer *buffer, const void *bytes, size_t len)
     buffer->len += len;
 }
 
+void buffer_text(struct buffer *buffer, const char *text)
+{
+    buffer_append(buffer, text, strlen(text));
+}
+
 void buffer_printf(struct buffer *buffer, const char *format, ...)
 {
+    char *room = buffer_reserve(buffer, PRINTF_LEAST);
+    size_t size = buffer->cap - (size_t)(room - buffer->data);
     va_list args;
     int len;
 
     va_start(args, format);
-    len = vsnprintf(NULL, 0, format, args);
+    len = vsnprintf(room, size, format, args);
     va_end(args);
     if (len < 0)
         return;
-    va_start(args, format);
-    vsnprintf(buffer_reserve(buffer, (size_t)len + 1), (size_t)len + 1, format, args);
-    va_end(args);
+    if ((size_t)len >= size) {
+        va_start(args, format);
+        vsnprintf(buffer_reserve(buffer, (size_t)len + 1), (size_t)len + 1, format, args);
+        va_end(args);
+    }
     buffer->len += (size_t)len;
 }
 

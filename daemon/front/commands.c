@@ -20,7 +20,7 @@ struct command {
     const char *summary;
 };
 
-static void write_resp(const struct front *front, struct buffer *out, const struct answer *answer,
+static void write_resp(struct front *front, struct buffer *out, const struct answer *answer,
                        const struct answer_form *form)
 {
     (void)front;

@@ -6,6 +6,7 @@
 #include "apikeyd/connection.h"
 #include "apikeyd/digest_map.h"
 #include "apikeyd/front.h"
+#include "apikeyd/http_reply.h"
 #include "apikeyd/listener.h"
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict_cache.h"
@@ -36,6 +37,7 @@ struct front {
     struct grounds grounds;
     struct trust trust; /* as of the read or message being handled */
     int64_t wall_us;    /* likewise, µs since 1970 */
+    struct http_date date;
     bool stopped;
 };
 

@@ -18,48 +18,59 @@ void http_refuse(struct front *front, struct connection *connection, int status,
     struct buffer *out = connection_reply(connection);
 
     front->counters.value[COUNT_HTTP_REFUSED]++;
-    http_reply_begin(out, status, front->wall_us, flags);
+    http_reply_begin(out, status, &front->date, front->wall_us, flags);
     buffer_printf(out, "Cache-Control: no-store\r\n%s", fields);
     http_reply_problem(out, status, flags, detail);
+}
+
+static void write_uuid(struct buffer *out, const char *field, const struct uuid *uuid)
+{
+    buffer_text(out, field);
+    uuid_to_text(uuid, buffer_reserve(out, UUID_TEXT_LEN));
+    out->len += UUID_TEXT_LEN;
+    buffer_text(out, "\r\n");
+}
+
+static void write_number(struct buffer *out, const char *field, int64_t number)
+{
+    buffer_text(out, field);
+    buffer_printf(out, "%" PRId64 "\r\n", number);
 }
 
 /* RFC 9211. */
 static void write_cache_status(struct buffer *out, const struct answer *answer)
 {
     static const char *const from[] = {
-        [TIER_MEMORY] = "hit; detail=memory",          [TIER_REDIS] = "hit; detail=redis",
-        [TIER_POSTGRES] = "fwd=miss; detail=postgres", [TIER_STALE] = "hit; detail=stale",
-        [TIER_NONE] = "fwd=miss; detail=unavailable",
+        [TIER_MEMORY] = "Cache-Status: apikeyd; hit; detail=memory; ttl=",
+        [TIER_REDIS] = "Cache-Status: apikeyd; hit; detail=redis; ttl=",
+        [TIER_POSTGRES] = "Cache-Status: apikeyd; fwd=miss; detail=postgres; ttl=",
+        [TIER_STALE] = "Cache-Status: apikeyd; hit; detail=stale; ttl=",
     };
 
-    buffer_printf(out, "Cache-Status: apikeyd; %s", from[answer->tier]);
-    if (answer->tier != TIER_NONE)
-        buffer_printf(out, "; ttl=%" PRId64, answer->left_us / 1000000);
-    buffer_append(out, "\r\n", 2);
+    if (answer->tier == TIER_NONE)
+        buffer_text(out, "Cache-Status: apikeyd; fwd=miss; detail=unavailable\r\n");
+    else
+        write_number(out, from[answer->tier], answer->left_us / 1000000);
 }
 
-static void write_allow(const struct front *front, struct buffer *out, const struct answer *answer,
+static void write_allow(struct front *front, struct buffer *out, const struct answer *answer,
                         unsigned flags)
 {
-    char api_key_id[UUID_TEXT_LEN + 1] = "", user_id[UUID_TEXT_LEN + 1] = "";
-    int64_t left_s = answer->left_us > 0 ? answer->left_us / 1000000 : 0;
+    int64_t left_us = answer->left_us > 0 ? answer->left_us : 0;
 
-    uuid_to_text(answer->api_key_id, api_key_id);
-    uuid_to_text(answer->user_id, user_id);
-    http_reply_begin(out, 200, front->wall_us, flags);
-    buffer_printf(out,
-                  "X-Api-Key-Id: %s\r\n"
-                  "X-User-Id: %s\r\n"
-                  "Cache-Control: max-age=%" PRId64 "\r\n"
-                  "Vary: %s\r\n",
-                  api_key_id, user_id, left_s, front->config->http_key_header);
+    http_reply_begin(out, 200, &front->date, front->wall_us, flags);
+    write_uuid(out, "X-Api-Key-Id: ", answer->api_key_id);
+    write_uuid(out, "X-User-Id: ", answer->user_id);
+    buffer_text(out, "Vary: ");
+    buffer_text(out, front->config->http_key_header);
+    write_number(out, "\r\nCache-Control: max-age=", left_us / 1000000);
     write_cache_status(out, answer);
     http_reply_end(out, flags, NULL, (struct slice){"", 0});
 }
 
 /* UNAVAILABLE is none of the two refusals: a gateway can tell them apart by the status. */
-static void write_refusal(const struct front *front, struct buffer *out,
-                          const struct answer *answer, unsigned flags)
+static void write_refusal(struct front *front, struct buffer *out, const struct answer *answer,
+                          unsigned flags)
 {
     static const struct {
         int status;
@@ -73,13 +84,13 @@ static void write_refusal(const struct front *front, struct buffer *out,
     int status = refusal[answer->kind].status;
     const char *detail = refusal[answer->kind].detail;
 
-    http_reply_begin(out, status, front->wall_us, flags);
+    http_reply_begin(out, status, &front->date, front->wall_us, flags);
     buffer_printf(out, "Cache-Control: no-store\r\n%s", refusal[answer->kind].field);
     write_cache_status(out, answer);
     http_reply_problem(out, status, flags, detail ? detail : answer->why);
 }
 
-static void write_answer(const struct front *front, struct buffer *out, const struct answer *answer,
+static void write_answer(struct front *front, struct buffer *out, const struct answer *answer,
                          const struct answer_form *form)
 {
     if (answer->kind == VERDICT_ALLOW)
@@ -196,21 +207,39 @@ static size_t answer_request(struct front *front, struct connection *connection,
     return taken;
 }
 
+/* RFC 9112, section 2.2: empty lines before a request are passed over. */
+static size_t empty_lines(struct slice bytes)
+{
+    size_t len = 0;
+
+    while (len < bytes.len && (bytes.at[len] == '\r' || bytes.at[len] == '\n'))
+        len++;
+    return len;
+}
+
+/* The head is not complete, which takes a blank line to come. */
+static size_t wait_for_more(struct front *front, struct connection *connection, struct slice bytes)
+{
+    connection->scanned = bytes.len;
+    if (bytes.len < HEAD_MAX)
+        return 0;
+    return give_up(front, connection, bytes, 431, "the head is larger than 64 KiB");
+}
+
 static size_t handle_http(void *arg, struct connection *connection, struct slice bytes)
 {
     struct front *front = arg;
     struct http_request request;
     const char *why;
-    size_t taken;
+    size_t taken = empty_lines(bytes);
 
-    if (connection->scanned > 0 && !http_request_blank_line(bytes, connection->scanned)) {
-        connection->scanned = bytes.len;
-        return bytes.len < HEAD_MAX ? 0 : give_up(front, connection, bytes, 431, "over 64 KiB");
-    }
+    if (taken > 0)
+        return taken;
+    if (connection->scanned > 0 && !http_request_blank_line(bytes, connection->scanned))
+        return wait_for_more(front, connection, bytes);
     switch (http_request_parse(bytes, front->config->http_key_header, &request, &why)) {
     case HTTP_INCOMPLETE:
-        connection->scanned = bytes.len;
-        return bytes.len < HEAD_MAX ? 0 : give_up(front, connection, bytes, 431, "over 64 KiB");
+        return wait_for_more(front, connection, bytes);
     case HTTP_BROKEN:
         front->counters.value[COUNT_PROTOCOL_ERRORS]++;
         return give_up(front, connection, bytes, 400, why);

@@ -8,16 +8,16 @@
 #include "front_state.h"
 
 /* Takes the bytes of *body. */
-static void reply(const struct front *front, struct buffer *out, const struct answer_form *form,
+static void reply(struct front *front, struct buffer *out, const struct answer_form *form,
                   struct buffer *body)
 {
-    http_reply_begin(out, 200, front->wall_us, form->flags);
+    http_reply_begin(out, 200, &front->date, front->wall_us, form->flags);
     buffer_printf(out, "Cache-Control: no-store\r\n");
     http_reply_end(out, form->flags, "application/json", buffer_held(body));
     buffer_free(body);
 }
 
-static void deny(const struct front *front, struct buffer *out, const struct answer_form *form,
+static void deny(struct front *front, struct buffer *out, const struct answer_form *form,
                  const char *why)
 {
     struct buffer body = {0};
@@ -26,7 +26,7 @@ static void deny(const struct front *front, struct buffer *out, const struct ans
     reply(front, out, form, &body);
 }
 
-static void write_answer(const struct front *front, struct buffer *out, const struct answer *answer,
+static void write_answer(struct front *front, struct buffer *out, const struct answer *answer,
                          const struct answer_form *form)
 {
     struct buffer body = {0};
@@ -43,7 +43,7 @@ static void write_answer(const struct front *front, struct buffer *out, const st
         deny(front, out, form, "inactive");
         break;
     case VERDICT_UNAVAILABLE:
-        http_reply_begin(out, 503, front->wall_us, form->flags);
+        http_reply_begin(out, 503, &front->date, front->wall_us, form->flags);
         buffer_printf(out, "Cache-Control: no-store\r\nRetry-After: 1\r\n");
         http_reply_problem(out, 503, form->flags, answer->why);
         break;

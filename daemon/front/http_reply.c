@@ -11,32 +11,40 @@ static const char *phrase(int status)
 }
 
 /* RFC 9110, section 5.6.7. */
-static void date(struct buffer *out, int64_t wall_us)
+static const char *date_line(struct http_date *date, int64_t wall_us)
 {
-    time_t seconds = (time_t)(wall_us / 1000000);
-    char text[40];
+    time_t second = (time_t)(wall_us / 1000000);
     struct tm tm;
 
-    gmtime_r(&seconds, &tm);
-    strftime(text, sizeof text, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
-    buffer_append(out, text, strlen(text));
+    if (second == date->second)
+        return date->line;
+    gmtime_r(&second, &tm);
+    strftime(date->line, sizeof date->line, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+    date->second = second;
+    return date->line;
 }
 
-void http_reply_begin(struct buffer *out, int status, int64_t wall_us, unsigned flags)
+void http_reply_begin(struct buffer *out, int status, struct http_date *date, int64_t wall_us,
+                      unsigned flags)
 {
-    buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, phrase(status));
-    date(out, wall_us);
+    if (status == 200)
+        buffer_text(out, "HTTP/1.1 200 OK\r\n");
+    else
+        buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, phrase(status));
+    buffer_text(out, date_line(date, wall_us));
     if (flags & HTTP_CLOSE)
-        buffer_printf(out, "Connection: close\r\n");
+        buffer_text(out, "Connection: close\r\n");
     else if (flags & HTTP_STAYS)
-        buffer_printf(out, "Connection: keep-alive\r\n");
+        buffer_text(out, "Connection: keep-alive\r\n");
 }
 
 void http_reply_end(struct buffer *out, unsigned flags, const char *type, struct slice body)
 {
-    if (type)
-        buffer_printf(out, "Content-Type: %s\r\n", type);
-    buffer_printf(out, "Content-Length: %zu\r\n\r\n", body.len);
+    if (body.len == 0) {
+        buffer_text(out, "Content-Length: 0\r\n\r\n");
+        return;
+    }
+    buffer_printf(out, "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n", type, body.len);
     if (!(flags & HTTP_NO_BODY))
         buffer_append(out, body.at, body.len);
 }

@@ -20,6 +20,9 @@ char *buffer_reserve(struct buffer *buffer, size_t more);
 
 void buffer_append(struct buffer *buffer, const void *bytes, size_t len);
 
+/* Append a string. */
+void buffer_text(struct buffer *buffer, const char *text);
+
 /* printf to the end of the buffer. */
 __attribute__((format(printf, 2, 3))) void buffer_printf(struct buffer *buffer, const char *format,
                                                          ...);

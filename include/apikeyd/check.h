@@ -24,7 +24,7 @@ struct answer {
 
 /* How an answer is written. */
 struct answer_form {
-    void (*write)(const struct front *front, struct buffer *out, const struct answer *answer,
+    void (*write)(struct front *front, struct buffer *out, const struct answer *answer,
                   const struct answer_form *form);
     unsigned flags; /* for `write` to know */
     char *text;     /* likewise; malloc()ed or NULL */

@@ -12,9 +12,16 @@ enum {
     HTTP_REPLY_FLAGS = 3, /* bits taken */
 };
 
+/* A Date field, made anew when the second has changed. Zero at first. */
+struct http_date {
+    int64_t second; /* since 1970 */
+    char line[40];
+};
+
 /* The status line and the fields that every reply has; other fields follow. `wall_us` is the time,
  * µs since 1970. */
-void http_reply_begin(struct buffer *out, int status, int64_t wall_us, unsigned flags);
+void http_reply_begin(struct buffer *out, int status, struct http_date *date, int64_t wall_us,
+                      unsigned flags);
 
 /* The end of the head, and the body. `type` may be NULL when there is none. */
 void http_reply_end(struct buffer *out, unsigned flags, const char *type, struct slice body);

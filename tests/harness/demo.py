@@ -1,6 +1,7 @@
 """./dev run: a private PostgreSQL, Redis and apikeyd, shown at work, until Ctrl-C."""
 
 import signal
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -44,6 +45,16 @@ def answer_of(client, wanted):
     return reply[0] == wanted and " ".join(reply)
 
 
+def ask_over_http(daemon):
+    said = subprocess.run(["curl", "-si", "--unix-socket", daemon.options["listen.http"], "-H",
+                           "X-API-Key: demo-active-key", "http://apikeyd/authorize"],
+                          capture_output=True, text=True, check=True).stdout.splitlines()
+    say("> GET /authorize, X-API-Key: demo-active-key")
+    for line in said:
+        if line.startswith(("HTTP", "X-", "Cache")):
+            say(f"  {line}")
+
+
 def transcript(daemon, dsn):
     client = daemon.client()
     admin = daemon.admin_client()
@@ -54,6 +65,7 @@ def transcript(daemon, dsn):
         say(f"> CHECK {key}")
         say("  " + " ".join(client.execute_command("CHECK", key)))
     revoke_and_allow(client, dsn)
+    ask_over_http(daemon)
     rows = admin.execute_command("FLUSH")
     say(f"> FLUSH            (by itself every few seconds)\n  {rows} row written")
     with psycopg.connect(dsn) as db:
@@ -70,6 +82,7 @@ Talk to it (paste into another terminal):
   redis-cli -s {daemon.check} CHECK demo-active-key
   printf 'CHECK demo-active-key\\r\\nQUIT\\r\\n' | nc -U {daemon.check}
   printf 'CHECK demo-active-key\\r\\nQUIT\\r\\n' | curl -s --unix-socket {daemon.check} telnet://x
+  curl -si --unix-socket {daemon.options["listen.http"]} -H 'X-API-Key: demo-active-key' http://apikeyd/authorize
   redis-cli -s {daemon.admin} EXPLAIN demo-active-key
   redis-cli -s {daemon.admin} INFO
   psql "{postgres.dsn('demo')}" -c "UPDATE api.user_api_key SET is_active = NOT is_active"
@@ -93,6 +106,7 @@ def serve(scratch, once):
         daemon = Apikeyd(scratch.path / "run", {
             "redis.url": redis_server.url(),
             "postgres.dsn": postgres.dsn("demo", "apikeyd"),
+            "listen.http": scratch.path / "run" / "http.sock",
         })
         daemon.start()
         transcript(daemon, postgres.dsn("demo"))

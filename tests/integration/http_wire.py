@@ -20,7 +20,9 @@ class Reply(NamedTuple):
 class HttpWire:
     def __init__(self, address):
         """`address`: a Unix socket's path, or (host, port)."""
-        family = socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX
+        family = socket.AF_UNIX
+        if isinstance(address, tuple):
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(60)
         self.socket.connect(address if isinstance(address, tuple) else str(address))

@@ -248,6 +248,18 @@ def test_changed_behind_the_triggers(db, start, way):
     wait_until(lambda: info(daemon)["revocation_bound"] == bound, bound)
 
 
+def test_maintenance_costs_no_verdict(db, start):
+    """What autovacuum and reindexing do to the catalog is no change of the definition."""
+    db.add_keys(100)
+    daemon = start(LONG)
+    assert check(daemon.client(), "key-1")[0] == ALLOWED
+    for statement in ("VACUUM ANALYZE", "VACUUM FREEZE", "REINDEX TABLE"):
+        db.run(f"{statement} {TABLE}")
+    beats = info(daemon)["link_heartbeats"]
+    wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+    assert explain(daemon, "key-1")["memory"] == "believed"
+
+
 def test_triggers_of_another_column_or_maker_do_not_count(db, start):
     db.run("CREATE FUNCTION public.notify_key_change() RETURNS trigger LANGUAGE plpgsql AS "
            "$$ BEGIN RETURN NULL; END $$")

@@ -1,14 +1,15 @@
 """The HTTP authorizer, asked directly."""
 
-import os
 import re
 import signal
+import subprocess
 import time
 import uuid
 from email.utils import parsedate_to_datetime
 
 import pytest
 from conftest import check, info
+from harness.gateways import free_port
 from harness.servers import Apikeyd, wait_until
 from http_wire import HttpWire
 from test_admin import explain
@@ -302,15 +303,26 @@ def test_revoked(db, serve):
         assert explain(daemon, "good")["verdict"] == "DENY inactive"
 
 
-def test_over_tcp(db, start):
-    """Numeric addresses; IPv6 too."""
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_over_tcp(db, start, host):
     db.add_key("good")
-    for address, host in (("127.0.0.1:{}", "127.0.0.1"),):
-        port = 20000 + os.getpid() % 20000
-        daemon = start({"listen.http": address.format(port)})
-        with HttpWire((host, port)) as wire:
-            assert wire.authorize("good").status == 200
-        assert check(daemon.client(), "good")[0] == "ALLOW"
+    port = free_port()
+    try:
+        daemon = start({"listen.http": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"})
+    except RuntimeError as error:
+        if host == "::1" and "Cannot assign requested address" in str(error):
+            pytest.skip("this machine has no IPv6")
+        raise
+    with HttpWire((host, port)) as wire:
+        assert wire.authorize("good").status == 200
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    # The same port, while connections of before linger.
+    daemon.terminate()
+    assert daemon.wait_end() == 0
+    daemon.launch()
+    wait_until(lambda: daemon.log().count("link is up") == 2, "the second start")
+    with HttpWire((host, port)) as wire:
+        assert wire.authorize("good").status == 200
 
 
 @pytest.mark.parametrize("address", ["localhost:80", "127.0.0.1", "127.0.0.1:0", "nonsense"])
@@ -319,6 +331,16 @@ def test_addresses_that_are_none(db, scratch, address):
     with pytest.raises(RuntimeError, match="numeric address and a port"):
         daemon.start()
     assert not daemon.check.exists()
+
+
+def test_curl(db, serve):
+    """A client of everybody's, on the Unix socket: as in docs/gateways.md."""
+    db.add_key("good")
+    _, path = serve()
+    said = subprocess.run(["curl", "-si", "--unix-socket", path, "-H", "X-API-Key: good",
+                           "http://apikeyd/authorize", "http://apikeyd/authorize"],
+                          capture_output=True, text=True, check=True).stdout
+    assert said.count("HTTP/1.1 200 OK") == 2 and said.count(str(db.user_id)) == 2
 
 
 def test_who_may_connect(serve):

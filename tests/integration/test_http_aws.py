@@ -1,11 +1,14 @@
 """Lambda authorizer events: the files in aws/ have the forms that API Gateway's guide documents."""
 
+import importlib.util
 import json
 import threading
+import urllib.error
 from pathlib import Path
 
 import pytest
 from conftest import info
+from harness.gateways import EXAMPLES, free_port
 from harness.servers import wait_until
 from http_wire import HttpWire
 from test_http import serve  # noqa: F401  (a fixture)
@@ -198,3 +201,19 @@ def test_many_at_once(db, serve):  # noqa: F811
         thread.join()
     assert not wrong
     wait_until(lambda: info(daemon)["lookups_pending"] == 0, "the lookups")
+
+
+def test_the_lambda_example(db, start, monkeypatch):
+    """The function itself, with its event, over TCP."""
+    db.add_key("good")
+    port = free_port()
+    start({"listen.http": f"127.0.0.1:{port}"})
+    monkeypatch.setenv("APIKEYD_URL", f"http://127.0.0.1:{port}")
+    spec = importlib.util.spec_from_file_location("authorizer",
+                                                  EXAMPLES / "lambda" / "authorizer.py")
+    authorizer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(authorizer)
+    assert authorizer.handler(load("http_2_0"), None)["isAuthorized"] is True
+    assert authorizer.handler(load("http_2_0", "none"), None)["isAuthorized"] is False
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        authorizer.handler({}, None)

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DAEMON = ROOT / "build" / "release" / "apikeyd"
@@ -136,3 +137,15 @@ def test_readme_names_every_dependency():
     for group in re.findall(r"_packages=\(([^)]*)\)", (ROOT / "dev").read_text()):
         for package in group.split():
             assert package in readme, package
+
+
+def test_examples_are_well_formed():
+    """Those that the integration tests do not run."""
+    examples = ROOT / "config" / "examples"
+    for path in (*examples.glob("*/*.yaml"), *examples.glob("*/*.yml")):
+        assert yaml.safe_load(path.read_text()), path
+    lua = (examples / "nginx-lua" / "apikeyd.conf").read_text()
+    block = re.search(r"access_by_lua_block \{(.*?)\n        \}\n", lua, re.DOTALL).group(1)
+    done = subprocess.run(["luac5.4", "-p", "-"], input=block, text=True, check=False,
+                          capture_output=True)
+    clean(done)
