@@ -48,8 +48,9 @@ static int on_header_field(http_parser *parser, const char *at, size_t len)
 static int on_header_value(http_parser *parser, const char *at, size_t len)
 {
     struct parse *parse = parser->data;
+    const char *name_end = parse->name.at + parse->name.len;
 
-    if (parse->value.at)
+    if (parse->value.at || (len > 0 && memchr(name_end, '\n', (size_t)(at - name_end))))
         parse->wrong = "a field is folded over several lines";
     while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t'))
         len--;
@@ -90,7 +91,8 @@ static bool take_path(struct parse *parse)
 /* What is wrong with a head that has the right form, or NULL. */
 static const char *judge(const http_parser *parser, struct parse *parse)
 {
-    if (parser->http_major != 1)
+    /* SOURCE is Icecast's, with a protocol of its own. */
+    if (parser->http_major != 1 || parser->method == HTTP_SOURCE)
         return "HTTP/1.0 or HTTP/1.1 is expected";
     if (parse->hosts > 1 || (parse->hosts == 0 && parser->http_minor > 0))
         return "one Host field is expected";

@@ -34,7 +34,7 @@ const struct option option_table[] = {
      "Metrics over HTTP: a Unix socket's path or address:port. Not in this version: use METRICS on "
      "the admin socket."},
     {"listen", "max_connections", OPTION_COUNT, FIELD(listen_max_connections), "10000", 1, 1000000,
-     RELOADABLE, NULL, "Connections at the same time, over both sockets."},
+     RELOADABLE, NULL, "Connections at the same time, over all sockets."},
     {"listen", "max_request", OPTION_SIZE, FIELD(listen_max_request), "4KiB", 512, KIB(64),
      RELOADABLE, NULL, "Bytes of one request; a longer one closes its connection."},
     {"listen", "allow_uids", OPTION_IDS, FIELD(listen_allow_uids), "", 0, 0, RELOADABLE, NULL,

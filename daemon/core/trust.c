@@ -18,6 +18,7 @@ struct trust trust_at(const struct trust_policy *policy, const struct grounds *g
     int64_t bound_us = linked ? INT64_MAX : policy->ttl_unlinked_us;
     int64_t ttl_us = sooner(policy->ttl_us, bound_us);
     int64_t negative_ttl_us = sooner(policy->negative_ttl_us, bound_us);
+    int64_t oldest_stale_us = later(grounds->forgotten_us, now_us - policy->stale_max_us);
 
     return (struct trust){
         .now_us = now_us,
@@ -25,7 +26,8 @@ struct trust trust_at(const struct trust_policy *policy, const struct grounds *g
         .oldest_us = later(grounds->floor_us, now_us - ttl_us),
         .oldest_unknown_us = later(grounds->floor_us, now_us - negative_ttl_us),
         .oldest_shared_us = later(grounds->floor_us, now_us - policy->ttl_us),
-        .oldest_stale_us = later(grounds->forgotten_us, now_us - policy->stale_max_us),
+        .oldest_stale_us = oldest_stale_us,
+        .oldest_patient_us = later(grounds->floor_us, oldest_stale_us),
         .refresh_us = now_us - ttl_us + ttl_us / 5,
         .ttl_us = ttl_us,
         .unknown_ttl_us = negative_ttl_us,

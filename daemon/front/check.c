@@ -92,12 +92,25 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     form->write(front, out, &answer, form);
 }
 
-/* The verdict that may be served when no store answers, or NULL. */
-static struct cached_verdict *stale_verdict(struct front *front, const struct digest *digest)
+/* The verdict that may be served in the place of an answer, if it was read late enough, or NULL. */
+static struct cached_verdict *held_since(struct front *front, const struct digest *digest,
+                                         int64_t oldest_us)
 {
     struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
 
-    return cached && cached->read_at_us >= front->trust.oldest_stale_us ? cached : NULL;
+    return cached && cached->read_at_us >= oldest_us ? cached : NULL;
+}
+
+/* When no store answers. */
+static struct cached_verdict *stale_verdict(struct front *front, const struct digest *digest)
+{
+    return held_since(front, digest, front->trust.oldest_stale_us);
+}
+
+/* When one takes longer than postgres.patience. */
+static struct cached_verdict *patient_verdict(struct front *front, const struct digest *digest)
+{
+    return held_since(front, digest, front->trust.oldest_patient_us);
 }
 
 static void answer_unavailable(struct front *front, struct buffer *out,
@@ -175,7 +188,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     front_tick(front);
-    struct cached_verdict *stale = stale_verdict(front, &waiter->flight->node.digest);
+    struct cached_verdict *stale = patient_verdict(front, &waiter->flight->node.digest);
     if (waiter->patience && !stale) {
         waiter->patience = false;
         if (timerisset(&waiter->within_rest))
@@ -215,7 +228,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     hole->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
     waiter->patience =
-        stale_verdict(front, &flight->node.digest) && (within_us == 0 || patience_us < within_us);
+        patient_verdict(front, &flight->node.digest) && (within_us == 0 || patience_us < within_us);
     if (waiter->patience) {
         int64_t rest_us = within_us > 0 ? within_us - patience_us : 0;
 

@@ -4,7 +4,9 @@
 #include <inttypes.h>
 
 #include "apikeyd/check.h"
+#include "apikeyd/http_aws.h"
 #include "apikeyd/http_reply.h"
+#include "apikeyd/http_request.h"
 #include "front_state.h"
 
 enum {
@@ -12,8 +14,9 @@ enum {
     BODY_MAX = 64 * 1024,
 };
 
-void http_refuse(struct front *front, struct connection *connection, int status, unsigned flags,
-                 const char *fields, const char *detail)
+/* Reply with a problem, and count it. Field lines in `fields` go along. */
+static void refuse(struct front *front, struct connection *connection, int status, unsigned flags,
+                   const char *fields, const char *detail)
 {
     struct buffer *out = connection_reply(connection);
 
@@ -109,7 +112,7 @@ static void authorize(struct front *front, struct connection *connection,
 
     connection->last_command = "authorize";
     if (request->keys > 1) {
-        http_refuse(front, connection, 400, flags, "", "there is more than one key");
+        refuse(front, connection, 400, flags, "", "there is more than one key");
         return;
     }
     if (request->keys == 1)
@@ -117,7 +120,7 @@ static void authorize(struct front *front, struct connection *connection,
     if (!wrong)
         return;
     front->counters.value[COUNT_CHECKS_REFUSED]++;
-    http_refuse(front, connection, 401, flags, unauthorized, wrong);
+    refuse(front, connection, 401, flags, unauthorized, wrong);
 }
 
 static bool path_is(const struct http_request *request, const char *path)
@@ -140,7 +143,7 @@ static bool is_authorize(const struct http_request *request)
 static size_t give_up(struct front *front, struct connection *connection, struct slice bytes,
                       int status, const char *detail)
 {
-    http_refuse(front, connection, status, HTTP_CLOSE, "", detail);
+    refuse(front, connection, status, HTTP_CLOSE, "", detail);
     connection_finish(connection);
     return bytes.len;
 }
@@ -150,6 +153,7 @@ static size_t aws_authorizer(struct front *front, struct connection *connection,
                              const struct http_request *request, unsigned flags)
 {
     size_t len = request->head_len + (size_t)request->body_len;
+    const char *wrong;
 
     if (request->chunked)
         return give_up(front, connection, bytes, 411, "a Content-Length is expected");
@@ -160,9 +164,11 @@ static size_t aws_authorizer(struct front *front, struct connection *connection,
         return 0;
     }
     connection->last_command = "aws/authorizer";
-    http_aws_authorizer(front, connection,
-                        (struct slice){bytes.at + request->head_len, (size_t)request->body_len},
-                        flags);
+    wrong = http_aws_authorizer(
+        front, connection, (struct slice){bytes.at + request->head_len, (size_t)request->body_len},
+        flags);
+    if (wrong)
+        refuse(front, connection, 400, flags, "", wrong);
     return len;
 }
 
@@ -180,9 +186,9 @@ static size_t answer_without_body(struct front *front, struct connection *connec
     if (is_authorize(request))
         authorize(front, connection, request, flags);
     else if (path_is(request, "/aws/authorizer"))
-        http_refuse(front, connection, 405, flags, "Allow: POST\r\n", "POST an event");
+        refuse(front, connection, 405, flags, "Allow: POST\r\n", "POST an event");
     else
-        http_refuse(front, connection, 404, flags, "", "/authorize is here, and /aws/authorizer");
+        refuse(front, connection, 404, flags, "", "/authorize is here, and /aws/authorizer");
     if (flags & HTTP_CLOSE)
         connection_finish(connection);
     return all ? request->head_len + (size_t)request->body_len : bytes.len;

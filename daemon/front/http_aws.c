@@ -3,7 +3,7 @@
 
 #include "apikeyd/aws_event.h"
 #include "apikeyd/check.h"
-#include "apikeyd/http.h"
+#include "apikeyd/http_aws.h"
 #include "apikeyd/http_reply.h"
 #include "front_state.h"
 
@@ -66,16 +66,15 @@ static bool check_event(struct front *front, struct connection *connection,
     return false;
 }
 
-void http_aws_authorizer(struct front *front, struct connection *connection, struct slice body,
-                         unsigned flags)
+const char *http_aws_authorizer(struct front *front, struct connection *connection,
+                                struct slice event, unsigned flags)
 {
-    struct aws_event event;
-    const char *wrong = aws_event_parse(body, front->config->http_key_header, &event);
-    struct answer_form form = {.write = write_answer, .flags = flags, .text = event.resource};
+    struct aws_event parsed;
+    const char *wrong = aws_event_parse(event, front->config->http_key_header, &parsed);
+    struct answer_form form = {.write = write_answer, .flags = flags, .text = parsed.resource};
 
-    if (wrong)
-        http_refuse(front, connection, 400, flags, "", wrong);
-    else if (check_event(front, connection, &event, &form))
-        event.resource = NULL;
-    aws_event_free(&event);
+    if (!wrong && check_event(front, connection, &parsed, &form))
+        parsed.resource = NULL;
+    aws_event_free(&parsed);
+    return wrong;
 }

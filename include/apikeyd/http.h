@@ -10,19 +10,8 @@
 #define APIKEYD_HTTP_H
 
 #include "apikeyd/connection.h"
-#include "apikeyd/http_request.h"
-
-struct front;
 
 /* Its handler's argument is the front. */
 extern const struct protocol http_protocol;
-
-/* Reply with a problem, and count it as refused. Field lines in `fields` go along. */
-void http_refuse(struct front *front, struct connection *connection, int status, unsigned flags,
-                 const char *fields, const char *detail);
-
-/* POST /aws/authorizer, whose body has come. `flags` are http_reply's. */
-void http_aws_authorizer(struct front *front, struct connection *connection, struct slice body,
-                         unsigned flags);
 
 #endif

@@ -10,7 +10,8 @@
  * that the link is gone. So the bound holds for a silent network and a stopped process too.
  *
  * What may be served stale is another question, with a bound of its own: a floor that rose because
- * changes may have been missed does not end it, only one for changes that are known.
+ * changes may have been missed does not end it, only one for changes that are known; but then it
+ * takes an error, not only a slow answer.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_TRUST_H
@@ -47,7 +48,8 @@ struct trust {
     int64_t oldest_us;         /* ALLOW and DENY inactive read before this are not believed */
     int64_t oldest_unknown_us; /* the same for DENY unknown */
     int64_t oldest_shared_us;  /* read before this are not taken from Redis, not even as stale */
-    int64_t oldest_stale_us;   /* read before this are not served even when no store answers */
+    int64_t oldest_stale_us;   /* read before this are not served even when no store answers… */
+    int64_t oldest_patient_us; /* …nor before this when one only takes long to answer */
     int64_t refresh_us;        /* read before this are in the last fifth of their ttl */
     int64_t ttl_us, unknown_ttl_us; /* in force now: of ALLOW and DENY inactive, of DENY unknown */
 };

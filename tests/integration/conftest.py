@@ -8,10 +8,14 @@ import uuid
 
 import psycopg
 import pytest
-from harness.servers import (Apikeyd, Postgres, Process, Redis, Scratch, accepts, migrate,
+from harness.servers import (BUILD, Apikeyd, Postgres, Process, Redis, Scratch, accepts, migrate,
                              postgres_user, wait_until)
+from http_wire import HttpWire
 
 names = itertools.count(1)
+
+# What these look at is the database and other people's servers: once is enough.
+collect_ignore = [] if BUILD.name == "release" else ["test_migrations.py", "test_gateways.py"]
 
 
 @pytest.fixture(scope="session")
@@ -205,6 +209,25 @@ def start(scratch, db, redis_server):
 @pytest.fixture
 def daemon(start):
     return start()
+
+
+@pytest.fixture
+def serve(scratch, db, start):
+    """serve({options}) starts a daemon with an HTTP socket, and returns both."""
+    def run(options=None, **rest):
+        path = scratch / f"{db.name}.http"
+        return start({"listen.http": path, **(options or {})}, **rest), path
+    return run
+
+
+@pytest.fixture
+def wire(db, serve):
+    db.add_key("good")
+    db.add_key("off", active=False)
+    daemon, path = serve()
+    with HttpWire(path) as client:
+        client.daemon = daemon
+        yield client
 
 
 def check(client, key, *rest):

@@ -322,6 +322,28 @@ def test_link_killed_and_kept_away(db, start):
     assert check(client, "second") == INACTIVE
 
 
+def test_missed_changes_are_not_served_for_want_of_patience(db, start):
+    """The link is back, PostgreSQL is slow, and what was revoked meanwhile is in hand."""
+    db.add_key("good")
+    deaf_role(db)
+    daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "300ms", "redis.url": "",
+                    "postgres.timeout": "20s", "postgres.patience": "10ms",
+                    "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
+    assert check(daemon.client(), "good")[0] == ALLOWED
+    cut(db)
+    wait_until(lambda: info(daemon)["link_up"] == 0, "the loss")
+    db.set_active("good", False)
+    db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
+    wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+    with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
+        lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        wire.send(b"CHECK good\r\n")
+        time.sleep(0.5)
+        lock.rollback()
+        assert wire.reply() == [b"DENY", b"inactive"]
+    assert info(daemon)["checks_stale"] == 0
+
+
 def test_a_link_that_falls_silent(db, scratch, start):
     """Nothing is closed, nothing comes any more: the bound holds before anybody has noticed."""
     db.add_key("good")

@@ -17,25 +17,6 @@ from test_coherence import LONG
 from test_usage import flush
 
 
-@pytest.fixture
-def serve(scratch, db, start):
-    """serve({options}) starts a daemon with an HTTP socket, and returns both."""
-    def run(options=None, **rest):
-        path = scratch / f"{db.name}.http"
-        return start({"listen.http": path, **(options or {})}, **rest), path
-    return run
-
-
-@pytest.fixture
-def wire(db, serve):
-    db.add_key("good")
-    db.add_key("off", active=False)
-    daemon, path = serve()
-    with HttpWire(path) as client:
-        client.daemon = daemon
-        yield client
-
-
 def test_allow(db, wire):
     reply = wire.authorize("good")
     assert reply.status == 200 and reply.body == b""
@@ -177,6 +158,13 @@ HOSTILE = {
     "the same key twice": REQUEST + KEY + KEY + b"\r\n",
     "two keys in other case": REQUEST + b"x-api-key: none\r\n" + KEY + b"\r\n",
     "folded key": REQUEST + b"X-API-Key: go\r\n od\r\n\r\n",
+    "key on the next line": REQUEST + b"X-API-Key:\r\n good\r\n\r\n",
+    "Icecast": b"SOURCE /authorize ICE/1.0\r\nHost: g\r\n" + KEY + b"\r\n",
+    "empty length": REQUEST + KEY + b"Content-Length:\r\n\r\n",
+    "list of lengths": REQUEST + KEY + b"Content-Length: 5, 5\r\n\r\nhello",
+    "carriage returns only": b"GET /authorize HTTP/1.1\rHost: g\r" + KEY + b"\r\r",
+    "tabs between": b"GET\t/authorize\tHTTP/1.1\r\nHost: g\r\n" + KEY + b"\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "folded before a key": REQUEST + b"X-Other: a\r\n\tX-API-Key: good\r\n\r\n",
     "carriage return in the key": REQUEST + b"X-API-Key: good\rX: y\r\n\r\n",
     "NUL in the key": REQUEST + b"X-API-Key: good\0\r\n\r\n",
@@ -216,6 +204,14 @@ def test_nothing_behind_a_broken_request_is_read(wire, name):
     wire.send(HOSTILE[name] + SMUGGLED)
     assert wire.reply().status == 400 and wire.ended()
     assert info(wire.daemon)["checks_allow"] == 0
+
+
+def test_an_upgrade_is_none(wire):
+    """What follows is the next request, as the answer says by not being 101."""
+    for upgrade in (b"websocket", b"h2c"):
+        wire.send(REQUEST + KEY + b"Connection: upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n"
+                  + REQUEST + b"X-API-Key: none\r\n\r\n")
+        assert [wire.reply().status, wire.reply().status] == [200, 401]
 
 
 def test_a_coding_that_is_not_known(wire):

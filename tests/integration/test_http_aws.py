@@ -11,7 +11,6 @@ from conftest import info
 from harness.gateways import EXAMPLES, free_port
 from harness.servers import wait_until
 from http_wire import HttpWire
-from test_http import serve  # noqa: F401  (a fixture)
 
 FOLDER = Path(__file__).with_name("aws")
 EVENTS = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -24,16 +23,6 @@ def event(name, key):
 
 def load(name, key="good"):
     return json.loads(event(name, key))
-
-
-@pytest.fixture
-def wire(db, serve):  # noqa: F811
-    db.add_key("good")
-    db.add_key("off", active=False)
-    daemon, path = serve()
-    with HttpWire(path) as client:
-        client.daemon = daemon
-        yield client
 
 
 def post(wire, body):
@@ -174,7 +163,7 @@ def test_an_event_in_pieces(wire):
     assert json.loads(wire.reply().body)["principalId"] != "anonymous"
 
 
-def test_unavailable_is_no_policy(db, postgres, serve):  # noqa: F811
+def test_unavailable_is_no_policy(db, postgres, serve):
     """API Gateway answers 500 then, which is not a refusal of the key."""
     _, path = serve({"redis.url": "", "postgres.timeout": "500ms"})
     postgres.stop()
@@ -184,7 +173,7 @@ def test_unavailable_is_no_policy(db, postgres, serve):  # noqa: F811
         assert reply.problem().startswith("postgres")
 
 
-def test_many_at_once(db, serve):  # noqa: F811
+def test_many_at_once(db, serve):
     db.add_keys(50)
     daemon, path = serve({"redis.url": ""})
     wrong = []

@@ -58,6 +58,7 @@ static void test_nothing_below_the_floor(void **state)
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 990);
     assert_int_equal(trust.oldest_shared_us, 990);
     assert_int_equal(trust.oldest_stale_us, 700);
+    assert_int_equal(trust.oldest_patient_us, 990);
 }
 
 static void test_what_is_left(void **state)
@@ -80,6 +81,7 @@ static void test_what_is_forgotten_is_not_served_stale(void **state)
     (void)state;
     assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_us, 990);
     assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_stale_us, 980);
+    assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_patient_us, 990);
 }
 
 int main(void)
