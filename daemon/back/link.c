@@ -67,6 +67,7 @@ static void note_triggers(struct link *link, bool present)
     else if (present && missed)
         log_info(log, "triggers notify of changes now");
     link->triggers = present ? TRIGGERS_PRESENT : TRIGGERS_MISSING;
+    link->env->grounds.notified = present;
     link->env->counters.value[COUNT_LINK_TRIGGER] = present;
 }
 

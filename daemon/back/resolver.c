@@ -134,6 +134,8 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
     struct trust trust = trust_now(resolver);
 
     if (!lookup->explanation && !believed(resolver, lookup, verdict, &trust)) {
+        /* If nothing better comes, this is still later than what anybody may serve stale. */
+        lookup->old = *verdict;
         ask_again(resolver, lookup);
         return;
     }

@@ -27,7 +27,8 @@ struct trust trust_at(const struct trust_policy *policy, const struct grounds *g
         .oldest_unknown_us = later(grounds->floor_us, now_us - negative_ttl_us),
         .oldest_shared_us = later(grounds->floor_us, now_us - policy->ttl_us),
         .oldest_stale_us = oldest_stale_us,
-        .oldest_patient_us = later(grounds->floor_us, oldest_stale_us),
+        .oldest_patient_us =
+            linked && grounds->notified ? later(grounds->floor_us, oldest_stale_us) : INT64_MAX,
         .refresh_us = now_us - ttl_us + ttl_us / 5,
         .ttl_us = ttl_us,
         .unknown_ttl_us = negative_ttl_us,

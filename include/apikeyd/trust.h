@@ -10,8 +10,8 @@
  * that the link is gone. So the bound holds for a silent network and a stopped process too.
  *
  * What may be served stale is another question, with a bound of its own: a floor that rose because
- * changes may have been missed does not end it, only one for changes that are known; but then it
- * takes an error, not only a slow answer.
+ * changes may have been missed does not end it, only one for changes that are known. A slow answer,
+ * which is no error, is replaced by what is held only while every change is heard of.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_TRUST_H
@@ -37,10 +37,11 @@ struct grounds {
     int64_t floor_us;     /* changes may have been missed that later reads know; or TIME_NEVER */
     int64_t forgotten_us; /* any key was changed, or all shall be forgotten: a floor for what is
                            * served stale too; not later than floor_us, or TIME_NEVER */
+    bool notified;        /* triggers tell of every change */
     bool postgres_down;   /* known not to answer lookups */
 };
 
-static const struct grounds no_grounds = {TIME_NEVER, TIME_NEVER, TIME_NEVER, false};
+static const struct grounds no_grounds = {TIME_NEVER, TIME_NEVER, TIME_NEVER, false, false};
 
 struct trust {
     int64_t now_us;

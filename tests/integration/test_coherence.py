@@ -322,19 +322,27 @@ def test_link_killed_and_kept_away(db, start):
     assert check(client, "second") == INACTIVE
 
 
-def test_missed_changes_are_not_served_for_want_of_patience(db, start):
-    """The link is back, PostgreSQL is slow, and what was revoked meanwhile is in hand."""
+@pytest.mark.parametrize("trouble", ["link back", "link away", "no triggers"])
+def test_missed_changes_are_not_served_for_want_of_patience(db, start, trouble):
+    """PostgreSQL is slow, and what was revoked without being heard of is in hand."""
     db.add_key("good")
     deaf_role(db)
-    daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "300ms", "redis.url": "",
+    daemon = start({"cache.ttl": "300ms" if trouble == "no triggers" else "1h",
+                    "cache.ttl_unlinked": "300ms", "redis.url": "",
                     "postgres.timeout": "20s", "postgres.patience": "10ms",
                     "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
     assert check(daemon.client(), "good")[0] == ALLOWED
-    cut(db)
-    wait_until(lambda: info(daemon)["link_up"] == 0, "the loss")
+    if trouble == "no triggers":
+        db.silence()
+        wait_until(lambda: info(daemon)["link_trigger"] == 0, "the loss")
+    else:
+        cut(db)
+        wait_until(lambda: info(daemon)["link_up"] == 0, "the loss")
     db.set_active("good", False)
-    db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
-    wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+    if trouble == "link back":
+        db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
+        wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+    time.sleep(0.4)
     with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
         lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
         wire.send(b"CHECK good\r\n")
@@ -342,6 +350,26 @@ def test_missed_changes_are_not_served_for_want_of_patience(db, start):
         lock.rollback()
         assert wire.reply() == [b"DENY", b"inactive"]
     assert info(daemon)["checks_stale"] == 0
+
+
+def test_what_postgres_said_comes_before_what_is_stale(db, start):
+    """Its answers take longer than ttl_unlinked, so none is believed: the last one is still better
+    than what memory holds from before."""
+    db.add_key("good")
+    deaf_role(db)
+    daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "100ms", "cache.stale_max": "1h",
+                    "redis.url": "", "postgres.timeout": "20s",
+                    "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
+    assert check(daemon.client(), "good")[0] == ALLOWED
+    cut(db)
+    db.set_active("good", False)
+    db.run("CREATE FUNCTION api.slow(uuid) RETURNS boolean LANGUAGE plpgsql VOLATILE AS "
+           "$$ BEGIN PERFORM pg_sleep(0.2); RETURN true; END $$")
+    db.run(f"CREATE POLICY slow ON {TABLE} USING (api.slow(user_id))")
+    db.run(f"ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY")
+    wait_until(lambda: info(daemon)["link_up"] == 0, "the loss")
+    time.sleep(0.2)
+    assert check(daemon.client(), "good") == INACTIVE
 
 
 def test_a_link_that_falls_silent(db, scratch, start):

@@ -8,8 +8,10 @@ static const struct trust_policy policy = {
 
 static struct trust at(int64_t confirmed_us, int64_t floor_us)
 {
-    struct grounds grounds = {
-        .confirmed_us = confirmed_us, .floor_us = floor_us, .forgotten_us = TIME_NEVER};
+    struct grounds grounds = {.confirmed_us = confirmed_us,
+                              .floor_us = floor_us,
+                              .forgotten_us = TIME_NEVER,
+                              .notified = true};
 
     return trust_at(&policy, &grounds, 1000);
 }
@@ -76,12 +78,17 @@ static void test_what_is_left(void **state)
 
 static void test_what_is_forgotten_is_not_served_stale(void **state)
 {
-    struct grounds grounds = {.confirmed_us = 999, .floor_us = 990, .forgotten_us = 980};
+    struct grounds grounds = {
+        .confirmed_us = 999, .floor_us = 990, .forgotten_us = 980, .notified = true};
 
     (void)state;
     assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_us, 990);
     assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_stale_us, 980);
     assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_patient_us, 990);
+    grounds.notified = false;
+    assert_true(trust_at(&policy, &grounds, 1000).oldest_patient_us > 1000);
+    grounds = (struct grounds){.confirmed_us = 994, .forgotten_us = TIME_NEVER, .notified = true};
+    assert_true(trust_at(&policy, &grounds, 1000).oldest_patient_us > 1000);
 }
 
 int main(void)
