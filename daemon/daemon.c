@@ -12,10 +12,11 @@
 
 #include "apikeyd/back.h"
 #include "apikeyd/front.h"
+#include "apikeyd/log_sink.h"
 #include "apikeyd/pg_hosts.h"
+#include "apikeyd/sockets.h"
 #include "apikeyd/storage.h"
-#include "apikeyd/tcp_socket.h"
-#include "apikeyd/unix_socket.h"
+#include "apikeyd/supervisor.h"
 
 enum { SECRET_MAX = 1024 };
 
@@ -30,7 +31,9 @@ struct daemon {
     struct log log;
     struct secret hash, redis_password, redis_value;
     struct storage storage;
-    int check_fd, admin_fd, http_fd;
+    struct sockets sockets;
+    struct supervisor supervisor;
+    int64_t drain_timeout_us;
     bool stopping;
     struct mailbox to_back, to_front;
     struct front *front;
@@ -42,13 +45,25 @@ static struct slice secret_slice(const struct secret *secret)
     return (struct slice){secret->bytes, secret->len};
 }
 
+/* A name without a slash is that of a credential (systemd.exec(5), LoadCredential=). */
+static int open_secret(const char *path)
+{
+    const char *folder = strchr(path, '/') ? NULL : getenv("CREDENTIALS_DIRECTORY");
+    char credential[4096];
+
+    if (!folder)
+        return open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(credential, sizeof credential, "%s/%s", folder, path);
+    return open(credential, O_RDONLY | O_CLOEXEC);
+}
+
 /* Read the secret in the file at `path`, without the line break that editors put at its end. */
 static bool read_secret(struct daemon *daemon, const char *option, const char *path,
                         struct secret *ret)
 {
     if (!path[0])
         return true;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open_secret(path);
     ssize_t len = fd < 0 ? -1 : read(fd, ret->bytes, sizeof ret->bytes);
     int error = errno;
 
@@ -105,39 +120,15 @@ static bool dsn_understood(struct daemon *daemon)
     return false;
 }
 
-/* A path has a slash; an address has none. */
-static int listen_http(const struct config *config, struct buffer *error)
-{
-    if (!strchr(config->listen_http, '/'))
-        return tcp_socket_listen(config->listen_http, error);
-    return unix_socket_listen(config->listen_http, (mode_t)config->listen_check_mode,
-                              config->listen_check_group, error);
-}
-
 static bool listen_on_sockets(struct daemon *daemon)
 {
-    const struct config *config = daemon->config;
     struct buffer error = {0};
+    bool listening = sockets_open(&daemon->sockets, daemon->config, &error);
 
-    daemon->check_fd = unix_socket_listen(config->listen_check, (mode_t)config->listen_check_mode,
-                                          config->listen_check_group, &error);
-    if (daemon->check_fd >= 0 && config->listen_admin[0])
-        daemon->admin_fd = unix_socket_listen(config->listen_admin, 0600, "", &error);
-    if (error.len == 0 && config->listen_http[0])
-        daemon->http_fd = listen_http(config, &error);
-    if (error.len > 0)
+    if (!listening)
         log_error(&daemon->log, "%.*s", (int)error.len, error.data);
-    bool listening = error.len == 0;
     buffer_free(&error);
     return listening;
-}
-
-static void close_socket(const char *path, int fd)
-{
-    if (fd < 0)
-        return;
-    unix_socket_remove(path, fd);
-    close(fd);
 }
 
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
@@ -161,6 +152,13 @@ static uint64_t random_seed(void)
     return seed;
 }
 
+static void on_alive(void *arg, const struct overview *overview)
+{
+    struct daemon *daemon = arg;
+
+    supervisor_alive(&daemon->supervisor, overview);
+}
+
 static bool assemble(struct daemon *daemon)
 {
     struct config *copy = config_copy(daemon->config);
@@ -171,9 +169,9 @@ static bool assemble(struct daemon *daemon)
         .config = copy,
         .hash_secret = secret_slice(&daemon->hash),
         .seed = random_seed(),
-        .check_fd = daemon->check_fd,
-        .admin_fd = daemon->admin_fd,
-        .http_fd = daemon->http_fd,
+        .check_fd = daemon->sockets.of[SOCKET_CHECK].fd,
+        .admin_fd = daemon->sockets.of[SOCKET_ADMIN].fd,
+        .http_fd = daemon->sockets.of[SOCKET_HTTP].fd,
         .usage = ledger_half(daemon->storage.ledger, 0),
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
@@ -189,6 +187,10 @@ static bool assemble(struct daemon *daemon)
         .half = ledger_half(daemon->storage.ledger, 1),
         .spilled = daemon->storage.spilled,
         .spill = daemon->storage.spill,
+        .metrics_fd = daemon->sockets.of[SOCKET_METRICS].fd,
+        .on_alive = on_alive,
+        .alive_arg = daemon,
+        .tick_us = daemon->supervisor.tick_us,
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
     });
@@ -211,6 +213,7 @@ static void on_term(evutil_socket_t signal, short what, void *arg)
     }
     daemon->stopping = true;
     log_info(&daemon->log, "stopping");
+    supervisor_stopping(daemon->drain_timeout_us);
     back_drain(daemon->back);
 }
 
@@ -220,7 +223,9 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
 
     (void)signal;
     (void)what;
+    supervisor_reloading();
     back_reload(daemon->back);
+    supervisor_ready();
 }
 
 static void *run_front(void *arg)
@@ -282,6 +287,7 @@ static bool serve(struct daemon *daemon)
     hold_signals(SIG_UNBLOCK);
     if (started) {
         log_info(&daemon->log, "apikeyd %s answers", APIKEYD_VERSION);
+        supervisor_ready();
         back_run(daemon->back);
         stop_front(daemon, thread);
     }
@@ -295,38 +301,33 @@ static bool serve(struct daemon *daemon)
 int daemon_run(const char *config_path)
 {
     struct daemon daemon = {.config_path = config_path,
-                            .check_fd = -1,
-                            .admin_fd = -1,
-                            .http_fd = -1,
                             .to_back = {.wake_fd = -1},
                             .to_front = {.wake_fd = -1},
                             .storage = {.spill_lock_fd = -1}};
     struct buffer errors = {0};
     int status = EXIT_FAILURE;
 
+    sockets_init(&daemon.sockets);
     daemon.config = config_load(config_path, &errors);
     if (!daemon.config) {
         fprintf(stderr, "%.*s", (int)errors.len, errors.data);
         buffer_free(&errors);
         return EX_CONFIG;
     }
-    log_init(&daemon.log, (enum log_level)daemon.config->log_level,
-             (enum log_target)daemon.config->log_target);
+    daemon.log = log_sink_open((enum log_level)daemon.config->log_level,
+                               (enum log_target)daemon.config->log_target);
+    daemon.drain_timeout_us = daemon.config->listen_drain_timeout;
+    supervisor_init(&daemon.supervisor);
     hold_signals(SIG_BLOCK);
     signal(SIGPIPE, SIG_IGN);
     /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */
     setenv("PGTZ", "UTC", 1);
     raise_fd_limit(&daemon);
-    char *check_path = strdup(daemon.config->listen_check);
-    char *admin_path = strdup(daemon.config->listen_admin);
-    char *http_path = strdup(daemon.config->listen_http);
-
     if (!dsn_understood(&daemon) || !read_secrets(&daemon)) {
         status = EX_CONFIG;
         goto done;
     }
-    if (!check_path || !admin_path || !http_path ||
-        !storage_open(&daemon.storage, daemon.config, &daemon.log))
+    if (!storage_open(&daemon.storage, daemon.config, &daemon.log))
         goto done;
     if (!listen_on_sockets(&daemon) || !open_mailboxes(&daemon))
         goto done;
@@ -336,17 +337,12 @@ int daemon_run(const char *config_path)
 done:
     back_free(daemon.back);
     front_free(daemon.front);
-    close_socket(check_path, daemon.check_fd);
-    close_socket(admin_path, daemon.admin_fd);
-    close_socket(http_path, daemon.http_fd);
+    sockets_close(&daemon.sockets);
     mailbox_done(&daemon.to_back);
     mailbox_done(&daemon.to_front);
     storage_close(&daemon.storage);
     config_free(daemon.config);
     buffer_free(&errors);
-    free(check_path);
-    free(admin_path);
-    free(http_path);
     explicit_bzero(&daemon, sizeof daemon);
     return status;
 }

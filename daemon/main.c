@@ -7,8 +7,8 @@
 
 #include "apikeyd/commands.h"
 #include "apikeyd/config.h"
-#include "apikeyd/counters.h"
 #include "apikeyd/daemon.h"
+#include "apikeyd/metrics.h"
 
 static const char default_path[] = "/etc/apikeyd/apikeyd.conf";
 
@@ -20,7 +20,7 @@ static void print_usage(FILE *out)
         "       apikeyd [-c FILE] --check-config  say what is wrong with FILE and exit\n"
         "       apikeyd --sample-config           print every option with its default\n"
         "       apikeyd --list WHAT               print a table of the manual: options, commands\n"
-        "                                         or counters, in Markdown\n"
+        "                                         or metrics, in Markdown\n"
         "       apikeyd --version | --help\n"
         "FILE is %s unless given.\n",
         default_path);
@@ -32,8 +32,8 @@ static int print_list(const char *what)
         config_print_markdown(stdout);
     else if (strcmp(what, "commands") == 0)
         commands_print_markdown(stdout);
-    else if (strcmp(what, "counters") == 0)
-        counters_print_markdown(stdout);
+    else if (strcmp(what, "metrics") == 0)
+        metrics_print_markdown(stdout);
     else
         return EX_USAGE;
     return EXIT_SUCCESS;

@@ -8,10 +8,13 @@
 #include "apikeyd/back_env.h"
 #include "apikeyd/clock.h"
 #include "apikeyd/flusher.h"
-#include "apikeyd/info.h"
 #include "apikeyd/link.h"
+#include "apikeyd/monitor.h"
+#include "apikeyd/pages.h"
+#include "apikeyd/report.h"
 #include "apikeyd/resolver.h"
 #include "apikeyd/resp_reply.h"
+#include "reload.h"
 
 enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE };
 
@@ -26,7 +29,13 @@ struct back {
     struct event mail, drain_timer;
     enum stage stage;
     bool stopped;
-    int64_t started_us;
+    int64_t store_seen_us; /* monotonic: a store could answer then; or TIME_NEVER */
+    struct monitor *monitor;
+    struct pages *pages; /* NULL: none */
+    struct events events;
+    struct log log; /* where lines go on from env.log */
+    void (*on_alive)(void *arg, const struct overview *overview);
+    void *alive_arg;
 };
 
 static int64_t pending_usage_of(void *arg, const struct uuid *api_key_id)
@@ -36,25 +45,66 @@ static int64_t pending_usage_of(void *arg, const struct uuid *api_key_id)
     return flusher_pending_last_used(back->flusher, api_key_id);
 }
 
-static void reply_info(struct back *back, const struct to_back *message)
+/* The gauges of the back's parts. */
+static void look(void *arg, struct overview *overview)
 {
-    struct info_server server = {
-        .uptime_us = clock_monotonic_us() - back->started_us,
-        .revocation_bound = link_bound(back->link),
-    };
-    struct counters *counters = message->info.counters;
-    struct buffer reply;
+    struct back *back = arg;
+    uint64_t *value = overview->total.value;
+    int64_t now_us = clock_monotonic_us();
 
-    back->env.counters.value[COUNT_POSTGRES_UP] = resolver_connections_up(back->resolver);
-    back->env.counters.value[COUNT_LINK_UP] = link_up(back->link);
-    back->env.counters.value[COUNT_USAGE_PENDING] = flusher_pending(back->flusher);
-    counters_add(counters, &back->env.counters);
-    if (message->info.metrics)
-        reply = metrics_reply(counters);
-    else
-        reply = info_reply(&server, counters, message->info.section);
-    free(counters);
+    value[METRIC_POSTGRES_WANTED] = back->config->postgres_connections;
+    value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
+    value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
+    value[METRIC_LINK_UP] = link_up(back->link);
+    flusher_look(back->flusher, &overview->total);
+    overview->redis_dated = back->env.clock.known;
+    if (value[METRIC_POSTGRES_UP] || (value[METRIC_REDIS_UP] && overview->redis_dated))
+        back->store_seen_us = now_us;
+    overview->store_seen_us =
+        back->store_seen_us == TIME_NEVER ? TIME_NEVER : now_us - back->store_seen_us;
+    overview->stale_max_us = back->config->cache_stale_max;
+    overview->revocation_bound = link_bound(back->link);
+    overview->stopping = back->stage != SERVING;
+    overview->events = &back->events;
+}
+
+static void take_report(struct back *back, const struct to_back *message)
+{
+    struct buffer text = {0};
+    struct buffer reply = {0};
+    struct overview overview;
+
+    monitor_overview(back->monitor, message->report.metrics, &overview);
+    free(message->report.metrics);
+    report_print(message->report.kind, message->report.section, &overview, &text);
+    resp_bulk(&reply, buffer_held(&text));
+    buffer_free(&text);
     back_env_reply(&back->env, message->hole, &reply);
+}
+
+static void take_pulse(struct back *back, const struct to_back *message)
+{
+    monitor_answer(back->monitor, message->pulse.id, message->pulse.metrics);
+    free(message->pulse.metrics);
+}
+
+static void on_alive(void *arg, const struct overview *overview)
+{
+    struct back *back = arg;
+
+    if (back->on_alive)
+        back->on_alive(back->alive_arg, overview);
+}
+
+/* What is logged is shown on the status page too. */
+static void on_log_line(void *arg, enum log_level level, const struct log_place *place,
+                        const char *line)
+{
+    struct back *back = arg;
+
+    back->log.sink(back->log.arg, level, place, line);
+    if (level <= LOG_LEVEL_INFO)
+        events_add(&back->events, clock_wall_us(), level, line);
 }
 
 static void invalidate(struct back *back, const struct digest *digest, int64_t changed_at_us)
@@ -70,7 +120,7 @@ static void invalidate(struct back *back, const struct digest *digest, int64_t c
 
 static void invalidate_all(struct back *back)
 {
-    back->env.counters.value[COUNT_INVALIDATIONS]++;
+    back->env.metrics.value[METRIC_INVALIDATIONS]++;
     back->env.grounds.floor_us = clock_monotonic_us();
     back->env.grounds.forgotten_us = back->env.grounds.floor_us;
     back_env_post_grounds(&back->env);
@@ -107,69 +157,19 @@ static void on_doubt(void *arg)
     resolver_probe(back->resolver);
 }
 
-/* Load the file and put it into force. Names of options that need a restart go to `restart`;
- * false, with the reasons in `errors` and nothing changed, when the file is bad. */
-static bool reload(struct back *back, struct buffer *restart, struct buffer *errors)
+static void reload(struct back *back, struct buffer *reply)
 {
-    struct config *next = config_load(back->config_path, errors);
-    struct config *copy;
-
-    if (!next)
-        return false;
-    config_keep_fixed(next, back->config, restart);
-    copy = config_copy(next);
-    if (!copy) {
-        buffer_printf(errors, "memory is short\n");
-        config_free(next);
-        return false;
-    }
-    config_free(back->config);
-    back->config = next;
-    back->env.config = next;
-    back->env.log.level = (enum log_level)next->log_level;
+    if (!reload_config(&back->env, &back->config, back->config_path, reply))
+        return;
     flusher_configure(back->flusher);
     link_configure(back->link);
-    back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_CONFIG, .config = copy});
-    return true;
-}
-
-/* Lines become one: "a, b". */
-static void join_lines(struct buffer *text)
-{
-    buffer_append(text, "", 1);
-    for (char *at = text->data; *at; at++) {
-        if (*at == '\n')
-            *at = at[1] ? ' ' : '\0';
-    }
-}
-
-static void reload_and_report(struct back *back, struct buffer *reply)
-{
-    struct buffer restart = {0};
-    struct buffer errors = {0};
-    bool reloaded = reload(back, &restart, &errors);
-
-    join_lines(&restart);
-    join_lines(&errors);
-    if (!reloaded) {
-        log_error(&back->env.log, "reload: nothing changed: %s", errors.data);
-        resp_error(reply, "ERR nothing changed: %s", errors.data);
-    } else if (restart.data[0]) {
-        log_warning(&back->env.log, "reloaded; these need a restart: %s", restart.data);
-        buffer_printf(reply, "+OK, but these need a restart: %s\r\n", restart.data);
-    } else {
-        log_info(&back->env.log, "reloaded");
-        resp_simple(reply, "OK");
-    }
-    buffer_free(&restart);
-    buffer_free(&errors);
 }
 
 void back_reload(struct back *back)
 {
     struct buffer reply = {0};
 
-    reload_and_report(back, &reply);
+    reload(back, &reply);
     buffer_free(&reply);
 }
 
@@ -194,11 +194,14 @@ static void handle_message(struct back *back, const struct to_back *message)
     case TO_BACK_FLUSH:
         flusher_request(back->flusher, message->hole);
         break;
-    case TO_BACK_INFO:
-        reply_info(back, message);
+    case TO_BACK_REPORT:
+        take_report(back, message);
+        break;
+    case TO_BACK_PULSE:
+        take_pulse(back, message);
         break;
     case TO_BACK_RELOAD:
-        reload_and_report(back, &reply);
+        reload(back, &reply);
         back_env_reply(&back->env, message->hole, &reply);
         break;
     case TO_BACK_SWAPPED:
@@ -281,19 +284,6 @@ struct event_base *back_base(struct back *back)
     return back->env.base;
 }
 
-static struct event_base *precise_base(void)
-{
-    struct event_config *config = event_config_new();
-    struct event_base *base = NULL;
-
-    /* Time-outs of a few milliseconds matter here; the default clock is coarser than that. */
-    if (config && event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
-        base = event_base_new_with_config(config);
-    if (config)
-        event_config_free(config);
-    return base;
-}
-
 struct back *back_new(struct back_setup *setup)
 {
     struct back *back = calloc(1, sizeof *back);
@@ -306,25 +296,20 @@ struct back *back_new(struct back_setup *setup)
     back->config = setup->config;
     back->config_path = setup->config_path;
     back->to_back = setup->to_back;
-    back->started_us = clock_monotonic_us();
+    back->store_seen_us = TIME_NEVER;
+    back->log = setup->log;
+    back->on_alive = setup->on_alive;
+    back->alive_arg = setup->alive_arg;
     back->env = (struct back_env){
-        .base = precise_base(),
         .config = setup->config,
         .redis_password = setup->redis_password,
         .redis_secret = setup->redis_secret,
-        .log = setup->log,
+        .log = {.level = setup->log.level, .sink = on_log_line, .arg = back},
         .to_front = setup->to_front,
         .grounds = no_grounds,
     };
-    if (!back->env.base)
+    if (!back_env_open(&back->env))
         goto fail;
-    back->env.dns = evdns_base_new(back->env.base, EVDNS_BASE_INITIALIZE_NAMESERVERS |
-                                                       EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (!back->env.dns) /* no name server is configured: /etc/hosts has to do */
-        back->env.dns = evdns_base_new(back->env.base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (!back->env.dns)
-        goto fail;
-    evdns_base_load_hosts(back->env.dns, "/etc/hosts");
     event_assign(&back->mail, back->env.base, back->to_back->wake_fd, EV_READ | EV_PERSIST, on_mail,
                  back);
     event_assign(&back->drain_timer, back->env.base, -1, 0, on_drain_timer, back);
@@ -346,6 +331,19 @@ struct back *back_new(struct back_setup *setup)
         .arg = back,
     });
     if (!back->flusher || !back->resolver || !back->link)
+        goto fail;
+    back->monitor = monitor_new(&(struct monitor_setup){
+        .env = &back->env,
+        .look = look,
+        .on_alive = on_alive,
+        .arg = back,
+        .tick_us = setup->tick_us,
+    });
+    if (!back->monitor)
+        goto fail;
+    if (setup->metrics_fd >= 0)
+        back->pages = pages_new(back->env.base, back->monitor, setup->metrics_fd);
+    if (setup->metrics_fd >= 0 && !back->pages)
         goto fail;
     return back;
 
@@ -369,16 +367,16 @@ void back_free(struct back *back)
     if (!back)
         return;
     back->env.front_gone = true;
+    monitor_free(back->monitor);
+    pages_free(back->pages);
     link_free(back->link);
     resolver_free(back->resolver);
     flusher_free(back->flusher);
-    if (back->env.dns)
-        evdns_base_free(back->env.dns, 0);
-    if (back->env.base) {
+    if (event_initialized(&back->mail)) {
         event_del(&back->mail);
         event_del(&back->drain_timer);
-        event_base_free(back->env.base);
     }
+    back_env_close(&back->env);
     config_free(back->config);
     free(back);
 }

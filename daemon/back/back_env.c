@@ -3,6 +3,42 @@
 
 #include <sched.h>
 
+static struct event_base *precise_base(void)
+{
+    struct event_config *config = event_config_new();
+    struct event_base *base = NULL;
+
+    /* Time-outs of a few milliseconds matter here; the default clock is coarser than that. */
+    if (config && event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
+        base = event_base_new_with_config(config);
+    if (config)
+        event_config_free(config);
+    return base;
+}
+
+bool back_env_open(struct back_env *env)
+{
+    env->base = precise_base();
+    if (!env->base)
+        return false;
+    env->dns = evdns_base_new(env->base,
+                              EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (!env->dns) /* no name server is configured: /etc/hosts has to do */
+        env->dns = evdns_base_new(env->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (!env->dns)
+        return false;
+    evdns_base_load_hosts(env->dns, "/etc/hosts");
+    return true;
+}
+
+void back_env_close(struct back_env *env)
+{
+    if (env->dns)
+        evdns_base_free(env->dns, 0);
+    if (env->base)
+        event_base_free(env->base);
+}
+
 void back_env_post(struct back_env *env, const struct to_front *message)
 {
     while (!mailbox_post_reserved(env->to_front, message, sizeof *message) && !env->front_gone) {

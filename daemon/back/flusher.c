@@ -3,14 +3,15 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <event2/event_struct.h>
 
 #include "apikeyd/backoff.h"
 #include "apikeyd/clock.h"
-#include "apikeyd/spill.h"
 #include "apikeyd/usage_query.h"
 #include "reply_list.h"
+#include "spill_keeper.h"
 
 /* Longer than a lookup may take: nobody waits for it. */
 static const int64_t statement_timeout_us = 10000000;
@@ -29,14 +30,16 @@ struct flusher {
     struct backoff backoff;
     int64_t interval_us; /* usage.flush_interval as it was last looked at */
     enum phase phase;
+    int64_t front_since_us;   /* when the front got the half that it uses */
+    int64_t pending_since_us; /* the oldest use in `pending` is not from before this */
+    int64_t round_started_us;
     bool again; /* start another round when this one is over */
     bool draining, drained;
 
     struct usage_batch pending;
     bool half_emptied; /* the half can be swapped; else its entries are in `pending` only */
-    bool spill_exists; /* … and may hold entries */
-    bool spill_whole;  /* it holds all of `pending`, perhaps more */
-    bool spill_failure_said, refused_said;
+    struct spill_keeper spill;
+    bool refused_said;
 
     size_t next, len;  /* the chunk under way in `pending` */
     size_t chunk_most; /* bound of a chunk, less than usage.batch after a refusal */
@@ -58,43 +61,6 @@ static void start_timer(struct flusher *flusher, int64_t delay_us)
     event_add(&flusher->timer, &delay);
 }
 
-/* Something is still pending: have it on disk, so that the half can be emptied. */
-static void keep_on_disk(struct flusher *flusher)
-{
-    const char *path = flusher->env->config->usage_spill;
-    uint64_t *count = flusher->env->counters.value;
-
-    if (flusher->spill_whole)
-        return;
-    int error =
-        flusher->setup.spill == SPILL_OFF_LIMITS ? -EACCES : spill_write(path, &flusher->pending);
-    if (error < 0) {
-        count[COUNT_SPILL_FAILURES]++;
-        if (!flusher->spill_failure_said)
-            log_warning(&flusher->env->log,
-                        "usage.spill %s: %s; pending usage stays in the ledger only", path,
-                        strerror(-error));
-        flusher->spill_failure_said = true;
-        return;
-    }
-    count[COUNT_SPILL_WRITES]++;
-    flusher->spill_failure_said = false;
-    flusher->spill_exists = true;
-    flusher->spill_whole = true;
-}
-
-static void drop_spill(struct flusher *flusher)
-{
-    const char *path = flusher->env->config->usage_spill;
-    int error = flusher->spill_exists ? spill_remove(path) : 0;
-
-    if (error < 0)
-        log_warning(&flusher->env->log, "usage.spill %s: cannot be removed: %s", path,
-                    strerror(-error));
-    flusher->spill_exists = error < 0;
-    flusher->spill_whole = true;
-}
-
 static const char *failure_of(const struct flusher *flusher)
 {
     if (flusher->connection_failed)
@@ -111,14 +77,16 @@ static void finish_round(struct flusher *flusher)
     usage_batch_compact(&flusher->pending);
     flusher->settled = 0;
     if (flusher->pending.len > 0)
-        keep_on_disk(flusher);
+        spill_keeper_keep(&flusher->spill, &flusher->pending);
     else
-        drop_spill(flusher);
-    if (flusher->spill_whole && !flusher->half_emptied) {
+        spill_keeper_drop(&flusher->spill);
+    if (flusher->spill.whole && !flusher->half_emptied) {
         ledger_half_clear(flusher->setup.half);
         flusher->half_emptied = true;
     }
     reply_list_answer(&flusher->served, flusher->env, failure, flusher->updated);
+    histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_FLUSH_TIME],
+                     clock_monotonic_us() - flusher->round_started_us, 1);
     flusher->phase = IDLE;
     if (flusher->draining && !flusher->again) {
         flusher->drained = true;
@@ -160,7 +128,7 @@ static void take_refusal(struct flusher *flusher, const PGresult *result)
 static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct flusher *flusher = arg;
-    uint64_t *count = flusher->env->counters.value;
+    uint64_t *count = flusher->env->metrics.value;
     struct usage_slot *chunk = flusher->pending.slots + flusher->next;
     struct usage_outcome settled;
 
@@ -169,11 +137,11 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
         flusher->settled += flusher->len - settled.locked;
         flusher->next += flusher->len;
         flusher->chunk_most *= 2;
-        count[COUNT_USAGE_STATEMENTS]++;
-        count[COUNT_USAGE_ROWS] += settled.updated;
-        count[COUNT_USAGE_LOCKED] += settled.locked;
+        count[METRIC_USAGE_STATEMENTS]++;
+        count[METRIC_USAGE_ROWS] += settled.updated;
+        count[METRIC_USAGE_LOCKED] += settled.locked;
     } else {
-        count[COUNT_USAGE_FAILURES]++;
+        count[METRIC_USAGE_FAILURES]++;
         flusher->connection_failed = outcome == PG_LATE || outcome == PG_LOST;
         take_refusal(flusher, result);
     }
@@ -195,6 +163,8 @@ static void send_chunk(struct flusher *flusher)
     if (flusher->chunk_most > batch)
         flusher->chunk_most = batch;
     flusher->len = left < flusher->chunk_most ? left : flusher->chunk_most;
+    histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_USAGE_BATCH], (int64_t)flusher->len,
+                     1);
     usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
                      flusher->env->config->usage_resolution);
     pg_connection_send(flusher->connection, &query);
@@ -234,6 +204,7 @@ static void on_down(void *arg)
 static void start_writing(struct flusher *flusher)
 {
     flusher->phase = WRITING;
+    flusher->round_started_us = clock_monotonic_us();
     flusher->next = 0;
     flusher->chunk_most = flusher->env->config->usage_batch;
     flusher->refusals = 0;
@@ -267,14 +238,18 @@ void flusher_start(struct flusher *flusher)
                   &(struct to_front){.type = TO_FRONT_SWAP, .half = flusher->setup.half});
 }
 
-/* Take what the half holds into `pending`; it stays in the half too. */
+/* Take what the half holds, which was in use since `front_since_us`, into `pending`; it stays in
+ * the half too. */
 static void take_half(struct flusher *flusher)
 {
     struct ledger_half *half = flusher->setup.half;
 
     flusher->half_emptied = half->used == 0;
+    if (flusher->pending.len == 0)
+        flusher->pending_since_us = flusher->front_since_us;
+    flusher->front_since_us = clock_monotonic_us();
     if (half->used > 0)
-        flusher->spill_whole = false;
+        flusher->spill.whole = false;
     if (!usage_batch_merge(&flusher->pending, half->slots, half->used)) {
         log_error(&flusher->env->log, "usage: memory is short");
         abort(); /* all of it is in the ledger */
@@ -284,7 +259,7 @@ static void take_half(struct flusher *flusher)
 void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
 {
     flusher->setup.half = half;
-    flusher->env->counters.value[COUNT_USAGE_SWAPS]++;
+    flusher->env->metrics.value[METRIC_USAGE_SWAPS]++;
     take_half(flusher);
     start_writing(flusher);
 }
@@ -324,6 +299,22 @@ size_t flusher_pending(const struct flusher *flusher)
     return flusher->pending.len - flusher->settled;
 }
 
+void flusher_look(const struct flusher *flusher, struct metrics *metrics)
+{
+    uint64_t *value = metrics->value;
+    size_t pending = flusher_pending(flusher);
+    int64_t since_us = pending > 0 ? flusher->pending_since_us : flusher->front_since_us;
+    struct stat status;
+
+    value[METRIC_USAGE_PENDING] += pending;
+    if (value[METRIC_USAGE_PENDING] > 0)
+        value[METRIC_USAGE_OLDEST] = (uint64_t)(clock_monotonic_us() - since_us);
+    if (fstat(flusher->setup.half->fd, &status) == 0)
+        value[METRIC_LEDGER_BYTES] = (uint64_t)status.st_blocks * 512;
+    if (stat(flusher->env->config->usage_spill, &status) == 0)
+        value[METRIC_SPILL_BYTES] = (uint64_t)status.st_size;
+}
+
 int64_t flusher_pending_last_used(const struct flusher *flusher, const struct uuid *api_key_id)
 {
     const struct usage_slot *slot = usage_batch_find(&flusher->pending, api_key_id);
@@ -342,10 +333,10 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->setup = *setup;
     flusher->env = setup->env;
     flusher->pending = setup->spilled;
-    flusher->spill_exists = setup->spill == SPILL_WHOLE && setup->spilled.len > 0;
-    flusher->spill_whole = setup->spill == SPILL_WHOLE || setup->spilled.len == 0;
+    spill_keeper_init(&flusher->spill, setup->env, setup->spill, &flusher->pending);
     flusher->backoff = (struct backoff){.first_us = 200000, .most_us = 10000000};
     event_assign(&flusher->timer, flusher->env->base, -1, 0, on_timer, flusher);
+    flusher->pending_since_us = flusher->front_since_us = clock_monotonic_us();
     take_half(flusher);
     flusher->connection_failed = true; /* until it is there: start when it is */
     flusher_configure(flusher);

@@ -68,7 +68,7 @@ static void note_triggers(struct link *link, bool present)
         log_info(log, "triggers notify of changes now");
     link->triggers = present ? TRIGGERS_PRESENT : TRIGGERS_MISSING;
     link->env->grounds.notified = present;
-    link->env->counters.value[COUNT_LINK_TRIGGER] = present;
+    link->env->metrics.value[METRIC_LINK_TRIGGER] = present;
 }
 
 /* A pooler answers with other sessions than the one that listens. */
@@ -107,8 +107,8 @@ static void take_heartbeat(struct link *link, const struct heartbeat *heartbeat)
     struct back_env *env = link->env;
     int64_t now_us = clock_monotonic_us();
 
-    env->counters.value[COUNT_LINK_HEARTBEATS]++;
-    env->counters.value[COUNT_LINK_ROUND_TRIP] = (uint64_t)(now_us - link->sent_us);
+    env->metrics.value[METRIC_LINK_HEARTBEATS]++;
+    env->metrics.value[METRIC_LINK_ROUND_TRIP] = (uint64_t)(now_us - link->sent_us);
     pg_clock_sample(&env->clock, link->sent_us, now_us, heartbeat->server_us);
     note_definition(link, heartbeat->definition);
     note_triggers(link, heartbeat->notifies);
@@ -204,7 +204,7 @@ static void on_down(void *arg)
     struct link *link = arg;
 
     if (link->confirmed)
-        link->env->counters.value[COUNT_LINK_LOSSES]++;
+        link->env->metrics.value[METRIC_LINK_LOSSES]++;
     link->listening = false;
     link->confirmed = false;
     event_del(&link->beat);
@@ -232,13 +232,13 @@ static void on_notify(void *arg, const char *payload)
     struct link *link = arg;
     struct notification notification;
 
-    link->env->counters.value[COUNT_LINK_NOTIFICATIONS]++;
+    link->env->metrics.value[METRIC_LINK_NOTIFICATIONS]++;
     if (notification_parse((struct slice){payload, strlen(payload)}, &notification)) {
         link->setup.on_change(link->setup.arg, notification.all ? NULL : &notification.digest,
                               changed_at_us(link, &notification));
         return;
     }
-    link->env->counters.value[COUNT_LINK_BAD]++;
+    link->env->metrics.value[METRIC_LINK_BAD]++;
     if (!link->bad_said)
         log_warning(&link->env->log, "a notification on channel " NOTIFICATION_CHANNEL
                                      " is not of the trigger's making (said once)");

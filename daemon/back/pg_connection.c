@@ -77,8 +77,8 @@ static void first_line(const char *message, char *ret, size_t size)
 
 static void count_failure(struct pg_connection *connection, enum pg_outcome outcome)
 {
-    connection->setup.env->counters
-        .value[outcome == PG_LATE ? COUNT_POSTGRES_TIMEOUTS : COUNT_POSTGRES_ERRORS]++;
+    connection->setup.env->metrics
+        .value[outcome == PG_LATE ? METRIC_POSTGRES_TIMEOUTS : METRIC_POSTGRES_ERRORS]++;
 }
 
 /* The connection is of no use any more: close it, tell whoever waits, and try again later. */

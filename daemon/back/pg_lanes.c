@@ -106,6 +106,8 @@ static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGre
     int next = 0;
 
     lanes->refused_said = false;
+    histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_TIME],
+                     clock_monotonic_us() - lane->sent_us, 1);
     if (key_query_row(result, 0, &row))
         pg_clock_sample(&lanes->env->clock, lane->sent_us, clock_monotonic_us(),
                         row.server_read_us);
@@ -241,8 +243,10 @@ static void send_batch(struct lane *lane)
         pg_array_element(&lane->keys, lookup->request.key, lookup->request.key_len);
     }
     query.param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&lane->keys)};
-    lanes->env->counters.value[COUNT_POSTGRES_SELECTS]++;
-    lanes->env->counters.value[COUNT_POSTGRES_KEYS] += lane->len;
+    lanes->env->metrics.value[METRIC_POSTGRES_SELECTS]++;
+    lanes->env->metrics.value[METRIC_POSTGRES_KEYS] += lane->len;
+    histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_BATCH], (int64_t)lane->len,
+                     1);
     /* Before it is sent: the verdicts are at least as old as this says. */
     lane->sent_us = clock_monotonic_us();
     pg_connection_send(lane->connection, &query);

@@ -51,8 +51,8 @@ static void go_down(struct redis_link *link, const char *why)
     else
         log_warning(&link->env->log, "redis: %s; going on without it", why);
     link->told_down = true;
-    link->env->counters.value[COUNT_REDIS_OPENED] += link->state == UP;
-    link->env->counters.value[COUNT_REDIS_UP] = 0;
+    link->env->metrics.value[METRIC_REDIS_OPENED] += link->state == UP;
+    link->env->metrics.value[METRIC_REDIS_UP] = 0;
     link->state = WAITING;
     link->context = NULL;
     link->failures = 0;
@@ -70,7 +70,7 @@ static void on_disconnect(const redisAsyncContext *context, int status)
         return;
     link->context = NULL; /* hiredis frees it */
     if (status != REDIS_OK)
-        link->env->counters.value[COUNT_REDIS_ERRORS]++;
+        link->env->metrics.value[METRIC_REDIS_ERRORS]++;
     go_down(link, context->errstr && context->errstr[0] ? context->errstr : "connection closed");
 }
 
@@ -81,7 +81,7 @@ static void on_connect(const redisAsyncContext *context, int status)
     if (status == REDIS_OK || link->context != context)
         return;
     link->context = NULL; /* hiredis frees it */
-    link->env->counters.value[COUNT_REDIS_ERRORS]++;
+    link->env->metrics.value[METRIC_REDIS_ERRORS]++;
     go_down(link, context->errstr);
 }
 
@@ -93,7 +93,7 @@ static void on_hello(redisAsyncContext *context, void *data, void *arg)
     (void)arg;
     if (link->context != context || !reply || reply->type != REDIS_REPLY_ERROR)
         return;
-    link->env->counters.value[COUNT_REDIS_ERRORS]++;
+    link->env->metrics.value[METRIC_REDIS_ERRORS]++;
     go_down(link, reply->str);
 }
 
@@ -109,7 +109,7 @@ static void on_pong(redisAsyncContext *context, void *data, void *arg)
     event_del(&link->timer);
     link->state = UP;
     link->told_down = false;
-    link->env->counters.value[COUNT_REDIS_UP] = 1;
+    link->env->metrics.value[METRIC_REDIS_UP] = 1;
     backoff_reset(&link->backoff);
     log_info(&link->env->log, "redis: connected");
 }
@@ -141,7 +141,7 @@ static void open_context(struct redis_link *link, redisAsyncContext *context)
             snprintf(why, sizeof why, "%s", context->errstr);
         if (context)
             redisAsyncFree(context);
-        link->env->counters.value[COUNT_REDIS_ERRORS]++;
+        link->env->metrics.value[METRIC_REDIS_ERRORS]++;
         go_down(link, why);
         return;
     }
@@ -201,7 +201,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         start_connect(link);
         return;
     }
-    link->env->counters.value[COUNT_REDIS_TIMEOUTS]++;
+    link->env->metrics.value[METRIC_REDIS_TIMEOUTS]++;
     if (link->query)
         evdns_getaddrinfo_cancel(link->query);
     link->query = NULL;

@@ -19,6 +19,7 @@ struct mget {
     struct redis_read read;
     size_t len;
     bool late;
+    int64_t sent_us;
     struct event timer;
     struct digest digests[];
 };
@@ -98,10 +99,10 @@ static enum redis_finding judge(struct redis_tier *tier, const struct digest *di
     case REDIS_VALUE_TOMBSTONE:
         return FOUND_TOMBSTONE;
     case REDIS_VALUE_FORGED:
-        tier->env->counters.value[COUNT_REDIS_FORGED]++;
+        tier->env->metrics.value[METRIC_REDIS_FORGED]++;
         return FOUND_FORGED;
     case REDIS_VALUE_BROKEN:
-        tier->env->counters.value[COUNT_REDIS_BROKEN]++;
+        tier->env->metrics.value[METRIC_REDIS_BROKEN]++;
         return FOUND_BROKEN;
     case REDIS_VALUE_VERDICT:
         break;
@@ -139,7 +140,7 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     mget->late = true;
-    tier->env->counters.value[COUNT_REDIS_TIMEOUTS]++;
+    tier->env->metrics.value[METRIC_REDIS_TIMEOUTS]++;
     deliver(tier, &mget->read, mget->digests, mget->len, NULL, FOUND_LATE);
     /* May free the mget: it comes last. */
     redis_link_failed(tier->link, "answers are late");
@@ -156,11 +157,14 @@ static void on_reply(redisAsyncContext *context, void *data, void *arg)
     event_del(&mget->timer);
     if (fine && !mget->late)
         redis_link_worked(tier->link);
+    if (fine)
+        histogram_record(&tier->env->metrics.histogram[HISTOGRAM_REDIS_TIME],
+                         clock_monotonic_us() - mget->sent_us, 1);
     if (!mget->late)
         deliver(tier, &mget->read, mget->digests, mget->len, fine ? reply : NULL, FOUND_LATE);
     free(mget);
     if (!fine && reply) {
-        tier->env->counters.value[COUNT_REDIS_ERRORS]++;
+        tier->env->metrics.value[METRIC_REDIS_ERRORS]++;
         redis_link_failed(tier->link,
                           reply->type == REDIS_REPLY_ERROR ? reply->str : "odd replies");
     }
@@ -205,7 +209,8 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
     }
     mget = malloc(sizeof *mget + len * sizeof *digests);
     if (mget) {
-        *mget = (struct mget){.tier = tier, .read = read, .len = len};
+        *mget =
+            (struct mget){.tier = tier, .read = read, .len = len, .sent_us = clock_monotonic_us()};
         memcpy(mget->digests, digests, len * sizeof *digests);
     }
     if (!mget || !send_mget(tier, context, mget)) {
@@ -215,8 +220,9 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
     }
     event_assign(&mget->timer, tier->env->base, -1, 0, on_late, mget);
     event_add(&mget->timer, &timeout);
-    tier->env->counters.value[COUNT_REDIS_ROUND_TRIPS]++;
-    tier->env->counters.value[COUNT_REDIS_KEYS] += len;
+    tier->env->metrics.value[METRIC_REDIS_ROUND_TRIPS]++;
+    tier->env->metrics.value[METRIC_REDIS_KEYS] += len;
+    histogram_record(&tier->env->metrics.histogram[HISTOGRAM_REDIS_BATCH], (int64_t)len, 1);
 }
 
 /* Nobody waits for a write, but an error is an error: -READONLY, -OOM and the like count. No reply
@@ -227,7 +233,7 @@ static bool written(struct redis_tier *tier, const redisReply *reply)
         return false;
     if (reply->type != REDIS_REPLY_ERROR)
         return true;
-    tier->env->counters.value[COUNT_REDIS_ERRORS]++;
+    tier->env->metrics.value[METRIC_REDIS_ERRORS]++;
     redis_link_failed(tier->link, reply->str);
     return false;
 }
@@ -240,7 +246,7 @@ static void on_filled(redisAsyncContext *context, void *data, void *arg)
     (void)context;
     /* A null reply: something was there already, and NX left it. */
     if (written(tier, reply))
-        tier->env->counters.value[COUNT_REDIS_FILLS] += reply->type == REDIS_REPLY_STATUS;
+        tier->env->metrics.value[METRIC_REDIS_FILLS] += reply->type == REDIS_REPLY_STATUS;
 }
 
 void redis_tier_fill(struct redis_tier *tier, const struct digest *digest,
@@ -265,7 +271,7 @@ static void on_tombstone(redisAsyncContext *context, void *data, void *arg)
 
     (void)context;
     if (written(tier, data))
-        tier->env->counters.value[COUNT_REDIS_TOMBSTONES]++;
+        tier->env->metrics.value[METRIC_REDIS_TOMBSTONES]++;
 }
 
 void redis_tier_tombstone(struct redis_tier *tier, const struct digest *digest, int64_t ttl_us)

@@ -171,7 +171,7 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
     if (verdict && verdict->read_at_us >= trust.oldest_shared_us)
         lookup->old = *verdict;
     if (verdict && believed(resolver, lookup, verdict, &trust)) {
-        resolver->env->counters.value[COUNT_REDIS_HITS]++;
+        resolver->env->metrics.value[METRIC_REDIS_HITS]++;
         answer(resolver, lookup, verdict, TIER_REDIS, NULL);
         return;
     }

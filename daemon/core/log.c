@@ -3,26 +3,22 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
-void log_init(struct log *log, enum log_level level, enum log_target target)
+const char *log_level_name(enum log_level level)
 {
-    log->level = level;
-    log->prefix = target == LOG_TARGET_JOURNAL ||
-                  (target == LOG_TARGET_AUTO && getenv("JOURNAL_STREAM") != NULL);
+    static const char *const name[] = {
+        [LOG_LEVEL_ERROR] = "error",
+        [LOG_LEVEL_WARNING] = "warning",
+        [LOG_LEVEL_INFO] = "info",
+        [LOG_LEVEL_DEBUG] = "debug",
+    };
+
+    return name[level];
 }
 
-void log_write(const struct log *log, enum log_level level, const char *format, ...)
+void log_line(const struct log *log, enum log_level level, const struct log_place *place,
+              const char *format, ...)
 {
-    static const struct {
-        const char *prefix, *name;
-    } label[] = {
-        [LOG_LEVEL_ERROR] = {"<3>", "error: "},
-        [LOG_LEVEL_WARNING] = {"<4>", "warning: "},
-        [LOG_LEVEL_INFO] = {"<6>", ""},
-        [LOG_LEVEL_DEBUG] = {"<7>", "debug: "},
-    };
     char line[1024];
     va_list args;
 
@@ -31,7 +27,5 @@ void log_write(const struct log *log, enum log_level level, const char *format, 
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    /* One write for the line, so that lines never mix. */
-    dprintf(STDERR_FILENO, "%sapikeyd: %s%s\n", log->prefix ? label[level].prefix : "",
-            label[level].name, line);
+    log->sink(log->arg, level, place, line);
 }

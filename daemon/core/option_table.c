@@ -31,8 +31,9 @@ const struct option option_table[] = {
      "address:port; "
      "empty: none."},
     {"listen", "metrics", OPTION_TEXT, FIELD(listen_metrics), "127.0.0.1:9464", 0, 0, FIXED, NULL,
-     "Metrics over HTTP: a Unix socket's path or address:port. Not in this version: use METRICS on "
-     "the admin socket."},
+     "Metrics and status page over HTTP: a Unix socket's path (check_mode and check_group are its "
+     "too) "
+     "or address:port; empty: none."},
     {"listen", "max_connections", OPTION_COUNT, FIELD(listen_max_connections), "10000", 1, 1000000,
      RELOADABLE, NULL, "Connections at the same time, over all sockets."},
     {"listen", "max_request", OPTION_SIZE, FIELD(listen_max_request), "4KiB", 512, KIB(64),

@@ -17,8 +17,8 @@ static void ask_back(struct front *front, struct connection *connection, struct 
         front->asks++;
         return;
     }
-    if (message->type == TO_BACK_INFO)
-        free(message->info.counters);
+    if (message->type == TO_BACK_REPORT)
+        free(message->report.metrics);
     if (!message->hole) {
         resp_error(connection_reply(connection), "ERR memory is short");
         return;
@@ -27,40 +27,18 @@ static void ask_back(struct front *front, struct connection *connection, struct 
     hole_close(message->hole);
 }
 
-/* The front's counters, with what can only be told now. */
-static struct counters *take_counters(struct front *front)
+static void ask_report(struct front *front, struct connection *connection, enum report_kind kind,
+                       struct slice section)
 {
-    struct counters *counters = malloc(sizeof *counters);
-    struct verdict_cache_stats cache = verdict_cache_stats(front->cache);
-    struct verdict_cache_stats negative = verdict_cache_negative_stats(front->cache);
+    struct to_back message = {.type = TO_BACK_REPORT, .report = {.kind = kind}};
 
-    if (!counters)
-        return NULL;
-    *counters = front->counters;
-    counters->value[COUNT_LOOKUPS_PENDING] = front->flights.count;
-    counters->value[COUNT_CACHE_ENTRIES] = cache.used;
-    counters->value[COUNT_CACHE_SLOTS] = cache.slots;
-    counters->value[COUNT_CACHE_EVICTIONS] = cache.evictions;
-    counters->value[COUNT_NEGATIVE_ENTRIES] = negative.used;
-    counters->value[COUNT_NEGATIVE_SLOTS] = negative.slots;
-    counters->value[COUNT_NEGATIVE_EVICTIONS] = negative.evictions;
-    counters->value[COUNT_CONNECTIONS] = front->clients.count;
-    counters->value[COUNT_USAGE_PENDING] = front->usage->used;
-    return counters;
-}
-
-static void ask_counters(struct front *front, struct connection *connection, bool metrics,
-                         struct slice section)
-{
-    struct to_back message = {.type = TO_BACK_INFO, .info = {.metrics = metrics}};
-
-    message.info.counters = take_counters(front);
-    if (!message.info.counters) {
+    message.report.metrics = front_take_metrics(front);
+    if (!message.report.metrics) {
         resp_error(connection_reply(connection), "ERR memory is short");
         return;
     }
-    if (section.len < sizeof message.info.section)
-        memcpy(message.info.section, section.at, section.len);
+    if (section.len < sizeof message.report.section)
+        memcpy(message.report.section, section.at, section.len);
     ask_back(front, connection, &message);
 }
 
@@ -71,14 +49,21 @@ void admin_info(struct front *front, struct connection *connection,
 
     if (slice_is(section, "all") || slice_is(section, "default") || slice_is(section, "everything"))
         section.len = 0;
-    ask_counters(front, connection, false, section);
+    ask_report(front, connection, REPORT_INFO, section);
 }
 
 void admin_metrics(struct front *front, struct connection *connection,
                    const struct resp_request *request)
 {
     (void)request;
-    ask_counters(front, connection, true, (struct slice){"", 0});
+    ask_report(front, connection, REPORT_METRICS, (struct slice){"", 0});
+}
+
+void admin_status(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    (void)request;
+    ask_report(front, connection, REPORT_STATUS, (struct slice){"", 0});
 }
 
 /* Read a key argument; on false the error is already written. */

@@ -39,22 +39,8 @@ const char *check_key_id(struct slice key)
 
 static void count_verdict(struct front *front, enum verdict_kind kind, enum tier tier)
 {
-    static const enum counter by_kind[] = {
-        [VERDICT_ALLOW] = COUNT_CHECKS_ALLOW,
-        [VERDICT_DENY_UNKNOWN] = COUNT_CHECKS_UNKNOWN,
-        [VERDICT_DENY_INACTIVE] = COUNT_CHECKS_INACTIVE,
-        [VERDICT_UNAVAILABLE] = COUNT_CHECKS_UNAVAILABLE,
-    };
-    static const enum counter by_tier[] = {
-        [TIER_MEMORY] = COUNT_HITS_MEMORY,
-        [TIER_REDIS] = COUNT_HITS_REDIS,
-        [TIER_POSTGRES] = COUNT_HITS_POSTGRES,
-        [TIER_STALE] = COUNT_HITS_STALE,
-    };
-
-    front->counters.value[by_kind[kind]]++;
-    if (tier != TIER_NONE)
-        front->counters.value[by_tier[tier]]++;
+    front->metrics.value[kind == VERDICT_UNAVAILABLE ? METRIC_CHECKS_UNAVAILABLE
+                                                     : metric_of_check(kind, tier)]++;
 }
 
 /* An ALLOW is about to be answered: note the time. */
@@ -62,14 +48,14 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
 {
     if (!ledger_half_record(front->usage, &cached->api_key_id, front->wall_us,
                             &cached->usage_slot)) {
-        front->counters.value[COUNT_USAGE_UNRECORDED]++;
+        front->metrics.value[METRIC_USAGE_UNRECORDED]++;
         if (!front->unrecorded_said)
             front_log(front, LOG_LEVEL_WARNING,
                       "usage.ledger: no room on its file system; last_used is being lost");
         front->unrecorded_said = true;
         return;
     }
-    front->counters.value[COUNT_USAGE_RECORDED]++;
+    front->metrics.value[METRIC_USAGE_RECORDED]++;
     if (front->usage->used >= front->config->usage_flush_rows && !front->usage_full_said)
         front->usage_full_said = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
 }
@@ -150,7 +136,7 @@ static struct flight *start_flight(struct front *front, const struct digest *dig
     flight->node.digest = *digest;
     TAILQ_INIT(&flight->waiters);
     digest_map_add(&front->flights, &flight->node);
-    front->counters.value[COUNT_LOOKUPS]++;
+    front->metrics.value[METRIC_LOOKUPS]++;
     return flight;
 }
 
@@ -195,10 +181,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
             start_timer(waiter, waiter->within_rest);
         return;
     }
+    front_time_wait(front, waiter->patience ? TIER_STALE : TIER_NONE, waiter->asked_us);
     if (waiter->patience) {
         answer_cached(front, stale, TIER_STALE, hole_reply(hole), &waiter->form);
     } else {
-        front->counters.value[COUNT_DEADLINES]++;
+        front->metrics.value[METRIC_DEADLINES]++;
         answer_unavailable(front, hole_reply(hole), &waiter->form, "deadline");
     }
     waiter_free(waiter);
@@ -247,13 +234,13 @@ static void check_miss(struct front *front, struct connection *connection, struc
     struct flight *flight = (struct flight *)digest_map_find(&front->flights, digest);
 
     if (flight)
-        front->counters.value[COUNT_LOOKUPS_SHARED]++;
+        front->metrics.value[METRIC_LOOKUPS_SHARED]++;
     else
         flight = start_flight(front, digest, column, false);
     if (flight && wait_for(front, flight, connection, within_ms, form))
         return;
 
-    front->counters.value[COUNT_OVERLOADS]++;
+    front->metrics.value[METRIC_OVERLOADS]++;
     answer_unavailable(front, connection_reply(connection), form, "too many lookups pending");
     free(form->text);
 }
@@ -284,7 +271,7 @@ static void refresh_ahead(struct front *front, struct cached_verdict *cached, st
         !start_flight(front, &cached->digest, column, true))
         return;
     cached->flags |= CACHED_REFRESHING;
-    front->counters.value[COUNT_REFRESHES]++;
+    front->metrics.value[METRIC_REFRESHES]++;
 }
 
 const char *check_key(struct front *front, struct connection *connection, struct slice key,
@@ -334,7 +321,7 @@ static struct cached_verdict *keep_answer(struct front *front, const struct to_f
         *ret_tier = TIER_STALE;
         return stale_verdict(front, &message->answer.digest);
     }
-    front->counters.value[COUNT_DUPLICATE_KEYS] += verdict->rows > 1;
+    front->metrics.value[METRIC_DUPLICATE_KEYS] += verdict->rows > 1;
     return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->trust);
 }
 
@@ -360,8 +347,10 @@ void check_answer(struct front *front, const struct to_front *message)
     digest_map_remove(&front->flights, &flight->node);
     for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));) {
         struct hole *hole = waiter->hole;
+        bool answered = cached && answers(front, cached, tier, waiter);
 
-        if (cached && answers(front, cached, tier, waiter))
+        front_time_wait(front, answered ? tier : TIER_NONE, waiter->asked_us);
+        if (answered)
             answer_cached(front, cached, tier, hole_reply(hole), &waiter->form);
         else
             answer_unavailable(front, hole_reply(hole), &waiter->form, why);

@@ -46,7 +46,7 @@ static void check(struct front *front, struct connection *connection,
         wrong = check_key(front, connection, request->argv[1], within_ms, &resp);
     if (!wrong)
         return;
-    front->counters.value[COUNT_CHECKS_REFUSED]++;
+    front->metrics.value[METRIC_CHECKS_REFUSED]++;
     resp_error(connection_reply(connection), "ERR %s", wrong);
 }
 
@@ -217,7 +217,8 @@ static const struct command table[] = {
     {"FLUSH", 1, 1, true, admin_flush, "FLUSH: write pending usage now; replies with rows written"},
     {"CONFIG", 3, 3, true, admin_config, "CONFIG GET <glob>"},
     {"RELOAD", 1, 1, true, admin_reload, "RELOAD: read the configuration again"},
-    {"METRICS", 1, 1, true, admin_metrics, "METRICS: the counters in Prometheus' text format"},
+    {"METRICS", 1, 1, true, admin_metrics, "METRICS: the numbers in Prometheus' text format"},
+    {"STATUS", 1, 1, true, admin_status, "STATUS: how things are, as JSON"},
 };
 
 enum { COMMANDS = sizeof table / sizeof table[0] };
@@ -289,7 +290,7 @@ static void run_command(struct front *front, struct connection *connection,
         return;
     }
     /* The name is not repeated: a client that forgets it sends its key ID in this place. */
-    front->counters.value[COUNT_COMMANDS_UNKNOWN]++;
+    front->metrics.value[METRIC_COMMANDS_UNKNOWN]++;
     resp_error(connection_reply(connection), "ERR unknown command; see COMMAND DOCS");
 }
 
@@ -305,7 +306,7 @@ static size_t handle_resp(void *arg, struct connection *connection, struct slice
     case RESP_INCOMPLETE:
         return 0;
     case RESP_BROKEN:
-        front->counters.value[COUNT_PROTOCOL_ERRORS]++;
+        front->metrics.value[METRIC_PROTOCOL_ERRORS]++;
         resp_error(connection_reply(connection), "ERR Protocol error: %s", why);
         connection_finish(connection);
         return bytes.len;

@@ -227,7 +227,7 @@ static void watch(struct connection *connection)
         event_add(&connection->readable, NULL);
     if (!read && reading) {
         event_del(&connection->readable);
-        connection->clients->counters->value[COUNT_READ_PAUSES] += !connection->closing;
+        connection->clients->metrics->value[METRIC_READ_PAUSES] += !connection->closing;
     }
     bool writing = event_pending(&connection->writable, EV_WRITE, NULL);
     if (connection->out.len > 0 && !writing)
@@ -262,6 +262,7 @@ static void serve(struct connection *connection)
             waits = !may_go_on(connection);
             fine = write_output(connection);
         } while (fine && waits && !connection->closing && may_go_on(connection));
+        clients->end(clients->arg);
         give_back(&connection->out, &clients->spare_out);
         give_back(&connection->in, &clients->spare_in);
         note_behind(connection);
@@ -323,7 +324,7 @@ void clients_cut_off(struct clients *clients, int64_t before_us)
     {
         if (connection->behind_us == 0 || connection->behind_us >= before_us)
             continue;
-        clients->counters->value[COUNT_CUT_OFF]++;
+        clients->metrics->value[METRIC_CUT_OFF]++;
         connection_kill(connection);
     }
 }

@@ -15,6 +15,11 @@ static void begin_requests(void *arg)
     front_tick(arg);
 }
 
+static void end_requests(void *arg)
+{
+    front_time_read(arg);
+}
+
 /* Hand the half in use over and go on in the other. There is one swap under way at most, so the
  * reserve has room for it. */
 static void swap_usage(struct front *front, struct ledger_half *empty)
@@ -63,15 +68,16 @@ static void drain(struct front *front)
 
 static void invalidate(struct front *front, const struct to_front *message)
 {
-    uint64_t *most_us = &front->counters.value[COUNT_REVOCATION_LAG_MOST];
+    uint64_t *most_us = &front->metrics.value[METRIC_REVOCATION_LAG_MOST];
     int64_t changed_at_us = message->invalidate.changed_at_us;
 
     verdict_cache_remove(front->cache, &message->invalidate.digest);
-    front->counters.value[COUNT_INVALIDATIONS]++;
+    front->metrics.value[METRIC_INVALIDATIONS]++;
     if (changed_at_us == TIME_NEVER)
         return;
     uint64_t lag_us = (uint64_t)(clock_monotonic_us() - changed_at_us);
-    front->counters.value[COUNT_REVOCATION_LAG] = lag_us;
+    histogram_record(&front->metrics.histogram[HISTOGRAM_REVOCATION_LAG_US], (int64_t)lag_us, 1);
+    front->metrics.value[METRIC_REVOCATION_LAG] = lag_us;
     if (lag_us > *most_us)
         *most_us = lag_us;
 }
@@ -105,6 +111,9 @@ static void handle_message(struct front *front, struct to_front *message)
         break;
     case TO_FRONT_CONFIG:
         apply_config(front, message->config);
+        break;
+    case TO_FRONT_PULSE:
+        front_answer_pulse(front, message->pulse);
         break;
     case TO_FRONT_DRAIN:
         drain(front);
@@ -156,8 +165,9 @@ struct front *front_new(const struct front_setup *setup)
     front->to_front = setup->to_front;
     front->usage = setup->usage;
     front->clients = (struct clients){
-        .counters = &front->counters,
+        .metrics = &front->metrics,
         .begin = begin_requests,
+        .end = end_requests,
         .arg = front,
     };
     clients_init(&front->clients);
@@ -230,8 +240,10 @@ static void discard_mail(struct front *front)
         }
     }
     while (mailbox_take(front->to_back, &request)) {
-        if (request.type == TO_BACK_INFO)
-            free(request.info.counters);
+        if (request.type == TO_BACK_REPORT)
+            free(request.report.metrics);
+        if (request.type == TO_BACK_PULSE)
+            free(request.pulse.metrics);
         if (request.hole)
             hole_close(request.hole);
     }

@@ -26,5 +26,5 @@ void front_log(struct front *front, enum log_level level, const char *format, ..
     va_start(args, format);
     vsnprintf(message.line.text, sizeof message.line.text, format, args);
     va_end(args);
-    front->counters.value[COUNT_LOG_LINES_DROPPED] += !front_post(front, &message);
+    front->metrics.value[METRIC_LOG_LINES_DROPPED] += !front_post(front, &message);
 }

@@ -23,7 +23,8 @@ struct front {
     struct listener check_listener, admin_listener, http_listener;
     struct event sweep; /* for clients that are too slow */
     struct mailbox *to_back, *to_front;
-    struct counters counters;
+    struct metrics metrics;
+    uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
 
     struct key_hasher *hasher;
     struct verdict_cache *cache;
@@ -43,6 +44,17 @@ struct front {
 
 /* Read the clocks, once for all that is handled together. */
 void front_tick(struct front *front);
+
+/* What memory has answered since the last call came in one read: record how long that took. */
+void front_time_read(struct front *front);
+
+/* A check that had to wait since `asked_us` is answered from `tier` (NONE: UNAVAILABLE). */
+void front_time_wait(struct front *front, enum tier tier, int64_t asked_us);
+
+/* The front's metrics, with what can only be told now; malloc()ed, or NULL. */
+struct metrics *front_take_metrics(struct front *front);
+
+void front_answer_pulse(struct front *front, uint32_t id);
 
 /* Send to the back thread; false when the mailbox is full. */
 bool front_post(struct front *front, const struct to_back *message);

@@ -20,7 +20,7 @@ static void refuse(struct front *front, struct connection *connection, int statu
 {
     struct buffer *out = connection_reply(connection);
 
-    front->counters.value[COUNT_HTTP_REFUSED]++;
+    front->metrics.value[METRIC_HTTP_REFUSED]++;
     http_reply_begin(out, status, &front->date, front->wall_us, flags);
     buffer_printf(out, "Cache-Control: no-store\r\n%s", fields);
     http_reply_problem(out, status, flags, detail);
@@ -119,7 +119,7 @@ static void authorize(struct front *front, struct connection *connection,
         wrong = check_key(front, connection, request->key, 0, &form);
     if (!wrong)
         return;
-    front->counters.value[COUNT_CHECKS_REFUSED]++;
+    front->metrics.value[METRIC_CHECKS_REFUSED]++;
     refuse(front, connection, 401, flags, unauthorized, wrong);
 }
 
@@ -247,7 +247,7 @@ static size_t handle_http(void *arg, struct connection *connection, struct slice
     case HTTP_INCOMPLETE:
         return wait_for_more(front, connection, bytes);
     case HTTP_BROKEN:
-        front->counters.value[COUNT_PROTOCOL_ERRORS]++;
+        front->metrics.value[METRIC_PROTOCOL_ERRORS]++;
         return give_up(front, connection, bytes, 400, why);
     case HTTP_COMPLETE:
         break;
@@ -255,7 +255,7 @@ static size_t handle_http(void *arg, struct connection *connection, struct slice
     taken = answer_request(front, connection, bytes, &request);
     if (taken > 0) {
         connection->requests++;
-        front->counters.value[COUNT_HTTP_REQUESTS]++;
+        front->metrics.value[METRIC_HTTP_REQUESTS]++;
     }
     return taken;
 }

@@ -61,7 +61,7 @@ static bool check_event(struct front *front, struct connection *connection,
         return true;
     if (event->key)
         wrong = "malformed";
-    front->counters.value[COUNT_CHECKS_REFUSED]++;
+    front->metrics.value[METRIC_CHECKS_REFUSED]++;
     deny(front, connection_reply(connection), form, wrong);
     return false;
 }

@@ -39,13 +39,13 @@ static void admit(struct listener *listener, int fd)
     (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
     struct peer peer = {cred.pid, cred.uid, cred.gid};
     if (!allowed(listener, &peer)) {
-        clients->counters->value[COUNT_CONNECTIONS_FORBIDDEN]++;
+        clients->metrics->value[METRIC_CONNECTIONS_FORBIDDEN]++;
         refuse(fd, listener->protocol->forbidden);
     } else if (clients->count >= most) {
-        clients->counters->value[COUNT_CONNECTIONS_FULL]++;
+        clients->metrics->value[METRIC_CONNECTIONS_FULL]++;
         refuse(fd, listener->protocol->full);
     } else if (connection_open(clients, fd, listener->protocol, listener->admin, peer)) {
-        clients->counters->value[COUNT_CONNECTIONS_ACCEPTED]++;
+        clients->metrics->value[METRIC_CONNECTIONS_ACCEPTED]++;
     }
 }
 
@@ -65,7 +65,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
             /* The connection stays in the backlog: look again when others may have gone. */
             static const struct timeval pause = {.tv_usec = 100000};
 
-            listener->clients->counters->value[COUNT_ACCEPT_PAUSES]++;
+            listener->clients->metrics->value[METRIC_ACCEPT_PAUSES]++;
             event_del(&listener->acceptable);
             event_add(&listener->resume, &pause);
         }

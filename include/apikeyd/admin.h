@@ -16,6 +16,8 @@ void admin_info(struct front *front, struct connection *connection,
                 const struct resp_request *request);
 void admin_metrics(struct front *front, struct connection *connection,
                    const struct resp_request *request);
+void admin_status(struct front *front, struct connection *connection,
+                  const struct resp_request *request);
 void admin_explain(struct front *front, struct connection *connection,
                    const struct resp_request *request);
 void admin_invalidate(struct front *front, struct connection *connection,

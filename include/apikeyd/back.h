@@ -10,6 +10,7 @@
 #include <event2/event.h>
 
 #include "apikeyd/mailbox.h"
+#include "apikeyd/overview.h"
 #include "apikeyd/spill.h"
 #include "apikeyd/usage_batch.h"
 
@@ -23,6 +24,11 @@ struct back_setup {
     struct ledger_half *half;
     struct usage_batch spilled; /* owned by the back from here on */
     enum spill_state spill;
+    int metrics_fd; /* listening; not owned; -1: none */
+    /* Both threads are alive: called every `tick_us` (0: a second); may be NULL. */
+    void (*on_alive)(void *arg, const struct overview *overview);
+    void *alive_arg;
+    int64_t tick_us;
     struct mailbox *to_back, *to_front;
 };
 

@@ -19,11 +19,15 @@ struct back_env {
     struct slice redis_password, redis_secret; /* empty: none */
     struct grounds grounds;                    /* the front is told of each change */
     struct pg_clock clock;
-    struct counters counters;
+    struct metrics metrics;
     struct log log;
     struct mailbox *to_front;
     bool front_gone; /* nobody reads the mailbox any more */
 };
+
+/* Make the loop and the resolver of names. False when memory is short. */
+bool back_env_open(struct back_env *env);
+void back_env_close(struct back_env *env);
 
 /* Send to the front thread, which never waits for this one: if its mailbox is full, it is about
  * to be emptied. */

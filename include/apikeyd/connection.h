@@ -23,7 +23,7 @@
 #include <event2/event_struct.h>
 
 #include "apikeyd/buffer.h"
-#include "apikeyd/counters.h"
+#include "apikeyd/metrics.h"
 #include "apikeyd/slice.h"
 
 enum { CLIENT_NAME_SIZE = 64 };
@@ -46,9 +46,11 @@ struct protocol {
 
 struct clients {
     struct event_base *base;
-    struct counters *counters;
+    struct metrics *metrics;
     /* Called before the requests of one read are handled. */
     void (*begin)(void *arg);
+    /* Called when what could be handled is written. */
+    void (*end)(void *arg);
     /* The last connection has gone; may be NULL. */
     void (*emptied)(void *arg);
     void *arg;

@@ -48,6 +48,9 @@ void flusher_configure(struct flusher *flusher);
 /* Keys pending here, the front's half not counted. */
 size_t flusher_pending(const struct flusher *flusher);
 
+/* Set the gauges of usage; USAGE_PENDING holds what waits in the front's half. */
+void flusher_look(const struct flusher *flusher, struct metrics *metrics);
+
 /* When the key was last used, as far as pending here, or 0. */
 int64_t flusher_pending_last_used(const struct flusher *flusher, const struct uuid *api_key_id);
 

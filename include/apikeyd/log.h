@@ -13,17 +13,27 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_target { LOG_TARGET_AUTO, LOG_TARGET_JOURNAL, LOG_TARGET_STDERR };
 
-struct log {
-    enum log_level level;
-    bool prefix; /* sd-daemon(3) level prefixes, which the journal reads from stderr */
+/* Where in the source a line comes from. */
+struct log_place {
+    const char *file, *function;
+    int line;
 };
 
-/* AUTO is journal when stderr is connected to it (JOURNAL_STREAM). */
-void log_init(struct log *log, enum log_level level, enum log_target target);
+struct log {
+    enum log_level level;
+    /* Takes a line, without its end. */
+    void (*sink)(void *arg, enum log_level level, const struct log_place *place, const char *line);
+    void *arg;
+};
 
-__attribute__((format(printf, 3, 4))) void log_write(const struct log *log, enum log_level level,
-                                                     const char *format, ...);
+const char *log_level_name(enum log_level level);
 
+__attribute__((format(printf, 4, 5))) void log_line(const struct log *log, enum log_level level,
+                                                    const struct log_place *place,
+                                                    const char *format, ...);
+
+#define log_write(log, level, ...)                                                                 \
+    log_line(log, level, &(const struct log_place){__FILE__, __func__, __LINE__}, __VA_ARGS__)
 #define log_error(log, ...) log_write(log, LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(log, ...) log_write(log, LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(log, ...) log_write(log, LOG_LEVEL_INFO, __VA_ARGS__)

@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 #include "apikeyd/config.h"
-#include "apikeyd/counters.h"
 #include "apikeyd/digest.h"
 #include "apikeyd/ledger.h"
 #include "apikeyd/log.h"
+#include "apikeyd/metrics.h"
 #include "apikeyd/ring.h"
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict.h"
@@ -29,7 +29,8 @@ enum to_back_type {
     TO_BACK_EXPLAIN,    /* lookup, hole, explain */
     TO_BACK_INVALIDATE, /* invalidate, hole */
     TO_BACK_FLUSH,      /* hole */
-    TO_BACK_INFO,       /* info, hole */
+    TO_BACK_REPORT,     /* report, hole */
+    TO_BACK_PULSE,      /* pulse: the answer to TO_FRONT_PULSE */
     TO_BACK_RELOAD,     /* hole */
     TO_BACK_SWAPPED,    /* half: drain it; NULL when there was nothing in it */
     TO_BACK_USAGE_FULL, /* flush_rows are waiting */
@@ -54,6 +55,9 @@ struct explain_memory {
     int64_t pending_last_used_us; /* in the ledger, or 0 */
 };
 
+/* What an operator asks for; `section` is of INFO. */
+enum report_kind { REPORT_INFO, REPORT_METRICS, REPORT_STATUS };
+
 struct to_back {
     enum to_back_type type;
     struct hole *hole;
@@ -67,10 +71,14 @@ struct to_back {
             struct digest digest;
         } invalidate;
         struct {
-            struct counters *counters; /* the front's: the receiver frees them */
-            bool metrics;
+            struct metrics *metrics; /* the front's: the receiver frees them */
+            enum report_kind kind;
             char section[32];
-        } info;
+        } report;
+        struct {
+            struct metrics *metrics; /* likewise; NULL when memory is short */
+            uint32_t id;
+        } pulse;
         struct ledger_half *half;
         struct {
             enum log_level level;
@@ -87,6 +95,7 @@ enum to_front_type {
     TO_FRONT_SWAP,       /* half: an empty one; send back the one in use */
     TO_FRONT_GROUNDS,    /* grounds: how far verdicts are believed has changed */
     TO_FRONT_CONFIG,     /* config: the receiver owns it */
+    TO_FRONT_PULSE,      /* pulse: say that the thread is alive, and what it has counted */
     TO_FRONT_DRAIN,      /* take no more requests */
     TO_FRONT_STOP,       /* leave the loop */
 };
@@ -109,6 +118,7 @@ struct to_front {
         struct ledger_half *half;
         struct grounds grounds;
         struct config *config;
+        uint32_t pulse;
     };
 };
 

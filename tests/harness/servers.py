@@ -215,6 +215,7 @@ class Apikeyd:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.check = self.folder / "check.sock"
         self.admin = self.folder / "admin.sock"
+        self.metrics = self.folder / "metrics.sock"
         self.ledger = self.folder / "usage.ledger"
         self.spill = self.folder / "usage.spill"
         self.config = self.folder / "apikeyd.conf"
@@ -223,6 +224,7 @@ class Apikeyd:
         self.options = {
             "listen.check": self.check,
             "listen.admin": self.admin,
+            "listen.metrics": self.metrics,
             "usage.ledger": self.ledger,
             "usage.spill": self.spill,
             **options,

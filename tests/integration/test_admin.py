@@ -185,7 +185,7 @@ def test_client_list_and_kill(daemon):
 def test_info_sections(daemon):
     admin = daemon.admin_client()
     assert set(admin.info("redis")) == {
-        "redis_up", "redis_round_trips", "redis_keys_read", "redis_hits", "redis_timeouts",
+        "redis_configured", "redis_up", "redis_round_trips", "redis_keys_read", "redis_hits", "redis_timeouts",
         "redis_errors", "redis_breaker_opened", "redis_fills", "redis_tombstones", "redis_forged",
         "redis_broken"}
     assert admin.info("server")["apikeyd_version"] == "0.1.0"
@@ -196,7 +196,8 @@ def test_metrics_text(db, daemon):
     db.add_key("good")
     check(daemon.client(), "good")
     text = daemon.admin_client().execute_command("METRICS")
-    assert "# TYPE apikeyd_checks_allow_total counter\napikeyd_checks_allow_total 1\n" in text
+    assert "# TYPE apikeyd_checks_total counter\n" in text
+    assert 'apikeyd_checks_total{verdict="allow",tier="postgres"} 1\n' in text
     assert "# TYPE apikeyd_redis_up gauge\napikeyd_redis_up 1\n" in text
 
 

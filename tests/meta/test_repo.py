@@ -65,7 +65,7 @@ def test_sample_config_is_the_tables():
     assert (ROOT / "config" / "apikeyd.conf").read_text() == run(DAEMON, "--sample-config").stdout
 
 
-@pytest.mark.parametrize("what", ["options", "commands", "counters"])
+@pytest.mark.parametrize("what", ["options", "commands", "metrics"])
 def test_manual_is_the_tables(what):
     text = (ROOT / "docs" / "reference.md").read_text()
     table = run(DAEMON, "--list", what).stdout

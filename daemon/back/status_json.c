@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/status_json.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+static json_t *number(uint64_t value)
+{
+    return json_integer((json_int_t)value);
+}
+
+static json_t *seconds(uint64_t us)
+{
+    return json_real((double)us / 1e6);
+}
+
+/* What is not known is null. */
+static json_t *known(bool is_known, double value)
+{
+    return is_known ? json_real(value) : json_null();
+}
+
+/* Messages of servers may come in any encoding, which JSON may not. */
+static json_t *text(const char *bytes)
+{
+    json_t *string = json_string(bytes);
+    char ascii[EVENT_TEXT_SIZE];
+    size_t len = 0;
+
+    if (string)
+        return string;
+    for (; len < sizeof ascii - 1 && bytes[len]; len++)
+        ascii[len] = (char)((unsigned char)bytes[len] < 0x80 ? bytes[len] : '?');
+    ascii[len] = '\0';
+    return json_string(ascii);
+}
+
+static json_t *timestamp(int64_t at_us)
+{
+    time_t at = (time_t)(at_us / 1000000);
+    struct tm utc;
+    char iso[sizeof "2026-11-24T00:00:00Z"];
+
+    if (!gmtime_r(&at, &utc) || strftime(iso, sizeof iso, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
+        return json_null();
+    return json_string(iso);
+}
+
+static double rate(const struct overview *overview, uint64_t count)
+{
+    return overview->window_us > 0 ? (double)count * 1e6 / (double)overview->window_us : 0;
+}
+
+static uint64_t checks_of(const struct metrics *metrics)
+{
+    const uint64_t *value = metrics->value;
+
+    return value[METRIC_CHECKS_ALLOW] + value[METRIC_CHECKS_UNKNOWN] +
+           value[METRIC_CHECKS_INACTIVE] + value[METRIC_CHECKS_UNAVAILABLE];
+}
+
+static json_t *checks(const struct overview *overview)
+{
+    const uint64_t *recent = overview->recent.value;
+    const uint64_t *total = overview->total.value;
+    uint64_t answered = checks_of(&overview->recent);
+
+    return json_pack(
+        "{s:{s:f,s:f,s:f,s:f,s:f},s:{s:o,s:o,s:o,s:o},s:o,s:f}", "per_second", "all",
+        rate(overview, answered), "allow", rate(overview, recent[METRIC_CHECKS_ALLOW]),
+        "deny_unknown", rate(overview, recent[METRIC_CHECKS_UNKNOWN]), "deny_inactive",
+        rate(overview, recent[METRIC_CHECKS_INACTIVE]), "unavailable",
+        rate(overview, recent[METRIC_CHECKS_UNAVAILABLE]), "total", "allow",
+        number(total[METRIC_CHECKS_ALLOW]), "deny_unknown", number(total[METRIC_CHECKS_UNKNOWN]),
+        "deny_inactive", number(total[METRIC_CHECKS_INACTIVE]), "unavailable",
+        number(total[METRIC_CHECKS_UNAVAILABLE]), "hit_ratio",
+        known(answered > 0, (double)recent[METRIC_HITS_MEMORY] / (double)(answered ? answered : 1)),
+        "stale_per_second", rate(overview, recent[METRIC_HITS_STALE]));
+}
+
+/* Of the last window; null where nothing was measured. */
+static json_t *quantiles(const struct overview *overview, enum histogram_id id)
+{
+    const struct histogram *histogram = &overview->recent.histogram[id];
+    uint64_t count = histogram_count(histogram);
+
+    return json_pack("{s:f,s:o,s:o}", "per_second", rate(overview, count), "p50_seconds",
+                     known(count > 0, histogram_quantile(histogram, 0.5) / 1e6), "p99_seconds",
+                     known(count > 0, histogram_quantile(histogram, 0.99) / 1e6));
+}
+
+static json_t *latency(const struct overview *overview)
+{
+    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "memory", quantiles(overview, HISTOGRAM_CHECK_MEMORY),
+                     "redis", quantiles(overview, HISTOGRAM_CHECK_REDIS), "postgres",
+                     quantiles(overview, HISTOGRAM_CHECK_POSTGRES), "stale",
+                     quantiles(overview, HISTOGRAM_CHECK_STALE), "unavailable",
+                     quantiles(overview, HISTOGRAM_CHECK_NONE));
+}
+
+static json_t *cache(const struct overview *overview)
+{
+    const uint64_t *total = overview->total.value;
+
+    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "entries", number(total[METRIC_CACHE_ENTRIES]),
+                     "slots", number(total[METRIC_CACHE_SLOTS]), "unknown_entries",
+                     number(total[METRIC_NEGATIVE_ENTRIES]), "unknown_slots",
+                     number(total[METRIC_NEGATIVE_SLOTS]), "evictions",
+                     number(total[METRIC_CACHE_EVICTIONS] + total[METRIC_NEGATIVE_EVICTIONS]));
+}
+
+static json_t *link_of(const struct overview *overview)
+{
+    const uint64_t *total = overview->total.value;
+    const struct histogram *lag = &overview->total.histogram[HISTOGRAM_REVOCATION_LAG_US];
+    bool measured = histogram_count(lag) > 0;
+
+    return json_pack(
+        "{s:s,s:s,s:b,s:o,s:o,s:o,s:o}", "state", total[METRIC_LINK_UP] ? "up" : "down",
+        "revocation_bound", overview->revocation_bound, "triggers", total[METRIC_LINK_TRIGGER] > 0,
+        "round_trip_seconds", seconds(total[METRIC_LINK_ROUND_TRIP]), "lag_last_seconds",
+        known(measured, (double)total[METRIC_REVOCATION_LAG] / 1e6), "lag_p99_seconds",
+        known(measured, histogram_quantile(lag, 0.99) / 1e6), "losses",
+        number(total[METRIC_LINK_LOSSES]));
+}
+
+static const char *up_or_down(bool up)
+{
+    return up ? "up" : "down";
+}
+
+static json_t *redis(const struct overview *overview)
+{
+    const uint64_t *total = overview->total.value;
+    const char *state = total[METRIC_REDIS_CONFIGURED] ? up_or_down(total[METRIC_REDIS_UP]) : "off";
+
+    return json_pack(
+        "{s:s,s:o,s:o,s:o,s:o}", "state", state, "round_trip",
+        quantiles(overview, HISTOGRAM_REDIS_TIME), "timeouts", number(total[METRIC_REDIS_TIMEOUTS]),
+        "errors", number(total[METRIC_REDIS_ERRORS]), "forged", number(total[METRIC_REDIS_FORGED]));
+}
+
+static json_t *postgres(const struct overview *overview)
+{
+    const uint64_t *total = overview->total.value;
+
+    return json_pack("{s:s,s:o,s:o,s:o,s:o,s:o}", "state", up_or_down(total[METRIC_POSTGRES_UP]),
+                     "connections_up", number(total[METRIC_POSTGRES_UP]), "connections",
+                     number(total[METRIC_POSTGRES_WANTED]), "round_trip",
+                     quantiles(overview, HISTOGRAM_POSTGRES_TIME), "timeouts",
+                     number(total[METRIC_POSTGRES_TIMEOUTS]), "errors",
+                     number(total[METRIC_POSTGRES_ERRORS]));
+}
+
+static json_t *usage(const struct overview *overview)
+{
+    const uint64_t *total = overview->total.value;
+
+    return json_pack(
+        "{s:o,s:o,s:f,s:o,s:o,s:o,s:o}", "pending", number(total[METRIC_USAGE_PENDING]),
+        "oldest_pending_seconds", seconds(total[METRIC_USAGE_OLDEST]), "rows_per_second",
+        rate(overview, overview->recent.value[METRIC_USAGE_ROWS]), "flush_failures",
+        number(total[METRIC_USAGE_FAILURES]), "unrecorded", number(total[METRIC_USAGE_UNRECORDED]),
+        "ledger_bytes", number(total[METRIC_LEDGER_BYTES]), "spill_bytes",
+        number(total[METRIC_SPILL_BYTES]));
+}
+
+static json_t *process(const struct overview *overview)
+{
+    const uint64_t *total = overview->total.value;
+    const uint64_t *recent = overview->recent.value;
+
+    return json_pack("{s:o,s:f,s:f,s:o,s:o,s:o}", "resident_bytes",
+                     number(total[METRIC_PROCESS_MEMORY]), "front_cpu",
+                     rate(overview, recent[METRIC_FRONT_CPU]) / 1e6, "back_cpu",
+                     rate(overview, recent[METRIC_BACK_CPU]) / 1e6, "connections",
+                     number(total[METRIC_CONNECTIONS]), "connections_limit",
+                     number(total[METRIC_CONNECTIONS_MOST]), "lookups_pending",
+                     number(total[METRIC_LOOKUPS_PENDING]));
+}
+
+static json_t *events(const struct events *lines)
+{
+    json_t *array = json_array();
+    const struct event_line *line;
+
+    for (size_t age = 0; (line = events_at(lines, age)); age++)
+        json_array_append_new(array,
+                              json_pack("{s:o,s:s,s:o}", "at", timestamp(line->at_us), "level",
+                                        log_level_name(line->level), "text", text(line->text)));
+    return array;
+}
+
+void status_json_print(const struct overview *overview, struct buffer *out)
+{
+    struct buffer why = {0};
+    bool ready = overview_ready(overview, &why);
+    json_t *root = json_pack(
+        "{s:s,s:i,s:o,s:f,s:f,s:b,s:s%,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version",
+        APIKEYD_VERSION, "pid", (int)getpid(), "at", timestamp(overview->now_us), "uptime_seconds",
+        (double)overview->uptime_us / 1e6, "window_seconds", (double)overview->window_us / 1e6,
+        "ready", ready, "readiness", why.data, why.len, "checks", checks(overview), "latency",
+        latency(overview), "cache", cache(overview), "link", link_of(overview), "redis",
+        redis(overview), "postgres", postgres(overview), "usage", usage(overview), "process",
+        process(overview), "events", events(overview->events));
+    char *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+
+    /* Nothing of it can fail but for memory. */
+    buffer_text(out, json ? json : "{}");
+    free(json);
+    json_decref(root);
+    buffer_free(&why);
+}

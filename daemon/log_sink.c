@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/log_sink.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SD_JOURNAL_SUPPRESS_LOCATION /* the place is the caller's */
+#include <systemd/sd-journal.h>
+
+static void to_stderr(void *arg, enum log_level level, const struct log_place *place,
+                      const char *line)
+{
+    bool plain = level == LOG_LEVEL_INFO;
+
+    (void)arg;
+    (void)place;
+    /* One write for the line, so that lines never mix. */
+    dprintf(STDERR_FILENO, "apikeyd: %s%s%s\n", plain ? "" : log_level_name(level),
+            plain ? "" : ": ", line);
+}
+
+static void to_journal(void *arg, enum log_level level, const struct log_place *place,
+                       const char *line)
+{
+    static const int priority[] = {
+        [LOG_LEVEL_ERROR] = 3,
+        [LOG_LEVEL_WARNING] = 4,
+        [LOG_LEVEL_INFO] = 6,
+        [LOG_LEVEL_DEBUG] = 7,
+    };
+    const char *name = strrchr(place->file, '/');
+
+    name = name ? name + 1 : place->file;
+    int sent = sd_journal_send("MESSAGE=%s", line, "PRIORITY=%d", priority[level],
+                               "SYSLOG_IDENTIFIER=apikeyd", "CODE_FILE=%s", place->file,
+                               "CODE_LINE=%d", place->line, "CODE_FUNC=%s", place->function,
+                               "APIKEYD_MODULE=%.*s", (int)strcspn(name, "."), name, NULL);
+    if (sent < 0)
+        to_stderr(arg, level, place, line);
+}
+
+static bool stderr_leads_to_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    char mine[64];
+    struct stat status;
+
+    if (!stream || fstat(STDERR_FILENO, &status) != 0)
+        return false;
+    snprintf(mine, sizeof mine, "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+    return strcmp(stream, mine) == 0;
+}
+
+struct log log_sink_open(enum log_level level, enum log_target target)
+{
+    bool journal =
+        target == LOG_TARGET_JOURNAL || (target == LOG_TARGET_AUTO && stderr_leads_to_journal());
+
+    return (struct log){.level = level, .sink = journal ? to_journal : to_stderr};
+}

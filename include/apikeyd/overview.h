@@ -1,0 +1,36 @@
+/* overview: the state of the daemon at one moment, as operators are shown it.
+ *
+ * What INFO, the metrics page, the status page and the readiness check tell is all made from this.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_OVERVIEW_H
+#define APIKEYD_OVERVIEW_H
+
+#include "apikeyd/events.h"
+#include "apikeyd/metrics.h"
+
+struct overview {
+    struct metrics total;  /* of both threads, since the start */
+    struct metrics recent; /* counters and histograms of the last window; gauges mean nothing */
+    int64_t window_us;     /* how long that was; 0: the daemon has just started */
+    int64_t uptime_us;
+    int64_t now_us;               /* since 1970 */
+    int64_t store_seen_us;        /* how long ago a store could answer; TIME_NEVER: not yet */
+    int64_t stale_max_us;         /* cache.stale_max */
+    const char *revocation_bound; /* see link_bound() */
+    bool redis_dated;             /* PostgreSQL's clock is known, so Redis' verdicts have an age */
+    bool stopping;
+    const struct events *events;
+};
+
+/* Whether a check can be answered now: from a store, or from what memory holds while none is up.
+ * What the stores and memory are able to do is appended to *why. */
+bool overview_ready(const struct overview *overview, struct buffer *why);
+
+/* One line for systemctl status. */
+void overview_print_line(const struct overview *overview, struct buffer *out);
+
+/* The INFO text; `section` "" is all. */
+void overview_print_info(const struct overview *overview, const char *section, struct buffer *out);
+
+#endif

@@ -1,0 +1,189 @@
+"""As operators run it: a real Prometheus with the example files, the dashboard, a real browser.
+
+These look at the daemon from outside, so one build is enough for them (conftest.py)."""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from conftest import check
+from harness.gateways import EXAMPLES, free_port
+from harness.operators import Browser, Prometheus, fetch, status
+from harness.servers import Process, accepts, wait_until
+
+
+def promtool(*arguments, text=None):
+    return subprocess.run(["promtool", *map(str, arguments)], input=text, capture_output=True,
+                          text=True, timeout=60, check=False)
+
+
+def test_promtool_accepts_the_metrics(daemon):
+    done = promtool("check", "metrics", text=fetch(daemon, "/metrics")[2])
+    assert done.returncode == 0 and not done.stdout + done.stderr, done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_example_files():
+    done = promtool("check", "config", EXAMPLES / "prometheus" / "prometheus.yml")
+    assert done.returncode == 0 and "12 rules found" in done.stdout, done.stdout + done.stderr
+
+
+def queries_of_the_dashboard():
+    dashboard = json.loads((EXAMPLES / "grafana" / "apikeyd.json").read_text())
+    assert dashboard["uid"] and dashboard["schemaVersion"] and len(dashboard["panels"]) > 10
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    for panel in dashboard["panels"]:
+        assert panel["targets"], panel["title"]
+        for target in panel["targets"]:
+            yield target["expr"]
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            yield re.search(r"label_values\((\w+),", variable["query"]["query"]).group(1)
+
+
+def names_in(expression):
+    return set(re.findall(r"\b(?:apikeyd|process)_\w+", expression))
+
+
+@pytest.fixture
+def watched(scratch, start):
+    port = free_port()
+    daemon = start({"listen.metrics": f"127.0.0.1:{port}"})
+    prometheus = Prometheus(scratch / f"prometheus-{port}", f"127.0.0.1:{port}")
+    yield daemon, prometheus
+    prometheus.stop()
+
+
+def test_an_alert_fires_when_redis_is_stopped(db, redis_server, watched):
+    """And every expression of the dashboard and the alerts names metrics that Prometheus has."""
+    daemon, prometheus = watched
+    db.add_key("good")
+    check(daemon.client(), "good")
+    wait_until(lambda: prometheus.query("up") and list(prometheus.query("up").values()) == [1.0],
+               "a scrape")
+    checks = 'apikeyd_checks_total{verdict="allow",tier="postgres"}'
+    wait_until(lambda: list(prometheus.query(checks).values()) == [1.0], "the check to be scraped")
+    assert prometheus.firing() == set()
+
+    known = set(prometheus.ask("label/__name__/values"))
+    rules = (EXAMPLES / "prometheus" / "alerts.yml").read_text()
+    dashboard = list(queries_of_the_dashboard())
+    for expression in [*dashboard, *re.findall(r"expr: (.*)", rules)]:
+        names = names_in(expression)
+        assert (names or "up{" in expression) and names <= known, expression
+        prometheus.query(expression.replace("$__rate_interval", "1m").replace("$instance", ".*"))
+
+    redis_server.stop()
+    wait_until(lambda: "ApikeydRedisDown" in prometheus.firing(), "the alert")
+    redis_server.start()
+    wait_until(lambda: "ApikeydRedisDown" not in prometheus.firing(), "the all-clear")
+
+
+@pytest.fixture
+def page(scratch, start):
+    """page(url, …) opens a browser; the daemon is reached on a port of its own."""
+    browsers = []
+    port = free_port()
+    daemon = start({"listen.metrics": f"127.0.0.1:{port}"})
+
+    def show(url=f"http://127.0.0.1:{port}/", **options):
+        folder = scratch / f"browser-{port}-{len(browsers)}"
+        folder.mkdir()
+        browsers.append(Browser(folder, url, **options))
+        wait_until(lambda: browsers[-1].run("return document.body.dataset.at"), "the page")
+        return browsers[-1]
+    show.daemon = daemon
+    yield show
+    for browser in browsers:
+        browser.stop()
+
+
+def pull(value, path):
+    for name in path.split("."):
+        value = value[name]
+    return value
+
+
+# What the browser shows, as JSON, by the path in /status.json that each place names.
+SHOWN = """return Object.fromEntries([...document.querySelectorAll("[data-value]")].map(
+    (e) => [e.dataset.value, [JSON.parse(e.dataset.raw), e.textContent]]))"""
+SHOWN_OF_ONE_ANSWER = """
+    const done = arguments[0], plain = window.fetch;
+    window.fetch = async (...a) => {
+        const answer = await plain(...a), text = await answer.clone().text();
+        setTimeout(() => done([JSON.parse(text), (() => {""" + SHOWN + """})()]), 100);
+        window.fetch = plain;
+        return answer;
+    };"""
+
+
+def test_values_shown_are_those_of_status_json(db, page):
+    browser = page()
+    db.add_key("good")
+    for _ in range(200):
+        check(page.daemon.client(), "good")
+    browser.driver.set_script_timeout(30)
+    answer, shown = browser.driver.execute_async_script(SHOWN_OF_ONE_ANSWER)
+    assert len(shown) > 35
+    for path, (raw, text) in shown.items():
+        assert raw == pull(answer, path), path
+        assert text, path
+    assert shown["checks.per_second.allow"][0] > 0
+    assert shown["postgres.state"][1] == shown["redis.state"][1] == shown["link.state"][1] == "up"
+    assert browser.run("return document.querySelectorAll('#events li').length") == len(answer["events"])
+    assert browser.run("return document.querySelectorAll('#latency tr').length") == 5
+    assert browser.run("return document.getElementById('trouble').hidden")
+    assert browser.complaints() == []
+
+
+def test_a_stopped_redis_shows_as_down(redis_server, page):
+    browser = page(dark=True)
+    redis_server.stop()
+    wait_until(lambda: browser.run(SHOWN)["redis.state"][1] == "down", "the page to tell")
+    assert status_of(page)["redis"]["state"] == "down"
+    assert "Redis is down" in browser.run("return document.getElementById('trouble').textContent")
+    assert browser.run("return document.querySelector('[data-value=\"redis.state\"]').className") == "bad"
+    assert browser.run("return document.title") == "apikeyd: degraded"
+
+
+def status_of(page):
+    return json.loads(page.daemon.admin_client().execute_command("STATUS"))
+
+
+def test_a_daemon_that_is_gone_shows(page):
+    browser = page()
+    page.daemon.stop()
+    wait_until(lambda: "No answer" in browser.run(
+        "return document.getElementById('trouble').textContent"), "the page to tell")
+    page.daemon.start()
+    wait_until(lambda: browser.run("return document.getElementById('trouble').hidden"), "its return")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_readable_on_a_phone(page, dark):
+    browser = page(width=390, dark=dark)
+    assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    light = browser.run("return getComputedStyle(document.body).backgroundColor")
+    assert (light == "rgb(18, 22, 28)") == dark
+
+
+def test_behind_nginx_on_a_unix_socket(scratch, start, page):
+    """Under a path of nginx's, as docs/operations.md shows."""
+    daemon = start()
+    folder = scratch / f"nginx-{daemon.folder.name}"
+    folder.mkdir()
+    port = free_port()
+    (folder / "nginx.conf").write_text(
+        f"{'user root; ' if os.geteuid() == 0 else ''}daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
+        f"http {{ access_log off; server {{ listen 127.0.0.1:{port};\n"
+        f"location /apikeyd/ {{ proxy_pass http://unix:{daemon.metrics}:/; }} }} }}\n")
+    process = Process(["nginx", "-c", folder / "nginx.conf", "-p", folder], folder / "log")
+    try:
+        browser = page(f"http://127.0.0.1:{port}/apikeyd/")
+        assert browser.run(SHOWN)["process.connections_limit"][0] == \
+            status(daemon)["process"]["connections_limit"]
+        assert browser.complaints() == []
+    finally:
+        process.stop()
+    assert accepts(daemon.metrics)

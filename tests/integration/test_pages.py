@@ -1,0 +1,258 @@
+"""The metrics listener: metrics, health, readiness, status, and what it does to bad clients."""
+
+import json
+import signal
+import socket
+import time
+
+import pytest
+from conftest import check, info
+from harness.operators import fetch, metrics, samples, status
+from harness.servers import wait_until
+from wire import Wire
+
+
+def test_metrics_agree_with_what_was_done(db, start):
+    db.add_key("good")
+    db.add_key("off", active=False)
+    daemon = start()
+    client = daemon.client()
+    for key in ("good", "good", "good", "off", "none"):
+        check(client, key)
+    found = metrics(daemon)
+    assert found['apikeyd_checks_total{verdict="allow",tier="postgres"}'] == 1
+    assert found['apikeyd_checks_total{verdict="allow",tier="memory"}'] == 2
+    assert found['apikeyd_checks_total{verdict="deny_inactive",tier="postgres"}'] == 1
+    assert found['apikeyd_checks_total{verdict="deny_unknown",tier="postgres"}'] == 1
+    assert found['apikeyd_checks_total{verdict="unavailable",tier="none"}'] == 0
+    assert found['apikeyd_check_duration_seconds_count{tier="memory"}'] == 2
+    assert found['apikeyd_check_duration_seconds_count{tier="postgres"}'] == 3
+    assert 0 < found['apikeyd_check_duration_seconds_sum{tier="postgres"}'] < 60
+    assert found['apikeyd_cache_entries{table="keys"}'] == 2
+    assert found['apikeyd_cache_entries{table="unknown"}'] == 1
+    assert found["apikeyd_usage_pending"] == 1
+    assert found["apikeyd_redis_configured"] == found["apikeyd_redis_up"] == 1
+    assert found["apikeyd_postgres_connections_up"] == 2
+    assert found['apikeyd_build_info{version="0.1.0"}'] == 1
+    assert abs(found["process_start_time_seconds"] - time.time()) < 600
+    assert found["process_resident_memory_bytes"] > 1e6
+    assert found["process_open_fds"] > 10
+    assert found['apikeyd_thread_cpu_seconds_total{thread="front"}'] > 0
+    assert found["process_cpu_seconds_total"] > 0
+
+
+def test_all_ways_to_the_numbers_agree(db, daemon):
+    db.add_key("good")
+    check(daemon.client(), "good")
+    page = samples(fetch(daemon, "/metrics")[2])
+    command = samples(daemon.admin_client().execute_command("METRICS"))
+    assert set(page) == set(command)
+    name = 'apikeyd_checks_total{verdict="allow",tier="postgres"}'
+    assert page[name] == command[name] == info(daemon)["checks_from_postgres"] == 1
+    shown = json.loads(daemon.admin_client().execute_command("STATUS"))
+    assert shown["checks"]["total"]["allow"] == status(daemon)["checks"]["total"]["allow"] == 1
+
+
+def test_a_histogram_counts_what_its_counter_does(db, start):
+    db.add_keys(500)
+    daemon = start({"redis.url": ""})
+    with Wire(daemon.check) as wire:
+        wire.send(b"".join(b"CHECK key-%d\r\n" % i for i in range(500)))
+        for _ in range(500):
+            wire.reply()
+    found = metrics(daemon)
+    selects = found["apikeyd_postgres_selects_total"]
+    assert found["apikeyd_postgres_batch_keys_count"] == selects >= 1
+    assert found["apikeyd_postgres_batch_keys_sum"] == found["apikeyd_postgres_keys_read_total"] == 500
+    assert found['apikeyd_postgres_batch_keys_bucket{le="+Inf"}'] == selects
+    assert found['apikeyd_check_duration_seconds_bucket{tier="postgres",le="+Inf"}'] == 500
+    daemon.admin_client().execute_command("FLUSH")
+    assert metrics(daemon)["apikeyd_usage_batch_rows_sum"] == 500
+    assert metrics(daemon)["apikeyd_usage_flush_duration_seconds_count"] >= 1
+
+
+def test_no_label_comes_from_a_caller(db, daemon):
+    before = set(metrics(daemon))
+    client = daemon.client()
+    client.client_setname("somebody")
+    for i in range(50):
+        check(client, f"made-up-{i}")
+    with Wire(daemon.check) as wire:
+        wire.ask("NO-SUCH-COMMAND")
+    assert set(metrics(daemon)) == before
+
+
+def test_oldest_pending_usage_has_an_age(db, postgres, start):
+    db.add_key("good")
+    daemon = start({"usage.flush_interval": "100ms"})
+    assert metrics(daemon)["apikeyd_usage_oldest_pending_seconds"] == 0
+    with db.connect(autocommit=False) as lock:
+        lock.execute("SELECT FROM api.user_api_key FOR UPDATE")
+        check(daemon.client(), "good")
+        begin = time.monotonic()
+        wait_until(lambda: metrics(daemon)["apikeyd_usage_oldest_pending_seconds"] > 1, "a second")
+        assert time.monotonic() - begin > 0.8  # it dates from the last swap, at most 0.1 s earlier
+        found = metrics(daemon)
+        assert found["apikeyd_usage_rows_locked_total"] > 0
+        assert found["apikeyd_usage_spill_bytes"] > 0
+        assert found["apikeyd_usage_ledger_bytes"] > 0
+    wait_until(lambda: metrics(daemon)["apikeyd_usage_pending"] == 0, "the flush")
+    assert metrics(daemon)["apikeyd_usage_oldest_pending_seconds"] == 0
+    assert metrics(daemon)["apikeyd_usage_spill_bytes"] == 0
+
+
+def test_revocation_lag_is_measured(db, daemon):
+    db.add_key("good")
+    check(daemon.client(), "good")
+    before = metrics(daemon)["apikeyd_revocation_lag_seconds_count"]
+    db.run("UPDATE api.user_api_key SET is_active = false")
+    wait_until(lambda: check(daemon.client(), "good")[0] == "DENY", "the revocation")
+    found = metrics(daemon)
+    assert found["apikeyd_revocation_lag_seconds_count"] == before + 1
+    assert found["apikeyd_revocation_lag_longest_seconds"] > 0
+
+
+def test_ready_while_something_can_answer(db, postgres, redis_server, start):
+    db.add_key("good")
+    daemon = start({"cache.ttl": "200ms", "cache.stale_max": "3s"})
+    code, _, why = fetch(daemon, "/readyz")
+    assert (code, why) == (200, "ready: PostgreSQL is up; Redis is up; memory is empty\n")
+    check(daemon.client(), "good")
+    redis_server.stop()
+    postgres.stop()
+    wait_until(lambda: "PostgreSQL is down; Redis is down" in fetch(daemon, "/readyz")[2], "both down")
+    code, _, why = fetch(daemon, "/readyz")
+    assert (code, why[:6]) == (200, "ready:"), "memory still may be served stale"
+    wait_until(lambda: fetch(daemon, "/readyz")[0] == 503, "stale_max to pass")
+    assert "all older than cache.stale_max" in fetch(daemon, "/readyz")[2]
+    with Wire(daemon.check) as wire:
+        assert "UNAVAILABLE" in str(wire.ask("CHECK", "good"))
+    assert fetch(daemon, "/healthz")[0] == 200
+    assert status(daemon)["ready"] is False
+    assert status(daemon)["postgres"]["state"] == status(daemon)["redis"]["state"] == "down"
+    postgres.start()
+    wait_until(lambda: fetch(daemon, "/readyz")[0] == 200, "the recovery")
+
+
+def test_not_ready_before_anything_answered(db, postgres, redis_server, start):
+    postgres.stop()
+    redis_server.stop()
+    daemon = start(settled=False)
+    assert fetch(daemon, "/readyz")[0] == 503
+    postgres.start()
+    redis_server.start()
+    wait_until(lambda: fetch(daemon, "/readyz")[0] == 200, "the stores")
+
+
+def test_not_ready_while_stopping(db, start):
+    daemon = start({"postgres.timeout": "20s", "listen.drain_timeout": "30s", "redis.url": ""})
+    with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        wire.send(b"CHECK good\r\n")
+        wait_until(lambda: info(daemon)["lookups_pending"] == 1, "the lookup")
+        daemon.terminate()
+        wait_until(lambda: fetch(daemon, "/readyz")[0] == 503, "the drain")
+        assert fetch(daemon, "/readyz")[2] == "not ready: the daemon is stopping\n"
+        lock.rollback()
+    assert daemon.wait_end() == 0
+    assert not daemon.metrics.exists()
+
+
+def test_status_tells_rates_and_events(db, daemon):
+    db.add_key("good")
+    client = daemon.client()
+    for _ in range(100):
+        check(client, "good")
+    found = wait_until(lambda: [one for one in [status(daemon)]
+                                if one["checks"]["per_second"]["allow"] > 0], "a rate")[0]
+    assert found["checks"]["total"]["allow"] == 100
+    assert found["checks"]["hit_ratio"] == pytest.approx(0.99)
+    assert found["latency"]["memory"]["p50_seconds"] > 0
+    assert found["latency"]["memory"]["p99_seconds"] >= found["latency"]["memory"]["p50_seconds"]
+    assert found["latency"]["redis"]["p50_seconds"] is None
+    assert found["link"]["state"] == "up" and found["link"]["revocation_bound"] == "notification"
+    assert any("the link is up" in event["text"] for event in found["events"])
+
+
+def test_methods_and_paths(daemon):
+    code, headers, text = fetch(daemon, "/metrics", "HEAD")
+    assert (code, text) == (200, "") and int(headers["Content-Length"]) > 1000
+    code, headers, _ = fetch(daemon, "/metrics", "POST")
+    assert code == 405 and headers["Allow"] == "GET, HEAD"
+    assert fetch(daemon, "/nothing")[0] == 404
+    assert fetch(daemon, "/metrics/")[0] == 404
+    assert fetch(daemon, "/metrics?name=x")[0] == 200
+    code, headers, text = fetch(daemon, "/")
+    assert code == 200 and headers["Content-Type"].startswith("text/html")
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "http://" not in text and "https://" not in text, "the page needs nothing from elsewhere"
+
+
+def test_a_flood_of_connections_takes_nothing_from_checks(db, daemon):
+    """Whoever can reach the metrics listener can fill it, and nothing else."""
+    db.add_key("good")
+    flood = []
+    for _ in range(200):
+        one = socket.socket(socket.AF_UNIX)
+        one.settimeout(5)
+        try:
+            one.connect(str(daemon.metrics))
+        except OSError:
+            break
+        one.sendall(b"GET /metrics HTTP/1.1\r\n")
+        flood.append(one)
+    assert len(flood) > 50
+    fds = int(info(daemon)["process_open_fds"])
+    assert fds < 100, "only so many are taken from the backlog"
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    for one in flood:
+        one.close()
+    wait_until(lambda: fetch(daemon, "/healthz")[0] == 200, "room again")
+
+
+def test_a_connection_is_kept(daemon):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.settimeout(30)
+        one.connect(str(daemon.metrics))
+        for _ in range(3):
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            got = b""
+            while not got.endswith(b"alive\n"):
+                more = one.recv(4096)
+                assert more, got
+                got += more
+
+
+def test_a_client_that_leaves_early_harms_nobody(daemon):
+    for _ in range(50):
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(str(daemon.metrics))
+            one.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert fetch(daemon, "/healthz")[0] == 200
+
+
+def test_a_stop_with_requests_under_way(start):
+    for _ in range(5):
+        daemon = start(settled=False)
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(str(daemon.metrics))
+            one.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+            assert daemon.stop() == 0
+
+
+def test_a_tcp_listener(start):
+    from harness.gateways import free_port
+
+    port = free_port()
+    start({"listen.metrics": f"127.0.0.1:{port}"})
+    with socket.create_connection(("127.0.0.1", port), 30) as one:
+        one.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert b" 200 OK" in one.recv(4096)
+
+
+def test_a_stopped_daemon_is_back_as_it_was(db, daemon):
+    """SIGSTOP and SIGCONT: late pulses are no one's."""
+    daemon.process.send(signal.SIGSTOP)
+    time.sleep(0.5)
+    daemon.process.send(signal.SIGCONT)
+    assert fetch(daemon, "/healthz")[0] == 200
