@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/daemon.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -14,16 +12,10 @@
 #include "apikeyd/front.h"
 #include "apikeyd/log_sink.h"
 #include "apikeyd/pg_hosts.h"
+#include "apikeyd/secret.h"
 #include "apikeyd/sockets.h"
 #include "apikeyd/storage.h"
 #include "apikeyd/supervisor.h"
-
-enum { SECRET_MAX = 1024 };
-
-struct secret {
-    char bytes[SECRET_MAX];
-    size_t len;
-};
 
 struct daemon {
     struct config *config;
@@ -40,60 +32,21 @@ struct daemon {
     struct back *back;
 };
 
-static struct slice secret_slice(const struct secret *secret)
-{
-    return (struct slice){secret->bytes, secret->len};
-}
-
-/* A name without a slash is that of a credential (systemd.exec(5), LoadCredential=). */
-static int open_secret(const char *path)
-{
-    const char *folder = strchr(path, '/') ? NULL : getenv("CREDENTIALS_DIRECTORY");
-    char credential[4096];
-
-    if (!folder)
-        return open(path, O_RDONLY | O_CLOEXEC);
-    snprintf(credential, sizeof credential, "%s/%s", folder, path);
-    return open(credential, O_RDONLY | O_CLOEXEC);
-}
-
-/* Read the secret in the file at `path`, without the line break that editors put at its end. */
-static bool read_secret(struct daemon *daemon, const char *option, const char *path,
-                        struct secret *ret)
-{
-    if (!path[0])
-        return true;
-    int fd = open_secret(path);
-    ssize_t len = fd < 0 ? -1 : read(fd, ret->bytes, sizeof ret->bytes);
-    int error = errno;
-
-    if (fd >= 0)
-        close(fd);
-    if (len < 0) {
-        log_error(&daemon->log, "%s %s: %s", option, path, strerror(error));
-        return false;
-    }
-    while (len > 0 && (ret->bytes[len - 1] == '\n' || ret->bytes[len - 1] == '\r'))
-        len--;
-    if (len == 0 || (size_t)len == sizeof ret->bytes) {
-        log_error(&daemon->log, "%s %s: a secret of 1 to %d bytes is expected", option, path,
-                  SECRET_MAX - 1);
-        return false;
-    }
-    ret->len = (size_t)len;
-    return true;
-}
-
 static bool read_secrets(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
+    struct buffer error = {0};
+    bool read =
+        secret_read("postgres.key_transform_secret_file",
+                    config->postgres_key_transform_secret_file, &daemon->hash, &error) &&
+        secret_read("redis.password_file", config->redis_password_file, &daemon->redis_password,
+                    &error) &&
+        secret_read("redis.secret_file", config->redis_secret_file, &daemon->redis_value, &error);
 
-    return read_secret(daemon, "postgres.key_transform_secret_file",
-                       config->postgres_key_transform_secret_file, &daemon->hash) &&
-           read_secret(daemon, "redis.password_file", config->redis_password_file,
-                       &daemon->redis_password) &&
-           read_secret(daemon, "redis.secret_file", config->redis_secret_file,
-                       &daemon->redis_value);
+    if (!read)
+        log_error(&daemon->log, "%.*s", (int)error.len, error.data);
+    buffer_free(&error);
+    return read;
 }
 
 /* One descriptor a connection, and some for everything else. */

@@ -83,8 +83,10 @@ class Database:
     def one(self, sql, *params):
         return self.run(sql, *params)[0][0]
 
-    def add_user(self):
-        self.run('INSERT INTO api."user" (user_id) VALUES (%s)', self.user_id)
+    def add_user(self, user_id=None):
+        user_id = user_id or self.user_id
+        self.run('INSERT INTO api."user" (user_id) VALUES (%s)', user_id)
+        return user_id
 
     def add_key(self, key, active=True, **columns):
         """Insert a key; its api_key_id is returned."""

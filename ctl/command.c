@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+#include "command.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "die.h"
+
+enum { ANYWHERE = 0 };
+
+static const struct option_line {
+    const char *name, *value, *help;
+    char letter;
+    unsigned takes; /* who takes it; ANYWHERE: every command */
+} options[] = {
+    {"socket", "PATH",
+     "the daemon's admin socket; else $APIKEYCTL_SOCKET, else the configuration's", 's', ANYWHERE},
+    {"config", "FILE", "the daemon's configuration; /etc/apikeyd/apikeyd.conf unless given", 'c',
+     ANYWHERE},
+    {"help", NULL, "show this", 'h', ANYWHERE},
+    {"version", NULL, "show the version", 'V', ANYWHERE},
+    {"json", NULL, "print JSON, for programs", 'j', TAKES_JSON},
+    {"watch", "SECONDS", "again and again, so many seconds apart", 'w', TAKES_WATCH},
+    {"within", "MS", "wait no longer than so many milliseconds", 't', TAKES_WITHIN},
+    {"all", NULL, "every key", 'a', TAKES_ALL},
+    {"dsn", "DSN", "database to change keys in; else $APIKEYCTL_DSN, else the configuration's", 'd',
+     TAKES_DSN},
+    {"user", "UUID", "the user whose keys they are", 'u', TAKES_USER},
+    {"name", "TEXT", "what people call the key", 'n', TAKES_NAME},
+    {"key-id", "KEY", "the key itself, - to read it from stdin; one is made up unless given", 'k',
+     TAKES_KEY_ID},
+    {"active", "yes|no", "whether the key may be used at once; yes unless given", 'A',
+     TAKES_ACTIVE},
+    {"yes", NULL, "do not ask", 'y', TAKES_YES},
+};
+
+enum { OPTIONS = sizeof options / sizeof options[0] };
+
+static void print_command(FILE *out, const struct command *command, const char *indent)
+{
+    char text[80];
+
+    snprintf(text, sizeof text, "%s%s%s%s%s", command->group, command->group[0] ? " " : "",
+             command->name, command->arguments[0] ? " " : "", command->arguments);
+    fprintf(out, "%s%-26s %s\n", indent, text, command->summary);
+}
+
+/* Options of the command, or with NULL those that every command has. */
+static void print_options(FILE *out, const struct command *command)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        char text[40];
+
+        if (command ? !(options[i].takes & command->takes) : options[i].takes != ANYWHERE)
+            continue;
+        snprintf(text, sizeof text, "--%s%s%s", options[i].name, options[i].value ? " " : "",
+                 options[i].value ? options[i].value : "");
+        fprintf(out, "  %-26s %s\n", text, options[i].help);
+    }
+}
+
+static void print_help(FILE *out, const struct command *command)
+{
+    if (command) {
+        fprintf(out, "usage: apikeyctl ");
+        print_command(out, command, "");
+        print_options(out, command);
+    } else {
+        fprintf(out, "usage: apikeyctl [OPTIONS] COMMAND ...\n\ncommands:\n");
+        for (size_t i = 0; i < command_count; i++)
+            print_command(out, &command_table[i], "  ");
+        fprintf(out, "\napikeyctl COMMAND --help shows a command's own options.\n");
+    }
+    fprintf(out, "\noptions of every command:\n");
+    print_options(out, NULL);
+}
+
+static const struct command *find(const char *group, const char *name)
+{
+    for (size_t i = 0; i < command_count; i++) {
+        if (strcmp(command_table[i].group, group) == 0 && strcmp(command_table[i].name, name) == 0)
+            return &command_table[i];
+    }
+    return NULL;
+}
+
+static bool is_group(const char *word)
+{
+    for (size_t i = 0; i < command_count; i++) {
+        if (strcmp(command_table[i].group, word) == 0)
+            return true;
+    }
+    return false;
+}
+
+static double seconds_of(const char *text)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (*end || !(seconds >= 0.1 && seconds <= 86400))
+        die(EX_USAGE, "--watch \"%s\": a number of seconds from 0.1 to 86400 is expected", text);
+    return seconds;
+}
+
+static void take_option(struct request *request, char letter, const char *value)
+{
+    switch (letter) {
+    case 's':
+        request->socket = value;
+        break;
+    case 'c':
+        request->config = value;
+        break;
+    case 'j':
+        request->json = true;
+        break;
+    case 'w':
+        request->watch_s = seconds_of(value);
+        break;
+    case 't':
+        request->within = value;
+        break;
+    case 'a':
+        request->all = true;
+        break;
+    case 'd':
+        request->dsn = value;
+        break;
+    case 'u':
+        request->user = value;
+        break;
+    case 'n':
+        request->name = value;
+        break;
+    case 'k':
+        request->key_id = value;
+        break;
+    case 'A':
+        request->active = value;
+        break;
+    default:
+        request->yes = true;
+        break;
+    }
+}
+
+/* The words of the command come off the arguments. NULL: there are none. */
+static const struct command *take_command(struct request *request)
+{
+    const char *group = "";
+    const struct command *command;
+
+    if (request->argc == 0)
+        return NULL;
+    if (is_group(request->argv[0])) {
+        group = request->argv[0];
+        if (request->argc == 1)
+            die(EX_USAGE, "%s needs a command of its own; see apikeyctl --help", group);
+        request->argc--;
+        request->argv++;
+    }
+    command = find(group, request->argv[0]);
+    if (!command)
+        die(EX_USAGE, "\"%s%s%s\" is no command; see apikeyctl --help", group, group[0] ? " " : "",
+            request->argv[0]);
+    request->argc--;
+    request->argv++;
+    return command;
+}
+
+static void check_fits(const struct request *request, unsigned given)
+{
+    const struct command *command = request->command;
+    const char *blank = command->group[0] ? " " : "";
+
+    for (size_t i = 0; i < OPTIONS; i++) {
+        if (given & options[i].takes & ~command->takes)
+            die(EX_USAGE, "%s%s%s does not take --%s; see apikeyctl %s%s%s --help", command->group,
+                blank, command->name, options[i].name, command->group, blank, command->name);
+    }
+    if (request->argc < command->least || request->argc > command->most)
+        die(EX_USAGE, "usage: apikeyctl %s%s%s %s", command->group, blank, command->name,
+            command->arguments);
+}
+
+/* What may follow `count` words, for the shell's completion. */
+static int print_words(int count, char **words)
+{
+    const struct command *command = NULL;
+
+    if (count == 0) {
+        for (size_t i = 0; i < command_count; i++)
+            printf("%s\n",
+                   command_table[i].group[0] ? command_table[i].group : command_table[i].name);
+    } else if (count == 1 && is_group(words[0])) {
+        for (size_t i = 0; i < command_count; i++) {
+            if (strcmp(command_table[i].group, words[0]) == 0)
+                printf("%s\n", command_table[i].name);
+        }
+        return EXIT_SUCCESS;
+    } else {
+        bool grouped = count > 1 && is_group(words[0]);
+
+        command = find(grouped ? words[0] : "", words[grouped ? 1 : 0]);
+    }
+    for (size_t i = 0; i < OPTIONS; i++) {
+        if (options[i].takes == ANYWHERE || (command && (options[i].takes & command->takes)))
+            printf("--%s\n", options[i].name);
+    }
+    return EXIT_SUCCESS;
+}
+
+void command_print_manual(FILE *out)
+{
+    for (size_t i = 0; i < command_count; i++) {
+        const struct command *command = &command_table[i];
+
+        fprintf(out, ".It Cm %s%s%s%s%s\n%c%s.\n", command->group, command->group[0] ? " " : "",
+                command->name, command->arguments[0] ? " Ar " : "", command->arguments,
+                command->summary[0] & ~0x20, command->summary + 1);
+        for (size_t k = 0; k < OPTIONS; k++) {
+            if (options[k].takes & command->takes)
+                fprintf(out, ".Op Fl -%s%s%s\n", options[k].name, options[k].value ? " Ar " : "",
+                        options[k].value ? options[k].value : "");
+        }
+    }
+    fprintf(out, ".El\n.Sh OPTIONS\n.Bl -tag -width Ds\n");
+    for (size_t i = 0; i < OPTIONS; i++)
+        fprintf(out, ".It Fl -%s%s%s\n%c%s.\n", options[i].name, options[i].value ? " Ar " : "",
+                options[i].value ? options[i].value : "", options[i].help[0] & ~0x20,
+                options[i].help + 1);
+}
+
+int command_main(int argc, char **argv)
+{
+    struct option table[OPTIONS + 1] = {{0}};
+    struct request request = {0};
+    unsigned given = 0;
+    bool help = false;
+
+    if (argc >= 2 && strcmp(argv[1], "--words") == 0)
+        return print_words(argc - 2, argv + 2);
+    if (argc == 2 && strcmp(argv[1], "--manual") == 0) {
+        command_print_manual(stdout);
+        return EXIT_SUCCESS;
+    }
+    for (size_t i = 0; i < OPTIONS; i++)
+        table[i] =
+            (struct option){options[i].name, options[i].value ? required_argument : no_argument,
+                            NULL, options[i].letter};
+    for (int letter; (letter = getopt_long(argc, argv, "s:c:h", table, NULL)) != -1;) {
+        if (letter == '?')
+            return EX_USAGE;
+        if (letter == 'V') {
+            printf("apikeyctl %s\n", APIKEYD_VERSION);
+            return EXIT_SUCCESS;
+        }
+        help = help || letter == 'h';
+        for (size_t i = 0; i < OPTIONS; i++) {
+            if (options[i].letter == letter && letter != 'h') {
+                given |= options[i].takes;
+                take_option(&request, options[i].letter, optarg);
+            }
+        }
+    }
+    request.argc = argc - optind;
+    request.argv = argv + optind;
+    request.command = take_command(&request);
+    if (help || !request.command) {
+        print_help(help ? stdout : stderr, request.command);
+        return help ? EXIT_SUCCESS : EX_USAGE;
+    }
+    check_fits(&request, given);
+    return request.command->run(&request);
+}

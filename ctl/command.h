@@ -1,0 +1,58 @@
+/* command: what the command line asks for, and the tables that say what it may be.
+ *
+ * Commands and options each have one table, which makes the parser, the help, the manual's list
+ * and the completion. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYCTL_COMMAND_H
+#define APIKEYCTL_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum takes {
+    TAKES_JSON = 1 << 0,
+    TAKES_WATCH = 1 << 1,
+    TAKES_WITHIN = 1 << 2,
+    TAKES_ALL = 1 << 3,
+    TAKES_DSN = 1 << 4,
+    TAKES_USER = 1 << 5,
+    TAKES_NAME = 1 << 6,
+    TAKES_KEY_ID = 1 << 7,
+    TAKES_ACTIVE = 1 << 8,
+    TAKES_YES = 1 << 9,
+};
+
+struct request;
+
+struct command {
+    const char *group; /* "" or the word before the name */
+    const char *name;
+    const char *arguments;                     /* as the help shows them */
+    int least, most;                           /* how many */
+    unsigned takes;                            /* options */
+    int (*run)(const struct request *request); /* the exit status */
+    const char *summary;
+};
+
+/* Strings are the command line's; NULL where nothing was given. */
+struct request {
+    const struct command *command;
+    const char *socket, *config;
+    bool json, all, yes;
+    double watch_s; /* 0: once */
+    const char *within, *dsn, *user, *name, *key_id, *active;
+    int argc;
+    char **argv; /* the arguments */
+};
+
+extern const struct command command_table[];
+extern const size_t command_count;
+
+/* Parse the command line and run what it asks for; returns the exit status. */
+int command_main(int argc, char **argv);
+
+/* The tables in roff, for the manual page. */
+void command_print_manual(FILE *out);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#include "die.h"
+
+#include <curses.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+void die(int status, const char *format, ...)
+{
+    va_list args;
+
+    /* What is said on curses' screen goes away with it. */
+    if (stdscr && !isendwin())
+        endwin();
+    va_start(args, format);
+    fprintf(stderr, "apikeyctl: ");
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\n");
+    va_end(args);
+    exit(status);
+}

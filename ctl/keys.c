@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "keys.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "apikeyd/key_hasher.h"
+#include "apikeyd/utf8.h"
+#include "die.h"
+#include "key_input.h"
+#include "keys_db.h"
+#include "output.h"
+
+/* As the application makes them: 149 bits. */
+enum { GENERATED_LEN = 25 };
+
+static void generate(char ret[static GENERATED_LEN + 1])
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+    for (int i = 0; i < GENERATED_LEN; i++)
+        ret[i] = letters[arc4random_uniform(sizeof letters - 1)];
+    ret[GENERATED_LEN] = '\0';
+}
+
+static bool wants_active(const struct request *request)
+{
+    const char *active = request->active ? request->active : "yes";
+
+    if (strcmp(active, "yes") != 0 && strcmp(active, "no") != 0)
+        die(EX_USAGE, "--active \"%s\": yes or no is expected", active);
+    return active[0] == 'y';
+}
+
+static void take_key(const struct request *request, char key[static KEY_INPUT_SIZE])
+{
+    if (request->key_id)
+        key_input(request->key_id, key);
+    else
+        generate(key);
+    if (strlen(key) > KEY_LEN_MAX)
+        die(EX_DATAERR, "the key is longer than 255 bytes");
+    if (!utf8_valid_text((struct slice){key, strlen(key)}))
+        die(EX_DATAERR, "the key is not valid UTF-8 text");
+}
+
+int run_keys_create(const struct request *request)
+{
+    char key[KEY_INPUT_SIZE];
+    bool active = wants_active(request);
+
+    if (!request->user || !request->name || !request->name[0])
+        die(EX_USAGE, "keys create needs --user and --name");
+    take_key(request, key);
+    struct keys_db *db = keys_db_open(request);
+    json_t *row = keys_db_insert(db, request->user, request->name, keys_db_column(db, key), active);
+
+    json_object_set_new(row, "key_id", json_string(key));
+    output_object(request->json, row);
+    if (!request->json)
+        fprintf(stderr, "Keep key_id now: it is not shown again.\n");
+    keys_db_close(db);
+    explicit_bzero(key, sizeof key);
+    return EXIT_SUCCESS;
+}
+
+int run_keys_list(const struct request *request)
+{
+    static const struct column columns[] = {
+        {"api_key_id", "API_KEY_ID"}, {"name", "NAME"},          {"active", "ACTIVE"},
+        {"last_used", "LAST_USED"},   {"created_at", "CREATED"}, {"user_id", "USER"},
+        {"fingerprint", "KEY"},
+    };
+    struct keys_db *db = keys_db_open(request);
+
+    output_rows(request->json, keys_db_list(db, request->user), columns,
+                sizeof columns / sizeof columns[0]);
+    keys_db_close(db);
+    return EXIT_SUCCESS;
+}
+
+static int show_row(const struct request *request, struct keys_db *db, json_t *row)
+{
+    keys_db_close(db);
+    if (!row)
+        die(STATUS_FAILED, "there is no key %s%s%s", request->argv[0],
+            request->user ? " of user " : "", request->user ? request->user : "");
+    output_object(request->json, row);
+    return EXIT_SUCCESS;
+}
+
+int run_keys_show(const struct request *request)
+{
+    struct keys_db *db = keys_db_open(request);
+
+    return show_row(request, db, keys_db_find(db, request->argv[0], request->user));
+}
+
+int run_keys_rename(const struct request *request)
+{
+    struct keys_db *db = keys_db_open(request);
+
+    return show_row(request, db,
+                    keys_db_rename(db, request->argv[0], request->user, request->argv[1]));
+}
+
+int run_keys_deactivate(const struct request *request)
+{
+    struct keys_db *db = keys_db_open(request);
+
+    return show_row(request, db, keys_db_set_active(db, request->argv[0], request->user, false));
+}
+
+int run_keys_activate(const struct request *request)
+{
+    struct keys_db *db = keys_db_open(request);
+
+    return show_row(request, db, keys_db_set_active(db, request->argv[0], request->user, true));
+}
+
+static void confirm(const struct request *request)
+{
+    char answer[16] = "";
+
+    if (request->yes || !isatty(STDIN_FILENO))
+        return;
+    fprintf(stderr, "Delete key %s for good (deactivate keeps it)? [y/N] ", request->argv[0]);
+    if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
+        die(STATUS_FAILED, "nothing was deleted");
+}
+
+int run_keys_delete(const struct request *request)
+{
+    struct keys_db *db = keys_db_open(request);
+
+    confirm(request);
+    return show_row(request, db, keys_db_delete(db, request->argv[0], request->user));
+}

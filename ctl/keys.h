@@ -1,0 +1,19 @@
+/* keys: keys in the database, made, listed and changed.
+ *
+ * A key is shown when it is made and never again; later its fingerprint stands for it, as in the
+ * daemon's log. Changes take effect in milliseconds, by the triggers. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYCTL_KEYS_H
+#define APIKEYCTL_KEYS_H
+
+#include "command.h"
+
+int run_keys_create(const struct request *request);
+int run_keys_list(const struct request *request);
+int run_keys_show(const struct request *request);
+int run_keys_rename(const struct request *request);
+int run_keys_deactivate(const struct request *request);
+int run_keys_activate(const struct request *request);
+int run_keys_delete(const struct request *request);
+
+#endif

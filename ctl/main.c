@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#include <locale.h>
+
+#include "command.h"
+#include "daemon_commands.h"
+#include "keys.h"
+#include "stats.h"
+#include "top.h"
+
+enum {
+    TAKES_KEYS = TAKES_DSN | TAKES_JSON,
+    TAKES_ONE = TAKES_KEYS | TAKES_USER,
+    TAKES_NEW = TAKES_ONE | TAKES_NAME | TAKES_KEY_ID | TAKES_ACTIVE,
+};
+
+const struct command command_table[] = {
+    {"", "check", "[KEY]", 0, 1, TAKES_WITHIN | TAKES_JSON, run_check,
+     "may this key pass? Counts as a use of it"},
+    {"", "explain", "[KEY]", 0, 1, TAKES_JSON, run_explain, "why check answers as it does"},
+    {"", "invalidate", "[KEY]", 0, 1, TAKES_ALL, run_invalidate,
+     "forget a key's verdict, or with --all every one"},
+    {"", "flush", "", 0, 0, TAKES_JSON, run_flush, "write pending usage now"},
+    {"", "stats", "", 0, 0, TAKES_JSON | TAKES_WATCH, run_stats, "how things are"},
+    {"", "top", "", 0, 0, 0, run_top, "the same, live, with the busiest clients"},
+    {"", "config", "[GLOB]", 0, 1, TAKES_JSON, run_config, "options in force"},
+    {"", "reload", "", 0, 0, 0, run_reload, "read the configuration again"},
+    {"", "clients", "", 0, 0, TAKES_JSON, run_clients, "who is connected"},
+    {"", "health", "", 0, 0, TAKES_JSON, run_health, "exit 0 when checks can be answered"},
+    {"keys", "create", "", 0, 0, TAKES_NEW, run_keys_create, "make a key; it is shown once"},
+    {"keys", "list", "", 0, 0, TAKES_ONE, run_keys_list, "newest first, inactive ones too"},
+    {"keys", "show", "API_KEY_ID", 1, 1, TAKES_ONE, run_keys_show, "all about one but the key"},
+    {"keys", "rename", "API_KEY_ID NAME", 2, 2, TAKES_ONE, run_keys_rename, "change its name"},
+    {"keys", "deactivate", "API_KEY_ID", 1, 1, TAKES_ONE, run_keys_deactivate,
+     "refuse it from now on"},
+    {"keys", "activate", "API_KEY_ID", 1, 1, TAKES_ONE, run_keys_activate, "accept it again"},
+    {"keys", "delete", "API_KEY_ID", 1, 1, TAKES_ONE | TAKES_YES, run_keys_delete,
+     "remove it for good"},
+};
+
+const size_t command_count = sizeof command_table / sizeof command_table[0];
+
+int main(int argc, char **argv)
+{
+    setlocale(LC_ALL, "");
+    return command_main(argc, argv);
+}

@@ -1,0 +1,24 @@
+/* output: rows and objects, as tables for people or as JSON for programs. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYCTL_OUTPUT_H
+#define APIKEYCTL_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <jansson.h>
+
+struct column {
+    const char *member, *heading;
+};
+
+/* Print an array of objects: all of them as JSON, or the columns named as a table. Takes `rows`. */
+void output_rows(bool json, json_t *rows, const struct column *columns, size_t count);
+
+/* Print one object: as JSON, or a member a line. Takes `object`. */
+void output_object(bool json, json_t *object);
+
+/* Text that the terminal can be shown: control characters become "?". */
+void output_text(const char *text);
+
+#endif

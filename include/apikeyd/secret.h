@@ -1,0 +1,26 @@
+/* secret: read one from a file, never from the command line. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_SECRET_H
+#define APIKEYD_SECRET_H
+
+#include "apikeyd/buffer.h"
+
+enum { SECRET_MAX = 1024 };
+
+struct secret {
+    char bytes[SECRET_MAX];
+    size_t len;
+};
+
+/* Read the secret in the file at `path` ("": there is none), without the line break that editors
+ * put at its end. A name without a slash is that of a credential (systemd.exec(5),
+ * LoadCredential=) if there are any. False with the reason in *error, which starts with `option`.
+ */
+bool secret_read(const char *option, const char *path, struct secret *ret, struct buffer *error);
+
+static inline struct slice secret_slice(const struct secret *secret)
+{
+    return (struct slice){secret->bytes, secret->len};
+}
+
+#endif
