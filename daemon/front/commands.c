@@ -2,6 +2,8 @@
 #include "apikeyd/commands.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "apikeyd/admin.h"
 #include "apikeyd/check.h"
@@ -200,6 +202,22 @@ static void client(struct front *front, struct connection *connection,
 static void command_command(struct front *front, struct connection *connection,
                             const struct resp_request *request);
 
+#ifdef APIKEYD_DEBUG_COMMANDS
+/* Make the front thread hang, to show what notices it. */
+static void debug(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    char seconds[8] = "";
+
+    (void)front;
+    if (slice_is(request->argv[1], "HANG") && request->argv[2].len < sizeof seconds) {
+        memcpy(seconds, request->argv[2].at, request->argv[2].len);
+        sleep((unsigned)strtoul(seconds, NULL, 10));
+    }
+    resp_simple(connection_reply(connection), "OK");
+}
+#endif
+
 /* CHECK comes first: it is looked for first. */
 static const struct command table[] = {
     {"CHECK", 2, 4, false, check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
@@ -219,6 +237,9 @@ static const struct command table[] = {
     {"RELOAD", 1, 1, true, admin_reload, "RELOAD: read the configuration again"},
     {"METRICS", 1, 1, true, admin_metrics, "METRICS: the numbers in Prometheus' text format"},
     {"STATUS", 1, 1, true, admin_status, "STATUS: how things are, as JSON"},
+#ifdef APIKEYD_DEBUG_COMMANDS
+    {"DEBUG", 3, 3, true, debug, "DEBUG HANG <seconds>: in test builds only"},
+#endif
 };
 
 enum { COMMANDS = sizeof table / sizeof table[0] };

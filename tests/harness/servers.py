@@ -60,7 +60,7 @@ class Scratch:
 class Process:
     """A child process whose output goes to a file."""
 
-    def __init__(self, argv, log, user=None, env=None):
+    def __init__(self, argv, log, user=None, env=None, pass_fds=()):
         self.log_path = Path(log)
         with open(log, "ab") as out:
             self.child = subprocess.Popen(
@@ -72,6 +72,7 @@ class Process:
                 group=pwd.getpwnam(user).pw_gid if user else None,
                 extra_groups=[] if user else None,
                 env=env,
+                pass_fds=pass_fds,
                 start_new_session=True,
                 # ./dev run blocks signals for itself; its servers must get theirs.
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),

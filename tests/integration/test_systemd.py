@@ -1,0 +1,137 @@
+"""What systemd sees: notifications, the watchdog, sockets it hands over, restarts."""
+
+import os
+import random
+import re
+import signal
+import socket
+import uuid
+
+import pytest
+from conftest import BUILD, check, info
+from harness.activation import Activated, Notifications
+from harness.restarts import restart
+from harness.servers import Process, wait_until
+from wire import Wire
+
+@pytest.fixture
+def notified(scratch, start):
+    """notified({…}, watchdog=seconds): a daemon that a systemd of ours is told by."""
+    opened = []
+
+    def run(options=None, watchdog=None, **rest):
+        notifications = Notifications(scratch / f"notify-{uuid.uuid4().hex[:8]}")
+        opened.append(notifications)
+        env = {"NOTIFY_SOCKET": str(notifications.path)}
+        if watchdog:
+            env["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
+        return start(options, env=env, **rest), notifications
+    yield run
+    for notifications in opened:
+        notifications.close()
+
+
+def test_ready_reloading_stopping(db, notified):
+    daemon, said = notified()
+    assert said.lines("READY=1") == ["READY=1"]
+    status = wait_until(lambda: said.lines("STATUS="), "the status")
+    assert re.search(r"^STATUS=(not )?ready: \d+ checks/s", status[0])
+    daemon.process.send(signal.SIGHUP)
+    wait_until(lambda: len(said.lines("READY=1")) == 2, "the reload")
+    assert said.lines("RELOADING=1") and said.lines("MONOTONIC_USEC=")
+    daemon.stop()
+    wait_until(lambda: said.lines("STOPPING=1"), "the stop")
+    assert int(said.lines("EXTEND_TIMEOUT_USEC=")[0].split("=")[1]) == 15000000
+
+
+def test_status_tells_what_is_down(redis_server, notified):
+    _, said = notified()
+    wait_until(lambda: any("Redis is up" in line for line in said.lines("STATUS=")), "the status")
+    redis_server.stop()
+    wait_until(lambda: "Redis is down" in said.lines("STATUS=")[-1], "the change")
+
+
+def test_the_watchdog_is_fed(notified):
+    _, said = notified(watchdog=2)
+    wait_until(lambda: len(said.times("WATCHDOG=1")) >= 6, "pings")
+    times = said.times("WATCHDOG=1")
+    assert times[-1] - times[0] > 1, "a ping each half second, not more"
+
+
+def test_sockets_handed_over_are_used_and_left_alone(db, scratch, redis_server, start):
+    """By systemd-socket-activate, which starts the daemon when somebody connects."""
+    db.add_key("good")
+    daemon = start(wait=False)
+    daemon.options["listen.check"] = "/nonexistent/check.sock"  # what is handed over counts
+    daemon.write_config()
+    http = daemon.folder / "http.sock"
+    daemon.process = Process(
+        ["systemd-socket-activate", "-l", daemon.check, "-l", daemon.admin, "-l", http,
+         "--fdname=check:admin:http", BUILD / "apikeyd", "-c", daemon.config],
+        daemon.folder / "apikeyd.log", env={**os.environ, "TSAN_OPTIONS": "halt_on_error=1"})
+    wait_until(daemon.check.exists, "the sockets")
+    with Wire(daemon.check) as wire:
+        assert wire.ask("PING") == b"PONG"
+    wait_until(lambda: check(daemon.client(), "good")[0] == "ALLOW", "the stores")
+    assert info(daemon)["connected_clients"] >= 1
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(http))
+        client.sendall(b"GET /authorize HTTP/1.1\r\nHost: x\r\nX-API-Key: good\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
+    assert daemon.stop() == 0
+    assert daemon.check.exists() and daemon.admin.exists() and http.exists()
+
+
+def activate_wrongly(daemon, names, *listen):
+    daemon.write_config()
+    process = Process(
+        ["systemd-socket-activate", *[word for path in listen for word in ("-l", path)],
+         f"--fdname={names}", BUILD / "apikeyd", "-c", daemon.config],
+        daemon.folder / "wrong.log")
+    wait_until(lambda: os.path.exists(listen[0]), "the sockets")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(listen[0]))
+    assert process.child.wait(30) == 1
+    return process.log()
+
+
+def test_sockets_that_are_not_understood(start):
+    daemon = start(wait=False)
+    log = activate_wrongly(daemon, "nonsense", daemon.folder / "x.sock")
+    assert '"nonsense"' in log and "FileDescriptorName=" in log
+    log = activate_wrongly(daemon, "check:check", daemon.folder / "y.sock", daemon.folder / "z.sock")
+    assert "there is a second socket" in log
+
+
+def test_restarts_under_load_refuse_nobody_and_lose_nothing(db, scratch, redis_server):
+    """A short round; ./dev restarts has a long one."""
+    db.add_keys(500)
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    daemon = Activated(scratch / f"activated-{db.name}", {
+        "postgres.dsn": db.dsn, "redis.url": redis_server.url(), "cache.memory": "4MiB"})
+    try:
+        daemon.start()
+        found = restart(daemon, 10, seed, db.dsn)
+        print(found)
+        assert found["refused"] == 0 and found["wrong"] == [] and found["usage lost"] == 0
+        assert found["answers"] > 1000 and found["connections"] > 10 and found["keys allowed"] == 500
+    finally:
+        if daemon.process:
+            daemon.stop()
+        daemon.close()
+
+
+def test_secrets_are_credentials(start, scratch):
+    folder = scratch / f"credentials-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    (folder / "redis-secret").write_text("s" * 32)
+    env = {"CREDENTIALS_DIRECTORY": str(folder)}
+    assert check(start({"redis.secret_file": "redis-secret"}, env=env).client(), "x")[0] == "DENY"
+    daemon = start({"redis.secret_file": "other"}, env=env, wait=False)
+    daemon.write_config()
+    process = Process([BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "bad.log",
+                      env={**os.environ, **env})
+    assert process.child.wait(30) == 78
+    assert "redis.secret_file other" in process.log()

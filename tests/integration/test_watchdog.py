@@ -1,0 +1,60 @@
+"""A thread that hangs stops the watchdog's pings. Only test builds can be made to hang."""
+
+import time
+
+from conftest import info
+from harness.operators import fetch
+from harness.servers import wait_until
+from test_systemd import notified  # noqa: F401
+from wire import Wire
+
+
+def test_a_hanging_front_thread_stops_the_pings(notified):  # noqa: F811
+    daemon, said = notified(watchdog=1)
+    wait_until(lambda: len(said.times("WATCHDOG=1")) >= 3, "pings")
+    with Wire(daemon.admin) as wire:
+        wire.send(b"DEBUG HANG 4\r\n")
+        begin = time.monotonic()
+        code, _, text = fetch(daemon, "/healthz")
+        assert (code, text) == (503, "the front thread does not answer\n")
+        assert wire.reply() == b"OK"
+        assert time.monotonic() - begin > 3
+    end = time.monotonic()
+    # One was under way; then silence for longer than the watchdog allows, and systemd would act.
+    silent = [at for at in said.times("WATCHDOG=1") if begin + 0.5 < at < end - 0.1]
+    assert silent == []
+    wait_until(lambda: said.times("WATCHDOG=1")[-1] > end, "pings again")
+    assert fetch(daemon, "/healthz")[0] == 200
+
+
+def test_a_stopped_back_thread_stops_them_too(notified, db):  # noqa: F811
+    """It sends them itself: while it is kept busy there are none. A reload of a file that is a pipe
+    nobody writes to keeps it waiting."""
+    import os
+    import threading
+
+    daemon, said = notified(watchdog=1)
+    wait_until(lambda: len(said.times("WATCHDOG=1")) >= 3, "pings")
+    text = daemon.config.read_text()
+    daemon.config.unlink()
+    os.mkfifo(daemon.config)
+    begin = time.monotonic()
+    with Wire(daemon.admin) as wire:
+        wire.send(b"RELOAD\r\n")
+        writer = threading.Timer(3, lambda: daemon.config.write_text(text))
+        writer.start()
+        assert wire.reply() == b"OK"
+    writer.join()
+    end = time.monotonic()
+    assert end - begin > 2.5
+    assert [at for at in said.times("WATCHDOG=1") if begin + 0.5 < at < end - 0.1] == []
+    wait_until(lambda: said.times("WATCHDOG=1")[-1] > end, "pings again")
+    assert info(daemon)["link_up"] in (0, 1)
+
+
+def test_the_command_is_not_in_the_release_build():
+    from harness.servers import ROOT
+
+    program = (ROOT / "build" / "release" / "apikeyd").read_bytes()
+    assert b"DEBUG HANG" not in program
+    assert b"INVALIDATE" in program
