@@ -226,7 +226,7 @@ void command_print_manual(FILE *out)
                         options[k].value ? options[k].value : "");
         }
     }
-    fprintf(out, ".El\n.Sh OPTIONS\n.Bl -tag -width Ds\n");
+    fprintf(out, ".El\n.Sh OPTIONS\nEvery command takes the first four.\n.Bl -tag -width Ds\n");
     for (size_t i = 0; i < OPTIONS; i++)
         fprintf(out, ".It Fl -%s%s%s\n%c%s.\n", options[i].name, options[i].value ? " Ar " : "",
                 options[i].value ? options[i].value : "", options[i].help[0] & ~0x20,

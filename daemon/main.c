@@ -20,7 +20,7 @@ static void print_usage(FILE *out)
         "       apikeyd [-c FILE] --check-config  say what is wrong with FILE and exit\n"
         "       apikeyd --sample-config           print every option with its default\n"
         "       apikeyd --list WHAT               print a table of the manual: options, commands\n"
-        "                                         or metrics, in Markdown\n"
+        "                                         or metrics in Markdown, or options in roff\n"
         "       apikeyd --version | --help\n"
         "FILE is %s unless given.\n",
         default_path);
@@ -30,6 +30,8 @@ static int print_list(const char *what)
 {
     if (strcmp(what, "options") == 0)
         config_print_markdown(stdout);
+    else if (strcmp(what, "roff") == 0)
+        config_print_roff(stdout);
     else if (strcmp(what, "commands") == 0)
         commands_print_markdown(stdout);
     else if (strcmp(what, "metrics") == 0)

@@ -301,6 +301,25 @@ void config_print_sample(FILE *out)
     }
 }
 
+/* Help texts start no line with a character that roff would take for its own. */
+void config_print_roff(FILE *out)
+{
+    const char *last = "";
+
+    for (size_t i = 0; i < option_count; i++) {
+        const struct option *option = &option_table[i];
+
+        if (strcmp(last, option->section) != 0)
+            fprintf(out, "%s.Ss [%s]\n.Bl -tag -width Ds\n", last[0] ? ".El\n" : "",
+                    option->section);
+        last = option->section;
+        fprintf(out, ".It Cm %s Pq %s%s\n%s\n", option->name,
+                option->value[0] ? option->value : "empty", option->reloadable ? "" : ", restart",
+                option->help);
+    }
+    fprintf(out, ".El\n");
+}
+
 void config_print_markdown(FILE *out)
 {
     fprintf(out, "| option | default | reload | meaning |\n| --- | --- | --- | --- |\n");

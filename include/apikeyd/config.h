@@ -105,4 +105,7 @@ void config_each(const struct config *config, const char *glob,
 void config_print_sample(FILE *out);
 void config_print_markdown(FILE *out);
 
+/* The list of apikeyd.conf(5), in mdoc(7). */
+void config_print_roff(FILE *out);
+
 #endif

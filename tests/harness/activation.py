@@ -7,6 +7,8 @@ import time
 
 from harness.servers import BUILD, HANG, Apikeyd, Process
 
+SPARE = 500  # descriptors from here on are nobody's
+
 
 class Notifications:
     """The other end of NOTIFY_SOCKET."""
@@ -71,18 +73,18 @@ class Activated(Apikeyd):
         fds = [listener.fileno() for listener in self.listening]
         names = {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": "check:admin:http"}
         # LISTEN_PID is the daemon's own, which only the shell that becomes it knows in time.
-        redirections = " ".join(f"{3 + i}<&{20 + i}" for i in range(len(fds)))
+        redirections = " ".join(f"{3 + i}<&{SPARE + i}" for i in range(len(fds)))
         for i, fd in enumerate(fds):
-            os.dup2(fd, 20 + i, inheritable=True)
+            os.dup2(fd, SPARE + i, inheritable=True)
         try:
             self.process = Process(
                 ["bash", "-c", f'LISTEN_PID=$$ exec "$@" {redirections}', "bash", BUILD / "apikeyd",
                  "-c", self.config], self.folder / "apikeyd.log",
                 env={**os.environ, **(self.env or {}), **names},
-                pass_fds=range(20, 20 + len(fds)))
+                pass_fds=range(SPARE, SPARE + len(fds)))
         finally:
             for i in range(len(fds)):
-                os.close(20 + i)
+                os.close(SPARE + i)
 
     def close(self):
         for listener in self.listening:

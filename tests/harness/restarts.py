@@ -41,6 +41,9 @@ class Client(threading.Thread):
                     self.refused += 1
                 except (EOFError, ConnectionResetError, BrokenPipeError):
                     pass
+                except Exception as error:  # nothing else may happen
+                    self.wrong.append(repr(error))
+                    return
 
     def ask(self, client):
         reader = client.makefile("rb")

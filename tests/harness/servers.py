@@ -221,6 +221,7 @@ class Apikeyd:
         self.spill = self.folder / "usage.spill"
         self.config = self.folder / "apikeyd.conf"
         self.env = env
+        self.program = BUILD / "apikeyd"
         self.process = None
         self.options = {
             "listen.check": self.check,
@@ -247,7 +248,7 @@ class Apikeyd:
             raise RuntimeError(f"apikeyd ended at start:\n{self.process.log()}")
 
     def launch(self):
-        self.process = Process([BUILD / "apikeyd", "-c", self.config], self.folder / "apikeyd.log",
+        self.process = Process([self.program, "-c", self.config], self.folder / "apikeyd.log",
                                env={**os.environ, **(self.env or {})})
 
     def died(self):

@@ -17,7 +17,8 @@ names = itertools.count(1)
 # What these look at is the database, other people's programs or the units: once is enough. A daemon
 # can be made to hang in test builds only.
 collect_ignore = ["test_watchdog.py"] if BUILD.name == "release" else [
-    "test_migrations.py", "test_gateways.py", "test_operated.py", "test_unit_files.py"]
+    "test_migrations.py", "test_gateways.py", "test_operated.py", "test_unit_files.py",
+    "test_package.py"]
 
 
 @pytest.fixture(scope="session")

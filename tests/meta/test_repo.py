@@ -73,6 +73,23 @@ def test_manual_is_the_tables(what):
     assert f"<!-- {what} -->\n{table}<!-- end -->" in text
 
 
+@pytest.mark.parametrize("page, marker, table", [
+    ("apikeyd.conf.5", "options", ("apikeyd", "--list", "roff")),
+    ("apikeyctl.1", "commands", ("apikeyctl", "--manual")),
+])
+def test_manual_pages_are_the_tables(page, marker, table):
+    made = run(DAEMON.parent / table[0], *table[1:]).stdout
+    assert len(made.splitlines()) > 50
+    text = (ROOT / "docs" / "man" / page).read_text()
+    assert f'.\\" {marker}\n{made}.\\" end\n' in text
+
+
+def test_manual_pages_are_clean():
+    pages = tracked("docs/man/*.[158]")
+    assert len(pages) == 3
+    clean(run("mandoc", "-T", "lint", "-W", "warning", *pages))
+
+
 OTHERS = {
     "daemon/core": r"event2/|libpq|hiredis|pthread|time\.h|apikeyd/(clock|front|back|back_env|hole)\.h",
     "daemon/front": r"libpq|hiredis|event2/dns|apikeyd/(back|back_env|resolver|flusher|redis_tier|pg_connection)\.h",
