@@ -83,8 +83,11 @@ Talk to it (paste into another terminal):
   printf 'CHECK demo-active-key\\r\\nQUIT\\r\\n' | nc -U {daemon.check}
   printf 'CHECK demo-active-key\\r\\nQUIT\\r\\n' | curl -s --unix-socket {daemon.check} telnet://x
   curl -si --unix-socket {daemon.options["listen.http"]} -H 'X-API-Key: demo-active-key' http://apikeyd/authorize
-  redis-cli -s {daemon.admin} EXPLAIN demo-active-key
-  redis-cli -s {daemon.admin} INFO
+  {BUILD / 'apikeyctl'} --socket {daemon.admin} explain demo-active-key
+  {BUILD / 'apikeyctl'} --socket {daemon.admin} top
+  {BUILD / 'apikeyctl'} --dsn "{postgres.dsn('demo')}" keys list
+  curl -s --unix-socket {daemon.metrics} http://apikeyd/metrics
+  curl -s --unix-socket {daemon.metrics} http://apikeyd/readyz
   psql "{postgres.dsn('demo')}" -c "UPDATE api.user_api_key SET is_active = NOT is_active"
 
 Configuration: {daemon.config}
