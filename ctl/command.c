@@ -21,7 +21,7 @@ static const struct option_line {
     {"help", NULL, "show this", 'h', ANYWHERE},
     {"version", NULL, "show the version", 'V', ANYWHERE},
     {"json", NULL, "print JSON, for programs", 'j', TAKES_JSON},
-    {"watch", "SECONDS", "again and again, so many seconds apart", 'w', TAKES_WATCH},
+    {"watch", "[=SECONDS]", "again and again, a second or so many apart", 'w', TAKES_WATCH},
     {"within", "MS", "wait no longer than so many milliseconds", 't', TAKES_WITHIN},
     {"all", NULL, "every key", 'a', TAKES_ALL},
     {"dsn", "DSN", "database to change keys in; else $APIKEYCTL_DSN, else the configuration's", 'd',
@@ -46,6 +46,11 @@ static void print_command(FILE *out, const struct command *command, const char *
     fprintf(out, "%s%-26s %s\n", indent, text, command->summary);
 }
 
+static const char *separator(const struct option_line *option)
+{
+    return option->value && option->value[0] != '[' ? " " : "";
+}
+
 /* Options of the command, or with NULL those that every command has. */
 static void print_options(FILE *out, const struct command *command)
 {
@@ -54,7 +59,7 @@ static void print_options(FILE *out, const struct command *command)
 
         if (command ? !(options[i].takes & command->takes) : options[i].takes != ANYWHERE)
             continue;
-        snprintf(text, sizeof text, "--%s%s%s", options[i].name, options[i].value ? " " : "",
+        snprintf(text, sizeof text, "--%s%s%s", options[i].name, separator(&options[i]),
                  options[i].value ? options[i].value : "");
         fprintf(out, "  %-26s %s\n", text, options[i].help);
     }
@@ -97,10 +102,13 @@ static bool is_group(const char *word)
 static double seconds_of(const char *text)
 {
     char *end;
-    double seconds = strtod(text, &end);
+    double seconds;
 
+    if (!text)
+        return 1;
+    seconds = strtod(text, &end);
     if (*end || !(seconds >= 0.1 && seconds <= 86400))
-        die(EX_USAGE, "--watch \"%s\": a number of seconds from 0.1 to 86400 is expected", text);
+        die(EX_USAGE, "--watch=%s: a number of seconds from 0.1 to 86400 is expected", text);
     return seconds;
 }
 
@@ -212,6 +220,15 @@ static int print_words(int count, char **words)
     return EXIT_SUCCESS;
 }
 
+static void print_option_roff(FILE *out, const char *macro, const struct option_line *option)
+{
+    const char *joint = "";
+
+    if (option->value)
+        joint = option->value[0] == '[' ? " Ns Ar " : " Ar ";
+    fprintf(out, "%s Fl -%s%s%s\n", macro, option->name, joint, option->value ? option->value : "");
+}
+
 void command_print_manual(FILE *out)
 {
     for (size_t i = 0; i < command_count; i++) {
@@ -222,15 +239,22 @@ void command_print_manual(FILE *out)
                 command->summary[0] & ~0x20, command->summary + 1);
         for (size_t k = 0; k < OPTIONS; k++) {
             if (options[k].takes & command->takes)
-                fprintf(out, ".Op Fl -%s%s%s\n", options[k].name, options[k].value ? " Ar " : "",
-                        options[k].value ? options[k].value : "");
+                print_option_roff(out, ".Op", &options[k]);
         }
     }
     fprintf(out, ".El\n.Sh OPTIONS\nEvery command takes the first four.\n.Bl -tag -width Ds\n");
-    for (size_t i = 0; i < OPTIONS; i++)
-        fprintf(out, ".It Fl -%s%s%s\n%c%s.\n", options[i].name, options[i].value ? " Ar " : "",
-                options[i].value ? options[i].value : "", options[i].help[0] & ~0x20,
-                options[i].help + 1);
+    for (size_t i = 0; i < OPTIONS; i++) {
+        print_option_roff(out, ".It", &options[i]);
+        fprintf(out, "%c%s.\n", options[i].help[0] & ~0x20, options[i].help + 1);
+    }
+}
+
+/* A value in brackets may be left out. */
+static int argument_of(const struct option_line *option)
+{
+    if (!option->value)
+        return no_argument;
+    return option->value[0] == '[' ? optional_argument : required_argument;
 }
 
 int command_main(int argc, char **argv)
@@ -248,8 +272,7 @@ int command_main(int argc, char **argv)
     }
     for (size_t i = 0; i < OPTIONS; i++)
         table[i] =
-            (struct option){options[i].name, options[i].value ? required_argument : no_argument,
-                            NULL, options[i].letter};
+            (struct option){options[i].name, argument_of(&options[i]), NULL, options[i].letter};
     for (int letter; (letter = getopt_long(argc, argv, "s:c:h", table, NULL)) != -1;) {
         if (letter == '?')
             return EX_USAGE;

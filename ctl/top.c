@@ -107,7 +107,7 @@ int run_top(const struct request *request)
     double looked_s = 0;
 
     if (!isatty(STDOUT_FILENO))
-        die(EX_USAGE, "top needs a terminal; stats --watch 1 does without");
+        die(EX_USAGE, "top needs a terminal; stats --watch does without");
     if (!initscr())
         die(EX_UNAVAILABLE, "the terminal cannot be used; is TERM right?");
     cbreak();

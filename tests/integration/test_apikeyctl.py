@@ -102,12 +102,12 @@ def test_stats_are_status_json(db, ctl):
 
 
 def test_stats_watched_is_a_line_each(ctl):
-    argv = [str(CTL), "--socket", str(ctl.daemon.admin), "stats", "--json", "--watch", "0.2"]
+    argv = [str(CTL), "--socket", str(ctl.daemon.admin), "stats", "--json", "--watch=0.2"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as watching:
         first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
         watching.terminate()
     assert second["uptime_seconds"] > first["uptime_seconds"] + 0.15
-    assert run("stats", "--watch", "soon").returncode == 64
+    assert run("stats", "--watch=soon").returncode == 64
 
 
 def test_health_by_exit_status(ctl, postgres, redis_server):
@@ -149,7 +149,7 @@ def test_bad_usage(ctl):
                       ("keys", "create", "--user", str(uuid.uuid4()), "--name", "x", "--active", "on")):
         assert ctl(*arguments).returncode == 64, arguments
     assert "usage:" in run("--help").stdout
-    assert "--watch SECONDS" in run("stats", "--help").stdout
+    assert "--watch[=SECONDS]" in run("stats", "--help").stdout
     assert run("--version").stdout == "apikeyctl 0.1.0\n"
 
 

@@ -1,18 +1,21 @@
 """What systemd sees: notifications, the watchdog, sockets it hands over, restarts."""
 
+import json
 import os
 import random
 import re
 import signal
 import socket
+import sys
 import uuid
 
 import pytest
 from conftest import BUILD, check, info
 from harness.activation import Activated, Notifications
 from harness.restarts import restart
-from harness.servers import Process, wait_until
+from harness.servers import ROOT, Process, wait_until
 from wire import Wire
+
 
 @pytest.fixture
 def notified(scratch, start):
@@ -121,6 +124,28 @@ def test_restarts_under_load_refuse_nobody_and_lose_nothing(db, scratch, redis_s
         if daemon.process:
             daemon.stop()
         daemon.close()
+
+
+def test_log_lines_have_fields_in_the_journal(redis_server, start):
+    daemon = start({"log.target": "journal"}, wait=False)
+    daemon.write_config()
+    entries = daemon.folder / "entries"
+    daemon.process = Process(
+        ["unshare", "-m", sys.executable, ROOT / "tests" / "harness" / "journal.py", daemon.folder,
+         BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "apikeyd.log")
+
+    def entry(text):
+        found = [json.loads(line) for line in entries.read_text().splitlines()] if entries.exists() else []
+        return [one for one in found if text in one["MESSAGE"]]
+    connected = wait_until(lambda: entry("redis: connected"), "the journal")[0]
+    assert connected["PRIORITY"] == "6" and connected["SYSLOG_IDENTIFIER"] == "apikeyd"
+    assert connected["APIKEYD_MODULE"] == "redis_link"
+    assert connected["CODE_FILE"] == "daemon/back/redis_link.c" and int(connected["CODE_LINE"]) > 0
+    assert connected["CODE_FUNC"] == "on_pong"
+    redis_server.stop()
+    assert wait_until(lambda: entry("going on without it"), "a warning")[0]["PRIORITY"] == "4"
+    assert daemon.stop() == 0
+    assert (daemon.folder / "apikeyd.log").read_text() == ""
 
 
 def test_secrets_are_credentials(start, scratch):
