@@ -25,7 +25,6 @@ struct daemon {
     struct storage storage;
     struct sockets sockets;
     struct supervisor supervisor;
-    int64_t drain_timeout_us;
     bool stopping;
     struct mailbox to_back, to_front;
     struct front *front;
@@ -166,7 +165,7 @@ static void on_term(evutil_socket_t signal, short what, void *arg)
     }
     daemon->stopping = true;
     log_info(&daemon->log, "stopping");
-    supervisor_stopping(daemon->drain_timeout_us);
+    supervisor_stopping(back_drain_timeout_us(daemon->back));
     back_drain(daemon->back);
 }
 
@@ -269,7 +268,6 @@ int daemon_run(const char *config_path)
     }
     daemon.log = log_sink_open((enum log_level)daemon.config->log_level,
                                (enum log_target)daemon.config->log_target);
-    daemon.drain_timeout_us = daemon.config->listen_drain_timeout;
     supervisor_init(&daemon.supervisor);
     hold_signals(SIG_BLOCK);
     signal(SIGPIPE, SIG_IGN);

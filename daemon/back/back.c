@@ -279,6 +279,11 @@ void back_drain(struct back *back)
     back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_DRAIN});
 }
 
+int64_t back_drain_timeout_us(const struct back *back)
+{
+    return back->config->listen_drain_timeout;
+}
+
 struct event_base *back_base(struct back *back)
 {
     return back->env.base;

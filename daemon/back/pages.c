@@ -11,7 +11,8 @@
 #include "apikeyd/report.h"
 #include "status_page.h"
 
-enum { CONNECTIONS_MAX = 32, IDLE_SECONDS = 15, CONNECTION_BYTES = 16 * 1024 };
+/* Fewer than may ask the monitor, so that its own pulse always finds room. */
+enum { CONNECTIONS_MAX = 24, IDLE_SECONDS = 15, CONNECTION_BYTES = 16 * 1024 };
 
 struct pages {
     struct MHD_Daemon *server;

@@ -48,6 +48,9 @@ void back_reload(struct back *back);
  * what could not be written by then waits in the ledger. */
 void back_drain(struct back *back);
 
+/* listen.drain_timeout as it is in force. */
+int64_t back_drain_timeout_us(const struct back *back);
+
 /* After the front thread has ended: its holes get their last replies, for front_free(). */
 void back_free(struct back *back);
 
