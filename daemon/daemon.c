@@ -8,6 +8,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "apikeyd/back.h"
 #include "apikeyd/front.h"
 #include "apikeyd/log_sink.h"
@@ -269,6 +271,8 @@ int daemon_run(const char *config_path)
     daemon.log = log_sink_open((enum log_level)daemon.config->log_level,
                                (enum log_target)daemon.config->log_target);
     supervisor_init(&daemon.supervisor);
+    /* Events of Lambda authorizers hold keys. */
+    json_set_alloc_funcs(malloc, secret_free);
     hold_signals(SIG_BLOCK);
     signal(SIGPIPE, SIG_IGN);
     /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */

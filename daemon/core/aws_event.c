@@ -11,15 +11,19 @@ static char *copy_text(const json_t *text)
     return json_string_length(text) > 0 ? strdup(json_string_value(text)) : NULL;
 }
 
-/* A member by name without case, as HTTP field names are. */
-static const json_t *get_field(const json_t *fields, const char *name)
+/* How many members have a name, whatever its case, as HTTP field names are; *ret is the last. */
+static size_t count_field(const json_t *fields, const char *name, const json_t **ret)
 {
+    size_t count = 0;
+
     for (void *at = json_object_iter((json_t *)fields); at;
          at = json_object_iter_next((json_t *)fields, at)) {
-        if (strcasecmp(json_object_iter_key(at), name) == 0)
-            return json_object_iter_value(at);
+        if (strcasecmp(json_object_iter_key(at), name) != 0)
+            continue;
+        *ret = json_object_iter_value(at);
+        count++;
     }
-    return NULL;
+    return count;
 }
 
 /* The policy is for the whole stage, as API Gateway keeps it for the caller's other requests too:
@@ -41,13 +45,17 @@ static const char *take_header(const json_t *event, const char *key_header, stru
 {
     const json_t *fields = json_object_get(event, "headers");
     const json_t *all = json_object_get(event, "multiValueHeaders");
+    const json_t *field = NULL;
+    const json_t *values = NULL;
 
     /* A caller that sends none has a null here. */
     if (fields && !json_is_null(fields) && !json_is_object(fields))
         return "headers: an object is expected";
-    if (json_array_size(get_field(all, key_header)) > 1)
+    /* Several are none: nobody can tell which one is meant. */
+    if (count_field(fields, key_header, &field) > 1 || count_field(all, key_header, &values) > 1 ||
+        json_array_size(values) > 1)
         return NULL;
-    ret->key = copy_text(get_field(fields, key_header));
+    ret->key = copy_text(field);
     return NULL;
 }
 

@@ -10,12 +10,31 @@ enum {
     PRINTF_LEAST = 128, /* room to try in before the length is known */
 };
 
+/* Not by realloc(), which would leave a copy behind: requests hold keys. */
+static void grow(struct buffer *buffer, size_t cap)
+{
+    char *data = malloc(cap);
+
+    if (!data) {
+        fputs("apikeyd: out of memory\n", stderr);
+        abort();
+    }
+    if (buffer->len > 0) {
+        memcpy(data, buffer->data, buffer->len);
+        explicit_bzero(buffer->data, buffer->len);
+    }
+    free(buffer->data);
+    buffer->data = data;
+    buffer->cap = cap;
+}
+
 char *buffer_reserve(struct buffer *buffer, size_t more)
 {
     if (buffer->cap - buffer->start - buffer->len >= more)
         return buffer->data + buffer->start + buffer->len;
     if (buffer->start > 0) {
         memmove(buffer->data, buffer->data + buffer->start, buffer->len);
+        explicit_bzero(buffer->data + buffer->len, buffer->start);
         buffer->start = 0;
     }
     if (buffer->cap - buffer->len < more) {
@@ -23,12 +42,7 @@ char *buffer_reserve(struct buffer *buffer, size_t more)
 
         while (cap - buffer->len < more)
             cap *= 2;
-        buffer->data = realloc(buffer->data, cap);
-        if (!buffer->data) {
-            fputs("apikeyd: out of memory\n", stderr);
-            abort();
-        }
-        buffer->cap = cap;
+        grow(buffer, cap);
     }
     return buffer->data + buffer->len;
 }

@@ -88,6 +88,18 @@ static bool take_path(struct parse *parse)
     return true;
 }
 
+/* http_parser as Debian builds it takes any byte behind a carriage return for the line feed. */
+static bool lines_are_whole(struct slice head)
+{
+    const char *end = head.at + head.len;
+
+    for (const char *at = head.at; (at = memchr(at, '\r', (size_t)(end - at))); at++) {
+        if (at + 1 == end || at[1] != '\n')
+            return false;
+    }
+    return true;
+}
+
 /* What is wrong with a head that has the right form, or NULL. */
 static const char *judge(const http_parser *parser, struct parse *parse)
 {
@@ -123,7 +135,9 @@ enum http_parsed http_request_parse(struct slice input, const char *key_header,
     *ret_why = parse.wrong;
     if (!parse.complete && !parse.wrong)
         *ret_why = http_errno_description(HTTP_PARSER_ERRNO(&parser));
-    if (parse.complete)
+    if (parse.complete && !lines_are_whole((struct slice){input.at, ret->head_len}))
+        *ret_why = "a line ends in a carriage return without a line feed";
+    else if (parse.complete)
         *ret_why = judge(&parser, &parse);
     if (*ret_why)
         return HTTP_BROKEN;

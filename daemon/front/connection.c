@@ -213,6 +213,7 @@ static bool write_output(struct connection *connection)
             return errno == EAGAIN;
         }
         buffer_consume(&connection->out, (size_t)written);
+        connection->written += (uint64_t)written;
     }
     return true;
 }
@@ -236,14 +237,44 @@ static void watch(struct connection *connection)
         event_del(&connection->writable);
 }
 
-/* Note since when a client of a timed protocol owes us bytes, or to take some. */
+/* Note since when a client of a timed protocol owes us the rest of a request, its first one, or to
+ * take what is written. Another request, or all bytes that were due, and the time starts anew; what
+ * we owe the client costs it nothing. */
 static void note_behind(struct connection *connection)
 {
-    bool behind = connection->in.len > 0 || connection->out.len > 0;
+    bool asks = connection->requests > 0 &&
+                (connection->in.len == 0 || connection->closing || !may_go_on(connection));
+    bool behind = !asks || connection->out.len > 0;
+    bool came_on = connection->requests > connection->behind_requests ||
+                   connection->written >= connection->behind_bytes;
 
-    if (!connection->protocol->timed || behind == (connection->behind_us != 0))
+    if (!connection->protocol->timed)
         return;
-    connection->behind_us = behind ? clock_monotonic_us() : 0;
+    if (!behind) {
+        connection->behind_us = 0;
+    } else if (connection->behind_us == 0 || came_on) {
+        connection->behind_us = clock_monotonic_us();
+        connection->behind_requests = connection->requests;
+        connection->behind_bytes =
+            connection->out.len > 0 ? connection->written + connection->out.len : UINT64_MAX;
+    }
+}
+
+/* Close when the client has taken everything: closing with bytes unread would reset a TCP
+ * connection and could take the reply along (RFC 9112, section 9.6). http.timeout bounds it. */
+static bool linger(struct connection *connection)
+{
+    if (!connection->protocol->timed || connection->ended || connection->clients->draining ||
+        connection->killed || shutdown(connection->fd, SHUT_WR) != 0)
+        return false;
+    if (connection->in.len > 0)
+        explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
+    buffer_consume(&connection->in, connection->in.len);
+    connection->lingering = true;
+    connection->behind_us = clock_monotonic_us();
+    event_del(&connection->writable);
+    event_add(&connection->readable, NULL);
+    return true;
 }
 
 /* Handle what can be handled, write what can be written, and close or wait for what comes next.
@@ -254,6 +285,8 @@ static void serve(struct connection *connection)
     bool fine = !connection->killed;
     bool waits;
 
+    if (connection->lingering && fine)
+        return;
     if (fine) {
         borrow(&connection->out, &clients->spare_out);
         do {
@@ -268,9 +301,10 @@ static void serve(struct connection *connection)
         note_behind(connection);
         account(connection, connection->in.cap + connection->out.cap + connection->held.cap);
     }
-    if (!fine || (connection->closing && connection->out.len == 0 && connection->hole_count == 0))
+    bool done = connection->closing && connection->out.len == 0 && connection->hole_count == 0;
+    if (!fine || (done && !linger(connection)))
         connection_close(connection);
-    else
+    else if (!done)
         watch(connection);
 }
 
@@ -289,13 +323,31 @@ static void read_input(struct connection *connection)
     else if (got < 0)
         connection_kill(connection);
     else
+        connection->ended = true;
+    if (got == 0)
         connection_finish(connection);
+}
+
+/* Nobody reads what comes now; the end of it is what counts. */
+static void discard_input(struct connection *connection)
+{
+    char bytes[16 * 1024];
+    ssize_t got = recv(connection->fd, bytes, sizeof bytes, 0);
+
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        connection_close(connection);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
+    struct connection *connection = arg;
+
     (void)fd;
     (void)what;
+    if (connection->lingering) {
+        discard_input(connection);
+        return;
+    }
     read_input(arg);
     serve(arg);
 }
@@ -324,7 +376,7 @@ void clients_cut_off(struct clients *clients, int64_t before_us)
     {
         if (connection->behind_us == 0 || connection->behind_us >= before_us)
             continue;
-        clients->metrics->value[METRIC_CUT_OFF]++;
+        clients->metrics->value[METRIC_CUT_OFF] += !connection->lingering;
         connection_kill(connection);
     }
 }
@@ -336,6 +388,8 @@ void clients_drain(struct clients *clients)
     clients->draining = true;
     for (connection = TAILQ_FIRST(&clients->all); connection; connection = next) {
         next = TAILQ_NEXT(connection, in_all);
+        if (connection->lingering)
+            connection_kill(connection);
         if (!connection->closing) {
             read_input(connection);
             handle_input(connection);

@@ -14,16 +14,23 @@ enum {
     BODY_MAX = 64 * 1024,
 };
 
-/* Reply with a problem, and count it. Field lines in `fields` go along. */
-static void refuse(struct front *front, struct connection *connection, int status, unsigned flags,
-                   const char *fields, const char *detail)
+/* Reply with a problem. Field lines in `fields` go along. */
+static void reply_problem(struct front *front, struct connection *connection, int status,
+                          unsigned flags, const char *fields, const char *detail)
 {
     struct buffer *out = connection_reply(connection);
 
-    front->metrics.value[METRIC_HTTP_REFUSED]++;
     http_reply_begin(out, status, &front->date, front->wall_us, flags);
     buffer_printf(out, "Cache-Control: no-store\r\n%s", fields);
     http_reply_problem(out, status, flags, detail);
+}
+
+/* The request is none that could be answered: say so, and count it. */
+static void refuse(struct front *front, struct connection *connection, int status, unsigned flags,
+                   const char *fields, const char *detail)
+{
+    front->metrics.value[METRIC_HTTP_REFUSED]++;
+    reply_problem(front, connection, status, flags, fields, detail);
 }
 
 static void write_uuid(struct buffer *out, const char *field, const struct uuid *uuid)
@@ -120,7 +127,7 @@ static void authorize(struct front *front, struct connection *connection,
     if (!wrong)
         return;
     front->metrics.value[METRIC_CHECKS_REFUSED]++;
-    refuse(front, connection, 401, flags, unauthorized, wrong);
+    reply_problem(front, connection, 401, flags, unauthorized, wrong);
 }
 
 static bool path_is(const struct http_request *request, const char *path)
@@ -252,6 +259,8 @@ static size_t handle_http(void *arg, struct connection *connection, struct slice
     case HTTP_COMPLETE:
         break;
     }
+    if (request.head_len > HEAD_MAX)
+        return give_up(front, connection, bytes, 431, "the head is larger than 64 KiB");
     taken = answer_request(front, connection, bytes, &request);
     if (taken > 0) {
         connection->requests++;
@@ -263,7 +272,10 @@ static size_t handle_http(void *arg, struct connection *connection, struct slice
 const struct protocol http_protocol = {
     .name = "http",
     .handle = handle_http,
-    .forbidden = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    /* Not 403, which is what an inactive key gets: this gateway is told nothing about keys. */
+    .forbidden = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+                 "Cache-Control: no-store\r\nContent-Type: text/plain\r\nContent-Length: 67\r\n\r\n"
+                 "listen.allow_uids and allow_gids do not let this process connect.\r\n",
     .full = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
             "Content-Length: 0\r\n\r\n",
     .timed = true,

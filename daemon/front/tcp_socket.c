@@ -12,6 +12,28 @@
 
 enum { BACKLOG = 4096 };
 
+/* For the connections that will be accepted: replies are not held back, and a peer that went away
+ * without a word is noticed (tcp(7)): after a minute of silence and another of probes, or half a
+ * minute with bytes that it does not acknowledge. */
+static bool set_options(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {SOL_SOCKET, SO_REUSEADDR, 1}, /* a restart need not wait for the connections of before */
+        {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 60}, {IPPROTO_TCP, TCP_KEEPINTVL, 10},
+        {IPPROTO_TCP, TCP_KEEPCNT, 6},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 30000},
+    };
+
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+                       sizeof options[i].value) != 0)
+            return false;
+    }
+    return true;
+}
+
 int tcp_socket_listen(const char *address, struct buffer *error)
 {
     struct sockaddr_storage parsed = {0};
@@ -19,7 +41,6 @@ int tcp_socket_listen(const char *address, struct buffer *error)
     const struct sockaddr_in *in = (const struct sockaddr_in *)&parsed;
     const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&parsed;
     int len = sizeof parsed;
-    const int on = 1;
 
     if (evutil_parse_sockaddr_port(address, generic, &len) != 0 ||
         (generic->sa_family == AF_INET ? in->sin_port : in6->sin6_port) == 0) {
@@ -29,10 +50,8 @@ int tcp_socket_listen(const char *address, struct buffer *error)
         return -1;
     }
     int fd = socket(generic->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    /* A restart need not wait for the connections of before; replies are not held back. */
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||
-        bind(fd, generic, (socklen_t)len) != 0 || listen(fd, BACKLOG) != 0) {
+    if (fd < 0 || !set_options(fd) || bind(fd, generic, (socklen_t)len) != 0 ||
+        listen(fd, BACKLOG) != 0) {
         buffer_printf(error, "%s: %s", address, strerror(errno));
         if (fd >= 0)
             close(fd);

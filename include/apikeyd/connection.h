@@ -91,9 +91,14 @@ struct connection {
     struct buffer in, out, held;
     size_t wanted;  /* the protocol need not look at `in` before it has more bytes than this */
     size_t scanned; /* bytes of `in` that the protocol has looked at */
-    int64_t
-        behind_us; /* timed: since when bytes of a request or reply are missing; 0: they aren't */
-    size_t kept;   /* its part of clients->kept */
+    /* Timed: since when the client has been behind with a request, or with taking a reply; 0: it is
+     * not. Requests taken and bytes written by then, to see whether it has come on. */
+    int64_t behind_us;
+    uint64_t behind_requests, behind_bytes;
+    uint64_t written;   /* bytes, ever */
+    bool ended;         /* the client sends no more */
+    bool lingering;     /* everything is written; only waits for the client to be done as well */
+    size_t kept;        /* its part of clients->kept */
     uint64_t held_base; /* stream position of the first byte held */
     struct hole_list holes;
     size_t hole_count, heavy_count;

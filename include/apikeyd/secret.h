@@ -18,6 +18,9 @@ struct secret {
  */
 bool secret_read(const char *option, const char *path, struct secret *ret, struct buffer *error);
 
+/* free(), for memory that may hold a secret. */
+void secret_free(void *memory);
+
 static inline struct slice secret_slice(const struct secret *secret)
 {
     return (struct slice){secret->bytes, secret->len};

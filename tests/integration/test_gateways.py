@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import signal
 import socket
 import time
 import uuid
@@ -133,9 +134,44 @@ def test_forged_fields_never_arrive(db, behind):
     """However they are spelled: the application sees one user, and the right one."""
     db.add_key("good")
     gateway = behind()
-    for name in ("X-User-Id", "x-user-id", "X-USER-ID"):
+    for name in ("X-User-Id", "x-user-id", "X-USER-ID", "X_User_Id", "x_user_id", "X-User_Id",
+                 "X_USER-ID"):
         seen = gateway.ask("good", headers={name: str(uuid.uuid4())})
-        assert seen.values("x-user-id") == [str(db.user_id)], name
+        # As an application that takes an underscore for a hyphen sees it.
+        values = [value for field, value in seen.request if field.replace("_", "-") == "x-user-id"]
+        assert values == [str(db.user_id)], name
+    for name in ("X_Api_Key_Id", "x-api_key-id", "X_API-KEY_ID"):
+        seen = gateway.ask("good", headers={name: "forged"})
+        names = [field.replace("_", "-") for field, _ in seen.request]
+        assert names.count("x-api-key-id") == 1, name
+
+
+def test_an_apikeyd_that_hangs(db, behind):
+    """It is stopped, so connections are accepted and nothing comes: as good as none."""
+    db.add_key("good")
+    gateway = behind()
+    assert gateway.ask("good").status == 200
+    gateway.daemon.process.send(signal.SIGSTOP)
+    try:
+        seen = gateway.ask("good")
+        assert (seen.status, seen.reached) == (503, False)
+        assert seen.fields["retry-after"] == "1"
+    finally:
+        gateway.daemon.process.send(signal.SIGCONT)
+    wait_until(lambda: gateway.ask("good").status == 200, "the daemon")
+
+
+def test_a_request_without_a_host(db, behind):
+    db.add_key("good")
+    gateway = behind()
+    with socket.create_connection(("127.0.0.1", gateway.gateway.port), 60) as raw:
+        raw.sendall(b"GET / HTTP/1.0\r\nX-API-Key: good\r\n\r\n")
+        assert raw.makefile("rb").readline().split()[1] == b"200"
+
+
+def test_a_forged_list_never_arrives(db, behind):
+    db.add_key("good")
+    gateway = behind()
     raw = [b"GET / HTTP/1.1", b"Host: g", b"Connection: close", b"X-API-Key: good"]
     raw += [b"X-User-Id: forged"] * 3
     with socket.create_connection(("127.0.0.1", gateway.gateway.port), 60) as client:

@@ -163,6 +163,8 @@ HOSTILE = {
     "empty length": REQUEST + KEY + b"Content-Length:\r\n\r\n",
     "list of lengths": REQUEST + KEY + b"Content-Length: 5, 5\r\n\r\nhello",
     "carriage returns only": b"GET /authorize HTTP/1.1\rHost: g\r" + KEY + b"\r\r",
+    "key behind a carriage return": REQUEST + b"X-Other:\rZX-API-Key: good\r\n\r\n",
+    "blank line of a carriage return": REQUEST + KEY + b"\rX\r\n\r\n",
     "tabs between": b"GET\t/authorize\tHTTP/1.1\r\nHost: g\r\n" + KEY + b"\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "folded before a key": REQUEST + b"X-Other: a\r\n\tX-API-Key: good\r\n\r\n",
@@ -346,7 +348,8 @@ def test_who_may_connect(serve):
     wait_until(lambda: "link is up" in daemon.log(), "the start")
     with HttpWire(path) as wire:
         reply = wire.reply()
-        assert reply.status == 403 and wire.ended()
+        assert reply.status == 503 and wire.ended()
+        assert b"allow_uids" in reply.body
 
 
 def test_max_connections(db, serve):
@@ -400,3 +403,77 @@ def test_no_key_is_logged_or_told(db, serve):
         wire.send(b"GET /authorize HTTP/1.1\r\nX-API-Key: very-secret-key\r\n\r\n")
         wire.reply()
     assert "very-secret" not in daemon.log()
+
+
+def test_who_comes_on_is_not_cut_off(db, serve):
+    """Requests that never end where a read does, and replies taken slowly: for longer than the time-out."""
+    db.add_key("good")
+    daemon, path = serve({"http.timeout": "500ms"})
+    with HttpWire(path) as wire:
+        wire.send(REQUEST)
+        for _ in range(15):
+            time.sleep(0.1)
+            wire.send(KEY + b"\r\n" + REQUEST)
+            assert wire.reply().status == 200
+    assert info(daemon)["connections_cut_off"] == 0
+
+
+def test_waiting_for_us_costs_the_client_nothing(db, serve):
+    """More requests than may be under way; what is unread for our sake is no fault of theirs."""
+    db.add_key("good")
+    daemon, path = serve({"http.timeout": "300ms", "postgres.timeout": "10s", "redis.url": ""})
+    with db.connect(autocommit=False) as lock, HttpWire(path) as wire:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        wire.send(SMUGGLED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"GET /more")
+        wait_until(lambda: info(daemon)["lookups_pending"] == 1, "the lookup")
+        time.sleep(1.5)
+        lock.rollback()
+        assert wire.reply().status == 200 and wire.ended()
+
+
+def test_empty_lines_are_no_request(serve):
+    daemon, path = serve({"http.timeout": "500ms"})
+    with HttpWire(path) as wire:
+        with pytest.raises(OSError):
+            for _ in range(100):
+                wire.send(b"\r\n")
+                time.sleep(0.05)
+        assert info(daemon)["connections_cut_off"] == 1
+
+
+def test_a_refusal_arrives_though_more_was_sent(db, serve):
+    """Over TCP, where closing with bytes unread resets the connection."""
+    port = free_port()
+    daemon, _ = serve({"listen.http": f"127.0.0.1:{port}"})
+    for _ in range(20):
+        with HttpWire(("127.0.0.1", port)) as wire:
+            wire.send(b"POST /aws/authorizer HTTP/1.1\r\nHost: g\r\nContent-Length: 3000000\r\n\r\n")
+            for _ in range(30):
+                wire.send(b"x" * 100000)
+            reply = wire.reply()
+            assert reply.status == 413 and "64 KiB" in reply.problem()
+    wait_until(lambda: info(daemon)["connected_clients"] == 1, "the connections to go")
+
+
+def test_who_stays_after_the_end_is_cut_off(serve):
+    daemon, path = serve({"http.timeout": "500ms"})
+    with HttpWire(path) as wire:
+        wire.send(b"nonsense\r\n\r\n")
+        assert wire.reply().status == 400 and wire.ended()
+        wait_until(lambda: info(daemon)["connected_clients"] == 1, "the end")
+
+
+def test_a_stop_does_not_wait_for_who_lingers(serve):
+    daemon, path = serve({"http.timeout": "1h", "listen.drain_timeout": "1m"})
+    with HttpWire(path) as wire:
+        wire.send(b"nonsense\r\n\r\n")
+        assert wire.reply().status == 400
+        begin = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - begin < 20
+
+
+def test_a_key_that_is_missing_is_counted_once(db, wire):
+    assert wire.ask().status == 401
+    counts = info(wire.daemon)
+    assert (counts["checks_refused"], counts["http_requests_refused"]) == (1, 0)

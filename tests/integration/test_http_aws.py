@@ -87,6 +87,18 @@ def test_several_keys(wire):
     assert answer(wire, given)["context"] == {"reason": "missing"}
 
 
+def test_several_keys_in_other_case(wire):
+    given = load("rest_request")
+    given["headers"]["x-api-key"] = "bad"
+    given["headers"]["X-API-Key"] = "good"
+    given["multiValueHeaders"] = None
+    assert answer(wire, given)["context"] == {"reason": "missing"}
+    given = load("rest_request")
+    given["headers"] = {"X-API-Key": "good"}
+    given["multiValueHeaders"] = {"X-API-Key": ["good"], "x-api-key": ["bad"]}
+    assert answer(wire, given)["context"] == {"reason": "missing"}
+
+
 def test_the_key_id_comes_before_the_header(wire):
     given = load("rest_request")
     given["requestContext"]["identity"]["apiKeyId"] = "off"
