@@ -5,6 +5,7 @@
 
 #include "apikeyd/key_hasher.h"
 
+#include <endian.h>
 #include <stdlib.h>
 
 #include <openssl/evp.h>
@@ -75,19 +76,51 @@ static bool transform(struct key_hasher *hasher, struct slice key, struct slice 
     return true;
 }
 
+bool key_hasher_column(struct key_hasher *hasher, struct slice key, struct slice *ret_column)
+{
+    if (hasher->hmac)
+        return transform(hasher, key, ret_column);
+    *ret_column = key;
+    return true;
+}
+
+/* SHA-256 of what fits into one block with its padding (FIPS 180-4, section 5.1.1), as keys do: one
+ * call where Init, Update and Final would copy the block about. */
+static void digest_of_block(struct slice text, struct digest *ret)
+{
+    unsigned char block[SHA256_CBLOCK] = {0};
+    uint32_t word[4];
+    SHA256_CTX context;
+
+    memcpy(block, text.at, text.len);
+    block[text.len] = 0x80;
+    block[SHA256_CBLOCK - 2] = (unsigned char)(text.len >> 5); /* bits, in big-endian order */
+    block[SHA256_CBLOCK - 1] = (unsigned char)(text.len << 3);
+    SHA256_Init(&context);
+    SHA256_Transform(&context, block);
+    for (int i = 0; i < 4; i++)
+        word[i] = htobe32(context.h[i]);
+    memcpy(ret, word, sizeof word);
+    explicit_bzero(block, text.len);
+}
+
 bool key_hasher_digest(struct key_hasher *hasher, struct slice key, struct slice *ret_column,
                        struct digest *ret_digest)
 {
     unsigned char hash[SHA256_LEN];
-    struct slice column = key;
+    struct slice column;
     SHA256_CTX context;
 
-    if (hasher->hmac && !transform(hasher, key, &column))
+    if (!key_hasher_column(hasher, key, &column))
         return false;
+    *ret_column = column;
+    if (column.len <= SHA256_CBLOCK - 9) {
+        digest_of_block(column, ret_digest);
+        return true;
+    }
     if (!SHA256_Init(&context) || !SHA256_Update(&context, column.at, column.len) ||
         !SHA256_Final(hash, &context))
         return false;
     memcpy(ret_digest, hash, sizeof *ret_digest);
-    *ret_column = column;
     return true;
 }

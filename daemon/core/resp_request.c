@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "apikeyd/key_hasher.h"
+
 enum { LINE_LEN_MAX = 32 }; /* of "*<count>" and "$<length>" lines */
 
 /* Take a line that ends in CR LF off the front of `input`. */
@@ -155,4 +157,23 @@ enum resp_status resp_request_parse(struct slice input, size_t max_request,
         return RESP_BROKEN;
     }
     return status;
+}
+
+size_t resp_request_check(struct slice input, struct slice *ret_key)
+{
+    static const char head[] = "*2\r\n$5\r\nCHECK\r\n$";
+    const char *at = input.at + sizeof head - 1;
+    const char *end = input.at + input.len;
+    size_t len = 0;
+
+    if (input.len < sizeof head + 5 || memcmp(input.at, head, sizeof head - 1) != 0)
+        return 0;
+    /* The bytes of the number's end are there, as the least length above says. */
+    for (int digits = 0; digits < 3 && *at >= '0' && *at <= '9'; digits++)
+        len = len * 10 + (size_t)(*at++ - '0');
+    if (len == 0 || len > KEY_LEN_MAX || (size_t)(end - at) < len + 4 || at[0] != '\r' ||
+        at[1] != '\n' || at[len + 2] != '\r' || at[len + 3] != '\n')
+        return 0;
+    *ret_key = (struct slice){at + 2, len};
+    return (size_t)(at - input.at) + len + 4;
 }

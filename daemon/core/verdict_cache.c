@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/verdict_cache.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -92,24 +93,25 @@ static uint16_t coarse(int64_t now_us)
     return (uint16_t)(now_us >> 20);
 }
 
-/* The slot to give up: the first that nobody would believe (an empty one is one of them), else
- * the one not used for longest. */
+/* The slot to give up: an empty one, else one that nobody would believe (but which may still be
+ * served stale), else the one not used for longest. */
 static struct cached_verdict *victim(const struct table *table, uint64_t mixed, int64_t oldest_us,
                                      int64_t now_us)
 {
     struct cached_verdict *set = set_of(table, mixed);
     struct cached_verdict *least = NULL;
-    uint16_t least_idle = 0;
+    unsigned least_worth = UINT_MAX;
 
     for (unsigned i = 0; i < WAYS; i++) {
         struct cached_verdict *slot = &set[(mixed + i) % WAYS];
-        uint16_t idle = (uint16_t)(coarse(now_us) - slot->used);
+        unsigned recency = (uint16_t) ~(coarse(now_us) - slot->used);
+        unsigned worth = slot->read_at_us < oldest_us ? recency : recency + UINT16_MAX + 1;
 
-        if (slot->read_at_us < oldest_us)
+        if (slot->read_at_us == TIME_NEVER)
             return slot;
-        if (!least || idle > least_idle) {
+        if (worth < least_worth) {
             least = slot;
-            least_idle = idle;
+            least_worth = worth;
         }
     }
     return least;
@@ -123,6 +125,13 @@ bool verdict_cache_touch(struct cached_verdict *slot, int64_t now_us)
         return false;
     slot->used = now;
     return true;
+}
+
+void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest)
+{
+    uint64_t mixed = digest_mix(digest, cache->seed);
+
+    __builtin_prefetch(&set_of(&cache->positive, mixed)[mixed % WAYS], 1);
 }
 
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest)

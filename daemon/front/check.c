@@ -246,8 +246,7 @@ static void check_miss(struct front *front, struct connection *connection, struc
 }
 
 /* PostgreSQL is known to be down: nobody waits for it with a verdict in hand that may be served.
- * About once a second the stores are asked all the same, as Redis may have what other hosts know.
- */
+ * About once a second the stores are asked all the same: Redis may have what others know. */
 static bool answer_stale(struct front *front, struct connection *connection, struct slice column,
                          const struct digest *digest, const struct answer_form *form)
 {
@@ -274,37 +273,56 @@ static void refresh_ahead(struct front *front, struct cached_verdict *cached, st
     front->metrics.value[METRIC_REFRESHES]++;
 }
 
+/* Not in memory, or not believed. */
+static const char *ask_stores(struct front *front, struct connection *connection, struct slice key,
+                              const struct digest *digest, int64_t within_ms,
+                              const struct answer_form *form)
+{
+    /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
+    const char *wrong = check_key_id(key);
+    struct slice column;
+
+    if (wrong)
+        return wrong;
+    if (!key_hasher_column(front->hasher, key, &column)) {
+        answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
+    } else if (!front->grounds.postgres_down ||
+               !answer_stale(front, connection, column, digest, form)) {
+        check_miss(front, connection, column, digest, within_ms, form);
+        return NULL;
+    }
+    free(form->text);
+    return NULL;
+}
+
+const char *check_digest(struct front *front, struct connection *connection, struct slice key,
+                         const struct digest *digest, int64_t within_ms,
+                         const struct answer_form *form)
+{
+    struct cached_verdict *cached = verdict_cache_get(front->cache, digest, &front->trust);
+    struct slice column;
+
+    if (!cached)
+        return ask_stores(front, connection, key, digest, within_ms, form);
+    if (cached->read_at_us < front->trust.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN &&
+        key_hasher_column(front->hasher, key, &column))
+        refresh_ahead(front, cached, column);
+    answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), form);
+    free(form->text);
+    return NULL;
+}
+
 const char *check_key(struct front *front, struct connection *connection, struct slice key,
                       int64_t within_ms, const struct answer_form *form)
 {
-    struct cached_verdict *cached;
     struct slice column;
     struct digest digest;
 
     if (key.len == 0 || key.len > KEY_LEN_MAX)
         return check_key_id(key);
-    if (!key_hasher_digest(front->hasher, key, &column, &digest)) {
-        answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
-        free(form->text);
-        return NULL;
-    }
-    cached = verdict_cache_get(front->cache, &digest, &front->trust);
-    if (!cached) {
-        /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
-        const char *wrong = check_key_id(key);
-
-        if (wrong)
-            return wrong;
-        if (!front->grounds.postgres_down ||
-            !answer_stale(front, connection, column, &digest, form)) {
-            check_miss(front, connection, column, &digest, within_ms, form);
-            return NULL;
-        }
-    } else {
-        if (cached->read_at_us < front->trust.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN)
-            refresh_ahead(front, cached, column);
-        answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), form);
-    }
+    if (key_hasher_digest(front->hasher, key, &column, &digest))
+        return check_digest(front, connection, key, &digest, within_ms, form);
+    answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
     free(form->text);
     return NULL;
 }

@@ -37,19 +37,37 @@ static bool parse_within(const struct resp_request *request, int64_t *ret_ms)
            slice_number(request->argv[3], ret_ms) && *ret_ms > 0 && *ret_ms <= WITHIN_MAX_MS;
 }
 
+static const struct answer_form resp = {.write = write_resp};
+
+static void refuse_key(struct front *front, struct connection *connection, const char *wrong)
+{
+    front->metrics.value[METRIC_CHECKS_REFUSED]++;
+    resp_error(connection_reply(connection), "ERR %s", wrong);
+}
+
 static void check(struct front *front, struct connection *connection,
                   const struct resp_request *request)
 {
-    static const struct answer_form resp = {.write = write_resp};
     const char *wrong = "syntax: CHECK <key id> [WITHIN <ms from 1 to 9999999>]";
     int64_t within_ms = 0;
 
     if (request->argc <= 2 || parse_within(request, &within_ms))
         wrong = check_key(front, connection, request->argv[1], within_ms, &resp);
-    if (!wrong)
-        return;
-    front->metrics.value[METRIC_CHECKS_REFUSED]++;
-    resp_error(connection_reply(connection), "ERR %s", wrong);
+    if (wrong)
+        refuse_key(front, connection, wrong);
+}
+
+/* The same for one that was seen ahead. */
+static size_t check_ahead(struct front *front, struct connection *connection,
+                          const struct ahead *ahead)
+{
+    const char *wrong = check_digest(front, connection, ahead->key, &ahead->digest, 0, &resp);
+
+    connection->requests++;
+    connection->last_command = "CHECK";
+    if (wrong)
+        refuse_key(front, connection, wrong);
+    return ahead->taken;
 }
 
 static void ping(struct front *front, struct connection *connection,
@@ -318,10 +336,14 @@ static void run_command(struct front *front, struct connection *connection,
 static size_t handle_resp(void *arg, struct connection *connection, struct slice bytes)
 {
     struct front *front = arg;
+    const struct ahead *ahead =
+        lookahead_take(&front->lookahead, bytes, front->hasher, front->cache, front->usage);
     struct resp_request request;
     const char *why;
     size_t consumed = 0;
 
+    if (ahead)
+        return check_ahead(front, connection, ahead);
     switch (
         resp_request_parse(bytes, front->config->listen_max_request, &request, &consumed, &why)) {
     case RESP_INCOMPLETE:

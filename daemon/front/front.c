@@ -12,7 +12,10 @@
 
 static void begin_requests(void *arg)
 {
-    front_tick(arg);
+    struct front *front = arg;
+
+    front_tick(front);
+    lookahead_clear(&front->lookahead);
 }
 
 static void end_requests(void *arg)

@@ -10,6 +10,7 @@
 #include "apikeyd/listener.h"
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict_cache.h"
+#include "lookahead.h"
 
 /* Requests other than lookups that wait for the back thread, over all clients. The mailbox has so
  * much room beyond that for lookups, so they cannot take it away. */
@@ -28,6 +29,7 @@ struct front {
 
     struct key_hasher *hasher;
     struct verdict_cache *cache;
+    struct lookahead lookahead;
     struct digest_map flights;
     size_t asks;
     struct ledger_half *usage; /* the half in use */

@@ -35,6 +35,11 @@ struct answer_form {
 const char *check_key(struct front *front, struct connection *connection, struct slice key,
                       int64_t within_ms, const struct answer_form *form);
 
+/* The same for a key (1 to 255 bytes) whose digest is known. */
+const char *check_digest(struct front *front, struct connection *connection, struct slice key,
+                         const struct digest *digest, int64_t within_ms,
+                         const struct answer_form *form);
+
 /* What is wrong with a key ID, or NULL. Lives forever. */
 const char *check_key_id(struct slice key);
 

@@ -26,4 +26,7 @@ void key_hasher_free(struct key_hasher *hasher);
 bool key_hasher_digest(struct key_hasher *hasher, struct slice key, struct slice *ret_column,
                        struct digest *ret_digest);
 
+/* Only the column's value. */
+bool key_hasher_column(struct key_hasher *hasher, struct slice key, struct slice *ret_column);
+
 #endif

@@ -29,4 +29,8 @@ enum resp_status resp_request_parse(struct slice input, size_t max_request,
                                     struct resp_request *ret, size_t *ret_consumed,
                                     const char **ret_why);
 
+/* "CHECK <key>", the commonest request, as client libraries send it: how many bytes it takes, with
+ * the key (1 to 255 bytes) in *ret_key. 0 when it is another one, or not all there: parse it. */
+size_t resp_request_check(struct slice input, struct slice *ret_key);
+
 #endif

@@ -50,6 +50,9 @@ void verdict_cache_free(struct verdict_cache *cache);
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
                                          const struct trust *trust);
 
+/* The verdict for `digest` will be asked for: have its line come in. */
+void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
+
 /* The verdict for `digest` however old, or NULL; changes nothing. */
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
+#include <openssl/evp.h>
+
 #include "apikeyd/key_hasher.h"
 
 /* What psql computes: left(encode(sha256('abc'), 'hex'), 32). */
@@ -44,6 +46,25 @@ static void test_transform_is_the_hex_hmac(void **state)
     key_hasher_free(plain);
 }
 
+/* Of one block, of two, and around the border, against libcrypto's other way. */
+static void test_every_length_is_sha256(void **state)
+{
+    struct key_hasher *hasher = key_hasher_new(KEY_TRANSFORM_NONE, SLICE(""));
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    char key[KEY_LEN_MAX];
+    struct digest digest;
+    struct slice column;
+
+    (void)state;
+    for (size_t len = 1; len <= sizeof key; len++) {
+        memset(key, (int)('A' + len % 50), len);
+        assert_true(key_hasher_digest(hasher, (struct slice){key, len}, &column, &digest));
+        assert_true(EVP_Digest(key, len, hash, NULL, EVP_sha256(), NULL));
+        assert_memory_equal(&digest, hash, sizeof digest);
+    }
+    key_hasher_free(hasher);
+}
+
 static void test_fingerprint_is_short(void **state)
 {
     struct key_hasher *hasher = key_hasher_new(KEY_TRANSFORM_NONE, SLICE(""));
@@ -77,6 +98,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_is_the_front_of_sha256),
         cmocka_unit_test(test_transform_is_the_hex_hmac),
+        cmocka_unit_test(test_every_length_is_sha256),
         cmocka_unit_test(test_fingerprint_is_short),
         cmocka_unit_test(test_uuid_text_goes_both_ways),
     };

@@ -114,6 +114,56 @@ static void test_length_is_bounded(void **state)
                      RESP_BROKEN);
 }
 
+/* What the short way takes, the parser takes alike; what it leaves alone is not wrong. */
+static void test_the_short_way_agrees_with_the_parser(void **state)
+{
+    char text[400];
+    struct resp_request request;
+    const char *why;
+
+    (void)state;
+    for (size_t len = 0; len <= 300; len++) {
+        int head = snprintf(text, sizeof text, "*2\r\n$5\r\nCHECK\r\n$%zu\r\n", len);
+        struct slice whole = {text, (size_t)head + len + 2};
+        struct slice key;
+        size_t consumed;
+
+        memset(text + head, 'k', len);
+        memcpy(text + head + len, "\r\n", 2);
+        size_t taken = resp_request_check(whole, &key);
+        assert_int_equal(taken, len >= 1 && len <= 255 ? whole.len : 0);
+        if (taken > 0) {
+            assert_int_equal(resp_request_parse(whole, 512, &request, &consumed, &why),
+                             RESP_COMPLETE);
+            assert_int_equal(consumed, taken);
+            assert_ptr_equal(request.argv[1].at, key.at);
+            assert_int_equal(request.argv[1].len, key.len);
+        }
+        for (size_t cut = 0; cut < whole.len; cut++)
+            assert_int_equal(resp_request_check((struct slice){text, cut}, &key), 0);
+    }
+}
+
+static void test_the_short_way_leaves_others_alone(void **state)
+{
+    static const char *const others[] = {
+        "*2\r\n$5\r\ncheck\r\n$3\r\nabc\r\n",
+        "*4\r\n$5\r\nCHECK\r\n$3\r\nabc\r\n$6\r\nWITHIN\r\n$1\r\n5\r\n",
+        "CHECK abcdefghijklmnopqrstuvwxyz\r\n",
+        "*2\r\n$5\r\nCHECK\r\n$-1\r\nabcdefghi\r\n",
+        "*2\r\n$5\r\nCHECK\r\n$3x\r\nabcdefghi\r\n",
+        "*2\r\n$5\r\nCHECK\r\n$0003\r\nabc\r\n",
+        "*2\r\n$5\r\nCHECK\r\n$3\r\nabcd\r\n\r\n",
+        "*2\r\n$5\r\nCHECK\r\n$3\n\nabc\r\n\r\n",
+        "*2\r\n$4\r\nECHO\r\n$10\r\nabcdefghij\r\n",
+    };
+    struct slice key;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_int_equal(resp_request_check((struct slice){others[i], strlen(others[i])}, &key), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +172,8 @@ int main(void)
         cmocka_unit_test(test_takes_one_request_at_a_time),
         cmocka_unit_test(test_broken_streams),
         cmocka_unit_test(test_length_is_bounded),
+        cmocka_unit_test(test_the_short_way_agrees_with_the_parser),
+        cmocka_unit_test(test_the_short_way_leaves_others_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,6 +155,24 @@ static void test_a_table_two_thirds_full_keeps_nearly_all(void **state)
     verdict_cache_free(cache);
 }
 
+/* An old verdict may still be served stale: it does not make way where there is room. */
+static void test_an_empty_slot_comes_before_an_old_verdict(void **state)
+{
+    struct verdict_cache *cache = verdict_cache_new(512, 512, 7); /* one set of eight */
+
+    (void)state;
+    for (uint64_t key = 1; key <= 7; key++)
+        put(cache, key, VERDICT_ALLOW, 100 * SECOND);
+    put(cache, 8, VERDICT_ALLOW, 200 * SECOND);
+    for (uint64_t key = 1; key <= 8; key++)
+        assert_non_null(verdict_cache_peek(cache, &(struct digest[]){digest_number(key)}[0]));
+    /* Now it is full: one that nobody believes goes, not the one that is new. */
+    put(cache, 9, VERDICT_ALLOW, 201 * SECOND);
+    assert_non_null(get(cache, 8, 201 * SECOND));
+    assert_non_null(get(cache, 9, 201 * SECOND));
+    verdict_cache_free(cache);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_the_least_useful_goes),
         cmocka_unit_test(test_remove_and_clear),
         cmocka_unit_test(test_a_table_two_thirds_full_keeps_nearly_all),
+        cmocka_unit_test(test_an_empty_slot_comes_before_an_old_verdict),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,84 @@
+"""./dev bench hot [ROUNDS]: CHECK of hot keys, against Redis GET and against the floor.
+
+redis-benchmark asks each of the three for one of 100,000 keys at random, in turn: on a Unix socket, 50
+connections, 64 requests in each pipeline, then one. Redis holds values of 64 bytes. The floor
+(floor.c) parses as little and answers as much. With -P 64 the figure is requests a second, which the load
+generator bounds too (it has the other core), and the server's processor time; with -P 1 it is the
+processor time a request costs the server.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness.bench import (ROUNDS, Report, Stack, add_keys, cpu_seconds,  # noqa: E402
+                           redis_benchmark)
+from harness.servers import BUILD, Process, accepts, wait_until  # noqa: E402
+
+KEYS = 100000
+CHECK = ["CHECK", "key:__rand_int__"]
+
+
+class Floor:
+    def __init__(self, folder):
+        self.socket = folder / "floor.sock"
+        self.process = Process([BUILD / "floor", self.socket, KEYS], folder / "floor.log")
+        wait_until(lambda: accepts(self.socket), "the floor")
+
+    def stop(self):
+        self.process.stop()
+
+
+def fill_redis(stack):
+    with stack.redis.client().pipeline(transaction=False) as pipeline:
+        for i in range(KEYS):
+            pipeline.set(f"key:{i:012d}", "v" * 64)
+        pipeline.execute()
+
+
+def measure(target, pipeline, requests):
+    """Requests a second, and µs of processor time each."""
+    socket, pid, command = target
+    before = cpu_seconds(pid)
+    rate = redis_benchmark(socket, command, requests=requests, pipeline=pipeline, keys=KEYS)
+    return rate, (cpu_seconds(pid) - before) / requests * 1e6
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    with Stack() as stack:
+        add_keys(stack.owner, KEYS)
+        fill_redis(stack)
+        daemon = stack.daemon(cache_ttl="1h", usage_flush_interval="10m", usage_flush_rows="10000000")
+        floor = Floor(stack.folder)
+        stack.others.append(floor)
+        targets = {
+            "apikeyd": (daemon.check, daemon.process.pid, CHECK),
+            "redis": (stack.redis.socket, stack.redis.process.pid, ["GET", "key:__rand_int__"]),
+            "floor": (floor.socket, floor.process.pid, CHECK),
+        }
+        redis_benchmark(daemon.check, CHECK, requests=20 * KEYS, pipeline=64, keys=KEYS)  # warm up
+        deep = Report("hot-64 (requests a second, -P 64)", rounds)
+        deep_cpu = Report("hot-64-cpu (server's µs a request, -P 64)", rounds)
+        flat = Report("hot-1-cpu (server's µs a request, -P 1)", rounds)
+        for _ in range(rounds):
+            for name, target in targets.items():
+                rate, cpu = measure(target, 64, 3000000)
+                deep.add(name, rate)
+                deep_cpu.add(name, cpu)
+                flat.add(name, measure(target, 1, 250000)[1])
+    deep.print()
+    deep.judge("apikeyd", "redis", 3.0)
+    deep.judge("apikeyd", "floor", 0.85)
+    deep_cpu.print("{:.3f}")
+    deep_cpu.judge("apikeyd", "redis", 1 / 3, least=False)
+    deep_cpu.judge("apikeyd", "floor", 1 / 0.85, least=False)
+    flat.print("{:.2f}")
+    flat.judge("apikeyd", "redis", 0.85, least=False)
+    flat.judge("apikeyd", "floor", 1.12, least=False)
+    for report in (deep, deep_cpu, flat):
+        report.save()
+
+
+if __name__ == "__main__":
+    main()
