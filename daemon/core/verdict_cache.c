@@ -15,7 +15,9 @@ enum { HUGE_PAGE = 2 * 1024 * 1024 };
 _Static_assert(sizeof(struct cached_verdict) == 64, "one verdict is one cache line");
 
 struct table {
-    struct cached_verdict *slot; /* sets * WAYS */
+    struct cached_verdict *slot; /* sets * WAYS, in the mapping */
+    void *mapping;
+    size_t mapping_size;
     size_t sets;
     size_t used;
     uint64_t evictions;
@@ -33,15 +35,31 @@ static bool table_init(struct table *table, size_t bytes)
     if (table->sets == 0)
         table->sets = 1;
     size_t size = table->sets * WAYS * sizeof *table->slot;
-    size_t page = size < HUGE_PAGE ? sizeof *table->slot : HUGE_PAGE;
-    table->slot = aligned_alloc(page, (size + page - 1) / page * page);
-    if (!table->slot)
+    table->mapping_size = size + HUGE_PAGE;
+    table->mapping =
+        mmap(NULL, table->mapping_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (table->mapping == MAP_FAILED) {
+        table->mapping = NULL;
         return false;
+    }
+    char *at = table->mapping;
+    at += (HUGE_PAGE - (uintptr_t)at % HUGE_PAGE) % HUGE_PAGE;
+    table->slot = (void *)at;
     /* Each hit lands on a page of its own; with huge ones the TLB can hold them. Only advice. */
     (void)madvise(table->slot, size, MADV_HUGEPAGE);
-    for (size_t i = 0; i < table->sets * WAYS; i++)
-        table->slot[i] = (struct cached_verdict){.read_at_us = TIME_NEVER};
     return true;
+}
+
+static void table_done(struct table *table)
+{
+    if (table->mapping)
+        munmap(table->mapping, table->mapping_size);
+}
+
+/* Zeroes, as a new mapping holds, are empty: nothing has to be touched at the start. */
+static bool is_empty(const struct cached_verdict *slot)
+{
+    return slot->kind == VERDICT_UNAVAILABLE;
 }
 
 struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed)
@@ -62,8 +80,8 @@ void verdict_cache_free(struct verdict_cache *cache)
 {
     if (!cache)
         return;
-    free(cache->positive.slot);
-    free(cache->negative.slot);
+    table_done(&cache->positive);
+    table_done(&cache->negative);
     free(cache);
 }
 
@@ -81,7 +99,7 @@ static struct cached_verdict *table_find(const struct table *table, uint64_t mix
     for (unsigned i = 0; i < WAYS; i++) {
         struct cached_verdict *slot = &set[(mixed + i) % WAYS];
 
-        if (digest_equal(&slot->digest, digest) && slot->read_at_us != TIME_NEVER)
+        if (digest_equal(&slot->digest, digest) && !is_empty(slot))
             return slot;
     }
     return NULL;
@@ -107,7 +125,7 @@ static struct cached_verdict *victim(const struct table *table, uint64_t mixed, 
         unsigned recency = (uint16_t) ~(coarse(now_us) - slot->used);
         unsigned worth = slot->read_at_us < oldest_us ? recency : recency + UINT16_MAX + 1;
 
-        if (slot->read_at_us == TIME_NEVER)
+        if (is_empty(slot))
             return slot;
         if (worth < least_worth) {
             least = slot;
@@ -158,7 +176,7 @@ static void table_remove(struct table *table, uint64_t mixed, const struct diges
     struct cached_verdict *slot = table_find(table, mixed, digest);
 
     if (slot) {
-        *slot = (struct cached_verdict){.read_at_us = TIME_NEVER};
+        *slot = (struct cached_verdict){0};
         table->used--;
     }
 }
@@ -186,7 +204,7 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
     struct cached_verdict *slot = table_find(table, mixed, digest);
     if (!slot) {
         slot = victim(table, mixed, trust_oldest(trust, verdict->kind), trust->now_us);
-        if (slot->read_at_us == TIME_NEVER)
+        if (is_empty(slot))
             table->used++;
         else if (slot->read_at_us >= trust_oldest(trust, verdict->kind))
             table->evictions++;

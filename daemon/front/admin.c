@@ -79,6 +79,28 @@ static bool take_key(struct front *front, struct connection *connection, struct 
     return !wrong;
 }
 
+/* What memory holds about a key; changes nothing. */
+static struct explain_memory peek(struct front *front, const struct digest *digest)
+{
+    const struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
+    struct explain_memory found = {.kind = VERDICT_UNAVAILABLE};
+
+    if (!cached)
+        return found;
+    found.kind = cached->kind;
+    found.read_at_us = cached->read_at_us;
+    found.refreshing = cached->flags & CACHED_REFRESHING;
+    found.believed = cached->read_at_us >= trust_oldest(&front->trust, cached->kind);
+    found.servable_stale = cached->read_at_us >= front->trust.oldest_stale_us;
+    if (cached->usage_slot < front->usage->used) {
+        const struct usage_slot *slot = &front->usage->slots[cached->usage_slot];
+
+        if (uuid_order(&slot->api_key_id, &cached->api_key_id) == 0)
+            found.pending_last_used_us = slot->last_used_us;
+    }
+    return found;
+}
+
 void admin_explain(struct front *front, struct connection *connection,
                    const struct resp_request *request)
 {
@@ -89,7 +111,7 @@ void admin_explain(struct front *front, struct connection *connection,
         return;
     message.lookup.key_len = (uint8_t)column.len;
     memcpy(message.lookup.key, column.at, column.len);
-    message.explain = check_peek(front, &message.lookup.digest);
+    message.explain = peek(front, &message.lookup.digest);
     ask_back(front, connection, &message);
 }
 

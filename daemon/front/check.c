@@ -72,13 +72,16 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
         .left_us = trust_left(&front->trust, cached->kind, cached->read_at_us),
     };
 
+    /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
+     */
+    ledger_half_prefetch(front->usage, cached->usage_slot);
+    form->write(front, out, &answer, form);
     if (cached->kind == VERDICT_ALLOW)
         record_usage(front, cached);
     count_verdict(front, cached->kind, tier);
-    form->write(front, out, &answer, form);
 }
 
-/* The verdict that may be served in the place of an answer, if it was read late enough, or NULL. */
+/* The verdict that may be served instead of an answer, if it was read late enough, or NULL. */
 static struct cached_verdict *held_since(struct front *front, const struct digest *digest,
                                          int64_t oldest_us)
 {
@@ -376,25 +379,4 @@ void check_answer(struct front *front, const struct to_front *message)
         hole_close(hole);
     }
     free(flight);
-}
-
-struct explain_memory check_peek(struct front *front, const struct digest *digest)
-{
-    const struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
-    struct explain_memory found = {.kind = VERDICT_UNAVAILABLE};
-
-    if (!cached)
-        return found;
-    found.kind = cached->kind;
-    found.read_at_us = cached->read_at_us;
-    found.refreshing = cached->flags & CACHED_REFRESHING;
-    found.believed = cached->read_at_us >= trust_oldest(&front->trust, cached->kind);
-    found.servable_stale = cached->read_at_us >= front->trust.oldest_stale_us;
-    if (cached->usage_slot < front->usage->used) {
-        const struct usage_slot *slot = &front->usage->slots[cached->usage_slot];
-
-        if (uuid_order(&slot->api_key_id, &cached->api_key_id) == 0)
-            found.pending_last_used_us = slot->last_used_us;
-    }
-    return found;
 }

@@ -46,7 +46,4 @@ const char *check_key_id(struct slice key);
 /* The back thread's answer: keep it and tell everyone who waits. */
 void check_answer(struct front *front, const struct to_front *message);
 
-/* What memory holds about a key, for EXPLAIN; changes nothing. */
-struct explain_memory check_peek(struct front *front, const struct digest *digest);
-
 #endif

@@ -17,7 +17,7 @@
 
 struct verdict_cache;
 
-/* One cached verdict. An empty slot is one that was read at TIME_NEVER. */
+/* One cached verdict. An empty slot is one of kind UNAVAILABLE, which is never cached. */
 struct cached_verdict {
     struct digest digest;
     struct uuid api_key_id;

@@ -45,6 +45,18 @@ def accepts(path):
     return True
 
 
+def answers(path):
+    """Whether a daemon on the Unix socket answers. It may listen and end all the same."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(HANG)
+        try:
+            probe.connect(str(path))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(100) != b""
+        except OSError:
+            return False
+
+
 class Scratch:
     """A folder on tmpfs, short enough for socket paths, that is removed at the end."""
 
@@ -243,7 +255,7 @@ class Apikeyd:
     def start(self):
         self.write_config()
         self.launch()
-        wait_until(lambda: self.died() or accepts(self.admin), "apikeyd to answer")
+        wait_until(lambda: self.died() or answers(self.admin), "apikeyd to answer")
         if self.died():
             raise RuntimeError(f"apikeyd ended at start:\n{self.process.log()}")
 

@@ -1,0 +1,81 @@
+"""./dev bench latency [ROUNDS]: hits at a fixed rate while other things go wrong, against a quiet daemon.
+
+pace (pace.c) asks for hot keys, 10,000 times a second, and counts each answer's time from when its
+question was due, so that a stall counts for every request that fell into it. In turn: quiet; with
+PostgreSQL and Redis both stopped (SIGSTOP); with 100,000 rows of usage being written and 10,000 other
+keys a second looked up in PostgreSQL. The load, PostgreSQL and the daemon share this machine's
+processors, which the third shows.
+"""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness.bench import ROUNDS, Report, Stack, add_keys, redis_benchmark  # noqa: E402
+from harness.servers import BUILD  # noqa: E402
+
+HOT, KEYS, RATE, SECONDS = 1000, 100000, 10000, 4
+
+
+def pace(daemon, prefix="key:", first=0, keys=HOT, rate=RATE):
+    done = subprocess.run([BUILD / "pace", daemon.check, str(rate), str(SECONDS), prefix, str(first),
+                           str(keys)], capture_output=True, text=True, check=True, timeout=120)
+    return [float(word) for word in done.stdout.split()[:4]]
+
+
+def note(reports, row, figures):
+    for report, value in zip(reports, figures):
+        report.add(row, value)
+
+
+def stopped(stack, daemon):
+    stack.postgres.pause()
+    stack.redis.pause()
+    try:
+        return pace(daemon)
+    finally:
+        stack.redis.resume()
+        stack.postgres.resume()
+
+
+def busy(daemon, start):
+    """Usage of 100,000 keys is pending and written; keys that nobody has are looked up."""
+    redis_benchmark(daemon.check, ["CHECK", "key:__rand_int__"], requests=10 * KEYS, pipeline=64, keys=KEYS)
+    misses = threading.Thread(target=pace, args=(daemon, "none:", start, 10**9))
+    flush = threading.Thread(
+        target=lambda: daemon.admin_client().execute_command("FLUSH"))
+    misses.start()
+    flush.start()
+    figures = pace(daemon)
+    misses.join()
+    flush.join()
+    return figures
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    reports = [Report(f"latency-{name} (µs, {RATE} hits a second)", rounds)
+               for name in ("p50", "p99", "p99.9", "max")]
+    with Stack() as stack:
+        add_keys(stack.owner, KEYS)
+        daemon = stack.daemon(redis_url=stack.redis.url(), cache_ttl="1h", cache_ttl_unlinked="1h",
+                              usage_flush_interval="1h", usage_flush_rows="10000000")
+        redis_benchmark(daemon.check, ["CHECK", "key:__rand_int__"], requests=20 * KEYS, pipeline=64,
+                        keys=KEYS)
+        pace(daemon)
+        for n in range(rounds):
+            note(reports, "quiet", pace(daemon))
+            note(reports, "stores stopped", stopped(stack, daemon))
+            note(reports, "flush and misses", busy(daemon, n * 10**6))
+    for report in reports:
+        report.print("{:.1f}")
+    reports[2].judge("stores stopped", "quiet", 1.1, least=False)
+    reports[1].judge("flush and misses", "quiet", 1.25, least=False)
+    for report in reports:
+        report.save()
+
+
+if __name__ == "__main__":
+    main()

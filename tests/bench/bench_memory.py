@@ -1,0 +1,66 @@
+"""./dev bench memory [ROUNDS]: what a verdict costs in memory, against Redis with the same.
+
+A million keys are read into a daemon, whose resident memory is looked at before and after. Redis gets a
+million values as the daemon itself would write them. One round is enough: the figures hardly vary.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+from harness.bench import Report, Stack, add_keys  # noqa: E402
+from wire import Wire, command  # noqa: E402
+
+KEYS = 1000000
+
+
+def resident(pid):
+    """Bytes that stand in memory: shared ones too, as the ledger is."""
+    with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+
+def ask_all(daemon):
+    with Wire(daemon.check) as wire:
+        for start in range(0, KEYS, 2000):
+            wire.send(b"".join(command("CHECK", f"key:{i:012d}") for i in range(start, start + 2000)))
+            for _ in range(2000):
+                assert wire.reply()[0] == b"ALLOW"
+
+
+def fill_redis(client):
+    value = "1 ALLOW 01234567-89ab-cdef-0123-456789abcdef 01234567-89ab-cdef-0123-456789abcdef "
+    for start in range(0, KEYS, 10000):
+        with client.pipeline(transaction=False) as pipeline:
+            for i in range(start, start + 10000):
+                pipeline.set(f"apikeyd:1:{i:032x}", f"{value}{1770000000000000 + i}", px=3600000)
+            pipeline.execute()
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    report = Report("memory (bytes a verdict, a million of them)", rounds)
+    for _ in range(rounds):
+        with Stack() as stack:
+            add_keys(stack.owner, KEYS)
+            # Room for 1.3 million: sets of eight overflow before the table is full.
+            daemon = stack.daemon(cache_memory="80MiB", cache_negative_memory="4KiB", cache_ttl="1h",
+                                  usage_flush_interval="1h", usage_flush_rows="10000000")
+            ask_all(daemon)
+            held = daemon.admin_client().info()["cache_entries"]
+            assert held > 0.9 * KEYS, held
+            report.add("(verdicts held of a million)", held)
+            report.add("apikeyd, all it has", resident(daemon.process.pid) / held)
+            report.add("apikeyd, its table", daemon.admin_client().info()["cache_bytes"] / held)
+            before = resident(stack.redis.process.pid)
+            fill_redis(stack.redis.client())
+            report.add("redis", (resident(stack.redis.process.pid) - before) / KEYS)
+    report.print("{:.1f}")
+    report.judge("apikeyd, its table", "redis", 0.4, least=False)
+    report.judge("apikeyd, all it has", "redis", 0.4, least=False)
+    report.save()
+
+
+if __name__ == "__main__":
+    main()
