@@ -36,7 +36,7 @@ static unsigned bucket_of(uint64_t value)
 {
     unsigned log2 = value < 32 ? 0 : 63 - (unsigned)__builtin_clzll(value) - 4;
 
-    return log2 * 32 + (unsigned)((value >> log2) & 31) + (log2 ? 0 : 0);
+    return log2 * 32 + (unsigned)((value >> log2) & 31);
 }
 
 /* The greatest value of a bucket, in µs. */
