@@ -7,7 +7,6 @@ serves stale verdicts. The same seed makes the same choices, if not the same tim
 """
 
 import random
-import signal
 import sys
 import threading
 import time
@@ -158,9 +157,9 @@ class Trouble:
 
     def daemon_sleeps(self):
         daemon = self.rng.choice(self.daemons)
-        daemon.process.send(signal.SIGSTOP)
+        daemon.process.pause()
         self.pause(self.rng.choice([0.3, 2.5]))
-        daemon.process.send(signal.SIGCONT)
+        daemon.process.resume()
 
     def step(self):
         if not self.to_come:

@@ -95,6 +95,19 @@ class Process:
         if self.child.poll() is None:
             self.child.send_signal(number)
 
+    def pause(self):
+        """All its threads have stopped when this returns; kill(2) alone comes back before that."""
+        self.send(signal.SIGSTOP)
+        wait_until(lambda: all(state == "T" for state in self.thread_states()), "it to stop")
+
+    def resume(self):
+        self.send(signal.SIGCONT)
+
+    def thread_states(self):
+        """A letter each; proc(5)."""
+        for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            yield stat.read_text().rpartition(")")[2].split()[0]
+
     def stop(self, number=signal.SIGTERM):
         self.send(signal.SIGCONT)
         self.send(number)
@@ -208,10 +221,10 @@ class Redis:
         self.process = None
 
     def pause(self):
-        self.process.send(signal.SIGSTOP)
+        self.process.pause()
 
     def resume(self):
-        self.process.send(signal.SIGCONT)
+        self.process.resume()
 
     def url(self):
         return f"unix://{self.socket}"

@@ -2,7 +2,6 @@
 
 With LONG as a bound, only the notification can be what enforced a change."""
 
-import signal
 import time
 import uuid
 
@@ -395,11 +394,11 @@ def test_a_daemon_that_slept(db, start):
     daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "500ms"})
     with Wire(daemon.check) as wire:
         assert wire.ask("CHECK", "good")[0] == b"ALLOW"
-        daemon.process.send(signal.SIGSTOP)
+        daemon.process.pause()
         db.set_active("good", False)
         time.sleep(1)
         wire.send(b"CHECK good\r\n")
-        daemon.process.send(signal.SIGCONT)
+        daemon.process.resume()
         assert wire.reply() == [b"DENY", b"inactive"]
 
 
@@ -417,14 +416,14 @@ def test_an_answer_that_slept(db, start):
         early.send(b"CHECK good\r\n")
         wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
                                   "'SELECT k.n%' AND wait_event_type = 'Lock'"), "the SELECT")
-        daemon.process.send(signal.SIGSTOP)
+        daemon.process.pause()
         lock.rollback()
         wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
                                   "'SELECT k.n%' AND state = 'idle'"), "its end")
         db.set_active("good", False)
         time.sleep(0.6)
         late.send(b"CHECK good\r\n")
-        daemon.process.send(signal.SIGCONT)
+        daemon.process.resume()
         assert late.reply() == [b"DENY", b"inactive"]
         early.reply()
 

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import signal
 import socket
 import time
 import uuid
@@ -151,13 +150,13 @@ def test_an_apikeyd_that_hangs(db, behind):
     db.add_key("good")
     gateway = behind()
     assert gateway.ask("good").status == 200
-    gateway.daemon.process.send(signal.SIGSTOP)
+    gateway.daemon.process.pause()
     try:
         seen = gateway.ask("good")
         assert (seen.status, seen.reached) == (503, False)
         assert seen.fields["retry-after"] == "1"
     finally:
-        gateway.daemon.process.send(signal.SIGCONT)
+        gateway.daemon.process.resume()
     wait_until(lambda: gateway.ask("good").status == 200, "the daemon")
 
 

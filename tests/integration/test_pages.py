@@ -1,7 +1,6 @@
 """The metrics listener: metrics, health, readiness, status, and what it does to bad clients."""
 
 import json
-import signal
 import socket
 import time
 
@@ -253,7 +252,7 @@ def test_a_tcp_listener(start):
 
 def test_a_stopped_daemon_is_back_as_it_was(db, daemon):
     """SIGSTOP and SIGCONT: late pulses are no one's."""
-    daemon.process.send(signal.SIGSTOP)
+    daemon.process.pause()
     time.sleep(0.5)
-    daemon.process.send(signal.SIGCONT)
+    daemon.process.resume()
     assert fetch(daemon, "/healthz")[0] == 200
