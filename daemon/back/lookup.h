@@ -5,6 +5,7 @@
 
 #include <sys/queue.h>
 
+#include "apikeyd/key_query.h"
 #include "apikeyd/mailbox.h"
 
 struct explanation;
@@ -18,7 +19,8 @@ struct lookup {
     size_t losses;       /* connections that broke under it */
     size_t outdated;     /* answers that a change, or a long wait, made worthless */
     struct verdict old;  /* from Redis, for when PostgreSQL does not answer; or UNAVAILABLE */
-    struct hole *hole;   /* EXPLAIN only, as is this: */
+    struct key_finding finding; /* of the batch under way */
+    struct hole *hole;          /* EXPLAIN only, as is this: */
     struct explanation *explanation;
 };
 TAILQ_HEAD(lookup_list, lookup);

@@ -9,6 +9,7 @@
 #include "apikeyd/key_query.h"
 #include "apikeyd/pg_array.h"
 #include "apikeyd/pg_connection.h"
+#include "lookup_index.h"
 
 /* A connection and the batch that it carries out. */
 struct lane {
@@ -17,6 +18,7 @@ struct lane {
     struct lookup_list lookups;
     size_t len;
     int64_t sent_us;
+    struct lookup_index index;
     struct buffer keys; /* the text[] parameter */
 };
 
@@ -97,30 +99,35 @@ void pg_lanes_add(struct pg_lanes *lanes, struct lookup *lookup)
     TAILQ_INSERT_TAIL(&lanes->waiting, lookup, in_list);
 }
 
-/* Put the rows together, each with its lookup; rows come in the order of the keys. */
+static void take_row(struct lane *lane, const struct key_row *row)
+{
+    struct lookup *lookup;
+    size_t place = 0;
+
+    while ((lookup = lookup_index_next(&lane->index, row->key, &place)))
+        key_query_combine(&lookup->finding, row);
+}
+
+/* Put the rows together, each with its lookups, before the first of these is answered. */
 static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGresult *result)
 {
     struct pg_lanes *lanes = lane->lanes;
+    int64_t now_us = clock_monotonic_us();
     struct lookup *lookup;
     struct key_row row;
-    int next = 0;
 
     lanes->refused_said = false;
     histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_TIME],
-                     clock_monotonic_us() - lane->sent_us, 1);
-    if (key_query_row(result, 0, &row))
-        pg_clock_sample(&lanes->env->clock, lane->sent_us, clock_monotonic_us(),
-                        row.server_read_us);
-    for (size_t i = 0; (lookup = lookup_list_take(lookups)); i++) {
-        struct verdict verdict = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = lane->sent_us};
-        int64_t server_read_us = 0;
-
-        for (; key_query_row(result, next, &row) && row.key == i; next++) {
-            key_query_combine(&verdict, &row);
-            server_read_us = row.server_read_us;
-        }
-        lanes->setup.answered(lanes->setup.arg, lookup, &verdict, server_read_us);
+                     now_us - lane->sent_us, 1);
+    for (int i = 0; i < PQntuples(result); i++) {
+        key_query_row(result, i, &row);
+        if (i == 0)
+            pg_clock_sample(&lanes->env->clock, lane->sent_us, now_us, row.server_read_us);
+        take_row(lane, &row);
     }
+    while ((lookup = lookup_list_take(lookups)))
+        lanes->setup.answered(lanes->setup.arg, lookup, &lookup->finding.verdict,
+                              lookup->finding.server_read_us);
 }
 
 static void log_refusal(struct pg_lanes *lanes, const PGresult *result)
@@ -230,8 +237,12 @@ static void send_batch(struct lane *lane)
         .done = on_result,
         .arg = lane,
     };
+    struct key_finding unknown = {.verdict.kind = VERDICT_DENY_UNKNOWN};
 
+    /* Before it is sent: the verdicts are at least as old as this says. */
+    lane->sent_us = unknown.verdict.read_at_us = clock_monotonic_us();
     lane->len = batch_len(lanes);
+    lookup_index_reset(&lane->index, lane->len);
     buffer_consume(&lane->keys, lane->keys.len);
     /* All at once: growing would leave a copy of the keys behind. */
     buffer_reserve(&lane->keys, 20 + lane->len * (4 + KEY_LEN_MAX));
@@ -240,6 +251,8 @@ static void send_batch(struct lane *lane)
         struct lookup *lookup = lookup_list_take(&lanes->waiting);
 
         TAILQ_INSERT_TAIL(&lane->lookups, lookup, in_list);
+        lookup->finding = unknown;
+        lookup_index_add(&lane->index, lookup);
         pg_array_element(&lane->keys, lookup->request.key, lookup->request.key_len);
     }
     query.param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&lane->keys)};
@@ -247,8 +260,6 @@ static void send_batch(struct lane *lane)
     lanes->env->metrics.value[METRIC_POSTGRES_KEYS] += lane->len;
     histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_BATCH], (int64_t)lane->len,
                      1);
-    /* Before it is sent: the verdicts are at least as old as this says. */
-    lane->sent_us = clock_monotonic_us();
     pg_connection_send(lane->connection, &query);
 }
 
@@ -376,6 +387,7 @@ void pg_lanes_free(struct pg_lanes *lanes)
 
         lanes->lane[i].connection = NULL;
         pg_connection_free(connection);
+        lookup_index_free(&lanes->lane[i].index);
         buffer_free(&lanes->lane[i].keys);
     }
     while ((lookup = lookup_list_take(&lanes->waiting)))

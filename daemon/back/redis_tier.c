@@ -43,12 +43,10 @@ const char *redis_finding_name(enum redis_finding finding)
 static struct slice make_key(const struct redis_tier *tier, const struct digest *digest,
                              char ret[static KEY_SIZE])
 {
-    char hex[DIGEST_HEX_SIZE];
-    int len;
+    char *hex = stpcpy(stpcpy(ret, tier->env->config->redis_prefix), "1:");
 
     digest_to_hex(digest, hex);
-    len = snprintf(ret, KEY_SIZE, "%s1:%s", tier->env->config->redis_prefix, hex);
-    return (struct slice){ret, (size_t)len};
+    return (struct slice){ret, (size_t)(hex - ret) + DIGEST_HEX_SIZE - 1};
 }
 
 struct redis_tier *redis_tier_new(struct back_env *env)
@@ -88,7 +86,7 @@ bool redis_tier_usable(const struct redis_tier *tier)
 
 /* What a value is worth; sets *ret for FOUND_VERDICT. */
 static enum redis_finding judge(struct redis_tier *tier, const struct digest *digest,
-                                struct slice value, struct verdict *ret)
+                                struct slice value, int64_t now_us, struct verdict *ret)
 {
     char key[KEY_SIZE];
     int64_t server_read_us = 0;
@@ -107,8 +105,7 @@ static enum redis_finding judge(struct redis_tier *tier, const struct digest *di
     case REDIS_VALUE_VERDICT:
         break;
     }
-    if (!pg_clock_to_monotonic(&tier->env->clock, server_read_us, clock_monotonic_us(),
-                               &verdict.read_at_us))
+    if (!pg_clock_to_monotonic(&tier->env->clock, server_read_us, now_us, &verdict.read_at_us))
         return FOUND_UNDATED;
     *ret = verdict;
     return FOUND_VERDICT;
@@ -119,6 +116,9 @@ static void deliver(struct redis_tier *tier, const struct redis_read *read,
                     const struct digest *digests, size_t len, const redisReply *reply,
                     enum redis_finding otherwise)
 {
+    int64_t now_us = clock_monotonic_us();
+
+    read->begin(read->arg);
     for (size_t i = 0; i < len; i++) {
         const redisReply *element = reply ? reply->element[i] : NULL;
         enum redis_finding finding = reply ? FOUND_NOTHING : otherwise;
@@ -126,7 +126,7 @@ static void deliver(struct redis_tier *tier, const struct redis_read *read,
 
         if (element && element->type == REDIS_REPLY_STRING)
             finding = judge(tier, &digests[i], (struct slice){element->str, (size_t)element->len},
-                            &verdict);
+                            now_us, &verdict);
         read->each(read->arg, finding, finding == FOUND_VERDICT ? &verdict : NULL);
     }
     read->done(read->arg);

@@ -17,6 +17,7 @@ enum { OUTDATED_MAX = 8 }; /* answers of PostgreSQL that one lookup may outlive 
 struct redis_batch {
     struct resolver *resolver;
     struct lookup_list lookups; /* whose findings are to come, in order */
+    struct trust trust;         /* when they came */
 };
 
 struct resolver {
@@ -53,7 +54,7 @@ static bool believed(const struct resolver *resolver, const struct lookup *looku
 static void lookup_free(struct lookup *lookup)
 {
     free(lookup->explanation);
-    explicit_bzero(&lookup->request, sizeof lookup->request);
+    explicit_bzero(lookup->request.key, sizeof lookup->request.key);
     free(lookup);
 }
 
@@ -154,12 +155,19 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
     answer(resolver, lookup, verdict, TIER_POSTGRES, NULL);
 }
 
+static void on_findings_begin(void *arg)
+{
+    struct redis_batch *batch = arg;
+
+    batch->trust = trust_now(batch->resolver);
+}
+
 static void on_finding(void *arg, enum redis_finding finding, const struct verdict *verdict)
 {
     struct redis_batch *batch = arg;
     struct resolver *resolver = batch->resolver;
     struct lookup *lookup = lookup_list_take(&batch->lookups);
-    struct trust trust = trust_now(resolver);
+    const struct trust *trust = &batch->trust;
 
     if (lookup->explanation) {
         lookup->explanation->redis = finding;
@@ -168,9 +176,9 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
         pg_lanes_add(resolver->postgres, lookup);
         return;
     }
-    if (verdict && verdict->read_at_us >= trust.oldest_shared_us)
+    if (verdict && verdict->read_at_us >= trust->oldest_shared_us)
         lookup->old = *verdict;
-    if (verdict && believed(resolver, lookup, verdict, &trust)) {
+    if (verdict && believed(resolver, lookup, verdict, trust)) {
         resolver->env->metrics.value[METRIC_REDIS_HITS]++;
         answer(resolver, lookup, verdict, TIER_REDIS, NULL);
         return;
@@ -204,7 +212,7 @@ static void read_redis(struct resolver *resolver)
         digests[len++] = lookup->request.digest;
     }
     redis_tier_read(resolver->redis, digests, len,
-                    (struct redis_read){on_finding, on_findings, batch});
+                    (struct redis_read){on_findings_begin, on_finding, on_findings, batch});
 }
 
 void resolver_add(struct resolver *resolver, const struct to_back *message)

@@ -28,20 +28,24 @@ static int hex_value(char digit)
     return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
 }
 
-bool digest_from_hex(const char *hex, struct digest *ret)
+bool hex_decode(const char *hex, size_t len, void *ret_bytes)
 {
-    uint8_t bytes[sizeof *ret] = {0};
+    uint8_t *byte = ret_bytes;
+    int wrong = 0;
 
-    for (size_t i = 0; i < sizeof bytes; i++) {
+    for (size_t i = 0; i < len; i++) {
         int high = hex_value(hex[2 * i]);
         int low = hex_value(hex[2 * i + 1]);
 
-        if (high < 0 || low < 0)
-            return false;
-        bytes[i] = (uint8_t)(high << 4 | low);
+        wrong |= high | low;
+        byte[i] = (uint8_t)((unsigned)high << 4 | (unsigned)low);
     }
-    memcpy(ret, bytes, sizeof bytes);
-    return true;
+    return wrong >= 0;
+}
+
+bool digest_from_hex(const char *hex, struct digest *ret)
+{
+    return hex_decode(hex, sizeof *ret, ret);
 }
 
 void digest_fingerprint(const struct digest *digest, char ret_text[static FINGERPRINT_SIZE])

@@ -28,6 +28,11 @@ static struct digest_node **bucket_of(const struct digest_map *map, const struct
     return &map->bucket[digest_mix(digest, map->seed) & map->mask];
 }
 
+void digest_map_prefetch(const struct digest_map *map, const struct digest *digest)
+{
+    __builtin_prefetch(bucket_of(map, digest), 1);
+}
+
 struct digest_node *digest_map_find(const struct digest_map *map, const struct digest *digest)
 {
     struct digest_node *node = *bucket_of(map, digest);

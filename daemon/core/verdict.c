@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/verdict.h"
 
-#include <uuid/uuid.h>
-
 #include "apikeyd/digest.h"
 
 const char *verdict_kind_name(enum verdict_kind kind)
@@ -44,5 +42,10 @@ void uuid_to_text(const struct uuid *uuid, char *ret_text)
 
 bool uuid_from_text(const char *text, struct uuid *ret)
 {
-    return uuid_parse_range(text, text + UUID_TEXT_LEN, ret->bytes) == 0;
+    uint8_t *b = ret->bytes;
+
+    return text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-' &&
+           hex_decode(text, 4, b) && hex_decode(text + 9, 2, b + 4) &&
+           hex_decode(text + 14, 2, b + 6) && hex_decode(text + 19, 2, b + 8) &&
+           hex_decode(text + 24, 6, b + 10);
 }

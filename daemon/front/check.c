@@ -355,6 +355,12 @@ static bool answers(const struct front *front, const struct cached_verdict *cach
            cached->read_at_us >= trust_oldest(&front->trust, cached->kind);
 }
 
+void check_prefetch(const struct front *front, const struct digest *digest)
+{
+    digest_map_prefetch(&front->flights, digest);
+    verdict_cache_prefetch(front->cache, digest);
+}
+
 void check_answer(struct front *front, const struct to_front *message)
 {
     struct flight *flight =

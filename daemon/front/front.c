@@ -127,17 +127,28 @@ static void handle_message(struct front *front, struct to_front *message)
     }
 }
 
+/* Messages taken at once, so that the memory that verdicts need is on its way for all of them
+ * before it is touched for the first. */
+enum { MAIL_AHEAD = 16 };
+
 static void on_mail(evutil_socket_t fd, short what, void *arg)
 {
     struct front *front = arg;
-    struct to_front message;
+    struct to_front message[MAIL_AHEAD];
+    size_t len;
 
     (void)fd;
     (void)what;
     mailbox_clear_wake(front->to_front);
     front_tick(front);
-    while (mailbox_take(front->to_front, &message))
-        handle_message(front, &message);
+    do {
+        for (len = 0; len < MAIL_AHEAD && mailbox_take(front->to_front, &message[len]); len++) {
+            if (message[len].type == TO_FRONT_VERDICT)
+                check_prefetch(front, &message[len].answer.digest);
+        }
+        for (size_t i = 0; i < len; i++)
+            handle_message(front, &message[i]);
+    } while (len == MAIL_AHEAD);
 }
 
 static const struct timeval sweep_interval = {.tv_sec = 1};

@@ -43,6 +43,9 @@ const char *check_digest(struct front *front, struct connection *connection, str
 /* What is wrong with a key ID, or NULL. Lives forever. */
 const char *check_key_id(struct slice key);
 
+/* An answer for this key comes next: have the memory that it needs on its way. */
+void check_prefetch(const struct front *front, const struct digest *digest);
+
 /* The back thread's answer: keep it and tell everyone who waits. */
 void check_answer(struct front *front, const struct to_front *message);
 

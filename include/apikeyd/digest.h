@@ -37,7 +37,7 @@ static inline uint64_t digest_mix(const struct digest *digest, uint64_t seed)
 /* 32 lower-case hex digits and a NUL. */
 void digest_to_hex(const struct digest *digest, char ret_hex[static DIGEST_HEX_SIZE]);
 
-/* Read 32 lower-case hex digits; false, leaving *ret alone, when they are not. */
+/* Read 32 lower-case hex digits; false, and *ret is of no use, when they are not. */
 bool digest_from_hex(const char *hex, struct digest *ret);
 
 /* "fp:" and 8 hex digits: how a key is named in logs. */
@@ -45,5 +45,9 @@ void digest_fingerprint(const struct digest *digest, char ret_text[static FINGER
 
 /* Lower-case hex of `len` bytes, without a NUL. */
 void hex_encode(const void *bytes, size_t len, char *ret_hex);
+
+/* The `len` bytes of 2 * len lower-case hex digits. False when there is anything else among
+ * them, and then the bytes are of no use. */
+bool hex_decode(const char *hex, size_t len, void *ret_bytes);
 
 #endif

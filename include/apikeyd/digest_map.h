@@ -29,6 +29,9 @@ void digest_map_done(struct digest_map *map); /* the nodes stay the caller's */
 /* NULL when there is none. */
 struct digest_node *digest_map_find(const struct digest_map *map, const struct digest *digest);
 
+/* Have the memory that a find touches first on its way. */
+void digest_map_prefetch(const struct digest_map *map, const struct digest *digest);
+
 /* node->digest is set by the caller and not yet in the map. */
 void digest_map_add(struct digest_map *map, struct digest_node *node);
 

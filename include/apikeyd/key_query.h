@@ -1,7 +1,8 @@
 /* key_query: ask PostgreSQL about many keys at once.
  *
  * One SELECT for a batch: the keys go as one text[] parameter, and each row that comes back says
- * by number which key it is for, oldest row first. */
+ * which key it is for. `= ANY` leaves the server no join to plan: it reads an index key by key or,
+ * where there is none, the table once for the whole batch. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_KEY_QUERY_H
 #define APIKEYD_KEY_QUERY_H
@@ -9,26 +10,35 @@
 #include <libpq-fe.h>
 
 #include "apikeyd/config.h"
+#include "apikeyd/slice.h"
 #include "apikeyd/verdict.h"
 
 /* The statement for this configuration; free() it. NULL when memory is short. */
 char *key_query_sql(const struct config *config);
 
 struct key_row {
-    size_t key; /* index into the batch */
+    struct slice key; /* lives as long as the result */
     struct uuid api_key_id, user_id;
     bool active;
+    int64_t created_at;     /* by PostgreSQL's own count; later than all others if NULL */
     int64_t server_read_us; /* PostgreSQL's clock, µs since 1970 */
+};
+
+/* What the rows of one key say so far. Starts as DENY unknown with 0 rows. */
+struct key_finding {
+    struct verdict verdict;
+    int64_t created_at; /* of the row whose IDs the verdict has */
+    int64_t server_read_us;
 };
 
 /* Whether every row of the result has the form that key_query_row() reads. */
 bool key_query_valid(const PGresult *result);
 
-/* Read row `i`; false when there is none. */
-bool key_query_row(const PGresult *result, int i, struct key_row *ret);
+/* Read row `i`, of PQntuples(). */
+void key_query_row(const PGresult *result, int i, struct key_row *ret);
 
 /* Add a row to what is known of its key. All rows must be active for an ALLOW; the IDs are those
- * of the first row, which is the oldest. `verdict` starts as DENY unknown with 0 rows. */
-void key_query_combine(struct verdict *verdict, const struct key_row *row);
+ * of the oldest row, and of the least api_key_id among rows of one age. */
+void key_query_combine(struct key_finding *finding, const struct key_row *row);
 
 #endif

@@ -39,9 +39,10 @@ void redis_tier_free(struct redis_tier *tier);
 /* Whether asking makes sense now. */
 bool redis_tier_usable(const struct redis_tier *tier);
 
-/* Read `len` keys in one round trip. `each` is called once a key, in order, then `done` once:
- * perhaps before this returns, and never later than redis.timeout. */
+/* Read `len` keys in one round trip. Then `begin` is called, `each` once a key, in order, and
+ * `done`: perhaps before this returns, and never later than redis.timeout. */
 struct redis_read {
+    void (*begin)(void *arg);
     void (*each)(void *arg, enum redis_finding finding, const struct verdict *verdict);
     void (*done)(void *arg);
     void *arg;

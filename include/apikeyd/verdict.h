@@ -42,7 +42,7 @@ const char *tier_name(enum tier tier);
 /* Exactly UUID_TEXT_LEN lower-case characters (RFC 9562), without a NUL. */
 void uuid_to_text(const struct uuid *uuid, char *ret_text);
 
-/* Read UUID_TEXT_LEN characters; false, leaving *ret alone, when they are no UUID. */
+/* Read what uuid_to_text() writes; false, and *ret is of no use, when it is anything else. */
 bool uuid_from_text(const char *text, struct uuid *ret);
 
 #endif

@@ -53,7 +53,7 @@ def pgbench(stack, clients, seconds=3):
 
 def fresh(stack, name, **options):
     # With no patience a busy machine would trip the breaker, and this measures speed.
-    daemon = stack.daemon(name, cache_ttl="1h", usage_flush_interval="1h", redis_timeout="2s",
+    daemon = stack.daemon(name, cache_ttl="1h", usage_flush_interval="1h", usage_flush_rows=1000000, redis_timeout="2s",
                           postgres_timeout="20s", **options)
     if options:
         # What it holds is dated once PostgreSQL's clock has been read.

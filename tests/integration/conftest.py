@@ -128,7 +128,7 @@ class Database:
                         "WHERE datname = current_database())", start + "%")
 
 
-LOOKUP = "SELECT k.n"
+LOOKUP = "SELECT t."
 USAGE = "WITH pending"
 
 

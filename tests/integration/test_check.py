@@ -217,13 +217,21 @@ def test_rows_that_share_a_key_id(db, start):
     db.add_key("twice", created_at="2021-01-01")
     db.add_key("mixed", created_at="2020-01-01")
     db.add_key("mixed", active=False, created_at="2021-01-01")
+    db.add_key("later", created_at="2021-01-01")
+    earlier = db.add_key("later", created_at="2020-01-01")
+    db.add_key("even", created_at="2020-01-01", api_key_id=uuid.UUID(int=2))
+    least = db.add_key("even", created_at="2020-01-01", api_key_id=uuid.UUID(int=1))
+    db.add_key("even", created_at="2020-01-01", api_key_id=uuid.UUID(int=3))
     daemon = start()
+    assert check(daemon.client(), "later")[:2] == ["ALLOW", str(earlier)]
+    assert check(daemon.client(), "even")[:2] == ["ALLOW", str(least)]
+    assert daemon.admin_client().execute_command("FLUSH") == 2
     assert check(daemon.client(), "twice")[:2] == ["ALLOW", str(oldest)]
     assert check(daemon.client(), "mixed") == ["DENY", "inactive"]
     assert daemon.admin_client().execute_command("FLUSH") == 1
     used = db.run("SELECT api_key_id FROM api.user_api_key WHERE last_used IS NOT NULL")
-    assert used == [(oldest,)]
-    assert info(daemon)["duplicate_key_ids"] == 2
+    assert {row[0] for row in used} == {oldest, earlier, least}
+    assert info(daemon)["duplicate_key_ids"] == 4
 
 
 def test_key_transform(db, start, scratch):

@@ -95,7 +95,7 @@ def test_a_read_that_a_change_overtakes_is_thrown_away(db, start):
         lock.execute("SELECT pg_advisory_lock(7)")
         wire.send(b"CHECK good\r\n")
         wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
-                                  "'SELECT k.n%' AND wait_event = 'advisory'"), "the SELECT")
+                                  "'SELECT t.%' AND wait_event = 'advisory'"), "the SELECT")
         db.set_active("good", False)
         wait_until(lambda: info(daemon)["link_notifications"] == 1, "the notification")
         lock.execute("SELECT pg_advisory_unlock(7)")
@@ -415,11 +415,11 @@ def test_an_answer_that_slept(db, start):
         lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
         early.send(b"CHECK good\r\n")
         wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
-                                  "'SELECT k.n%' AND wait_event_type = 'Lock'"), "the SELECT")
+                                  "'SELECT t.%' AND wait_event_type = 'Lock'"), "the SELECT")
         daemon.process.pause()
         lock.rollback()
         wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
-                                  "'SELECT k.n%' AND state = 'idle'"), "its end")
+                                  "'SELECT t.%' AND state = 'idle'"), "its end")
         db.set_active("good", False)
         time.sleep(0.6)
         late.send(b"CHECK good\r\n")

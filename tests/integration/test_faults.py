@@ -279,7 +279,7 @@ def test_another_connection_takes_over(db, start):
     db.add_key("good")
     daemon = start({"postgres.timeout": "10s", "redis.url": ""})
     time.sleep(1.1)
-    waiting = "wait_event_type = 'Lock' AND query LIKE 'SELECT k.n%'"
+    waiting = "wait_event_type = 'Lock' AND query LIKE 'SELECT t.%'"
     with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
         lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
         wire.send(b"CHECK good\r\n")
