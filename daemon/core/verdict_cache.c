@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/verdict_cache.h"
 
+#include <endian.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* Ways of a set. A key starts looking at a way of its own, so in a table that is not crowded it
- * is found at the first line touched. */
-enum { WAYS = 8 };
+/* Ways of a set: with so many, sets fill alike, and a table nearly full still takes what comes. */
+enum { WAYS = 32 };
+
+/* Tags are looked at eight at a time, a byte each in a word. */
+enum { TAGS = 8 };
 
 enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
 _Static_assert(sizeof(struct cached_verdict) == 64, "one verdict is one cache line");
 
+/* Beside each slot a byte of its digest, so that a search touches only slots that are likely right,
+ * and a key that is not held costs one line and not all of its set's. */
 struct table {
     struct cached_verdict *slot; /* sets * WAYS, in the mapping */
+    uint8_t *tag;                /* the same, behind them; 0: the slot is empty */
     void *mapping;
     size_t mapping_size;
     size_t sets;
@@ -31,10 +37,11 @@ struct verdict_cache {
 
 static bool table_init(struct table *table, size_t bytes)
 {
-    table->sets = bytes / (WAYS * sizeof *table->slot);
+    table->sets = bytes / (WAYS * (sizeof *table->slot + sizeof *table->tag));
     if (table->sets == 0)
         table->sets = 1;
-    size_t size = table->sets * WAYS * sizeof *table->slot;
+    size_t slots = table->sets * WAYS;
+    size_t size = slots * (sizeof *table->slot + sizeof *table->tag);
     table->mapping_size = size + HUGE_PAGE;
     table->mapping =
         mmap(NULL, table->mapping_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -45,7 +52,9 @@ static bool table_init(struct table *table, size_t bytes)
     char *at = table->mapping;
     at += (HUGE_PAGE - (uintptr_t)at % HUGE_PAGE) % HUGE_PAGE;
     table->slot = (void *)at;
-    /* Each hit lands on a page of its own; with huge ones the TLB can hold them. Only advice. */
+    table->tag = (uint8_t *)(table->slot + slots);
+    /* A new mapping is zeroes: empty, and untouched. Each hit lands on a page of its own; with huge
+     * ones the TLB can hold them. Only advice. */
     (void)madvise(table->slot, size, MADV_HUGEPAGE);
     return true;
 }
@@ -54,12 +63,6 @@ static void table_done(struct table *table)
 {
     if (table->mapping)
         munmap(table->mapping, table->mapping_size);
-}
-
-/* Zeroes, as a new mapping holds, are empty: nothing has to be touched at the start. */
-static bool is_empty(const struct cached_verdict *slot)
-{
-    return slot->kind == VERDICT_UNAVAILABLE;
 }
 
 struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed)
@@ -85,22 +88,66 @@ void verdict_cache_free(struct verdict_cache *cache)
     free(cache);
 }
 
-/* The set comes from the upper half of the mixed digest, the first way from its lowest bits. */
-static struct cached_verdict *set_of(const struct table *table, uint64_t mixed)
+/* The set comes from the upper half of the mixed digest, the tag from the lower. */
+static size_t set_of(const struct table *table, uint64_t mixed)
 {
-    return table->slot + ((mixed >> 32) * table->sets >> 32) * WAYS;
+    return ((mixed >> 32) * table->sets >> 32) * WAYS;
+}
+
+static uint8_t tag_of(uint64_t mixed)
+{
+    return (uint8_t)(1 + (uint32_t)mixed % UINT8_MAX);
+}
+
+/* Which of eight tags are this one: the top bit of each that is. Above a true one there may be a
+ * false one; the lowest is always true. (Henry S. Warren, Hacker's Delight, 6-1.) */
+static uint64_t match(const uint8_t *tags, uint8_t tag)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t word;
+
+    memcpy(&word, tags, sizeof word);
+    word = le64toh(word) ^ ones * tag;
+    return (word - ones) & ~word & ones << 7;
+}
+
+/* The slot of the lowest match. */
+static struct cached_verdict *matched(const struct table *table, size_t first, uint64_t matches)
+{
+    return &table->slot[first + (size_t)__builtin_ctzll(matches) / 8];
+}
+
+static uint8_t *tag_at(const struct table *table, const struct cached_verdict *slot)
+{
+    return &table->tag[slot - table->slot];
 }
 
 static struct cached_verdict *table_find(const struct table *table, uint64_t mixed,
                                          const struct digest *digest)
 {
-    struct cached_verdict *set = set_of(table, mixed);
+    size_t set = set_of(table, mixed);
+    uint8_t tag = tag_of(mixed);
 
-    for (unsigned i = 0; i < WAYS; i++) {
-        struct cached_verdict *slot = &set[(mixed + i) % WAYS];
+    for (size_t first = set; first < set + WAYS; first += TAGS) {
+        for (uint64_t left = match(&table->tag[first], tag); left; left &= left - 1) {
+            struct cached_verdict *slot = matched(table, first, left);
 
-        if (digest_equal(&slot->digest, digest) && !is_empty(slot))
-            return slot;
+            if (digest_equal(&slot->digest, digest))
+                return slot;
+        }
+    }
+    return NULL;
+}
+
+static struct cached_verdict *empty_slot(const struct table *table, uint64_t mixed)
+{
+    size_t set = set_of(table, mixed);
+
+    for (size_t first = set; first < set + WAYS; first += TAGS) {
+        uint64_t empty = match(&table->tag[first], 0);
+
+        if (empty)
+            return matched(table, first, empty);
     }
     return NULL;
 }
@@ -111,24 +158,21 @@ static uint16_t coarse(int64_t now_us)
     return (uint16_t)(now_us >> 20);
 }
 
-/* The slot to give up: an empty one, else one that nobody would believe (but which may still be
- * served stale), else the one not used for longest. */
+/* The slot of a full set to give up: one that nobody would believe (but which may still be served
+ * stale), else the one not used for longest. */
 static struct cached_verdict *victim(const struct table *table, uint64_t mixed, int64_t oldest_us,
                                      int64_t now_us)
 {
-    struct cached_verdict *set = set_of(table, mixed);
+    struct cached_verdict *set = &table->slot[set_of(table, mixed)];
     struct cached_verdict *least = NULL;
     unsigned least_worth = UINT_MAX;
 
     for (unsigned i = 0; i < WAYS; i++) {
-        struct cached_verdict *slot = &set[(mixed + i) % WAYS];
-        unsigned recency = (uint16_t) ~(coarse(now_us) - slot->used);
-        unsigned worth = slot->read_at_us < oldest_us ? recency : recency + UINT16_MAX + 1;
+        unsigned recency = (uint16_t) ~(coarse(now_us) - set[i].used);
+        unsigned worth = set[i].read_at_us < oldest_us ? recency : recency + UINT16_MAX + 1;
 
-        if (is_empty(slot))
-            return slot;
         if (worth < least_worth) {
-            least = slot;
+            least = &set[i];
             least_worth = worth;
         }
     }
@@ -149,7 +193,21 @@ void verdict_cache_prefetch(const struct verdict_cache *cache, const struct dige
 {
     uint64_t mixed = digest_mix(digest, cache->seed);
 
-    __builtin_prefetch(&set_of(&cache->positive, mixed)[mixed % WAYS], 1);
+    __builtin_prefetch(&cache->positive.tag[set_of(&cache->positive, mixed)]);
+}
+
+void verdict_cache_prefetch_slot(const struct verdict_cache *cache, const struct digest *digest)
+{
+    const struct table *table = &cache->positive;
+    uint64_t mixed = digest_mix(digest, cache->seed);
+    size_t set = set_of(table, mixed);
+
+    for (size_t first = set; first < set + WAYS; first += TAGS) {
+        uint64_t found = match(&table->tag[first], tag_of(mixed));
+
+        if (found)
+            __builtin_prefetch(matched(table, first, found), 1);
+    }
 }
 
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest)
@@ -176,7 +234,7 @@ static void table_remove(struct table *table, uint64_t mixed, const struct diges
     struct cached_verdict *slot = table_find(table, mixed, digest);
 
     if (slot) {
-        *slot = (struct cached_verdict){0};
+        *tag_at(table, slot) = 0;
         table->used--;
     }
 }
@@ -187,6 +245,21 @@ void verdict_cache_remove(struct verdict_cache *cache, const struct digest *dige
 
     table_remove(&cache->positive, mixed, digest);
     table_remove(&cache->negative, mixed, digest);
+}
+
+/* A slot for one more, whatever it held. */
+static struct cached_verdict *make_room(struct table *table, uint64_t mixed, int64_t oldest_us,
+                                        int64_t now_us)
+{
+    struct cached_verdict *slot = empty_slot(table, mixed);
+
+    if (slot) {
+        table->used++;
+        return slot;
+    }
+    slot = victim(table, mixed, oldest_us, now_us);
+    table->evictions += slot->read_at_us >= oldest_us;
+    return slot;
 }
 
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
@@ -203,11 +276,8 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
 
     struct cached_verdict *slot = table_find(table, mixed, digest);
     if (!slot) {
-        slot = victim(table, mixed, trust_oldest(trust, verdict->kind), trust->now_us);
-        if (is_empty(slot))
-            table->used++;
-        else if (slot->read_at_us >= trust_oldest(trust, verdict->kind))
-            table->evictions++;
+        slot = make_room(table, mixed, trust_oldest(trust, verdict->kind), trust->now_us);
+        *tag_at(table, slot) = tag_of(mixed);
         slot->usage_slot = 0;
     }
     *slot = (struct cached_verdict){

@@ -23,6 +23,13 @@ static void fill(struct lookahead *lookahead, struct slice bytes, struct key_has
     }
 }
 
+/* By now it is known where they are. */
+static void prefetch_verdicts(const struct lookahead *lookahead, const struct verdict_cache *cache)
+{
+    for (unsigned i = 0; i < lookahead->len; i++)
+        verdict_cache_prefetch_slot(cache, &lookahead->check[i].digest);
+}
+
 /* By now the verdicts have come; they tell where the keys' usage is. */
 static void prefetch_usage(const struct lookahead *lookahead, struct verdict_cache *cache,
                            const struct ledger_half *usage)
@@ -42,8 +49,10 @@ const struct ahead *lookahead_take(struct lookahead *lookahead, struct slice byt
 {
     if (lookahead->next == lookahead->len) {
         fill(lookahead, bytes, hasher, cache);
-        if (lookahead->len > 1)
+        if (lookahead->len > 1) {
+            prefetch_verdicts(lookahead, cache);
             prefetch_usage(lookahead, cache, usage);
+        }
     }
     if (lookahead->next == lookahead->len || lookahead->check[lookahead->next].at != bytes.at)
         return NULL;

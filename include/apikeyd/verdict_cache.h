@@ -1,9 +1,9 @@
 /* verdict_cache: the in-process answer to "may this key pass?"
  *
- * A fixed table from digest to verdict, one 64-byte line each. It allocates once, never rehashes,
- * never blocks and never reads a clock. When a set is full the least useful verdict goes: that
- * costs one lookup, never a wrong answer. DENY unknown lives in a table of its own, so that a
- * flood of made-up keys can evict only other made-up keys. One thread owns a cache.
+ * A fixed table from digest to verdict, one 64-byte line each, and a byte beside it. It allocates
+ * once, never rehashes, never blocks and never reads a clock. When a set is full the least useful
+ * verdict goes: that costs one lookup, never a wrong answer. DENY unknown lives in a table of its
+ * own, so that a flood of made-up keys can evict only other made-up keys. One thread owns a cache.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_VERDICT_CACHE_H
@@ -17,7 +17,7 @@
 
 struct verdict_cache;
 
-/* One cached verdict. An empty slot is one of kind UNAVAILABLE, which is never cached. */
+/* One cached verdict, which is never UNAVAILABLE. */
 struct cached_verdict {
     struct digest digest;
     struct uuid api_key_id;
@@ -50,8 +50,10 @@ void verdict_cache_free(struct verdict_cache *cache);
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
                                          const struct trust *trust);
 
-/* The verdict for `digest` will be asked for: have its line come in. */
+/* The verdict for `digest` will be asked for: have what tells where it is come in, and after that,
+ * in a second step, the verdict itself. */
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
+void verdict_cache_prefetch_slot(const struct verdict_cache *cache, const struct digest *digest);
 
 /* The verdict for `digest` however old, or NULL; changes nothing. */
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest);

@@ -5,6 +5,8 @@
 
 #define SECOND INT64_C(1000000)
 
+enum { WAYS = 32, ONE_SET = WAYS * (64 + 1) };
+
 static const struct trust_policy policy = {.ttl_us = 60 * SECOND,
                                            .ttl_unlinked_us = 5 * SECOND,
                                            .negative_ttl_us = 30 * SECOND,
@@ -98,30 +100,30 @@ static void test_unknown_keys_evict_only_each_other(void **state)
     for (uint64_t key = 0; key < 200; key++)
         assert_non_null(get(cache, key, 101 * SECOND));
     assert_int_equal(verdict_cache_stats(cache).evictions, 0);
-    assert_int_equal(verdict_cache_negative_stats(cache).used, 64);
+    assert_int_equal(verdict_cache_negative_stats(cache).used, 32);
     assert_true(verdict_cache_negative_stats(cache).evictions > 99000);
     verdict_cache_free(cache);
 }
 
-/* One set of eight ways: what goes is expired, else unused for longest. */
+/* One set: what goes is expired, else unused for longest. */
 static void test_the_least_useful_goes(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(512, 512, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, 7);
 
     (void)state;
-    for (uint64_t key = 0; key < 8; key++)
-        put(cache, key, VERDICT_ALLOW, (100 + (int64_t)key) * SECOND);
-    for (uint64_t key = 0; key < 8; key++)
+    for (uint64_t key = 0; key < WAYS; key++)
+        put(cache, key, VERDICT_ALLOW, (100 + (int64_t)key % 8) * SECOND);
+    for (uint64_t key = 0; key < WAYS; key++)
         assert_non_null(get(cache, key, (key == 5 ? 110 : 120) * SECOND));
-    put(cache, 8, VERDICT_ALLOW, 130 * SECOND);
+    put(cache, WAYS, VERDICT_ALLOW, 130 * SECOND);
     assert_null(get(cache, 5, 130 * SECOND));
-    for (uint64_t key = 0; key < 9; key++)
+    for (uint64_t key = 0; key <= WAYS; key++)
         assert_true(key == 5 || get(cache, key, 130 * SECOND));
-    /* At 165 s, key 0 … 4 have expired: they go before anything unused. */
-    put(cache, 9, VERDICT_ALLOW, 165 * SECOND);
-    assert_non_null(get(cache, 8, 165 * SECOND));
-    assert_non_null(get(cache, 7, 165 * SECOND));
-    assert_non_null(get(cache, 6, 165 * SECOND));
+    /* At 165 s, those of 100 s to 104 s have expired: they go before anything unused. */
+    put(cache, WAYS + 1, VERDICT_ALLOW, 165 * SECOND);
+    for (uint64_t key = 0; key <= WAYS; key++)
+        assert_true(key % 8 < 5 || key == 5 || get(cache, key, 165 * SECOND));
+    assert_non_null(get(cache, WAYS, 165 * SECOND));
     assert_int_equal(verdict_cache_stats(cache).evictions, 1);
     verdict_cache_free(cache);
 }
@@ -141,35 +143,68 @@ static void test_remove_and_clear(void **state)
     verdict_cache_free(cache);
 }
 
-static void test_a_table_two_thirds_full_keeps_nearly_all(void **state)
+static void test_a_table_nearly_full_keeps_nearly_all(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(64 << 16, 4096, 7);
+    enum { SLOTS = 1 << 16, KEYS = SLOTS * 85 / 100 };
+    struct verdict_cache *cache = verdict_cache_new(65 * SLOTS, 4096, 7);
     size_t held = 0;
 
     (void)state;
-    for (uint64_t key = 0; key < 43690; key++)
+    for (uint64_t key = 0; key < KEYS; key++)
         put(cache, key, VERDICT_ALLOW, 100 * SECOND);
-    for (uint64_t key = 0; key < 43690; key++)
+    for (uint64_t key = 0; key < KEYS; key++)
         held += get(cache, key, 100 * SECOND) != NULL;
-    assert_true(held > 43690 * 93 / 100);
+    assert_int_equal(verdict_cache_stats(cache).slots, SLOTS);
+    assert_true(held > KEYS * 97 / 100);
+    assert_int_equal(held, verdict_cache_stats(cache).used);
+    verdict_cache_free(cache);
+}
+
+/* Many keys share a tag; none may be taken for another, and no slot be lost. */
+static void test_agrees_with_a_plain_table(void **state)
+{
+    enum { KEYS = 600 };
+    struct verdict_cache *cache = verdict_cache_new(100 * ONE_SET, 100 * ONE_SET, 7);
+    enum verdict_kind plain[KEYS] = {0};
+    uint64_t random = 12345;
+
+    (void)state;
+    for (int step = 1; step < 200000; step++) {
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+        uint64_t key = (random >> 33) % KEYS;
+        struct digest digest = digest_number(key);
+        const struct cached_verdict *cached = verdict_cache_peek(cache, &digest);
+
+        assert_int_equal(cached ? cached->kind : VERDICT_UNAVAILABLE, plain[key]);
+        plain[key] = (random >> 60) % 4;
+        if (plain[key] == VERDICT_UNAVAILABLE)
+            verdict_cache_remove(cache, &digest);
+        else
+            put(cache, key, plain[key], 100 * SECOND);
+    }
+    size_t count = 0;
+    for (int key = 0; key < KEYS; key++)
+        count += plain[key] != VERDICT_UNAVAILABLE;
+    assert_int_equal(verdict_cache_stats(cache).used + verdict_cache_negative_stats(cache).used,
+                     count);
     verdict_cache_free(cache);
 }
 
 /* An old verdict may still be served stale: it does not make way where there is room. */
 static void test_an_empty_slot_comes_before_an_old_verdict(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(512, 512, 7); /* one set of eight */
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, 7);
 
     (void)state;
-    for (uint64_t key = 1; key <= 7; key++)
+    for (uint64_t key = 1; key < WAYS; key++)
         put(cache, key, VERDICT_ALLOW, 100 * SECOND);
-    put(cache, 8, VERDICT_ALLOW, 200 * SECOND);
-    for (uint64_t key = 1; key <= 8; key++)
+    put(cache, WAYS, VERDICT_ALLOW, 200 * SECOND);
+    for (uint64_t key = 1; key <= WAYS; key++)
         assert_non_null(verdict_cache_peek(cache, &(struct digest[]){digest_number(key)}[0]));
     /* Now it is full: one that nobody believes goes, not the one that is new. */
-    put(cache, 9, VERDICT_ALLOW, 201 * SECOND);
-    assert_non_null(get(cache, 8, 201 * SECOND));
-    assert_non_null(get(cache, 9, 201 * SECOND));
+    put(cache, WAYS + 1, VERDICT_ALLOW, 201 * SECOND);
+    assert_non_null(get(cache, WAYS, 201 * SECOND));
+    assert_non_null(get(cache, WAYS + 1, 201 * SECOND));
     verdict_cache_free(cache);
 }
 
@@ -182,7 +217,8 @@ int main(void)
         cmocka_unit_test(test_unknown_keys_evict_only_each_other),
         cmocka_unit_test(test_the_least_useful_goes),
         cmocka_unit_test(test_remove_and_clear),
-        cmocka_unit_test(test_a_table_two_thirds_full_keeps_nearly_all),
+        cmocka_unit_test(test_a_table_nearly_full_keeps_nearly_all),
+        cmocka_unit_test(test_agrees_with_a_plain_table),
         cmocka_unit_test(test_an_empty_slot_comes_before_an_old_verdict),
     };
 
