@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/verdict_cache.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -167,6 +168,7 @@ static struct cached_verdict *victim(const struct table *table, uint64_t mixed, 
     struct cached_verdict *least = NULL;
     unsigned least_worth = UINT_MAX;
 
+    assert(set); /* mapped when the cache was made */
     for (unsigned i = 0; i < WAYS; i++) {
         unsigned recency = (uint16_t) ~(coarse(now_us) - set[i].used);
         unsigned worth = set[i].read_at_us < oldest_us ? recency : recency + UINT16_MAX + 1;
