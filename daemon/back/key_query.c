@@ -70,7 +70,7 @@ static bool is_older(const struct key_row *row, const struct key_finding *findin
 {
     if (row->created_at != finding->created_at)
         return row->created_at < finding->created_at;
-    return memcmp(&row->api_key_id, &finding->verdict.api_key_id, sizeof row->api_key_id) < 0;
+    return uuid_order(&row->api_key_id, &finding->verdict.api_key_id) < 0;
 }
 
 void key_query_combine(struct key_finding *finding, const struct key_row *row)

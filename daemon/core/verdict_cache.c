@@ -100,16 +100,17 @@ static uint8_t tag_of(uint64_t mixed)
     return (uint8_t)(1 + (uint32_t)mixed % UINT8_MAX);
 }
 
-/* Which of eight tags are this one: the top bit of each that is. Above a true one there may be a
- * false one; the lowest is always true. (Henry S. Warren, Hacker's Delight, 6-1.) */
+/* Which of eight tags are this one: the top bit of each that is, and of no other, since an empty
+ * slot still holds the digest of a key that was removed. (Henry S. Warren, Hacker's Delight, 6-1.)
+ */
 static uint64_t match(const uint8_t *tags, uint8_t tag)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
     uint64_t word;
 
     memcpy(&word, tags, sizeof word);
-    word = le64toh(word) ^ ones * tag;
-    return (word - ones) & ~word & ones << 7;
+    word = le64toh(word) ^ UINT64_C(0x0101010101010101) * tag;
+    return ~(((word & low) + low) | word | low);
 }
 
 /* The slot of the lowest match. */
@@ -198,7 +199,8 @@ void verdict_cache_prefetch(const struct verdict_cache *cache, const struct dige
     __builtin_prefetch(&cache->positive.tag[set_of(&cache->positive, mixed)]);
 }
 
-void verdict_cache_prefetch_slot(const struct verdict_cache *cache, const struct digest *digest)
+const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
+                                                           const struct digest *digest)
 {
     const struct table *table = &cache->positive;
     uint64_t mixed = digest_mix(digest, cache->seed);
@@ -207,9 +209,14 @@ void verdict_cache_prefetch_slot(const struct verdict_cache *cache, const struct
     for (size_t first = set; first < set + WAYS; first += TAGS) {
         uint64_t found = match(&table->tag[first], tag_of(mixed));
 
-        if (found)
-            __builtin_prefetch(matched(table, first, found), 1);
+        if (found) {
+            const struct cached_verdict *likely = matched(table, first, found);
+
+            __builtin_prefetch(likely, 1);
+            return likely;
+        }
     }
+    return NULL;
 }
 
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest)

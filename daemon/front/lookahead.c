@@ -23,23 +23,17 @@ static void fill(struct lookahead *lookahead, struct slice bytes, struct key_has
     }
 }
 
-/* By now it is known where they are. */
-static void prefetch_verdicts(const struct lookahead *lookahead, const struct verdict_cache *cache)
+/* By now it is known where the verdicts are; and once these have come, where the keys' usage is. */
+static void prefetch_verdicts(const struct lookahead *lookahead, const struct verdict_cache *cache,
+                              const struct ledger_half *usage)
 {
+    const struct cached_verdict *likely[LOOKAHEAD_MAX];
+
     for (unsigned i = 0; i < lookahead->len; i++)
-        verdict_cache_prefetch_slot(cache, &lookahead->check[i].digest);
-}
-
-/* By now the verdicts have come; they tell where the keys' usage is. */
-static void prefetch_usage(const struct lookahead *lookahead, struct verdict_cache *cache,
-                           const struct ledger_half *usage)
-{
+        likely[i] = verdict_cache_prefetch_likely(cache, &lookahead->check[i].digest);
     for (unsigned i = 0; i < lookahead->len; i++) {
-        const struct cached_verdict *cached =
-            verdict_cache_peek(cache, &lookahead->check[i].digest);
-
-        if (cached)
-            ledger_half_prefetch(usage, cached->usage_slot);
+        if (likely[i])
+            ledger_half_prefetch(usage, likely[i]->usage_slot);
     }
 }
 
@@ -49,10 +43,8 @@ const struct ahead *lookahead_take(struct lookahead *lookahead, struct slice byt
 {
     if (lookahead->next == lookahead->len) {
         fill(lookahead, bytes, hasher, cache);
-        if (lookahead->len > 1) {
-            prefetch_verdicts(lookahead, cache);
-            prefetch_usage(lookahead, cache, usage);
-        }
+        if (lookahead->len > 1)
+            prefetch_verdicts(lookahead, cache, usage);
     }
     if (lookahead->next == lookahead->len || lookahead->check[lookahead->next].at != bytes.at)
         return NULL;

@@ -50,10 +50,13 @@ void verdict_cache_free(struct verdict_cache *cache);
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
                                          const struct trust *trust);
 
-/* The verdict for `digest` will be asked for: have what tells where it is come in, and after that,
- * in a second step, the verdict itself. */
+/* The verdict for `digest` will be asked for: have what tells where it is come in. */
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
-void verdict_cache_prefetch_slot(const struct verdict_cache *cache, const struct digest *digest);
+
+/* Then have the verdict come in. What is returned is likely it: good for hints only, as now and
+ * then it is another's. NULL when it is not held. */
+const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
+                                                           const struct digest *digest);
 
 /* The verdict for `digest` however old, or NULL; changes nothing. */
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest);

@@ -69,6 +69,15 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def has_stopped(pid):
+    """Whether all its threads have; gone is stopped too. The state is a letter: proc(5)."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if stat.read_text().rpartition(")")[2].split()[0] not in "TXZ":
+                return False
+    return True
+
+
 class Process:
     """A child process whose output goes to a file."""
 
@@ -98,15 +107,10 @@ class Process:
     def pause(self):
         """All its threads have stopped when this returns; kill(2) alone comes back before that."""
         self.send(signal.SIGSTOP)
-        wait_until(lambda: all(state == "T" for state in self.thread_states()), "it to stop")
+        wait_until(lambda: has_stopped(self.pid), "it to stop")
 
     def resume(self):
         self.send(signal.SIGCONT)
-
-    def thread_states(self):
-        """A letter each; proc(5)."""
-        for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
-            yield stat.read_text().rpartition(")")[2].split()[0]
 
     def stop(self, number=signal.SIGTERM):
         self.send(signal.SIGCONT)
@@ -171,6 +175,7 @@ class Postgres:
 
     def pause(self):
         self.signal_all(signal.SIGSTOP)
+        wait_until(lambda: all(map(has_stopped, self.pids())), "PostgreSQL to stop")
 
     def resume(self):
         self.signal_all(signal.SIGCONT)

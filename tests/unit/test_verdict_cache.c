@@ -190,6 +190,29 @@ static void test_agrees_with_a_plain_table(void **state)
     verdict_cache_free(cache);
 }
 
+/* Its digest lies in the slot yet; no pair of tags may make it a match. */
+static void test_what_is_removed_is_gone(void **state)
+{
+    enum { KEYS = 1000 };
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, 7);
+
+    (void)state;
+    for (uint64_t one = 0; one < KEYS; one++) {
+        struct digest digest = digest_number(one);
+
+        put(cache, one, VERDICT_ALLOW, 100 * SECOND);
+        for (uint64_t other = one + 1; other < KEYS; other++) {
+            struct digest removed = digest_number(other);
+
+            put(cache, other, VERDICT_ALLOW, 100 * SECOND);
+            verdict_cache_remove(cache, &removed);
+            assert_null(verdict_cache_peek(cache, &removed));
+        }
+        verdict_cache_remove(cache, &digest);
+    }
+    verdict_cache_free(cache);
+}
+
 /* An old verdict may still be served stale: it does not make way where there is room. */
 static void test_an_empty_slot_comes_before_an_old_verdict(void **state)
 {
@@ -218,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_the_least_useful_goes),
         cmocka_unit_test(test_remove_and_clear),
         cmocka_unit_test(test_a_table_nearly_full_keeps_nearly_all),
+        cmocka_unit_test(test_what_is_removed_is_gone),
         cmocka_unit_test(test_agrees_with_a_plain_table),
         cmocka_unit_test(test_an_empty_slot_comes_before_an_old_verdict),
     };
