@@ -28,10 +28,11 @@ static void prefetch_verdicts(const struct lookahead *lookahead, const struct ve
                               const struct ledger_half *usage)
 {
     const struct cached_verdict *likely[LOOKAHEAD_MAX];
+    unsigned len = lookahead->len;
 
-    for (unsigned i = 0; i < lookahead->len; i++)
+    for (unsigned i = 0; i < len; i++)
         likely[i] = verdict_cache_prefetch_likely(cache, &lookahead->check[i].digest);
-    for (unsigned i = 0; i < lookahead->len; i++) {
+    for (unsigned i = 0; i < len; i++) {
         if (likely[i])
             ledger_half_prefetch(usage, likely[i]->usage_slot);
     }
