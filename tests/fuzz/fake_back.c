@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "fake_back.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "apikeyd/clock.h"
+#include "apikeyd/mailbox.h"
+#include "front_state.h"
+#include "fuzz.h"
+#include "scratch.h"
+
+enum { TURNS_MAX = 100000 }; /* of the loop, after which a connection hangs for ever */
+
+static struct front *front;
+static struct mailbox to_back, to_front;
+
+static bool is(struct slice key, const char *name)
+{
+    return key.len == strlen(name) && memcmp(key.at, name, key.len) == 0;
+}
+
+static struct verdict verdict_of(struct slice key)
+{
+    struct verdict verdict = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = clock_monotonic_us()};
+
+    if (is(key, "good"))
+        verdict.kind = VERDICT_ALLOW;
+    else if (is(key, "off"))
+        verdict.kind = VERDICT_DENY_INACTIVE;
+    else if (is(key, "down"))
+        verdict.kind = VERDICT_UNAVAILABLE;
+    verdict.rows = verdict.kind == VERDICT_ALLOW || verdict.kind == VERDICT_DENY_INACTIVE;
+    return verdict;
+}
+
+static void answer(const struct to_back *message)
+{
+    struct to_front reply = {.type = TO_FRONT_REPLY, .hole = message->hole};
+
+    if (message->type == TO_BACK_LOOKUP) {
+        struct slice key = {message->lookup.key, message->lookup.key_len};
+
+        reply.type = TO_FRONT_VERDICT;
+        reply.answer.digest = message->lookup.digest;
+        reply.answer.verdict = verdict_of(key);
+        reply.answer.tier = TIER_POSTGRES;
+        reply.answer.why = "PostgreSQL does not answer";
+    } else if (!message->hole) {
+        return;
+    } else {
+        if (message->type == TO_BACK_REPORT)
+            free(message->report.metrics);
+        buffer_text(&reply.reply, "+OK\r\n");
+    }
+    FUZZ_MUST(mailbox_post(&to_front, &reply, sizeof reply));
+}
+
+static void answer_all(void)
+{
+    struct to_back message;
+
+    while (mailbox_take(&to_back, &message))
+        answer(&message);
+    mailbox_wake(&to_front);
+}
+
+static void turn(void)
+{
+    event_base_loop(front->base, EVLOOP_NONBLOCK);
+    clients_settle(&front->clients);
+}
+
+static void make_front(void)
+{
+    struct ledger_report report;
+    struct ledger *ledger;
+    struct buffer errors = {0};
+    struct config *config;
+
+    setenv("APIKEYD_CACHE_MEMORY", "1MiB", 1);
+    setenv("APIKEYD_CACHE_NEGATIVE_MEMORY", "1MiB", 1);
+    config = config_load(NULL, &errors);
+    FUZZ_MUST(config);
+    FUZZ_MUST(ledger_open(scratch_path("ledger"), clock_wall_us(), &ledger, &report) == 0);
+    FUZZ_MUST(mailbox_init(&to_back, 16384, sizeof(struct to_back)) == 0);
+    FUZZ_MUST(mailbox_init(&to_front, 32768, sizeof(struct to_front)) == 0);
+    front = front_new(&(struct front_setup){
+        .config = config,
+        .check_fd = -1,
+        .admin_fd = -1,
+        .http_fd = -1,
+        .usage = ledger_half(ledger, 0),
+        .to_back = &to_back,
+        .to_front = &to_front,
+    });
+    FUZZ_MUST(front);
+}
+
+/* False when the front has hung up. */
+static bool take_replies(int fd, struct buffer *replies)
+{
+    for (;;) {
+        char bytes[4096];
+        ssize_t got = recv(fd, bytes, sizeof bytes, 0);
+
+        if (got <= 0)
+            return got < 0 && errno == EAGAIN;
+        buffer_append(replies, bytes, (size_t)got);
+    }
+}
+
+/* Send `bytes`, all of them unless the front hangs up. What it waits for before it reads on is
+ * answered in any case. */
+static void send_piece(int fd, struct slice bytes, bool answer_late, struct buffer *replies)
+{
+    while (bytes.len > 0) {
+        ssize_t sent = send(fd, bytes.at, bytes.len, MSG_NOSIGNAL);
+
+        if (sent < 0 && errno != EAGAIN)
+            return;
+        bytes.at += sent > 0 ? sent : 0;
+        bytes.len -= sent > 0 ? (size_t)sent : 0;
+        turn();
+        if (!answer_late || sent < 0)
+            answer_all();
+        if (!take_replies(fd, replies))
+            return;
+    }
+}
+
+void fake_back_play(const struct play *play, struct buffer *replies)
+{
+    struct slice rest = play->bytes;
+    struct peer peer = {0};
+    int fd[2];
+
+    if (!front)
+        make_front();
+    front->clients.last_id = 0;
+    FUZZ_MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) == 0);
+    FUZZ_MUST(connection_open(&front->clients, fd[1], play->protocol, play->admin, peer));
+    while (rest.len > 0) {
+        size_t len = play->piece > 0 && play->piece < rest.len ? play->piece : rest.len;
+
+        send_piece(fd[0], (struct slice){rest.at, len}, play->answer_late, replies);
+        rest.at += len;
+        rest.len -= len;
+    }
+    if (play->hang_up)
+        close(fd[0]);
+    else
+        shutdown(fd[0], SHUT_WR);
+    bool open = !play->hang_up;
+    for (int i = 0; front->clients.count > 0 || front->flights.count > 0 || front->asks > 0; i++) {
+        FUZZ_MUST(i < TURNS_MAX);
+        turn();
+        answer_all();
+        open = open && take_replies(fd[0], replies);
+    }
+    if (!play->hang_up) {
+        FUZZ_MUST(!take_replies(fd[0], replies));
+        close(fd[0]);
+    }
+    FUZZ_MUST(front->clients.kept == 0);
+}

@@ -1,0 +1,29 @@
+/* fake_back: a front without its other thread, for fuzzers.
+ *
+ * The real front: connections, protocols, checks, cache, ledger. What it sends to the back thread
+ * is answered here, in the same thread: "good" is an active key, "off" an inactive one, at "down"
+ * nobody can tell, all others are unknown.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_FUZZ_FAKE_BACK_H
+#define APIKEYD_FUZZ_FAKE_BACK_H
+
+#include <stdbool.h>
+
+#include "apikeyd/buffer.h"
+#include "apikeyd/connection.h"
+
+struct play {
+    const struct protocol *protocol;
+    struct slice bytes;
+    size_t piece;     /* bytes sent at once; 0: all */
+    bool admin;       /* on the admin socket */
+    bool answer_late; /* lookups are answered after everything was sent */
+    bool hang_up;     /* and the client does not wait for it */
+};
+
+/* Send the bytes over a connection of their own and append what comes back to *replies. Whatever
+ * they are, the connection ends, and nothing is left of it. */
+void fake_back_play(const struct play *play, struct buffer *replies);
+
+#endif

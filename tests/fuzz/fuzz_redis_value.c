@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Values found in Redis, which whoever can write there has made. */
+#include <string.h>
+
+#include "apikeyd/redis_value.h"
+#include "fuzz.h"
+
+static const struct slice key = {"apikeyd:1:00112233445566778899aabbccddeeff", 42};
+static const struct slice other = {"apikeyd:1:ffeeddccbbaa99887766554433221100", 42};
+static const struct slice secret = {"a secret that the fuzzer does not know", 38};
+static const struct slice none = {"", 0};
+
+/* What was read can be written again, with a tag that holds for this key and no other. */
+static void write_again(const struct verdict *verdict, int64_t server_us)
+{
+    char text[REDIS_VALUE_SIZE];
+    size_t len = redis_value_encode(key, verdict, server_us, secret, text);
+    struct slice value = {text, len};
+    struct verdict again = {0};
+    int64_t again_us = 0;
+
+    FUZZ_MUST(len > 0 && len < sizeof text);
+    FUZZ_MUST(redis_value_decode(key, value, secret, &again, &again_us) == REDIS_VALUE_VERDICT);
+    FUZZ_MUST(again.kind == verdict->kind && again_us == server_us);
+    FUZZ_MUST(uuid_order(&again.api_key_id, &verdict->api_key_id) == 0);
+    FUZZ_MUST(uuid_order(&again.user_id, &verdict->user_id) == 0);
+    FUZZ_MUST(redis_value_decode(other, value, secret, &again, &again_us) == REDIS_VALUE_FORGED);
+    text[len / 2] ^= 1;
+    FUZZ_MUST(redis_value_decode(key, value, secret, &again, &again_us) == REDIS_VALUE_FORGED);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct slice value = {(const char *)data, size};
+    struct verdict verdict = {0};
+    int64_t server_us = -1;
+
+    /* Nobody guesses a tag. */
+    enum redis_value_kind kind = redis_value_decode(key, value, secret, &verdict, &server_us);
+    FUZZ_MUST(kind == REDIS_VALUE_FORGED || kind == REDIS_VALUE_TOMBSTONE);
+    FUZZ_MUST(server_us == -1);
+    if (redis_value_decode(key, value, none, &verdict, &server_us) != REDIS_VALUE_VERDICT)
+        return 0;
+    FUZZ_MUST(verdict.kind == VERDICT_ALLOW || verdict.kind == VERDICT_DENY_INACTIVE);
+    FUZZ_MUST(server_us >= 0);
+    write_again(&verdict, server_us);
+    return 0;
+}

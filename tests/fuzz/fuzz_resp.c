@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* Bytes on a check or admin socket, through the real connections and commands. The first byte
+ * chooses how they are sent, the second into how large pieces they are cut. */
+#include <string.h>
+
+#include "apikeyd/commands.h"
+#include "fake_back.h"
+#include "fuzz.h"
+
+/* One RESP2 reply at the start of `text`, to `depth` arrays in each other: its length. */
+static size_t reply_len(struct slice text, int depth)
+{
+    const char *line = memmem(text.at, text.len, "\r\n", 2);
+    char *digits_end;
+
+    FUZZ_MUST(line && strchr("+-:$*", text.at[0]) && depth > 0);
+    size_t len = (size_t)(line - text.at) + 2;
+    if (text.at[0] != '$' && text.at[0] != '*')
+        return len;
+    long count = strtol(text.at + 1, &digits_end, 10);
+    FUZZ_MUST(digits_end == line && count >= -1);
+    if (text.at[0] == '$' && count >= 0) {
+        FUZZ_MUST(len + (size_t)count + 2 <= text.len);
+        FUZZ_MUST(memcmp(text.at + len + count, "\r\n", 2) == 0);
+        return len + (size_t)count + 2;
+    }
+    for (long i = 0; text.at[0] == '*' && i < count; i++)
+        len += reply_len((struct slice){text.at + len, text.len - len}, depth - 1);
+    return len;
+}
+
+static void judge(const struct buffer *replies, struct slice bytes)
+{
+    struct slice rest = buffer_held(replies);
+
+    while (rest.len > 0) {
+        size_t len = reply_len(rest, 4);
+
+        /* Nobody gets in without having named the key. */
+        if (len > 13 && memcmp(rest.at, "*3\r\n$5\r\nALLOW", 13) == 0)
+            FUZZ_MUST(memmem(bytes.at, bytes.len, "good", 4));
+        rest.at += len;
+        rest.len -= len;
+    }
+}
+
+static bool has_word(struct slice bytes, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (size_t i = 0; i + len <= bytes.len; i++) {
+        if (strncasecmp(bytes.at + i, word, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct buffer whole = {0}, cut = {0};
+
+    if (size < 2)
+        return 0;
+    struct play play = {
+        .protocol = &resp_protocol,
+        .bytes = {(const char *)data + 2, size - 2},
+        .admin = data[0] & 1,
+        .answer_late = data[0] & 2,
+        .hang_up = data[0] & 4,
+        .piece = data[1] < 128 ? 0 : data[1] - 127u,
+    };
+    fake_back_play(&play, &cut);
+    if (!play.hang_up)
+        judge(&cut, play.bytes);
+    /* How the bytes are cut makes no difference, but for what tells of time or of connections. */
+    if (play.piece > 0 && !play.hang_up && !play.admin && !has_word(play.bytes, "WITHIN")) {
+        play.piece = 0;
+        fake_back_play(&play, &whole);
+        FUZZ_MUST(whole.len == cut.len);
+        FUZZ_MUST(cut.len == 0 ||
+                  memcmp(buffer_held(&whole).at, buffer_held(&cut).at, cut.len) == 0);
+    }
+    buffer_free(&whole);
+    buffer_free(&cut);
+    return 0;
+}

@@ -1,0 +1,102 @@
+"""./dev fuzz [NAME|all|coverage] [SECONDS]: run fuzzers, and tell what they did.
+
+Inputs that reach new code are kept in build/fuzz/corpus. One that breaks something is kept in
+build/fuzz/found: mend what it shows, and move it to tests/fuzz/regression/NAME, which ./dev test
+replays. Each fuzzer runs on one processor; with all, two at a time.
+"""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FUZZ = ROOT / "tests" / "fuzz"
+WORK = ROOT / "build" / "fuzz"
+NAMES = sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c"))
+# The code that each is about, for its coverage.
+ABOUT = {
+    "aws_event": ["core/aws_event.c"], "config": ["core/config.c", "core/option_value.c"],
+    "http": ["core/http_request.c", "front/http.c", "front/http_aws.c", "front/connection.c"],
+    "ledger": ["core/ledger.c"], "notification": ["core/notification.c"],
+    "redis_value": ["core/redis_value.c"], "resp_request": ["core/resp_request.c"],
+    "resp": ["front/commands.c", "front/check.c", "front/connection.c", "front/hole.c", "front/lookahead.c"],
+    "spill": ["core/spill.c", "core/usage_batch.c"],
+}
+
+
+def kept(name):
+    """Folders of inputs that the repository has."""
+    return [folder for kind in ("corpus", "regression") if (folder := FUZZ / kind / name).is_dir()]
+
+
+def command(name, build=WORK):
+    return [build / "tests" / "fuzz" / f"fuzz_{name}"]
+
+
+def replay(name):
+    """Every input that is kept, once; the finished process."""
+    return subprocess.run([*command(name), "-runs=0", *kept(name)], cwd=ROOT, capture_output=True,
+                          text=True, errors="replace", timeout=120, check=False)
+
+
+def fuzz(name, seconds):
+    """The finished process, and what it counted: executions, edges, inputs that are worth keeping."""
+    corpus, found = WORK / "corpus" / name, WORK / "found" / name
+    for folder in (corpus, found):
+        folder.mkdir(parents=True, exist_ok=True)
+    argv = [*command(name), f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-rss_limit_mb=4096",
+            "-print_final_stats=1", f"-artifact_prefix={found}/", corpus, *kept(name)]
+    if (words := FUZZ / "dict" / name).exists():
+        argv.append(f"-dict={words}")
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
+    number = {key: re.findall(pattern, done.stderr) for key, pattern in {
+        "executions": r"number_of_executed_units: (\d+)", "edges": r"\bcov: (\d+)",
+        "inputs": r"\bcorp: (\d+)"}.items()}
+    return done, {key: int(values[-1]) if values else 0 for key, values in number.items()}
+
+
+def fuzz_all(names, seconds):
+    failed = False
+    print(f"{'fuzzer':14} {'executions':>12} {'a second':>10} {'edges':>7} {'inputs':>7}", flush=True)
+    with ThreadPoolExecutor(2) as pool:
+        for name, (done, count) in zip(names, pool.map(lambda name: fuzz(name, seconds), names)):
+            print(f"{name:14} {count['executions']:12,} {count['executions'] // seconds:10,} "
+                  f"{count['edges']:7,} {count['inputs']:7,}", flush=True)
+            if done.returncode != 0:
+                failed = True
+                print(done.stderr[-6000:])
+    return failed
+
+
+def coverage():
+    """Lines of the code it is about that each fuzzer's inputs reach, those of earlier runs included."""
+    build = ROOT / "build" / "coverage"
+    for name in NAMES:
+        raw, data = build / f"{name}.profraw", build / f"{name}.profdata"
+        corpus = [folder for folder in (WORK / "corpus" / name,) if folder.is_dir()]
+        subprocess.run([*command(name, build), "-runs=0", *corpus, *kept(name)], check=True, capture_output=True,
+                       env={"LLVM_PROFILE_FILE": str(raw)})
+        subprocess.run(["llvm-profdata", "merge", "-o", data, raw], check=True)
+        report = subprocess.run(
+            ["llvm-cov", "report", *command(name, build), f"-instr-profile={data}",
+             *(ROOT / "daemon" / source for source in ABOUT[name])], check=True, capture_output=True, text=True).stdout
+        for row in report.splitlines():
+            if row.split() and row.split()[0].endswith(".c"):
+                print(f"{name:14} {Path(row.split()[0]).name:20} lines {row.split()[9]:>8}")
+
+
+def main():
+    what = sys.argv[1] if len(sys.argv) > 1 else "all"
+    seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    if what == "coverage":
+        coverage()
+        return
+    if what != "all" and what not in NAMES:
+        sys.exit(f"fuzzers are {', '.join(NAMES)}")
+    sys.exit(fuzz_all(NAMES if what == "all" else [what], seconds))
+
+
+if __name__ == "__main__":
+    main()
