@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Ways of a set: with so many, sets fill alike, and a table nearly full still takes what comes. */
+/* Ways of a set: with so many, sets fill alike; and a key has a second set for when its first is
+ * full. So a table that is nearly full still takes what comes. */
 enum { WAYS = 32 };
 
 /* Tags are looked at eight at a time, a byte each in a word. */
@@ -18,10 +19,12 @@ enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
 _Static_assert(sizeof(struct cached_verdict) == 64, "one verdict is one cache line");
 
-/* Beside each slot a byte of its digest, so that a search touches only slots that are likely right,
- * and a key that is not held costs one line and not all of its set's. */
+/* A key's home is one slot of its first set. It is looked at first, and holds the key unless another
+ * was there before: then a hit waits for memory once. For all others there is a byte of the digest
+ * beside each slot, so that a search touches only slots that are likely right, and a key that is not
+ * held costs its home and a line or two of tags, not all of its sets' slots. */
 struct table {
-    struct cached_verdict *slot; /* sets * WAYS, in the mapping */
+    struct cached_verdict *slot; /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
     uint8_t *tag;                /* the same, behind them; 0: the slot is empty */
     void *mapping;
     size_t mapping_size;
@@ -89,20 +92,29 @@ void verdict_cache_free(struct verdict_cache *cache)
     free(cache);
 }
 
-/* The set comes from the upper half of the mixed digest, the tag from the lower. */
-static size_t set_of(const struct table *table, uint64_t mixed)
+/* Where a key may be. */
+struct place {
+    size_t home;   /* index of a slot in the first set */
+    size_t set[2]; /* indices of the sets' first slots */
+    uint8_t tag;
+};
+
+/* The upper halves of the mixed digest, and of it mixed once more, say which sets, the lower bits
+ * which slot and which tag. */
+static struct place place_of(const struct table *table, uint64_t mixed)
 {
-    return ((mixed >> 32) * table->sets >> 32) * WAYS;
+    uint64_t again = mixed * UINT64_C(0x9e3779b97f4a7c15);
+    size_t first = ((mixed >> 32) * table->sets >> 32) * WAYS;
+
+    return (struct place){
+        .home = first + (mixed >> 8) % WAYS,
+        .set = {first, ((again >> 32) * table->sets >> 32) * WAYS},
+        .tag = (uint8_t)(1 + (uint8_t)mixed % UINT8_MAX),
+    };
 }
 
-static uint8_t tag_of(uint64_t mixed)
-{
-    return (uint8_t)(1 + (uint32_t)mixed % UINT8_MAX);
-}
-
-/* Which of eight tags are this one: the top bit of each that is, and of no other, since an empty
- * slot still holds the digest of a key that was removed. (Henry S. Warren, Hacker's Delight, 6-1.)
- */
+/* Which of eight tags are this one: the top bit of each that is, and of no other.
+ * (Henry S. Warren, Hacker's Delight, 6-1.) */
 static uint64_t match(const uint8_t *tags, uint8_t tag)
 {
     const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
@@ -124,32 +136,50 @@ static uint8_t *tag_at(const struct table *table, const struct cached_verdict *s
     return &table->tag[slot - table->slot];
 }
 
-static struct cached_verdict *table_find(const struct table *table, uint64_t mixed,
-                                         const struct digest *digest)
+/* Whether `slot` holds `digest`. An empty one still has the digest of a key that was removed. */
+static bool holds(const struct cached_verdict *slot, const struct digest *digest)
 {
-    size_t set = set_of(table, mixed);
-    uint8_t tag = tag_of(mixed);
+    return digest_equal(&slot->digest, digest) && slot->kind != VERDICT_UNAVAILABLE;
+}
 
+static struct cached_verdict *set_find(const struct table *table, size_t set, uint8_t tag,
+                                       const struct digest *digest)
+{
     for (size_t first = set; first < set + WAYS; first += TAGS) {
         for (uint64_t left = match(&table->tag[first], tag); left; left &= left - 1) {
             struct cached_verdict *slot = matched(table, first, left);
 
-            if (digest_equal(&slot->digest, digest))
+            if (holds(slot, digest))
                 return slot;
         }
     }
     return NULL;
 }
 
-static struct cached_verdict *empty_slot(const struct table *table, uint64_t mixed)
+static struct cached_verdict *table_find(const struct table *table, uint64_t mixed,
+                                         const struct digest *digest)
 {
-    size_t set = set_of(table, mixed);
+    struct place place = place_of(table, mixed);
+    struct cached_verdict *slot = &table->slot[place.home];
 
-    for (size_t first = set; first < set + WAYS; first += TAGS) {
-        uint64_t empty = match(&table->tag[first], 0);
+    if (holds(slot, digest))
+        return slot;
+    slot = set_find(table, place.set[0], place.tag, digest);
+    return slot ? slot : set_find(table, place.set[1], place.tag, digest);
+}
 
-        if (empty)
-            return matched(table, first, empty);
+/* Home if it is empty, else any empty slot of the first set, then of the second. */
+static struct cached_verdict *empty_slot(const struct table *table, const struct place *place)
+{
+    if (table->tag[place->home] == 0)
+        return &table->slot[place->home];
+    for (int i = 0; i < 2; i++) {
+        for (size_t first = place->set[i]; first < place->set[i] + WAYS; first += TAGS) {
+            uint64_t empty = match(&table->tag[first], 0);
+
+            if (empty)
+                return matched(table, first, empty);
+        }
     }
     return NULL;
 }
@@ -162,10 +192,10 @@ static uint16_t coarse(int64_t now_us)
 
 /* The slot of a full set to give up: one that nobody would believe (but which may still be served
  * stale), else the one not used for longest. */
-static struct cached_verdict *victim(const struct table *table, uint64_t mixed, int64_t oldest_us,
-                                     int64_t now_us)
+static struct cached_verdict *victim(const struct table *table, const struct place *place,
+                                     int64_t oldest_us, int64_t now_us)
 {
-    struct cached_verdict *set = &table->slot[set_of(table, mixed)];
+    struct cached_verdict *set = &table->slot[place->set[0]];
     struct cached_verdict *least = NULL;
     unsigned least_worth = UINT_MAX;
 
@@ -194,20 +224,22 @@ bool verdict_cache_touch(struct cached_verdict *slot, int64_t now_us)
 
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest)
 {
-    uint64_t mixed = digest_mix(digest, cache->seed);
+    struct place place = place_of(&cache->positive, digest_mix(digest, cache->seed));
 
-    __builtin_prefetch(&cache->positive.tag[set_of(&cache->positive, mixed)]);
+    __builtin_prefetch(&cache->positive.slot[place.home], 1);
 }
 
 const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
                                                            const struct digest *digest)
 {
     const struct table *table = &cache->positive;
-    uint64_t mixed = digest_mix(digest, cache->seed);
-    size_t set = set_of(table, mixed);
+    struct place place = place_of(table, digest_mix(digest, cache->seed));
+    const struct cached_verdict *home = &table->slot[place.home];
 
-    for (size_t first = set; first < set + WAYS; first += TAGS) {
-        uint64_t found = match(&table->tag[first], tag_of(mixed));
+    if (holds(home, digest))
+        return home;
+    for (size_t first = place.set[0]; first < place.set[0] + WAYS; first += TAGS) {
+        uint64_t found = match(&table->tag[first], place.tag);
 
         if (found) {
             const struct cached_verdict *likely = matched(table, first, found);
@@ -244,6 +276,7 @@ static void table_remove(struct table *table, uint64_t mixed, const struct diges
 
     if (slot) {
         *tag_at(table, slot) = 0;
+        slot->kind = VERDICT_UNAVAILABLE;
         table->used--;
     }
 }
@@ -257,16 +290,16 @@ void verdict_cache_remove(struct verdict_cache *cache, const struct digest *dige
 }
 
 /* A slot for one more, whatever it held. */
-static struct cached_verdict *make_room(struct table *table, uint64_t mixed, int64_t oldest_us,
-                                        int64_t now_us)
+static struct cached_verdict *make_room(struct table *table, const struct place *place,
+                                        int64_t oldest_us, int64_t now_us)
 {
-    struct cached_verdict *slot = empty_slot(table, mixed);
+    struct cached_verdict *slot = empty_slot(table, place);
 
     if (slot) {
         table->used++;
         return slot;
     }
-    slot = victim(table, mixed, oldest_us, now_us);
+    slot = victim(table, place, oldest_us, now_us);
     table->evictions += slot->read_at_us >= oldest_us;
     return slot;
 }
@@ -285,8 +318,10 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
 
     struct cached_verdict *slot = table_find(table, mixed, digest);
     if (!slot) {
-        slot = make_room(table, mixed, trust_oldest(trust, verdict->kind), trust->now_us);
-        *tag_at(table, slot) = tag_of(mixed);
+        struct place place = place_of(table, mixed);
+
+        slot = make_room(table, &place, trust_oldest(trust, verdict->kind), trust->now_us);
+        *tag_at(table, slot) = place.tag;
         slot->usage_slot = 0;
     }
     *slot = (struct cached_verdict){

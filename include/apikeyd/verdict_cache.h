@@ -50,11 +50,11 @@ void verdict_cache_free(struct verdict_cache *cache);
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
                                          const struct trust *trust);
 
-/* The verdict for `digest` will be asked for: have what tells where it is come in. */
+/* The verdict for `digest` will be asked for: have it come in, if it is where most are. */
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
 
-/* Then have the verdict come in. What is returned is likely it: good for hints only, as now and
- * then it is another's. NULL when it is not held. */
+/* Then have it come in if it is elsewhere. What is returned is likely it: good for hints only, as
+ * now and then it is another's. NULL when it is not to be seen where it should be. */
 const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
                                                            const struct digest *digest);
 
