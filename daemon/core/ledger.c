@@ -112,11 +112,26 @@ bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id,
     return true;
 }
 
+/* Return to the file system what this round did not need: memory follows demand, a round late. */
+static void give_back(struct ledger_half *half, uint32_t needed)
+{
+    uint32_t kept = (needed / GROW_SLOTS + 1) * GROW_SLOTS;
+    int64_t slot_size = sizeof(struct usage_slot);
+
+    if (kept < half->reserved && fallocate(half->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                           half->offset + (int64_t)kept * slot_size,
+                                           (int64_t)(half->reserved - kept) * slot_size) == 0)
+        half->reserved = kept;
+}
+
 void ledger_half_clear(struct ledger_half *half)
 {
+    uint32_t needed = half->used;
+
     /* From the end: a process killed on the way leaves slots without a gap. */
     while (half->used > 0)
         *(volatile int64_t *)&half->slots[--half->used].last_used_us = 0;
+    give_back(half, needed);
 }
 
 /* What the file holds of a half: slots are appended, so the first empty one ends it, and behind

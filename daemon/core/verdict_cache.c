@@ -270,23 +270,26 @@ struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const stru
     return slot;
 }
 
-static void table_remove(struct table *table, uint64_t mixed, const struct digest *digest)
+/* The table that a verdict of `kind` belongs in. */
+static struct table *table_for(struct verdict_cache *cache, enum verdict_kind kind)
 {
-    struct cached_verdict *slot = table_find(table, mixed, digest);
-
-    if (slot) {
-        *tag_at(table, slot) = 0;
-        slot->kind = VERDICT_UNAVAILABLE;
-        table->used--;
-    }
+    return kind == VERDICT_DENY_UNKNOWN ? &cache->negative : &cache->positive;
 }
 
+static void empty(struct table *table, struct cached_verdict *slot)
+{
+    *tag_at(table, slot) = 0;
+    slot->kind = VERDICT_UNAVAILABLE;
+    table->used--;
+}
+
+/* A key has one verdict, in one of the tables. */
 void verdict_cache_remove(struct verdict_cache *cache, const struct digest *digest)
 {
-    uint64_t mixed = digest_mix(digest, cache->seed);
+    struct cached_verdict *slot = verdict_cache_peek(cache, digest);
 
-    table_remove(&cache->positive, mixed, digest);
-    table_remove(&cache->negative, mixed, digest);
+    if (slot)
+        empty(table_for(cache, slot->kind), slot);
 }
 
 /* A slot for one more, whatever it held. */
@@ -307,18 +310,17 @@ static struct cached_verdict *make_room(struct table *table, const struct place 
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
                                          const struct verdict *verdict, const struct trust *trust)
 {
-    uint64_t mixed = digest_mix(digest, cache->seed);
-    bool unknown = verdict->kind == VERDICT_DENY_UNKNOWN;
-    struct table *table = unknown ? &cache->negative : &cache->positive;
-    struct cached_verdict *held = verdict_cache_peek(cache, digest);
+    struct table *table = table_for(cache, verdict->kind);
+    struct cached_verdict *slot = verdict_cache_peek(cache, digest);
 
-    if (held && held->read_at_us > verdict->read_at_us)
-        return held;
-    table_remove(unknown ? &cache->positive : &cache->negative, mixed, digest);
-
-    struct cached_verdict *slot = table_find(table, mixed, digest);
+    if (slot && slot->read_at_us > verdict->read_at_us)
+        return slot;
+    if (slot && table_for(cache, slot->kind) != table) {
+        empty(table_for(cache, slot->kind), slot);
+        slot = NULL;
+    }
     if (!slot) {
-        struct place place = place_of(table, mixed);
+        struct place place = place_of(table, digest_mix(digest, cache->seed));
 
         slot = make_room(table, &place, trust_oldest(trust, verdict->kind), trust->now_us);
         *tag_at(table, slot) = place.tag;

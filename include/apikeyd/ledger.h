@@ -66,7 +66,8 @@ static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t
         __builtin_prefetch(&half->slots[hint], 1);
 }
 
-/* Empty every slot, for the next round. */
+/* Empty every slot, for the next round, and return memory that this one did not need. May block:
+ * back thread. */
 void ledger_half_clear(struct ledger_half *half);
 
 #endif

@@ -1,7 +1,9 @@
 """./dev bench memory [ROUNDS]: what a verdict costs in memory, against Redis with the same.
 
-A million keys are read into a daemon, whose resident memory is looked at before and after. Redis gets a
-million values as the daemon itself would write them. One round is enough: the figures hardly vary.
+A million keys are read into a daemon with the default cache; its resident memory counts whole, what it had
+when it was empty included: with their usage still in the ledger, and once that is written. Redis gets a
+million values as the daemon itself would write them, and what it had when it was empty does not count.
+One round is enough: the figures hardly vary.
 """
 
 import sys
@@ -29,6 +31,13 @@ def ask_all(daemon):
                 assert wire.reply()[0] == b"ALLOW"
 
 
+def write_usage(daemon):
+    """A few rounds: what one needed is given back when the next ones need less."""
+    for _ in range(4):
+        daemon.admin_client().execute_command("FLUSH")
+        daemon.client().execute_command("CHECK", f"key:{0:012d}")
+
+
 def fill_redis(client):
     value = "1 ALLOW 01234567-89ab-cdef-0123-456789abcdef 01234567-89ab-cdef-0123-456789abcdef "
     for start in range(0, KEYS, 10000):
@@ -44,20 +53,21 @@ def main():
     for _ in range(rounds):
         with Stack() as stack:
             add_keys(stack.owner, KEYS)
-            # Room for 1.3 million: sets of eight overflow before the table is full.
-            daemon = stack.daemon(cache_memory="80MiB", cache_negative_memory="4KiB", cache_ttl="1h",
-                                  usage_flush_interval="1h", usage_flush_rows="10000000")
+            # Room for 1.03 million.
+            daemon = stack.daemon(cache_memory="64MiB", cache_ttl="1h", usage_flush_interval="1h",
+                                  usage_flush_rows="10000000")
             ask_all(daemon)
             held = daemon.admin_client().info()["cache_entries"]
             assert held > 0.9 * KEYS, held
             report.add("(verdicts held of a million)", held)
+            report.add("apikeyd, usage pending", resident(daemon.process.pid) / held)
+            write_usage(daemon)
             report.add("apikeyd, all it has", resident(daemon.process.pid) / held)
             report.add("apikeyd, its table", daemon.admin_client().info()["cache_bytes"] / held)
             before = resident(stack.redis.process.pid)
             fill_redis(stack.redis.client())
             report.add("redis", (resident(stack.redis.process.pid) - before) / KEYS)
     report.print("{:.1f}")
-    report.judge("apikeyd, its table", "redis", 0.4, least=False)
     report.judge("apikeyd, all it has", "redis", 0.4, least=False)
     report.save()
 

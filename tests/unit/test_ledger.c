@@ -48,6 +48,36 @@ static void test_a_hint_finds_its_slot(void **state)
     ledger_close(ledger);
 }
 
+/* What a busy time took is not kept for ever. */
+static void test_memory_is_given_back(void **state)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+    struct ledger_half *half = ledger_half(ledger, 0);
+    struct stat busy, quiet;
+    uint32_t hint;
+
+    (void)state;
+    for (uint64_t key = 0; key < 100000; key++) {
+        hint = UINT32_MAX;
+        record(half, key, NOW, &hint);
+    }
+    ledger_half_clear(half);
+    assert_true(half->reserved >= 100000); /* the next round is likely to be as busy */
+    hint = UINT32_MAX;
+    record(half, 1, NOW, &hint);
+    assert_int_equal(fstat(half->fd, &busy), 0);
+    ledger_half_clear(half);
+    assert_int_equal(fstat(half->fd, &quiet), 0);
+    assert_true(quiet.st_blocks < busy.st_blocks / 4);
+    for (uint64_t key = 0; key < 100000; key++) { /* and it can grow again */
+        hint = UINT32_MAX;
+        record(half, key, NOW, &hint);
+    }
+    assert_int_equal(half->used, 100000);
+    ledger_close(ledger);
+}
+
 static void test_grows_and_is_there_after_a_restart(void **state)
 {
     struct ledger_report report;
