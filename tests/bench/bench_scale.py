@@ -1,6 +1,6 @@
 """./dev bench scale [ROUNDS] [MOST]: throughput of hot keys by how many there are, and by connections.
 
-redis-benchmark -P 64 at 1,000 to MOST cached keys (1,000,000 unless given; ten million rows take long to
+redis-benchmark -P 64 at 1,000 to MOST cached keys (10,000,000 unless given, which takes some minutes to
 make) with 50 connections, and at 1 to 10,000 connections with 1,000 keys.
 """
 
@@ -9,26 +9,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
-from harness.bench import ROUNDS, Report, Stack, add_keys, redis_benchmark  # noqa: E402
-from wire import Wire, command  # noqa: E402
+from harness.bench import ROUNDS, Report, Stack, add_keys, redis_benchmark, warm  # noqa: E402
 
 CHECK = ["CHECK", "key:__rand_int__"]
 
 
-def warm(daemon, keys):
-    """Every key, once."""
-    with Wire(daemon.check) as wire:
-        for start in range(0, keys, 2000):
-            some = range(start, min(start + 2000, keys))
-            wire.send(b"".join(command("CHECK", f"key:{i:012d}") for i in some))
-            for _ in some:
-                assert wire.reply()[0] == b"ALLOW"
-
-
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    most = int(sys.argv[2]) if len(sys.argv) > 2 else 1000000
+    most = int(sys.argv[2]) if len(sys.argv) > 2 else 10000000
     sizes = [size for size in (1000, 10000, 100000, 1000000, 10000000) if size <= most]
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     by_keys = Report("scale-keys (requests a second, by cached keys)", rounds)
@@ -38,7 +26,7 @@ def main():
         daemon = stack.daemon(cache_memory=f"{max(most // 10000, 4)}MiB", cache_ttl="1h",
                               listen_max_connections="20000", usage_flush_interval="1h",
                               usage_flush_rows="10000000")
-        warm(daemon, most)
+        warm(daemon.check, most)
         for _ in range(rounds):
             for size in sizes:
                 by_keys.add(f"{size:,} keys", redis_benchmark(
