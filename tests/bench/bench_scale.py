@@ -23,7 +23,7 @@ def main():
     by_clients = Report("scale-clients (requests a second, by connections)", rounds)
     with Stack() as stack:
         add_keys(stack.owner, most)
-        daemon = stack.daemon(cache_memory=f"{max(most // 10000, 4)}MiB", cache_ttl="1h",
+        daemon = stack.daemon(cache_memory=f"{max(most // 10000, 4)}MiB", cache_ttl="1h", cache_ttl_unlinked="1h",
                               listen_max_connections="20000", usage_flush_interval="1h",
                               usage_flush_rows="10000000")
         warm(daemon.check, most)
