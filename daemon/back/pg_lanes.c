@@ -9,6 +9,7 @@
 #include "apikeyd/key_query.h"
 #include "apikeyd/pg_array.h"
 #include "apikeyd/pg_connection.h"
+#include "fair_queue.h"
 #include "lookup_index.h"
 
 /* A connection and the batch that it carries out. */
@@ -25,7 +26,7 @@ struct lane {
 struct pg_lanes {
     struct pg_lanes_setup setup;
     struct back_env *env;
-    struct lookup_list waiting;
+    struct fair_queue waiting;
     struct event deadline;
     bool deadline_armed;
     bool refused_said; /* in the log */
@@ -64,11 +65,12 @@ static void tell_whether_down(struct pg_lanes *lanes)
 /* Arm the timer for the lookup that has waited longest for a connection. */
 static void arm_deadline(struct pg_lanes *lanes)
 {
-    const struct lookup *first = TAILQ_FIRST(&lanes->waiting);
+    const struct lookup *urgent =
+        lanes->deadline_armed ? NULL : fair_queue_most_urgent(&lanes->waiting);
 
-    if (!first || lanes->deadline_armed)
+    if (!urgent)
         return;
-    int64_t wait_us = first->deadline_us - clock_monotonic_us();
+    int64_t wait_us = urgent->deadline_us - clock_monotonic_us();
     struct timeval delay = clock_timeval(wait_us > 0 ? wait_us : 0);
     lanes->deadline_armed = true;
     event_add(&lanes->deadline, &delay);
@@ -82,8 +84,11 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     lanes->deadline_armed = false;
-    while (!TAILQ_EMPTY(&lanes->waiting) && TAILQ_FIRST(&lanes->waiting)->deadline_us <= now_us)
-        fail(lanes, lookup_list_take(&lanes->waiting), "postgres timeout");
+    for (struct lookup *lookup;
+         (lookup = fair_queue_most_urgent(&lanes->waiting)) && lookup->deadline_us <= now_us;) {
+        fair_queue_remove(&lanes->waiting, lookup);
+        fail(lanes, lookup, "postgres timeout");
+    }
     arm_deadline(lanes);
 }
 
@@ -96,7 +101,7 @@ void pg_lanes_add(struct pg_lanes *lanes, struct lookup *lookup)
         return;
     }
     lookup->deadline_us = clock_monotonic_us() + lanes->env->config->postgres_timeout;
-    TAILQ_INSERT_TAIL(&lanes->waiting, lookup, in_list);
+    fair_queue_add(&lanes->waiting, lookup);
 }
 
 static void take_row(struct lane *lane, const struct key_row *row)
@@ -209,22 +214,20 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
     arm_deadline(lane->lanes);
 }
 
-/* How many of those that wait go into one batch. */
-static size_t batch_len(const struct pg_lanes *lanes)
+/* Take those of the waiting whose turn it is, as many as may go into one batch. */
+static void gather(struct lane *lane)
 {
-    size_t most = lanes->env->config->postgres_batch;
-    size_t len = 0;
-    const struct lookup *lookup;
+    struct fair_queue *waiting = &lane->lanes->waiting;
+    size_t most = lane->lanes->env->config->postgres_batch;
 
-    TAILQ_FOREACH(lookup, &lanes->waiting, in_list)
-    {
-        if (lookup->batch_most > 0 && lookup->batch_most < most)
-            most = lookup->batch_most;
-        if (len >= most)
-            break;
-        len++;
+    for (struct lookup *next; (next = fair_queue_first(waiting)); lane->len++) {
+        if (next->batch_most > 0 && next->batch_most < most)
+            most = next->batch_most;
+        if (lane->len >= most)
+            return;
+        (void)fair_queue_take(waiting);
+        TAILQ_INSERT_TAIL(&lane->lookups, next, in_list);
     }
-    return len;
 }
 
 static void send_batch(struct lane *lane)
@@ -238,19 +241,18 @@ static void send_batch(struct lane *lane)
         .arg = lane,
     };
     struct key_finding unknown = {.verdict.kind = VERDICT_DENY_UNKNOWN};
+    struct lookup *lookup;
 
     /* Before it is sent: the verdicts are at least as old as this says. */
     lane->sent_us = unknown.verdict.read_at_us = clock_monotonic_us();
-    lane->len = batch_len(lanes);
+    gather(lane);
     lookup_index_reset(&lane->index, lane->len);
     buffer_consume(&lane->keys, lane->keys.len);
     /* All at once: growing would leave a copy of the keys behind. */
     buffer_reserve(&lane->keys, 20 + lane->len * (4 + KEY_LEN_MAX));
     pg_array_begin(&lane->keys, PG_TEXT, lane->len);
-    for (size_t i = 0; i < lane->len; i++) {
-        struct lookup *lookup = lookup_list_take(&lanes->waiting);
-
-        TAILQ_INSERT_TAIL(&lane->lookups, lookup, in_list);
+    TAILQ_FOREACH(lookup, &lane->lookups, in_list)
+    {
         lookup->finding = unknown;
         lookup_index_add(&lane->index, lookup);
         pg_array_element(&lane->keys, lookup->request.key, lookup->request.key_len);
@@ -268,8 +270,7 @@ void pg_lanes_go(struct pg_lanes *lanes)
     for (size_t i = 0; i < lanes->count; i++) {
         struct lane *lane = &lanes->lane[i];
 
-        if (lane->connection && !TAILQ_EMPTY(&lanes->waiting) &&
-            pg_connection_ready(lane->connection))
+        if (lane->connection && lanes->waiting.len > 0 && pg_connection_ready(lane->connection))
             send_batch(lane);
     }
     arm_deadline(lanes);
@@ -303,7 +304,7 @@ static void on_ready(void *arg)
 
     tell_whether_down(lane->lanes);
     /* Verdicts in Redis cannot be dated before PostgreSQL's clock has been read once. */
-    if (!lane->lanes->env->clock.known && TAILQ_EMPTY(&lane->lanes->waiting))
+    if (!lane->lanes->env->clock.known && lane->lanes->waiting.len == 0)
         read_clock(lane);
     pg_lanes_go(lane->lanes);
 }
@@ -315,7 +316,7 @@ static void on_down(void *arg)
     struct lookup *lookup;
 
     tell_whether_down(lane->lanes);
-    while (down && (lookup = lookup_list_take(&lane->lanes->waiting)))
+    while (down && (lookup = fair_queue_take(&lane->lanes->waiting)))
         fail(lane->lanes, lookup, down);
     /* What this lane gave back another one may take. */
     pg_lanes_go(lane->lanes);
@@ -364,7 +365,7 @@ struct pg_lanes *pg_lanes_new(const struct pg_lanes_setup *setup)
         return NULL;
     lanes->setup = *setup;
     lanes->env = setup->env;
-    TAILQ_INIT(&lanes->waiting);
+    fair_queue_init(&lanes->waiting);
     event_assign(&lanes->deadline, lanes->env->base, -1, 0, on_deadline, lanes);
     lanes->sql = key_query_sql(lanes->env->config);
     while (lanes->count < count && open_lane(&lanes->lane[lanes->count], lanes))
@@ -390,7 +391,7 @@ void pg_lanes_free(struct pg_lanes *lanes)
         lookup_index_free(&lanes->lane[i].index);
         buffer_free(&lanes->lane[i].keys);
     }
-    while ((lookup = lookup_list_take(&lanes->waiting)))
+    while ((lookup = fair_queue_take(&lanes->waiting)))
         fail(lanes, lookup, "shutting down");
     event_del(&lanes->deadline);
     free(lanes->sql);

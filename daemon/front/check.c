@@ -111,10 +111,22 @@ static void answer_unavailable(struct front *front, struct buffer *out,
     form->write(front, out, &answer, form);
 }
 
+/* One client may have half as many lookups in flight as there is still room for: a single one a
+ * third of max_pending, a hundred a hundredth each, and there is always some room left for one that
+ * comes anew. Who has its share waits with its next request, and refuses nobody else theirs.
+ * (A. Choudhury, E. Hahne, "Dynamic Queue Length Thresholds", 1998.) */
+void check_share(struct front *front)
+{
+    size_t most = front->config->postgres_max_pending;
+    size_t room = front->flights.count < most ? most - front->flights.count : 0;
+
+    front->clients.holes_each = 1 + room / 2;
+}
+
 /* Ask the back thread. NULL when it has too much to do already: there is some more room for keys
  * that memory holds, believed or not, which a flood of made-up ones cannot use up. */
-static struct flight *start_flight(struct front *front, const struct digest *digest,
-                                   struct slice column, bool refresh)
+static struct flight *start_flight(struct front *front, const struct connection *connection,
+                                   const struct digest *digest, struct slice column, bool refresh)
 {
     struct to_back message = {.type = TO_BACK_LOOKUP};
     size_t most = front->config->postgres_max_pending;
@@ -127,6 +139,7 @@ static struct flight *start_flight(struct front *front, const struct digest *dig
     if (!flight)
         return NULL;
     message.lookup.digest = *digest;
+    message.lookup.client = (uint32_t)connection->id;
     message.lookup.refresh = refresh;
     message.lookup.key_len = (uint8_t)column.len;
     memcpy(message.lookup.key, column.at, column.len);
@@ -139,6 +152,7 @@ static struct flight *start_flight(struct front *front, const struct digest *dig
     flight->node.digest = *digest;
     TAILQ_INIT(&flight->waiters);
     digest_map_add(&front->flights, &flight->node);
+    check_share(front);
     front->metrics.value[METRIC_LOOKUPS]++;
     return flight;
 }
@@ -239,7 +253,7 @@ static void check_miss(struct front *front, struct connection *connection, struc
     if (flight)
         front->metrics.value[METRIC_LOOKUPS_SHARED]++;
     else
-        flight = start_flight(front, digest, column, false);
+        flight = start_flight(front, connection, digest, column, false);
     if (flight && wait_for(front, flight, connection, within_ms, form))
         return;
 
@@ -259,18 +273,19 @@ static bool answer_stale(struct front *front, struct connection *connection, str
         return false;
     if (verdict_cache_touch(stale, front->trust.now_us) &&
         !digest_map_find(&front->flights, digest))
-        (void)start_flight(front, digest, column, false);
+        (void)start_flight(front, connection, digest, column, false);
     answer_cached(front, stale, TIER_STALE, connection_reply(connection), form);
     return true;
 }
 
 /* A hit in the last fifth of its ttl: have it read again, once. */
-static void refresh_ahead(struct front *front, struct cached_verdict *cached, struct slice column)
+static void refresh_ahead(struct front *front, const struct connection *connection,
+                          struct cached_verdict *cached, struct slice column)
 {
     if (cached->flags & CACHED_REFRESHING)
         return;
     if (!digest_map_find(&front->flights, &cached->digest) &&
-        !start_flight(front, &cached->digest, column, true))
+        !start_flight(front, connection, &cached->digest, column, true))
         return;
     cached->flags |= CACHED_REFRESHING;
     front->metrics.value[METRIC_REFRESHES]++;
@@ -309,7 +324,7 @@ const char *check_digest(struct front *front, struct connection *connection, str
         return ask_stores(front, connection, key, digest, within_ms, form);
     if (cached->read_at_us < front->trust.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN &&
         key_hasher_column(front->hasher, key, &column))
-        refresh_ahead(front, cached, column);
+        refresh_ahead(front, connection, cached, column);
     answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), form);
     free(form->text);
     return NULL;
@@ -372,6 +387,7 @@ void check_answer(struct front *front, const struct to_front *message)
     if (!flight)
         return;
     digest_map_remove(&front->flights, &flight->node);
+    check_share(front);
     for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));) {
         struct hole *hole = waiter->hole;
         bool answered = cached && answers(front, cached, tier, waiter);

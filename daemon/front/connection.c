@@ -11,8 +11,7 @@
 
 enum {
     READ_SIZE = 64 * 1024,
-    HOLES_MAX = 8192, /* unanswered requests of one client before it has to wait */
-    HEAVY_MAX = 4,    /* of those, INFO and the like */
+    HEAVY_MAX = 4, /* unanswered INFO and the like of one client before it has to wait */
     SPARE_MAX = 2 * 1024 * 1024,
     /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
      * a whole pipeline before they read, so it is much; but not for everybody at once. */
@@ -28,6 +27,7 @@ void clients_init(struct clients *clients)
 {
     TAILQ_INIT(&clients->all);
     TAILQ_INIT(&clients->unsettled);
+    clients->reserve_fd = -1;
 }
 
 static void connection_close(struct connection *connection)
@@ -59,6 +59,8 @@ void clients_done(struct clients *clients)
         connection_close(connection);
     buffer_free(&clients->spare_in);
     buffer_free(&clients->spare_out);
+    if (clients->reserve_fd >= 0)
+        close(clients->reserve_fd);
 }
 
 bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
@@ -157,7 +159,7 @@ static bool may_go_on(const struct connection *connection)
     size_t most = clients->kept < CROWDED ? UNREAD_MAX : UNREAD_MAX_CROWDED;
 
     return connection->out.len + connection->held.len < most &&
-           connection->hole_count < HOLES_MAX &&
+           connection->hole_count < clients->holes_each &&
            (connection->heavy_count < HEAVY_MAX || clients->draining);
 }
 

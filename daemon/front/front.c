@@ -23,6 +23,26 @@ static void end_requests(void *arg)
     front_time_read(arg);
 }
 
+/* Once a minute for each user: whoever tries on and on shall not fill the log. */
+static void say_refused(void *arg, uid_t uid)
+{
+    struct front *front = arg;
+    struct refusal *refusal = &front->refusals[0];
+
+    for (size_t i = 0; i < REFUSALS && refusal->uid != uid; i++) {
+        if (front->refusals[i].uid == uid || front->refusals[i].said_us < refusal->said_us)
+            refusal = &front->refusals[i];
+    }
+    int64_t now_us = clock_monotonic_us();
+    if (refusal->uid == uid && refusal->said_us > now_us - 60000000)
+        return;
+    *refusal = (struct refusal){uid, now_us};
+    front_log(front, LOG_LEVEL_WARNING,
+              "user %ld may not connect: neither listen.allow_uids nor allow_gids names it "
+              "(said once a minute; see connections_forbidden)",
+              uid == (uid_t)-1 ? -1L : (long)uid);
+}
+
 /* Hand the half in use over and go on in the other. There is one swap under way at most, so the
  * reserve has room for it. */
 static void swap_usage(struct front *front, struct ledger_half *empty)
@@ -182,6 +202,7 @@ struct front *front_new(const struct front_setup *setup)
         .metrics = &front->metrics,
         .begin = begin_requests,
         .end = end_requests,
+        .refused = say_refused,
         .arg = front,
     };
     clients_init(&front->clients);
@@ -205,6 +226,7 @@ struct front *front_new(const struct front_setup *setup)
                    config);
     listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
                    config);
+    check_share(front);
     event_assign(&front->sweep, front->base, -1, EV_PERSIST, on_sweep, front);
     if (setup->http_fd >= 0)
         event_add(&front->sweep, &sweep_interval);

@@ -16,6 +16,14 @@
  * much room beyond that for lookups, so they cannot take it away. */
 enum { FRONT_ASKS_MAX = 512 };
 
+/* Users who were refused, and when that was logged: those of late. Time 0 is long ago. */
+enum { REFUSALS = 16 };
+
+struct refusal {
+    uid_t uid;
+    int64_t said_us;
+};
+
 struct front {
     struct config *config;
     struct event_base *base;
@@ -35,6 +43,7 @@ struct front {
     struct ledger_half *usage; /* the half in use */
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
     bool unrecorded_said;
+    struct refusal refusals[REFUSALS];
 
     struct trust_policy policy;
     struct grounds grounds;

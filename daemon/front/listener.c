@@ -2,6 +2,7 @@
 #include "apikeyd/listener.h"
 
 #include <errno.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -40,6 +41,7 @@ static void admit(struct listener *listener, int fd)
     struct peer peer = {cred.pid, cred.uid, cred.gid};
     if (!allowed(listener, &peer)) {
         clients->metrics->value[METRIC_CONNECTIONS_FORBIDDEN]++;
+        clients->refused(clients->arg, peer.uid);
         refuse(fd, listener->protocol->forbidden);
     } else if (clients->count >= most) {
         clients->metrics->value[METRIC_CONNECTIONS_FULL]++;
@@ -49,19 +51,42 @@ static void admit(struct listener *listener, int fd)
     }
 }
 
+static bool out_of_descriptors(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+/* The reserve comes first: without it only operators are let in. */
+static int accept_client(struct listener *listener)
+{
+    struct clients *clients = listener->clients;
+
+    if (clients->reserve_fd < 0)
+        clients->reserve_fd = eventfd(0, EFD_CLOEXEC);
+    if (clients->reserve_fd < 0 && !listener->admin)
+        return -1;
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0 || !listener->admin || clients->reserve_fd < 0 || !out_of_descriptors(errno))
+        return fd;
+    close(clients->reserve_fd);
+    clients->reserve_fd = -1;
+    return accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
     struct listener *listener = arg;
 
+    (void)fd;
     (void)what;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
-        int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int client = accept_client(listener);
 
         if (client >= 0) {
             admit(listener, client);
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        if (out_of_descriptors(errno)) {
             /* The connection stays in the backlog: look again when others may have gone. */
             static const struct timeval pause = {.tv_usec = 100000};
 

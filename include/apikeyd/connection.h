@@ -51,6 +51,8 @@ struct clients {
     void (*begin)(void *arg);
     /* Called when what could be handled is written. */
     void (*end)(void *arg);
+    /* One was turned away for who it is; (uid_t)-1: nobody knows. */
+    void (*refused)(void *arg, uid_t uid);
     /* The last connection has gone; may be NULL. */
     void (*emptied)(void *arg);
     void *arg;
@@ -59,8 +61,12 @@ struct clients {
     struct connection_list unsettled; /* got replies outside of their own events */
     size_t count;
     bool draining; /* what is in hand is answered, however dear */
+    /* Unanswered requests that one client may have before it has to wait; its owner changes it. At
+     * least 1, or nobody would ever go on. */
+    size_t holes_each;
     size_t kept;   /* bytes of buffers that connections keep between their turns */
     uint64_t last_id;
+    int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
 };
 

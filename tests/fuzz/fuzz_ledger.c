@@ -47,7 +47,7 @@ static uint32_t judge_slots(struct ledger *ledger)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const char *path = scratch_path("ledger");
+    static const char path[] = SCRATCH_PREFIX "ledger";
     struct ledger_report report;
     struct uuid id = {{1}};
     uint32_t hint = UINT32_MAX;

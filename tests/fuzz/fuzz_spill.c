@@ -20,7 +20,7 @@ static void judge(const struct usage_batch *batch)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const char *path = scratch_path("spill");
+    static const char path[] = SCRATCH_PREFIX "spill";
     struct usage_batch batch = {0}, again = {0};
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 

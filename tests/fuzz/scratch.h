@@ -1,15 +1,14 @@
-/* scratch: a file on tmpfs of the fuzzer's own.
+/* scratch: files of the fuzzer's own, for what opens them by name.
  *
- * What is tested opens files by name. The folder goes when the process ends, unless it is killed.
+ * They are in the current folder, which whoever starts the fuzzer made for it, and removes.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_FUZZ_SCRATCH_H
 #define APIKEYD_FUZZ_SCRATCH_H
 
-/* The path of `name` in the folder, which is made by the first call. Lives forever. */
-const char *scratch_path(const char *name);
+#define SCRATCH_PREFIX "scratch."
 
-/* Remove all that is in the folder, whatever it is called. */
+/* Remove all files whose names start so. */
 void scratch_clear(void);
 
 #endif

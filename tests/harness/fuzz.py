@@ -5,13 +5,16 @@ build/fuzz/found: mend what it shows, and move it to tests/fuzz/regression/NAME,
 replays. Each fuzzer runs on one processor; with all, two at a time.
 """
 
+import os
 import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness.servers import ROOT, Scratch  # noqa: E402
+
 FUZZ = ROOT / "tests" / "fuzz"
 WORK = ROOT / "build" / "fuzz"
 NAMES = sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c"))
@@ -35,10 +38,19 @@ def command(name, build=WORK):
     return [build / "tests" / "fuzz" / f"fuzz_{name}"]
 
 
+def run(argv, **env):
+    """The finished process. What it leaves when it dies is cleared away."""
+    scratch = Scratch()
+    try:
+        return subprocess.run(argv, cwd=scratch.path, capture_output=True, text=True, errors="replace",
+                              check=False, env={**os.environ, **env})
+    finally:
+        scratch.remove()
+
+
 def replay(name):
     """Every input that is kept, once; the finished process."""
-    return subprocess.run([*command(name), "-runs=0", *kept(name)], cwd=ROOT, capture_output=True,
-                          text=True, errors="replace", timeout=120, check=False)
+    return run([*command(name), "-runs=0", *kept(name)])
 
 
 def fuzz(name, seconds):
@@ -50,7 +62,7 @@ def fuzz(name, seconds):
             "-print_final_stats=1", f"-artifact_prefix={found}/", corpus, *kept(name)]
     if (words := FUZZ / "dict" / name).exists():
         argv.append(f"-dict={words}")
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
+    done = run(argv)
     number = {key: re.findall(pattern, done.stderr) for key, pattern in {
         "executions": r"number_of_executed_units: (\d+)", "edges": r"\bcov: (\d+)",
         "inputs": r"\bcorp: (\d+)"}.items()}
@@ -76,8 +88,7 @@ def coverage():
     for name in NAMES:
         raw, data = build / f"{name}.profraw", build / f"{name}.profdata"
         corpus = [folder for folder in (WORK / "corpus" / name,) if folder.is_dir()]
-        subprocess.run([*command(name, build), "-runs=0", *corpus, *kept(name)], check=True, capture_output=True,
-                       env={"LLVM_PROFILE_FILE": str(raw)})
+        run([*command(name, build), "-runs=0", *corpus, *kept(name)], LLVM_PROFILE_FILE=str(raw)).check_returncode()
         subprocess.run(["llvm-profdata", "merge", "-o", data, raw], check=True)
         report = subprocess.run(
             ["llvm-cov", "report", *command(name, build), f"-instr-profile={data}",

@@ -1,28 +1,35 @@
-"""A line between the daemon and a server's Unix socket that can fall silent without closing."""
+"""A line between the daemon and a server's Unix socket, which can do what lines do when they fail."""
 
+import contextlib
 import select
 import socket
 import threading
+import time
 from pathlib import Path
 
-SOCKET = ".s.PGSQL.5432"
+POSTGRES = ".s.PGSQL.5432"
+
+PASS = "pass"
+SILENT = "silent"    # a black hole: connects, takes bytes, never answers
+RESET = "reset"      # hangs up at once
+TRICKLE = "trickle"  # a byte now and then
 
 
 class Proxy:
-    """Passes bytes on between `folder` and the PostgreSQL whose socket is in `server`."""
+    """Passes bytes on between the socket `name` in `folder` and the one in the server's folder."""
 
-    def __init__(self, folder, server):
+    def __init__(self, folder, server, name=POSTGRES):
         self.folder = Path(folder)
-        self.server = str(Path(server) / SOCKET)
+        self.server = str(Path(server) / name)
         self.folder.mkdir()
         self.folder.chmod(0o755)
         self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(self.folder / SOCKET))
+        self.listener.bind(str(self.folder / name))
         self.listener.listen()
         self.ends = {}
-        self.speaking = threading.Event()
-        self.speaking.set()
-        self.stop_reader, self.stop_writer = socket.socketpair()
+        self.mode = PASS
+        self.wake_reader, self.wake_writer = socket.socketpair()
+        self.stopping = False
         self.thread = threading.Thread(target=self.run)
 
     def __enter__(self):
@@ -30,45 +37,61 @@ class Proxy:
         return self
 
     def __exit__(self, *_):
-        self.speak()
-        self.stop_writer.send(b"x")
+        self.stopping = True
+        self.become(PASS)
         self.thread.join()
-        for end in (self.listener, self.stop_reader, self.stop_writer, *self.ends):
+        for end in (self.listener, self.wake_reader, self.wake_writer, *self.ends):
             end.close()
 
+    def become(self, mode):
+        self.mode = mode
+        self.wake_writer.send(b"x")
+
     def silence(self):
-        self.speaking.clear()
+        self.become(SILENT)
 
     def speak(self):
-        self.speaking.set()
+        self.become(PASS)
 
     def run(self):
-        while True:
-            ready, _, _ = select.select([self.stop_reader, self.listener, *self.ends], [], [])
-            if self.stop_reader in ready:
-                return
-            self.speaking.wait()
+        while not self.stopping:
+            watched = [] if self.mode == SILENT else list(self.ends)
+            ready, _, _ = select.select([self.wake_reader, self.listener, *watched], [], [])
+            if self.wake_reader in ready:
+                self.wake_reader.recv(100)
+                continue
+            if self.listener in ready:
+                self.open()
+            if self.mode == RESET:
+                for end in list(self.ends):
+                    self.close(end)
+                continue
+            if self.mode == TRICKLE:
+                time.sleep(0.002)
             for end in ready:
-                if end is self.listener:
-                    self.open()
-                elif end in self.ends:
+                if end in self.ends:
                     self.pass_on(end)
 
     def open(self):
         client, _ = self.listener.accept()
         server = socket.socket(socket.AF_UNIX)
-        server.connect(self.server)
-        self.ends[client], self.ends[server] = server, client
+        with contextlib.suppress(OSError):
+            server.connect(self.server)
+            self.ends[client], self.ends[server] = server, client
+            return
+        client.close()
+        server.close()
 
-    def pass_on(self, end):
-        other = self.ends[end]
-        try:
-            data = end.recv(65536)
-            if data:
-                other.sendall(data)
-        except OSError:
-            data = b""
-        if not data:
-            for dead in (end, other):
+    def close(self, end):
+        if end in self.ends:
+            for dead in (end, self.ends[end]):
                 del self.ends[dead]
                 dead.close()
+
+    def pass_on(self, end):
+        data = b""
+        with contextlib.suppress(OSError):
+            data = end.recv(1 if self.mode == TRICKLE else 65536)
+            self.ends[end].sendall(data)
+        if not data:
+            self.close(end)

@@ -239,7 +239,7 @@ CREATE POLICY slow ON {TABLE} USING (api.slow(user_id));
 ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY"""
 
 
-def prepare(postgres, database):
+def prepare(postgres, database, slow=True):
     """A migrated database whose links have a role of their own; its users are returned."""
     postgres.create_database(database)
     done = migrate(postgres.uri(database))
@@ -247,7 +247,8 @@ def prepare(postgres, database):
     users = [uuid.uuid4() for _ in range(3)]
     with psycopg.connect(postgres.dsn(database), autocommit=True) as db:
         db.execute("CREATE ROLE link LOGIN")
-        db.execute(SLOW_READS)
+        if slow:
+            db.execute(SLOW_READS)
         for user in users:
             db.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [user])
     return users

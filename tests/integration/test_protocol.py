@@ -248,19 +248,48 @@ def test_out_of_file_descriptors(db, daemon):
             wire.close()
 
 
-def test_peer_allow_list(start):
-    daemon = start({"listen.allow_uids": "54321"}, wait=False)
+def test_no_descriptor_but_the_operators(db, daemon):
+    """With none left, one operator gets in all the same, again and again."""
+    db.add_key("good")
+    pid = daemon.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with Wire(daemon.check) as inside:
+        inside.ask("CHECK", "good")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), before[1]))
+        waiting = [Wire(daemon.check) for _ in range(3)]
+        for wire in waiting:
+            wire.send(command("CHECK", "good"))
+        for _ in range(5):
+            with Wire(daemon.admin, timeout=20) as operator:
+                assert operator.ask("PING") == b"PONG"
+                assert b"accept_pauses" in operator.ask("INFO")
+            time.sleep(0.15)
+        assert inside.ask("CHECK", "good")[0] == b"ALLOW"
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert [wire.reply()[0] for wire in waiting] == [b"ALLOW"] * 3
+        for wire in waiting:
+            wire.close()
+
+
+def test_peer_allow_list(serve):
+    """On every Unix socket. It is logged once, however often they try."""
+    daemon, http = serve({"listen.allow_uids": "54321"}, wait=False)
     daemon.write_config()
     daemon.launch()
-    wait_until(daemon.check.exists, "the socket")
+    wait_until(daemon.metrics.exists, "the sockets")
 
-    def refused():
+    def refused(path):
         try:
-            with Wire(daemon.check) as wire:
-                return str(wire.reply()).startswith("NOPERM") and wire.closed()
+            with Wire(path) as wire:
+                return wire.reader.read()
         except ConnectionRefusedError:
-            return False
-    wait_until(refused, "the refusal")
+            return b""
+    for _ in range(10):
+        for path in (daemon.check, daemon.admin):
+            assert wait_until(lambda p=path: refused(p), "the refusal").startswith(b"-NOPERM")
+        assert refused(http).startswith(b"HTTP/1.1 503 ")
+    said = [line for line in daemon.log().splitlines() if "may not connect" in line]
+    assert len(said) == 1 and f"user {os.getuid()} " in said[0]
 
 
 def test_many_connections(db, start):

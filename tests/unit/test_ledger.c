@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "apikeyd/ledger.h"
@@ -254,6 +255,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_hint_finds_its_slot, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_memory_is_given_back, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_grows_and_is_there_after_a_restart, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_one_daemon_at_a_time, scratch_make, scratch_remove),

@@ -1,0 +1,257 @@
+"""./dev chaos [SECONDS] [SEED]: one fault after another under steady load, and an oracle.
+
+Two daemons share a Redis and a PostgreSQL behind lines that can fail. Keys change, clients ask without
+a pause. Every answer is judged as it comes, and at the end, when all is mended, every ALLOW has to be
+in last_used. The same seed makes the same choices, if not the same timing.
+"""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
+                str(Path(__file__).resolve().parents[1] / "integration")]
+from harness.faults import Faults, names  # noqa: E402
+from harness.oracle import Oracle  # noqa: E402
+from harness.proxy import Proxy  # noqa: E402
+from harness.random_coherence import (KEYS, TABLE, TTL_UNLINKED, UNKNOWN, Changes, as_answer,  # noqa: E402
+                                      prepare, random_key, run_all, settle)
+from harness.servers import Apikeyd, Postgres, Redis, Scratch  # noqa: E402
+from wire import Wire  # noqa: E402
+
+STALE_MAX = {"d0": 0.0, "d1": 3.0}
+MAY_MOUNT = os.geteuid() == 0
+
+
+class Daemon(Apikeyd):
+    """With small file systems of its own for ledger and spill. Its lives are told apart: a new one has
+    not seen what an earlier one has answered."""
+
+    def __init__(self, folder, options):
+        super().__init__(folder, options)
+        self.ledger, self.spill = (self.folder / name / name for name in ("ledger", "spill"))
+        self.options |= {"usage.ledger": self.ledger, "usage.spill": self.spill}
+        for path in (self.ledger.parent, self.spill.parent):
+            path.mkdir()
+            if MAY_MOUNT:
+                subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", path], check=True)
+        self.restarting = threading.Lock()
+        self.lives = 0
+
+    def begin_again(self):
+        self.lives += 1
+        self.start()
+
+    def unmount(self):
+        for path in (self.ledger.parent, self.spill.parent):
+            if MAY_MOUNT:
+                subprocess.run(["umount", "-l", path], check=False)
+
+    @property
+    def life(self):
+        return f"{self.folder.name}.{self.lives}"
+
+
+class Bounds(dict):
+    """Of all lives of a daemon."""
+
+    def __missing__(self, life):
+        return max(TTL_UNLINKED, STALE_MAX[life.partition(".")[0]])
+
+
+class CarefulChanges(Changes):
+    """Changes that are never under way when PostgreSQL dies."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.dsn, self.lock = args[1], threading.Lock()
+
+    def step(self):
+        with self.lock:
+            try:
+                if self.db.closed or self.db.execute("SELECT 1").fetchone() != (1,):
+                    raise psycopg.OperationalError
+            except psycopg.OperationalError:
+                with contextlib.suppress(psycopg.OperationalError):
+                    self.db = psycopg.connect(self.dsn, autocommit=True)
+            else:
+                super().step()
+                return
+        time.sleep(0.02)
+
+
+class Trouble:
+    """One fault after another; with a fresh seed each comes once in a round of them all."""
+
+    def __init__(self, rng, faults):
+        self.rng, self.faults, self.to_come = rng, faults, names(rng, disks=MAY_MOUNT)
+        self.count = Counter()
+
+    def close(self):
+        pass
+
+    def step(self):
+        name = next(self.to_come)
+        fault = getattr(self.faults, name)()
+        next(fault)
+        time.sleep(self.rng.uniform(0.1, self.rng.choice([0.4, 1.5, 3.0])))
+        next(fault, None)
+        self.count[name] += 1
+        time.sleep(self.rng.uniform(0.1, 0.6))
+
+
+class Client:
+    """Asks one daemon about random keys, all the time, and comes back when it is cut off. What two of
+    them are told has no order between them."""
+
+    def __init__(self, rng, name, daemon, oracle, wrong):
+        self.name = name
+        self.rng, self.daemon, self.oracle, self.wrong = rng, daemon, oracle, wrong
+        self.wire, self.life = None, None
+        self.used = {}  # api_key_id: when its last ALLOW was asked for, wall time
+        self.count = Counter()
+
+    def close(self):
+        if self.wire:
+            self.wire.close()
+        self.wire = None
+
+    def connect(self):
+        self.life = self.daemon.life
+        self.wire = Wire(self.daemon.check)
+        if self.daemon.life != self.life:
+            raise ConnectionError("which of two lives it is cannot be told")
+
+    def step(self):
+        try:
+            if not self.wire:
+                self.connect()
+            self.ask(random_key(self.rng))
+        except (OSError, EOFError):
+            self.count["connections lost"] += self.wire is not None
+            self.close()
+            time.sleep(0.01)
+
+    def ask(self, key):
+        asked, asked_wall = time.monotonic(), time.time()
+        reply = self.wire.ask("CHECK", key)
+        answered = time.monotonic()
+        answer = as_answer(reply)
+        if answer is None and not str(reply).startswith("UNAVAILABLE"):
+            self.wrong.append(f"{self.life}: {key}: {reply}")
+        if answer is None:
+            self.count["UNAVAILABLE"] += 1
+            return
+        self.count[answer[0]] += 1
+        self.count["slowest answer, ms"] = max(self.count["slowest answer, ms"], int((answered - asked) * 1000))
+        if answer[0] == "ALLOW":
+            self.used[answer[1]] = asked_wall
+        wrong = self.oracle.judge(f"{self.life} {self.name}", key, answer, asked, answered)
+        if wrong:
+            self.wrong.append(f"{wrong} (asked at {asked:.4f}, answered at {answered:.4f}; "
+                              f"versions {self.oracle.histories[key].versions[-4:]})")
+
+
+def usage_lost(dsn, clients):
+    """Rows whose last_used is older than their last ALLOW; and how many there are that were allowed."""
+    with psycopg.connect(dsn) as db:
+        rows = db.execute(f"SELECT api_key_id::text, extract(epoch FROM last_used) FROM {TABLE}").fetchall()
+    allowed = {}
+    for client in clients:
+        for name, asked in client.used.items():
+            allowed[name] = max(asked, allowed.get(name, 0))
+    lost = [name for name, last_used in rows
+            if name in allowed and float(last_used or 0) < allowed[name] - 0.001]
+    return lost, sum(name in allowed for name, _ in rows)
+
+
+class World:
+    """Everything that runs."""
+
+    def __init__(self, folder):
+        self.postgres, self.redis = Postgres(folder / "pg"), Redis(folder / "redis")
+        self.postgres.start()
+        self.redis.start()
+        self.users = prepare(self.postgres, "chaos", slow=False)
+        self.owner = self.postgres.dsn("chaos")
+        with psycopg.connect(self.owner, autocommit=True) as db:
+            db.execute("CREATE ROLE filler LOGIN")
+        self.filler = self.postgres.dsn("chaos", "filler")
+        self.postgres_line = Proxy(folder / "pg-line", self.postgres.folder)
+        self.redis_line = Proxy(folder / "redis-line", self.redis.folder, "redis.sock")
+        self.daemons = [Daemon(folder / name, {
+            "postgres.dsn": f"host={folder}/pg-line user=apikeyd dbname=chaos",
+            "redis.url": f"unix://{folder}/redis-line/redis.sock", "cache.memory": "1MiB",
+            "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
+            "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms", "usage.flush_interval": "1s",
+            "cache.stale_max": f"{stale_max * 1000:.0f}ms"}) for name, stale_max in STALE_MAX.items()]
+
+    def stop(self):
+        for server in (*self.daemons, self.redis, self.postgres):
+            if server.process:
+                server.stop()
+        for daemon in self.daemons:
+            daemon.unmount()
+
+
+def play(folder, seconds, seed):
+    """What was wrong, and how often everything happened."""
+    wrong, count = [], Counter()
+    world = World(folder)
+    try:
+        with world.postgres_line, world.redis_line:
+            for daemon in world.daemons:
+                daemon.start()
+            oracle = Oracle({f"key-{i}": UNKNOWN for i in range(KEYS)}, Bounds())
+            changes = CarefulChanges(random.Random(f"{seed} changes"), world.owner, oracle, world.users)
+            rng = random.Random(f"{seed} trouble")
+            trouble = Trouble(rng, Faults(rng, world, changes))
+            clients = [Client(random.Random(f"{seed} {i}"), i, daemon, oracle, wrong)
+                       for i, daemon in enumerate(world.daemons * 2)]
+            run_all([changes, trouble, *clients], seconds, wrong)
+            if not wrong:
+                settle(world.daemons, oracle, changes)
+                for daemon in world.daemons:
+                    daemon.admin_client().execute_command("FLUSH")
+                lost, allowed = usage_lost(world.owner, clients)
+                wrong += [f"last_used of {name} is older than its last ALLOW" for name in lost]
+                count["keys allowed"], count["usage lost"] = allowed, len(lost)
+            count["judged"] = oracle.judged
+            count["faults"] = trouble.count.total()
+            for actor in (changes, trouble, *clients):
+                for name, number in actor.count.items():
+                    count[name] = max(count[name], number) if "slowest" in name else count[name] + number
+                actor.close()
+            for daemon in world.daemons:
+                assert daemon.stop() == 0, daemon.log()
+    finally:
+        world.stop()
+    return wrong, count
+
+
+def main():
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600
+    seed = sys.argv[2] if len(sys.argv) > 2 else str(random.getrandbits(32))
+    print(f"seed {seed}, {seconds:.0f} s", flush=True)
+    scratch = Scratch()
+    try:
+        wrong, count = play(scratch.path, seconds, seed)
+    finally:
+        scratch.remove()
+    if not MAY_MOUNT:
+        print("left out, as only root may mount: disks that are full or read-only")
+    print(", ".join(f"{name} {number:,}" for name, number in sorted(count.items())))
+    print("\n".join(wrong) or "no wrong answer, no usage lost")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

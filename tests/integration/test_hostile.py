@@ -1,0 +1,170 @@
+"""Clients that mean harm, or whose programmers did not think; others must not notice.
+
+Those that send nonsense, do not read, hang up or go on for ever are in test_protocol.py and test_http.py
+too. How much others notice is measured by ./dev bench hostile and ./dev bench flood."""
+
+import contextlib
+import resource
+import socket
+import threading
+import time
+
+import pytest
+from conftest import check, info
+from harness.servers import wait_until
+from wire import Wire, command
+
+UNKNOWN = [b"DENY", b"unknown"]
+
+
+def resident(daemon):
+    with open(f"/proc/{daemon.process.pid}/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+
+@pytest.mark.parametrize("begin", [b"CHECK ", b"*2\r\n$5\r\nCHECK\r\n$99999999\r\n", b"", b"*" + b"1" * 100])
+def test_a_hundred_megabytes_on_one_line(daemon, begin):
+    """Refused after listen.max_request, and nothing of it kept."""
+    before = resident(daemon)
+    with Wire(daemon.check) as wire:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            wire.send(begin)
+            for _ in range(100):
+                wire.send(b"x" * (1 << 20))
+        with contextlib.suppress(ConnectionResetError):
+            assert wire.reader.read().startswith(b"-ERR Protocol error")
+    assert resident(daemon) - before < 4 << 20
+    assert check(daemon.client(), "next") == ["DENY", "unknown"]
+
+
+def test_a_billion_arguments(daemon):
+    with Wire(daemon.check) as wire:
+        wire.send(b"*1000000000\r\n")
+        assert "Protocol error" in str(wire.reply()) and wire.closed()
+
+
+def test_hundreds_of_slow_ones(db, daemon):
+    """A byte now and then from each: every request is answered, and meanwhile others are at once."""
+    db.add_key("good")
+    request = command("CHECK", "good")
+    slow = [Wire(daemon.check) for _ in range(200)]
+    with Wire(daemon.check) as polite:
+        for i in range(len(request)):
+            for wire in slow:
+                wire.send(request[i:i + 1])
+            assert polite.ask("CHECK", "good")[0] == b"ALLOW"
+    for wire in slow:
+        assert wire.reply()[0] == b"ALLOW"
+        wire.close()
+
+
+def test_ten_thousand_at_once(db, start):
+    """All of listen.max_connections are served; the ones beyond are told why; all go, all is as before."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 11000:
+        pytest.fail(f"11,000 descriptors are needed, the hard limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 11000), hard))
+    db.add_key("good")
+    daemon = start({"listen.max_connections": "10000"})
+    check(daemon.client(), "good")
+    wait_until(lambda: info(daemon)["connected_clients"] == 1, "the harness's own to be gone")
+    crowd = []
+    try:
+        while len(crowd) < 10000:
+            one = socket.socket(socket.AF_UNIX)
+            one.settimeout(60)
+            one.connect(str(daemon.check))
+            crowd.append(one)
+        for one in crowd:
+            one.sendall(b"CHECK good\r\n")
+        assert all(one.recv(200).startswith(b"*3\r\n$5\r\nALLOW") for one in crowd)
+        with Wire(daemon.check) as late:
+            assert "max number of clients" in str(late.reply())
+        assert info(daemon)["connected_clients"] == 10001  # the operator's is one more
+    finally:
+        for one in crowd:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    wait_until(lambda: info(daemon)["connected_clients"] == 1, "all to be gone")
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+
+
+def test_gone_with_lookups_in_flight(db, daemon):
+    """Over and over, by several at once, while answers come."""
+    db.add_key("good")
+
+    def hang_up(name):
+        for i in range(100):
+            with Wire(daemon.check) as wire:
+                wire.send(b"".join(command("CHECK", f"{name}-{i}-{k}") for k in range(20)))
+                if i % 2:
+                    assert wire.reply() == UNKNOWN
+    threads = [threading.Thread(target=hang_up, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: info(daemon)["lookups_pending"] == 0, "lookups to end")
+    wait_until(lambda: info(daemon)["connected_clients"] == 1, "connections to end")
+
+
+def test_one_client_has_no_more_than_its_share(db, postgres, start):
+    """Of the room for lookups; it waits, and is not refused; another one finds room."""
+    daemon = start({"postgres.max_pending": "300", "postgres.timeout": "30s", "redis.url": ""})
+    assert check(daemon.client(), "first") == ["DENY", "unknown"]
+    postgres.pause()
+    try:
+        with Wire(daemon.check) as greedy, Wire(daemon.check) as other:
+            greedy.send(b"".join(command("CHECK", f"flood{i}") for i in range(1000)))
+            wait_until(lambda: info(daemon)["lookups_pending"] >= 100, "its share to be used")
+            time.sleep(0.2)
+            assert info(daemon)["lookups_pending"] <= 101  # a third
+            other.send(b"".join(command("CHECK", f"other{i}") for i in range(50)))
+            wait_until(lambda: info(daemon)["lookups_pending"] >= 150, "the other's")
+            postgres.resume()
+            assert [other.reply() for _ in range(50)] == [UNKNOWN] * 50
+            assert [greedy.reply() for _ in range(1000)] == [UNKNOWN] * 1000
+        assert info(daemon)["lookups_overloaded"] == 0
+    finally:
+        postgres.resume()
+
+
+def test_clients_take_turns(db, postgres, start):
+    """Who asks for one key does not wait for the hundreds that another has asked for before."""
+    daemon = start({"postgres.max_pending": "3000", "postgres.timeout": "30s", "postgres.batch": "10",
+                    "postgres.connections": "1", "redis.url": ""})
+    assert check(daemon.client(), "first") == ["DENY", "unknown"]
+    with db.connect(autocommit=False) as lock, Wire(daemon.check) as greedy, Wire(daemon.check) as single:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        greedy.send(b"".join(command("CHECK", f"flood{i}") for i in range(900)))
+        wait_until(lambda: info(daemon)["lookups_pending"] == 900, "the flood")
+        single.send(command("CHECK", "single"))
+        wait_until(lambda: info(daemon)["lookups_pending"] == 901, "the single one")
+        lock.rollback()
+        assert single.reply() == UNKNOWN
+        left = info(daemon)["lookups_pending"]
+        assert left > 400, f"{left} of the flood were still to come"
+        assert [greedy.reply() for _ in range(900)] == [UNKNOWN] * 900
+
+
+def test_a_flood_of_made_up_keys(db, start):
+    """Memory stays within its budget, hot keys stay in memory, and PostgreSQL sees batches."""
+    db.add_keys(1000)
+    daemon = start({"cache.memory": "4MiB", "cache.negative_memory": "1MiB", "redis.url": ""})
+    hot = b"".join(command("CHECK", f"key-{i}") for i in range(1000))
+    with Wire(daemon.check) as polite, Wire(daemon.check) as flood:
+        polite.send(hot)
+        assert all(polite.reply()[0] == b"ALLOW" for _ in range(1000))
+        before, memory = info(daemon), resident(daemon)
+        for start_at in range(0, 100000, 5000):
+            flood.send(b"".join(command("CHECK", f"no-{i}") for i in range(start_at, start_at + 5000)))
+            polite.send(hot)
+            assert all(polite.reply()[0] == b"ALLOW" for _ in range(1000))
+            assert all(flood.reply() == UNKNOWN for _ in range(5000))
+        after = info(daemon)
+    hits = after["checks_from_memory"] - before["checks_from_memory"]
+    assert hits >= 0.999 * 20 * 1000
+    assert resident(daemon) - memory < 24 << 20
+    assert after["postgres_selects"] - before["postgres_selects"] < 100000 / 50
