@@ -80,7 +80,7 @@ static void finish_round(struct flusher *flusher)
         spill_keeper_keep(&flusher->spill, &flusher->pending);
     else
         spill_keeper_drop(&flusher->spill);
-    if (flusher->spill.whole && !flusher->half_emptied) {
+    if (flusher->spill.whole) {
         ledger_half_clear(flusher->setup.half);
         flusher->half_emptied = true;
     }

@@ -16,8 +16,9 @@ static void read_memory(uint64_t *ret_bytes)
 
     if (!file)
         return;
-    if (fgets(line, sizeof line, file) && strchr(line, ' '))
-        *ret_bytes = strtoull(strchr(line, ' '), NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
+    const char *pages = fgets(line, sizeof line, file) ? strchr(line, ' ') : NULL;
+    if (pages)
+        *ret_bytes = strtoull(pages, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
     fclose(file);
 }
 

@@ -251,7 +251,7 @@ static void print_dsn(const char *dsn, struct buffer *out)
     const char *password = strstr(colon ? at : dsn, "password");
 
     while (*dsn && dsn != password) {
-        if (dsn == colon) {
+        if (colon && dsn == colon) {
             buffer_printf(out, ":***");
             dsn = at;
         } else {

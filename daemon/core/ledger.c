@@ -112,16 +112,24 @@ bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id,
     return true;
 }
 
+/* Return empty slots to the file system. */
+static bool punch(const struct ledger_half *half, uint32_t from, uint32_t slots)
+{
+    int64_t slot_size = sizeof(struct usage_slot);
+
+    return fallocate(half->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                     half->offset + (int64_t)from * slot_size, (int64_t)slots * slot_size) == 0;
+}
+
 /* Return to the file system what this round did not need: memory follows demand, a round late. */
 static void give_back(struct ledger_half *half, uint32_t needed)
 {
     uint32_t kept = (needed / GROW_SLOTS + 1) * GROW_SLOTS;
-    int64_t slot_size = sizeof(struct usage_slot);
 
-    if (kept < half->reserved && fallocate(half->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                           half->offset + (int64_t)kept * slot_size,
-                                           (int64_t)(half->reserved - kept) * slot_size) == 0)
-        half->reserved = kept;
+    /* Step by step: the front thread may have to wait for one, when it grows the other half. */
+    while (half->reserved >= kept + GROW_SLOTS &&
+           punch(half, half->reserved - GROW_SLOTS, GROW_SLOTS))
+        half->reserved -= GROW_SLOTS;
 }
 
 void ledger_half_clear(struct ledger_half *half)
@@ -313,6 +321,8 @@ static const char *scan(struct ledger *ledger, int64_t now_us)
             ;
         if (half->reserved < half->used)
             half->reserved = half->used;
+        /* What an earlier process had room for. */
+        (void)punch(half, half->reserved, HALF_SLOTS - half->reserved);
     }
     return NULL;
 }

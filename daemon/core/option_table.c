@@ -105,7 +105,7 @@ const struct option option_table[] = {
      NULL, "File on disk that keeps it while PostgreSQL does not take it."},
     {"usage", "flush_interval", OPTION_DURATION, FIELD(usage_flush_interval), "5s",
      MILLISECONDS(50), HOURS(1), RELOADABLE, NULL, "How often last_used is written."},
-    {"usage", "flush_rows", OPTION_COUNT, FIELD(usage_flush_rows), "10000", 1, 10000000, RELOADABLE,
+    {"usage", "flush_rows", OPTION_COUNT, FIELD(usage_flush_rows), "10000", 1, 16000000, RELOADABLE,
      NULL, "So many keys waiting start a flush before its time."},
     {"usage", "batch", OPTION_COUNT, FIELD(usage_batch), "1000", 1, 10000, RELOADABLE, NULL,
      "Rows in one UPDATE at most."},

@@ -19,10 +19,10 @@ enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
 _Static_assert(sizeof(struct cached_verdict) == 64, "one verdict is one cache line");
 
-/* A key's home is one slot of its first set. It is looked at first, and holds the key unless another
- * was there before: then a hit waits for memory once. For all others there is a byte of the digest
- * beside each slot, so that a search touches only slots that are likely right, and a key that is not
- * held costs its home and a line or two of tags, not all of its sets' slots. */
+/* A key's home is one slot of its first set. It is looked at first, and holds the key unless
+ * another was there before: then a hit waits for memory once. For all others there is a byte of the
+ * digest beside each slot, so that a search touches only slots that are likely right, and a key
+ * that is not held costs its home and a line or two of tags, not all of its sets' slots. */
 struct table {
     struct cached_verdict *slot; /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
     uint8_t *tag;                /* the same, behind them; 0: the slot is empty */
@@ -196,7 +196,7 @@ static struct cached_verdict *victim(const struct table *table, const struct pla
                                      int64_t oldest_us, int64_t now_us)
 {
     struct cached_verdict *set = &table->slot[place->set[0]];
-    struct cached_verdict *least = NULL;
+    struct cached_verdict *least = set;
     unsigned least_worth = UINT_MAX;
 
     assert(set); /* mapped when the cache was made */

@@ -10,6 +10,7 @@
 /* One lookup under way, and who waits for it. A refresh may have nobody. */
 struct flight {
     struct digest_node node; /* first: found by it */
+    uint32_t caller;         /* whose process asked first */
     TAILQ_HEAD(, waiter) waiters;
 };
 
@@ -111,27 +112,14 @@ static void answer_unavailable(struct front *front, struct buffer *out,
     form->write(front, out, &answer, form);
 }
 
-/* One client may have half as many lookups in flight as there is still room for: a single one a
- * third of max_pending, a hundred a hundredth each, and there is always some room left for one that
- * comes anew. Who has its share waits with its next request, and refuses nobody else theirs.
- * (A. Choudhury, E. Hahne, "Dynamic Queue Length Thresholds", 1998.) */
-void check_share(struct front *front)
-{
-    size_t most = front->config->postgres_max_pending;
-    size_t room = front->flights.count < most ? most - front->flights.count : 0;
-
-    front->clients.holes_each = 1 + room / 2;
-}
-
 /* Ask the back thread. NULL when it has too much to do already: there is some more room for keys
  * that memory holds, believed or not, which a flood of made-up ones cannot use up. */
 static struct flight *start_flight(struct front *front, const struct connection *connection,
                                    const struct digest *digest, struct slice column, bool refresh)
 {
     struct to_back message = {.type = TO_BACK_LOOKUP};
-    size_t most = front->config->postgres_max_pending;
 
-    if (front->flights.count >= most &&
+    if (share_used_up(&front->share, connection->caller) &&
         (front->flights.count >= config_pending_most(front->config) ||
          !verdict_cache_peek(front->cache, digest)))
         return NULL;
@@ -151,8 +139,10 @@ static struct flight *start_flight(struct front *front, const struct connection 
     }
     flight->node.digest = *digest;
     TAILQ_INIT(&flight->waiters);
+    flight->caller = connection->caller;
     digest_map_add(&front->flights, &flight->node);
-    check_share(front);
+    share_take(&front->share, flight->caller);
+    front->clients.holes_each = share_of_connection(&front->share);
     front->metrics.value[METRIC_LOOKUPS]++;
     return flight;
 }
@@ -387,7 +377,8 @@ void check_answer(struct front *front, const struct to_front *message)
     if (!flight)
         return;
     digest_map_remove(&front->flights, &flight->node);
-    check_share(front);
+    share_return(&front->share, flight->caller);
+    front->clients.holes_each = share_of_connection(&front->share);
     for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));) {
         struct hole *hole = waiter->hole;
         bool answered = cached && answers(front, cached, tier, waiter);

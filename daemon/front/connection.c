@@ -80,6 +80,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
     connection->opened_us = clock_monotonic_us();
     connection->behind_us = protocol->timed ? connection->opened_us : 0;
     connection->id = ++clients->last_id;
+    connection->caller = peer.pid > 0 ? (uint32_t)peer.pid : (uint32_t)connection->id;
     connection->last_command = "none";
     TAILQ_INIT(&connection->holes);
     event_assign(&connection->readable, clients->base, fd, EV_READ | EV_PERSIST, on_readable,
@@ -152,22 +153,16 @@ static void give_back(struct buffer *buffer, struct buffer *spare)
     *buffer = kept;
 }
 
-/* Whether another request may be answered before the client takes what it has. */
+/* Whether another request may be answered before the client takes what it has, and is given what it
+ * waits for. */
 static bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
     size_t most = clients->kept < CROWDED ? UNREAD_MAX : UNREAD_MAX_CROWDED;
 
     return connection->out.len + connection->held.len < most &&
-           connection->hole_count < clients->holes_each &&
-           (connection->heavy_count < HEAVY_MAX || clients->draining);
-}
-
-/* Bring the sum of what is kept for clients between their turns up to date. */
-static void account(struct connection *connection, size_t kept)
-{
-    connection->clients->kept += kept - connection->kept;
-    connection->kept = kept;
+           (clients->draining ||
+            (connection->hole_count < clients->holes_each && connection->heavy_count < HEAVY_MAX));
 }
 
 /* Handle the requests in `in`, as many as may be. */
@@ -301,7 +296,9 @@ static void serve(struct connection *connection)
         give_back(&connection->out, &clients->spare_out);
         give_back(&connection->in, &clients->spare_in);
         note_behind(connection);
-        account(connection, connection->in.cap + connection->out.cap + connection->held.cap);
+        clients->kept -= connection->kept;
+        connection->kept = connection->in.cap + connection->out.cap + connection->held.cap;
+        clients->kept += connection->kept;
     }
     bool done = connection->closing && connection->out.len == 0 && connection->hole_count == 0;
     if (!fine || (done && !linger(connection)))

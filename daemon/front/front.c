@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/front.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "apikeyd/check.h"
@@ -34,13 +35,16 @@ static void say_refused(void *arg, uid_t uid)
             refusal = &front->refusals[i];
     }
     int64_t now_us = clock_monotonic_us();
-    if (refusal->uid == uid && refusal->said_us > now_us - 60000000)
+    if (refusal->uid == uid && refusal->said_us != 0 && refusal->said_us > now_us - 60000000)
         return;
     *refusal = (struct refusal){uid, now_us};
+    char name[32] = "a TCP client";
+    if (uid != (uid_t)-1)
+        snprintf(name, sizeof name, "user %u", (unsigned)uid);
     front_log(front, LOG_LEVEL_WARNING,
-              "user %ld may not connect: neither listen.allow_uids nor allow_gids names it "
-              "(said once a minute; see connections_forbidden)",
-              uid == (uid_t)-1 ? -1L : (long)uid);
+              "%s may not connect: neither listen.allow_uids nor allow_gids names it "
+              "(said once a minute; see connections_refused_forbidden)",
+              name);
 }
 
 /* Hand the half in use over and go on in the other. There is one swap under way at most, so the
@@ -226,7 +230,8 @@ struct front *front_new(const struct front_setup *setup)
                    config);
     listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
                    config);
-    check_share(front);
+    front->share.most = config->postgres_max_pending;
+    front->clients.holes_each = share_of_connection(&front->share);
     event_assign(&front->sweep, front->base, -1, EV_PERSIST, on_sweep, front);
     if (setup->http_fd >= 0)
         event_add(&front->sweep, &sweep_interval);

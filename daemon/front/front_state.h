@@ -11,12 +11,13 @@
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict_cache.h"
 #include "lookahead.h"
+#include "share.h"
 
 /* Requests other than lookups that wait for the back thread, over all clients. The mailbox has so
  * much room beyond that for lookups, so they cannot take it away. */
 enum { FRONT_ASKS_MAX = 512 };
 
-/* Users who were refused, and when that was logged: those of late. Time 0 is long ago. */
+/* Users who were refused, and when that was logged: those of late. Time 0: nobody. */
 enum { REFUSALS = 16 };
 
 struct refusal {
@@ -39,6 +40,7 @@ struct front {
     struct verdict_cache *cache;
     struct lookahead lookahead;
     struct digest_map flights;
+    struct share share;
     size_t asks;
     struct ledger_half *usage; /* the half in use */
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */

@@ -56,7 +56,8 @@ static bool out_of_descriptors(int error)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* The reserve comes first: without it only operators are let in. */
+/* The reserve comes first: without it only operators are let in. (Between giving it up and taking
+ * its number the other thread may take it: then they wait like everybody.) */
 static int accept_client(struct listener *listener)
 {
     struct clients *clients = listener->clients;

@@ -46,9 +46,6 @@ const char *check_key_id(struct slice key);
 /* An answer for this key comes next: have the memory that it needs on its way. */
 void check_prefetch(const struct front *front, const struct digest *digest);
 
-/* Bring up to date how many unanswered requests one client may have. */
-void check_share(struct front *front);
-
 /* The back thread's answer: keep it and tell everyone who waits. */
 void check_answer(struct front *front, const struct to_front *message);
 

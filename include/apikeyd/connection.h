@@ -64,7 +64,7 @@ struct clients {
     /* Unanswered requests that one client may have before it has to wait; its owner changes it. At
      * least 1, or nobody would ever go on. */
     size_t holes_each;
-    size_t kept;   /* bytes of buffers that connections keep between their turns */
+    size_t kept; /* bytes of buffers that connections keep between their turns */
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
@@ -88,6 +88,7 @@ struct connection {
     bool killed;  /* goes now, whatever is unwritten */
     int fd;
     struct peer peer;
+    uint32_t caller; /* the same for all connections of a process, where that is known */
     uint64_t id;
     char name[CLIENT_NAME_SIZE];
     int64_t opened_us; /* monotonic */

@@ -32,7 +32,7 @@ enum to_back_type {
     TO_BACK_REPORT,     /* report, hole */
     TO_BACK_PULSE,      /* pulse: the answer to TO_FRONT_PULSE */
     TO_BACK_RELOAD,     /* hole */
-    TO_BACK_SWAPPED,    /* half: drain it; NULL when there was nothing in it */
+    TO_BACK_SWAPPED,    /* half: drain it */
     TO_BACK_USAGE_FULL, /* flush_rows are waiting */
     TO_BACK_LOG,        /* line */
     TO_BACK_DRAINED,    /* every client has had its answers */

@@ -139,7 +139,7 @@
     X(HTTP_REQUESTS, "Clients", "http_requests", COUNTER, "http_requests_total", "",               \
       "HTTP requests")                                                                             \
     X(READ_PAUSES, "Clients", "read_pauses", COUNTER, "read_pauses_total", "",                     \
-      "Times that a client was not read from until it took its replies")                           \
+      "Times that a client was not read from until it took or got replies")                        \
     X(LOG_LINES_DROPPED, "Clients", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",   \
       "Log lines without room")                                                                    \
     X(REDIS_CONFIGURED, "Redis", "redis_configured", GAUGE, "redis_configured", "",                \

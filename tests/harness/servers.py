@@ -241,6 +241,8 @@ class Redis:
 class Apikeyd:
     """The daemon under test. Options are given as {"section.name": value}."""
 
+    runner = ()  # what it is started by, if it is not started as it is
+
     def __init__(self, folder, options, env=None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -278,7 +280,7 @@ class Apikeyd:
             raise RuntimeError(f"apikeyd ended at start:\n{self.process.log()}")
 
     def launch(self):
-        self.process = Process([self.program, "-c", self.config], self.folder / "apikeyd.log",
+        self.process = Process([*self.runner, self.program, "-c", self.config], self.folder / "apikeyd.log",
                                env={**os.environ, **(self.env or {})})
 
     def died(self):

@@ -8,8 +8,9 @@ import uuid
 
 import psycopg
 import pytest
-from harness.servers import (BUILD, Apikeyd, Postgres, Process, Redis, Scratch, accepts, migrate,
-                             postgres_user, wait_until)
+from harness.confined import allowed_calls
+from harness.servers import (BUILD, ROOT, Apikeyd, Postgres, Process, Redis, Scratch, accepts,
+                             migrate, postgres_user, wait_until)
 from http_wire import HttpWire
 
 names = itertools.count(1)
@@ -26,6 +27,20 @@ def scratch():
     folder = Scratch()
     yield folder.path
     folder.remove()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runner(scratch):
+    """The release build runs under the unit's filter of system calls; with APIKEYD_VALGRIND set, each
+    build under valgrind, which makes a daemon exit with 99 for what it finds."""
+    if os.environ.get("APIKEYD_VALGRIND"):
+        Apikeyd.runner = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
+                          "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
+                          f"--suppressions={ROOT}/tests/harness/valgrind.supp"]
+    elif BUILD.name == "release":
+        calls = scratch / "calls"
+        calls.write_text("\n".join(allowed_calls()))
+        Apikeyd.runner = ["/usr/bin/python3", "-I", ROOT / "tests" / "harness" / "confined.py", calls]
 
 
 @pytest.fixture(scope="session")

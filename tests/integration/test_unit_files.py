@@ -9,6 +9,7 @@ import signal
 import subprocess
 
 from conftest import BUILD, check, info
+from harness.confined import allowed_calls
 from harness.servers import ROOT, Process, wait_until
 
 UNITS = ROOT / "systemd"
@@ -55,27 +56,6 @@ def test_the_units_verify(scratch):
     assert "nonsense" in done.stdout + done.stderr, "the check can fail"
 
 
-def allowed_calls():
-    """The system calls that the unit lets through."""
-    def listed(name):
-        done = subprocess.run(["systemd-analyze", "syscall-filter", "--no-pager", name],
-                              capture_output=True, text=True, timeout=60, check=True)
-        calls = set()
-        for line in done.stdout.splitlines()[1:]:
-            word = line.strip()
-            if word.startswith("@"):
-                calls |= listed(word)
-            elif word and not word.startswith("#"):
-                calls.add(word)
-        return calls
-    filters = re.findall(r"^SystemCallFilter=(.*)", (UNITS / "apikeyd.service").read_text(), re.MULTILINE)
-    calls = listed("@default")
-    for line in filters:
-        names = set().union(*(listed(name) for name in line.lstrip("~").split()))
-        calls = calls - names if line.startswith("~") else calls | names
-    return calls
-
-
 def test_the_system_calls_that_it_makes_are_let_through(db, postgres, start):
     """The whole life of a daemon, traced, against the filter of the unit."""
     db.add_key("good")
@@ -118,3 +98,10 @@ def test_sysusers_and_tmpfiles_are_understood(scratch):
     assert made.st_mode & 0o777 == 0o755
     if os.geteuid() == 0:
         assert (made.st_uid, made.st_gid) == (int(user.group(1)), int(user.group(2)))
+
+
+def test_tests_run_under_the_filter(daemon):
+    """The daemon has a filter of system calls (proc(5), Seccomp: 2), and can still be restarted."""
+    status = open(f"/proc/{daemon.process.pid}/status", encoding="ascii").read()
+    assert re.search(r"^Seccomp:\t2$", status, re.MULTILINE), status
+    assert "ptrace" not in allowed_calls() and "mount" not in allowed_calls()

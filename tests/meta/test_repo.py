@@ -48,6 +48,32 @@ def test_cppcheck():
               "--include=/usr/include/x86_64-linux-gnu/sys/queue.h", "daemon", "ctl"))
 
 
+def test_gcc_analyzer():
+    """Leaks are the sanitizers' work: it does not see that what is put into a list is not lost."""
+    files = tracked("daemon/*.c")
+    halves = [subprocess.Popen(
+        "set -e; for file in %s; do gcc -std=c17 -D_GNU_SOURCE -DAPIKEYD_VERSION='\"\"' -Iinclude -Idaemon/back "
+        "-I/usr/include/postgresql -fanalyzer -Wno-analyzer-malloc-leak -Werror -c -o /dev/null $file; done"
+        % " ".join(map(str, files[i::2])), shell=True, cwd=ROOT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True) for i in range(2)]
+    found = "".join(half.communicate(timeout=600)[1] for half in halves)
+    assert all(half.returncode == 0 for half in halves), found
+
+
+def test_the_program_is_hardened():
+    """readelf(1) and nm(1) on the release build."""
+    headers, dynamic = run("readelf", "-hlW", DAEMON).stdout, run("readelf", "-dW", DAEMON).stdout
+    assert re.search(r"Type: +DYN \(Position-Independent Executable", headers)
+    assert "GNU_RELRO" in headers and re.search(r"GNU_STACK .* RW ", headers)
+    assert re.search(r"FLAGS_1.*NOW.*PIE", dynamic) and "RUNPATH" not in dynamic
+    called = run("nm", "-D", "-u", DAEMON).stdout
+    assert "__stack_chk_fail" in called, "stack protector"
+    assert re.search(r"__(memcpy|snprintf|vsnprintf|read)_chk", called), "FORTIFY_SOURCE"
+    # Indirect branch tracking of CET: functions begin with endbr64.
+    code = run("objdump", "-d", "--no-show-raw-insn", "--disassemble=main", DAEMON).stdout
+    assert re.search(r"<main>:\n.*endbr64", code), code
+
+
 def test_shellcheck():
     clean(run("shellcheck", "-s", "bash", "dev", ".ci/run", "ctl/apikeyctl.bash"))
 

@@ -1,0 +1,119 @@
+"""./dev bench hostile [ROUNDS]: what a polite client notices of those that are not.
+
+pace asks for hot keys, 2,000 times a second, with real-time priority where that is allowed. In turn:
+alone, and beside crowds that each do one kind of harm. They are threads of one Python program, so they
+use one processor at most; the daemon and pace have the other.
+"""
+
+import contextlib
+import multiprocessing
+import resource
+import socket
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench_latency import note, pace  # noqa: E402
+from harness.bench import ROUNDS, Report, Stack, add_keys, warm  # noqa: E402
+
+HOT, RATE = 1000, 2000
+
+
+def connect(path):
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(path)
+    one.settimeout(10)
+    return one
+
+
+def slow(path):
+    """200 clients, a byte a second from each."""
+    crowd = [connect(path) for _ in range(200)]
+    for i in range(1 << 30):
+        for one in crowd:
+            one.send(b"CHECK key:000000000000\r\n"[i % 24:][:1])
+        time.sleep(1)
+
+
+def deaf(path):
+    """20 clients that ask and ask and never read."""
+    crowd = [connect(path) for _ in range(20)]
+    for one in crowd:
+        one.settimeout(0.1)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                one.sendall(b"CHECK key:000000000000\r\n" * 1000)
+    time.sleep(1000)
+
+
+def idle(path):
+    """9,000 connections that do nothing."""
+    crowd = [connect(path) for _ in range(9000)]
+    time.sleep(1000)
+    return crowd
+
+
+def endless(path):
+    """Lines without an end."""
+    while True:
+        with contextlib.suppress(OSError), connect(path) as one:
+            while True:
+                one.sendall(b"x" * 65536)
+
+
+def fleeting(path):
+    """They ask for unknown keys and hang up before the answers come."""
+    for i in range(1 << 30):
+        with connect(path) as one:
+            one.sendall(b"".join(b"CHECK gone-%d-%d\r\n" % (i, k) for k in range(20)))
+
+
+def flood(path):
+    """A client that asks for made-up keys as fast as it can, 2,000 at a time."""
+    with connect(path) as one:
+        for i in range(1 << 30):
+            one.sendall(b"".join(b"CHECK no-%d-%d\r\n" % (i, k) for k in range(2000)))
+            left = 2000 * len("*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n")
+            while left:
+                left -= len(one.recv(min(left, 1 << 20)))
+
+
+CROWDS = (slow, deaf, idle, endless, fleeting, flood)
+
+
+def beside(crowd, daemon):
+    """pace's figures while it acts."""
+    process = multiprocessing.Process(target=crowd, args=(str(daemon.check),), daemon=True)
+    process.start()
+    time.sleep(1.5)
+    try:
+        return pace(daemon, keys=HOT, rate=RATE)
+    finally:
+        process.kill()
+        process.join()
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    reports = [Report(f"hostile-{name} (µs, {RATE} hits a second)", rounds) for name in ("p50", "p99", "p99.9", "max")]
+    with Stack() as stack:
+        add_keys(stack.owner, HOT)
+        daemon = stack.daemon(cache_ttl="1h", cache_ttl_unlinked="1h")
+        warm(daemon.check, HOT)
+        pace(daemon, keys=HOT, rate=RATE)
+        for _ in range(rounds):
+            note(reports, "alone", pace(daemon, keys=HOT, rate=RATE))
+            for crowd in CROWDS:
+                note(reports, crowd.__name__, beside(crowd, daemon))
+    for report in reports:
+        report.print("{:.1f}")
+        for crowd in CROWDS if report is reports[1] else ():
+            report.judge(crowd.__name__, "alone", 2, least=False)
+        report.save()
+
+
+if __name__ == "__main__":
+    main()
