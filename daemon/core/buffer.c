@@ -91,3 +91,36 @@ void buffer_free(struct buffer *buffer)
     free(buffer->data);
     *buffer = (struct buffer){0};
 }
+
+void buffer_borrow(struct buffer *buffer, struct buffer *spare, size_t most)
+{
+    struct buffer own = *buffer;
+
+    if (!spare->data || own.len > most)
+        return;
+    *buffer = *spare;
+    *spare = (struct buffer){0};
+    if (own.len > 0) {
+        buffer_append(buffer, own.data + own.start, own.len);
+        explicit_bzero(own.data + own.start, own.len);
+    }
+    free(own.data);
+}
+
+void buffer_give_back(struct buffer *buffer, struct buffer *spare, size_t most)
+{
+    struct buffer kept = {0};
+
+    if (spare->data || buffer->cap > most) {
+        if (buffer->len == 0)
+            buffer_free(buffer);
+        return;
+    }
+    if (buffer->len > 0) {
+        buffer_append(&kept, buffer->data + buffer->start, buffer->len);
+        explicit_bzero(buffer->data + buffer->start, buffer->len);
+    }
+    buffer_consume(buffer, buffer->len);
+    *spare = *buffer;
+    *buffer = kept;
+}

@@ -64,6 +64,11 @@ void mailbox_clear_wake(struct mailbox *mailbox)
     (void)eventfd_read(mailbox->wake_fd, &ignored);
 }
 
+void mailbox_wake_again(struct mailbox *mailbox)
+{
+    (void)eventfd_write(mailbox->wake_fd, 1);
+}
+
 bool mailbox_take(struct mailbox *mailbox, void *ret_message)
 {
     return ring_pop(mailbox->ring, ret_message);

@@ -11,6 +11,7 @@
 
 enum {
     READ_SIZE = 64 * 1024,
+    TURN_MAX = 64, /* requests of one client that are handled before the others get their turn */
     HEAVY_MAX = 4, /* unanswered INFO and the like of one client before it has to wait */
     SPARE_MAX = 2 * 1024 * 1024,
     /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
@@ -118,41 +119,6 @@ void connection_kill(struct connection *connection)
     connection_touch(connection);
 }
 
-/* Give `buffer` the spare one's room, keeping the bytes it holds. */
-static void borrow(struct buffer *buffer, struct buffer *spare)
-{
-    struct buffer own = *buffer;
-
-    if (!spare->data || own.len > READ_SIZE)
-        return;
-    *buffer = *spare;
-    *spare = (struct buffer){0};
-    if (own.len > 0) {
-        buffer_append(buffer, own.data + own.start, own.len);
-        explicit_bzero(own.data + own.start, own.len);
-    }
-    free(own.data);
-}
-
-/* Give the room back, keeping no more than the bytes held. */
-static void give_back(struct buffer *buffer, struct buffer *spare)
-{
-    struct buffer kept = {0};
-
-    if (spare->data || buffer->cap > SPARE_MAX) {
-        if (buffer->len == 0)
-            buffer_free(buffer);
-        return;
-    }
-    if (buffer->len > 0) {
-        buffer_append(&kept, buffer->data + buffer->start, buffer->len);
-        explicit_bzero(buffer->data + buffer->start, buffer->len);
-    }
-    buffer_consume(buffer, buffer->len);
-    *spare = *buffer;
-    *buffer = kept;
-}
-
 /* Whether another request may be answered before the client takes what it has, and is given what it
  * waits for. */
 static bool may_go_on(const struct connection *connection)
@@ -165,13 +131,18 @@ static bool may_go_on(const struct connection *connection)
             (connection->hole_count < clients->holes_each && connection->heavy_count < HEAVY_MAX));
 }
 
-/* Handle the requests in `in`, as many as may be. */
+/* Handle the requests in `in`, as many as may be now. */
 static void handle_requests(struct connection *connection)
 {
     struct clients *clients = connection->clients;
 
-    while (connection->in.len > connection->wanted && !connection->closing &&
-           may_go_on(connection)) {
+    for (int left = TURN_MAX;
+         connection->in.len > connection->wanted && !connection->closing && may_go_on(connection);
+         left--) {
+        if (left == 0 && !clients->draining) {
+            connection_touch(connection);
+            return;
+        }
         size_t taken =
             connection->protocol->handle(clients->arg, connection, buffer_held(&connection->in));
 
@@ -285,7 +256,7 @@ static void serve(struct connection *connection)
     if (connection->lingering && fine)
         return;
     if (fine) {
-        borrow(&connection->out, &clients->spare_out);
+        buffer_borrow(&connection->out, &clients->spare_out, READ_SIZE);
         do {
             /* Once more after a write that made room again. */
             handle_input(connection);
@@ -293,8 +264,9 @@ static void serve(struct connection *connection)
             fine = write_output(connection);
         } while (fine && waits && !connection->closing && may_go_on(connection));
         clients->end(clients->arg);
-        give_back(&connection->out, &clients->spare_out);
-        give_back(&connection->in, &clients->spare_in);
+        buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
+        if (!connection->unsettled) /* else the rest of it is for the next turn */
+            buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
         note_behind(connection);
         clients->kept -= connection->kept;
         connection->kept = connection->in.cap + connection->out.cap + connection->held.cap;
@@ -311,7 +283,7 @@ static void serve(struct connection *connection)
  * answered. */
 static void read_input(struct connection *connection)
 {
-    borrow(&connection->in, &connection->clients->spare_in);
+    buffer_borrow(&connection->in, &connection->clients->spare_in, READ_SIZE);
     char *room = buffer_reserve(&connection->in, READ_SIZE);
     ssize_t got = recv(connection->fd, room, READ_SIZE, 0);
 
@@ -345,10 +317,11 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (connection->lingering) {
         discard_input(connection);
-        return;
+    } else if (!connection->unsettled) {
+        /* Else there is enough to do with what was read before. */
+        read_input(arg);
+        serve(arg);
     }
-    read_input(arg);
-    serve(arg);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -358,13 +331,17 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     serve(arg);
 }
 
-void clients_settle(struct clients *clients)
+bool clients_settle(struct clients *clients)
 {
-    for (struct connection *connection; (connection = TAILQ_FIRST(&clients->unsettled));) {
-        TAILQ_REMOVE(&clients->unsettled, connection, in_unsettled);
+    struct connection_list now = TAILQ_HEAD_INITIALIZER(now);
+
+    TAILQ_CONCAT(&now, &clients->unsettled, in_unsettled);
+    for (struct connection *connection; (connection = TAILQ_FIRST(&now));) {
+        TAILQ_REMOVE(&now, connection, in_unsettled);
         connection->unsettled = false;
         serve(connection);
     }
+    return TAILQ_EMPTY(&clients->unsettled);
 }
 
 void clients_cut_off(struct clients *clients, int64_t before_us)

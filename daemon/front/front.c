@@ -155,17 +155,25 @@ static void handle_message(struct front *front, struct to_front *message)
  * before it is touched for the first. */
 enum { MAIL_AHEAD = 16 };
 
+/* And before requests get their turn again. */
+enum { MAIL_TURN_MAX = 256 };
+
 static void on_mail(evutil_socket_t fd, short what, void *arg)
 {
     struct front *front = arg;
     struct to_front message[MAIL_AHEAD];
-    size_t len;
+    size_t len, left = MAIL_TURN_MAX;
 
     (void)fd;
     (void)what;
     mailbox_clear_wake(front->to_front);
     front_tick(front);
     do {
+        if (left == 0) {
+            mailbox_wake_again(front->to_front);
+            return;
+        }
+        left -= MAIL_AHEAD;
         for (len = 0; len < MAIL_AHEAD && mailbox_take(front->to_front, &message[len]); len++) {
             if (message[len].type == TO_FRONT_VERDICT)
                 check_prefetch(front, &message[len].answer.digest);
@@ -245,10 +253,12 @@ fail:
 
 void front_run(struct front *front)
 {
+    bool settled = true;
+
     /* What one turn of the loop has left to write or posted goes out once, at its end. */
     while (!front->stopped) {
-        event_base_loop(front->base, EVLOOP_ONCE);
-        clients_settle(&front->clients);
+        event_base_loop(front->base, settled ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        settled = clients_settle(&front->clients);
         mailbox_wake(front->to_back);
     }
 }

@@ -58,7 +58,7 @@ struct clients {
     void *arg;
 
     struct connection_list all;
-    struct connection_list unsettled; /* got replies outside of their own events */
+    struct connection_list unsettled; /* to be served outside of their own events */
     size_t count;
     bool draining; /* what is in hand is answered, however dear */
     /* Unanswered requests that one client may have before it has to wait; its owner changes it. At
@@ -132,8 +132,9 @@ void connection_kill(struct connection *connection);
 void connection_touch(struct connection *connection);
 
 /* Write what the touched connections have ready, go on with requests that had to wait, close
- * what is finished. To be called after each turn of the event loop. */
-void clients_settle(struct clients *clients);
+ * what is finished. To be called after each turn of the event loop; false when there is more to do,
+ * so that the next turn shall not wait. */
+bool clients_settle(struct clients *clients);
 
 /* Close those of a timed protocol that have been behind since before `before_us`. */
 void clients_cut_off(struct clients *clients, int64_t before_us);

@@ -143,8 +143,10 @@ void mailbox_wake(struct mailbox *mailbox);
 /* The same, into the reserve: for messages of which there are only ever a few under way. */
 bool mailbox_post_reserved(struct mailbox *mailbox, const void *message, size_t len);
 
-/* Consumer: clear the wake-up, then take messages until there are none. */
+/* Consumer: clear the wake-up, then take messages until there are none, or wake again for the rest.
+ */
 void mailbox_clear_wake(struct mailbox *mailbox);
+void mailbox_wake_again(struct mailbox *mailbox);
 bool mailbox_take(struct mailbox *mailbox, void *ret_message);
 
 #endif

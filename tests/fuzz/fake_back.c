@@ -69,8 +69,8 @@ static void answer_all(void)
 
 static void turn(void)
 {
-    event_base_loop(front->base, EVLOOP_NONBLOCK);
-    clients_settle(&front->clients);
+    event_base_loop(front->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    (void)clients_settle(&front->clients);
 }
 
 static void make_front(void)

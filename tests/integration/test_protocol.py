@@ -288,6 +288,7 @@ def test_peer_allow_list(serve):
         for path in (daemon.check, daemon.admin):
             assert wait_until(lambda p=path: refused(p), "the refusal").startswith(b"-NOPERM")
         assert refused(http).startswith(b"HTTP/1.1 503 ")
+    wait_until(lambda: "may not connect" in daemon.log(), "the line in the log")
     said = [line for line in daemon.log().splitlines() if "may not connect" in line]
     assert len(said) == 1 and f"user {os.getuid()} " in said[0]
 
