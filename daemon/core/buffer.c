@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/buffer.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +52,9 @@ void buffer_append(struct buffer *buffer, const void *bytes, size_t len)
 {
     if (len == 0)
         return;
-    memcpy(buffer_reserve(buffer, len), bytes, len);
+    char *room = buffer_reserve(buffer, len);
+    assert(room); /* it is made, or the process ends */
+    memcpy(room, bytes, len);
     buffer->len += len;
 }
 
