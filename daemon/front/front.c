@@ -251,15 +251,20 @@ fail:
     return NULL;
 }
 
+/* Turns of the loop after which the back thread is woken, though there is more to do at once:
+ * lookups of a deep pipeline shall go in large batches. */
+enum { BUSY_TURNS = 4 };
+
 void front_run(struct front *front)
 {
-    bool settled = true;
+    unsigned busy = 0;
 
-    /* What one turn of the loop has left to write or posted goes out once, at its end. */
+    /* What one turn of the loop has left to write goes out once, at its end. */
     while (!front->stopped) {
-        event_base_loop(front->base, settled ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
-        settled = clients_settle(&front->clients);
-        mailbox_wake(front->to_back);
+        event_base_loop(front->base, busy ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
+        busy = clients_settle(&front->clients) ? 0 : busy + 1;
+        if (busy % BUSY_TURNS == 0)
+            mailbox_wake(front->to_back);
     }
 }
 

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_EVENT = 64, ADMIN_RESERVE = 16 };
+enum { ACCEPTS_PER_EVENT = 16, ADMIN_RESERVE = 16 };
 
 static bool listed(const struct id_list *list, uint32_t id)
 {

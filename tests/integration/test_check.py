@@ -7,7 +7,7 @@ import uuid
 import pytest
 import redis
 from conftest import LOOKUP, check, info
-from harness.servers import wait_until
+from harness.servers import BUILD, wait_until
 from wire import Wire, command
 
 ODD_KEYS = [
@@ -136,7 +136,9 @@ def test_ten_thousand_cold_keys_in_one_pipeline(db, start, with_redis):
         sender.join()
     selects = db.statements(LOOKUP)
     print(f"{selects} SELECTs")
-    assert selects <= 10000 / 1000 * 2 + 10
+    # Under sanitizers the front is slower than PostgreSQL: a batch is what it hands over at once.
+    batch = 1000 / 2 if BUILD.name == "release" else 4 * 64
+    assert selects <= 10000 / batch + 10
 
 
 def test_redis_is_asked_before_postgres(db, start):
