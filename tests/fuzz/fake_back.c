@@ -131,6 +131,18 @@ static void send_piece(int fd, struct slice bytes, bool answer_late, struct buff
     }
 }
 
+struct play fake_back_choose(const struct protocol *protocol, const uint8_t *data, size_t size)
+{
+    return (struct play){
+        .protocol = protocol,
+        .bytes = {(const char *)data + 2, size - 2},
+        .admin = data[0] & 1,
+        .answer_late = data[0] & 2,
+        .hang_up = data[0] & 4,
+        .piece = data[1] < 128 ? 0 : data[1] - 127u,
+    };
+}
+
 void fake_back_play(const struct play *play, struct buffer *replies)
 {
     struct slice rest = play->bytes;

@@ -22,6 +22,10 @@ struct play {
     bool hang_up;     /* and the client does not wait for it */
 };
 
+/* The first byte of an input chooses how the bytes from the third on are sent, the second whether,
+ * and into how large pieces, they are cut. */
+struct play fake_back_choose(const struct protocol *protocol, const uint8_t *data, size_t size);
+
 /* Send the bytes over a connection of their own and append what comes back to *replies. Whatever
  * they are, the connection ends, and nothing is left of it. */
 void fake_back_play(const struct play *play, struct buffer *replies);

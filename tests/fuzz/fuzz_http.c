@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes on the HTTP socket, through the real connections and handlers. The first byte chooses how
- * they are sent, the second into how large pieces they are cut. */
+/* Bytes on the HTTP socket, through the real connections and handlers. */
 #include <string.h>
 
 #include "apikeyd/http.h"
@@ -48,13 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 2)
         return 0;
-    struct play play = {
-        .protocol = &http_protocol,
-        .bytes = {(const char *)data + 2, size - 2},
-        .answer_late = data[0] & 2,
-        .hang_up = data[0] & 4,
-        .piece = data[1] < 128 ? 0 : data[1] - 127u,
-    };
+    struct play play = fake_back_choose(&http_protocol, data, size);
+
     fake_back_play(&play, &cut);
     if (!play.hang_up)
         judge(&cut, play.bytes);

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import psycopg
+import redis
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
@@ -23,8 +24,8 @@ from harness.faults import Faults, names  # noqa: E402
 from harness.oracle import Oracle  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.random_coherence import (KEYS, TABLE, TTL_UNLINKED, UNKNOWN, Changes, as_answer,  # noqa: E402
-                                      prepare, random_key, run_all, settle)
-from harness.servers import Apikeyd, Postgres, Redis, Scratch  # noqa: E402
+                                      command_line, prepare, random_key, run_all, settle)
+from harness.servers import Apikeyd, Postgres, Redis, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
 
 STALE_MAX = {"d0": 0.0, "d1": 3.0}
@@ -173,6 +174,15 @@ def usage_lost(dsn, clients):
     return lost, sum(name in allowed for name, _ in rows)
 
 
+def all_written(daemon):
+    """The connection for usage may still wait for its next attempt."""
+    admin = daemon.admin_client()
+    with contextlib.suppress(redis.exceptions.ResponseError):
+        admin.execute_command("FLUSH")
+        return admin.info()["usage_pending"] == 0
+    return False
+
+
 class World:
     """Everything that runs."""
 
@@ -220,7 +230,7 @@ def play(folder, seconds, seed):
             if not wrong:
                 settle(world.daemons, oracle, changes)
                 for daemon in world.daemons:
-                    daemon.admin_client().execute_command("FLUSH")
+                    wait_until(lambda d=daemon: all_written(d), "usage to be written")
                 lost, allowed = usage_lost(world.owner, clients)
                 wrong += [f"last_used of {name} is older than its last ALLOW" for name in lost]
                 count["keys allowed"], count["usage lost"] = allowed, len(lost)
@@ -237,21 +247,7 @@ def play(folder, seconds, seed):
     return wrong, count
 
 
-def main():
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600
-    seed = sys.argv[2] if len(sys.argv) > 2 else str(random.getrandbits(32))
-    print(f"seed {seed}, {seconds:.0f} s", flush=True)
-    scratch = Scratch()
-    try:
-        wrong, count = play(scratch.path, seconds, seed)
-    finally:
-        scratch.remove()
+if __name__ == "__main__":
     if not MAY_MOUNT:
         print("left out, as only root may mount: disks that are full or read-only")
-    print(", ".join(f"{name} {number:,}" for name, number in sorted(count.items())))
-    print("\n".join(wrong) or "no wrong answer, no usage lost")
-    sys.exit(bool(wrong))
-
-
-if __name__ == "__main__":
-    main()
+    command_line(play, "no wrong answer, no usage lost")

@@ -295,7 +295,8 @@ def play(folder, seconds, seed):
                 server.stop()
 
 
-def main():
+def command_line(play, fine):
+    """[SECONDS] [SEED]: play it, tell what was counted and what was wrong, or that all is `fine`."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600
     seed = sys.argv[2] if len(sys.argv) > 2 else str(random.getrandbits(32))
     print(f"seed {seed}, {seconds:.0f} s", flush=True)
@@ -304,10 +305,10 @@ def main():
         wrong, counts = play(scratch.path, seconds, seed)
     finally:
         scratch.remove()
-    print(", ".join(f"{name} {count:,}" for name, count in counts.items()))
-    print("\n".join(wrong) or "no wrong answer")
+    print(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())))
+    print("\n".join(wrong) or fine)
     sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":
-    main()
+    command_line(play, "no wrong answer")
