@@ -1,8 +1,8 @@
 """./dev chaos [SECONDS] [SEED]: one fault after another under steady load, and an oracle.
 
 Two daemons share a Redis and a PostgreSQL behind lines that can fail. Keys change, clients ask without
-a pause. Every answer is judged as it comes, and at the end, when all is mended, every ALLOW has to be
-in last_used. The same seed makes the same choices, if not the same timing.
+a pause. Every answer is judged as it comes. At the end the daemons are killed once more, and when all is
+mended every ALLOW has to be in last_used. The same seed makes the same choices, if not the same timing.
 """
 
 import contextlib
@@ -228,6 +228,10 @@ def play(folder, seconds, seed):
                        for i, daemon in enumerate(world.daemons * 2)]
             run_all([changes, trouble, *clients], seconds, wrong)
             if not wrong:
+                # With what was allowed last still in the ledger: later ALLOWs would hide its loss.
+                for daemon in world.daemons:
+                    daemon.kill()
+                    daemon.begin_again()
                 settle(world.daemons, oracle, changes)
                 for daemon in world.daemons:
                     wait_until(lambda d=daemon: all_written(d), "usage to be written")
