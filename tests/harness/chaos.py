@@ -228,15 +228,16 @@ def play(folder, seconds, seed):
                        for i, daemon in enumerate(world.daemons * 2)]
             run_all([changes, trouble, *clients], seconds, wrong)
             if not wrong:
-                # With what was allowed last still in the ledger: later ALLOWs would hide its loss.
+                # With what was allowed last still in the ledger, and nothing asked before that is looked
+                # for: later ALLOWs would hide its loss.
                 for daemon in world.daemons:
                     daemon.kill()
                     daemon.begin_again()
-                settle(world.daemons, oracle, changes)
                 for daemon in world.daemons:
                     wait_until(lambda d=daemon: all_written(d), "usage to be written")
                 lost, allowed = usage_lost(world.owner, clients)
                 wrong += [f"last_used of {name} is older than its last ALLOW" for name in lost]
+                settle(world.daemons, oracle, changes)
                 count["keys allowed"], count["usage lost"] = allowed, len(lost)
             count["judged"] = oracle.judged
             count["faults"] = trouble.count.total()
