@@ -174,8 +174,10 @@ class Postgres:
         self.process = None
 
     def pause(self):
-        self.signal_all(signal.SIGSTOP)
-        wait_until(lambda: all(map(has_stopped, self.pids())), "PostgreSQL to stop")
+        def stopped():
+            self.signal_all(signal.SIGSTOP)  # again: a session may have begun meanwhile
+            return all(map(has_stopped, self.pids()))
+        wait_until(stopped, "PostgreSQL to stop")
 
     def resume(self):
         self.signal_all(signal.SIGCONT)
