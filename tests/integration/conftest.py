@@ -20,9 +20,6 @@ names = itertools.count(1)
 collect_ignore = ["test_watchdog.py"] if BUILD.name == "release" else [
     "test_migrations.py", "test_gateways.py", "test_operated.py", "test_unit_files.py",
     "test_package.py", "test_budget.py"]
-# One round did not end under TSan, and nobody knows why yet.
-if BUILD.name == "tsan":
-    collect_ignore.append("test_chaos.py")
 
 
 @pytest.fixture(scope="session")
