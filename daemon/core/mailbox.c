@@ -34,7 +34,7 @@ static bool post(struct mailbox *mailbox, const void *message, size_t len, size_
 {
     if (!ring_push(mailbox->ring, message, len, keep_free))
         return false;
-    mailbox->posted = true;
+    mailbox->posted++;
     return true;
 }
 
@@ -50,9 +50,9 @@ bool mailbox_post_reserved(struct mailbox *mailbox, const void *message, size_t 
 
 void mailbox_wake(struct mailbox *mailbox)
 {
-    if (!mailbox->posted)
+    if (mailbox->posted == 0)
         return;
-    mailbox->posted = false;
+    mailbox->posted = 0;
     /* Fails only when the counter is at its top, and then the consumer is awake anyway. */
     (void)eventfd_write(mailbox->wake_fd, 1);
 }

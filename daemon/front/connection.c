@@ -8,30 +8,26 @@
 
 #include "apikeyd/clock.h"
 #include "apikeyd/hole.h"
+#include "serving.h"
+#include "turn.h"
 
 enum {
-    READ_SIZE = 64 * 1024,
-    TURN_MAX = 64, /* requests of one client that are handled before the others get their turn */
-    HEAVY_MAX = 4, /* unanswered INFO and the like of one client before it has to wait */
+    READ_SIZE = 16 * 1024,
+    DRAIN_READS = 16, /* more than a socket holds, unless somebody goes on and on */
+    HEAVY_MAX = 4,    /* unanswered INFO and the like of one client before it has to wait */
     SPARE_MAX = 2 * 1024 * 1024,
     /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
      * a whole pipeline before they read, so it is much; but not for everybody at once. */
     UNREAD_MAX = 8 * 1024 * 1024,
     UNREAD_MAX_CROWDED = 64 * 1024,
     CROWDED = 256 * 1024 * 1024, /* bytes kept for all clients together */
+    HELD_MAX = 256 * 1024,       /* bytes behind a hole, as they are moved when it is filled */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 
-void clients_init(struct clients *clients)
-{
-    TAILQ_INIT(&clients->all);
-    TAILQ_INIT(&clients->unsettled);
-    clients->reserve_fd = -1;
-}
-
-static void connection_close(struct connection *connection)
+void connection_close(struct connection *connection)
 {
     struct clients *clients = connection->clients;
 
@@ -49,19 +45,11 @@ static void connection_close(struct connection *connection)
     buffer_free(&connection->in);
     buffer_free(&connection->out);
     buffer_free(&connection->held);
+    if (connection->backlog)
+        evbuffer_free(connection->backlog);
     free(connection);
     if (clients->count == 0 && clients->emptied)
         clients->emptied(clients->arg);
-}
-
-void clients_done(struct clients *clients)
-{
-    for (struct connection *connection; (connection = TAILQ_FIRST(&clients->all));)
-        connection_close(connection);
-    buffer_free(&clients->spare_in);
-    buffer_free(&clients->spare_out);
-    if (clients->reserve_fd >= 0)
-        close(clients->reserve_fd);
 }
 
 bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
@@ -99,14 +87,6 @@ struct buffer *connection_reply(struct connection *connection)
     return TAILQ_EMPTY(&connection->holes) ? &connection->out : &connection->held;
 }
 
-void connection_touch(struct connection *connection)
-{
-    if (connection->unsettled)
-        return;
-    connection->unsettled = true;
-    TAILQ_INSERT_TAIL(&connection->clients->unsettled, connection, in_unsettled);
-}
-
 void connection_finish(struct connection *connection)
 {
     connection->closing = true;
@@ -119,16 +99,23 @@ void connection_kill(struct connection *connection)
     connection_touch(connection);
 }
 
+static size_t unwritten(const struct connection *connection)
+{
+    return connection->out.len +
+           (connection->backlog ? evbuffer_get_length(connection->backlog) : 0);
+}
+
 /* Whether another request may be answered before the client takes what it has, and is given what it
  * waits for. */
-static bool may_go_on(const struct connection *connection)
+static inline bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
     size_t most = clients->kept < CROWDED ? UNREAD_MAX : UNREAD_MAX_CROWDED;
 
-    return connection->out.len + connection->held.len < most &&
+    return unwritten(connection) + connection->held.len < most &&
            (clients->draining ||
-            (connection->hole_count < clients->holes_each && connection->heavy_count < HEAVY_MAX));
+            (connection->hole_count < clients->holes_each && connection->heavy_count < HEAVY_MAX &&
+             connection->held.len < HELD_MAX));
 }
 
 /* Handle the requests in `in`, as many as may be now. */
@@ -136,10 +123,11 @@ static void handle_requests(struct connection *connection)
 {
     struct clients *clients = connection->clients;
 
-    for (int left = TURN_MAX;
-         connection->in.len > connection->wanted && !connection->closing && may_go_on(connection);
-         left--) {
-        if (left == 0 && !clients->draining) {
+    while (connection->in.len > connection->wanted && !connection->closing &&
+           may_go_on(connection)) {
+        size_t holes = connection->hole_count;
+
+        if (turn_is_over(clients) && !clients->draining) {
             connection_touch(connection);
             return;
         }
@@ -150,6 +138,7 @@ static void handle_requests(struct connection *connection)
             return;
         buffer_consume(&connection->in, taken);
         connection->wanted = connection->scanned = 0;
+        turn_spend(clients, connection->hole_count > holes ? TURN_HOLE : 1);
     }
 }
 
@@ -168,21 +157,45 @@ static void handle_input(struct connection *connection)
     explicit_bzero(from, len - in->len);
 }
 
-/* Write what is ready. False when the connection is broken. */
+/* Write what the client will take. False when the connection is broken. (SIGPIPE is ignored:
+ * evbuffer_write() knows no MSG_NOSIGNAL.) */
 static bool write_output(struct connection *connection)
 {
-    while (connection->out.len > 0) {
-        struct slice ready = buffer_held(&connection->out);
-        ssize_t written = send(connection->fd, ready.at, ready.len, MSG_NOSIGNAL);
+    ssize_t written = 0;
 
-        if (written < 0) {
-            if (errno == EINTR)
-                continue;
-            return errno == EAGAIN;
+    while (unwritten(connection) > 0) {
+        if (connection->backlog) {
+            written = evbuffer_write(connection->backlog, connection->fd);
+            if (written > 0 && evbuffer_get_length(connection->backlog) == 0) {
+                evbuffer_free(connection->backlog);
+                connection->backlog = NULL;
+            }
+        } else {
+            struct slice ready = buffer_held(&connection->out);
+            written = send(connection->fd, ready.at, ready.len, MSG_NOSIGNAL);
+            if (written > 0)
+                buffer_consume(&connection->out, (size_t)written);
         }
-        buffer_consume(&connection->out, (size_t)written);
-        connection->written += (uint64_t)written;
+        if (written < 0 && errno != EINTR)
+            return errno == EAGAIN;
+        connection->written += written > 0 ? (uint64_t)written : 0;
     }
+    return true;
+}
+
+/* What is ready and not taken goes where much of it is not moved again as more of it comes. False
+ * when memory is short. */
+static bool keep_output(struct connection *connection)
+{
+    struct slice ready = buffer_held(&connection->out);
+
+    if (ready.len == 0)
+        return true;
+    if (!connection->backlog)
+        connection->backlog = evbuffer_new();
+    if (!connection->backlog || evbuffer_add(connection->backlog, ready.at, ready.len) != 0)
+        return false;
+    buffer_consume(&connection->out, ready.len);
     return true;
 }
 
@@ -190,18 +203,19 @@ static bool write_output(struct connection *connection)
 static void watch(struct connection *connection)
 {
     bool reading = event_pending(&connection->readable, EV_READ, NULL);
-    bool read = !connection->closing && may_go_on(connection);
+    bool waits = !may_go_on(connection);
+    bool read = !connection->closing && !waits;
 
-    if (read && !reading)
+    if (read && !reading && !connection->unsettled)
         event_add(&connection->readable, NULL);
-    if (!read && reading) {
+    if (!read && reading)
         event_del(&connection->readable);
-        connection->clients->metrics->value[METRIC_READ_PAUSES] += !connection->closing;
-    }
+    connection->clients->metrics->value[METRIC_READ_PAUSES] += waits && !connection->paused;
+    connection->paused = waits;
     bool writing = event_pending(&connection->writable, EV_WRITE, NULL);
-    if (connection->out.len > 0 && !writing)
+    if (unwritten(connection) > 0 && !writing)
         event_add(&connection->writable, NULL);
-    if (connection->out.len == 0 && writing)
+    if (unwritten(connection) == 0 && writing)
         event_del(&connection->writable);
 }
 
@@ -210,21 +224,20 @@ static void watch(struct connection *connection)
  * we owe the client costs it nothing. */
 static void note_behind(struct connection *connection)
 {
+    if (!connection->protocol->timed)
+        return;
+    size_t owed = unwritten(connection);
     bool asks = connection->requests > 0 &&
                 (connection->in.len == 0 || connection->closing || !may_go_on(connection));
-    bool behind = !asks || connection->out.len > 0;
     bool came_on = connection->requests > connection->behind_requests ||
                    connection->written >= connection->behind_bytes;
 
-    if (!connection->protocol->timed)
-        return;
-    if (!behind) {
+    if (asks && owed == 0) {
         connection->behind_us = 0;
     } else if (connection->behind_us == 0 || came_on) {
         connection->behind_us = clock_monotonic_us();
         connection->behind_requests = connection->requests;
-        connection->behind_bytes =
-            connection->out.len > 0 ? connection->written + connection->out.len : UINT64_MAX;
+        connection->behind_bytes = owed > 0 ? connection->written + owed : UINT64_MAX;
     }
 }
 
@@ -245,9 +258,14 @@ static bool linger(struct connection *connection)
     return true;
 }
 
-/* Handle what can be handled, write what can be written, and close or wait for what comes next.
- * The connection may be gone afterwards. */
-static void serve(struct connection *connection)
+static void note_kept(struct connection *connection)
+{
+    connection->clients->kept -= connection->kept;
+    connection->kept = connection->in.cap + unwritten(connection) + connection->held.cap;
+    connection->clients->kept += connection->kept;
+}
+
+void connection_serve(struct connection *connection)
 {
     struct clients *clients = connection->clients;
     bool fine = !connection->killed;
@@ -260,43 +278,42 @@ static void serve(struct connection *connection)
         do {
             /* Once more after a write that made room again. */
             handle_input(connection);
-            waits = !may_go_on(connection);
+            waits = connection->in.len > connection->wanted && !may_go_on(connection);
             fine = write_output(connection);
         } while (fine && waits && !connection->closing && may_go_on(connection));
+        fine = fine && keep_output(connection);
+        turn_spend(clients, TURN_VISIT);
         clients->end(clients->arg);
         buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
-        if (!connection->unsettled) /* else the rest of it is for the next turn */
+        if (!connection->unsettled || connection->in.len == 0) /* else the rest has its turn */
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
         note_behind(connection);
-        clients->kept -= connection->kept;
-        connection->kept = connection->in.cap + connection->out.cap + connection->held.cap;
-        clients->kept += connection->kept;
+        note_kept(connection);
     }
-    bool done = connection->closing && connection->out.len == 0 && connection->hole_count == 0;
+    bool done = connection->closing && unwritten(connection) == 0 && connection->hole_count == 0;
     if (!fine || (done && !linger(connection)))
         connection_close(connection);
     else if (!done)
         watch(connection);
 }
 
-/* Take in what has arrived. At the end of the stream, requests that came before it are still
- * answered. */
-static void read_input(struct connection *connection)
+/* Take in what has arrived, up to READ_SIZE; false when it is nothing. At the end of the stream,
+ * requests that came before it are still answered. */
+static bool read_input(struct connection *connection)
 {
     buffer_borrow(&connection->in, &connection->clients->spare_in, READ_SIZE);
     char *room = buffer_reserve(&connection->in, READ_SIZE);
     ssize_t got = recv(connection->fd, room, READ_SIZE, 0);
 
-    if (got > 0)
+    if (got > 0) {
         connection->in.len += (size_t)got;
-    else if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    else if (got < 0)
-        connection_kill(connection);
-    else
+    } else if (got == 0) {
         connection->ended = true;
-    if (got == 0)
         connection_finish(connection);
+    } else if (errno != EAGAIN && errno != EINTR) {
+        connection_kill(connection);
+    }
+    return got > 0;
 }
 
 /* Nobody reads what comes now; the end of it is what counts. */
@@ -312,15 +329,24 @@ static void discard_input(struct connection *connection)
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct connection *connection = arg;
+    struct clients *clients = connection->clients;
 
     (void)fd;
     (void)what;
     if (connection->lingering) {
         discard_input(connection);
-    } else if (!connection->unsettled) {
-        /* Else there is enough to do with what was read before. */
-        read_input(arg);
-        serve(arg);
+    } else if (connection->unsettled && connection->in.len > 0) {
+        /* There is enough to do with what was read before. */
+        event_del(&connection->readable);
+    } else {
+        read_input(connection);
+        if (turn_for(clients, connection->in.len)) {
+            connection_serve(connection);
+        } else {
+            buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
+            note_kept(connection);
+            connection_touch(connection);
+        }
     }
 }
 
@@ -328,49 +354,15 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    serve(arg);
+    connection_serve(arg);
 }
 
-bool clients_settle(struct clients *clients)
+void connection_drain(struct connection *connection)
 {
-    struct connection_list now = TAILQ_HEAD_INITIALIZER(now);
+    int left = DRAIN_READS;
 
-    TAILQ_CONCAT(&now, &clients->unsettled, in_unsettled);
-    for (struct connection *connection; (connection = TAILQ_FIRST(&now));) {
-        TAILQ_REMOVE(&now, connection, in_unsettled);
-        connection->unsettled = false;
-        serve(connection);
-    }
-    return TAILQ_EMPTY(&clients->unsettled);
-}
-
-void clients_cut_off(struct clients *clients, int64_t before_us)
-{
-    struct connection *connection;
-
-    TAILQ_FOREACH(connection, &clients->all, in_all)
-    {
-        if (connection->behind_us == 0 || connection->behind_us >= before_us)
-            continue;
-        clients->metrics->value[METRIC_CUT_OFF] += !connection->lingering;
-        connection_kill(connection);
-    }
-}
-
-void clients_drain(struct clients *clients)
-{
-    struct connection *connection, *next;
-
-    clients->draining = true;
-    for (connection = TAILQ_FIRST(&clients->all); connection; connection = next) {
-        next = TAILQ_NEXT(connection, in_all);
-        if (connection->lingering)
-            connection_kill(connection);
-        if (!connection->closing) {
-            read_input(connection);
-            handle_input(connection);
-            connection_finish(connection);
-        }
-        connection_touch(connection);
-    }
+    do
+        handle_input(connection);
+    while (!connection->closing && left-- > 0 && read_input(connection));
+    connection_finish(connection);
 }

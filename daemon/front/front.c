@@ -156,7 +156,7 @@ static void handle_message(struct front *front, struct to_front *message)
 enum { MAIL_AHEAD = 16 };
 
 /* And before requests get their turn again. */
-enum { MAIL_TURN_MAX = 256 };
+enum { MAIL_TURN_MAX = 64 };
 
 static void on_mail(evutil_socket_t fd, short what, void *arg)
 {
@@ -251,19 +251,21 @@ fail:
     return NULL;
 }
 
-/* Turns of the loop after which the back thread is woken, though there is more to do at once:
- * lookups of a deep pipeline shall go in large batches. */
-enum { BUSY_TURNS = 4 };
+/* Messages that the back thread is woken for, though more of them may come at once: lookups of a
+ * deep pipeline shall go in large batches. */
+enum { BATCH = 512 };
 
 void front_run(struct front *front)
 {
-    unsigned busy = 0;
+    bool settled = true;
 
     /* What one turn of the loop has left to write goes out once, at its end. */
     while (!front->stopped) {
-        event_base_loop(front->base, busy ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
-        busy = clients_settle(&front->clients) ? 0 : busy + 1;
-        if (busy % BUSY_TURNS == 0)
+        size_t posted = front->to_back->posted;
+
+        event_base_loop(front->base, settled ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        settled = clients_settle(&front->clients);
+        if (settled || front->to_back->posted == posted || posted >= BATCH)
             mailbox_wake(front->to_back);
     }
 }

@@ -6,7 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_EVENT = 16, ADMIN_RESERVE = 16 };
+#include "turn.h"
+
+enum { ACCEPTS_PER_EVENT = 2, ADMIN_RESERVE = 16 };
 
 static bool listed(const struct id_list *list, uint32_t id)
 {
@@ -80,6 +82,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    if (!turn_to_accept(listener->clients))
+        return;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         int client = accept_client(listener);
 

@@ -15,7 +15,7 @@
 #include "apikeyd/slice.h"
 #include "apikeyd/verdict_cache.h"
 
-enum { LOOKAHEAD_MAX = 64 };
+enum { LOOKAHEAD_MAX = 32 };
 
 struct ahead {
     const char *at; /* the request in the bytes that were read */

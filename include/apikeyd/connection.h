@@ -9,7 +9,8 @@
  *
  * Buffers are lent to a connection while it is being served and taken back when it is idle, so a
  * quiet connection costs no buffer and a busy one allocates nothing per request. A client that
- * does not take its replies is not read from. One thread owns the clients.
+ * does not take its replies is not read from. One thread owns the clients, and has to ignore
+ * SIGPIPE.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CONNECTION_H
@@ -19,6 +20,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
@@ -58,13 +60,15 @@ struct clients {
     void *arg;
 
     struct connection_list all;
-    struct connection_list unsettled; /* to be served outside of their own events */
+    struct connection_list unsettled; /* to be served outside of their own events, in this order */
     size_t count;
     bool draining; /* what is in hand is answered, however dear */
     /* Unanswered requests that one client may have before it has to wait; its owner changes it. At
      * least 1, or nobody would ever go on. */
     size_t holes_each;
-    size_t kept; /* bytes of buffers that connections keep between their turns */
+    unsigned turns; /* of the event loop: see turn.h */
+    int turn_left;  /* what may still be done in this one, in answers from memory */
+    size_t kept;    /* bytes of buffers that connections keep between their turns */
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
@@ -86,6 +90,7 @@ struct connection {
     bool admin;   /* came in by the admin socket */
     bool closing; /* takes no more requests; goes when everything is answered and written */
     bool killed;  /* goes now, whatever is unwritten */
+    bool paused;  /* is not read from until it takes or gets replies */
     int fd;
     struct peer peer;
     uint32_t caller; /* the same for all connections of a process, where that is known */
@@ -96,6 +101,7 @@ struct connection {
     const char *last_command; /* lives forever */
     struct event readable, writable;
     struct buffer in, out, held;
+    struct evbuffer *backlog; /* what is to be written before `out`; NULL: nothing */
     size_t wanted;  /* the protocol need not look at `in` before it has more bytes than this */
     size_t scanned; /* bytes of `in` that the protocol has looked at */
     /* Timed: since when the client has been behind with a request, or with taking a reply; 0: it is
@@ -125,15 +131,15 @@ struct buffer *connection_reply(struct connection *connection);
 /* Take no more requests; close when all is answered. */
 void connection_finish(struct connection *connection);
 
-/* Close at the next clients_settle(). */
+/* Close in its turn of clients_settle(). */
 void connection_kill(struct connection *connection);
 
 /* Something was added to a connection's output outside of its own event: settle it later. */
 void connection_touch(struct connection *connection);
 
-/* Write what the touched connections have ready, go on with requests that had to wait, close
- * what is finished. To be called after each turn of the event loop; false when there is more to do,
- * so that the next turn shall not wait. */
+/* A turn: write what touched connections have ready, go on with requests that had to wait, close
+ * what is finished. To be called after each round of the event loop; false when there is more to
+ * do, so that the next round shall not wait. */
 bool clients_settle(struct clients *clients);
 
 /* Close those of a timed protocol that have been behind since before `before_us`. */

@@ -127,8 +127,8 @@ enum { MAILBOX_RESERVE = 64 };
 
 struct mailbox {
     struct ring *ring;
-    int wake_fd; /* readable when the consumer has something to do */
-    bool posted; /* producer: something was posted since the last wake */
+    int wake_fd;   /* readable when the consumer has something to do */
+    size_t posted; /* producer: messages since the last wake */
 };
 
 /* 0 or -errno. */

@@ -2,6 +2,7 @@
 #include "fake_back.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -85,6 +86,7 @@ static void make_front(void)
     config = config_load(NULL, &errors);
     FUZZ_MUST(config);
     FUZZ_MUST(ledger_open(SCRATCH_PREFIX "ledger", clock_wall_us(), &ledger, &report) == 0);
+    signal(SIGPIPE, SIG_IGN);
     FUZZ_MUST(mailbox_init(&to_back, 16384, sizeof(struct to_back)) == 0);
     FUZZ_MUST(mailbox_init(&to_front, 32768, sizeof(struct to_front)) == 0);
     front = front_new(&(struct front_setup){

@@ -199,7 +199,7 @@ def test_two_daemons_locks_and_another_writer(db, start):
     """Ten thousand keys, flushed by two daemons while a session locks some and updates others."""
     db.add_keys(10000)
     keys = [f"key-{i}" for i in range(10000)]
-    options = {"usage.flush_interval": "100ms", "usage.batch": "700"}
+    options = {"usage.flush_interval": "100ms", "usage.batch": "700", "postgres.timeout": "20s"}
     daemons = [start(options), start(options)]
     began = utc_now()
     stop = threading.Event()

@@ -1,0 +1,56 @@
+/* turn: whoever asks for little is not kept waiting by those who ask for much.
+ *
+ * One thread serves everybody, so what it does between two looks at its sockets is what a single
+ * request may have to wait for. That much is a turn: the work of TURN_MAX answers from memory. Who
+ * has more to ask than is left of it queues for the turns after it (clients->unsettled). Who has
+ * little is served at once, out of turn, and so is not behind that queue.
+ *
+ * New connections wait while others queue, but for every TURNS_TO_ACCEPT-th turn: otherwise clients
+ * that connect, ask and go would fill the queue faster than it can be worked off.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_TURN_H
+#define APIKEYD_TURN_H
+
+#include "apikeyd/connection.h"
+
+enum {
+    TURN_MAX = 64,
+    /* What else costs, measured by an answer from memory: a request that leaves a hole, and
+     * whatever is done once for a client, however much it asks for. */
+    TURN_HOLE = 4,
+    TURN_VISIT = 4,
+    TURN_LITTLE = 4,     /* what is done out of turn, */
+    LITTLE_INPUT = 1024, /* for one who has sent no more bytes than that */
+    TURNS_TO_ACCEPT = 8,
+};
+
+static inline void turn_begin(struct clients *clients)
+{
+    clients->turn_left = TURN_MAX;
+}
+
+static inline bool turn_is_over(const struct clients *clients)
+{
+    return clients->turn_left <= 0;
+}
+
+static inline void turn_spend(struct clients *clients, int work)
+{
+    clients->turn_left -= work;
+}
+
+/* Whether somebody who was just read from, and has `len` bytes of requests, is served now. */
+static inline bool turn_for(struct clients *clients, size_t len)
+{
+    if (turn_is_over(clients) && len <= LITTLE_INPUT)
+        clients->turn_left = TURN_LITTLE;
+    return !turn_is_over(clients);
+}
+
+static inline bool turn_to_accept(const struct clients *clients)
+{
+    return TAILQ_EMPTY(&clients->unsettled) || clients->turns % TURNS_TO_ACCEPT == 0;
+}
+
+#endif

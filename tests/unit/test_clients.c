@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "apikeyd/connection.h"
+#include "apikeyd/hole.h"
+#include "turn.h"
+
+/* A protocol of lines: each is said again, and "?" leaves a hole. */
+
+enum { CLIENTS_MAX = 64 };
+
+struct fixture {
+    struct clients clients;
+    struct metrics metrics;
+    size_t handled;
+    struct hole *hole;
+    int peer[CLIENTS_MAX]; /* the clients' ends */
+    size_t peers;
+};
+
+static size_t say_again(void *arg, struct connection *connection, struct slice bytes)
+{
+    struct fixture *fixture = arg;
+    const char *end = memchr(bytes.at, '\n', bytes.len);
+    size_t len = end ? (size_t)(end - bytes.at) + 1 : 0;
+
+    if (len == 0)
+        return 0;
+    fixture->handled++;
+    connection->requests++;
+    if (bytes.at[0] == '?')
+        fixture->hole = hole_open(connection);
+    else
+        buffer_append(connection_reply(connection), bytes.at, len);
+    return len;
+}
+
+static const struct protocol lines = {.name = "lines", .handle = say_again};
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+
+    signal(SIGPIPE, SIG_IGN);
+    fixture->clients = (struct clients){.base = event_base_new(),
+                                        .metrics = &fixture->metrics,
+                                        .begin = nothing,
+                                        .end = nothing,
+                                        .holes_each = 10,
+                                        .arg = fixture};
+    clients_init(&fixture->clients);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+
+    clients_done(&fixture->clients);
+    event_base_free(fixture->clients.base);
+    for (size_t i = 0; i < fixture->peers; i++)
+        close(fixture->peer[i]);
+    free(fixture);
+    return 0;
+}
+
+static int join(struct fixture *fixture)
+{
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    assert_true(connection_open(&fixture->clients, pair[0], &lines, false, (struct peer){0}));
+    return fixture->peer[fixture->peers++] = pair[1];
+}
+
+/* What the front thread does, once. */
+static bool round_of_loop(struct fixture *fixture)
+{
+    event_base_loop(fixture->clients.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    return clients_settle(&fixture->clients);
+}
+
+static void ask(int peer, const char *text)
+{
+    assert_int_equal(write(peer, text, strlen(text)), strlen(text));
+}
+
+static void ask_much(int peer)
+{
+    char text[8001];
+
+    memset(text, '\n', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    ask(peer, text);
+}
+
+/* Bytes that have come. */
+static size_t hear(int peer)
+{
+    char bytes[65536];
+    size_t len = 0;
+
+    for (ssize_t got; (got = read(peer, bytes, sizeof bytes)) > 0;)
+        len += (size_t)got;
+    return len;
+}
+
+/* Many at once, so that libevent asks for so many events from now on. */
+static void join_all(struct fixture *fixture)
+{
+    while (fixture->peers < CLIENTS_MAX)
+        ask(join(fixture), "hello\n");
+    for (int i = 0; i < 4; i++)
+        round_of_loop(fixture);
+    for (size_t i = 0; i < fixture->peers; i++)
+        assert_int_equal(hear(fixture->peer[i]), 6);
+}
+
+static void test_little_is_not_behind_much(void **state)
+{
+    struct fixture *fixture = *state;
+    int polite;
+
+    join_all(fixture);
+    polite = fixture->peer[0];
+    for (size_t i = 1; i < CLIENTS_MAX; i++)
+        ask_much(fixture->peer[i]);
+    for (size_t i = 0; i < 100; i++) {
+        size_t before = fixture->handled;
+
+        ask(polite, "a\n");
+        assert_false(round_of_loop(fixture));
+        assert_int_equal(hear(polite), 2);
+        assert_in_range(fixture->handled - before, 1, 2 * TURN_MAX + 1);
+    }
+    while (!round_of_loop(fixture))
+        ;
+    for (size_t i = 1; i < CLIENTS_MAX; i++)
+        assert_int_equal(hear(fixture->peer[i]), 8000);
+}
+
+/* Those who have much go on in turn, however many come with little meanwhile. */
+static void test_much_is_not_starved(void **state)
+{
+    struct fixture *fixture = *state;
+
+    join_all(fixture);
+    ask_much(fixture->peer[0]);
+    ask_much(fixture->peer[1]);
+    for (size_t i = 0; i < 4 * 8000 / TURN_MAX; i++) {
+        for (size_t k = 2; k < CLIENTS_MAX; k++)
+            ask(fixture->peer[k], "a\n");
+        round_of_loop(fixture);
+        for (size_t k = 2; k < CLIENTS_MAX; k++)
+            assert_int_equal(hear(fixture->peer[k]), 2);
+    }
+    assert_int_equal(hear(fixture->peer[0]), 8000);
+    assert_int_equal(hear(fixture->peer[1]), 8000);
+}
+
+/* Whoever waits for a turn is not looked at in each round: there may be thousands. */
+static void test_who_queues_is_not_polled(void **state)
+{
+    struct fixture *fixture = *state;
+    int peer = join(fixture);
+    struct connection *connection = TAILQ_FIRST(&fixture->clients.all);
+
+    ask_much(peer);
+    round_of_loop(fixture);
+    ask(peer, "more\n");
+    assert_false(round_of_loop(fixture));
+    assert_false(event_pending(&connection->readable, EV_READ, NULL));
+    assert_int_equal(turn_to_accept(&fixture->clients),
+                     fixture->clients.turns % TURNS_TO_ACCEPT == 0);
+    while (!round_of_loop(fixture))
+        ;
+    round_of_loop(fixture);
+    assert_int_equal(hear(peer), 8005);
+    assert_true(turn_to_accept(&fixture->clients));
+}
+
+/* Much that is not read is kept, to a bound, and comes in order once it is read. */
+static void test_unread(void **state)
+{
+    struct fixture *fixture = *state;
+    int peer = join(fixture);
+    char line[1001];
+    size_t asked = 0, heard = 0;
+
+    memset(line, 'x', sizeof line);
+    line[1000] = '\0';
+    for (;;) {
+        char number[20];
+        int len = snprintf(number, sizeof number, "%zu ", asked);
+
+        memcpy(line, number, (size_t)len);
+        line[999] = '\n';
+        if (write(peer, line, 1000) != 1000)
+            break;
+        asked++;
+        round_of_loop(fixture);
+    }
+    assert_int_equal(fixture->metrics.value[METRIC_READ_PAUSES], 1);
+    assert_in_range(fixture->handled, 8 << 10, 9 << 10);
+    for (char back[1000]; heard < asked; heard++) {
+        for (size_t got = 0; got < sizeof back;) {
+            ssize_t some = read(peer, back + got, sizeof back - got);
+
+            got += some > 0 ? (size_t)some : 0;
+            if (some < 0)
+                round_of_loop(fixture);
+        }
+        assert_int_equal(strtoul(back, NULL, 10), heard);
+    }
+    assert_int_equal(fixture->handled, asked);
+    assert_null(TAILQ_FIRST(&fixture->clients.all)->backlog);
+}
+
+static void test_what_is_held_has_a_bound(void **state)
+{
+    struct fixture *fixture = *state;
+    int peer = join(fixture);
+    struct connection *connection = TAILQ_FIRST(&fixture->clients.all);
+    size_t asked = 0;
+
+    ask(peer, "?\n");
+    for (char text[1000] = {0}; write(peer, memset(text, '\n', 1000), 1000) == 1000;
+         asked += 1000) {
+        for (int i = 0; i < 20; i++)
+            round_of_loop(fixture);
+    }
+    assert_int_equal(connection->held.len, 256 * 1024);
+    buffer_text(hole_reply(fixture->hole), "now\n");
+    hole_close(fixture->hole);
+    size_t heard = 0;
+    for (int i = 0; i < 100000 && heard < asked + 4; i++) {
+        round_of_loop(fixture);
+        heard += hear(peer);
+    }
+    assert_int_equal(heard, asked + 4);
+}
+
+/* Requests that came before the end are answered, though it takes more than a turn. */
+static void test_half_closed(void **state)
+{
+    struct fixture *fixture = *state;
+    int peer = join(fixture);
+
+    ask_much(peer);
+    shutdown(peer, SHUT_WR);
+    for (int i = 0; i < 1000; i++)
+        round_of_loop(fixture);
+    assert_int_equal(hear(peer), 8000);
+    assert_int_equal(fixture->clients.count, 0);
+}
+
+static void test_draining(void **state)
+{
+    struct fixture *fixture = *state;
+
+    for (int i = 0; i < 20; i++) {
+        int peer = join(fixture);
+
+        for (int k = 0; k < 8; k++)
+            ask_much(peer);
+        if (i % 2)
+            shutdown(peer, SHUT_WR);
+    }
+    round_of_loop(fixture);
+    clients_drain(&fixture->clients);
+    while (!round_of_loop(fixture))
+        ;
+    for (size_t i = 0; i < fixture->peers; i++)
+        assert_int_equal(hear(fixture->peer[i]), 64000);
+    assert_int_equal(fixture->clients.count, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_little_is_not_behind_much, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_much_is_not_starved, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_who_queues_is_not_polled, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_held_has_a_bound, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_half_closed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_draining, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
