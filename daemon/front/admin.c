@@ -182,15 +182,14 @@ void admin_client_list(struct front *front, struct connection *connection)
 
     TAILQ_FOREACH(other, &front->clients.all, in_all)
     {
-        buffer_printf(&text,
-                      "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
-                      "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
-                      other->id, other->fd, other->name,
-                      (front->trust.now_us - other->opened_us) / 1000000,
-                      other->admin ? "admin" : other->protocol->name, (int)other->peer.pid,
-                      (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
-                      other->hole_count, other->in.len, other->out.len + other->held.len,
-                      other->last_command);
+        buffer_printf(
+            &text,
+            "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
+            "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
+            other->id, other->fd, other->name, (front->trust.now_us - other->opened_us) / 1000000,
+            other->admin ? "admin" : other->protocol->name, (int)other->peer.pid,
+            (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
+            other->hole_count, other->in.len, connection_unwritten(other), other->last_command);
     }
     resp_bulk(connection_reply(connection), buffer_held(&text));
     buffer_free(&text);

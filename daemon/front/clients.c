@@ -8,7 +8,8 @@
 void clients_init(struct clients *clients)
 {
     TAILQ_INIT(&clients->all);
-    TAILQ_INIT(&clients->unsettled);
+    TAILQ_INIT(&clients->answered);
+    TAILQ_INIT(&clients->queue);
     clients->reserve_fd = -1;
     turn_begin(clients);
 }
@@ -25,27 +26,35 @@ void clients_done(struct clients *clients)
 
 void connection_touch(struct connection *connection)
 {
-    if (connection->unsettled)
+    struct clients *clients = connection->clients;
+
+    if (connection->waiting)
         return;
-    connection->unsettled = true;
-    TAILQ_INSERT_TAIL(&connection->clients->unsettled, connection, in_unsettled);
+    connection->waiting = connection->in.len > 0 ? &clients->queue : &clients->answered;
+    TAILQ_INSERT_TAIL(connection->waiting, connection, in_waiting);
+}
+
+static void serve_first(struct connection_list *waiting)
+{
+    struct connection *connection = TAILQ_FIRST(waiting);
+
+    TAILQ_REMOVE(waiting, connection, in_waiting);
+    connection->waiting = NULL;
+    connection_serve(connection);
 }
 
 bool clients_settle(struct clients *clients)
 {
-    struct connection *connection;
-
-    /* What was done since the last turn for those who were seen meanwhile does not count: they
-     * cannot keep the queue from going on. */
+    while (!TAILQ_EMPTY(&clients->answered))
+        serve_first(&clients->answered);
+    /* What was done for those who came with little does not count here: they cannot keep the queue
+     * from going on. */
     turn_begin(clients);
-    while (!turn_is_over(clients) && (connection = TAILQ_FIRST(&clients->unsettled))) {
-        TAILQ_REMOVE(&clients->unsettled, connection, in_unsettled);
-        connection->unsettled = false;
-        connection_serve(connection);
-    }
+    while (!turn_is_over(clients) && !TAILQ_EMPTY(&clients->queue))
+        serve_first(&clients->queue);
     turn_begin(clients);
     clients->turns++;
-    return TAILQ_EMPTY(&clients->unsettled);
+    return TAILQ_EMPTY(&clients->queue);
 }
 
 void clients_cut_off(struct clients *clients, int64_t before_us)
@@ -54,7 +63,10 @@ void clients_cut_off(struct clients *clients, int64_t before_us)
 
     TAILQ_FOREACH(connection, &clients->all, in_all)
     {
-        if (connection->behind_us == 0 || connection->behind_us >= before_us)
+        bool ours = connection->waiting && !connection->lingering; /* it waits for its turn */
+
+        if (connection->behind_us == 0 || connection->behind_us >= before_us || ours ||
+            connection->killed)
             continue;
         clients->metrics->value[METRIC_CUT_OFF] += !connection->lingering;
         connection_kill(connection);

@@ -13,7 +13,7 @@
 
 enum {
     READ_SIZE = 16 * 1024,
-    DRAIN_READS = 16, /* more than a socket holds, unless somebody goes on and on */
+    DRAIN_READS = 16, /* more than a Unix socket holds, unless somebody made it hold more */
     HEAVY_MAX = 4,    /* unanswered INFO and the like of one client before it has to wait */
     SPARE_MAX = 2 * 1024 * 1024,
     /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
@@ -21,7 +21,8 @@ enum {
     UNREAD_MAX = 8 * 1024 * 1024,
     UNREAD_MAX_CROWDED = 64 * 1024,
     CROWDED = 256 * 1024 * 1024, /* bytes kept for all clients together */
-    HELD_MAX = 256 * 1024,       /* bytes behind a hole, as they are moved when it is filled */
+    PIECE_SIZE = 4000,
+    HELD_MAX = 256 * 1024, /* bytes behind a hole, as they are moved when it is filled */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -36,8 +37,8 @@ void connection_close(struct connection *connection)
     event_del(&connection->writable);
     close(connection->fd);
     TAILQ_REMOVE(&clients->all, connection, in_all);
-    if (connection->unsettled)
-        TAILQ_REMOVE(&clients->unsettled, connection, in_unsettled);
+    if (connection->waiting)
+        TAILQ_REMOVE(connection->waiting, connection, in_waiting);
     clients->count--;
     clients->kept -= connection->kept;
     if (connection->in.len > 0)
@@ -99,10 +100,16 @@ void connection_kill(struct connection *connection)
     connection_touch(connection);
 }
 
-static size_t unwritten(const struct connection *connection)
+/* What could be written now. */
+static inline size_t unwritten(const struct connection *connection)
 {
     return connection->out.len +
            (connection->backlog ? evbuffer_get_length(connection->backlog) : 0);
+}
+
+size_t connection_unwritten(const struct connection *connection)
+{
+    return unwritten(connection) + connection->held.len;
 }
 
 /* Whether another request may be answered before the client takes what it has, and is given what it
@@ -183,19 +190,20 @@ static bool write_output(struct connection *connection)
     return true;
 }
 
-/* What is ready and not taken goes where much of it is not moved again as more of it comes. False
- * when memory is short. */
+/* What is ready and not taken goes where much of it is not moved again as more of it comes, in
+ * pieces, each of which is given back when it is written. False when memory is short. */
 static bool keep_output(struct connection *connection)
 {
-    struct slice ready = buffer_held(&connection->out);
-
-    if (ready.len == 0)
-        return true;
-    if (!connection->backlog)
+    if (connection->out.len > 0 && !connection->backlog)
         connection->backlog = evbuffer_new();
-    if (!connection->backlog || evbuffer_add(connection->backlog, ready.at, ready.len) != 0)
-        return false;
-    buffer_consume(&connection->out, ready.len);
+    while (connection->out.len > 0) {
+        struct slice ready = buffer_held(&connection->out);
+        size_t len = ready.len < PIECE_SIZE ? ready.len : PIECE_SIZE;
+
+        if (!connection->backlog || evbuffer_add(connection->backlog, ready.at, len) != 0)
+            return false;
+        buffer_consume(&connection->out, len);
+    }
     return true;
 }
 
@@ -206,11 +214,12 @@ static void watch(struct connection *connection)
     bool waits = !may_go_on(connection);
     bool read = !connection->closing && !waits;
 
-    if (read && !reading && !connection->unsettled)
+    if (read && !reading && !connection->waiting)
         event_add(&connection->readable, NULL);
     if (!read && reading)
         event_del(&connection->readable);
-    connection->clients->metrics->value[METRIC_READ_PAUSES] += waits && !connection->paused;
+    connection->clients->metrics->value[METRIC_READ_PAUSES] +=
+        waits && !connection->closing && !connection->paused;
     connection->paused = waits;
     bool writing = event_pending(&connection->writable, EV_WRITE, NULL);
     if (unwritten(connection) > 0 && !writing)
@@ -265,30 +274,36 @@ static void note_kept(struct connection *connection)
     connection->clients->kept += connection->kept;
 }
 
+/* Handle and write what can be. False when the connection is broken. */
+static bool answer(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+
+    buffer_borrow(&connection->out, &clients->spare_out, READ_SIZE);
+    handle_input(connection);
+    bool waits = connection->in.len > connection->wanted && !may_go_on(connection);
+    bool fine = write_output(connection) && keep_output(connection);
+    buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
+    if (connection->waiting != &clients->queue) /* else the rest of it has its turn */
+        buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
+    note_kept(connection);
+    if (waits && may_go_on(connection)) /* as it has taken what it had */
+        connection_touch(connection);
+    return fine;
+}
+
 void connection_serve(struct connection *connection)
 {
     struct clients *clients = connection->clients;
     bool fine = !connection->killed;
-    bool waits;
 
     if (connection->lingering && fine)
         return;
     if (fine) {
-        buffer_borrow(&connection->out, &clients->spare_out, READ_SIZE);
-        do {
-            /* Once more after a write that made room again. */
-            handle_input(connection);
-            waits = connection->in.len > connection->wanted && !may_go_on(connection);
-            fine = write_output(connection);
-        } while (fine && waits && !connection->closing && may_go_on(connection));
-        fine = fine && keep_output(connection);
+        fine = answer(connection);
         turn_spend(clients, TURN_VISIT);
         clients->end(clients->arg);
-        buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
-        if (!connection->unsettled || connection->in.len == 0) /* else the rest has its turn */
-            buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
         note_behind(connection);
-        note_kept(connection);
     }
     bool done = connection->closing && unwritten(connection) == 0 && connection->hole_count == 0;
     if (!fine || (done && !linger(connection)))
@@ -335,12 +350,12 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (connection->lingering) {
         discard_input(connection);
-    } else if (connection->unsettled && connection->in.len > 0) {
+    } else if (connection->waiting == &clients->queue) {
         /* There is enough to do with what was read before. */
         event_del(&connection->readable);
     } else {
         read_input(connection);
-        if (turn_for(clients, connection->in.len)) {
+        if (turn_for(connection)) {
             connection_serve(connection);
         } else {
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
@@ -360,9 +375,13 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 void connection_drain(struct connection *connection)
 {
     int left = DRAIN_READS;
+    bool fine;
 
     do
-        handle_input(connection);
-    while (!connection->closing && left-- > 0 && read_input(connection));
+        fine = answer(connection);
+    while (fine && !connection->closing && may_go_on(connection) && left-- > 0 &&
+           read_input(connection));
     connection_finish(connection);
+    if (!fine)
+        connection_kill(connection);
 }

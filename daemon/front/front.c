@@ -155,32 +155,31 @@ static void handle_message(struct front *front, struct to_front *message)
  * before it is touched for the first. */
 enum { MAIL_AHEAD = 16 };
 
-/* And before requests get their turn again. */
-enum { MAIL_TURN_MAX = 64 };
+/* What is done about mail before requests get their turn again. An invalidation costs 1. */
+enum { MAIL_TURN_MAX = 1024, ANSWER_COST = 16 };
 
 static void on_mail(evutil_socket_t fd, short what, void *arg)
 {
     struct front *front = arg;
     struct to_front message[MAIL_AHEAD];
-    size_t len, left = MAIL_TURN_MAX;
+    size_t len = MAIL_AHEAD, done = 0;
 
     (void)fd;
     (void)what;
     mailbox_clear_wake(front->to_front);
     front_tick(front);
-    do {
-        if (left == 0) {
-            mailbox_wake_again(front->to_front);
-            return;
-        }
-        left -= MAIL_AHEAD;
+    while (len == MAIL_AHEAD && done < MAIL_TURN_MAX) {
         for (len = 0; len < MAIL_AHEAD && mailbox_take(front->to_front, &message[len]); len++) {
             if (message[len].type == TO_FRONT_VERDICT)
                 check_prefetch(front, &message[len].answer.digest);
         }
-        for (size_t i = 0; i < len; i++)
+        for (size_t i = 0; i < len; i++) {
             handle_message(front, &message[i]);
-    } while (len == MAIL_AHEAD);
+            done += message[i].type == TO_FRONT_INVALIDATE ? 1 : ANSWER_COST;
+        }
+    }
+    if (len == MAIL_AHEAD)
+        mailbox_wake_again(front->to_front);
 }
 
 static const struct timeval sweep_interval = {.tv_sec = 1};
@@ -251,21 +250,23 @@ fail:
     return NULL;
 }
 
-/* Messages that the back thread is woken for, though more of them may come at once: lookups of a
- * deep pipeline shall go in large batches. */
-enum { BATCH = 512 };
+/* Lookups of a deep pipeline shall go in large batches: while each turn of the loop has more of
+ * them the back thread is not woken, for so many turns or messages. */
+enum { GATHER_TURNS = 32, GATHER_MAX = 512 };
 
 void front_run(struct front *front)
 {
     bool settled = true;
+    unsigned turns = 0; /* since the first message that the back thread does not know of */
 
-    /* What one turn of the loop has left to write goes out once, at its end. */
     while (!front->stopped) {
         size_t posted = front->to_back->posted;
 
         event_base_loop(front->base, settled ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
         settled = clients_settle(&front->clients);
-        if (settled || front->to_back->posted == posted || posted >= BATCH)
+        turns = posted > 0 ? turns + 1 : 0;
+        if (settled || front->to_back->posted == posted || posted >= GATHER_MAX ||
+            turns >= GATHER_TURNS)
             mailbox_wake(front->to_back);
     }
 }

@@ -2,8 +2,9 @@
  *
  * One thread serves everybody, so what it does between two looks at its sockets is what a single
  * request may have to wait for. That much is a turn: the work of TURN_MAX answers from memory. Who
- * has more to ask than is left of it queues for the turns after it (clients->unsettled). Who has
- * little is served at once, out of turn, and so is not behind that queue.
+ * has more to ask than is left of it queues for the turns after it (clients->queue). Who has little
+ * is served at once, out of turn, and so is not behind that queue; and so is who only has to be
+ * written to, as an answer has come.
  *
  * New connections wait while others queue, but for every TURNS_TO_ACCEPT-th turn: otherwise clients
  * that connect, ask and go would fill the queue faster than it can be worked off.
@@ -20,8 +21,7 @@ enum {
      * whatever is done once for a client, however much it asks for. */
     TURN_HOLE = 4,
     TURN_VISIT = 4,
-    TURN_LITTLE = 4,     /* what is done out of turn, */
-    LITTLE_INPUT = 1024, /* for one who has sent no more bytes than that */
+    TURN_LITTLE = 4, /* what is done out of turn for one who has sent little */
     TURNS_TO_ACCEPT = 8,
 };
 
@@ -40,17 +40,19 @@ static inline void turn_spend(struct clients *clients, int work)
     clients->turn_left -= work;
 }
 
-/* Whether somebody who was just read from, and has `len` bytes of requests, is served now. */
-static inline bool turn_for(struct clients *clients, size_t len)
+/* Whether somebody who was just read from is served now. */
+static inline bool turn_for(const struct connection *connection)
 {
-    if (turn_is_over(clients) && len <= LITTLE_INPUT)
+    struct clients *clients = connection->clients;
+
+    if (turn_is_over(clients) && connection->in.len <= connection->protocol->little)
         clients->turn_left = TURN_LITTLE;
     return !turn_is_over(clients);
 }
 
 static inline bool turn_to_accept(const struct clients *clients)
 {
-    return TAILQ_EMPTY(&clients->unsettled) || clients->turns % TURNS_TO_ACCEPT == 0;
+    return TAILQ_EMPTY(&clients->queue) || clients->turns % TURNS_TO_ACCEPT == 0;
 }
 
 #endif

@@ -43,7 +43,8 @@ struct protocol {
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
     /* What is said to who is turned away: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
-    bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
+    size_t little; /* bytes that are a request, or few (turn.h) */
+    bool timed;    /* requests and replies have to go over within a time: see clients_cut_off() */
 };
 
 struct clients {
@@ -60,7 +61,9 @@ struct clients {
     void *arg;
 
     struct connection_list all;
-    struct connection_list unsettled; /* to be served outside of their own events, in this order */
+    /* To be served outside of their own events: those who only have to be written to, and those
+     * who wait for a turn (turn.h). */
+    struct connection_list answered, queue;
     size_t count;
     bool draining; /* what is in hand is answered, however dear */
     /* Unanswered requests that one client may have before it has to wait; its owner changes it. At
@@ -84,8 +87,8 @@ struct peer {
 struct connection {
     struct clients *clients;
     TAILQ_ENTRY(connection) in_all;
-    TAILQ_ENTRY(connection) in_unsettled;
-    bool unsettled;
+    TAILQ_ENTRY(connection) in_waiting;
+    struct connection_list *waiting; /* one of those two, or NULL */
     const struct protocol *protocol;
     bool admin;   /* came in by the admin socket */
     bool closing; /* takes no more requests; goes when everything is answered and written */
@@ -133,6 +136,9 @@ void connection_finish(struct connection *connection);
 
 /* Close in its turn of clients_settle(). */
 void connection_kill(struct connection *connection);
+
+/* Bytes of replies that are not written, for want of the client or of an answer before them. */
+size_t connection_unwritten(const struct connection *connection);
 
 /* Something was added to a connection's output outside of its own event: settle it later. */
 void connection_touch(struct connection *connection);

@@ -144,6 +144,7 @@ def test_who_does_not_read_is_not_read_from(db, daemon):
         assert sent < 300000
         assert polite.ask("CHECK", "good")[0] == b"ALLOW"
         assert info(daemon)["read_pauses"] >= 1
+        assert 8e6 < max(int(c["obuf"]) for c in daemon.admin_client().client_list()) < 8.5e6
 
 
 def test_a_library_that_sends_all_before_it_reads(db, daemon):

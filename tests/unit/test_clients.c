@@ -39,7 +39,7 @@ static size_t say_again(void *arg, struct connection *connection, struct slice b
     return len;
 }
 
-static const struct protocol lines = {.name = "lines", .handle = say_again};
+static const struct protocol lines = {.name = "lines", .handle = say_again, .little = 1024};
 
 static void nothing(void *arg)
 {
@@ -149,6 +149,23 @@ static void test_little_is_not_behind_much(void **state)
         assert_int_equal(hear(fixture->peer[i]), 8000);
 }
 
+/* Nor is an answer that had to be waited for. */
+static void test_an_answer_is_not_behind_much(void **state)
+{
+    struct fixture *fixture = *state;
+
+    join_all(fixture);
+    ask(fixture->peer[0], "?\n");
+    round_of_loop(fixture);
+    for (size_t i = 1; i < CLIENTS_MAX; i++)
+        ask_much(fixture->peer[i]);
+    assert_false(round_of_loop(fixture));
+    buffer_text(hole_reply(fixture->hole), "now\n");
+    hole_close(fixture->hole);
+    assert_false(round_of_loop(fixture));
+    assert_int_equal(hear(fixture->peer[0]), 4);
+}
+
 /* Those who have much go on in turn, however many come with little meanwhile. */
 static void test_much_is_not_starved(void **state)
 {
@@ -212,6 +229,7 @@ static void test_unread(void **state)
     }
     assert_int_equal(fixture->metrics.value[METRIC_READ_PAUSES], 1);
     assert_in_range(fixture->handled, 8 << 10, 9 << 10);
+    assert_in_range(connection_unwritten(TAILQ_FIRST(&fixture->clients.all)), 8 << 20, 9 << 20);
     for (char back[1000]; heard < asked; heard++) {
         for (size_t got = 0; got < sizeof back;) {
             ssize_t some = read(peer, back + got, sizeof back - got);
@@ -224,6 +242,35 @@ static void test_unread(void **state)
     }
     assert_int_equal(fixture->handled, asked);
     assert_null(TAILQ_FIRST(&fixture->clients.all)->backlog);
+    assert_int_equal(fixture->clients.kept, 0);
+}
+
+/* Less is kept for each when there is much for all; what had to wait for that goes on. */
+static void test_crowded(void **state)
+{
+    struct fixture *fixture = *state;
+    int peer = join(fixture);
+    struct connection *connection = TAILQ_FIRST(&fixture->clients.all);
+    char burst[8000];
+    size_t asked = 0, heard = 0;
+
+    fixture->clients.kept = 256 << 20;
+    memset(burst, 'x', sizeof burst);
+    for (size_t i = 0; i < 8; i++)
+        burst[1000 * i + 999] = '\n';
+    while (fixture->metrics.value[METRIC_READ_PAUSES] == 0) {
+        assert_int_equal(write(peer, burst, sizeof burst), sizeof burst);
+        asked += sizeof burst;
+        round_of_loop(fixture);
+    }
+    assert_in_range(connection_unwritten(connection), 64 << 10, 65 << 10);
+    assert_int_not_equal(connection->in.len, 0);
+    for (int i = 0; i < 10; i++) {
+        heard += hear(peer);
+        round_of_loop(fixture);
+    }
+    assert_int_equal(heard, asked);
+    assert_int_equal(fixture->clients.kept, 256 << 20);
 }
 
 static void test_what_is_held_has_a_bound(void **state)
@@ -289,9 +336,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_little_is_not_behind_much, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_answer_is_not_behind_much, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_much_is_not_starved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_queues_is_not_polled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_crowded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_held_has_a_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_draining, set_up, tear_down),
