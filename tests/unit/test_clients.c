@@ -41,6 +41,9 @@ static size_t say_again(void *arg, struct connection *connection, struct slice b
 
 static const struct protocol lines = {.name = "lines", .handle = say_again, .little = 1024};
 
+static const struct protocol timed_lines = {
+    .name = "timed lines", .handle = say_again, .little = 1024, .timed = true};
+
 static void nothing(void *arg)
 {
     (void)arg;
@@ -74,13 +77,18 @@ static int tear_down(void **state)
     return 0;
 }
 
-static int join(struct fixture *fixture)
+static int join_with(struct fixture *fixture, const struct protocol *protocol)
 {
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    assert_true(connection_open(&fixture->clients, pair[0], &lines, false, (struct peer){0}));
+    assert_true(connection_open(&fixture->clients, pair[0], protocol, false, (struct peer){0}));
     return fixture->peer[fixture->peers++] = pair[1];
+}
+
+static int join(struct fixture *fixture)
+{
+    return join_with(fixture, &lines);
 }
 
 /* What the front thread does, once. */
@@ -297,6 +305,26 @@ static void test_what_is_held_has_a_bound(void **state)
     assert_int_equal(heard, asked + 4);
 }
 
+/* Time that a client has to wait for its turn is not its own. */
+static void test_cut_off(void **state)
+{
+    struct fixture *fixture = *state;
+    int peer = join_with(fixture, &timed_lines);
+
+    ask_much(peer);
+    while (!round_of_loop(fixture))
+        clients_cut_off(&fixture->clients, INT64_MAX);
+    assert_int_equal(hear(peer), 8000);
+    assert_int_equal(fixture->metrics.value[METRIC_CUT_OFF], 0);
+    ask(peer, "half a li");
+    round_of_loop(fixture);
+    clients_cut_off(&fixture->clients, INT64_MAX);
+    clients_cut_off(&fixture->clients, INT64_MAX);
+    assert_int_equal(fixture->metrics.value[METRIC_CUT_OFF], 1);
+    round_of_loop(fixture);
+    assert_int_equal(fixture->clients.count, 0);
+}
+
 /* Requests that came before the end are answered, though it takes more than a turn. */
 static void test_half_closed(void **state)
 {
@@ -342,6 +370,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_crowded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_held_has_a_bound, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cut_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_draining, set_up, tear_down),
     };
