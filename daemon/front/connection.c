@@ -21,8 +21,8 @@ enum {
     UNREAD_MAX = 8 * 1024 * 1024,
     UNREAD_MAX_CROWDED = 64 * 1024,
     CROWDED = 256 * 1024 * 1024, /* bytes kept for all clients together */
-    PIECE_SIZE = 4000,
-    HELD_MAX = 256 * 1024, /* bytes behind a hole, as they are moved when it is filled */
+    PIECE_SIZE = 4000,           /* of the backlog: one unread byte keeps no more */
+    HELD_MAX = 256 * 1024,       /* bytes behind a hole, as they are moved when it is filled */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -190,8 +190,8 @@ static bool write_output(struct connection *connection)
     return true;
 }
 
-/* What is ready and not taken goes where much of it is not moved again as more of it comes, in
- * pieces, each of which is given back when it is written. False when memory is short. */
+/* What is ready and not taken goes where it is not moved again as more of it comes. False when
+ * memory is short. */
 static bool keep_output(struct connection *connection)
 {
     if (connection->out.len > 0 && !connection->backlog)

@@ -1,10 +1,10 @@
 /* turn: whoever asks for little is not kept waiting by those who ask for much.
  *
  * One thread serves everybody, so what it does between two looks at its sockets is what a single
- * request may have to wait for. That much is a turn: the work of TURN_MAX answers from memory. Who
- * has more to ask than is left of it queues for the turns after it (clients->queue). Who has little
- * is served at once, out of turn, and so is not behind that queue; and so is who only has to be
- * written to, as an answer has come.
+ * request may have to wait for. That is bounded by turns, the work of TURN_MAX answers from memory:
+ * one for those who are seen in a look and one for those who queue (clients->queue) with more to
+ * ask than was left of it. Who has little is served at once, out of turn, and so is not behind that
+ * queue; and so is who only has to be written to, as an answer has come.
  *
  * New connections wait while others queue, but for every TURNS_TO_ACCEPT-th turn: otherwise clients
  * that connect, ask and go would fill the queue faster than it can be worked off.

@@ -4,13 +4,13 @@
  * reply that cannot be given at once leaves a hole (hole.h) in the stream; what comes after it is
  * held back until the hole is filled:
  *
- *     requests ─▶ in ─▶ handle ─▶ out ─────────────▶ socket
+ *     requests ─▶ in ─▶ handle ─▶ out ─▶ backlog ──▶ socket
  *                          └────▶ held │hole│ text │hole│ text
  *
  * Buffers are lent to a connection while it is being served and taken back when it is idle, so a
- * quiet connection costs no buffer and a busy one allocates nothing per request. A client that
- * does not take its replies is not read from. One thread owns the clients, and has to ignore
- * SIGPIPE.
+ * quiet connection costs no buffer and a busy one allocates nothing per request. What a client does
+ * not take goes to its backlog, and when that is long it is not read from. One thread owns the
+ * clients, and has to ignore SIGPIPE.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CONNECTION_H

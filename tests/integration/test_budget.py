@@ -2,7 +2,7 @@
 
 The budget is what was counted when it was last looked at, and a little more for what another
 processor makes libcrypto choose. Whoever makes the path longer raises it here, with a reason; whoever
-makes it shorter lowers it."""
+makes it shorter lowers it. (-P 1 was 4,548 before clients took turns and had a backlog, 4,637 since.)"""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from conftest import BUILD
 from harness.servers import Process, wait_until
 from wire import Wire, command
 
-BUDGET = {64: 3200, 1: 4750}  # by requests in a pipeline
+BUDGET = {64: 3200, 1: 4700}  # by requests in a pipeline
 KEYS, REQUESTS = 64, 6400
 
 
