@@ -37,17 +37,20 @@ static PGconn *connect_to(const char *dsn)
     return connection;
 }
 
-/* The key column's value only goes into its fingerprint. */
+/* Names are qualified, as another role may have made others of the same name. The key column's
+ * value only goes into its fingerprint. */
 static void make_row_sql(struct keys_db *db)
 {
     static const char form[] = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'";
 
     buffer_printf(&db->row,
-                  "json_build_object('api_key_id', api_key_id, 'name', key_name, 'user_id', "
-                  "user_id, 'active', is_active, 'last_used', to_char(last_used::timestamptz, %s), "
-                  "'created_at', to_char(created_at::timestamptz, %s), 'updated_at', "
-                  "to_char(updated_at::timestamptz, %s), 'fingerprint', 'fp:' || "
-                  "left(encode(sha256(convert_to(%.*s, 'UTF8')), 'hex'), 8))::text",
+                  "pg_catalog.json_build_object('api_key_id', api_key_id, 'name', key_name, "
+                  "'user_id', user_id, 'active', is_active, 'last_used', "
+                  "pg_catalog.to_char(last_used::pg_catalog.timestamptz, %s), 'created_at', "
+                  "pg_catalog.to_char(created_at::pg_catalog.timestamptz, %s), 'updated_at', "
+                  "pg_catalog.to_char(updated_at::pg_catalog.timestamptz, %s), 'fingerprint', "
+                  "pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode(pg_catalog.sha256("
+                  "pg_catalog.convert_to(%.*s, 'UTF8')), 'hex'), 8)))::pg_catalog.text",
                   form, form, form, (int)db->column.len, db->column.data);
 }
 
@@ -69,8 +72,8 @@ struct keys_db *keys_db_open(const struct request *request)
     explicit_bzero(&secret, sizeof secret);
     if (!db->hasher)
         die(EX_SOFTWARE, "libcrypto cannot be used");
-    sql_name_append(&db->table, config->postgres_table);
-    sql_name_append(&db->column, config->postgres_key_column);
+    sql_table_append(&db->table, config->postgres_table);
+    sql_column_append(&db->column, config->postgres_key_column);
     make_row_sql(db);
     db->connection = connect_to(dsn ? dsn : config->postgres_dsn);
     config_free(config);
@@ -153,7 +156,7 @@ json_t *keys_db_insert(struct keys_db *db, const char *user, const char *name, c
 
     buffer_printf(&sql,
                   "INSERT INTO %.*s (api_key_id, key_name, %.*s, user_id, is_active) "
-                  "VALUES (gen_random_uuid(), $1, $2, $3, $4) RETURNING %.*s",
+                  "VALUES (pg_catalog.gen_random_uuid(), $1, $2, $3, $4) RETURNING %.*s",
                   (int)db->table.len, db->table.data, (int)db->column.len, db->column.data,
                   (int)db->row.len, db->row.data);
     return only(run(db, &sql, 4, values));
@@ -164,14 +167,17 @@ json_t *keys_db_list(struct keys_db *db, const char *user)
     struct buffer sql = {0};
 
     buffer_printf(&sql,
-                  "SELECT %.*s FROM %.*s WHERE $1::uuid IS NULL OR user_id = $1 "
+                  "SELECT %.*s FROM %.*s WHERE $1::pg_catalog.uuid IS NULL "
+                  "OR user_id OPERATOR(pg_catalog.=) $1 "
                   "ORDER BY created_at DESC, api_key_id",
                   (int)db->row.len, db->row.data, (int)db->table.len, db->table.data);
     return run(db, &sql, 1, &user);
 }
 
 /* The row with ID $1, and of user $2 unless that is NULL. */
-static const char which[] = " WHERE api_key_id = $1 AND ($2::uuid IS NULL OR user_id = $2)";
+static const char which[] = " WHERE api_key_id OPERATOR(pg_catalog.=) $1 "
+                            "AND ($2::pg_catalog.uuid IS NULL "
+                            "OR user_id OPERATOR(pg_catalog.=) $2)";
 
 json_t *keys_db_find(struct keys_db *db, const char *id, const char *user)
 {
@@ -198,14 +204,14 @@ json_t *keys_db_rename(struct keys_db *db, const char *id, const char *user, con
 {
     const char *const values[] = {id, user, name};
 
-    return change(db, "UPDATE", " SET key_name = $3, updated_at = now()", 3, values);
+    return change(db, "UPDATE", " SET key_name = $3, updated_at = pg_catalog.now()", 3, values);
 }
 
 json_t *keys_db_set_active(struct keys_db *db, const char *id, const char *user, bool active)
 {
     const char *const values[] = {id, user, active ? "t" : "f"};
 
-    return change(db, "UPDATE", " SET is_active = $3, updated_at = now()", 3, values);
+    return change(db, "UPDATE", " SET is_active = $3, updated_at = pg_catalog.now()", 3, values);
 }
 
 json_t *keys_db_delete(struct keys_db *db, const char *id, const char *user)

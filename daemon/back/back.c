@@ -30,6 +30,8 @@ struct back {
     enum stage stage;
     bool stopped;
     int64_t store_seen_us; /* monotonic: a store could answer then; or TIME_NEVER */
+    uint64_t stale_checks; /* answered stale, as was last seen, … */
+    int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
     struct monitor *monitor;
     struct pages *pages; /* NULL: none */
     struct events events;
@@ -43,6 +45,28 @@ static int64_t pending_usage_of(void *arg, const struct uuid *api_key_id)
     struct back *back = arg;
 
     return flusher_pending_last_used(back->flusher, api_key_id);
+}
+
+/* How long a stale answer is counted as the present. */
+static const int64_t stale_memory_us = 2000000;
+
+/* What bounds a revocation now: what the link says, but for verdicts that are served stale, or may
+ * be at any moment, as lookups are known not to be answered. */
+static const char *revocation_bound(struct back *back, const struct metrics *total, int64_t now_us)
+{
+    struct bound bound = link_bound(back->link);
+    uint64_t stale = 0;
+
+    for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_DENY_INACTIVE; kind++)
+        stale += total->value[metric_of_check(kind, TIER_STALE)];
+    if (stale != back->stale_checks)
+        back->stale_seen_us = now_us;
+    back->stale_checks = stale;
+    bool serving = back->stale_seen_us != TIME_NEVER &&
+                   now_us - back->stale_seen_us < stale_memory_us;
+    if ((serving || back->env.grounds.postgres_down) && back->config->cache_stale_max > bound.us)
+        return "cache.stale_max: lookups are not answered, and verdicts are served stale";
+    return bound.text;
 }
 
 /* The gauges of the back's parts. */
@@ -63,7 +87,9 @@ static void look(void *arg, struct overview *overview)
     overview->store_seen_us =
         back->store_seen_us == TIME_NEVER ? TIME_NEVER : now_us - back->store_seen_us;
     overview->stale_max_us = back->config->cache_stale_max;
-    overview->revocation_bound = link_bound(back->link);
+    overview->revocation_bound = revocation_bound(back, &overview->total, now_us);
+    overview->has_store = back->env.stores.has_current;
+    overview->store = back->env.stores.current;
     overview->stopping = back->stage != SERVING;
     overview->events = &back->events;
 }
@@ -148,13 +174,50 @@ static void on_change(void *arg, const struct digest *digest, int64_t changed_at
         invalidate_all(back);
 }
 
-/* Better to know that PostgreSQL does not answer before trust ends and every hit becomes a miss;
- * and when it is back, not to wait for the next attempt. */
+/* Better to know that PostgreSQL does not answer before trust ends and every hit becomes a miss. */
 static void on_doubt(void *arg)
 {
     struct back *back = arg;
 
-    resolver_probe(back->resolver);
+    resolver_probe(back->resolver, false);
+}
+
+/* PostgreSQL is back: no connection shall wait for its next attempt, or hang. */
+static void on_link_up(void *arg, bool up)
+{
+    struct back *back = arg;
+
+    resolver_feed_is(back->resolver, up);
+    if (up)
+        resolver_probe(back->resolver, true);
+}
+
+static void on_beat(void *arg)
+{
+    struct back *back = arg;
+
+    resolver_beat(back->resolver);
+}
+
+static void on_link_idle(void *arg)
+{
+    struct back *back = arg;
+
+    resolver_go(back->resolver);
+}
+
+static bool lookups_agree(void *arg, int64_t since_us)
+{
+    struct back *back = arg;
+
+    return resolver_agrees(back->resolver, since_us);
+}
+
+static bool lend(void *arg, const struct pg_query *query)
+{
+    struct back *back = arg;
+
+    return link_lend(back->link, query);
 }
 
 static void reload(struct back *back, struct buffer *reply)
@@ -302,6 +365,7 @@ struct back *back_new(struct back_setup *setup)
     back->config_path = setup->config_path;
     back->to_back = setup->to_back;
     back->store_seen_us = TIME_NEVER;
+    back->stale_seen_us = TIME_NEVER;
     back->log = setup->log;
     back->on_alive = setup->on_alive;
     back->alive_arg = setup->alive_arg;
@@ -328,11 +392,20 @@ struct back *back_new(struct back_setup *setup)
         .arg = back,
     });
     setup->spilled = (struct usage_batch){0};
-    back->resolver = resolver_new(&back->env, pending_usage_of, back);
+    back->resolver = resolver_new(&(struct resolver_setup){
+        .env = &back->env,
+        .pending = pending_usage_of,
+        .lend = lend,
+        .arg = back,
+    });
     back->link = link_new(&(struct link_setup){
         .env = &back->env,
         .on_change = on_change,
         .on_doubt = on_doubt,
+        .on_up = on_link_up,
+        .on_beat = on_beat,
+        .on_idle = on_link_idle,
+        .lookups_agree = lookups_agree,
         .arg = back,
     });
     if (!back->flusher || !back->resolver || !back->link)

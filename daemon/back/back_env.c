@@ -3,6 +3,8 @@
 
 #include <sched.h>
 
+#include "apikeyd/clock.h"
+
 static struct event_base *precise_base(void)
 {
     struct event_config *config = event_config_new();
@@ -50,6 +52,11 @@ void back_env_post(struct back_env *env, const struct to_front *message)
 void back_env_post_grounds(struct back_env *env)
 {
     back_env_post(env, &(struct to_front){.type = TO_FRONT_GROUNDS, .grounds = env->grounds});
+}
+
+void back_env_raise_floor(struct back_env *env)
+{
+    env->grounds.floor_us = clock_monotonic_us();
 }
 
 void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply)

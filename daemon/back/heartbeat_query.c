@@ -3,65 +3,122 @@
 
 #include "apikeyd/pg_array.h"
 
-enum { FIELD_CLOCK, FIELD_PID, FIELD_NOTIFIES, FIELD_DEFINITION, FIELDS };
+enum {
+    FIELD_PID = STORE_FIELDS,
+    FIELD_DEFINITION,
+    FIELD_QUEUE,
+    FIELD_OLDEST,
+    FIELD_NEXT,
+    FIELD_SNAPSHOT,
+    FIELD_HAS_UNANNOUNCED,
+    FIELD_UNANNOUNCED,
+    FIELDS
+};
 
-/* $1 schema, or '' for the search path; $2 table; $3 key column, which the triggers name as their
- * argument (tgargs ends each with a zero byte).
- * tgenabled: 'A' fires in a replica's session too. tgtype: INSERT is 4, DELETE 8, UPDATE 16 and
- * TRUNCATE 32 (PostgreSQL manual, pg_trigger; pg_trigger.h). */
-static const char sql[] =
-    "SELECT clock_timestamp(), pg_backend_pid(), coalesce(d.notifies, false), "
-    "coalesce(d.definition, 0) FROM (SELECT bit_or(t.tgtype) FILTER (WHERE t.tgenabled = 'A' "
-    "AND p.proname = 'notify_key_change' AND pn.nspname = 'apikeyd' "
-    "AND t.tgargs = convert_to($3, 'UTF8') || '\\x00') & 60 = 60 AS notifies, "
-    "hashtextextended(string_agg(concat_ws(' ', c.oid, c.xmin, t.oid, t.xmin, p.xmin, "
-    "(SELECT string_agg(a.xmin::text, ' ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a "
-    "WHERE a.attrelid = c.oid)), ',' ORDER BY t.oid), 0) AS definition "
-    "FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-    "LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid "
-    "LEFT JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid "
-    "LEFT JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.pronamespace "
-    "WHERE c.relname = $2 AND CASE WHEN $1 = '' THEN pg_catalog.pg_table_is_visible(c.oid) "
-    "ELSE n.nspname = $1 END) AS d";
+/* The table, its partitions and its children. */
+#define DEFINITION_TREE                                                                            \
+    "tree(oid) AS (SELECT c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n "  \
+    "ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "                                              \
+    "WHERE c.relname OPERATOR(pg_catalog.=) $2 AND n.nspname OPERATOR(pg_catalog.=) $1 "           \
+    "UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i "                                    \
+    "JOIN tree ON i.inhparent OPERATOR(pg_catalog.=) tree.oid)"
 
-/* "schema.table", or a table that the search path finds. */
-static void split_table(const char *name, struct slice *ret_schema, struct slice *ret_table)
+/* The same row of one catalog in any order gives another text, so each is put in order. */
+#define DEFINITION                                                                                 \
+    "coalesce(pg_catalog.hashtextextended(pg_catalog.concat_ws('|', "                              \
+    "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', c.oid, c.xmin), ',' ORDER BY c.oid) " \
+    "FROM tree JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) tree.oid), "          \
+    "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.xmin), ',' "              \
+    "ORDER BY a.attrelid, a.attnum) FROM tree JOIN pg_catalog.pg_attribute AS a "                  \
+    "ON a.attrelid OPERATOR(pg_catalog.=) tree.oid), "                                             \
+    "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', t.oid, t.xmin, p.oid, p.xmin, "       \
+    "pn.xmin), ',' ORDER BY t.oid) FROM tree JOIN pg_catalog.pg_trigger AS t "                     \
+    "ON t.tgrelid OPERATOR(pg_catalog.=) tree.oid "                                                \
+    "LEFT JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid "                  \
+    "LEFT JOIN pg_catalog.pg_namespace AS pn ON pn.oid OPERATOR(pg_catalog.=) p.pronamespace), "   \
+    "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', i.inhrelid, i.inhparent, i.xmin), "   \
+    "',' ORDER BY i.inhrelid, i.inhparent) FROM tree JOIN pg_catalog.pg_inherits AS i "            \
+    "ON i.inhparent OPERATOR(pg_catalog.=) tree.oid), "                                            \
+    "pg_catalog.concat_ws(' ', u.oid, u.xmin)), 0), 0)"
+
+#define HEAD                                                                                       \
+    "WITH RECURSIVE " DEFINITION_TREE " SELECT " STORE_COLUMNS                                     \
+    ", pg_catalog.pg_backend_pid(), CASE WHEN st.oid IS NULL THEN 0 ELSE " DEFINITION " END, "     \
+    "pg_catalog.pg_notification_queue_usage(), "                                                   \
+    "pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), "                              \
+    "pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()), "                              \
+    "pg_catalog.pg_current_snapshot()::pg_catalog.text, "                                          \
+    "coalesce(u.relkind OPERATOR(pg_catalog.=) 'r' AND NOT u.relrowsecurity "                      \
+    "AND pg_catalog.has_schema_privilege(un.oid, 'USAGE') "                                        \
+    "AND pg_catalog.has_table_privilege(u.oid, 'SELECT'), false), "
+#define TAIL                                                                                       \
+    " FROM " STORE_FROM " LEFT JOIN (pg_catalog.pg_class AS u JOIN pg_catalog.pg_namespace AS un " \
+    "ON un.oid OPERATOR(pg_catalog.=) u.relnamespace) "                                            \
+    "ON u.relname OPERATOR(pg_catalog.=) 'unannounced_change'::pg_catalog.text "                   \
+    "AND un.nspname OPERATOR(pg_catalog.=) 'apikeyd'::pg_catalog.text"
+
+static const char without_unannounced[] = HEAD "false" TAIL;
+
+/* $3 is a snapshot: transactions that it does not see have ended since. */
+static const char with_unannounced[] =
+    HEAD "EXISTS (SELECT FROM apikeyd.unannounced_change AS x "
+         "WHERE x.xid OPERATOR(pg_catalog.>=) "
+         "pg_catalog.pg_snapshot_xmin($3::pg_catalog.pg_snapshot) "
+         "AND NOT pg_catalog.pg_visible_in_snapshot(x.xid, $3::pg_catalog.pg_snapshot))" TAIL;
+
+/* Without an earlier snapshot every row that is still there may be a new one. */
+static const char from_the_beginning[] =
+    HEAD "EXISTS (SELECT FROM apikeyd.unannounced_change)" TAIL;
+
+void heartbeat_query_bind(struct pg_query *query, const struct config *config, const char *since)
 {
-    const char *dot = strchr(name, '.');
-    const char *table = dot ? dot + 1 : name;
-
-    *ret_schema = (struct slice){name, dot ? (size_t)(dot - name) : 0};
-    *ret_table = (struct slice){table, strlen(table)};
+    query->params = 2;
+    store_query_name_table(query, config);
+    if (!since) {
+        query->sql = without_unannounced;
+    } else if (!since[0]) {
+        query->sql = from_the_beginning;
+    } else {
+        query->sql = with_unannounced;
+        query->params = 3;
+        query->param[2] = (struct pg_param){PG_TEXT, {since, strlen(since)}};
+    }
 }
 
-void heartbeat_query_bind(struct pg_query *query, const struct config *config)
+static double get_float8(const char *bytes)
 {
-    struct slice key_column = {config->postgres_key_column, strlen(config->postgres_key_column)};
-    struct slice schema, table;
+    int64_t bits = pg_get_int64(bytes);
+    double number;
 
-    split_table(config->postgres_table, &schema, &table);
-    query->sql = sql;
-    query->params = 3;
-    query->param[0] = (struct pg_param){PG_TEXT, schema};
-    query->param[1] = (struct pg_param){PG_TEXT, table};
-    query->param[2] = (struct pg_param){PG_TEXT, key_column};
+    memcpy(&number, &bits, sizeof number);
+    return number;
 }
 
 bool heartbeat_query_read(const PGresult *result, struct heartbeat *ret)
 {
-    static const int len[FIELDS] = {8, 4, 1, 8};
+    static const int len[FIELDS] = {
+        [FIELD_PID] = 4,  [FIELD_DEFINITION] = 8,      [FIELD_QUEUE] = 8,      [FIELD_OLDEST] = 8,
+        [FIELD_NEXT] = 8, [FIELD_HAS_UNANNOUNCED] = 1, [FIELD_UNANNOUNCED] = 1};
+    struct heartbeat heartbeat = {0};
+    const char *value[FIELDS];
 
-    if (PQntuples(result) != 1 || PQnfields(result) != FIELDS)
+    if (PQnfields(result) != FIELDS ||
+        !store_query_read(result, 0, &heartbeat.store, &heartbeat.server_us))
         return false;
-    for (int i = 0; i < FIELDS; i++) {
-        if (PQgetlength(result, 0, i) != len[i])
+    for (int i = STORE_FIELDS; i < FIELDS; i++) {
+        value[i] = PQgetvalue(result, 0, i);
+        if (len[i] > 0 && PQgetlength(result, 0, i) != len[i])
             return false;
     }
-    *ret = (struct heartbeat){
-        .server_us = pg_get_int64(PQgetvalue(result, 0, FIELD_CLOCK)) + PG_EPOCH_US,
-        .server_pid = pg_get_int32(PQgetvalue(result, 0, FIELD_PID)),
-        .notifies = PQgetvalue(result, 0, FIELD_NOTIFIES)[0] != 0,
-        .definition = pg_get_int64(PQgetvalue(result, 0, FIELD_DEFINITION)),
-    };
+    heartbeat.server_pid = pg_get_int32(value[FIELD_PID]);
+    heartbeat.definition = pg_get_int64(value[FIELD_DEFINITION]);
+    heartbeat.queue_usage = get_float8(value[FIELD_QUEUE]);
+    heartbeat.oldest_xid = (uint64_t)pg_get_int64(value[FIELD_OLDEST]);
+    heartbeat.next_xid = (uint64_t)pg_get_int64(value[FIELD_NEXT]);
+    heartbeat.has_unannounced = value[FIELD_HAS_UNANNOUNCED][0] != 0;
+    heartbeat.unannounced = value[FIELD_UNANNOUNCED][0] != 0;
+    if (strlen(value[FIELD_SNAPSHOT]) < sizeof heartbeat.snapshot)
+        strcpy(heartbeat.snapshot, value[FIELD_SNAPSHOT]);
+    *ret = heartbeat;
     return true;
 }

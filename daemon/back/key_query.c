@@ -14,47 +14,80 @@ enum {
     COLUMN_ACTIVE,
     COLUMN_CREATED,
     COLUMN_READ,
+    COLUMN_STORE,
     COLUMNS
 };
 
 char *key_query_sql(const struct config *config)
 {
+    struct buffer table = {0};
+    struct buffer key = {0};
     struct buffer sql = {0};
 
+    sql_table_append(&table, config->postgres_table);
+    buffer_append(&table, "", 1);
+    sql_column_append(&key, config->postgres_key_column);
+    buffer_append(&key, "", 1);
     /* statement_timestamp() is taken before the rows are read, so no change after it is missed by
      * a verdict of that age. A null is_active is not true. */
-    buffer_printf(&sql, "SELECT t.");
-    sql_name_append(&sql, config->postgres_key_column);
-    buffer_printf(&sql, "::text, t.api_key_id, t.user_id, t.is_active IS TRUE, t.created_at, "
-                        "statement_timestamp() FROM ");
-    sql_name_append(&sql, config->postgres_table);
-    buffer_printf(&sql, " AS t WHERE t.");
-    sql_name_append(&sql, config->postgres_key_column);
-    buffer_printf(&sql, " = ANY($1)");
+    buffer_printf(&sql,
+                  "SELECT t.%s::pg_catalog.text, t.api_key_id, t.user_id, t.is_active IS TRUE, "
+                  "t.created_at, pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
+                  "FROM %s AS t WHERE t.%s OPERATOR(pg_catalog.=) ANY ($1) "
+                  "UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, "
+                  "pg_catalog.statement_timestamp(), ",
+                  key.data, table.data, key.data);
+    store_mark_append_sql(&sql, table.data);
     buffer_append(&sql, "", 1);
+    buffer_free(&table);
+    buffer_free(&key);
     return sql.data;
 }
 
-bool key_query_valid(const PGresult *result)
+static bool tells_store(const PGresult *result, int i)
 {
-    static const int len[COLUMNS] = {
-        [COLUMN_API_KEY_ID] = 16, [COLUMN_USER_ID] = 16, [COLUMN_ACTIVE] = 1, [COLUMN_READ] = 8};
+    return !PQgetisnull(result, i, COLUMN_STORE);
+}
+
+static bool key_row_valid(const PGresult *result, int i)
+{
+    static const int len[COLUMNS] = {[COLUMN_API_KEY_ID] = 16, [COLUMN_USER_ID] = 16,
+                                     [COLUMN_ACTIVE] = 1};
+
+    for (int column = 0; column < COLUMNS; column++) {
+        if (len[column] > 0 && PQgetlength(result, i, column) != len[column])
+            return false;
+    }
+    return PQgetlength(result, i, COLUMN_CREATED) == 8 || PQgetisnull(result, i, COLUMN_CREATED);
+}
+
+bool key_query_valid(const PGresult *result, struct store_told *ret_told)
+{
+    bool told = false;
 
     if (PQnfields(result) != COLUMNS)
         return false;
     for (int i = 0; i < PQntuples(result); i++) {
-        for (int column = 0; column < COLUMNS; column++) {
-            if (len[column] > 0 && PQgetlength(result, i, column) != len[column])
-                return false;
-        }
-        if (PQgetlength(result, i, COLUMN_CREATED) != 8 && !PQgetisnull(result, i, COLUMN_CREATED))
+        if (PQgetlength(result, i, COLUMN_READ) != 8)
             return false;
+        if (!tells_store(result, i)) {
+            if (!key_row_valid(result, i))
+                return false;
+            continue;
+        }
+        if (!store_mark_read(PQgetvalue(result, i, COLUMN_STORE),
+                             PQgetlength(result, i, COLUMN_STORE), ret_told))
+            return false;
+        told = true;
     }
-    return true;
+    return told;
 }
 
-void key_query_row(const PGresult *result, int i, struct key_row *ret)
+bool key_query_row(const PGresult *result, int i, struct key_row *ret)
 {
+    ret->server_read_us = pg_get_int64(PQgetvalue(result, i, COLUMN_READ)) + PG_EPOCH_US;
+    if (tells_store(result, i))
+        return false;
     ret->key.at = PQgetvalue(result, i, COLUMN_KEY);
     ret->key.len = (size_t)PQgetlength(result, i, COLUMN_KEY);
     memcpy(&ret->api_key_id, PQgetvalue(result, i, COLUMN_API_KEY_ID), sizeof ret->api_key_id);
@@ -63,7 +96,7 @@ void key_query_row(const PGresult *result, int i, struct key_row *ret)
     ret->created_at = PQgetisnull(result, i, COLUMN_CREATED)
                           ? INT64_MAX
                           : pg_get_int64(PQgetvalue(result, i, COLUMN_CREATED));
-    ret->server_read_us = pg_get_int64(PQgetvalue(result, i, COLUMN_READ)) + PG_EPOCH_US;
+    return true;
 }
 
 static bool is_older(const struct key_row *row, const struct key_finding *finding)

@@ -2,6 +2,7 @@
 #include "apikeyd/link.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <event2/event_struct.h>
 
@@ -9,10 +10,19 @@
 #include "apikeyd/heartbeat_query.h"
 #include "apikeyd/notification.h"
 #include "apikeyd/pg_connection.h"
+#include "apikeyd/trigger_inspection.h"
+#include "notification_rate.h"
 
 static const int64_t heartbeat_most_us = 1000000; /* from one heartbeat to the next */
 static const int64_t heartbeat_late_us = 3000000;
 static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
+
+/* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
+static const double queue_full = 0.5;
+
+/* Whether every change is announced. SETTLING: all is as it should be, but a transaction that was
+ * open when the definitions changed may have run the earlier ones. */
+enum announced { NOT_INSPECTED, NOT_ANNOUNCED, SETTLING, ANNOUNCED };
 
 struct link {
     struct link_setup setup;
@@ -21,12 +31,23 @@ struct link {
     struct event beat;
     bool listening; /* on this connection, */
     bool confirmed; /* and a heartbeat has come back on it */
-    int64_t floor_us;
-    int64_t sent_us;    /* the last heartbeat, */
-    bool doubted;       /* which is in doubt */
-    int64_t definition; /* of the table and its triggers, as the last heartbeat read it */
-    enum { TRIGGERS_UNKNOWN, TRIGGERS_MISSING, TRIGGERS_PRESENT } triggers;
-    bool pooler_said, bad_said; /* in the log */
+    int64_t sent_us, previous_us; /* the last heartbeat, and the one before it */
+    bool doubted;                 /* the last one is in doubt */
+
+    enum announced announced;
+    int64_t definition;            /* of the table and its triggers, as the last heartbeat read it */
+    bool waited;                   /* for transactions that were open when that changed: */
+    uint64_t horizon_xid;          /* those before this may have run other triggers, … */
+    uint64_t oldest_xid;           /* … all before this have ended */
+    char problem[INSPECTION_SIZE]; /* what is wrong with the triggers, for NOT_ANNOUNCED */
+    bool has_unannounced;          /* the table of what could not be notified can be read */
+    char snapshot[SNAPSHOT_SIZE];  /* what was committed by then was seen there */
+    double queue_usage;
+
+    struct notification_rate rate;
+    struct event flood; /* when what was coalesced is due */
+
+    bool pooler_said, bad_said, flood_said, server_said; /* in the log */
 };
 
 static void start_timer(struct link *link, int64_t delay_us)
@@ -44,31 +65,74 @@ static int64_t heartbeat_interval_us(const struct link *link)
     return part_us < heartbeat_most_us ? part_us : heartbeat_most_us;
 }
 
-/* What was changed while the triggers were off, or before they were there, has not been notified,
- * and only the change of their definition tells that they were. */
-static void note_definition(struct link *link, int64_t definition)
+static void set_announced(struct link *link, enum announced announced)
 {
-    if (definition != link->definition)
-        link->floor_us = clock_monotonic_us();
-    link->definition = definition;
+    link->announced = announced;
+    link->env->grounds.notified = announced == ANNOUNCED;
+    link->env->metrics.value[METRIC_LINK_TRIGGER] = announced == ANNOUNCED;
 }
 
-static void note_triggers(struct link *link, bool present)
+/* Every transaction that may have run other triggers has ended, announced or not. */
+static void settle(struct link *link)
 {
-    const struct log *log = &link->env->log;
-    bool missed = link->triggers == TRIGGERS_MISSING;
+    link->waited = link->waited || link->oldest_xid < link->horizon_xid;
+    if (link->announced != SETTLING || link->oldest_xid < link->horizon_xid)
+        return;
+    if (link->waited)
+        back_env_raise_floor(link->env);
+    set_announced(link, ANNOUNCED);
+    log_info(&link->env->log, "triggers notify of every change now");
+}
 
-    if (!present && !missed)
-        log_warning(log,
-                    "the triggers on %s do not notify of every change (some are missing, or not "
-                    "ENABLE ALWAYS): a revocation is enforced within cache.ttl only; deploy the "
-                    "migration \"notify\"",
-                    link->env->config->postgres_table);
-    else if (present && missed)
-        log_info(log, "triggers notify of changes now");
-    link->triggers = present ? TRIGGERS_PRESENT : TRIGGERS_MISSING;
-    link->env->grounds.notified = present;
-    link->env->metrics.value[METRIC_LINK_TRIGGER] = present;
+/* What was changed while the triggers were others, or before they were there, has not been
+ * notified, and only the change of their definition tells that they were. */
+static void note_definition(struct link *link, const struct heartbeat *heartbeat)
+{
+    link->oldest_xid = heartbeat->oldest_xid;
+    if (link->announced == NOT_INSPECTED || heartbeat->definition != link->definition) {
+        back_env_raise_floor(link->env);
+        link->horizon_xid = heartbeat->next_xid;
+        link->waited = false;
+        set_announced(link, NOT_INSPECTED);
+    }
+    link->definition = heartbeat->definition;
+    settle(link);
+}
+
+static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct link *link = arg;
+    char problem[INSPECTION_SIZE];
+
+    if (outcome == PG_LATE || outcome == PG_LOST)
+        return;
+    if (outcome == PG_REFUSED || !trigger_inspection_read(result, problem)) {
+        pg_connection_give_up(link->connection, outcome == PG_REFUSED
+                                                    ? PQresultErrorMessage(result)
+                                                    : "an inspection of an unexpected form");
+        return;
+    }
+    if (problem[0] && strcmp(problem, link->problem) != 0)
+        log_warning(&link->env->log,
+                    "the triggers on %s do not notify of every change: %s; a revocation is "
+                    "enforced within cache.ttl only; deploy the migrations",
+                    link->env->config->postgres_table, problem);
+    memcpy(link->problem, problem, sizeof problem);
+    set_announced(link, problem[0] ? NOT_ANNOUNCED : SETTLING);
+    settle(link);
+    back_env_post_grounds(link->env);
+}
+
+static void send_inspection(struct link *link)
+{
+    struct pg_query query = {
+        .timeout_us = heartbeat_late_us,
+        .done = on_inspected,
+        .arg = link,
+    };
+
+    trigger_inspection_bind(&query, link->env->config);
+    pg_connection_send(link->connection, &query);
 }
 
 /* A pooler answers with other sessions than the one that listens. */
@@ -85,21 +149,85 @@ static bool sees_pooler(struct link *link, const struct heartbeat *heartbeat)
     return true;
 }
 
+/* A server that was the primary before a failover, and does not know that it is not any more. */
+static bool sees_old_server(struct link *link, const struct heartbeat *heartbeat)
+{
+    char text[STORE_TEXT_SIZE];
+
+    if (!stores_outdated(&link->env->stores, &heartbeat->store))
+        return false;
+    store_id_to_text(&heartbeat->store.id, text);
+    if (!link->server_said)
+        log_error(&link->env->log,
+                  "store %s is a standby, or on a timeline before one that was seen: not listening "
+                  "there (logged once)",
+                  text);
+    link->server_said = true;
+    pg_connection_give_up(link->connection, "an old primary or a standby");
+    return true;
+}
+
+static void note_queue(struct link *link, double usage)
+{
+    const struct log *log = &link->env->log;
+    bool full = usage > queue_full, was_full = link->queue_usage > queue_full;
+
+    if (full && !was_full)
+        log_warning(log,
+                    "PostgreSQL's notification queue is %.0f %% full: a session that listens and "
+                    "does not read holds it up (see pg_stat_activity for old transactions); changes "
+                    "of keys are found by the next heartbeat meanwhile",
+                    usage * 100);
+    else if (!full && was_full)
+        log_info(log, "PostgreSQL's notification queue has room again");
+    link->queue_usage = usage;
+    link->env->metrics.value[METRIC_LINK_QUEUE] = (uint64_t)(usage * 1e6);
+}
+
+/* What could not be notified, as the queue was full. */
+static void note_unannounced(struct link *link, const struct heartbeat *heartbeat)
+{
+    link->has_unannounced = heartbeat->has_unannounced;
+    memcpy(link->snapshot, heartbeat->snapshot, sizeof link->snapshot);
+    if (!heartbeat->unannounced)
+        return;
+    link->env->metrics.value[METRIC_LINK_UNANNOUNCED]++;
+    link->setup.on_change(link->setup.arg, NULL, TIME_NEVER);
+}
+
+/* Lookups and the feed lead to one store, or they do not: what was read elsewhere meanwhile is not
+ * to be trusted for longer than without a link. */
+static void note_store(struct link *link, const struct heartbeat *heartbeat)
+{
+    struct back_env *env = link->env;
+    bool changed = stores_feed(&env->stores, &heartbeat->store);
+
+    link->server_said = false;
+    if (env->grounds.elsewhere &&
+        (!link->confirmed || link->setup.lookups_agree(link->setup.arg, link->previous_us))) {
+        env->grounds.elsewhere = false;
+        changed = true;
+        log_info(&env->log, "lookups are answered where the link listens again");
+    }
+    if (changed || !link->confirmed)
+        back_env_raise_floor(env);
+}
+
 /* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
  * notifications before it says that it is ready for the next query. */
 static void confirm(struct link *link)
 {
     struct back_env *env = link->env;
+    bool first = !link->confirmed;
 
-    if (!link->confirmed) {
-        log_info(&env->log, "the link is up: changes are heard of as they are committed");
-        link->setup.on_doubt(link->setup.arg);
-    }
     link->confirmed = true;
     env->grounds.confirmed_us = link->sent_us;
-    if (link->floor_us > env->grounds.floor_us)
-        env->grounds.floor_us = link->floor_us;
     back_env_post_grounds(env);
+    if (first) {
+        log_info(&env->log, "the link is up: changes are heard of as they are committed");
+        link->setup.on_up(link->setup.arg, true);
+    }
+    link->setup.on_beat(link->setup.arg);
 }
 
 static void take_heartbeat(struct link *link, const struct heartbeat *heartbeat)
@@ -110,8 +238,10 @@ static void take_heartbeat(struct link *link, const struct heartbeat *heartbeat)
     env->metrics.value[METRIC_LINK_HEARTBEATS]++;
     env->metrics.value[METRIC_LINK_ROUND_TRIP] = (uint64_t)(now_us - link->sent_us);
     pg_clock_sample(&env->clock, link->sent_us, now_us, heartbeat->server_us);
-    note_definition(link, heartbeat->definition);
-    note_triggers(link, heartbeat->notifies);
+    note_store(link, heartbeat);
+    note_definition(link, heartbeat);
+    note_queue(link, heartbeat->queue_usage);
+    note_unannounced(link, heartbeat);
     confirm(link);
 }
 
@@ -126,7 +256,7 @@ static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *res
         pg_connection_give_up(link->connection, PQresultErrorMessage(result));
     else if (!heartbeat_query_read(result, &heartbeat))
         pg_connection_give_up(link->connection, "a heartbeat of an unexpected form");
-    else if (!sees_pooler(link, &heartbeat))
+    else if (!sees_pooler(link, &heartbeat) && !sees_old_server(link, &heartbeat))
         take_heartbeat(link, &heartbeat);
 }
 
@@ -138,7 +268,8 @@ static void send_heartbeat(struct link *link)
         .arg = link,
     };
 
-    heartbeat_query_bind(&query, link->env->config);
+    heartbeat_query_bind(&query, link->env->config, link->has_unannounced ? link->snapshot : NULL);
+    link->previous_us = link->sent_us;
     link->sent_us = clock_monotonic_us();
     link->doubted = false;
     start_timer(link, heartbeat_interval_us(link));
@@ -153,9 +284,9 @@ static void on_listening(void *arg, enum pg_outcome outcome, const PGresult *res
         pg_connection_give_up(link->connection, PQresultErrorMessage(result));
     if (outcome != PG_DONE)
         return;
+    /* What was committed before now is in every later read, and what comes is notified: the floor
+     * rises with the first heartbeat, which tells where this is. */
     link->listening = true;
-    /* What was committed before now is in every later read, and what comes is notified. */
-    link->floor_us = clock_monotonic_us();
 }
 
 static void send_listen(struct link *link)
@@ -178,6 +309,10 @@ static void on_ready(void *arg)
         send_listen(link);
     else if (!evtimer_pending(&link->beat, NULL))
         send_heartbeat(link); /* the first */
+    else if (link->confirmed && link->announced == NOT_INSPECTED)
+        send_inspection(link);
+    else if (link->confirmed)
+        link->setup.on_idle(link->setup.arg);
 }
 
 static void on_beat(evutil_socket_t fd, short what, void *arg)
@@ -203,11 +338,17 @@ static void on_down(void *arg)
 {
     struct link *link = arg;
 
-    if (link->confirmed)
-        link->env->metrics.value[METRIC_LINK_LOSSES]++;
+    bool confirmed = link->confirmed;
+
     link->listening = false;
     link->confirmed = false;
+    link->has_unannounced = false;
     event_del(&link->beat);
+    stores_feed_lost(&link->env->stores);
+    if (confirmed) {
+        link->env->metrics.value[METRIC_LINK_LOSSES]++;
+        link->setup.on_up(link->setup.arg, false);
+    }
 }
 
 /* When the change was made, for all that is known. Everything committed before the last heartbeat
@@ -227,22 +368,59 @@ static int64_t changed_at_us(const struct link *link, const struct notification 
     return at_us < earliest_us ? earliest_us : at_us;
 }
 
+/* Everything may have changed, as far as anybody has told. */
+static void change_all(struct link *link, int64_t changed_at_us)
+{
+    notification_rate_cleared(&link->rate, clock_monotonic_us());
+    event_del(&link->flood);
+    link->setup.on_change(link->setup.arg, NULL, changed_at_us);
+}
+
+static void on_flood(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    change_all(arg, TIME_NEVER);
+}
+
+/* Any role may notify: what comes faster than keys change becomes one change of everything, soon. */
+static void coalesce(struct link *link, int64_t due_us)
+{
+    struct timeval delay = clock_timeval(due_us - clock_monotonic_us());
+
+    link->env->metrics.value[METRIC_LINK_COALESCED]++;
+    if (!evtimer_pending(&link->flood, NULL))
+        event_add(&link->flood, &delay);
+    if (!link->flood_said)
+        log_warning(&link->env->log,
+                    "notifications on channel " NOTIFICATION_CHANNEL
+                    " come faster than they are taken one by one: all keys are looked up anew once a "
+                    "second (logged once)");
+    link->flood_said = true;
+}
+
 static void on_notify(void *arg, const char *payload)
 {
     struct link *link = arg;
     struct notification notification;
+    int64_t due_us;
 
     link->env->metrics.value[METRIC_LINK_NOTIFICATIONS]++;
-    if (notification_parse((struct slice){payload, strlen(payload)}, &notification)) {
-        link->setup.on_change(link->setup.arg, notification.all ? NULL : &notification.digest,
-                              changed_at_us(link, &notification));
+    if (!notification_parse((struct slice){payload, strlen(payload)}, &notification)) {
+        link->env->metrics.value[METRIC_LINK_BAD]++;
+        if (!link->bad_said)
+            log_warning(&link->env->log, "a notification on channel " NOTIFICATION_CHANNEL
+                                         " is not of the trigger's making (said once)");
+        link->bad_said = true;
         return;
     }
-    link->env->metrics.value[METRIC_LINK_BAD]++;
-    if (!link->bad_said)
-        log_warning(&link->env->log, "a notification on channel " NOTIFICATION_CHANNEL
-                                     " is not of the trigger's making (said once)");
-    link->bad_said = true;
+    if (!notification_rate_take(&link->rate, notification.all, clock_monotonic_us(), &due_us))
+        coalesce(link, due_us);
+    else if (notification.all)
+        change_all(link, changed_at_us(link, &notification));
+    else
+        link->setup.on_change(link->setup.arg, &notification.digest,
+                              changed_at_us(link, &notification));
 }
 
 struct link *link_new(const struct link_setup *setup)
@@ -255,6 +433,8 @@ struct link *link_new(const struct link_setup *setup)
     link->setup = *setup;
     link->env = setup->env;
     event_assign(&link->beat, link->env->base, -1, 0, on_beat, link);
+    event_assign(&link->flood, link->env->base, -1, 0, on_flood, link);
+    notification_rate_init(&link->rate);
     link->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = setup->env,
         .purpose = "link",
@@ -277,6 +457,7 @@ void link_free(struct link *link)
         return;
     pg_connection_free(link->connection);
     event_del(&link->beat);
+    event_del(&link->flood);
     free(link);
 }
 
@@ -292,11 +473,36 @@ bool link_up(const struct link *link)
                                   clock_monotonic_us() - link->env->config->cache_ttl_unlinked;
 }
 
-const char *link_bound(const struct link *link)
+bool link_lend(struct link *link, const struct pg_query *query)
 {
+    if (!link->confirmed || !pg_connection_ready(link->connection))
+        return false;
+    if (query)
+        pg_connection_send(link->connection, query);
+    return true;
+}
+
+struct bound link_bound(const struct link *link)
+{
+    const struct config *config = link->env->config;
+
     if (!link_up(link))
-        return "cache.ttl_unlinked: the link is down";
-    if (link->triggers != TRIGGERS_PRESENT)
-        return "cache.ttl: triggers do not notify of every change";
-    return "notification";
+        return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
+    if (link->env->grounds.elsewhere)
+        return (struct bound){config->cache_ttl_unlinked,
+                              "cache.ttl_unlinked: lookups are not answered where the link listens"};
+    if (link->announced == SETTLING)
+        return (struct bound){config->cache_ttl, "cache.ttl: transactions that were open when the "
+                                                 "triggers changed may still commit"};
+    if (link->announced == NOT_INSPECTED)
+        return (struct bound){config->cache_ttl, "cache.ttl: the triggers are being inspected"};
+    if (link->announced != ANNOUNCED)
+        return (struct bound){config->cache_ttl, "cache.ttl: triggers do not notify of every change"};
+    if (link->queue_usage > queue_full)
+        return (struct bound){heartbeat_most_us, "notification, by heartbeat: PostgreSQL's "
+                                                 "notification queue is more than half full"};
+    if (evtimer_pending(&link->flood, NULL))
+        return (struct bound){heartbeat_most_us,
+                              "notification, once a second: there is a flood of notifications"};
+    return (struct bound){0, "notification"};
 }

@@ -53,6 +53,10 @@ void overview_print_line(const struct overview *overview, struct buffer *out)
 
 void overview_print_info(const struct overview *overview, const char *section, struct buffer *out)
 {
+    char store[STORE_TEXT_SIZE] = "unknown";
+
+    if (overview->has_store)
+        store_id_to_text(&overview->store, store);
     if (!section[0] || strcasecmp(section, "server") == 0)
         buffer_printf(out,
                       "# Server\r\n"
@@ -60,8 +64,9 @@ void overview_print_info(const struct overview *overview, const char *section, s
                       "process_id:%ld\r\n"
                       "uptime_in_seconds:%" PRId64 "\r\n"
                       "loading:0\r\n" /* some clients wait for it before they are ready */
-                      "revocation_bound:%s\r\n",
+                      "revocation_bound:%s\r\n"
+                      "store:%s\r\n",
                       APIKEYD_VERSION, (long)getpid(), overview->uptime_us / 1000000,
-                      overview->revocation_bound);
+                      overview->revocation_bound, store);
     metrics_print_info(&overview->total, section, out);
 }

@@ -11,13 +11,21 @@
 
 enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
 
-enum state { WAITING, RESOLVING, CONNECTING, READY, BUSY };
+/* OVERDUE: nobody waits for the query under way any more, but its answer shows that the server is
+ * free again. */
+enum state { WAITING, RESOLVING, CONNECTING, READY, BUSY, OVERDUE };
 
 static const int64_t connect_timeout_us = 5000000;
 
 /* A connection that lived for so long and broke is made anew at once: most often the server, or a
  * pooler, only ended a session. */
 static const int64_t proven_us = 1000000;
+
+/* A late query that may be behind a lock is waited for so long: then the next one can queue there. */
+static const int64_t overdue_us = 10000000;
+
+/* An attempt to connect that takes longer is started anew when there is news of the server. */
+static const int64_t slow_connect_us = 200000;
 
 struct pg_connection {
     struct pg_connection_setup setup;
@@ -31,7 +39,8 @@ struct pg_connection {
     struct event io, timer;
     bool io_added;
     struct backoff backoff;
-    int64_t connected_us;   /* when it came up last (monotonic) */
+    int64_t connected_us;   /* when it came up last (monotonic), … */
+    int64_t attempt_us;     /* … or began to try */
     unsigned connects_late; /* time-outs so far: each lets another host come first */
 };
 
@@ -86,7 +95,7 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
 {
     const struct log *log = &connection->setup.env->log;
     bool was_busy = connection->state == BUSY;
-    bool was_up = was_busy || connection->state == READY;
+    bool was_up = was_busy || connection->state == READY || connection->state == OVERDUE;
     bool proven = was_up && clock_monotonic_us() - connection->connected_us > proven_us;
     char line[256];
 
@@ -97,7 +106,7 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
         log_warning(log, "postgres (%s): %s; trying again", connection->setup.purpose, line);
     if (outcome != PG_REFUSED) /* that was counted when the server said so */
         count_failure(connection, outcome);
-    connection->down = outcome == PG_LATE || !proven;
+    connection->down = outcome == PG_LATE || connection->state == OVERDUE || !proven;
     connection->state = WAITING;
     close_pg(connection);
     if (proven)
@@ -173,10 +182,25 @@ static void start_connect(struct pg_connection *connection)
     struct pg_hosts_request *request;
 
     connection->state = RESOLVING;
+    connection->attempt_us = clock_monotonic_us();
     start_timer(connection, connect_timeout_us);
     request = pg_hosts_resolve(env->dns, connection->dsn, on_hosts, connection);
     if (request)
         connection->hosts = request;
+}
+
+/* The query is late. Its session may be queued behind a lock, so it is not given up yet. */
+static void let_wait(struct pg_connection *connection)
+{
+    count_failure(connection, PG_LATE);
+    if (!connection->down)
+        log_warning(&connection->setup.env->log, "postgres (%s): a query is late; waiting for it",
+                    connection->setup.purpose);
+    connection->down = true;
+    connection->state = OVERDUE;
+    start_timer(connection, overdue_us);
+    connection->query.done(connection->query.arg, PG_LATE, NULL);
+    connection->setup.on_down(connection->setup.arg);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -187,7 +211,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (connection->state == WAITING) {
         start_connect(connection);
-    } else if (connection->state == BUSY) {
+    } else if (connection->state == BUSY && connection->setup.waits_when_late) {
+        let_wait(connection);
+    } else if (connection->state == BUSY || connection->state == OVERDUE) {
         lose(connection, PG_LATE, "a query was late");
     } else {
         connection->connects_late = (connection->connects_late + 1) % ROTATIONS;
@@ -215,13 +241,16 @@ static void finish_query(struct pg_connection *connection)
         lose(connection, PG_LOST, "a query ended without a result");
         return;
     }
+    bool overdue = connection->state == OVERDUE;
     connection->result = NULL;
     connection->state = READY;
+    connection->down = false;
     event_del(&connection->timer);
     watch(connection, EV_READ);
-    if (outcome == PG_REFUSED)
+    if (outcome == PG_REFUSED && !overdue)
         count_failure(connection, outcome);
-    connection->query.done(connection->query.arg, outcome, result);
+    if (!overdue)
+        connection->query.done(connection->query.arg, outcome, result);
     PQclear(result);
     if (connection->state == READY)
         connection->setup.on_ready(connection->setup.arg);
@@ -274,7 +303,7 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
         return;
     }
     deliver_notifications(connection);
-    if (connection->state == BUSY)
+    if (connection->state == BUSY || connection->state == OVERDUE)
         read_results(connection);
     else
         watch(connection, EV_READ);
@@ -340,6 +369,18 @@ void pg_connection_retry(struct pg_connection *connection)
 {
     if (connection->state == WAITING)
         start_timer(connection, 0);
+}
+
+void pg_connection_hurry(struct pg_connection *connection)
+{
+    bool connecting = connection->state == RESOLVING || connection->state == CONNECTING;
+
+    if ((connecting && clock_monotonic_us() - connection->attempt_us > slow_connect_us) ||
+        connection->state == OVERDUE) {
+        close_pg(connection);
+        connection->state = WAITING;
+    }
+    pg_connection_retry(connection);
 }
 
 void pg_connection_send(struct pg_connection *connection, const struct pg_query *query)

@@ -12,10 +12,16 @@
 #include "fair_queue.h"
 #include "lookup_index.h"
 
-/* A connection and the batch that it carries out. */
+/* What a lane last knew of where it leads. NOT_PROVEN: nothing was looked up there yet. USELESS:
+ * what it answers cannot be used, or is an error. */
+enum lane_store { NOT_ASKED, NOT_PROVEN, AGREES, ELSEWHERE, USELESS };
+
+/* A connection and the batch that it carries out. The guest has none: it uses the feed's. */
 struct lane {
     struct pg_lanes *lanes;
     struct pg_connection *connection;
+    enum lane_store store;
+    bool told; /* since the last heartbeat */
     struct lookup_list lookups;
     size_t len;
     int64_t sent_us;
@@ -29,9 +35,12 @@ struct pg_lanes {
     struct fair_queue waiting;
     struct event deadline;
     bool deadline_armed;
-    bool refused_said; /* in the log */
-    bool down;         /* as was told */
+    const char *said; /* in the log: what is wrong with answers */
+    bool refused_said;
+    bool down; /* as was told */
     char *sql;
+    bool feed_usable; /* and it has not refused */
+    struct lane guest;
     size_t count;
     struct lane lane[];
 };
@@ -41,16 +50,21 @@ static void fail(struct pg_lanes *lanes, struct lookup *lookup, const char *why)
     lanes->setup.failed(lanes->setup.arg, lookup, why);
 }
 
-/* What is wrong with all connections at once, or NULL while one of them may still answer. */
-static const char *all_down(const struct pg_lanes *lanes)
+static bool own_down(const struct pg_lanes *lanes)
 {
     for (size_t i = 0; i < lanes->count; i++) {
         const struct pg_connection *connection = lanes->lane[i].connection;
 
         if (connection && !pg_connection_down(connection))
-            return NULL;
+            return false;
     }
-    return "postgres is down";
+    return true;
+}
+
+/* What is wrong with all connections at once, or NULL while one of them may still answer. */
+static const char *all_down(const struct pg_lanes *lanes)
+{
+    return !lanes->feed_usable && own_down(lanes) ? "postgres is down" : NULL;
 }
 
 static void tell_whether_down(struct pg_lanes *lanes)
@@ -113,8 +127,90 @@ static void take_row(struct lane *lane, const struct key_row *row)
         key_query_combine(&lookup->finding, row);
 }
 
+/* Why an answer of this standing proves nothing, or NULL. */
+static const char *wrong_with(enum store_standing standing, bool hidden)
+{
+    if (standing == STORE_OUTDATED)
+        return "postgres answers as a standby, or on an old timeline";
+    if (standing == STORE_NO_TABLE)
+        return "postgres.table is not a table";
+    return hidden ? "row security hides rows of postgres.table from the daemon's role" : NULL;
+}
+
+static void say_wrong(struct pg_lanes *lanes, const char *wrong)
+{
+    if (wrong && wrong != lanes->said)
+        log_error(&lanes->env->log,
+                  "postgres (lookups): %s; its answers are not used (logged once)", wrong);
+    lanes->said = wrong;
+}
+
+/* The answer is of no use. From a server that will not do another connection may lead elsewhere;
+ * what is wrong with the table is so wherever it is asked. */
+static void refuse_answer(struct lane *lane, struct lookup_list *lookups,
+                          enum store_standing standing, const char *wrong)
+{
+    struct pg_lanes *lanes = lane->lanes;
+    struct lookup *lookup;
+
+    lanes->env->metrics.value[METRIC_READS_UNUSED]++;
+    lane->store = USELESS;
+    if (standing == STORE_OUTDATED && lane->connection)
+        pg_connection_give_up(lane->connection, wrong);
+    else if (standing == STORE_OUTDATED)
+        pg_lanes_feed_is(lanes, false);
+    while ((lookup = lookup_list_take(lookups))) {
+        if (standing == STORE_OUTDATED && lookup->losses++ <= lanes->count)
+            pg_lanes_add(lanes, lookup);
+        else
+            fail(lanes, lookup, wrong);
+    }
+}
+
+/* Nobody has told yet what the mark stands for: the session is asked, then the lookups are sent
+ * again. */
+static void ask_first(struct lane *lane, struct lookup_list *lookups)
+{
+    struct pg_lanes *lanes = lane->lanes;
+    struct lookup *lookup;
+
+    lane->store = NOT_ASKED;
+    while ((lookup = lookup_list_take(lookups))) {
+        if (lookup->losses++ > lanes->count)
+            fail(lanes, lookup, "postgres sessions lead to ever other servers");
+        else
+            pg_lanes_add(lanes, lookup);
+    }
+}
+
+/* Where an answer came from is told before it is. False when it cannot be used. */
+static bool judge_store(struct lane *lane, struct lookup_list *lookups,
+                        const struct store_told *told)
+{
+    struct pg_lanes *lanes = lane->lanes;
+    struct store_id store;
+    enum store_standing standing =
+        stores_judge(&lanes->env->stores, &told->mark, told->standby, &store);
+    const char *wrong = wrong_with(standing, told->hidden);
+
+    lane->told = true;
+    if (standing == STORE_UNKNOWN) {
+        ask_first(lane, lookups);
+        return false;
+    }
+    say_wrong(lanes, wrong);
+    if (wrong) {
+        refuse_answer(lane, lookups, standing, wrong);
+        return false;
+    }
+    lane->store = standing == STORE_ELSEWHERE ? ELSEWHERE : AGREES;
+    lanes->setup.on_store(lanes->setup.arg, &store, standing == STORE_ELSEWHERE);
+    return true;
+}
+
 /* Put the rows together, each with its lookups, before the first of these is answered. */
-static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGresult *result)
+static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGresult *result,
+                      const struct store_told *told)
 {
     struct pg_lanes *lanes = lane->lanes;
     int64_t now_us = clock_monotonic_us();
@@ -122,17 +218,20 @@ static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGre
     struct key_row row;
 
     lanes->refused_said = false;
-    histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_TIME],
-                     now_us - lane->sent_us, 1);
+    if (!TAILQ_EMPTY(lookups))
+        histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_TIME],
+                         now_us - lane->sent_us, 1);
+    if (!judge_store(lane, lookups, told))
+        return;
     for (int i = 0; i < PQntuples(result); i++) {
-        key_query_row(result, i, &row);
-        if (i == 0)
-            pg_clock_sample(&lanes->env->clock, lane->sent_us, now_us, row.server_read_us);
-        take_row(lane, &row);
+        if (key_query_row(result, i, &row))
+            take_row(lane, &row);
     }
+    /* All rows tell the same time, that of the store too. */
+    pg_clock_sample(&lanes->env->clock, lane->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
         lanes->setup.answered(lanes->setup.arg, lookup, &lookup->finding.verdict,
-                              lookup->finding.server_read_us);
+                              row.server_read_us);
 }
 
 static void log_refusal(struct pg_lanes *lanes, const PGresult *result)
@@ -164,8 +263,13 @@ static void take_refusal(struct lane *lane, struct lookup_list *lookups, size_t 
     bool bad_text = is_bad_text(result);
     struct lookup *lookup;
 
-    if (!bad_text)
+    if (!bad_text) {
         log_refusal(lanes, result);
+        lane->store = USELESS;
+    }
+    /* The feed's role need not be allowed to read keys. */
+    if (!bad_text && !lane->connection)
+        pg_lanes_feed_is(lanes, false);
     while ((lookup = lookup_list_take(lookups))) {
         if (!bad_text) {
             fail(lanes, lookup, "postgres error");
@@ -198,6 +302,7 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
 {
     struct lane *lane = arg;
     struct lookup_list lookups;
+    struct store_told told;
     size_t len = lane->len;
 
     /* The lane is free again: answers may hand lookups in anew. */
@@ -207,8 +312,8 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
     explicit_bzero(lane->keys.data, lane->keys.cap);
     if (!result)
         take_loss(lane->lanes, &lookups, outcome);
-    else if (outcome == PG_DONE && key_query_valid(result))
-        take_rows(lane, &lookups, result);
+    else if (outcome == PG_DONE && key_query_valid(result, &told))
+        take_rows(lane, &lookups, result, &told);
     else
         take_refusal(lane, &lookups, len, result);
     arm_deadline(lane->lanes);
@@ -230,6 +335,8 @@ static void gather(struct lane *lane)
     }
 }
 
+/* Send what waits. Even if that is nothing: the answer shows that lookups are answered, and from
+ * where. */
 static void send_batch(struct lane *lane)
 {
     struct pg_lanes *lanes = lane->lanes;
@@ -258,10 +365,57 @@ static void send_batch(struct lane *lane)
         pg_array_element(&lane->keys, lookup->request.key, lookup->request.key_len);
     }
     query.param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&lane->keys)};
-    lanes->env->metrics.value[METRIC_POSTGRES_SELECTS]++;
-    lanes->env->metrics.value[METRIC_POSTGRES_KEYS] += lane->len;
-    histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_BATCH], (int64_t)lane->len,
-                     1);
+    size_t len = lane->len;
+    if (len > 0) {
+        lanes->env->metrics.value[METRIC_POSTGRES_SELECTS]++;
+        lanes->env->metrics.value[METRIC_POSTGRES_KEYS] += len;
+        histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_BATCH], (int64_t)len, 1);
+    }
+    if (lane->connection)
+        pg_connection_send(lane->connection, &query);
+    else
+        (void)lanes->setup.lend(lanes->setup.arg, &query);
+}
+
+static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct lane *lane = arg;
+    struct pg_lanes *lanes = lane->lanes;
+    struct store store;
+    int64_t server_us;
+
+    if (outcome == PG_LATE || outcome == PG_LOST)
+        return;
+    if (outcome == PG_REFUSED || !store_query_read(result, 0, &store, &server_us)) {
+        log_refusal(lanes, result);
+        pg_connection_give_up(lane->connection, "it does not tell which store it leads to");
+        return;
+    }
+    stores_learn(&lanes->env->stores, &store);
+    lane->told = true;
+    if (stores_outdated(&lanes->env->stores, &store)) {
+        const char *wrong = wrong_with(STORE_OUTDATED, false);
+
+        lane->store = USELESS;
+        say_wrong(lanes, wrong);
+        pg_connection_give_up(lane->connection, wrong);
+        return;
+    }
+    pg_clock_sample(&lanes->env->clock, lane->sent_us, clock_monotonic_us(), server_us);
+    lane->store = NOT_PROVEN;
+}
+
+/* Which store does it lead to? */
+static void ask_store(struct lane *lane)
+{
+    struct pg_query query = {
+        .timeout_us = lane->lanes->env->config->postgres_timeout,
+        .done = on_asked,
+        .arg = lane,
+    };
+
+    store_query_bind(&query, lane->lanes->env->config);
+    lane->sent_us = clock_monotonic_us();
     pg_connection_send(lane->connection, &query);
 }
 
@@ -270,32 +424,17 @@ void pg_lanes_go(struct pg_lanes *lanes)
     for (size_t i = 0; i < lanes->count; i++) {
         struct lane *lane = &lanes->lane[i];
 
-        if (lane->connection && lanes->waiting.len > 0 && pg_connection_ready(lane->connection))
+        if (!lane->connection || !pg_connection_ready(lane->connection))
+            continue;
+        if (lane->store == NOT_ASKED)
+            ask_store(lane);
+        else if (lanes->waiting.len > 0 || lane->store == NOT_PROVEN)
             send_batch(lane);
     }
+    if (lanes->waiting.len > 0 && lanes->feed_usable && own_down(lanes) &&
+        lanes->setup.lend(lanes->setup.arg, NULL))
+        send_batch(&lanes->guest);
     arm_deadline(lanes);
-}
-
-static void on_clock(void *arg, enum pg_outcome outcome, const PGresult *result)
-{
-    struct lane *lane = arg;
-
-    if (outcome == PG_DONE && PQgetlength(result, 0, 0) == 8)
-        pg_clock_sample(&lane->lanes->env->clock, lane->sent_us, clock_monotonic_us(),
-                        pg_get_int64(PQgetvalue(result, 0, 0)) + PG_EPOCH_US);
-}
-
-static void read_clock(struct lane *lane)
-{
-    struct pg_query query = {
-        .sql = "SELECT statement_timestamp()",
-        .timeout_us = lane->lanes->env->config->postgres_timeout,
-        .done = on_clock,
-        .arg = lane,
-    };
-
-    lane->sent_us = clock_monotonic_us();
-    pg_connection_send(lane->connection, &query);
 }
 
 static void on_ready(void *arg)
@@ -303,41 +442,80 @@ static void on_ready(void *arg)
     struct lane *lane = arg;
 
     tell_whether_down(lane->lanes);
-    /* Verdicts in Redis cannot be dated before PostgreSQL's clock has been read once. */
-    if (!lane->lanes->env->clock.known && lane->lanes->waiting.len == 0)
-        read_clock(lane);
     pg_lanes_go(lane->lanes);
+}
+
+/* What waited for answers and gets none any more. */
+static void fail_waiting(struct pg_lanes *lanes)
+{
+    const char *down = all_down(lanes);
+    struct lookup *lookup;
+
+    tell_whether_down(lanes);
+    while (down && (lookup = fair_queue_take(&lanes->waiting)))
+        fail(lanes, lookup, down);
 }
 
 static void on_down(void *arg)
 {
     struct lane *lane = arg;
-    const char *down = all_down(lane->lanes);
-    struct lookup *lookup;
 
-    tell_whether_down(lane->lanes);
-    while (down && (lookup = fair_queue_take(&lane->lanes->waiting)))
-        fail(lane->lanes, lookup, down);
+    lane->store = NOT_ASKED;
+    fail_waiting(lane->lanes);
     /* What this lane gave back another one may take. */
     pg_lanes_go(lane->lanes);
 }
 
-void pg_lanes_probe(struct pg_lanes *lanes)
+void pg_lanes_feed_is(struct pg_lanes *lanes, bool usable)
+{
+    lanes->feed_usable = usable;
+    fail_waiting(lanes);
+}
+
+void pg_lanes_probe(struct pg_lanes *lanes, bool hurry)
 {
     for (size_t i = 0; i < lanes->count; i++) {
         if (pg_connection_ready(lanes->lane[i].connection))
-            read_clock(&lanes->lane[i]);
+            send_batch(&lanes->lane[i]);
+        else if (hurry)
+            pg_connection_hurry(lanes->lane[i].connection);
         else
             pg_connection_retry(lanes->lane[i].connection);
     }
+}
+
+void pg_lanes_beat(struct pg_lanes *lanes)
+{
+    for (size_t i = 0; i < lanes->count; i++) {
+        struct lane *lane = &lanes->lane[i];
+
+        if (!lane->told && pg_connection_ready(lane->connection))
+            send_batch(lane);
+        lane->told = false;
+    }
+}
+
+bool pg_lanes_agree(const struct pg_lanes *lanes)
+{
+    for (size_t i = 0; i < lanes->count; i++) {
+        const struct lane *lane = &lanes->lane[i];
+
+        if (pg_connection_up(lane->connection) && lane->store == ELSEWHERE)
+            return false;
+    }
+    return true;
 }
 
 size_t pg_lanes_up(const struct pg_lanes *lanes)
 {
     size_t up = 0;
 
-    for (size_t i = 0; i < lanes->count; i++)
-        up += pg_connection_up(lanes->lane[i].connection);
+    for (size_t i = 0; i < lanes->count; i++) {
+        const struct lane *lane = &lanes->lane[i];
+
+        up += pg_connection_up(lane->connection) &&
+              (lane->store == AGREES || lane->store == ELSEWHERE);
+    }
     return up;
 }
 
@@ -352,6 +530,7 @@ static bool open_lane(struct lane *lane, struct pg_lanes *lanes)
         .on_ready = on_ready,
         .on_down = on_down,
         .arg = lane,
+        .waits_when_late = true,
     });
     return lane->connection != NULL;
 }
@@ -368,6 +547,8 @@ struct pg_lanes *pg_lanes_new(const struct pg_lanes_setup *setup)
     fair_queue_init(&lanes->waiting);
     event_assign(&lanes->deadline, lanes->env->base, -1, 0, on_deadline, lanes);
     lanes->sql = key_query_sql(lanes->env->config);
+    lanes->guest.lanes = lanes;
+    TAILQ_INIT(&lanes->guest.lookups);
     while (lanes->count < count && open_lane(&lanes->lane[lanes->count], lanes))
         lanes->count++;
     if (!lanes->sql || lanes->count < count) {
@@ -391,6 +572,8 @@ void pg_lanes_free(struct pg_lanes *lanes)
         lookup_index_free(&lanes->lane[i].index);
         buffer_free(&lanes->lane[i].keys);
     }
+    lookup_index_free(&lanes->guest.index);
+    buffer_free(&lanes->guest.keys);
     while ((lookup = fair_queue_take(&lanes->waiting)))
         fail(lanes, lookup, "shutting down");
     event_del(&lanes->deadline);

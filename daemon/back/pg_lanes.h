@@ -3,7 +3,13 @@
  * While every connection is busy lookups gather, and the next one that is free takes all of them,
  * up to postgres.batch, of each client in turn: load makes batches larger, not more numerous. What
  * waits too long for a connection, or for its answer, fails; so does everything at once when no
- * server answers. */
+ * server answers.
+ *
+ * Each connection is asked first, when it is new, which store it leads to, and so it is when its
+ * answers tell of another one. An answer of a standby, of a server on an earlier timeline than one
+ * that was seen, or from where rows may be hidden, is not used.
+ *
+ * While none of its own connections is up, lookups may be sent by the feed's session. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_LANES_H
 #define APIKEYD_PG_LANES_H
@@ -16,10 +22,15 @@ struct pg_lanes;
 struct pg_lanes_setup {
     struct back_env *env;
     /* A lookup handed in comes back by one of these, once. `server_read_us` is PostgreSQL's clock
-     * when it was read (of an ALLOW or DENY inactive). `why` lives forever. */
+     * when it was read; 0: it cannot be in the table. `why` lives forever. */
     void (*answered)(void *arg, struct lookup *lookup, const struct verdict *verdict,
                      int64_t server_read_us);
     void (*failed)(void *arg, struct lookup *lookup, const char *why);
+    /* The answers that come next were read from `store`, which is the current one or, with
+     * `elsewhere`, not where the feed listens. */
+    void (*on_store)(void *arg, const struct store_id *store, bool elsewhere);
+    /* Whether the feed's session can take a query now; and send it, unless that is NULL. */
+    bool (*lend)(void *arg, const struct pg_query *query);
     /* Whether all connections are known not to be answered has changed. */
     void (*on_down)(void *arg, bool down);
     void *arg;
@@ -35,11 +46,21 @@ void pg_lanes_free(struct pg_lanes *lanes);
 void pg_lanes_add(struct pg_lanes *lanes, struct lookup *lookup);
 void pg_lanes_go(struct pg_lanes *lanes);
 
-/* See whether the server answers: connections that have nothing to do ask it, and those that wait
- * for their next attempt make it now. */
-void pg_lanes_probe(struct pg_lanes *lanes);
+/* See whether the server answers, and which store it is: connections that have nothing to do ask it,
+ * and those that wait for their next attempt make it now. With `hurry` it is known to answer others:
+ * those that hang begin anew. */
+void pg_lanes_probe(struct pg_lanes *lanes, bool hurry);
 
-/* Connections that can take a query or are carrying one out. */
+/* A heartbeat's time: connections that have told nothing since the last one are asked. */
+void pg_lanes_beat(struct pg_lanes *lanes);
+
+/* Whether all that are up have told of the feed's store last. */
+bool pg_lanes_agree(const struct pg_lanes *lanes);
+
+/* The feed's session can be used from now on, or no longer. */
+void pg_lanes_feed_is(struct pg_lanes *lanes, bool usable);
+
+/* Connections that can take a query or are carrying one out, and whose last answer was of use. */
 size_t pg_lanes_up(const struct pg_lanes *lanes);
 
 #endif

@@ -10,7 +10,7 @@
 #include "apikeyd/redis_value.h"
 #include "apikeyd/trust.h"
 
-enum { KEY_SIZE = 128 + 2 + DIGEST_HEX_SIZE };
+enum { KEY_SIZE = 128 + 3 + STORE_TEXT_SIZE + DIGEST_HEX_SIZE };
 
 /* One MGET under way. hiredis cannot take a command back, so a late one is only marked; its
  * reply, or the connection's end, frees it. */
@@ -20,6 +20,7 @@ struct mget {
     size_t len;
     bool late;
     int64_t sent_us;
+    struct store_id store; /* whose keys these are */
     struct event timer;
     struct digest digests[];
 };
@@ -40,11 +41,14 @@ const char *redis_finding_name(enum redis_finding finding)
     return name[finding];
 }
 
-static struct slice make_key(const struct redis_tier *tier, const struct digest *digest,
-                             char ret[static KEY_SIZE])
+/* <prefix>1:<store>:<digest>. The tag covers it, so a verdict holds for one store only. */
+static struct slice make_key(const struct redis_tier *tier, const struct store_id *store,
+                             const struct digest *digest, char ret[static KEY_SIZE])
 {
     char *hex = stpcpy(stpcpy(ret, tier->env->config->redis_prefix), "1:");
 
+    store_id_to_text(store, hex);
+    hex = stpcpy(hex + strlen(hex), ":");
     digest_to_hex(digest, hex);
     return (struct slice){ret, (size_t)(hex - ret) + DIGEST_HEX_SIZE - 1};
 }
@@ -79,22 +83,29 @@ void redis_tier_free(struct redis_tier *tier)
     free(tier);
 }
 
-bool redis_tier_usable(const struct redis_tier *tier)
+/* NULL while it is not in use, and before it is known which store's verdicts are wanted. */
+static redisAsyncContext *context_of(const struct redis_tier *tier)
 {
-    return tier->link && redis_link_context(tier->link);
+    return tier->link && tier->env->stores.has_current ? redis_link_context(tier->link) : NULL;
 }
 
-/* What a value is worth; sets *ret for FOUND_VERDICT. */
-static enum redis_finding judge(struct redis_tier *tier, const struct digest *digest,
-                                struct slice value, int64_t now_us, struct verdict *ret)
+bool redis_tier_usable(const struct redis_tier *tier)
 {
-    char key[KEY_SIZE];
+    return context_of(tier) != NULL;
+}
+
+/* What a value is worth; sets *ret for FOUND_VERDICT and FOUND_TOMBSTONE. */
+static enum redis_finding judge(struct redis_tier *tier, struct slice key, struct slice value,
+                                int64_t now_us, struct verdict *ret)
+{
     int64_t server_read_us = 0;
     struct verdict verdict;
 
-    switch (redis_value_decode(make_key(tier, digest, key), value, tier->env->redis_secret,
-                               &verdict, &server_read_us)) {
+    switch (redis_value_decode(key, value, tier->env->redis_secret, &verdict, &server_read_us)) {
     case REDIS_VALUE_TOMBSTONE:
+        *ret = (struct verdict){
+            .kind = VERDICT_UNAVAILABLE,
+            .read_at_us = pg_clock_latest_monotonic(&tier->env->clock, server_read_us, now_us)};
         return FOUND_TOMBSTONE;
     case REDIS_VALUE_FORGED:
         tier->env->metrics.value[METRIC_REDIS_FORGED]++;
@@ -111,23 +122,37 @@ static enum redis_finding judge(struct redis_tier *tier, const struct digest *di
     return FOUND_VERDICT;
 }
 
-/* Tell the caller about every key: what the reply says, or `otherwise`. */
-static void deliver(struct redis_tier *tier, const struct redis_read *read,
-                    const struct digest *digests, size_t len, const redisReply *reply,
-                    enum redis_finding otherwise)
+/* Tell the caller the same about every key. */
+static void deliver_none(const struct redis_read *read, size_t len, enum redis_finding finding)
 {
+    read->begin(read->arg);
+    for (size_t i = 0; i < len; i++)
+        read->each(read->arg, finding, NULL);
+    read->done(read->arg);
+}
+
+/* Tell the caller what the reply says about every key. */
+static void deliver(struct redis_tier *tier, const struct mget *mget, const redisReply *reply)
+{
+    const struct redis_read *read = &mget->read;
     int64_t now_us = clock_monotonic_us();
 
+    if (!store_id_equal(&mget->store, &tier->env->stores.current)) {
+        deliver_none(read, mget->len, FOUND_NOTHING);
+        return;
+    }
     read->begin(read->arg);
-    for (size_t i = 0; i < len; i++) {
-        const redisReply *element = reply ? reply->element[i] : NULL;
-        enum redis_finding finding = reply ? FOUND_NOTHING : otherwise;
-        struct verdict verdict;
+    for (size_t i = 0; i < mget->len; i++) {
+        const redisReply *element = reply->element[i];
+        enum redis_finding finding = FOUND_NOTHING;
+        struct verdict verdict = {0};
+        char key[KEY_SIZE];
 
-        if (element && element->type == REDIS_REPLY_STRING)
-            finding = judge(tier, &digests[i], (struct slice){element->str, (size_t)element->len},
-                            now_us, &verdict);
-        read->each(read->arg, finding, finding == FOUND_VERDICT ? &verdict : NULL);
+        if (element->type == REDIS_REPLY_STRING)
+            finding = judge(tier, make_key(tier, &mget->store, &mget->digests[i], key),
+                            (struct slice){element->str, (size_t)element->len}, now_us, &verdict);
+        bool found = finding == FOUND_VERDICT || finding == FOUND_TOMBSTONE;
+        read->each(read->arg, finding, found ? &verdict : NULL);
     }
     read->done(read->arg);
 }
@@ -141,7 +166,7 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
     (void)what;
     mget->late = true;
     tier->env->metrics.value[METRIC_REDIS_TIMEOUTS]++;
-    deliver(tier, &mget->read, mget->digests, mget->len, NULL, FOUND_LATE);
+    deliver_none(&mget->read, mget->len, FOUND_LATE);
     /* May free the mget: it comes last. */
     redis_link_failed(tier->link, "answers are late");
 }
@@ -160,8 +185,10 @@ static void on_reply(redisAsyncContext *context, void *data, void *arg)
     if (fine)
         histogram_record(&tier->env->metrics.histogram[HISTOGRAM_REDIS_TIME],
                          clock_monotonic_us() - mget->sent_us, 1);
-    if (!mget->late)
-        deliver(tier, &mget->read, mget->digests, mget->len, fine ? reply : NULL, FOUND_LATE);
+    if (!mget->late && fine)
+        deliver(tier, mget, reply);
+    else if (!mget->late)
+        deliver_none(&mget->read, mget->len, FOUND_LATE);
     free(mget);
     if (!fine && reply) {
         tier->env->metrics.value[METRIC_REDIS_ERRORS]++;
@@ -183,7 +210,7 @@ static bool send_mget(struct redis_tier *tier, redisAsyncContext *context, struc
         argv[0] = "MGET";
         lens[0] = 4;
         for (size_t i = 0; i < mget->len; i++) {
-            struct slice key = make_key(tier, &mget->digests[i], keys[i]);
+            struct slice key = make_key(tier, &mget->store, &mget->digests[i], keys[i]);
 
             argv[i + 1] = key.at;
             lens[i + 1] = key.len;
@@ -199,23 +226,26 @@ static bool send_mget(struct redis_tier *tier, redisAsyncContext *context, struc
 void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size_t len,
                      struct redis_read read)
 {
-    redisAsyncContext *context = tier->link ? redis_link_context(tier->link) : NULL;
+    redisAsyncContext *context = context_of(tier);
     struct timeval timeout = clock_timeval(tier->env->config->redis_timeout);
     struct mget *mget;
 
     if (!context) {
-        deliver(tier, &read, digests, len, NULL, tier->link ? FOUND_DOWN : FOUND_OFF);
+        deliver_none(&read, len, tier->link ? FOUND_DOWN : FOUND_OFF);
         return;
     }
     mget = malloc(sizeof *mget + len * sizeof *digests);
     if (mget) {
-        *mget =
-            (struct mget){.tier = tier, .read = read, .len = len, .sent_us = clock_monotonic_us()};
+        *mget = (struct mget){.tier = tier,
+                              .read = read,
+                              .len = len,
+                              .sent_us = clock_monotonic_us(),
+                              .store = tier->env->stores.current};
         memcpy(mget->digests, digests, len * sizeof *digests);
     }
     if (!mget || !send_mget(tier, context, mget)) {
         free(mget);
-        deliver(tier, &read, digests, len, NULL, FOUND_DOWN);
+        deliver_none(&read, len, FOUND_DOWN);
         return;
     }
     event_assign(&mget->timer, tier->env->base, -1, 0, on_late, mget);
@@ -252,13 +282,13 @@ static void on_filled(redisAsyncContext *context, void *data, void *arg)
 void redis_tier_fill(struct redis_tier *tier, const struct digest *digest,
                      const struct verdict *verdict, int64_t server_read_us, int64_t ttl_us)
 {
-    redisAsyncContext *context = tier->link ? redis_link_context(tier->link) : NULL;
+    redisAsyncContext *context = context_of(tier);
     char key_text[KEY_SIZE];
     char value[REDIS_VALUE_SIZE];
 
     if (!context || (verdict->kind != VERDICT_ALLOW && verdict->kind != VERDICT_DENY_INACTIVE))
         return;
-    struct slice key = make_key(tier, digest, key_text);
+    struct slice key = make_key(tier, &tier->env->stores.current, digest, key_text);
     size_t len = redis_value_encode(key, verdict, server_read_us, tier->env->redis_secret, value);
     if (len > 0)
         redisAsyncCommand(context, on_filled, tier, "SET %b %b NX PX %lld", key.at, key.len, value,
@@ -276,13 +306,17 @@ static void on_tombstone(redisAsyncContext *context, void *data, void *arg)
 
 void redis_tier_tombstone(struct redis_tier *tier, const struct digest *digest, int64_t ttl_us)
 {
-    redisAsyncContext *context = tier->link ? redis_link_context(tier->link) : NULL;
+    redisAsyncContext *context = context_of(tier);
     char key_text[KEY_SIZE];
-    struct slice key = make_key(tier, digest, key_text);
+    char value[REDIS_VALUE_SIZE];
     /* Redis counts by another clock than those who judge an age; it may run a little fast. */
     int64_t life_us = ttl_us + ttl_us / 8;
 
-    if (context)
-        redisAsyncCommand(context, on_tombstone, tier, "SET %b %s PX %lld", key.at, key.len,
-                          REDIS_TOMBSTONE, (long long)(life_us / 1000));
+    if (!context)
+        return;
+    struct slice key = make_key(tier, &tier->env->stores.current, digest, key_text);
+    size_t len = redis_value_encode_tombstone(
+        pg_clock_latest_reading(&tier->env->clock, clock_monotonic_us()), value);
+    redisAsyncCommand(context, on_tombstone, tier, "SET %b %b PX %lld", key.at, key.len, value,
+                      len, (long long)(life_us / 1000));
 }

@@ -21,14 +21,16 @@ struct redis_batch {
 };
 
 struct resolver {
+    struct resolver_setup setup;
     struct back_env *env;
     struct redis_tier *redis;
     struct pg_lanes *postgres;
     struct floors floors;
     struct lookup_list for_redis;
+    bool shared;           /* what is being answered may be filled into Redis */
+    int64_t elsewhere_us;  /* when an answer came from another store than the feed's; or TIME_NEVER */
+    bool elsewhere_said;
     bool duplicates_said; /* in the log */
-    pending_usage *pending;
-    void *pending_arg;
 };
 
 static struct trust trust_now(const struct resolver *resolver)
@@ -77,7 +79,7 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
         explanation->floor_us = resolver->env->grounds.floor_us;
     explanation->postgres_down = resolver->env->grounds.postgres_down;
     explanation->pending_last_used_us = explanation->memory.pending_last_used_us;
-    pending_us = resolver->pending(resolver->pending_arg, &verdict->api_key_id);
+    pending_us = resolver->setup.pending(resolver->setup.arg, &verdict->api_key_id);
     if (pending_us > explanation->pending_last_used_us)
         explanation->pending_last_used_us = pending_us;
     reply = explain_reply(explanation);
@@ -149,10 +151,42 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
                     fingerprint, verdict->rows);
         resolver->duplicates_said = true;
     }
-    if (!lookup->explanation)
+    if (!lookup->explanation && resolver->shared && server_read_us != 0)
         redis_tier_fill(resolver->redis, &lookup->request.digest, verdict, server_read_us,
                         resolver->env->config->cache_ttl);
     answer(resolver, lookup, verdict, TIER_POSTGRES, NULL);
+}
+
+/* Told before the answers themselves. Changes of another store than the feed's are not heard of. */
+static void on_store(void *arg, const struct store_id *store, bool elsewhere)
+{
+    struct resolver *resolver = arg;
+    struct back_env *env = resolver->env;
+    char text[STORE_TEXT_SIZE];
+
+    resolver->shared = !elsewhere;
+    if (!elsewhere) {
+        if (!env->stores.has_feed && stores_use(&env->stores, store)) {
+            back_env_raise_floor(env);
+            back_env_post_grounds(env);
+        }
+        return;
+    }
+    env->metrics.value[METRIC_READS_ELSEWHERE]++;
+    resolver->elsewhere_us = clock_monotonic_us();
+    if (!env->grounds.elsewhere) {
+        env->grounds.elsewhere = true;
+        back_env_post_grounds(env);
+    }
+    if (!resolver->elsewhere_said) {
+        store_id_to_text(store, text);
+        log_error(&env->log,
+                  "postgres (lookups): answers come from store %s, not from where the link listens: "
+                  "a revocation is enforced within cache.ttl_unlinked until both agree (see "
+                  "postgres.dsn and listen_dsn)",
+                  text);
+    }
+    resolver->elsewhere_said = true;
 }
 
 static void on_findings_begin(void *arg)
@@ -162,6 +196,19 @@ static void on_findings_begin(void *arg)
     batch->trust = trust_now(batch->resolver);
 }
 
+/* Another sidecar has heard of a change of the key: what was read before that is out of date, here
+ * too, whether or not PostgreSQL can be asked. */
+static void take_tombstone(struct resolver *resolver, const struct digest *digest,
+                           int64_t changed_at_us)
+{
+    struct to_front order = {.type = TO_FRONT_TOMBSTONE};
+
+    floors_raise(&resolver->floors, digest, changed_at_us);
+    order.invalidate.digest = *digest;
+    order.invalidate.changed_at_us = changed_at_us;
+    back_env_post(resolver->env, &order);
+}
+
 static void on_finding(void *arg, enum redis_finding finding, const struct verdict *verdict)
 {
     struct redis_batch *batch = arg;
@@ -169,6 +216,10 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
     struct lookup *lookup = lookup_list_take(&batch->lookups);
     const struct trust *trust = &batch->trust;
 
+    if (finding == FOUND_TOMBSTONE) {
+        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us);
+        verdict = NULL;
+    }
     if (lookup->explanation) {
         lookup->explanation->redis = finding;
         if (verdict)
@@ -176,7 +227,7 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
         pg_lanes_add(resolver->postgres, lookup);
         return;
     }
-    if (verdict && verdict->read_at_us >= trust->oldest_shared_us)
+    if (verdict && verdict->read_at_us >= trust->oldest_stale_us)
         lookup->old = *verdict;
     if (verdict && believed(resolver, lookup, verdict, trust)) {
         resolver->env->metrics.value[METRIC_REDIS_HITS]++;
@@ -249,9 +300,28 @@ void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
     redis_tier_tombstone(resolver->redis, digest, resolver->env->config->cache_ttl);
 }
 
-void resolver_probe(struct resolver *resolver)
+void resolver_probe(struct resolver *resolver, bool hurry)
 {
-    pg_lanes_probe(resolver->postgres);
+    pg_lanes_probe(resolver->postgres, hurry);
+}
+
+void resolver_beat(struct resolver *resolver)
+{
+    pg_lanes_beat(resolver->postgres);
+}
+
+void resolver_feed_is(struct resolver *resolver, bool usable)
+{
+    pg_lanes_feed_is(resolver->postgres, usable);
+}
+
+bool resolver_agrees(struct resolver *resolver, int64_t since_us)
+{
+    bool agrees = resolver->elsewhere_us < since_us && pg_lanes_agree(resolver->postgres);
+
+    if (agrees)
+        resolver->elsewhere_said = false;
+    return agrees;
 }
 
 size_t resolver_connections_up(const struct resolver *resolver)
@@ -267,15 +337,23 @@ static void on_postgres_down(void *arg, bool down)
     back_env_post_grounds(resolver->env);
 }
 
-struct resolver *resolver_new(struct back_env *env, pending_usage *pending, void *pending_arg)
+static bool on_lend(void *arg, const struct pg_query *query)
 {
+    struct resolver *resolver = arg;
+
+    return resolver->setup.lend(resolver->setup.arg, query);
+}
+
+struct resolver *resolver_new(const struct resolver_setup *setup)
+{
+    struct back_env *env = setup->env;
     struct resolver *resolver = calloc(1, sizeof *resolver);
 
     if (!resolver)
         return NULL;
+    resolver->setup = *setup;
     resolver->env = env;
-    resolver->pending = pending;
-    resolver->pending_arg = pending_arg;
+    resolver->elsewhere_us = TIME_NEVER;
     TAILQ_INIT(&resolver->for_redis);
     floors_init(&resolver->floors);
     resolver->redis = redis_tier_new(env);
@@ -283,6 +361,8 @@ struct resolver *resolver_new(struct back_env *env, pending_usage *pending, void
         .env = env,
         .answered = on_answered,
         .failed = on_failed,
+        .on_store = on_store,
+        .lend = on_lend,
         .on_down = on_postgres_down,
         .arg = resolver,
     });

@@ -15,7 +15,7 @@ char *usage_query_sql(const struct config *config)
     struct buffer table = {0};
     struct buffer sql = {0};
 
-    sql_name_append(&table, config->postgres_table);
+    sql_table_append(&table, config->postgres_table);
     buffer_append(&table, "", 1);
     buffer_printf(
         &sql,

@@ -3,7 +3,7 @@
 
 #include <inttypes.h>
 
-enum kind { COUNTER, GAUGE, COUNTER_US, GAUGE_US };
+enum kind { COUNTER, GAUGE, COUNTER_US, GAUGE_US, GAUGE_PPM };
 enum unit { MICROSECONDS, ITEMS };
 
 static const struct {
@@ -104,8 +104,8 @@ static void print_head(const char *family, const char *help, const char *type, s
                   type);
 }
 
-/* A number of µs as seconds, exactly. */
-static void print_seconds(uint64_t us, struct buffer *out)
+/* A number of millionths, exactly. */
+static void print_millionths(uint64_t us, struct buffer *out)
 {
     buffer_printf(out, "%" PRIu64 ".%06" PRIu64 "\n", us / 1000000, us % 1000000);
 }
@@ -116,8 +116,8 @@ static void print_number(size_t i, uint64_t value, struct buffer *out)
 
     buffer_printf(out, "%s%s%s%s%s ", prefix_of(table[i].family), table[i].family,
                   labelled ? "{" : "", table[i].labels, labelled ? "}" : "");
-    if (table[i].kind == COUNTER_US || table[i].kind == GAUGE_US)
-        print_seconds(value, out);
+    if (table[i].kind >= COUNTER_US)
+        print_millionths(value, out);
     else
         buffer_printf(out, "%" PRIu64 "\n", value);
 }
@@ -148,7 +148,7 @@ static void print_histogram(size_t i, const struct histogram *histogram, struct 
     }
     print_series(i, "_sum", "", out);
     if (seconds)
-        print_seconds(histogram->sum, out);
+        print_millionths(histogram->sum, out);
     else
         buffer_printf(out, "%" PRIu64 "\n", histogram->sum);
     print_series(i, "_count", "", out);

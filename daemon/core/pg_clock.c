@@ -49,6 +49,23 @@ bool pg_clock_to_monotonic(const struct pg_clock *clock, int64_t server_us, int6
     return true;
 }
 
+int64_t pg_clock_latest_reading(const struct pg_clock *clock, int64_t now_us)
+{
+    return clock->known ? now_us + most_at(clock, now_us) : 0;
+}
+
+int64_t pg_clock_latest_monotonic(const struct pg_clock *clock, int64_t server_us, int64_t now_us)
+{
+    int64_t at_us;
+
+    if (!clock->known || server_us <= clock->doubtful_us)
+        return now_us;
+    at_us = server_us - least_at(clock, now_us);
+    if (at_us >= now_us)
+        return now_us;
+    return at_us + drift(now_us - at_us);
+}
+
 bool pg_clock_estimate(const struct pg_clock *clock, int64_t server_us, int64_t *ret_us)
 {
     if (!clock->known)

@@ -55,6 +55,32 @@ size_t redis_value_encode(struct slice key, const struct verdict *verdict, int64
     return (size_t)len;
 }
 
+static const char tombstone[] = "tombstone";
+
+size_t redis_value_encode_tombstone(int64_t server_us, char ret_text[static REDIS_VALUE_SIZE])
+{
+    if (server_us <= 0)
+        return (size_t)snprintf(ret_text, REDIS_VALUE_SIZE, "%s", tombstone);
+    return (size_t)snprintf(ret_text, REDIS_VALUE_SIZE, "%s %" PRId64, tombstone, server_us);
+}
+
+/* Any other time than one that a daemon writes counts as none. */
+static bool is_tombstone(struct slice value, int64_t *ret_server_us)
+{
+    size_t len = strlen(tombstone);
+    int64_t server_us = 0;
+
+    if (value.len < len || memcmp(value.at, tombstone, len) != 0)
+        return false;
+    if (value.len > len && value.at[len] != ' ')
+        return false;
+    if (value.len > len &&
+        !slice_number((struct slice){value.at + len + 1, value.len - len - 1}, &server_us))
+        server_us = 0;
+    *ret_server_us = server_us;
+    return true;
+}
+
 /* Take the tag off the end of `line` if it is the right one. */
 static bool check_tag(struct slice key, struct slice *line, struct slice secret)
 {
@@ -98,7 +124,7 @@ enum redis_value_kind redis_value_decode(struct slice key, struct slice value, s
     struct verdict verdict = {0};
     int64_t server_read_us;
 
-    if (value.len == strlen(REDIS_TOMBSTONE) && memcmp(value.at, REDIS_TOMBSTONE, value.len) == 0)
+    if (is_tombstone(value, ret_server_read_us))
         return REDIS_VALUE_TOMBSTONE;
     if (secret.len > 0 && !check_tag(key, &value, secret))
         return REDIS_VALUE_FORGED;

@@ -14,18 +14,19 @@ static int64_t sooner(int64_t a, int64_t b)
 struct trust trust_at(const struct trust_policy *policy, const struct grounds *grounds,
                       int64_t now_us)
 {
-    bool linked = grounds->confirmed_us >= now_us - policy->ttl_unlinked_us;
+    bool confirmed = grounds->confirmed_us >= now_us - policy->ttl_unlinked_us;
+    bool linked = confirmed && !grounds->elsewhere;
     int64_t bound_us = linked ? INT64_MAX : policy->ttl_unlinked_us;
     int64_t ttl_us = sooner(policy->ttl_us, bound_us);
     int64_t negative_ttl_us = sooner(policy->negative_ttl_us, bound_us);
-    int64_t oldest_stale_us = later(grounds->forgotten_us, now_us - policy->stale_max_us);
+    int64_t known_us = confirmed ? grounds->floor_us : grounds->forgotten_us;
+    int64_t oldest_stale_us = later(known_us, now_us - policy->stale_max_us);
 
     return (struct trust){
         .now_us = now_us,
         .linked = linked,
         .oldest_us = later(grounds->floor_us, now_us - ttl_us),
         .oldest_unknown_us = later(grounds->floor_us, now_us - negative_ttl_us),
-        .oldest_shared_us = later(grounds->floor_us, now_us - policy->ttl_us),
         .oldest_stale_us = oldest_stale_us,
         .oldest_patient_us =
             linked && grounds->notified ? later(grounds->floor_us, oldest_stale_us) : INT64_MAX,

@@ -109,6 +109,16 @@ static void invalidate(struct front *front, const struct to_front *message)
         *most_us = lag_us;
 }
 
+/* A change that another sidecar has heard of. What was read later stays. */
+static void take_tombstone(struct front *front, const struct to_front *message)
+{
+    const struct cached_verdict *cached =
+        verdict_cache_peek(front->cache, &message->invalidate.digest);
+
+    if (cached && cached->read_at_us < message->invalidate.changed_at_us)
+        verdict_cache_remove(front->cache, &message->invalidate.digest);
+}
+
 static void handle_message(struct front *front, struct to_front *message)
 {
     switch (message->type) {
@@ -121,6 +131,9 @@ static void handle_message(struct front *front, struct to_front *message)
         break;
     case TO_FRONT_INVALIDATE:
         invalidate(front, message);
+        break;
+    case TO_FRONT_TOMBSTONE:
+        take_tombstone(front, message);
         break;
     case TO_FRONT_REPLY:
         buffer_append(hole_reply(message->hole), buffer_held(&message->reply).at,

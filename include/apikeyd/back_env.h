@@ -11,6 +11,7 @@
 
 #include "apikeyd/mailbox.h"
 #include "apikeyd/pg_clock.h"
+#include "apikeyd/store.h"
 
 struct back_env {
     struct event_base *base;
@@ -19,6 +20,7 @@ struct back_env {
     struct slice redis_password, redis_secret; /* empty: none */
     struct grounds grounds;                    /* the front is told of each change */
     struct pg_clock clock;
+    struct stores stores;
     struct metrics metrics;
     struct log log;
     struct mailbox *to_front;
@@ -35,6 +37,10 @@ void back_env_post(struct back_env *env, const struct to_front *message);
 
 /* Tell the front thread what verdicts are judged by now. */
 void back_env_post_grounds(struct back_env *env);
+
+/* What was read before now may be out of date: have it read again. The front is told with the
+ * next grounds. */
+void back_env_raise_floor(struct back_env *env);
 
 /* Reply to an admin request; takes the bytes of *reply. */
 void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply);

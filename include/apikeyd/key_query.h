@@ -2,7 +2,8 @@
  *
  * One SELECT for a batch: the keys go as one text[] parameter, and each row that comes back says
  * which key it is for. `= ANY` leaves the server no join to plan: it reads an index key by key or,
- * where there is none, the table once for the whole batch. */
+ * where there is none, the table once for the whole batch. One more row tells which store all of it
+ * was read from, so that an answer without keys tells it too. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_KEY_QUERY_H
 #define APIKEYD_KEY_QUERY_H
@@ -11,6 +12,7 @@
 
 #include "apikeyd/config.h"
 #include "apikeyd/slice.h"
+#include "apikeyd/store_query.h"
 #include "apikeyd/verdict.h"
 
 /* The statement for this configuration; free() it. NULL when memory is short. */
@@ -31,11 +33,12 @@ struct key_finding {
     int64_t server_read_us;
 };
 
-/* Whether every row of the result has the form that key_query_row() reads. */
-bool key_query_valid(const PGresult *result);
+/* Whether the result has the form that the rest here reads; sets *ret_told. */
+bool key_query_valid(const PGresult *result, struct store_told *ret_told);
 
-/* Read row `i`, of PQntuples(). */
-void key_query_row(const PGresult *result, int i, struct key_row *ret);
+/* Read row `i`, of PQntuples(). False for the row that tells the store: of that only
+ * ret->server_read_us is set. */
+bool key_query_row(const PGresult *result, int i, struct key_row *ret);
 
 /* Add a row to what is known of its key. All rows must be active for an ALLOW; the IDs are those
  * of the oldest row, and of the least api_key_id among rows of one age. */

@@ -92,6 +92,7 @@ enum to_front_type {
     TO_FRONT_VERDICT,    /* answer: ends the flight of its digest */
     TO_FRONT_STALE,      /* answer: what Redis held, kept in case that no store answers */
     TO_FRONT_INVALIDATE, /* invalidate: forget the key; what comes later is newer */
+    TO_FRONT_TOMBSTONE,  /* invalidate: forget the key if it was read before then */
     TO_FRONT_REPLY,      /* hole, reply */
     TO_FRONT_SWAP,       /* half: an empty one; send back the one in use */
     TO_FRONT_GROUNDS,    /* grounds: how far verdicts are believed has changed */

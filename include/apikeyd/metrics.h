@@ -22,7 +22,8 @@
  * `section` and `name` are INFO's; without a name INFO leaves it out. `family` and `labels` are
  * Prometheus', whose names start with apikeyd_ (process_ for PROCESS…); without a family METRICS
  * leaves it out. Families stand together, and their first help is the one shown. A number of kind
- * …_US is kept in µs and exposed in seconds. */
+ * …_US is kept in µs and exposed in seconds, one of kind …_PPM in millionths and exposed as a
+ * ratio. */
 #define METRICS(X)                                                                                 \
     /* In the order of metric_of_check(). */                                                       \
     X(ALLOW_MEMORY, "", "", COUNTER, "checks_total", "verdict=\"allow\",tier=\"memory\"",          \
@@ -117,6 +118,18 @@
       "Notifications received")                                                                    \
     X(LINK_BAD, "Link", "link_notifications_bad", COUNTER, "link_notifications_bad_total", "",     \
       "Notifications not of the trigger's making")                                                 \
+    X(LINK_COALESCED, "Link", "link_notifications_coalesced", COUNTER,                              \
+      "link_notifications_coalesced_total", "",                                                    \
+      "Notifications beyond the rate at which they are taken one by one")                          \
+    X(LINK_UNANNOUNCED, "Link", "link_changes_unannounced", COUNTER,                               \
+      "link_changes_unannounced_total", "",                                                        \
+      "Heartbeats that found changes which could not be notified, as the queue was full")          \
+    X(LINK_QUEUE, "Link", "link_queue_usage_ppm", GAUGE_PPM, "link_queue_usage_ratio", "",         \
+      "How full PostgreSQL's notification queue is")                                               \
+    X(READS_ELSEWHERE, "Link", "lookups_elsewhere", COUNTER, "lookups_elsewhere_total", "",        \
+      "Lookup SELECTs answered by another store than the link's")                                  \
+    X(READS_UNUSED, "Link", "lookups_unused", COUNTER, "lookups_unused_total", "",                 \
+      "Answers of PostgreSQL not used: a standby, an old timeline, or rows may be hidden")         \
     X(REVOCATION_LAG, "Link", "revocation_lag_us", GAUGE_US, "", "",                               \
       "From the last notified change's trigger in PostgreSQL to its enforcement in memory")        \
     X(REVOCATION_LAG_MOST, "Link", "revocation_lag_most_us", GAUGE_US,                             \
@@ -195,6 +208,8 @@
       "Rows left for the next round, as somebody else held their lock")                            \
     X(USAGE_FAILURES, "Usage", "usage_flush_failures", COUNTER, "usage_flush_failures_total", "",  \
       "UPDATE statements that failed")                                                             \
+    X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",      \
+      "Keys whose usage belongs to another store and was set aside")                               \
     X(LEDGER_BYTES, "Usage", "usage_ledger_bytes", GAUGE, "usage_ledger_bytes", "",                \
       "Memory that the ledger's file takes, bytes")                                                \
     X(SPILL_BYTES, "Usage", "usage_spill_bytes", GAUGE, "usage_spill_bytes", "",                   \

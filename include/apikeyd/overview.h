@@ -8,6 +8,7 @@
 
 #include "apikeyd/events.h"
 #include "apikeyd/metrics.h"
+#include "apikeyd/store.h"
 
 struct overview {
     struct metrics total;  /* of both threads, since the start */
@@ -18,6 +19,8 @@ struct overview {
     int64_t store_seen_us;        /* how long ago a store could answer; TIME_NEVER: not yet */
     int64_t stale_max_us;         /* cache.stale_max */
     const char *revocation_bound; /* see link_bound() */
+    bool has_store;               /* it is known … */
+    struct store_id store;        /* … which store this is about */
     bool redis_dated;             /* PostgreSQL's clock is known, so Redis' verdicts have an age */
     bool stopping;
     const struct events *events;

@@ -37,6 +37,13 @@ void pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_u
 bool pg_clock_to_monotonic(const struct pg_clock *clock, int64_t server_us, int64_t now_us,
                            int64_t *ret_us);
 
+/* The latest that PostgreSQL's clock can read at `now_us`; 0 when there was no sample yet. */
+int64_t pg_clock_latest_reading(const struct pg_clock *clock, int64_t now_us);
+
+/* The latest monotonic time at which something that PostgreSQL dated `server_us` can have happened:
+ * `now_us` where that cannot be told. */
+int64_t pg_clock_latest_monotonic(const struct pg_clock *clock, int64_t server_us, int64_t now_us);
+
 /* The same as an estimate, for people; false when there was no sample yet. */
 bool pg_clock_estimate(const struct pg_clock *clock, int64_t server_us, int64_t *ret_us);
 

@@ -1,8 +1,9 @@
 /* pg_connection: one connection to PostgreSQL, kept up.
  *
  * Connects without blocking, takes one query at a time, gives it a time limit, and comes back
- * after a loss with back-off and jitter. A query that is late costs the connection: nobody knows
- * when it would be free again. Works behind a transaction pooler: queries are unnamed and nothing
+ * after a loss with back-off and jitter. A query that is late costs the connection, as nobody knows
+ * when it would be free again; or it is waited for a while longer, since it may be queued behind a
+ * lock, and the session is of use again the moment that it is answered. Works behind a transaction pooler: queries are unnamed and nothing
  * is set in the session that the start-up packet does not set.
  *
  * It goes to the primary, unless the connection string says otherwise: a standby lags behind what
@@ -47,6 +48,7 @@ struct pg_connection_setup {
     struct back_env *env;
     const char *purpose; /* for logs; lives forever */
     const char *dsn;     /* copied */
+    bool waits_when_late; /* a late query is waited for, though no longer by its caller */
     /* The connection can take a query, or has just gone down. */
     void (*on_ready)(void *arg);
     void (*on_down)(void *arg);
@@ -79,6 +81,10 @@ void pg_connection_give_up(struct pg_connection *connection, const char *why);
 
 /* If it waits before it connects again, it does so now. */
 void pg_connection_retry(struct pg_connection *connection);
+
+/* The server answers others: likewise, and if it hangs in connecting, or in a late query, it begins
+ * anew. */
+void pg_connection_hurry(struct pg_connection *connection);
 
 /* Send a query; the connection must be ready. */
 void pg_connection_send(struct pg_connection *connection, const struct pg_query *query);

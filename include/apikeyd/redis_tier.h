@@ -17,10 +17,10 @@ struct redis_tier;
 /* What Redis held for a key. */
 enum redis_finding {
     FOUND_OFF,  /* no Redis is configured */
-    FOUND_DOWN, /* it is not in use now */
+    FOUND_DOWN, /* it is not in use now, or nobody knows yet which store's verdicts to ask for */
     FOUND_LATE, /* it did not answer in time, or with an error */
     FOUND_NOTHING,
-    FOUND_TOMBSTONE,
+    FOUND_TOMBSTONE, /* with the time of a change that somebody has heard of */
     FOUND_FORGED,
     FOUND_BROKEN,
     FOUND_UNDATED, /* a verdict whose age cannot be told (see pg_clock) */
@@ -39,7 +39,8 @@ void redis_tier_free(struct redis_tier *tier);
 /* Whether asking makes sense now. */
 bool redis_tier_usable(const struct redis_tier *tier);
 
-/* Read `len` keys in one round trip. Then `begin` is called, `each` once a key, in order, and
+/* Read `len` keys of the current store (see store.h) in one round trip. For TOMBSTONE the verdict is
+ * UNAVAILABLE, and what was read before its read_at_us is known to be out of date. Then `begin` is called, `each` once a key, in order, and
  * `done`: perhaps before this returns, and never later than redis.timeout. */
 struct redis_read {
     void (*begin)(void *arg);
@@ -50,11 +51,12 @@ struct redis_read {
 void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size_t len,
                      struct redis_read read);
 
-/* Keep a verdict just read from PostgreSQL for `ttl_us`. DENY unknown is not kept. */
+/* Keep a verdict just read from the current store for `ttl_us`. DENY unknown is not kept. */
 void redis_tier_fill(struct redis_tier *tier, const struct digest *digest,
                      const struct verdict *verdict, int64_t server_read_us, int64_t ttl_us);
 
-/* Nobody shall take what was read before now; `ttl_us` is how long anybody would. */
+/* Write a tombstone: what was read before now must not be used; `ttl_us` is how long anybody
+ * would. */
 void redis_tier_tombstone(struct redis_tier *tier, const struct digest *digest, int64_t ttl_us);
 
 #endif

@@ -12,14 +12,21 @@
 #define APIKEYD_RESOLVER_H
 
 #include "apikeyd/back_env.h"
+#include "apikeyd/pg_connection.h"
 
 struct resolver;
 
-/* When something was last used that is not in PostgreSQL yet, or 0; for EXPLAIN. */
-typedef int64_t pending_usage(void *arg, const struct uuid *api_key_id);
+struct resolver_setup {
+    struct back_env *env;
+    /* When something was last used that is not in PostgreSQL yet, or 0; for EXPLAIN. */
+    int64_t (*pending)(void *arg, const struct uuid *api_key_id);
+    /* Whether the feed's session can take a query now; and send it, unless that is NULL. */
+    bool (*lend)(void *arg, const struct pg_query *query);
+    void *arg;
+};
 
 /* NULL when memory is short. */
-struct resolver *resolver_new(struct back_env *env, pending_usage *pending, void *pending_arg);
+struct resolver *resolver_new(const struct resolver_setup *setup);
 
 /* Answers what is under way with UNAVAILABLE. */
 void resolver_free(struct resolver *resolver);
@@ -34,10 +41,19 @@ void resolver_go(struct resolver *resolver);
  * have not heard of it yet find a tombstone in Redis. */
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest);
 
-/* See whether PostgreSQL answers lookups. */
-void resolver_probe(struct resolver *resolver);
+/* See whether PostgreSQL answers lookups; with `hurry` it is known to answer others. */
+void resolver_probe(struct resolver *resolver, bool hurry);
 
-/* Lookup connections that can take a query or are carrying one out. */
+/* A heartbeat was answered: see whether lookups still are, and from where. */
+void resolver_beat(struct resolver *resolver);
+
+/* The feed's session can be used for lookups from now on, or no longer. */
+void resolver_feed_is(struct resolver *resolver, bool usable);
+
+/* Whether lookups have been answered by the feed's store since `since_us` (monotonic). */
+bool resolver_agrees(struct resolver *resolver, int64_t since_us);
+
+/* Lookup connections that are of use. */
 size_t resolver_connections_up(const struct resolver *resolver);
 
 #endif

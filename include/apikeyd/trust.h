@@ -9,9 +9,13 @@
  * was read. Trust ends ttl_unlinked after the later of the two, whether or not anybody has noticed
  * that the link is gone. So the bound holds for a silent network and a stopped process too.
  *
- * What may be served stale is another question, with a bound of its own: a floor that rose because
- * changes may have been missed does not end it, only one for changes that are known. A slow answer,
- * which is no error, is replaced by what is held only while every change is heard of.
+ * The link counts only while lookups are answered by the store that it listens to.
+ *
+ * What may be served stale is another question, with a bound of its own. While no heartbeat is
+ * confirmed, a floor that rose because changes may have been missed does not end it, only one for
+ * changes that are known. A confirmed heartbeat proves that PostgreSQL answers: then nothing below
+ * any floor is served. A slow answer, which is no error, is replaced by what is held only while
+ * every change is heard of.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_TRUST_H
@@ -38,17 +42,17 @@ struct grounds {
     int64_t forgotten_us; /* any key was changed, or all shall be forgotten: a floor for what is
                            * served stale too; not later than floor_us, or TIME_NEVER */
     bool notified;        /* triggers tell of every change */
+    bool elsewhere;       /* lookups were answered by another store than the link's */
     bool postgres_down;   /* known not to answer lookups */
 };
 
-static const struct grounds no_grounds = {TIME_NEVER, TIME_NEVER, TIME_NEVER, false, false};
+static const struct grounds no_grounds = {TIME_NEVER, TIME_NEVER, TIME_NEVER, false, false, false};
 
 struct trust {
     int64_t now_us;
     bool linked;
     int64_t oldest_us;         /* ALLOW and DENY inactive read before this are not believed */
     int64_t oldest_unknown_us; /* the same for DENY unknown */
-    int64_t oldest_shared_us;  /* read before this are not taken from Redis, not even as stale */
     int64_t oldest_stale_us;   /* read before this are not served even when no store answers… */
     int64_t oldest_patient_us; /* …nor before this when one only takes long to answer */
     int64_t refresh_us;        /* read before this are in the last fifth of their ttl */

@@ -13,6 +13,7 @@ PASS = "pass"
 SILENT = "silent"    # a black hole: connects, takes bytes, never answers
 RESET = "reset"      # hangs up at once
 TRICKLE = "trickle"  # a byte now and then
+HOLD = "hold"        # what the server says does not arrive yet
 
 
 class Proxy:
@@ -27,6 +28,8 @@ class Proxy:
         self.listener.bind(str(self.folder / name))
         self.listener.listen()
         self.ends = {}
+        self.server_ends = set()
+        self.delay = lambda: 0  # seconds that an answer of the server takes longer
         self.mode = PASS
         self.wake_reader, self.wake_writer = socket.socketpair()
         self.stopping = False
@@ -47,6 +50,9 @@ class Proxy:
         self.mode = mode
         self.wake_writer.send(b"x")
 
+    def hold(self):
+        self.become(HOLD)
+
     def silence(self):
         self.become(SILENT)
 
@@ -56,6 +62,8 @@ class Proxy:
     def run(self):
         while not self.stopping:
             watched = [] if self.mode == SILENT else list(self.ends)
+            if self.mode == HOLD:
+                watched = [end for end in watched if end not in self.server_ends]
             ready, _, _ = select.select([self.wake_reader, self.listener, *watched], [], [])
             if self.wake_reader in ready:
                 self.wake_reader.recv(100)
@@ -78,6 +86,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             server.connect(self.server)
             self.ends[client], self.ends[server] = server, client
+            self.server_ends.add(server)
             return
         client.close()
         server.close()
@@ -86,12 +95,15 @@ class Proxy:
         if end in self.ends:
             for dead in (end, self.ends[end]):
                 del self.ends[dead]
+                self.server_ends.discard(dead)
                 dead.close()
 
     def pass_on(self, end):
         data = b""
         with contextlib.suppress(OSError):
             data = end.recv(1 if self.mode == TRICKLE else 65536)
+            if end in self.server_ends:
+                time.sleep(self.delay())
             self.ends[end].sendall(data)
         if not data:
             self.close(end)

@@ -20,7 +20,9 @@ import redis
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
 PG_BIN = Path("/usr/lib/postgresql/15/bin")
-HANG = 60  # seconds after which something that should have happened never will
+# What INFO says about a link that is up but does not know yet whether the triggers announce.
+UNSETTLED = ("cache.ttl: the triggers are being", "cache.ttl: transactions that were open")
+HANG = int(os.environ.get("APIKEYD_HANG", "60"))  # seconds after which something that should have happened never will
 
 
 def wait_until(condition, what, timeout=HANG):
@@ -308,6 +310,7 @@ class Apikeyd:
         wanted = int(self.options.get("postgres.connections", 2))
         return (counts["usage_swaps"] > 0 and counts["postgres_connections_up"] == wanted
                 and counts["link_up"]
+                and not counts["revocation_bound"].startswith(UNSETTLED)
                 and (counts["redis_up"] or not self.options.get("redis.url")))
 
     def kill(self):

@@ -25,7 +25,6 @@ static void test_ttl_while_linked(void **state)
     assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 940);
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_INACTIVE), 940);
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 970);
-    assert_int_equal(trust.oldest_shared_us, 940);
     assert_int_equal(trust.oldest_stale_us, 700);
     assert_int_equal(trust.refresh_us, 952); /* 48 of 60 have passed */
 }
@@ -38,7 +37,6 @@ static void test_unlinked_bounds_every_ttl(void **state)
     assert_false(trust.linked);
     assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 995);
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 995);
-    assert_int_equal(trust.oldest_shared_us, 940);
     assert_int_equal(trust.oldest_stale_us, 700);
     assert_int_equal(trust.refresh_us, 996);
 }
@@ -58,9 +56,10 @@ static void test_nothing_below_the_floor(void **state)
     (void)state;
     assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 990);
     assert_int_equal(trust_oldest(&trust, VERDICT_DENY_UNKNOWN), 990);
-    assert_int_equal(trust.oldest_shared_us, 990);
-    assert_int_equal(trust.oldest_stale_us, 700);
     assert_int_equal(trust.oldest_patient_us, 990);
+    /* A confirmed heartbeat proves that PostgreSQL answers. */
+    assert_int_equal(trust.oldest_stale_us, 990);
+    assert_int_equal(at(994, 990).oldest_stale_us, 700);
 }
 
 static void test_what_is_left(void **state)
@@ -83,12 +82,31 @@ static void test_what_is_forgotten_is_not_served_stale(void **state)
 
     (void)state;
     assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_us, 990);
-    assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_stale_us, 980);
+    assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_stale_us, 990);
     assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_patient_us, 990);
+    grounds.confirmed_us = 994;
+    assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_stale_us, 980);
+    grounds.confirmed_us = 999;
     grounds.notified = false;
     assert_true(trust_at(&policy, &grounds, 1000).oldest_patient_us > 1000);
     grounds = (struct grounds){.confirmed_us = 994, .forgotten_us = TIME_NEVER, .notified = true};
     assert_true(trust_at(&policy, &grounds, 1000).oldest_patient_us > 1000);
+}
+
+/* A heartbeat tells nothing about verdicts that were read elsewhere. */
+static void test_lookups_elsewhere_are_unlinked(void **state)
+{
+    struct grounds grounds = {.confirmed_us = 999,
+                              .floor_us = TIME_NEVER,
+                              .forgotten_us = TIME_NEVER,
+                              .notified = true,
+                              .elsewhere = true};
+    struct trust trust = trust_at(&policy, &grounds, 1000);
+
+    (void)state;
+    assert_false(trust.linked);
+    assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 995);
+    assert_true(trust.oldest_patient_us > 1000);
 }
 
 int main(void)
@@ -99,6 +117,7 @@ int main(void)
         cmocka_unit_test(test_the_link_is_a_lease),
         cmocka_unit_test(test_nothing_below_the_floor),
         cmocka_unit_test(test_what_is_left),
+        cmocka_unit_test(test_lookups_elsewhere_are_unlinked),
         cmocka_unit_test(test_what_is_forgotten_is_not_served_stale),
     };
 

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool mark_equal(const struct store_mark *a, const struct store_mark *b)
+{
+    return a->started_us == b->started_us && a->table == b->table &&
+           strcmp(a->database, b->database) == 0;
+}
+
+bool store_id_same_table(const struct store_id *a, const struct store_id *b)
+{
+    return a->system == b->system && a->database == b->database && a->table == b->table;
+}
+
+bool store_id_equal(const struct store_id *a, const struct store_id *b)
+{
+    return store_id_same_table(a, b) && a->timeline == b->timeline;
+}
+
+static const struct store *find(const struct stores *stores, const struct store_mark *mark)
+{
+    for (size_t i = 0; i < stores->count; i++) {
+        if (mark_equal(&stores->known[i].mark, mark))
+            return &stores->known[i];
+    }
+    return NULL;
+}
+
+void stores_learn(struct stores *stores, const struct store *store)
+{
+    struct store *known = (struct store *)find(stores, &store->mark);
+
+    if (!known && stores->count < STORES_KNOWN)
+        known = &stores->known[stores->count++];
+    if (!known) {
+        known = &stores->known[stores->next];
+        stores->next = (stores->next + 1) % STORES_KNOWN;
+    }
+    *known = *store;
+}
+
+static bool switch_to(struct stores *stores, const struct store_id *id)
+{
+    bool changed = stores->has_current && !store_id_equal(&stores->current, id);
+
+    stores->has_current = true;
+    stores->current = *id;
+    return changed;
+}
+
+bool stores_feed(struct stores *stores, const struct store *store)
+{
+    stores_learn(stores, store);
+    stores->has_feed = true;
+    stores->feed = *store;
+    return switch_to(stores, &store->id);
+}
+
+void stores_feed_lost(struct stores *stores)
+{
+    stores->has_feed = false;
+}
+
+bool stores_use(struct stores *stores, const struct store_id *id)
+{
+    return switch_to(stores, id);
+}
+
+/* The current store counts too: it may have been seen too long ago to be among the known ones. */
+bool stores_outdated(const struct stores *stores, const struct store *store)
+{
+    if (store->standby)
+        return true;
+    if (stores->has_current && stores->current.system == store->id.system &&
+        stores->current.timeline > store->id.timeline)
+        return true;
+    for (size_t i = 0; i < stores->count; i++) {
+        const struct store *known = &stores->known[i];
+
+        if (!known->standby && known->id.system == store->id.system &&
+            known->id.timeline > store->id.timeline)
+            return true;
+    }
+    return false;
+}
+
+enum store_standing stores_judge(const struct stores *stores, const struct store_mark *mark,
+                                 bool standby, struct store_id *ret_id)
+{
+    const struct store *known = find(stores, mark);
+
+    if (standby)
+        return STORE_OUTDATED;
+    /* A standby that has been promoted is on a timeline that has to be asked for. */
+    if (!known || known->standby)
+        return STORE_UNKNOWN;
+    if (!known->plain)
+        return STORE_NO_TABLE;
+    if (stores_outdated(stores, known))
+        return STORE_OUTDATED;
+    *ret_id = known->id;
+    if (stores->has_feed && !(mark_equal(&stores->feed.mark, mark) &&
+                              store_id_equal(&stores->feed.id, &known->id)))
+        return STORE_ELSEWHERE;
+    return STORE_CURRENT;
+}
+
+void store_id_to_text(const struct store_id *id, char ret[static STORE_TEXT_SIZE])
+{
+    snprintf(ret, STORE_TEXT_SIZE, "%" PRIu64 "/%" PRIu32 "/%" PRIu32 "/%" PRIu32, id->system,
+             id->timeline, id->database, id->table);
+}

@@ -1,0 +1,91 @@
+/* store: which server, database and table an answer of PostgreSQL came from.
+ *
+ * The change feed and the lookups have sessions of their own, perhaps through a pooler, and nothing
+ * but what the server says proves that both lead to the same table. A `mark` is what every statement
+ * can tell cheaply. It belongs to one run of one server, so what else that server is (a `store`)
+ * has to be asked only once for each mark. A store's identity outlives restarts; after a failover
+ * its timeline is a later one.
+ *
+ *     answer ─ mark ─▶ known? ─ no ─▶ ask the session for the whole store, and look again
+ *                        │ yes
+ *                        ▼
+ *              outdated · elsewhere · current
+ *
+ * Pure: it is told what was read, and judges. Back thread only.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_STORE_H
+#define APIKEYD_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { STORE_NAME_SIZE = 64, STORE_TEXT_SIZE = 64, STORES_KNOWN = 16 };
+
+struct store_mark {
+    int64_t started_us; /* when the postmaster started, µs since 1970 */
+    uint32_t table;     /* OID */
+    char database[STORE_NAME_SIZE];
+};
+
+/* system 0: the server does not tell. */
+struct store_id {
+    uint64_t system; /* system identifier: of the cluster, and of its standbys */
+    uint32_t timeline;
+    uint32_t database, table; /* OIDs */
+};
+
+struct store {
+    struct store_mark mark;
+    struct store_id id;
+    bool standby; /* in recovery */
+    bool plain;   /* it is a table or a partitioned one, not a view or a foreign table */
+};
+
+enum store_standing {
+    STORE_UNKNOWN,   /* ask the session that the answer came from for the whole store */
+    STORE_NO_TABLE,  /* something else stands in the table's place: what is absent proves nothing */
+    STORE_OUTDATED,  /* a standby, or on a timeline before one that was seen: not to be used */
+    STORE_ELSEWHERE, /* not where the feed listens: changes of it are not heard of */
+    STORE_CURRENT,   /* where the feed listens, or, while there is no feed, usable */
+};
+
+struct stores {
+    struct store known[STORES_KNOWN];
+    size_t count, next;
+    bool has_feed; /* the feed is up, … */
+    struct store feed;
+    bool has_current; /* the feed's store, or without a feed that of the last lookup */
+    struct store_id current;
+};
+
+/* Note what a session told of itself. */
+void stores_learn(struct stores *stores, const struct store *store);
+
+/* The feed has heard from `store`, which is learnt too. Returns whether the current store has
+ * changed: then what was read before is not to be trusted. */
+bool stores_feed(struct stores *stores, const struct store *store);
+void stores_feed_lost(struct stores *stores);
+
+/* What to make of an answer that bears `mark`; for CURRENT and ELSEWHERE sets *ret_id. `standby`
+ * is what the same answer told. */
+enum store_standing stores_judge(const struct stores *stores, const struct store_mark *mark,
+                                 bool standby, struct store_id *ret_id);
+
+/* The same of a store just read. */
+bool stores_outdated(const struct stores *stores, const struct store *store);
+
+/* A lookup's answer from `id` is CURRENT. Returns whether the current store has changed. */
+bool stores_use(struct stores *stores, const struct store_id *id);
+
+bool store_id_equal(const struct store_id *a, const struct store_id *b);
+
+/* The same rows, perhaps after a failover: what usage belongs to. */
+bool store_id_same_table(const struct store_id *a, const struct store_id *b);
+
+/* <system identifier>/<timeline>/<database's OID>/<table's OID>: for people, and in the names of
+ * Redis's keys. */
+void store_id_to_text(const struct store_id *id, char ret[static STORE_TEXT_SIZE]);
+
+#endif

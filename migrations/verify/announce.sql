@@ -1,0 +1,11 @@
+-- Verify apikeyd:announce on pg
+
+BEGIN;
+
+SELECT 1 / (p.prosecdef AND p.prosrc LIKE '%apikeyd.unannounced_change%')::int
+FROM pg_proc AS p
+WHERE p.oid = 'apikeyd.notify_key_change'::regproc;
+
+SELECT xid, made_at FROM apikeyd.unannounced_change WHERE false;
+
+ROLLBACK;
