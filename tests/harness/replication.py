@@ -16,8 +16,9 @@ import psycopg
 from harness.servers import PG_BIN, Postgres, Process, accepts, migrate, postgres_user, wait_until
 
 DATABASE, TABLE = "app", "api.user_api_key"
-SETTINGS = ["wal_keep_size=128MB", "wal_retrieve_retry_interval=100ms", "log_connections=on",
-            "log_statement=all", "log_line_prefix=%u ", "shared_buffers=32MB"]
+# Shared memory is kept in the data directory, so that nothing of it outlives a server that was killed.
+SETTINGS = ["dynamic_shared_memory_type=mmap", "wal_keep_size=128MB", "wal_retrieve_retry_interval=100ms",
+            "log_connections=on", "log_statement=all", "log_line_prefix=%u ", "shared_buffers=32MB"]
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 STORE = f"""SELECT format('%s/%s/%s/%s', system_identifier,
     ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int,
@@ -104,7 +105,8 @@ class Node(Postgres):
 
     def has_all_of(self, primary):
         """Whether it has replayed what is now on the primary."""
-        return self.one("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", primary.one("SELECT pg_current_wal_lsn()::text"))
+        return self.one("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn",
+                        primary.one("SELECT pg_current_wal_lsn()::text"))
 
     def store(self):
         """What INFO calls a primary."""
@@ -192,6 +194,7 @@ class Bouncer:
         self.write(server, database)
         with psycopg.connect(self.dsn("postgres", "pgbouncer"), autocommit=True) as console:
             console.execute("RELOAD")
+            console.execute("WAIT_CLOSE")  # connections to where it was pointed before
 
     def dsn(self, user="apikeyd", database=DATABASE):
         return f"host={self.folder} port=6432 user={user} dbname={database}"

@@ -174,10 +174,10 @@ def test_the_old_primary_is_back_beside_the_new_one(pair, run, roles):
         load.revoke("key-1")
         if "apikeyd" in roles:
             asks(load, pair.a)
+        load.revoke("key-2")
         if "feed" in roles:
             load.wait(lambda: info(daemon)["revocation_bound"].startswith("cache.ttl_unlinked"),
                       "ttl_unlinked to be stated")
-        load.revoke("key-2")
         load.never_wrong("key-1", "key-2", "key-3", "only-on-a")
         pair.a.crash()
         follows(load, pair.b)
@@ -249,7 +249,8 @@ def test_lookups_are_led_to_a_lagging_standby(pair, bouncer, run):
         assert timelines(load) == [1]
 
 
-@pytest.mark.parametrize("fenced", [pytest.param(True, id="fenced", marks=thorough), pytest.param(False, id="unfenced")])
+@pytest.mark.parametrize("fenced", [pytest.param(True, id="fenced", marks=thorough),
+                                    pytest.param(False, id="unfenced")])
 def test_lookups_through_a_pooler_come_later(pair, bouncer, run, fenced):
     """The change feed has found the new primary, while PgBouncer still leads to the old one: which is
     gone, or back and knows nothing of the new timeline."""
