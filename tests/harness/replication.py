@@ -124,8 +124,8 @@ class Node(Postgres):
         return self.log().count(f"connection authorized: user={role} ")
 
     def statements(self, role):
-        """The same of statements."""
-        return len(re.findall(rf"^{role} LOG:  (?:execute|statement)", self.log(), re.MULTILINE))
+        """The same of statements, but for the SET that PgBouncer begins with."""
+        return len(re.findall(rf"^{role} LOG:  (?:execute|statement)[^:]*: (?!SET )", self.log(), re.MULTILINE))
 
     def log(self):
         return self.folder.with_suffix(".log").read_text(errors="replace")
