@@ -16,7 +16,7 @@ import psycopg
 import yaml
 from harness.gateways import accepts, free_port
 from harness.replication import DATABASE, SETTINGS, Node
-from harness.servers import PG_BIN, Process, postgres_user, wait_until
+from harness.servers import PG_BIN, Process, wait_until
 
 SCOPE = "app"
 TIMES = {"ttl": 8, "loop_wait": 1, "retry_timeout": 3}  # seconds; ttl >= loop_wait + 2 * retry_timeout

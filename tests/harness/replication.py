@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 import psycopg
-from harness.servers import PG_BIN, Postgres, Process, accepts, migrate, postgres_user, wait_until
+from harness.servers import Postgres, Process, accepts, migrate, postgres_user, wait_until
 
 DATABASE, TABLE = "app", "api.user_api_key"
 # Shared memory is kept in the data directory, so that nothing of it outlives a server that was killed.
