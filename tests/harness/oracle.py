@@ -57,14 +57,19 @@ class Oracle:
         self.seen = {}  # (daemon, key): the least version that explains all its answers so far
         self.judged = 0
 
+    def bound(self, daemon, _asked, _answered):
+        """In seconds, for an answer of that time."""
+        return self.bounds[daemon]
+
     def judge(self, daemon, key, answer, asked, answered):
         """What is wrong with the answer, or None. One daemon's answers come in order."""
         history = self.histories[key]
+        bound = self.bound(daemon, asked, answered)
         with history.lock:
             self.judged += 1
-            fresh = history.first_possible(asked - self.bounds[daemon])
+            fresh = history.first_possible(asked - bound)
             if history.find(answer, fresh, answered) is None:
-                return f"{daemon}: {key} is {answer}, out of date by more than {self.bounds[daemon]} s"
+                return f"{daemon}: {key} is {answer}, out of date by more than {bound} s"
             least = max(self.seen.get((daemon, key), 0), fresh)
             version = history.find(answer, least, answered)
             if version is None:

@@ -136,6 +136,8 @@ def postgres_user():
 class Postgres:
     """A PostgreSQL 15 cluster; its socket lives in `folder`. With `primary` its hot standby."""
 
+    env = None  # what it is started with, if that is not ours
+
     def __init__(self, folder, settings=(), primary=None):
         self.folder = Path(folder)
         self.data = self.folder / "data"
@@ -145,6 +147,10 @@ class Postgres:
         self.folder.mkdir(parents=True)
         if self.user:
             shutil.chown(self.folder, self.user)
+        self.make(primary)
+
+    def make(self, primary):
+        """Its data directory."""
         make = [PG_BIN / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
                 "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
         if primary:
@@ -159,7 +165,7 @@ class Postgres:
         argv = [PG_BIN / "postgres", "-D", self.data]
         for setting in settings:
             argv += ["-c", setting]
-        self.process = Process(argv, self.folder.with_suffix(".log"), self.user)
+        self.process = Process(argv, self.folder.with_suffix(".log"), self.user, self.env)
         wait_until(self.answers, "PostgreSQL to answer")
 
     def answers(self):

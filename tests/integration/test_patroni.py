@@ -1,0 +1,53 @@
+"""Patroni switches the primary and replaces one that was killed, while every answer is judged.
+
+One build is enough for it (conftest.py). test_failover.py has what failover by hand can do."""
+
+import pytest
+from conftest import Database
+from harness.judged_load import Keys, judged_load
+from harness.patroni import Cluster
+from harness.replication import DATABASE, template
+from harness.servers import wait_until
+from test_failover import NAMES, OPTIONS, follows, timelines
+
+
+@pytest.fixture
+def patroni(scratch):
+    cluster = Cluster(scratch / "patroni", template(scratch / "patroni-template"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def db(patroni):
+    return Database(patroni, DATABASE)
+
+
+def test_patroni_switches_over_and_replaces_a_dead_leader(patroni, start):
+    a, b = patroni.a, patroni.b
+    keys = Keys(a.dsn(DATABASE), NAMES)
+    daemon = start({**OPTIONS, "postgres.listen_dsn": patroni.dsn(user="feed")})
+    with judged_load(daemon, keys) as load:
+        follows(load, a)
+        load.revoke("key-1")
+        with keys.moving(lambda: patroni.leader().dsn(DATABASE)) as lost:
+            patroni.switch_over(b)
+        assert not lost
+        load.revoke("key-2")
+        follows(load, b)
+        wait_until(a.is_replica, "the old leader to be a replica")
+        with keys.moving(lambda: patroni.leader().dsn(DATABASE)):
+            keys.set_active("key-3", False)  # the replica may get it in time, or not
+            b.kill()
+            wait_until(a.is_leader, "the other one to be the leader")
+        load.revoke("key-4")
+        follows(load, a)
+        b.start()
+        wait_until(b.is_replica, "the dead leader to be back as a replica")
+        keys.set_active("key-1", True)
+        load.revoke("key-5")
+        load.all_known()
+        assert timelines(load) == [1, 2, 3]

@@ -1,0 +1,119 @@
+"""Lookups and the change feed reach different databases: what is heard says nothing about what is read.
+
+Then ttl_unlinked is the bound, and INFO says so; until both agree again."""
+
+import itertools
+from typing import NamedTuple
+
+import psycopg
+import pytest
+from conftest import drop_database, info
+from harness.judged_load import Keys, judged_load
+from harness.replication import DATABASE, STORE, Bouncer, template
+from harness.servers import Postgres, migrate, wait_until
+
+numbers = itertools.count(1)
+OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "1s", "cache.stale_max": "0s"}
+NAMES = [f"key-{i}" for i in range(12)]
+UNLINKED = "cache.ttl_unlinked: "
+
+
+class Place(NamedTuple):
+    """A database."""
+
+    server: Postgres
+    name: str
+
+    def dsn(self, user="postgres"):
+        return self.server.dsn(self.name, user)
+
+    def store(self):
+        with psycopg.connect(self.dsn()) as db:
+            return db.execute(STORE).fetchone()[0]
+
+
+@pytest.fixture
+def here(db, postgres):
+    return Place(postgres, db.name)
+
+
+@pytest.fixture(params=["migrated by itself", "copied", "of another server"])
+def other(here, scratch, request):
+    """Another database. In a copy the table has the same OID."""
+    name = f"other{next(numbers)}"
+    if request.param == "of another server":
+        server = template(scratch / name)
+        server.start()
+        yield Place(server, DATABASE)
+        server.stop()
+        return
+    copied = f'TEMPLATE "{here.name}"' if request.param == "copied" else ""
+    with psycopg.connect(here.server.dsn("postgres"), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}" {copied}')
+    if not copied:
+        done = migrate(here.server.uri(name))
+        assert done.returncode == 0, done.stdout + done.stderr
+    yield Place(here.server, name)
+    drop_database(here.server, name)
+
+
+@pytest.fixture
+def bouncer(scratch):
+    pooler = Bouncer(scratch / f"store-bouncer{next(numbers)}")
+    yield pooler
+    pooler.stop()
+
+
+def bound(daemon):
+    return info(daemon)["revocation_bound"]
+
+
+def test_the_store_is_named(here, start):
+    daemon = start()
+    wait_until(lambda: info(daemon).get("store") == here.store(), "the store")
+
+
+def test_the_feed_hears_of_another_database(here, other, start):
+    keys = Keys(here.dsn(), NAMES)
+    daemon = start({**OPTIONS, "postgres.listen_dsn": other.dsn("apikeyd")})
+    with judged_load(daemon, keys) as load:
+        load.all_known()
+        load.revoke("key-1")
+        load.wait(lambda: bound(daemon).startswith(UNLINKED), "ttl_unlinked to be stated")
+        load.revoke("key-2")
+        assert bound(daemon).startswith(UNLINKED)
+        keys.set_active("key-1", True)
+        load.all_known()
+        assert load.judge.stores(daemon) == [other.store()]
+
+
+def test_lookups_are_led_to_another_database(here, other, bouncer, start):
+    """And back. PgBouncer does it, while the daemon's sessions with PgBouncer live on."""
+    keys = Keys(here.dsn(), NAMES)
+    copy = Keys(other.dsn(), [])
+    with copy.connect() as there:
+        there.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [keys.user])
+        copy.user, copy.rows = keys.user, dict(keys.rows)
+        for name in NAMES:
+            copy.insert(there, name)
+    bouncer.start(*here)
+    daemon = start({**OPTIONS, "postgres.dsn": bouncer.dsn(), "postgres.listen_dsn": here.dsn("apikeyd")})
+    with judged_load(daemon, copy) as load:
+        load.all_known()
+        wait_until(lambda: bound(daemon) == "notification", "agreement")
+        # Both databases say the same until now, so nobody can be wrong.
+        bouncer.point_to(*other)
+        daemon.admin_client().execute_command("INVALIDATE", "ALL")
+        load.all_known()
+        load.revoke("key-1")
+        load.wait(lambda: bound(daemon).startswith(UNLINKED), "ttl_unlinked to be stated")
+        load.revoke("key-2")
+        assert bound(daemon).startswith(UNLINKED)
+        copy.set_active("key-1", True)
+        copy.set_active("key-2", True)
+        load.all_known()
+    with judged_load(daemon, keys) as load:
+        bouncer.point_to(*here)
+        load.wait(lambda: bound(daemon) == "notification", "agreement")
+        load.revoke("key-3")
+        load.all_known()
