@@ -138,6 +138,7 @@ static bool assemble(struct daemon *daemon)
         .log = daemon->log,
         .redis_password = secret_slice(&daemon->redis_password),
         .redis_secret = secret_slice(&daemon->redis_value),
+        .ledger = daemon->storage.ledger,
         .half = ledger_half(daemon->storage.ledger, 1),
         .spilled = daemon->storage.spilled,
         .spill = daemon->storage.spill,

@@ -74,11 +74,41 @@ static void read_spill(struct storage *storage, const struct config *config, con
     }
 }
 
+/* What the spill file holds may belong to another store than the ledger: it waits for that one. */
+static void match_owners(struct storage *storage, const struct config *config,
+                         const struct log *log)
+{
+    const struct store_id *owner = ledger_owner(storage->ledger);
+    const char *path = config->usage_spill;
+    int error;
+
+    if (!store_id_known(&storage->spilled.owner))
+        storage->spilled.owner = *owner;
+    if (!store_id_known(owner) && storage->spilled.len > 0)
+        (void)ledger_set_owner(storage->ledger, &storage->spilled.owner);
+    if (storage->spilled.len == 0 || store_id_same_table(owner, &storage->spilled.owner))
+        return;
+    error = spill_set_aside(path, clock_wall_us(), &storage->spilled);
+    if (error == 0)
+        error = spill_remove(path);
+    if (error < 0) {
+        storage->spill = SPILL_OFF_LIMITS;
+        log_warning(log, "usage.spill %s: it belongs to another database, and stays: %s", path,
+                    strerror(-error));
+    } else {
+        log_warning(log, "usage.spill %s: it belongs to another database; set aside until that is "
+                         "back",
+                    path);
+    }
+    usage_batch_free(&storage->spilled);
+}
+
 bool storage_open(struct storage *storage, const struct config *config, const struct log *log)
 {
     if (!open_ledger(storage, config, log) || !lock_spill(storage, config, log))
         return false;
     read_spill(storage, config, log);
+    match_owners(storage, config, log);
     return true;
 }
 

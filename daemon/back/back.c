@@ -385,6 +385,7 @@ struct back *back_new(struct back_setup *setup)
     event_add(&back->mail, NULL);
     back->flusher = flusher_new(&(struct flusher_setup){
         .env = &back->env,
+        .ledger = setup->ledger,
         .half = setup->half,
         .spilled = setup->spilled,
         .spill = setup->spill,

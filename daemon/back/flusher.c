@@ -12,6 +12,7 @@
 #include "apikeyd/usage_query.h"
 #include "reply_list.h"
 #include "spill_keeper.h"
+#include "usage_owner.h"
 
 /* Longer than a lookup may take: nobody waits for it. */
 static const int64_t statement_timeout_us = 10000000;
@@ -19,6 +20,9 @@ static const int64_t statement_timeout_us = 10000000;
 /* Refusals in one round after which chunks are no longer halved: enough to find a few rows at
  * fault, and an end where it is every row. */
 enum { REFUSALS_MAX = 64 };
+
+/* Times in one round that a session is asked for its store: one that leads to ever others is no use. */
+enum { ASKS_MAX = 8 };
 
 enum phase { IDLE, SWAPPING, WRITING };
 
@@ -39,7 +43,11 @@ struct flusher {
     struct usage_batch pending;
     bool half_emptied; /* the half can be swapped; else its entries are in `pending` only */
     struct spill_keeper spill;
-    bool refused_said;
+    struct usage_owner owner;
+    bool proven;   /* the connection leads to the store that owns the ledger */
+    bool taken;    /* what had been set aside for that is pending; its file is still there */
+    unsigned asks; /* in this round */
+    bool refused_said, hidden_said;
 
     size_t next, len;  /* the chunk under way in `pending` */
     size_t chunk_most; /* bound of a chunk, less than usage.batch after a refusal */
@@ -70,16 +78,30 @@ static const char *failure_of(const struct flusher *flusher)
     return NULL;
 }
 
+/* What was taken back is written, or in the spill file. */
+static void drop_aside(struct flusher *flusher)
+{
+    char path[SPILL_PATH_SIZE];
+
+    if (spill_aside_path(flusher->env->config->usage_spill, ledger_owner(flusher->setup.ledger),
+                         path))
+        (void)spill_remove(path);
+    flusher->taken = false;
+}
+
 static void finish_round(struct flusher *flusher)
 {
     const char *failure = failure_of(flusher);
 
     usage_batch_compact(&flusher->pending);
     flusher->settled = 0;
+    flusher->pending.owner = *ledger_owner(flusher->setup.ledger);
     if (flusher->pending.len > 0)
         spill_keeper_keep(&flusher->spill, &flusher->pending);
     else
         spill_keeper_drop(&flusher->spill);
+    if (flusher->spill.whole && flusher->taken)
+        drop_aside(flusher);
     if (flusher->spill.whole) {
         ledger_half_clear(flusher->setup.half);
         flusher->half_emptied = true;
@@ -109,10 +131,10 @@ static void take_refusal(struct flusher *flusher, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    if (result && !flusher->refused_said)
+    if (result && message[0] && !flusher->refused_said)
         log_error(&flusher->env->log, "postgres (usage): %.*s", (int)strcspn(message, "\n"),
                   message);
-    flusher->refused_said = flusher->refused_said || result;
+    flusher->refused_said = flusher->refused_said || (result && message[0]);
     flusher->refusals++;
     if (flusher->len > 1 && flusher->refusals < REFUSALS_MAX &&
         usage_query_fault_of_a_row(result)) {
@@ -125,6 +147,29 @@ static void take_refusal(struct flusher *flusher, const PGresult *result)
     flusher->next += flusher->len;
 }
 
+/* Whether the statement ran where this usage belongs, and saw all rows: else one that it did not
+ * find may be there. */
+static bool told_right(struct flusher *flusher, const PGresult *result)
+{
+    struct store_told told;
+    struct store_id id;
+
+    if (!usage_query_told(result, &told))
+        return false;
+    enum store_standing standing =
+        stores_judge(&flusher->env->stores, &told.mark, told.standby, &id);
+    bool usable = standing == STORE_CURRENT || standing == STORE_ELSEWHERE;
+    if (!usable || !store_id_same_table(&id, ledger_owner(flusher->setup.ledger))) {
+        flusher->proven = false;
+        return false;
+    }
+    if (told.hidden && !flusher->hidden_said)
+        log_error(&flusher->env->log, "postgres (usage): row security hides rows from the daemon's "
+                                      "role; usage stays pending (logged once)");
+    flusher->hidden_said = told.hidden;
+    return !told.hidden;
+}
+
 static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct flusher *flusher = arg;
@@ -132,7 +177,8 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
     struct usage_slot *chunk = flusher->pending.slots + flusher->next;
     struct usage_outcome settled;
 
-    if (outcome == PG_DONE && usage_query_settle(result, chunk, flusher->len, &settled)) {
+    if (outcome == PG_DONE && told_right(flusher, result) &&
+        usage_query_settle(result, chunk, flusher->len, &settled)) {
         flusher->updated += settled.updated;
         flusher->settled += flusher->len - settled.locked;
         flusher->next += flusher->len;
@@ -140,6 +186,8 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
         count[METRIC_USAGE_STATEMENTS]++;
         count[METRIC_USAGE_ROWS] += settled.updated;
         count[METRIC_USAGE_LOCKED] += settled.locked;
+    } else if (outcome == PG_DONE && !flusher->proven && flusher->asks < ASKS_MAX) {
+        return; /* the session is asked where it leads, and the chunk sent again */
     } else {
         count[METRIC_USAGE_FAILURES]++;
         flusher->connection_failed = outcome == PG_LATE || outcome == PG_LOST;
@@ -170,12 +218,63 @@ static void send_chunk(struct flusher *flusher)
     pg_connection_send(flusher->connection, &query);
 }
 
+static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct flusher *flusher = arg;
+    struct stores *stores = &flusher->env->stores;
+    struct store store;
+    int64_t server_us;
+
+    if (outcome == PG_LATE || outcome == PG_LOST)
+        return;
+    if (outcome == PG_REFUSED || !store_query_read(result, 0, &store, &server_us)) {
+        pg_connection_give_up(flusher->connection, "it does not tell which store it leads to");
+        return;
+    }
+    stores_learn(stores, &store);
+    if (stores_outdated(stores, &store)) {
+        pg_connection_give_up(flusher->connection, "a standby, or on an old timeline");
+        return;
+    }
+    bool same = store_id_same_table(ledger_owner(flusher->setup.ledger), &store.id);
+    if (store.plain &&
+        usage_owner_take(&flusher->owner, &flusher->pending, &store.id, &flusher->taken)) {
+        flusher->proven = true;
+        flusher->next = 0;
+        usage_batch_compact(&flusher->pending);
+        flusher->settled = 0;
+        flusher->spill.whole = flusher->spill.whole && same;
+        return;
+    }
+    if (!store.plain && !flusher->refused_said)
+        log_error(&flusher->env->log, "postgres (usage): postgres.table is not a table");
+    flusher->refused_said = true;
+    flusher->statement_failed = true;
+    finish_round(flusher);
+}
+
+static void ask_store(struct flusher *flusher)
+{
+    struct pg_query query = {
+        .timeout_us = statement_timeout_us,
+        .done = on_asked,
+        .arg = flusher,
+    };
+
+    flusher->asks++;
+    store_query_bind(&query, flusher->env->config);
+    pg_connection_send(flusher->connection, &query);
+}
+
 /* Go on with the round: the next chunk, the end, or nothing while a chunk is under way. */
 static void go_on(struct flusher *flusher)
 {
     if (flusher->phase != WRITING)
         return;
-    if (flusher->next >= flusher->pending.len) {
+    if (pg_connection_ready(flusher->connection) && !flusher->proven &&
+        flusher->asks < ASKS_MAX) {
+        ask_store(flusher);
+    } else if (flusher->next >= flusher->pending.len) {
         finish_round(flusher);
     } else if (pg_connection_ready(flusher->connection)) {
         send_chunk(flusher);
@@ -198,7 +297,10 @@ static void on_ready(void *arg)
 
 static void on_down(void *arg)
 {
-    go_on(arg);
+    struct flusher *flusher = arg;
+
+    flusher->proven = false;
+    go_on(flusher);
 }
 
 static void start_writing(struct flusher *flusher)
@@ -212,8 +314,14 @@ static void start_writing(struct flusher *flusher)
     flusher->updated = 0;
     flusher->connection_failed = false;
     flusher->statement_failed = false;
+    flusher->asks = 0;
     free(flusher->sql);
     flusher->sql = usage_query_sql(flusher->env->config);
+    if (!usage_owner_keep_for_earlier(&flusher->owner, &flusher->pending)) {
+        flusher->statement_failed = true;
+        finish_round(flusher);
+        return;
+    }
     go_on(flusher);
 }
 
@@ -334,6 +442,7 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->env = setup->env;
     flusher->pending = setup->spilled;
     spill_keeper_init(&flusher->spill, setup->env, setup->spill, &flusher->pending);
+    usage_owner_init(&flusher->owner, setup->env, setup->ledger);
     flusher->backoff = (struct backoff){.first_us = 200000, .most_us = 10000000};
     event_assign(&flusher->timer, flusher->env->base, -1, 0, on_timer, flusher);
     flusher->pending_since_us = flusher->front_since_us = clock_monotonic_us();

@@ -18,7 +18,8 @@ enum {
     COLUMNS
 };
 
-char *key_query_sql(const struct config *config)
+/* `alias` tells the statements apart for people who look at pg_stat_activity. */
+static char *make_sql(const struct config *config, char alias, const char *keys)
 {
     struct buffer table = {0};
     struct buffer key = {0};
@@ -31,17 +32,27 @@ char *key_query_sql(const struct config *config)
     /* statement_timestamp() is taken before the rows are read, so no change after it is missed by
      * a verdict of that age. A null is_active is not true. */
     buffer_printf(&sql,
-                  "SELECT t.%s::pg_catalog.text, t.api_key_id, t.user_id, t.is_active IS TRUE, "
-                  "t.created_at, pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
-                  "FROM %s AS t WHERE t.%s OPERATOR(pg_catalog.=) ANY ($1) "
+                  "SELECT %c.%s::pg_catalog.text, api_key_id, user_id, is_active IS TRUE, "
+                  "created_at, pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
+                  "FROM %s AS %c WHERE %s OPERATOR(pg_catalog.=) ANY (%s) "
                   "UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, "
                   "pg_catalog.statement_timestamp(), ",
-                  key.data, table.data, key.data);
+                  alias, key.data, table.data, alias, key.data, keys);
     store_mark_append_sql(&sql, table.data);
     buffer_append(&sql, "", 1);
     buffer_free(&table);
     buffer_free(&key);
     return sql.data;
+}
+
+char *key_query_sql(const struct config *config)
+{
+    return make_sql(config, 't', "$1");
+}
+
+char *key_query_probe_sql(const struct config *config)
+{
+    return make_sql(config, 'p', "NULL::pg_catalog.text[]");
 }
 
 static bool tells_store(const PGresult *result, int i)

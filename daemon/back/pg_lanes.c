@@ -38,7 +38,7 @@ struct pg_lanes {
     const char *said; /* in the log: what is wrong with answers */
     bool refused_said;
     bool down; /* as was told */
-    char *sql;
+    char *sql, *probe_sql;
     bool feed_usable; /* and it has not refused */
     struct lane guest;
     size_t count;
@@ -366,7 +366,10 @@ static void send_batch(struct lane *lane)
     }
     query.param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&lane->keys)};
     size_t len = lane->len;
-    if (len > 0) {
+    if (len == 0) {
+        query.sql = lanes->probe_sql;
+        query.params = 0;
+    } else {
         lanes->env->metrics.value[METRIC_POSTGRES_SELECTS]++;
         lanes->env->metrics.value[METRIC_POSTGRES_KEYS] += len;
         histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_BATCH], (int64_t)len, 1);
@@ -547,11 +550,12 @@ struct pg_lanes *pg_lanes_new(const struct pg_lanes_setup *setup)
     fair_queue_init(&lanes->waiting);
     event_assign(&lanes->deadline, lanes->env->base, -1, 0, on_deadline, lanes);
     lanes->sql = key_query_sql(lanes->env->config);
+    lanes->probe_sql = key_query_probe_sql(lanes->env->config);
     lanes->guest.lanes = lanes;
     TAILQ_INIT(&lanes->guest.lookups);
     while (lanes->count < count && open_lane(&lanes->lane[lanes->count], lanes))
         lanes->count++;
-    if (!lanes->sql || lanes->count < count) {
+    if (!lanes->sql || !lanes->probe_sql || lanes->count < count) {
         pg_lanes_free(lanes);
         return NULL;
     }
@@ -578,5 +582,6 @@ void pg_lanes_free(struct pg_lanes *lanes)
         fail(lanes, lookup, "shutting down");
     event_del(&lanes->deadline);
     free(lanes->sql);
+    free(lanes->probe_sql);
     free(lanes);
 }

@@ -197,12 +197,15 @@ static void on_findings_begin(void *arg)
 }
 
 /* Another sidecar has heard of a change of the key: what was read before that is out of date, here
- * too, whether or not PostgreSQL can be asked. */
+ * too, whether or not PostgreSQL can be asked. One that hears of every change itself knows better
+ * when that was. */
 static void take_tombstone(struct resolver *resolver, const struct digest *digest,
-                           int64_t changed_at_us)
+                           int64_t changed_at_us, const struct trust *trust)
 {
     struct to_front order = {.type = TO_FRONT_TOMBSTONE};
 
+    if (trust->linked && resolver->env->grounds.notified)
+        return;
     floors_raise(&resolver->floors, digest, changed_at_us);
     order.invalidate.digest = *digest;
     order.invalidate.changed_at_us = changed_at_us;
@@ -216,10 +219,10 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
     struct lookup *lookup = lookup_list_take(&batch->lookups);
     const struct trust *trust = &batch->trust;
 
-    if (finding == FOUND_TOMBSTONE) {
-        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us);
+    if (finding == FOUND_TOMBSTONE && !lookup->explanation)
+        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us, trust);
+    if (finding == FOUND_TOMBSTONE)
         verdict = NULL;
-    }
     if (lookup->explanation) {
         lookup->explanation->redis = finding;
         if (verdict)

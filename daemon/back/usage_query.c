@@ -19,19 +19,27 @@ char *usage_query_sql(const struct config *config)
     buffer_append(&table, "", 1);
     buffer_printf(
         &sql,
-        "WITH pending AS (SELECT * FROM unnest($1, $2) AS p(id, used)), "
+        "WITH pending AS (SELECT p.id, p.used FROM ROWS FROM (pg_catalog.unnest($1), "
+        "pg_catalog.unnest($2)) AS p(id, used)), "
         "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
-        "WHERE t.api_key_id = ANY ($1) ORDER BY t.api_key_id FOR NO KEY UPDATE SKIP LOCKED), "
+        "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY t.api_key_id "
+        "FOR NO KEY UPDATE SKIP LOCKED), "
         "updated AS (UPDATE %s AS t SET last_used = p.used%s "
-        "FROM locked AS l JOIN pending AS p ON p.id = l.api_key_id "
-        "WHERE t.api_key_id = l.api_key_id "
-        "AND (t.last_used IS NULL OR t.last_used < p.used - $3) RETURNING 1) "
-        "SELECT u.n, s.api_key_id FROM (SELECT count(*) FROM updated) AS u(n) "
-        "LEFT JOIN (SELECT t.api_key_id FROM %s AS t WHERE t.api_key_id = ANY ($1) "
-        "AND NOT EXISTS (SELECT FROM locked AS l WHERE l.api_key_id = t.api_key_id)) AS s "
-        "ON true",
-        table.data, table.data, config->usage_touch_updated_at ? ", updated_at = now()" : "",
-        table.data);
+        "FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.api_key_id "
+        "WHERE t.api_key_id OPERATOR(pg_catalog.=) l.api_key_id "
+        "AND (t.last_used IS NULL OR t.last_used OPERATOR(pg_catalog.<) "
+        "(p.used OPERATOR(pg_catalog.-) $3)) RETURNING 1) "
+        "SELECT u.n, s.api_key_id, ",
+        table.data, table.data,
+        config->usage_touch_updated_at ? ", updated_at = pg_catalog.now()" : "");
+    store_mark_append_sql(&sql, table.data);
+    buffer_printf(&sql,
+                  " FROM (SELECT pg_catalog.count(*) FROM updated) AS u(n) "
+                  "LEFT JOIN (SELECT t.api_key_id FROM %s AS t "
+                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS (SELECT "
+                  "FROM locked AS l WHERE l.api_key_id OPERATOR(pg_catalog.=) t.api_key_id)) AS s "
+                  "ON true",
+                  table.data);
     buffer_append(&sql, "", 1);
     buffer_free(&table);
     return sql.data;
@@ -66,15 +74,21 @@ void usage_params_free(struct usage_params *params)
     buffer_free(&params->resolution);
 }
 
+bool usage_query_told(const PGresult *result, struct store_told *ret)
+{
+    return PQntuples(result) > 0 && PQnfields(result) == 3 &&
+           store_mark_read(PQgetvalue(result, 0, 2), PQgetlength(result, 0, 2), ret);
+}
+
 bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
                         struct usage_outcome *ret)
 {
-    struct usage_batch chunk = {slots, len, len};
+    struct usage_batch chunk = {.slots = slots, .len = len, .cap = len};
     int rows = PQntuples(result);
     struct usage_outcome outcome = {0};
     bool *locked;
 
-    if (rows < 1 || PQnfields(result) != 2 || PQgetlength(result, 0, 0) != 8)
+    if (rows < 1 || PQnfields(result) != 3 || PQgetlength(result, 0, 0) != 8)
         return false;
     locked = calloc(len, sizeof *locked);
     if (!locked)

@@ -30,12 +30,26 @@ struct ledger_header {
     uint32_t version;
     uint32_t slot_size;
     uint32_t half_slots;
+    uint32_t database, table; /* the owner's, as is: */
+    uint32_t unused;
+    uint64_t system;
     uint32_t check; /* over the fields before it */
+    uint32_t unused2;
+};
+
+/* Version 1 had no owner. */
+struct ledger_header_1 {
+    char magic[16];
+    uint32_t version;
+    uint32_t slot_size;
+    uint32_t half_slots;
+    uint32_t check;
 };
 
 struct ledger {
     int fd;
     char *map;
+    struct store_id owner;
     struct ledger_half half[LEDGER_HALVES];
 };
 
@@ -50,13 +64,29 @@ static uint32_t checksum(const void *bytes, size_t len)
     return hash;
 }
 
-static struct ledger_header make_header(void)
+static struct ledger_header_1 make_header_1(void)
 {
-    struct ledger_header header = {
+    struct ledger_header_1 header = {
         .magic = "apikeyd ledger\n",
         .version = 1,
         .slot_size = sizeof(struct usage_slot),
         .half_slots = HALF_SLOTS,
+    };
+
+    header.check = checksum(&header, offsetof(struct ledger_header_1, check));
+    return header;
+}
+
+static struct ledger_header make_header(const struct store_id *owner)
+{
+    struct ledger_header header = {
+        .magic = "apikeyd ledger\n",
+        .version = 2,
+        .slot_size = sizeof(struct usage_slot),
+        .half_slots = HALF_SLOTS,
+        .database = owner->database,
+        .table = owner->table,
+        .system = owner->system,
     };
 
     header.check = checksum(&header, offsetof(struct ledger_header, check));
@@ -200,32 +230,57 @@ static int map_file(struct ledger *ledger)
     return 0;
 }
 
+static int write_header(struct ledger *ledger)
+{
+    struct ledger_header header = make_header(&ledger->owner);
+
+    errno = 0;
+    if (pwrite(ledger->fd, &header, sizeof header, 0) != sizeof header)
+        return errno ? -errno : -ENOSPC;
+    return 0;
+}
+
+const struct store_id *ledger_owner(const struct ledger *ledger)
+{
+    return &ledger->owner;
+}
+
+int ledger_set_owner(struct ledger *ledger, const struct store_id *owner)
+{
+    ledger->owner = *owner;
+    return write_header(ledger);
+}
+
 /* Make an empty file a ledger. The header comes last: a file without one is a damaged one that
  * holds nothing. */
 static int format_file(struct ledger *ledger)
 {
-    struct ledger_header header = make_header();
+    int error;
 
     if (ftruncate(ledger->fd, file_size) != 0)
         return -errno;
-    if (pwrite(ledger->fd, &header, sizeof header, 0) != sizeof header)
-        return errno ? -errno : -ENOSPC;
-    return map_file(ledger);
+    error = write_header(ledger);
+    return error < 0 ? error : map_file(ledger);
 }
 
-/* What is wrong with the file's size and header, or NULL. */
-static const char *header_damage(int fd)
+/* What is wrong with the file's size and header, or NULL. Sets *ret_owner. */
+static const char *header_damage(int fd, struct store_id *ret_owner)
 {
+    const struct ledger_header_1 expected_1 = make_header_1();
     struct ledger_header header;
-    struct ledger_header expected = make_header();
     struct stat status;
 
     if (fstat(fd, &status) != 0 || pread(fd, &header, sizeof header, 0) != sizeof header)
         return "its header cannot be read";
-    if (memcmp(&header, &expected, sizeof header) != 0)
+    struct store_id owner = {header.system, 0, header.database, header.table};
+    struct ledger_header expected = make_header(&owner);
+    if (memcmp(&header, &expected_1, sizeof expected_1) == 0)
+        owner = (struct store_id){0};
+    else if (memcmp(&header, &expected, sizeof header) != 0)
         return "its header is not one of this version";
     if (status.st_size != file_size)
         return "its size does not fit its header";
+    *ret_owner = owner;
     return NULL;
 }
 
@@ -347,7 +402,7 @@ int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
     if (fstat(ledger->fd, &status) == 0 && status.st_size == 0) {
         error = format_file(ledger);
     } else {
-        report.damage = header_damage(ledger->fd);
+        report.damage = header_damage(ledger->fd, &ledger->owner);
         error = report.damage ? 0 : map_file(ledger);
         if (!report.damage && error == 0)
             report.damage = scan(ledger, now_us);

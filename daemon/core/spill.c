@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,14 +15,18 @@
 
 #include "apikeyd/state_file.h"
 
-/* The file: this header, then `len` slots, sorted. */
+/* The file: this header, then `len` slots, sorted. Version 1 ends before the owner. */
 struct spill_header {
     char magic[16];
     uint32_t version;
     uint32_t slot_size;
     uint64_t len;
     uint64_t check; /* over the slots */
+    uint64_t system;
+    uint32_t database, table;
 };
+
+enum { HEADER_1_SIZE = offsetof(struct spill_header, system) };
 
 static const char magic[16] = "apikeyd spill\n";
 
@@ -75,10 +80,13 @@ static int sync_directory(const char *path)
 int spill_write(const char *path, const struct usage_batch *batch)
 {
     struct spill_header header = {
-        .version = 1,
+        .version = 2,
         .slot_size = sizeof(struct usage_slot),
         .len = batch->len,
         .check = checksum(batch->slots, batch->len),
+        .system = batch->owner.system,
+        .database = batch->owner.database,
+        .table = batch->owner.table,
     };
     char temporary[PATH_MAX];
     int error;
@@ -120,19 +128,35 @@ static bool read_all(int fd, void *bytes, size_t len)
     return true;
 }
 
+/* Whether it is one of a version that is known; *ret_size is how long it is there. */
+static bool read_header(int fd, struct spill_header *ret, size_t *ret_size)
+{
+    *ret = (struct spill_header){0};
+    *ret_size = HEADER_1_SIZE;
+    if (!read_all(fd, ret, HEADER_1_SIZE) || memcmp(ret->magic, magic, sizeof magic) != 0 ||
+        ret->slot_size != sizeof(struct usage_slot))
+        return false;
+    if (ret->version == 1)
+        return true;
+    *ret_size = sizeof *ret;
+    return ret->version == 2 &&
+           read_all(fd, (char *)ret + HEADER_1_SIZE, sizeof *ret - HEADER_1_SIZE);
+}
+
 static int read_open(int fd, int64_t now_us, struct usage_batch *batch)
 {
     struct spill_header header;
     struct stat status;
+    size_t header_size;
     int error = 0;
 
     if (fstat(fd, &status) != 0)
         return -errno;
-    if (!read_all(fd, &header, sizeof header) || memcmp(header.magic, magic, sizeof magic) != 0 ||
-        header.version != 1 || header.slot_size != sizeof(struct usage_slot))
+    if (!read_header(fd, &header, &header_size))
         return -EBADMSG;
+    batch->owner = (struct store_id){header.system, 0, header.database, header.table};
     /* A file cut short still holds the slots before the cut. */
-    size_t held = (size_t)(status.st_size - (off_t)sizeof header) / sizeof(struct usage_slot);
+    size_t held = (size_t)(status.st_size - (off_t)header_size) / sizeof(struct usage_slot);
     size_t len = header.len < held ? (size_t)header.len : held;
     struct usage_slot *slots = calloc(len + 1, sizeof *slots);
     if (!slots)
@@ -159,6 +183,36 @@ int spill_read(const char *path, int64_t now_us, struct usage_batch *batch)
         return errno == ENOENT ? 0 : -errno;
     int error = read_open(fd, now_us, batch);
     close(fd);
+    return error;
+}
+
+bool spill_aside_path(const char *path, const struct store_id *owner,
+                      char ret[static SPILL_PATH_SIZE])
+{
+    int len = snprintf(ret, SPILL_PATH_SIZE, "%s.%" PRIu64 "-%" PRIu32 "-%" PRIu32, path,
+                       owner->system, owner->database, owner->table);
+
+    return len < SPILL_PATH_SIZE;
+}
+
+int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *batch)
+{
+    struct usage_batch all = {0};
+    char aside[SPILL_PATH_SIZE];
+    int error;
+
+    if (!spill_aside_path(path, &batch->owner, aside))
+        return -ENAMETOOLONG;
+    error = spill_read(aside, now_us, &all);
+    /* What is whole in a damaged one is kept; a file that cannot be read is not replaced. */
+    if (error == -EBADMSG)
+        error = 0;
+    if (error == 0 && !usage_batch_merge(&all, batch->slots, batch->len))
+        error = -ENOMEM;
+    all.owner = batch->owner;
+    if (error == 0)
+        error = spill_write(aside, &all);
+    usage_batch_free(&all);
     return error;
 }
 

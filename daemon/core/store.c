@@ -16,6 +16,11 @@ bool store_id_same_table(const struct store_id *a, const struct store_id *b)
     return a->system == b->system && a->database == b->database && a->table == b->table;
 }
 
+bool store_id_known(const struct store_id *id)
+{
+    return id->system != 0 || id->database != 0 || id->table != 0;
+}
+
 bool store_id_equal(const struct store_id *a, const struct store_id *b)
 {
     return store_id_same_table(a, b) && a->timeline == b->timeline;

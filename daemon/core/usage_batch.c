@@ -60,7 +60,7 @@ bool usage_batch_merge(struct usage_batch *batch, const struct usage_slot *slots
 
     free(fresh);
     free(batch->slots);
-    *batch = (struct usage_batch){merged, merged_len, cap};
+    *batch = (struct usage_batch){merged, merged_len, cap, batch->owner};
     return true;
 }
 
@@ -89,5 +89,5 @@ struct usage_slot *usage_batch_find(const struct usage_batch *batch, const struc
 void usage_batch_free(struct usage_batch *batch)
 {
     free(batch->slots);
-    *batch = (struct usage_batch){0};
+    *batch = (struct usage_batch){.owner = batch->owner};
 }

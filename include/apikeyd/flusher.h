@@ -3,7 +3,11 @@
  * A round: swap the ledger's halves, merge the full one into what is pending, write that in
  * chunks, and only then empty the half. Nothing is forgotten before its COMMIT. What remains
  * pending (PostgreSQL does not take it, or somebody else holds the rows) goes to the spill file
- * before the half is emptied; if that fails too, the half stays as it is. Back thread only.
+ * before the half is emptied; if that fails too, the half stays as it is.
+ *
+ * Usage belongs to a store, as told by the ledger and the spill file. If the session leads to
+ * another one, it is set aside in a file of that store's own, and comes back when the store does.
+ * Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_FLUSHER_H
@@ -17,6 +21,7 @@ struct flusher;
 
 struct flusher_setup {
     struct back_env *env;
+    struct ledger *ledger;
     struct ledger_half *half;   /* the one that the front does not use; may hold entries */
     struct usage_batch spilled; /* from the spill file; owned by the flusher from here on */
     enum spill_state spill;

@@ -18,6 +18,10 @@
 /* The statement for this configuration; free() it. NULL when memory is short. */
 char *key_query_sql(const struct config *config);
 
+/* The same of no keys and without a parameter: it takes the same rights and locks, and tells the
+ * store. */
+char *key_query_probe_sql(const struct config *config);
+
 struct key_row {
     struct slice key; /* lives as long as the result */
     struct uuid api_key_id, user_id;

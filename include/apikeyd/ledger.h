@@ -51,6 +51,12 @@ int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
 /* Unmap and unlock. What is in the halves stays in the file. */
 void ledger_close(struct ledger *ledger);
 
+/* Whose usage it holds; zeros: that is not known yet. */
+const struct store_id *ledger_owner(const struct ledger *ledger);
+
+/* 0 or -errno. Back thread, or before there are two. */
+int ledger_set_owner(struct ledger *ledger, const struct store_id *owner);
+
 /* Half 0 or 1. Whoever is sent a half owns it. */
 struct ledger_half *ledger_half(struct ledger *ledger, int index);
 

@@ -21,12 +21,23 @@ enum spill_state {
  * closed at the end, -EWOULDBLOCK when another daemon has it, or another -errno. */
 int spill_lock(const char *path);
 
-/* Replace the file at `path` by `batch`. 0 or -errno. */
+/* Replace the file at `path` by `batch`, its owner included. 0 or -errno. */
 int spill_write(const char *path, const struct usage_batch *batch);
 
-/* Merge the file's entries into *batch. 0 when it is whole or there is none; -EBADMSG when it is
+/* Merge the file's entries into *batch, and set its owner. 0 when it is whole or there is none; -EBADMSG when it is
  * damaged (what is whole in it is merged), or another -errno. `now_us` is wall time. */
 int spill_read(const char *path, int64_t now_us, struct usage_batch *batch);
+
+enum { SPILL_PATH_SIZE = 4096 };
+
+/* The name, beside the spill file, under which usage of another store waits for it to come back.
+ * False when it would be too long. */
+bool spill_aside_path(const char *path, const struct store_id *owner,
+                      char ret[static SPILL_PATH_SIZE]);
+
+/* Add `batch` to the file of its owner's usage. 0 or -errno, and then nothing has changed. `now_us`
+ * is wall time. */
+int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *batch);
 
 /* Pending usage is all in PostgreSQL: remove the file. 0, also when there is none, or -errno. */
 int spill_remove(const char *path);

@@ -84,6 +84,9 @@ bool store_id_equal(const struct store_id *a, const struct store_id *b);
 /* The same rows, perhaps after a failover: what usage belongs to. */
 bool store_id_same_table(const struct store_id *a, const struct store_id *b);
 
+/* Whether it is one, or zeros. */
+bool store_id_known(const struct store_id *id);
+
 /* <system identifier>/<timeline>/<database's OID>/<table's OID>: for people, and in the names of
  * Redis's keys. */
 void store_id_to_text(const struct store_id *id, char ret[static STORE_TEXT_SIZE]);

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "apikeyd/store.h"
 #include "apikeyd/verdict.h"
 
 struct usage_slot {
@@ -32,6 +33,7 @@ struct usage_batch {
     struct usage_slot *slots;
     size_t len;
     size_t cap;
+    struct store_id owner; /* whose rows these are, whatever the timeline; zeros: not known */
 };
 
 /* Merge `len` slots in any order, duplicates and zero entries included. `slots` is read only.

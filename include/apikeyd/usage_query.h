@@ -10,6 +10,7 @@
 
 #include "apikeyd/config.h"
 #include "apikeyd/pg_connection.h"
+#include "apikeyd/store_query.h"
 #include "apikeyd/usage_batch.h"
 
 /* The statement for this configuration; free() it. */
@@ -29,6 +30,9 @@ struct usage_outcome {
     uint64_t updated; /* rows written */
     uint64_t locked;  /* rows that somebody else held: they stay pending */
 };
+
+/* Where the rows of the result were looked for; false when it does not have the expected form. */
+bool usage_query_told(const PGresult *result, struct store_told *ret);
 
 /* Read the result for `len` slots, sorted: empties those that are settled (written, already
  * later, or deleted). False when the result does not have the expected form. */

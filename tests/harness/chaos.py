@@ -190,7 +190,7 @@ class World:
         self.postgres, self.redis = Postgres(folder / "pg"), Redis(folder / "redis")
         self.postgres.start()
         self.redis.start()
-        self.users = prepare(self.postgres, "chaos", slow=False)
+        self.users = prepare(self.postgres, "chaos")
         self.owner = self.postgres.dsn("chaos")
         with psycopg.connect(self.owner, autocommit=True) as db:
             db.execute("CREATE ROLE filler LOGIN")

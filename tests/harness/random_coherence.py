@@ -19,6 +19,7 @@ import psycopg
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
 from harness.oracle import Oracle  # noqa: E402
+from harness.proxy import Proxy  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
 
@@ -231,15 +232,7 @@ def settle(daemons, oracle, changes):
                            f"{daemon.folder.name} to know {key}")
 
 
-# Some reads take long after their snapshot: a change is often heard of before they answer.
-SLOW_READS = f"""
-CREATE FUNCTION api.slow(uuid) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
-BEGIN PERFORM pg_sleep(CASE WHEN random() < 0.2 THEN 0.04 ELSE 0 END); RETURN true; END $$;
-CREATE POLICY slow ON {TABLE} USING (api.slow(user_id));
-ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY"""
-
-
-def prepare(postgres, database, slow=True):
+def prepare(postgres, database):
     """A migrated database whose links have a role of their own; its users are returned."""
     postgres.create_database(database)
     done = migrate(postgres.uri(database))
@@ -247,8 +240,6 @@ def prepare(postgres, database, slow=True):
     users = [uuid.uuid4() for _ in range(3)]
     with psycopg.connect(postgres.dsn(database), autocommit=True) as db:
         db.execute("CREATE ROLE link LOGIN")
-        if slow:
-            db.execute(SLOW_READS)
         for user in users:
             db.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [user])
     return users
@@ -258,13 +249,17 @@ def play(folder, seconds, seed):
     """Returns what was wrong, and how often everything happened."""
     postgres, redis_server, daemons = Postgres(folder / "pg"), Redis(folder / "redis"), []
     wrong, actors = [], []
+    slow = Proxy(folder / "slow", postgres.folder)
+    # Some answers take long after their snapshot: a change is often heard of before they come.
+    slow.delay = lambda: 0.04 if random.random() < 0.1 else 0
     try:
+        slow.__enter__()
         postgres.start()
         redis_server.start()
         users = prepare(postgres, "random")
         for name, stale_max in STALE_MAX.items():
             daemons.append(Apikeyd(folder / name, {
-                "postgres.dsn": postgres.dsn("random", "apikeyd"),
+                "postgres.dsn": f"host={slow.folder} user=apikeyd dbname=random",
                 "postgres.listen_dsn": postgres.dsn("random", "link"),
                 "redis.url": redis_server.url(), "cache.memory": "1MiB",
                 "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
@@ -293,6 +288,7 @@ def play(folder, seconds, seed):
         for server in (*daemons, redis_server, postgres):
             if server.process:
                 server.stop()
+        slow.__exit__()
 
 
 def command_line(play, fine):

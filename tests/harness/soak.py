@@ -79,7 +79,7 @@ def soak(folder, seconds):
     try:
         postgres.start()
         redis_server.start()
-        user = prepare(postgres, "soak", slow=False)[0]
+        user = prepare(postgres, "soak")[0]
         with psycopg.connect(postgres.dsn("soak"), autocommit=True) as db:
             db.execute(f"INSERT INTO {TABLE} (api_key_id, key_name, key_id, user_id, is_active) SELECT "
                        "gen_random_uuid(), 'soak', 'key-' || n, %s, true FROM generate_series(0, %s) AS n",
