@@ -13,7 +13,7 @@ import uuid
 
 import psycopg
 import pytest
-from conftest import check
+from conftest import check, info
 from harness.servers import BUILD, ROOT, wait_until
 
 CTL = BUILD / "apikeyctl"
@@ -63,6 +63,8 @@ def test_a_key_need_not_stand_on_the_command_line(db, ctl):
 
 def test_explain_flush_invalidate(db, ctl):
     db.add_key("good")
+    # Its own INSERT is notified too, perhaps after the first answer.
+    wait_until(lambda: info(ctl.daemon)["link_notifications"] == 1, "the notification")
     check(ctl.daemon.client(), "good")
     found = parsed(ctl("explain", "good", "--json"))
     assert found["verdict"] == "ALLOW" and found["tier"] == "memory"

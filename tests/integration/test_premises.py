@@ -1,0 +1,387 @@
+"""What other roles and the table's owner can do to it: each is impossible, or bounded and told."""
+
+import re
+import threading
+import time
+
+import psycopg
+import pytest
+import redis
+from conftest import check, info
+from harness.servers import wait_until
+from test_coherence import LONG, TTL_ONLY, becomes
+from test_notify import TABLE, Ear, digest
+from test_usage import flush
+
+ALLOWED, INACTIVE, UNKNOWN = "ALLOW", ["DENY", "inactive"], ["DENY", "unknown"]
+WAITING = "cache.ttl: transactions that were open when the triggers changed may still commit"
+
+
+@pytest.fixture
+def mallory(db):
+    """A role that owns nothing and may create in schema public, as in clusters from before
+    PostgreSQL 15."""
+    name = f"mallory_{db.name}"
+    db.run(f"CREATE ROLE {name} LOGIN")
+    db.run("GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC")
+    yield name
+    db.run(f"DROP OWNED BY {name} CASCADE")
+    db.run(f"DROP ROLE {name}")
+
+
+def statements(db, start):
+    """What the daemon and apikeyctl send, from a run that makes them do everything."""
+    db.reset_statements()
+    db.add_key("watched")
+    daemon = start({"usage.flush_interval": "100ms"})
+    assert check(daemon.client(), "watched")[0] == ALLOWED
+    flush(daemon)
+    beats = info(daemon)["link_heartbeats"]
+    wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+    found = db.run("SELECT query FROM pg_stat_statements AS s JOIN pg_roles AS r ON r.oid = s.userid "
+                   "WHERE r.rolname = 'apikeyd' AND dbid = (SELECT oid FROM pg_database "
+                   "WHERE datname = current_database())")
+    return daemon, [query for query, in found]
+
+
+def overloads(db, texts):
+    """SQL that makes, in schema public, a twin of every function and operator of pg_catalog whose
+    name stands in the statements (aggregates aside). A twin tells who called it."""
+    words = sorted({word for text in texts for word in re.findall(r"[a-z_][a-z0-9_]*", text)})
+    made = db.run("""
+        SELECT format('CREATE FUNCTION public.%%I(%%s) RETURNS %%s LANGUAGE plpgsql AS '
+                      '$f$ BEGIN PERFORM public.called(%%L); RETURN%%s; END $f$',
+                      p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
+                      p.oid::regprocedure,
+                      CASE WHEN p.proretset OR p.proallargtypes IS NOT NULL THEN '' ELSE ' NULL' END)
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f'
+            AND p.proname = ANY (%s)
+            AND p.prorettype <> ALL ('{internal,cstring,trigger,event_trigger}'::regtype[])
+            AND 'internal'::regtype <> ALL (p.proargtypes) AND 'cstring'::regtype <> ALL (p.proargtypes)
+            AND '"any"'::regtype <> ALL (p.proargtypes)""", words)
+    operators = db.run("""
+        SELECT format('CREATE FUNCTION public.%I(%s, %s) RETURNS %s LANGUAGE plpgsql AS '
+                      '$f$ BEGIN PERFORM public.called(%L); RETURN NULL; END $f$; '
+                      'CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = public.%I)',
+                      'op' || o.oid, o.oprleft::regtype, o.oprright::regtype, o.oprresult::regtype,
+                      o.oid::regoperator, o.oprname, o.oprleft::regtype, o.oprright::regtype,
+                      'op' || o.oid)
+        FROM pg_operator AS o
+        WHERE o.oprname = ANY ('{=,<>,<,>,>=,-,||,&}') AND o.oprkind = 'b'
+            AND o.oprleft = ANY (TYPES::regtype[]) AND o.oprright = ANY (TYPES::regtype[])
+        """.replace("TYPES", "'{text,name,oid,uuid,timestamptz,timestamp,interval,int2,int4,int8,"
+                                 "float8,bytea,bool,\"char\",xid8}'"))
+    # Of functions that take anything, twins with the very types that are given.
+    given = ("text, oid, xid", "text, int2, xid", "text, oid, oid, xid", "text, oid, xid, oid, xid, xid",
+             "text, oid, xid, oid, xid, xid, text", "text, text, text, text, text, text")
+    variadic = [f"CREATE FUNCTION public.{name}({types}) RETURNS text LANGUAGE plpgsql AS "
+                f"$f$ BEGIN PERFORM public.called('{name}'); RETURN 'always the same'; END $f$"
+                for name in ("concat", "concat_ws") for types in given]
+    return [sql for sql, in made] + variadic, [sql for sql, in operators]
+
+
+def test_overloads_of_another_role_are_not_called(db, start, mallory):
+    """Twins of all that is called, first in everybody's path: nothing calls them, all goes on."""
+    daemon, texts = statements(db, start)
+    assert len(texts) >= 5, texts
+    with psycopg.connect(db.server.dsn(db.name, mallory), autocommit=True,
+                         options="-c search_path=pg_catalog") as evil:
+        evil.execute("CREATE TABLE public.loot (who text, what text)")
+        evil.execute("GRANT ALL ON public.loot TO PUBLIC")
+        evil.execute("CREATE FUNCTION public.called(text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN "
+                     "INSERT INTO public.loot VALUES (session_user, $1); END $$")
+        functions, operators = overloads(db, texts)
+        assert len(functions) > 30 and len(operators) > 50
+        for sql in functions + operators:
+            evil.execute(sql)
+        # The test bites: an unqualified call reaches a twin.
+        evil.execute("SET search_path = public, pg_catalog")
+        evil.execute("SELECT pg_is_in_recovery(), 1 = 1")
+        assert evil.execute("SELECT count(*) FROM public.loot").fetchone()[0] == 2
+        evil.execute("TRUNCATE public.loot")
+    db.run(f"ALTER ROLE apikeyd IN DATABASE \"{db.name}\" SET search_path = public, pg_catalog")
+    daemon.stop()
+    daemon = start({**LONG, "usage.flush_interval": "100ms"})
+    client = daemon.client()
+    db.add_key("good")
+    becomes(client, "good", ALLOWED)
+    flush(daemon)
+    wait_until(lambda: db.last_used("good") is not None, "usage")
+    with psycopg.connect(db.admin_dsn, autocommit=True,
+                         options="-c search_path=public,pg_catalog") as owner:
+        owner.execute(f"UPDATE {TABLE} SET is_active = false")
+    becomes(client, "good", INACTIVE)
+    beats = info(daemon)["link_heartbeats"]
+    wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+    assert info(daemon)["revocation_bound"] == "notification"
+    assert db.run("SELECT DISTINCT who, what FROM public.loot") == []
+
+
+def test_a_flood_of_made_up_notifications_is_bounded(db, redis_server, start, mallory):
+    """Digests of nobody, and * in a loop: one change of everything a second, no more, and a real
+    change among them is enforced."""
+    db.add_key("good")
+    db.add_key("revoked")
+    daemon = start(LONG)
+    client = daemon.client()
+    for key in ("good", "revoked"):
+        assert check(client, key)[0] == ALLOWED
+    stop = threading.Event()
+
+    def flood():
+        with psycopg.connect(db.server.dsn(db.name, mallory), autocommit=True) as evil:
+            while not stop.is_set():
+                evil.execute("SELECT count(pg_notify('apikeyd_key', md5(random()::text))) "
+                             "FROM generate_series(1, 5000)")
+                evil.execute("SELECT pg_notify('apikeyd_key', '*')")
+    thread = threading.Thread(target=flood)
+    losses = info(daemon)["link_losses"]
+    begin = time.monotonic()
+    thread.start()
+    try:
+        wait_until(lambda: info(daemon)["link_notifications"] > 100000, "the flood")
+        assert check(client, "good")[0] == ALLOWED
+        db.set_active("revoked", False)
+        becomes(client, "revoked", INACTIVE)
+    finally:
+        stop.set()
+        thread.join()
+    seconds = time.monotonic() - begin
+    counts = info(daemon)
+    assert counts["link_losses"] == losses and counts["redis_breaker_opened"] == 0
+    # Taken one by one: 2,000 a second at most, and a change of everything a second.
+    assert counts["invalidations"] <= 2001 * (seconds + 2)
+    assert counts["link_notifications_coalesced"] > 50000
+    assert daemon.log().count("come faster than they are taken one by one") == 1
+
+
+def test_a_full_queue_prevents_no_revocation(db, start):
+    """The trigger takes the queue for full: the change is found by the next heartbeat. (A real one
+    takes 4 GB: ./dev chaos.)"""
+    body = db.one("SELECT pg_get_functiondef('apikeyd.notify_key_change'::regproc)")
+    db.run(body.replace("pg_notification_queue_usage() > 0.5", "pg_notification_queue_usage() >= 0"))
+    db.add_key("good")
+    db.add_key("other")
+    daemon = start(LONG)
+    client = daemon.client()
+    assert check(client, "good")[0] == ALLOWED
+    with Ear(db) as ear:
+        db.set_active("good", False)
+        assert ear.heard() == []
+    becomes(client, "good", INACTIVE)
+    counts = info(daemon)
+    assert counts["link_changes_unannounced"] == 1 and counts["link_notifications"] == 0
+    # Many in one transaction are one row; a change that is rolled back is none.
+    rows = db.one("SELECT count(*) FROM apikeyd.unannounced_change")
+    with db.connect(autocommit=False) as other:
+        for _ in range(5):
+            other.execute(f"UPDATE {TABLE} SET is_active = NOT is_active WHERE key_id = 'other'")
+    assert db.one("SELECT count(*) FROM apikeyd.unannounced_change") == rows + 1
+    with db.connect(autocommit=False) as other:
+        other.execute(f"UPDATE {TABLE} SET is_active = NOT is_active")
+        other.rollback()
+    assert db.one("SELECT count(*) FROM apikeyd.unannounced_change") == rows + 1
+    # One that began before a heartbeat and commits after it is found by a later one.
+    with db.connect(autocommit=False) as other:
+        other.execute(f"UPDATE {TABLE} SET is_active = true WHERE key_id = 'good'")
+        beats = info(daemon)["link_heartbeats"]
+        wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+        assert check(client, "good") == INACTIVE
+        other.commit()
+    becomes(client, "good", ALLOWED)
+
+
+def test_the_queue_is_watched(db, start):
+    daemon = start()
+    assert info(daemon)["link_queue_usage_ppm"] < 100000
+    assert "link_queue_usage_ratio" in daemon.admin_client().execute_command("METRICS")
+
+
+def test_a_function_replaced_and_restored_across_an_open_writer(db, start):
+    """Its change is not notified, and its COMMIT comes when all looks well again."""
+    db.add_key("good")
+    daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "1s"})
+    client = daemon.client()
+    assert check(client, "good")[0] == ALLOWED
+    right = db.one("SELECT pg_get_functiondef('apikeyd.notify_key_change'::regproc)")
+    head = right[:right.index("AS $function$")]
+    db.run(head + "AS $$ BEGIN RETURN NULL; END $$")
+    with db.connect(autocommit=False) as writer:
+        writer.execute(f"UPDATE {TABLE} SET is_active = false WHERE key_id = 'good'")
+        db.run(right)
+        wait_until(lambda: info(daemon)["revocation_bound"] == WAITING, "the wait for it")
+        beats = info(daemon)["link_heartbeats"]
+        wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+        assert info(daemon)["revocation_bound"] == WAITING
+        assert check(client, "good")[0] == ALLOWED
+        writer.commit()
+    becomes(client, "good", INACTIVE)
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "all to be well")
+
+
+@pytest.mark.parametrize("way", [
+    "CREATE OR REPLACE TRIGGER apikeyd_notify_update AFTER UPDATE ON {t} FOR EACH ROW "
+    "WHEN (OLD.key_name IS DISTINCT FROM NEW.key_name) {f}",
+    "CREATE OR REPLACE TRIGGER apikeyd_notify_update AFTER UPDATE OF is_active ON {t} FOR EACH ROW {f}",
+    "CREATE OR REPLACE TRIGGER apikeyd_notify_update BEFORE UPDATE ON {t} FOR EACH ROW {f}",
+    "CREATE OR REPLACE TRIGGER apikeyd_notify_rows AFTER INSERT OR DELETE ON {t} FOR EACH ROW "
+    "EXECUTE FUNCTION apikeyd.notify_key_change('key_name')",
+    "ALTER FUNCTION apikeyd.notify_key_change() SET search_path = public",
+    "ALTER FUNCTION apikeyd.notify_key_change() SECURITY INVOKER",
+    "DROP TABLE apikeyd.unannounced_change",
+    "REVOKE SELECT ON apikeyd.unannounced_change FROM PUBLIC",
+    "ALTER TABLE apikeyd.unannounced_change ENABLE ROW LEVEL SECURITY",
+], ids=lambda way: way[:60])
+def test_triggers_count_only_as_what_they_should_be(db, start, way):
+    daemon = start(LONG)
+    assert info(daemon)["revocation_bound"] == "notification"
+    function = "EXECUTE FUNCTION apikeyd.notify_key_change('key_id')"
+    db.run(way.format(t=TABLE, f=function))
+    if way.startswith("CREATE OR REPLACE"):
+        name = way.split()[4]
+        db.run(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER {name}")
+    wait_until(lambda: info(daemon)["revocation_bound"] == TTL_ONLY, "it to be noticed")
+    assert info(daemon)["link_up"] == 1
+
+
+def test_the_shipped_condition_is_about_the_shipped_column(db, start):
+    db.run(f"ALTER TABLE {TABLE} ADD COLUMN key_id_hash text")
+    db.run(f"GRANT SELECT (key_id_hash) ON {TABLE} TO apikeyd")
+    for name, events in (("apikeyd_notify_rows", "INSERT OR DELETE"), ("apikeyd_notify_truncate", "TRUNCATE")):
+        db.run(f"CREATE OR REPLACE TRIGGER {name} AFTER {events} ON {TABLE} FOR EACH "
+               f"{'STATEMENT' if events == 'TRUNCATE' else 'ROW'} "
+               "EXECUTE FUNCTION apikeyd.notify_key_change('key_id_hash')")
+    db.run(f"CREATE OR REPLACE TRIGGER apikeyd_notify_update AFTER UPDATE ON {TABLE} FOR EACH ROW WHEN ("
+           "OLD.key_id IS DISTINCT FROM NEW.key_id OR OLD.is_active IS DISTINCT FROM NEW.is_active "
+           "OR OLD.user_id IS DISTINCT FROM NEW.user_id OR OLD.api_key_id IS DISTINCT FROM NEW.api_key_id) "
+           "EXECUTE FUNCTION apikeyd.notify_key_change('key_id_hash')")
+    for name in ("rows", "update", "truncate"):
+        db.run(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER apikeyd_notify_{name}")
+    daemon = start({**LONG, "postgres.key_column": "key_id_hash"})
+    assert info(daemon)["revocation_bound"] == TTL_ONLY
+    assert "for key column key_id_hash, announces UPDATE" in daemon.log()
+
+
+def test_partitions_and_children_are_all_looked_at(db, start):
+    """TRUNCATE of a partition, or a trigger of one that is off, is seen."""
+    db.run(f"ALTER TABLE {TABLE} RENAME TO plain")
+    db.run(f"CREATE TABLE {TABLE} (LIKE api.plain INCLUDING DEFAULTS) PARTITION BY HASH (key_id)")
+    for i in (0, 1):
+        db.run(f"CREATE TABLE api.part{i} PARTITION OF {TABLE} FOR VALUES WITH (MODULUS 2, REMAINDER {i})")
+    db.run(f"GRANT SELECT ON {TABLE} TO apikeyd; GRANT UPDATE (last_used, updated_at) ON {TABLE} TO apikeyd")
+    call = "EXECUTE FUNCTION apikeyd.notify_key_change('key_id')"
+    db.run(f"CREATE TRIGGER apikeyd_notify_rows AFTER INSERT OR DELETE OR UPDATE ON {TABLE} FOR EACH ROW {call}")
+    for table in (TABLE, "api.part0", "api.part1"):
+        db.run(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER apikeyd_notify_rows")
+    daemon = start(LONG)
+    assert info(daemon)["revocation_bound"] == TTL_ONLY
+    assert "no trigger on api.part0" in daemon.log() and "announces TRUNCATE" in daemon.log()
+    for i in (0, 1):
+        db.run(f"CREATE TRIGGER apikeyd_notify_truncate AFTER TRUNCATE ON api.part{i} FOR EACH STATEMENT {call}")
+        db.run(f"ALTER TABLE api.part{i} ENABLE ALWAYS TRIGGER apikeyd_notify_truncate")
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the partitions' triggers")
+    client = daemon.client()
+    db.add_keys(20)
+    for i in range(20):
+        becomes(client, f"key-{i}", ALLOWED)
+    db.run("TRUNCATE api.part0, api.part1")
+    for i in range(20):
+        becomes(client, f"key-{i}", UNKNOWN)
+    db.run("ALTER TABLE api.part1 DISABLE TRIGGER apikeyd_notify_rows")
+    wait_until(lambda: info(daemon)["revocation_bound"] == TTL_ONLY, "a trigger that is off")
+    db.run("ALTER TABLE api.part1 ENABLE ALWAYS TRIGGER apikeyd_notify_rows")
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "it to be back")
+    db.run(f"CREATE TABLE api.part2 (LIKE {TABLE})")
+    db.run(f"ALTER TABLE {TABLE} DETACH PARTITION api.part1")
+    db.run(f"ALTER TABLE {TABLE} ATTACH PARTITION api.part2 FOR VALUES WITH (MODULUS 2, REMAINDER 1)")
+    wait_until(lambda: info(daemon)["revocation_bound"] == TTL_ONLY, "a new partition")
+
+
+def test_another_columns_rubbish_fails_no_change(db, start):
+    """The trigger reads its column only: a user's own JSON cannot make his key unrevocable."""
+    db.run(f"ALTER TABLE {TABLE} ADD COLUMN meta json")
+    db.add_key("good")
+    daemon = start(LONG)
+    client = daemon.client()
+    assert check(client, "good")[0] == ALLOWED
+    db.run(f"UPDATE {TABLE} SET meta = '{{\"note\": \"\\u0000\"}}'")
+    db.set_active("good", False)
+    becomes(client, "good", INACTIVE)
+    db.run(f"DELETE FROM {TABLE}")
+    becomes(client, "good", UNKNOWN)
+
+
+@pytest.mark.parametrize("trouble", [
+    "ALTER TABLE api.user_api_key RENAME key_id TO renamed",
+    "ALTER TABLE apikeyd.unannounced_change RENAME TO elsewhere",
+    "SET apikeyd.announced = 'rubbish'",
+    "SET apikeyd.announced = '2000000000'",
+    "SET apikeyd.announced = '-5'",
+])
+def test_the_trigger_never_fails_a_change_nor_hides_it(db, trouble):
+    db.add_key("a")
+    with Ear(db) as ear, db.connect() as other:
+        other.execute(trouble)
+        other.execute(f"UPDATE {TABLE} SET is_active = false")
+        heard = ear.heard()
+    assert heard in ([digest("a")], ["*"])
+
+
+def test_bulk_changes_are_one_announcement(db, start):
+    """Beyond a thousand keys in a transaction, in however many statements."""
+    with Ear(db) as ear:
+        db.add_keys(1000)
+        assert len(ear.heard()) == 1000
+        db.add_keys(1001, prefix="more-")
+        heard = ear.heard()
+        assert len(heard) == 1001 and heard[-1] == "*"
+        with db.connect(autocommit=False) as other:
+            for i in range(1100):
+                other.execute(f"UPDATE {TABLE} SET is_active = false WHERE key_id = %s", [f"key-{i % 1000}"])
+                other.execute(f"UPDATE {TABLE} SET is_active = true WHERE key_id = %s", [f"key-{i % 1000}"])
+        assert "*" in ear.heard()
+    daemon = start(LONG)
+    client = daemon.client()
+    assert check(client, "key-999")[0] == ALLOWED
+    db.run(f"UPDATE {TABLE} SET is_active = false")
+    becomes(client, "key-999", INACTIVE)
+
+
+ABSENT = {
+    "row security": (f"ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY", "row security hides rows"),
+    "row security with a policy": (
+        f"CREATE POLICY seen ON {TABLE} USING (key_id <> 'good'); "
+        f"ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY", "row security hides rows"),
+    "grants lost": (f"REVOKE ALL ON {TABLE} FROM apikeyd", "permission denied"),
+    "one column's grant lost": (f"REVOKE SELECT (created_at) ON {TABLE} FROM apikeyd", "permission denied"),
+    "the schema's grant lost": ("REVOKE USAGE ON SCHEMA api FROM apikeyd", "permission denied"),
+    "a column dropped": (f"ALTER TABLE {TABLE} DROP COLUMN created_at", "does not exist"),
+    "a column renamed": (f"ALTER TABLE {TABLE} RENAME key_id TO id", "does not exist"),
+    "the table renamed": (f"ALTER TABLE {TABLE} RENAME TO elsewhere", "does not exist"),
+    "a view in its place": (
+        f"ALTER TABLE {TABLE} RENAME TO hidden; CREATE VIEW {TABLE} AS SELECT * FROM api.hidden "
+        f"WHERE false; GRANT SELECT ON {TABLE} TO apikeyd", "is not a table"),
+    "a materialized view": (
+        f"ALTER TABLE {TABLE} RENAME TO hidden; CREATE MATERIALIZED VIEW {TABLE} AS SELECT * FROM "
+        f"api.hidden WHERE false; GRANT SELECT ON {TABLE} TO apikeyd", "is not a table"),
+}
+
+
+@pytest.mark.parametrize("way", ABSENT)
+def test_absence_is_no_proof(db, start, way):
+    """A key that exists and cannot be seen is UNAVAILABLE, and it is said why. Nobody is told that
+    the daemon is ready when it is not."""
+    hide, why = ABSENT[way]
+    db.add_key("good")
+    daemon = start({**LONG, "cache.stale_max": "1s", "redis.url": ""})
+    client = daemon.client()
+    assert check(client, "new") == UNKNOWN
+    db.run(hide)
+    daemon.admin_client().execute_command("INVALIDATE", "ALL")
+    with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+        check(client, "good")
+    wait_until(lambda: why in daemon.log(), "the reason")
+    wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to count as down")
+    with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+        check(client, "good")
