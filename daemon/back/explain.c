@@ -126,6 +126,7 @@ struct buffer explain_reply(const struct explanation *e)
     struct fields fields = {0};
     struct buffer reply = {0};
     char fingerprint[FINGERPRINT_SIZE];
+    char store[STORE_TEXT_SIZE] = "unknown";
 
     digest_fingerprint(&e->digest, fingerprint);
     field_text(&fields, "key", fingerprint);
@@ -136,6 +137,9 @@ struct buffer explain_reply(const struct explanation *e)
     field_time(&fields, "floor",
                e->floor_us == TIME_NEVER ? 0 : e->wall_us - (e->trust.now_us - e->floor_us));
     field_text(&fields, "redis", redis_state(e));
+    if (e->has_store)
+        store_id_to_text(&e->store, store);
+    field_text(&fields, "store", store);
     field_text(&fields, "postgres", e->asked ? verdict_kind_name(e->in_postgres.kind) : e->why_not);
     field_number(&fields, "rows", e->asked ? (int64_t)e->in_postgres.rows : -1);
     if (ids->kind == VERDICT_ALLOW || ids->kind == VERDICT_DENY_INACTIVE) {

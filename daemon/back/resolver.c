@@ -77,6 +77,8 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     explanation->floor_us = floors_get(&resolver->floors, &lookup->request.digest);
     if (resolver->env->grounds.floor_us > explanation->floor_us)
         explanation->floor_us = resolver->env->grounds.floor_us;
+    explanation->has_store = resolver->env->stores.has_current;
+    explanation->store = resolver->env->stores.current;
     explanation->postgres_down = resolver->env->grounds.postgres_down;
     explanation->pending_last_used_us = explanation->memory.pending_last_used_us;
     pending_us = resolver->setup.pending(resolver->setup.arg, &verdict->api_key_id);

@@ -326,8 +326,15 @@ const char *check_key(struct front *front, struct connection *connection, struct
     struct slice column;
     struct digest digest;
 
-    if (key.len == 0 || key.len > KEY_LEN_MAX)
+    if (key.len == 0)
         return check_key_id(key);
+    /* It may be in the table, for all that is known. */
+    if (key.len > KEY_LEN_MAX) {
+        answer_unavailable(front, connection_reply(connection), form,
+                           "key id is longer than 255 bytes, and cannot be looked up");
+        free(form->text);
+        return NULL;
+    }
     if (key_hasher_digest(front->hasher, key, &column, &digest))
         return check_digest(front, connection, key, &digest, within_ms, form);
     answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");

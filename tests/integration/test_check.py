@@ -1,5 +1,6 @@
 """CHECK: right answers, from every tier, for every kind of key."""
 
+import re
 import threading
 import time
 import uuid
@@ -56,8 +57,10 @@ def test_bad_keys_do_not_harm_their_batch(db, daemon):
                            for i, bad in enumerate(BAD_KEYS)))
         for api_key_id in ids:
             assert wire.reply()[:2] == [b"ALLOW", str(api_key_id).encode()]
-            assert str(wire.reply()).startswith("ERR key id")
-    assert info(daemon)["checks_refused"] == len(BAD_KEYS)
+            # One that is too long may be in the table, for all that is known.
+            assert re.match("(ERR|UNAVAILABLE) key id", str(wire.reply()))
+    assert info(daemon)["checks_refused"] == len(BAD_KEYS) - 1
+    assert info(daemon)["checks_unavailable"] == 1
 
 
 @pytest.mark.parametrize("rest", [["WITHIN"], ["WITHIN", "x"], ["WITHIN", "0"], ["WITHIN", "-5"],

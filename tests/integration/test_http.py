@@ -38,7 +38,7 @@ def test_allow(db, wire):
     ("off", 403, "the key is inactive"),
     ("none", 401, "the key is unknown"),
     ("", 401, "key id is empty"),
-    ("x" * 256, 401, "key id is longer than 255 bytes"),
+    ("x" * 256, 503, "key id is longer than 255 bytes, and cannot be looked up"),
     ("\udcff\udcfe", 401, "key id is not valid UTF-8 text without NUL"),
     ("good%0d%0a", 401, "the key is unknown"),
     ("good,good", 401, "the key is unknown"),

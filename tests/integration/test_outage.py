@@ -8,8 +8,7 @@ import pytest
 import redis
 from conftest import check, info
 from harness.servers import wait_until
-from test_admin import explain
-from test_coherence import cut, deaf_role
+from test_coherence import cut, deaf_role, entombed, redis_value
 from wire import Wire, command
 
 KEYS = 20
@@ -171,6 +170,64 @@ def test_lookups_go_by_the_links_session_while_theirs_are_refused(db, start):
     finally:
         db.run("ALTER ROLE apikeyd CONNECTION LIMIT -1")
         db.run("DROP OWNED BY deaf")
+
+
+@pytest.mark.parametrize("what", ["tombstone", "newer verdict"])
+def test_what_others_heard_ends_stale_service(db, redis_server, start, what):
+    """A sidecar whose lookups and link are kept away, beside one that has heard of the revocation:
+    what Redis holds of it counts, be it a tombstone or a verdict that was read later."""
+    db.add_key("good")
+    db.run("DO $$ BEGIN CREATE ROLE outer_role LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    db.run("GRANT USAGE ON SCHEMA api TO outer_role; GRANT SELECT ON api.user_api_key TO outer_role")
+    options = {"cache.ttl": "1h", "cache.ttl_unlinked": "500ms", "cache.stale_max": "1h"}
+    outer = db.server.dsn(db.name, "outer_role")
+    cut_off = start({**options, "postgres.dsn": outer, "postgres.listen_dsn": outer}, settled=False)
+    hears = start(options)
+    wait_until(lambda: info(cut_off)["link_up"], "the link")
+    wait_until(lambda: check(cut_off.client(), "good")[0] == "ALLOW", "a verdict")
+    try:
+        db.run("ALTER ROLE outer_role CONNECTION LIMIT 0")
+        db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'outer_role'")
+        client = cut_off.client()
+        wait_until(lambda: check(client, "good") and info(cut_off)["checks_stale"], "stale answers")
+        db.set_active("good", False)
+        wait_until(lambda: entombed(redis_server, hears, "good"), "the tombstone")
+        if what == "newer verdict":
+            redis_server.client().delete(redis_value(redis_server, hears, "good")[0])
+            hears.admin_client().execute_command("INVALIDATE", "ALL")
+            assert check(hears.client(), "good") == ["DENY", "inactive"]
+            wait_until(lambda: "INACTIVE" in redis_value(redis_server, hears, "good")[1], "the fill")
+
+        def ended():
+            try:
+                return check(client, "good") == ["DENY", "inactive"]
+            except redis.ResponseError as error:
+                return "UNAVAILABLE" in str(error)
+        wait_until(ended, "stale service to end")
+        if what == "newer verdict":
+            assert check(client, "good") == ["DENY", "inactive"]
+    finally:
+        db.run("ALTER ROLE outer_role CONNECTION LIMIT -1")
+        db.run("DROP OWNED BY outer_role")
+
+
+def test_a_session_behind_a_long_lock_is_back_at_once(db, start):
+    """Late queries are not given up at once: they are first in the lock's queue, and their answer
+    tells that lookups are answered again, without a new attempt."""
+    db.add_key("good")
+    daemon = start({"postgres.timeout": "200ms", "redis.url": "", "cache.stale_max": "0s"})
+    client = daemon.client()
+    with db.connect(autocommit=False) as lock:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+            check(client, "good")
+        wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "both to be late")
+        errors = info(daemon)["postgres_errors"]
+        lock.rollback()
+    wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
+    assert check(client, "good")[0] == "ALLOW"
+    assert info(daemon)["postgres_errors"] == errors
+    assert daemon.log().count("postgres (lookups): connected") == 2
 
 
 def test_restarts_within_stale_max_are_not_noticed(db, postgres, start):
