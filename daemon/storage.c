@@ -96,8 +96,9 @@ static void match_owners(struct storage *storage, const struct config *config,
         log_warning(log, "usage.spill %s: it belongs to another database, and stays: %s", path,
                     strerror(-error));
     } else {
-        log_warning(log, "usage.spill %s: it belongs to another database; set aside until that is "
-                         "back",
+        log_warning(log,
+                    "usage.spill %s: it belongs to another database; set aside until that is "
+                    "back",
                     path);
     }
     usage_batch_free(&storage->spilled);

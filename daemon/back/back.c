@@ -62,8 +62,8 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     if (stale != back->stale_checks)
         back->stale_seen_us = now_us;
     back->stale_checks = stale;
-    bool serving = back->stale_seen_us != TIME_NEVER &&
-                   now_us - back->stale_seen_us < stale_memory_us;
+    bool serving =
+        back->stale_seen_us != TIME_NEVER && now_us - back->stale_seen_us < stale_memory_us;
     if ((serving || back->env.grounds.postgres_down) && back->config->cache_stale_max > bound.us)
         return "cache.stale_max: lookups are not answered, and verdicts are served stale";
     return bound.text;

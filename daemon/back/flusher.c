@@ -21,7 +21,8 @@ static const int64_t statement_timeout_us = 10000000;
  * fault, and an end where it is every row. */
 enum { REFUSALS_MAX = 64 };
 
-/* Times in one round that a session is asked for its store: one that leads to ever others is no use. */
+/* Times in one round that a session is asked for its store: one that leads to ever others is no
+ * use. */
 enum { ASKS_MAX = 8 };
 
 enum phase { IDLE, SWAPPING, WRITING };
@@ -271,8 +272,7 @@ static void go_on(struct flusher *flusher)
 {
     if (flusher->phase != WRITING)
         return;
-    if (pg_connection_ready(flusher->connection) && !flusher->proven &&
-        flusher->asks < ASKS_MAX) {
+    if (pg_connection_ready(flusher->connection) && !flusher->proven && flusher->asks < ASKS_MAX) {
         ask_store(flusher);
     } else if (flusher->next >= flusher->pending.len) {
         finish_round(flusher);

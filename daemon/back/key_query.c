@@ -62,8 +62,8 @@ static bool tells_store(const PGresult *result, int i)
 
 static bool key_row_valid(const PGresult *result, int i)
 {
-    static const int len[COLUMNS] = {[COLUMN_API_KEY_ID] = 16, [COLUMN_USER_ID] = 16,
-                                     [COLUMN_ACTIVE] = 1};
+    static const int len[COLUMNS] = {
+        [COLUMN_API_KEY_ID] = 16, [COLUMN_USER_ID] = 16, [COLUMN_ACTIVE] = 1};
 
     for (int column = 0; column < COLUMNS; column++) {
         if (len[column] > 0 && PQgetlength(result, i, column) != len[column])

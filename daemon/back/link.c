@@ -29,16 +29,16 @@ struct link {
     struct back_env *env;
     struct pg_connection *connection;
     struct event beat;
-    bool listening; /* on this connection, */
-    bool confirmed; /* and a heartbeat has come back on it */
+    bool listening;               /* on this connection, */
+    bool confirmed;               /* and a heartbeat has come back on it */
     int64_t sent_us, previous_us; /* the last heartbeat, and the one before it */
     bool doubted;                 /* the last one is in doubt */
 
     enum announced announced;
-    int64_t definition;            /* of the table and its triggers, as the last heartbeat read it */
-    bool waited;                   /* for transactions that were open when that changed: */
-    uint64_t horizon_xid;          /* those before this may have run other triggers, … */
-    uint64_t oldest_xid;           /* … all before this have ended */
+    int64_t definition;   /* of the table and its triggers, as the last heartbeat read it */
+    bool waited;          /* for transactions that were open when that changed: */
+    uint64_t horizon_xid; /* those before this may have run other triggers, … */
+    uint64_t oldest_xid;  /* … all before this have ended */
     char problem[INSPECTION_SIZE]; /* what is wrong with the triggers, for NOT_ANNOUNCED */
     bool has_unannounced;          /* the table of what could not be notified can be read */
     char snapshot[SNAPSHOT_SIZE];  /* what was committed by then was seen there */
@@ -173,11 +173,12 @@ static void note_queue(struct link *link, double usage)
     bool full = usage > queue_full, was_full = link->queue_usage > queue_full;
 
     if (full && !was_full)
-        log_warning(log,
-                    "PostgreSQL's notification queue is %.0f %% full: a session that listens and "
-                    "does not read holds it up (see pg_stat_activity for old transactions); changes "
-                    "of keys are found by the next heartbeat meanwhile",
-                    usage * 100);
+        log_warning(
+            log,
+            "PostgreSQL's notification queue is %.0f %% full: a session that listens and "
+            "does not read holds it up (see pg_stat_activity for old transactions); changes "
+            "of keys are found by the next heartbeat meanwhile",
+            usage * 100);
     else if (!full && was_full)
         log_info(log, "PostgreSQL's notification queue has room again");
     link->queue_usage = usage;
@@ -383,7 +384,8 @@ static void on_flood(evutil_socket_t fd, short what, void *arg)
     change_all(arg, TIME_NEVER);
 }
 
-/* Any role may notify: what comes faster than keys change becomes one change of everything, soon. */
+/* Any role may notify: what comes faster than keys change becomes one change of everything, soon.
+ */
 static void coalesce(struct link *link, int64_t due_us)
 {
     struct timeval delay = clock_timeval(due_us - clock_monotonic_us());
@@ -392,10 +394,11 @@ static void coalesce(struct link *link, int64_t due_us)
     if (!evtimer_pending(&link->flood, NULL))
         event_add(&link->flood, &delay);
     if (!link->flood_said)
-        log_warning(&link->env->log,
-                    "notifications on channel " NOTIFICATION_CHANNEL
-                    " come faster than they are taken one by one: all keys are looked up anew once a "
-                    "second (logged once)");
+        log_warning(
+            &link->env->log,
+            "notifications on channel " NOTIFICATION_CHANNEL
+            " come faster than they are taken one by one: all keys are looked up anew once a "
+            "second (logged once)");
     link->flood_said = true;
 }
 
@@ -489,15 +492,17 @@ struct bound link_bound(const struct link *link)
     if (!link_up(link))
         return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
     if (link->env->grounds.elsewhere)
-        return (struct bound){config->cache_ttl_unlinked,
-                              "cache.ttl_unlinked: lookups are not answered where the link listens"};
+        return (struct bound){
+            config->cache_ttl_unlinked,
+            "cache.ttl_unlinked: lookups are not answered where the link listens"};
     if (link->announced == SETTLING)
         return (struct bound){config->cache_ttl, "cache.ttl: transactions that were open when the "
                                                  "triggers changed may still commit"};
     if (link->announced == NOT_INSPECTED)
         return (struct bound){config->cache_ttl, "cache.ttl: the triggers are being inspected"};
     if (link->announced != ANNOUNCED)
-        return (struct bound){config->cache_ttl, "cache.ttl: triggers do not notify of every change"};
+        return (struct bound){config->cache_ttl,
+                              "cache.ttl: triggers do not notify of every change"};
     if (link->queue_usage > queue_full)
         return (struct bound){heartbeat_most_us, "notification, by heartbeat: PostgreSQL's "
                                                  "notification queue is more than half full"};

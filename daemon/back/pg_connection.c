@@ -21,7 +21,8 @@ static const int64_t connect_timeout_us = 5000000;
  * pooler, only ended a session. */
 static const int64_t proven_us = 1000000;
 
-/* A late query that may be behind a lock is waited for so long: then the next one can queue there. */
+/* A late query that may be behind a lock is waited for so long: then the next one can queue there.
+ */
 static const int64_t overdue_us = 10000000;
 
 /* An attempt to connect that takes longer is started anew when there is news of the server. */

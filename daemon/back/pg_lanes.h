@@ -46,9 +46,9 @@ void pg_lanes_free(struct pg_lanes *lanes);
 void pg_lanes_add(struct pg_lanes *lanes, struct lookup *lookup);
 void pg_lanes_go(struct pg_lanes *lanes);
 
-/* See whether the server answers, and which store it is: connections that have nothing to do ask it,
- * and those that wait for their next attempt make it now. With `hurry` it is known to answer others:
- * those that hang begin anew. */
+/* See whether the server answers, and which store it is: connections that have nothing to do ask
+ * it, and those that wait for their next attempt make it now. With `hurry` it is known to answer
+ * others: those that hang begin anew. */
 void pg_lanes_probe(struct pg_lanes *lanes, bool hurry);
 
 /* A heartbeat's time: connections that have told nothing since the last one are asked. */

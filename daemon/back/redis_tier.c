@@ -317,6 +317,6 @@ void redis_tier_tombstone(struct redis_tier *tier, const struct digest *digest, 
     struct slice key = make_key(tier, &tier->env->stores.current, digest, key_text);
     size_t len = redis_value_encode_tombstone(
         pg_clock_latest_reading(&tier->env->clock, clock_monotonic_us()), value);
-    redisAsyncCommand(context, on_tombstone, tier, "SET %b %b PX %lld", key.at, key.len, value,
-                      len, (long long)(life_us / 1000));
+    redisAsyncCommand(context, on_tombstone, tier, "SET %b %b PX %lld", key.at, key.len, value, len,
+                      (long long)(life_us / 1000));
 }

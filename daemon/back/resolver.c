@@ -27,8 +27,9 @@ struct resolver {
     struct pg_lanes *postgres;
     struct floors floors;
     struct lookup_list for_redis;
-    bool shared;           /* what is being answered may be filled into Redis */
-    int64_t elsewhere_us;  /* when an answer came from another store than the feed's; or TIME_NEVER */
+    bool shared; /* what is being answered may be filled into Redis */
+    int64_t
+        elsewhere_us; /* when an answer came from another store than the feed's; or TIME_NEVER */
     bool elsewhere_said;
     bool duplicates_said; /* in the log */
 };
@@ -182,11 +183,12 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
     }
     if (!resolver->elsewhere_said) {
         store_id_to_text(store, text);
-        log_error(&env->log,
-                  "postgres (lookups): answers come from store %s, not from where the link listens: "
-                  "a revocation is enforced within cache.ttl_unlinked until both agree (see "
-                  "postgres.dsn and listen_dsn)",
-                  text);
+        log_error(
+            &env->log,
+            "postgres (lookups): answers come from store %s, not from where the link listens: "
+            "a revocation is enforced within cache.ttl_unlinked until both agree (see "
+            "postgres.dsn and listen_dsn)",
+            text);
     }
     resolver->elsewhere_said = true;
 }

@@ -48,13 +48,11 @@ static uint32_t timeline_of(const char *wal_file)
     return (uint32_t)strtoul(hex, NULL, 16);
 }
 
-bool store_query_read(const PGresult *result, int column, struct store *ret,
-                      int64_t *ret_server_us)
+bool store_query_read(const PGresult *result, int column, struct store *ret, int64_t *ret_server_us)
 {
-    static const int len[STORE_FIELDS] = {[FIELD_CLOCK] = 8,    [FIELD_STARTED] = 8,
-                                          [FIELD_STANDBY] = 1,  [FIELD_SYSTEM] = 8,
-                                          [FIELD_DATABASE] = 4, [FIELD_TABLE] = 4,
-                                          [FIELD_PLAIN] = 1};
+    static const int len[STORE_FIELDS] = {
+        [FIELD_CLOCK] = 8,    [FIELD_STARTED] = 8, [FIELD_STANDBY] = 1, [FIELD_SYSTEM] = 8,
+        [FIELD_DATABASE] = 4, [FIELD_TABLE] = 4,   [FIELD_PLAIN] = 1};
     struct store store = {0};
     const char *value[STORE_FIELDS];
 

@@ -17,21 +17,20 @@ char *usage_query_sql(const struct config *config)
 
     sql_table_append(&table, config->postgres_table);
     buffer_append(&table, "", 1);
-    buffer_printf(
-        &sql,
-        "WITH pending AS (SELECT p.id, p.used FROM ROWS FROM (pg_catalog.unnest($1), "
-        "pg_catalog.unnest($2)) AS p(id, used)), "
-        "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
-        "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY t.api_key_id "
-        "FOR NO KEY UPDATE SKIP LOCKED), "
-        "updated AS (UPDATE %s AS t SET last_used = p.used%s "
-        "FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.api_key_id "
-        "WHERE t.api_key_id OPERATOR(pg_catalog.=) l.api_key_id "
-        "AND (t.last_used IS NULL OR t.last_used OPERATOR(pg_catalog.<) "
-        "(p.used OPERATOR(pg_catalog.-) $3)) RETURNING 1) "
-        "SELECT u.n, s.api_key_id, ",
-        table.data, table.data,
-        config->usage_touch_updated_at ? ", updated_at = pg_catalog.now()" : "");
+    buffer_printf(&sql,
+                  "WITH pending AS (SELECT p.id, p.used FROM ROWS FROM (pg_catalog.unnest($1), "
+                  "pg_catalog.unnest($2)) AS p(id, used)), "
+                  "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
+                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY t.api_key_id "
+                  "FOR NO KEY UPDATE SKIP LOCKED), "
+                  "updated AS (UPDATE %s AS t SET last_used = p.used%s "
+                  "FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.api_key_id "
+                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) l.api_key_id "
+                  "AND (t.last_used IS NULL OR t.last_used OPERATOR(pg_catalog.<) "
+                  "(p.used OPERATOR(pg_catalog.-) $3)) RETURNING 1) "
+                  "SELECT u.n, s.api_key_id, ",
+                  table.data, table.data,
+                  config->usage_touch_updated_at ? ", updated_at = pg_catalog.now()" : "");
     store_mark_append_sql(&sql, table.data);
     buffer_printf(&sql,
                   " FROM (SELECT pg_catalog.count(*) FROM updated) AS u(n) "

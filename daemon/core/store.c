@@ -108,8 +108,8 @@ enum store_standing stores_judge(const struct stores *stores, const struct store
     if (stores_outdated(stores, known))
         return STORE_OUTDATED;
     *ret_id = known->id;
-    if (stores->has_feed && !(mark_equal(&stores->feed.mark, mark) &&
-                              store_id_equal(&stores->feed.id, &known->id)))
+    if (stores->has_feed &&
+        !(mark_equal(&stores->feed.mark, mark) && store_id_equal(&stores->feed.id, &known->id)))
         return STORE_ELSEWHERE;
     return STORE_CURRENT;
 }

@@ -21,7 +21,7 @@ struct back_setup {
     const char *config_path; /* NULL: none; must outlive the back */
     struct log log;
     struct slice redis_password, redis_secret; /* empty: none; must outlive the back */
-    struct ledger *ledger; /* must outlive the back */
+    struct ledger *ledger;                     /* must outlive the back */
     struct ledger_half *half;
     struct usage_batch spilled; /* owned by the back from here on */
     enum spill_state spill;

@@ -18,7 +18,7 @@ struct explanation {
     struct verdict in_postgres;
     const char *why_not;          /* … or why it did not */
     bool postgres_down;           /* known not to answer lookups */
-    bool has_store; /* it is known … */
+    bool has_store;               /* it is known … */
     struct store_id store;        /* … which store is asked */
     int64_t floor_us;             /* monotonic, or TIME_NEVER */
     int64_t pending_last_used_us; /* wall time, or 0 */

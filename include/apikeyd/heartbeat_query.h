@@ -19,12 +19,12 @@ struct heartbeat {
     struct store store;
     int64_t server_us; /* PostgreSQL's clock, µs since 1970 */
     int32_t server_pid;
-    int64_t definition;    /* 0: there is no such table */
-    double queue_usage;    /* of the notification queue, 0 to 1 */
-    uint64_t oldest_xid;   /* every transaction before it has ended */
-    uint64_t next_xid;     /* every transaction from it on began after the heartbeat */
-    bool has_unannounced;  /* apikeyd.unannounced_change is there and may be read */
-    bool unannounced;      /* and was written to since `since` */
+    int64_t definition;           /* 0: there is no such table */
+    double queue_usage;           /* of the notification queue, 0 to 1 */
+    uint64_t oldest_xid;          /* every transaction before it has ended */
+    uint64_t next_xid;            /* every transaction from it on began after the heartbeat */
+    bool has_unannounced;         /* apikeyd.unannounced_change is there and may be read */
+    bool unannounced;             /* and was written to since `since` */
     char snapshot[SNAPSHOT_SIZE]; /* the `since` of the next heartbeat; "" when it is too long */
 };
 

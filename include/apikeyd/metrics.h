@@ -118,7 +118,7 @@
       "Notifications received")                                                                    \
     X(LINK_BAD, "Link", "link_notifications_bad", COUNTER, "link_notifications_bad_total", "",     \
       "Notifications not of the trigger's making")                                                 \
-    X(LINK_COALESCED, "Link", "link_notifications_coalesced", COUNTER,                              \
+    X(LINK_COALESCED, "Link", "link_notifications_coalesced", COUNTER,                             \
       "link_notifications_coalesced_total", "",                                                    \
       "Notifications beyond the rate at which they are taken one by one")                          \
     X(LINK_UNANNOUNCED, "Link", "link_changes_unannounced", COUNTER,                               \
@@ -208,7 +208,7 @@
       "Rows left for the next round, as somebody else held their lock")                            \
     X(USAGE_FAILURES, "Usage", "usage_flush_failures", COUNTER, "usage_flush_failures_total", "",  \
       "UPDATE statements that failed")                                                             \
-    X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",      \
+    X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",     \
       "Keys whose usage belongs to another store and was set aside")                               \
     X(LEDGER_BYTES, "Usage", "usage_ledger_bytes", GAUGE, "usage_ledger_bytes", "",                \
       "Memory that the ledger's file takes, bytes")                                                \

@@ -3,8 +3,9 @@
  * Connects without blocking, takes one query at a time, gives it a time limit, and comes back
  * after a loss with back-off and jitter. A query that is late costs the connection, as nobody knows
  * when it would be free again; or it is waited for a while longer, since it may be queued behind a
- * lock, and the session is of use again the moment that it is answered. Works behind a transaction pooler: queries are unnamed and nothing
- * is set in the session that the start-up packet does not set.
+ * lock, and the session is of use again the moment that it is answered. Works behind a transaction
+ * pooler: queries are unnamed and nothing is set in the session that the start-up packet does not
+ * set.
  *
  * It goes to the primary, unless the connection string says otherwise: a standby lags behind what
  * is notified. Back thread only.
@@ -46,8 +47,8 @@ struct pg_query {
 
 struct pg_connection_setup {
     struct back_env *env;
-    const char *purpose; /* for logs; lives forever */
-    const char *dsn;     /* copied */
+    const char *purpose;  /* for logs; lives forever */
+    const char *dsn;      /* copied */
     bool waits_when_late; /* a late query is waited for, though no longer by its caller */
     /* The connection can take a query, or has just gone down. */
     void (*on_ready)(void *arg);

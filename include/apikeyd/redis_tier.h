@@ -39,9 +39,10 @@ void redis_tier_free(struct redis_tier *tier);
 /* Whether asking makes sense now. */
 bool redis_tier_usable(const struct redis_tier *tier);
 
-/* Read `len` keys of the current store (see store.h) in one round trip. For TOMBSTONE the verdict is
- * UNAVAILABLE, and what was read before its read_at_us is known to be out of date. Then `begin` is called, `each` once a key, in order, and
- * `done`: perhaps before this returns, and never later than redis.timeout. */
+/* Read `len` keys of the current store (see store.h) in one round trip. For TOMBSTONE the verdict
+ * is UNAVAILABLE, and what was read before its read_at_us is known to be out of date. Then `begin`
+ * is called, `each` once a key, in order, and `done`: perhaps before this returns, and never later
+ * than redis.timeout. */
 struct redis_read {
     void (*begin)(void *arg);
     void (*each)(void *arg, enum redis_finding finding, const struct verdict *verdict);

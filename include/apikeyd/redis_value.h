@@ -8,8 +8,8 @@
  * clock, µs since 1970) and, with a secret, an HMAC-SHA-256 tag over the Redis key and the line
  * before it. Without the right tag a value is FORGED: write access to Redis opens no door.
  * DENY unknown is never written.
- * A tombstone tells when its writer heard of the change, by PostgreSQL's clock and at the latest; it
- * bears no tag, as all it can do is to keep verdicts back.
+ * A tombstone tells when its writer heard of the change, by PostgreSQL's clock and at the latest;
+ * it bears no tag, as all it can do is to keep verdicts back.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_VALUE_H

@@ -24,8 +24,9 @@ int spill_lock(const char *path);
 /* Replace the file at `path` by `batch`, its owner included. 0 or -errno. */
 int spill_write(const char *path, const struct usage_batch *batch);
 
-/* Merge the file's entries into *batch, and set its owner. 0 when it is whole or there is none; -EBADMSG when it is
- * damaged (what is whole in it is merged), or another -errno. `now_us` is wall time. */
+/* Merge the file's entries into *batch, and set its owner. 0 when it is whole or there is none;
+ * -EBADMSG when it is damaged (what is whole in it is merged), or another -errno. `now_us` is wall
+ * time. */
 int spill_read(const char *path, int64_t now_us, struct usage_batch *batch);
 
 enum { SPILL_PATH_SIZE = 4096 };

@@ -1,10 +1,10 @@
 /* store: which server, database and table an answer of PostgreSQL came from.
  *
  * The change feed and the lookups have sessions of their own, perhaps through a pooler, and nothing
- * but what the server says proves that both lead to the same table. A `mark` is what every statement
- * can tell cheaply. It belongs to one run of one server, so what else that server is (a `store`)
- * has to be asked only once for each mark. A store's identity outlives restarts; after a failover
- * its timeline is a later one.
+ * but what the server says proves that both lead to the same table. A `mark` is what every
+ * statement can tell cheaply. It belongs to one run of one server, so what else that server is (a
+ * `store`) has to be asked only once for each mark. A store's identity outlives restarts; after a
+ * failover its timeline is a later one.
  *
  *     answer ─ mark ─▶ known? ─ no ─▶ ask the session for the whole store, and look again
  *                        │ yes

@@ -58,7 +58,7 @@ def test_allow_and_deny(db, wire, name):
     allowed = {"apiKeyId": key_id, "userId": user}
     for _ in range(2):
         for key, reason in (("good", None), ("off", "inactive"), ("nobody's", "unknown"),
-                            ("", "malformed"), ("ключ \"\\", "unknown")):
+                            ("", "missing"), ("ключ \"\\", "unknown")):
             context = {"reason": reason} if reason else allowed
             if name == "http_2_0":
                 expected = {"isAuthorized": not reason, "context": context}
