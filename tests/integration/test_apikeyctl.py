@@ -337,11 +337,10 @@ def test_a_key_is_not_echoed(db, ctl):
 
 def completions(line):
     """What bash would offer at the end of the line."""
-    words = line.split(" ")
-    script = (f"PATH={BUILD}:$PATH; source {ROOT}/ctl/apikeyctl.bash\n"
-              f"COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}\n"
+    script = ("PATH=$1:$PATH; source \"$2\"; COMP_WORDS=(\"${@:3}\"); COMP_CWORD=$(($# - 3))\n"
               "_apikeyctl; printf '%s\\n' \"${COMPREPLY[@]}\"")
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(["bash", "-c", script, "bash", BUILD, ROOT / "ctl" / "apikeyctl.bash", *line.split(" ")],
+                          capture_output=True, text=True, timeout=30, check=True)
     return set(done.stdout.split())
 
 
