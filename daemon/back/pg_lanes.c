@@ -215,7 +215,7 @@ static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGre
     struct pg_lanes *lanes = lane->lanes;
     int64_t now_us = clock_monotonic_us();
     struct lookup *lookup;
-    struct key_row row;
+    struct key_row row = {0};
 
     lanes->refused_said = false;
     if (!TAILQ_EMPTY(lookups))
