@@ -1,7 +1,7 @@
 """./dev chaos [SECONDS] [SEED]: one fault after another under steady load, and an oracle.
 
-Two daemons share a Redis and a PostgreSQL behind lines that can fail. Keys change, clients ask without
-a pause. Every answer is judged as it comes. At the end the daemons are killed once more, and when all is
+Two daemons share a Redis and a PostgreSQL with a standby, behind lines that can fail. Keys change, clients
+ask without a pause. Every answer is judged by the bound that INFO stated then. At the end the daemons are killed once more, and when all is
 mended every ALLOW has to be in last_used. The same seed makes the same choices, if not the same timing.
 """
 
@@ -21,7 +21,7 @@ import redis
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
 from harness.faults import Faults, names  # noqa: E402
-from harness.oracle import Oracle  # noqa: E402
+from harness.bound_judge import BoundJudge  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.random_coherence import (KEYS, TABLE, TTL_UNLINKED, UNKNOWN, Changes, as_answer,  # noqa: E402
                                       command_line, prepare, random_key, run_all, settle)
@@ -61,19 +61,12 @@ class Daemon(Apikeyd):
         return f"{self.folder.name}.{self.lives}"
 
 
-class Bounds(dict):
-    """Of all lives of a daemon."""
-
-    def __missing__(self, life):
-        return max(TTL_UNLINKED, STALE_MAX[life.partition(".")[0]])
-
-
 class CarefulChanges(Changes):
     """Changes that are never under way when PostgreSQL dies."""
 
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.dsn, self.lock = args[1], threading.Lock()
+    def __init__(self, rng, world, oracle):
+        super().__init__(rng, world.owner, oracle, world.users)
+        self.world, self.lock = world, threading.Lock()
 
     def step(self):
         with self.lock:
@@ -82,7 +75,7 @@ class CarefulChanges(Changes):
                     raise psycopg.OperationalError
             except psycopg.OperationalError:
                 with contextlib.suppress(psycopg.OperationalError):
-                    self.db = psycopg.connect(self.dsn, autocommit=True)
+                    self.db = psycopg.connect(self.world.owner, autocommit=True)
             else:
                 super().step()
                 return
@@ -187,25 +180,37 @@ class World:
     """Everything that runs."""
 
     def __init__(self, folder):
-        self.postgres, self.redis = Postgres(folder / "pg"), Redis(folder / "redis")
+        settings = ["wal_retrieve_retry_interval=200ms", "wal_keep_size=256MB"]
+        self.postgres, self.redis = Postgres(folder / "pg", settings), Redis(folder / "redis")
         self.postgres.start()
         self.redis.start()
         self.users = prepare(self.postgres, "chaos")
-        self.owner = self.postgres.dsn("chaos")
         with psycopg.connect(self.owner, autocommit=True) as db:
             db.execute("CREATE ROLE filler LOGIN")
-        self.filler = self.postgres.dsn("chaos", "filler")
+            db.execute("GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC")
+        self.standby = Postgres(folder / "standby", primary=self.postgres)
+        self.standby.start()
         self.postgres_line = Proxy(folder / "pg-line", self.postgres.folder)
         self.redis_line = Proxy(folder / "redis-line", self.redis.folder, "redis.sock")
         self.daemons = [Daemon(folder / name, {
-            "postgres.dsn": f"host={folder}/pg-line user=apikeyd dbname=chaos",
+            # Whether a server is a standby is left for the daemon to see, as behind a pooler.
+            "postgres.dsn": f"host={folder}/pg-line user=apikeyd dbname=chaos target_session_attrs=any",
             "redis.url": f"unix://{folder}/redis-line/redis.sock", "cache.memory": "1MiB",
             "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
             "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms", "usage.flush_interval": "1s",
             "cache.stale_max": f"{stale_max * 1000:.0f}ms"}) for name, stale_max in STALE_MAX.items()]
 
+    @property
+    def owner(self):
+        return self.postgres.dsn("chaos")
+
+    @property
+    def filler(self):
+        """A role without rights."""
+        return self.postgres.dsn("chaos", "filler")
+
     def stop(self):
-        for server in (*self.daemons, self.redis, self.postgres):
+        for server in (*self.daemons, self.redis, self.standby, self.postgres):
             if server.process:
                 server.stop()
         for daemon in self.daemons:
@@ -220,13 +225,15 @@ def play(folder, seconds, seed):
         with world.postgres_line, world.redis_line:
             for daemon in world.daemons:
                 daemon.start()
-            oracle = Oracle({f"key-{i}": UNKNOWN for i in range(KEYS)}, Bounds())
-            changes = CarefulChanges(random.Random(f"{seed} changes"), world.owner, oracle, world.users)
+            oracle = BoundJudge({f"key-{i}": UNKNOWN for i in range(KEYS)}, world.daemons)
+            changes = CarefulChanges(random.Random(f"{seed} changes"), world, oracle)
             rng = random.Random(f"{seed} trouble")
             trouble = Trouble(rng, Faults(rng, world, changes))
             clients = [Client(random.Random(f"{seed} {i}"), i, daemon, oracle, wrong)
                        for i, daemon in enumerate(world.daemons * 2)]
-            run_all([changes, trouble, *clients], seconds, wrong)
+            with oracle:
+                run_all([changes, trouble, *clients], seconds, wrong)
+            wrong += [one for one in oracle.wrong if one not in wrong]
             if not wrong:
                 # With what was allowed last still in the ledger, and nothing asked before that is looked
                 # for: later ALLOWs would hide its loss.

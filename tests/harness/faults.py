@@ -6,13 +6,15 @@ A fault is a generator: it breaks something, yields while it stays broken, and m
 import contextlib
 import inspect
 import os
+import shutil
 import signal
 import subprocess
 import threading
+import time
 
 import psycopg
 import redis
-from harness.proxy import RESET, SILENT, TRICKLE
+from harness.proxy import POSTGRES, RESET, SILENT, TRICKLE
 from harness.servers import wait_until
 
 TABLE = "api.user_api_key"
@@ -25,7 +27,12 @@ class Faults:
 
     def __init__(self, rng, world, changes):
         self.rng, self.world, self.changes = rng, world, changes
-        self.postgres, self.redis, self.daemons = world.postgres, world.redis, world.daemons
+        self.redis, self.daemons = world.redis, world.daemons
+
+    @property
+    def postgres(self):
+        """The primary; a failover makes it another one."""
+        return self.world.postgres
 
     def sql(self, *statements):
         with psycopg.connect(self.world.owner, autocommit=True) as db:
@@ -45,12 +52,15 @@ class Faults:
 
     # PostgreSQL
 
+    def kill_postgres(self):
+        for pid in self.postgres.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.postgres.process.child.wait()
+
     def postgres_killed(self):
         with self.changes.lock:
-            for pid in self.postgres.pids():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self.postgres.process.child.wait()
+            self.kill_postgres()
             yield
             self.postgres.start()
 
@@ -104,6 +114,90 @@ class Faults:
         with self.changes.lock, psycopg.connect(self.world.owner) as db:
             db.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
             yield
+
+    def row_security(self):
+        """Every row is hidden, and no error says so."""
+        self.sql(f"ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY")
+        yield
+        self.sql(f"ALTER TABLE {TABLE} DISABLE ROW LEVEL SECURITY")
+
+    def view_in_its_place(self):
+        with self.changes.lock:
+            self.sql(f"BEGIN; ALTER TABLE {TABLE} RENAME TO hidden; "
+                     f"CREATE VIEW {TABLE} AS SELECT * FROM api.hidden WHERE false; "
+                     f"GRANT SELECT, UPDATE ON {TABLE} TO {ROLE}; COMMIT")
+            yield
+            self.sql(f"BEGIN; DROP VIEW {TABLE}; ALTER TABLE api.hidden RENAME TO user_api_key; COMMIT")
+
+    def hostile_role(self):
+        """Notifications that are made up, as fast as they can be, and overloads of functions."""
+        stop = threading.Event()
+
+        def flood():
+            with psycopg.connect(self.world.filler, autocommit=True) as db:
+                db.execute("CREATE OR REPLACE FUNCTION public.concat_ws(text, oid, xid) RETURNS text "
+                           "LANGUAGE sql AS $$ SELECT 'always the same' $$")
+                while not stop.is_set():
+                    db.execute("SELECT count(pg_notify('apikeyd_key', md5(random()::text))) "
+                               "FROM generate_series(1, 1000)")
+                    db.execute("NOTIFY apikeyd_key, '*'")
+                    stop.wait(0.02)
+        thread = threading.Thread(target=flood)
+        thread.start()
+        yield
+        stop.set()
+        thread.join()
+
+    def queue_full(self):
+        """As far as the trigger can tell; filling a real queue by half takes 4 GB."""
+        name = "'apikeyd.notify_key_change'::regproc"
+        with psycopg.connect(self.world.owner, autocommit=True) as db:
+            right = db.execute(f"SELECT pg_get_functiondef({name})").fetchone()[0]
+            with self.changes.lock:
+                db.execute(right.replace("pg_notification_queue_usage() > 0.5", "true"))
+            yield
+            with self.changes.lock:
+                db.execute(right)
+
+    def lead_to(self, server):
+        """The daemons' line leads to another server, for sessions that begin from now on."""
+        line = self.world.postgres_line
+        line.server = str(server.folder / POSTGRES)
+        line.become(RESET)
+        time.sleep(0.1)
+        line.speak()
+
+    def standby_reads(self):
+        """Lookups, link and usage are led to a standby that lags behind."""
+        with psycopg.connect(self.world.standby.dsn("chaos"), autocommit=True) as standby:
+            standby.execute("SELECT pg_wal_replay_pause()")
+            self.lead_to(self.world.standby)
+            yield
+            self.lead_to(self.world.postgres)
+            standby.execute("SELECT pg_wal_replay_resume()")
+
+    def failover(self):
+        """The primary falls silent and is killed, the standby is promoted. What the daemons had
+        committed has reached the standby, so nothing is lost but what was under way."""
+        world = self.world
+        with self.changes.lock:
+            world.postgres_line.silence()
+            with psycopg.connect(world.owner, autocommit=True) as old, \
+                    psycopg.connect(world.standby.dsn("chaos"), autocommit=True) as new:
+                wait_until(lambda: new.execute(
+                    "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn",
+                    old.execute("SELECT pg_current_wal_lsn()::text").fetchone()).fetchone()[0],
+                    "the standby to have it all")
+            self.kill_postgres()
+            with psycopg.connect(world.standby.dsn("chaos"), autocommit=True) as new:
+                assert new.execute("SELECT pg_promote()").fetchone()[0]
+            world.postgres, world.standby = world.standby, world.postgres
+            self.lead_to(world.postgres)
+        yield
+        shutil.rmtree(world.standby.data)
+        world.standby.process = None
+        world.standby.make(world.postgres)
+        world.standby.start()
 
     # Redis
 

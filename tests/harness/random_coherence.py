@@ -18,7 +18,7 @@ import psycopg
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
-from harness.oracle import Oracle  # noqa: E402
+from harness.bound_judge import BoundJudge  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
@@ -156,6 +156,22 @@ class Trouble:
         self.pause(2)
         self.db.execute("ALTER ROLE apikeyd CONNECTION LIMIT -1")
 
+    def rows_are_hidden(self):
+        self.db.execute(f"ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY")
+        self.pause(1.5)
+        self.db.execute(f"ALTER TABLE {TABLE} DISABLE ROW LEVEL SECURITY")
+
+    def grants_are_lost(self):
+        self.db.execute(f"REVOKE SELECT ON {TABLE} FROM apikeyd")
+        self.pause(1.5)
+        self.db.execute(f"GRANT SELECT ON {TABLE} TO apikeyd")
+
+    def notifications_are_made_up(self):
+        for _ in range(20):
+            self.db.execute("SELECT count(pg_notify('apikeyd_key', md5(random()::text))) "
+                            "FROM generate_series(1, 500)")
+            self.db.execute("NOTIFY apikeyd_key, '*'")
+
     def daemon_sleeps(self):
         daemon = self.rng.choice(self.daemons)
         daemon.process.pause()
@@ -167,6 +183,7 @@ class Trouble:
             self.to_come = [self.redis_forgets, self.redis_restarts, self.redis_hangs,
                             self.links_break, self.links_are_kept_away,
                             self.lookups_are_kept_away, self.postgres_is_half_back,
+                            self.rows_are_hidden, self.grants_are_lost, self.notifications_are_made_up,
                             self.daemon_sleeps]
             self.rng.shuffle(self.to_come)
         kind = self.to_come.pop()
@@ -266,14 +283,15 @@ def play(folder, seconds, seed):
                 "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms",
                 "cache.stale_max": f"{stale_max * 1000:.0f}ms"}))
             daemons[-1].start()
-        oracle = Oracle({f"key-{i}": UNKNOWN for i in range(KEYS)},
-                        {name: max(TTL_UNLINKED, stale) for name, stale in STALE_MAX.items()})
+        oracle = BoundJudge({f"key-{i}": UNKNOWN for i in range(KEYS)}, daemons)
         changes = Changes(random.Random(f"{seed} changes"), postgres.dsn("random"), oracle, users)
         actors = [changes, Trouble(random.Random(f"{seed} trouble"), postgres.dsn("random"),
                                    redis_server, daemons)]
         actors += [Checker(random.Random(f"{seed} {d.folder.name}"), d, oracle, wrong)
                    for d in daemons]
-        run_all(actors, seconds, wrong)
+        with oracle:
+            run_all(actors, seconds, wrong)
+        wrong += [one for one in oracle.wrong if one not in wrong]
         if not wrong:
             settle(daemons, oracle, changes)
         counts = sum((actor.count for actor in actors), Counter({"judged": oracle.judged}))

@@ -95,6 +95,16 @@ static void test_tombstones_and_rubbish(void **state)
     (void)state;
     assert_int_equal(decode(SLICE("k"), "tombstone", SLICE("secret"), &read, &read_us),
                      REDIS_VALUE_TOMBSTONE);
+    assert_int_equal(read_us, 0);
+    char text[REDIS_VALUE_SIZE];
+    size_t len = redis_value_encode_tombstone(1795404331990069, text);
+    assert_int_equal(len, strlen(text));
+    assert_int_equal(decode(SLICE("k"), text, SLICE("secret"), &read, &read_us),
+                     REDIS_VALUE_TOMBSTONE);
+    assert_int_equal(read_us, 1795404331990069);
+    assert_int_equal(decode(SLICE("k"), "tombstone x", SLICE(""), &read, &read_us),
+                     REDIS_VALUE_TOMBSTONE);
+    assert_int_equal(read_us, 0);
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++)
         assert_int_equal(decode(SLICE("k"), broken[i], SLICE(""), &read, &read_us),
                          REDIS_VALUE_BROKEN);

@@ -22,6 +22,11 @@ static struct usage_batch some(uint64_t len)
     return batch;
 }
 
+static ssize_t read_file(int fd, void *bytes, size_t size)
+{
+    return pread(fd, bytes, size, 0);
+}
+
 static void test_reads_what_it_wrote(void **state)
 {
     struct usage_batch written = some(100), read = {0};
@@ -113,9 +118,59 @@ static void test_nothing_set_aside_is_lost(void **state)
     assert_int_equal(scratch_count("file"), 3);
 }
 
+static void test_set_aside_for_another_store(void **state)
+{
+    const struct store_id owner = {7, 0, 16384, 5}, other = {7, 0, 16384, 6};
+    struct usage_batch first = some(10), second = some(20), read = {0};
+    char path[SPILL_PATH_SIZE], elsewhere[SPILL_PATH_SIZE];
+
+    (void)state;
+    first.owner = second.owner = owner;
+    assert_true(spill_aside_path("spill", &owner, path));
+    assert_true(spill_aside_path("spill", &other, elsewhere));
+    assert_string_equal(path, "spill.7-16384-5");
+    assert_string_not_equal(path, elsewhere);
+    assert_int_equal(spill_set_aside("spill", NOW, &first), 0);
+    assert_int_equal(spill_set_aside("spill", NOW, &second), 0);
+    assert_int_equal(spill_read(path, NOW, &read), 0);
+    assert_int_equal(read.len, 20);
+    assert_true(store_id_same_table(&read.owner, &owner));
+    assert_int_equal(spill_remove(path), 0);
+    usage_batch_free(&first);
+    usage_batch_free(&second);
+    usage_batch_free(&read);
+}
+
+/* As daemons before the owner wrote it. */
+static void test_reads_version_1(void **state)
+{
+    struct usage_batch written = some(3), read = {0};
+    unsigned char bytes[200] = {0};
+
+    (void)state;
+    assert_int_equal(spill_write("spill", &written), 0);
+    int fd = open("spill", O_RDWR);
+    ssize_t len = read_file(fd, bytes, sizeof bytes);
+    assert_int_equal(len, 56 + 3 * 32);
+    memmove(bytes + 40, bytes + 56, 3 * 32);
+    bytes[16] = 1;
+    assert_int_equal(pwrite(fd, bytes, 40 + 3 * 32, 0), 40 + 3 * 32);
+    assert_int_equal(ftruncate(fd, 40 + 3 * 32), 0);
+    close(fd);
+    assert_int_equal(spill_read("spill", NOW, &read), 0);
+    assert_int_equal(read.len, 3);
+    assert_false(store_id_known(&read.owner));
+    assert_int_equal(spill_remove("spill"), 0);
+    usage_batch_free(&written);
+    usage_batch_free(&read);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_set_aside_for_another_store, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_reads_version_1, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_reads_what_it_wrote, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_a_cut_file_gives_what_is_whole, scratch_make,
                                         scratch_remove),
