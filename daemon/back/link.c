@@ -504,10 +504,10 @@ struct bound link_bound(const struct link *link)
         return (struct bound){config->cache_ttl,
                               "cache.ttl: triggers do not notify of every change"};
     if (link->queue_usage > queue_full)
-        return (struct bound){heartbeat_most_us, "notification, by heartbeat: PostgreSQL's "
+        return (struct bound){heartbeat_most_us, "notification: by heartbeat, as PostgreSQL's "
                                                  "notification queue is more than half full"};
     if (evtimer_pending(&link->flood, NULL))
         return (struct bound){heartbeat_most_us,
-                              "notification, once a second: there is a flood of notifications"};
+                              "notification: once a second, as there is a flood of notifications"};
     return (struct bound){0, "notification"};
 }
