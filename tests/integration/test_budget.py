@@ -2,8 +2,9 @@
 
 A count is exact for one toolchain. The budget is what was counted with TOOLCHAIN, and a little more
 for what another processor makes libcrypto choose. Another compiler, C library or libcrypto may take 3 %
-more: 1.3 % (4,701 in place of 4,642) was seen, and it is no fault of the daemon. Whoever makes the path longer raises it here, with a reason; whoever
-makes it shorter lowers it. (-P 1 was 4,548 before clients took turns and had a backlog, 4,637 since.)"""
+more: 1.3 % (4,701 in place of 4,642) was seen, and it is no fault of the daemon. Whoever makes the path
+longer raises it here, with a reason; whoever makes it shorter lowers it. (-P 1 was 4,548 before clients
+took turns and had a backlog, 4,637 since.)"""
 
 import ctypes
 import platform
