@@ -1,9 +1,13 @@
 """Instructions of a CHECK of a hot key, counted by callgrind: exact where times are noise.
 
-The budget is what was counted when it was last looked at, and a little more for what another
-processor makes libcrypto choose. Whoever makes the path longer raises it here, with a reason; whoever
-makes it shorter lowers it. (-P 1 was 4,548 before clients took turns and had a backlog, 4,637 since.)"""
+A count is exact for one toolchain. The budget is what was counted with TOOLCHAIN, and a little more
+for what another processor makes libcrypto choose. Another compiler, C library or libcrypto may take 3 %
+more: 1.3 % (4,701 in place of 4,642) was seen, and it is no fault of the daemon. Whoever makes the path
+longer raises it here, with a reason; whoever makes it shorter lowers it. (-P 1 was 4,548 before clients
+took turns and had a backlog, 4,637 since.)"""
 
+import ctypes
+import platform
 import re
 import subprocess
 
@@ -13,7 +17,19 @@ from harness.servers import Process, wait_until
 from wire import Wire, command
 
 BUDGET = {64: 3200, 1: 4700}  # by requests in a pipeline
+TOOLCHAIN = "GCC: (Debian 12.2.0-14+deb12u1) 12.2.0", "2.36", "3.0.19"
+ELSEWHERE = 1.03
 KEYS, REQUESTS = 64, 6400
+
+
+def toolchain():
+    """What the program was built with, and the C library and libcrypto that it runs with."""
+    comment = subprocess.run(["readelf", "-p", ".comment", BUILD / "apikeyd"], check=True, text=True,
+                             capture_output=True, timeout=60).stdout
+    crypto = ctypes.CDLL("libcrypto.so.3")
+    crypto.OpenSSL_version.restype = ctypes.c_char_p
+    return (", ".join(sorted(re.findall(r"\] +(.*)", comment))), platform.libc_ver()[1],
+            crypto.OpenSSL_version(0).decode().split()[1])
 
 
 def instructions(daemon, pipeline):
@@ -49,5 +65,6 @@ def test_instructions_of_a_hot_check(db, start, pipeline):
          BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "apikeyd.log")
     wait_until(lambda: daemon.admin.exists() and daemon.settled(), "the daemon")
     count = instructions(daemon, pipeline)
-    print(f"{count:.0f} instructions a CHECK with -P {pipeline}, budget {BUDGET[pipeline]}")
-    assert count <= BUDGET[pipeline]
+    budget = BUDGET[pipeline] * (1 if toolchain() == TOOLCHAIN else ELSEWHERE)
+    print(f"{count:.0f} instructions a CHECK with -P {pipeline}, budget {budget:.0f} with {toolchain()}")
+    assert count <= budget
