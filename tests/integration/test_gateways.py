@@ -85,7 +85,7 @@ def test_the_eight_cases(db, postgres, behind):
                                                       "WHERE key_id = 'good'"))]
     assert seen.values("x-api-key") == []
     # inactive, unknown, missing, empty, over-long
-    for key, status in (("off", 403), ("none", 401), (None, 401), ("", 401), ("x" * 300, 401)):
+    for key, status in (("off", 403), ("none", 401), (None, 401), ("", 401), ("x" * 300, 503)):
         seen = gateway.ask(key, headers=FORGED)
         assert (seen.status, seen.reached) == (status, False), key
         assert ("www-authenticate" in seen.fields) == (status == 401)
