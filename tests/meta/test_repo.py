@@ -52,9 +52,9 @@ def test_gcc_analyzer():
     """Leaks are the sanitizers' work: it does not see that what is put into a list is not lost."""
     files = tracked("daemon/*.c")
     halves = [subprocess.Popen(
-        "set -e; for file in %s; do gcc -std=c17 -D_GNU_SOURCE -DAPIKEYD_VERSION='\"\"' -Iinclude -Idaemon/back "
-        "-I/usr/include/postgresql -fanalyzer -Wno-analyzer-malloc-leak -Werror -c -o /dev/null $file; done"
-        % " ".join(map(str, files[i::2])), shell=True, cwd=ROOT, stdout=subprocess.DEVNULL,
+        ["bash", "-ec", "for file; do gcc -std=c17 -D_GNU_SOURCE -DAPIKEYD_VERSION='\"\"' -Iinclude -Idaemon/back "
+         "-I/usr/include/postgresql -fanalyzer -Wno-analyzer-malloc-leak -Werror -c -o /dev/null \"$file\"; done",
+         "bash", *map(str, files[i::2])], cwd=ROOT, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True) for i in range(2)]
     found = "".join(half.communicate(timeout=600)[1] for half in halves)
     assert all(half.returncode == 0 for half in halves), found
