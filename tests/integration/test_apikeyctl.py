@@ -7,14 +7,13 @@ import re
 import select
 import shutil
 import subprocess
-import threading
 import time
 import uuid
 
 import psycopg
 import pytest
 from conftest import check
-from harness.servers import BUILD, ROOT, wait_until
+from harness.servers import BUILD, HANG, ROOT, wait_until
 
 CTL = BUILD / "apikeyctl"
 
@@ -23,6 +22,12 @@ def run(*arguments, text=None, env=None, **options):
     return subprocess.run([str(CTL), *map(str, arguments)], input=text, capture_output=True,
                           text=True, timeout=60, check=False, env={**os.environ, **(env or {})},
                           **options)
+
+
+@pytest.fixture
+def good(db):
+    """A key that is there before the daemon, which so hears of no change of it later on."""
+    return db.add_key("good")
 
 
 @pytest.fixture
@@ -61,8 +66,7 @@ def test_a_key_need_not_stand_on_the_command_line(db, ctl):
     assert ctl("check", text="\n").returncode == 65
 
 
-def test_explain_flush_invalidate(db, ctl):
-    db.add_key("good")
+def test_explain_flush_invalidate(good, ctl):
     check(ctl.daemon.client(), "good")
     found = parsed(ctl("explain", "good", "--json"))
     assert found["verdict"] == "ALLOW" and found["tier"] == "memory"
@@ -280,8 +284,9 @@ def test_names_cannot_steer_the_terminal(db, keys):
     assert "?[2Jevil??2J?name" in shown
 
 
-def in_terminal(argv, keys_after):
-    """What the program draws on a terminal of 100 columns; (time, key) pairs are typed."""
+def in_terminal(argv, when, act):
+    """What the program draws on a terminal of 100 columns, and its status. Once it has drawn `when`,
+    act() is called, and what that returns is typed."""
     pid, master = pty.fork()
     if pid == 0:
         os.environ.update(TERM="xterm", COLUMNS="100", LINES="40")
@@ -294,9 +299,10 @@ def in_terminal(argv, keys_after):
                     drawn += os.read(master, 65536)
                 except OSError:  # it ended
                     break
-            if keys_after and time.monotonic() - begin > keys_after[0][0]:
-                os.write(master, keys_after.pop(0)[1])
-            assert time.monotonic() - begin < 60, drawn
+            if act and when in drawn:
+                os.write(master, act() or b"")
+                act = None
+            assert time.monotonic() - begin < HANG, drawn
     finally:
         os.close(master)
     return drawn.decode(errors="replace"), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -307,7 +313,7 @@ def test_top_shows_the_busiest_clients(db, ctl):
     client = ctl.daemon.client(client_name="busybee")
     check(client, "good")
     drawn, status = in_terminal([str(CTL), "--socket", str(ctl.daemon.admin), "top"],
-                                [(2.5, b"q")])
+                                b"busybee", lambda: b"q")
     assert status == 0
     for text in ("checks", "PostgreSQL", "Redis", "REQUESTS/S", "busybee"):
         assert text in drawn, drawn
@@ -318,8 +324,7 @@ def test_top_shows_the_busiest_clients(db, ctl):
 def test_top_leaves_the_screen_when_the_daemon_goes(ctl):
     os.environ["APIKEYCTL_SOCKET"] = str(ctl.daemon.admin)
     try:
-        threading.Timer(1.5, ctl.daemon.stop).start()
-        drawn, status = in_terminal([str(CTL), "top"], [])
+        drawn, status = in_terminal([str(CTL), "top"], b"checks", ctl.daemon.stop)
     finally:
         del os.environ["APIKEYCTL_SOCKET"]
     assert status == 69
@@ -329,17 +334,17 @@ def test_top_leaves_the_screen_when_the_daemon_goes(ctl):
 def test_a_key_is_not_echoed(db, ctl):
     db.add_key("good-secret")
     drawn, status = in_terminal([str(CTL), "--socket", str(ctl.daemon.admin), "check"],
-                                [(0.5, b"good-secret\n")])
+                                b"key: ", lambda: b"good-secret\n")
     assert status == 0 and "ALLOW" in drawn and "good-secret" not in drawn
 
 
 def completions(line):
     """What bash would offer at the end of the line."""
-    words = line.split(" ")
-    script = (f"PATH={BUILD}:$PATH; source {ROOT}/ctl/apikeyctl.bash\n"
-              f"COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}\n"
+    script = ('source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))\n'
               "_apikeyctl; printf '%s\\n' \"${COMPREPLY[@]}\"")
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(["bash", "-c", script, "bash", ROOT / "ctl" / "apikeyctl.bash", *line.split(" ")],
+                          capture_output=True, text=True, timeout=30, check=True,
+                          env={**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}"})
     return set(done.stdout.split())
 
 
