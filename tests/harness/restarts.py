@@ -78,7 +78,13 @@ def missing(db, allowed):
     return [key for key, asked in allowed.items() if used[f"key-{key}"] < asked - 0.001]
 
 
+def allowed_by(clients):
+    """The keys that somebody was allowed."""
+    return set().union(*(list(client.allowed) for client in clients))
+
+
 def restart(daemon, count, seed, dsn):
+    """Between two restarts clients get some answers, and in the end every key was asked for."""
     clients = [Client(daemon.check, seed + i) for i in range(CLIENTS)]
     pauses = random.Random(seed)
     begin = time.monotonic()
@@ -86,9 +92,12 @@ def restart(daemon, count, seed, dsn):
         client.start()
     try:
         for _ in range(count):
+            before = sum(client.answers for client in clients)
+            wait_until(lambda n=before: sum(client.answers for client in clients) > n, "answers")
             time.sleep(pauses.random() * 0.2)
             assert daemon.stop() == 0
             daemon.start()
+        wait_until(lambda: len(allowed_by(clients)) == KEYS or any(client.wrong for client in clients), "all keys")
     finally:
         for client in clients:
             client.ending = True

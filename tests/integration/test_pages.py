@@ -158,8 +158,9 @@ def test_not_ready_while_stopping(db, start):
     assert not daemon.metrics.exists()
 
 
-def test_status_tells_rates_and_events(db, daemon):
+def test_status_tells_rates_and_events(db, start):
     db.add_key("good")
+    daemon = start()
     client = daemon.client()
     for _ in range(100):
         check(client, "good")
