@@ -1,23 +1,47 @@
 """Instructions of a CHECK of a hot key, counted by callgrind: exact where times are noise.
 
-The budget is what was counted when it was last looked at, and a little more for what another
-processor makes libcrypto choose. Whoever makes the path longer raises it here, with a reason; whoever
-makes it shorter lowers it. (-P 1 was 4,548 before clients took turns and had a backlog, 4,637 since.)"""
+Counted is the front thread, without libcrypto. The back thread does what it does by the clock (a
+heartbeat each second), and so more of it on a slow machine; libcrypto takes some 2,050 for its SHA-256
+of one block, in code that it chooses by the processor. Debian's compiler and libraries are what is left
+to depend on: BUDGET is what was counted with those of Debian 12 (gcc 12.2, glibc 2.36, libevent
+2.1.12), MARGIN what others may take more. Whoever makes the path longer raises BUDGET here, with a
+reason; whoever makes it shorter lowers it."""
 
 import re
 import subprocess
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from conftest import BUILD
-from harness.servers import Process, wait_until
+from harness.servers import HANG, Process, wait_until
 from wire import Wire, command
 
-BUDGET = {64: 3200, 1: 4700}  # by requests in a pipeline
+BUDGET = {64: 1087, 1: 2583}  # by requests in a pipeline
+MARGIN = 1.05
 KEYS, REQUESTS = 64, 6400
 
 
+def own_costs(dump):
+    """Instructions that a thread executed in each library, by the file's name: callgrind-format(1)."""
+    costs, names, library, skip = Counter(), {}, "", False
+    for line in dump.read_text().splitlines():
+        if line.startswith(("ob=", "cob=")):  # of what calls and what is called; a name stands there once
+            kind, _, name = line.partition("=")
+            number, _, path = name.partition(" ")
+            name = names.setdefault(number, Path(path).name)
+            library = name if kind == "ob" else library
+        elif line.startswith("calls="):
+            skip = True  # on the next line is the cost of what was called, which is counted there
+        elif re.match(r"[0-9+*-]", line):
+            if not skip:
+                costs[library] += int(line.split()[1])
+            skip = False
+    return costs
+
+
 def instructions(daemon, pipeline):
-    """Per CHECK, of both threads, in what happened since the counters were set to zero."""
+    """Per CHECK, of the front thread, in what happened since the counters were set to zero."""
     pid = str(daemon.process.pid)
     batch = [command("CHECK", f"key-{i}") for i in range(KEYS)]
     batches = [b"".join(batch[i:i + pipeline]) for i in range(0, KEYS, pipeline)]
@@ -29,14 +53,15 @@ def instructions(daemon, pipeline):
                     for _ in range(pipeline):
                         assert wire.reply()[0] == b"ALLOW"
         ask(2)
-        subprocess.run(["callgrind_control", "-z", pid], check=True, capture_output=True, timeout=60)
+        subprocess.run(["callgrind_control", "-z", pid], check=True, capture_output=True, timeout=HANG)
         ask(REQUESTS // KEYS)
-        before = set(daemon.folder.glob("callgrind*"))
-        subprocess.run(["callgrind_control", "-d", pid], check=True, capture_output=True, timeout=60)
-        dump, = wait_until(lambda: set(daemon.folder.glob("callgrind*")) - before, "the dump")
-    total = wait_until(lambda: re.search(r"^(?:summary|totals): (\d+)", dump.read_text(), re.MULTILINE),
-                       "its end")
-    return int(total.group(1)) / REQUESTS
+        subprocess.run(["callgrind_control", "-d", pid], check=True, capture_output=True, timeout=HANG)
+        # One of the dumps is each thread's: the second thread is the front.
+        dump = daemon.folder / "callgrind.out.1-02"
+        wait_until(lambda: dump.exists() and re.search(r"^totals: ", dump.read_text(), re.MULTILINE), "the dump")
+    costs = own_costs(dump)
+    print({name: round(cost / REQUESTS, 1) for name, cost in costs.most_common(5)})
+    return sum(cost for name, cost in costs.items() if not name.startswith("libcrypto")) / REQUESTS
 
 
 @pytest.mark.parametrize("pipeline", BUDGET)
@@ -45,9 +70,9 @@ def test_instructions_of_a_hot_check(db, start, pipeline):
     daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "1h"}, wait=False)
     daemon.write_config()
     daemon.process = Process(
-        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={daemon.folder}/callgrind.out", "-q",
+        ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={daemon.folder}/callgrind.out", "-q",
          BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "apikeyd.log")
     wait_until(lambda: daemon.admin.exists() and daemon.settled(), "the daemon")
     count = instructions(daemon, pipeline)
     print(f"{count:.0f} instructions a CHECK with -P {pipeline}, budget {BUDGET[pipeline]}")
-    assert count <= BUDGET[pipeline]
+    assert 0 < count <= BUDGET[pipeline] * MARGIN
