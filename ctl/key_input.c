@@ -15,10 +15,10 @@ static void read_line(char ret[static KEY_INPUT_SIZE])
     bool terminal = tcgetattr(STDIN_FILENO, &shown) == 0;
 
     if (terminal) {
-        fprintf(stderr, "key: ");
         hidden = shown;
         hidden.c_lflag &= ~(tcflag_t)ECHO;
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
+        fprintf(stderr, "key: "); /* from here on nothing that is typed is shown */
     }
     const char *line = fgets(ret, KEY_INPUT_SIZE, stdin);
     if (terminal) {

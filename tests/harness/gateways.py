@@ -5,6 +5,7 @@ Only paths and ports are put in the place of those in the files."""
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import sys
@@ -16,10 +17,25 @@ from harness.servers import ROOT, Process, wait_until
 EXAMPLES = ROOT / "config" / "examples"
 
 
+guards = []
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port of 127.0.0.1 that is this process's until it ends. It is none of those that the kernel
+    gives to clients (32768 and up), which a connection may take at any time, and no other test run takes
+    it, as long as a socket of its name is bound."""
+    for port in random.sample(range(20000, 32768), 12768):
+        guard = socket.socket(socket.AF_UNIX)
+        try:
+            guard.bind(f"\0apikeyd tests: port {port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            guard.close()
+            continue
+        guards.append(guard)
+        return port
+    raise RuntimeError("no port is free")
 
 
 class Server(ThreadingHTTPServer):

@@ -4,6 +4,8 @@ import getpass
 import itertools
 import os
 import shutil
+import struct
+import time
 import uuid
 
 import psycopg
@@ -197,13 +199,16 @@ def sanitizer_reports(log):
 def start(scratch, db, redis_server):
     """start({"section.option": value}) runs a daemon that is connected to its stores, unless
     settled=False. All are stopped after the test, must exit with 0 and must not have been reported
-    by a sanitizer."""
+    by a sanitizer. It waits for stores so long that only those that hang are late: on a slow machine the
+    daemon's own defaults would make healthy ones late. Tests about late stores set the times."""
     daemons = []
 
     def run(options=None, env=None, wait=True, settled=True):
         daemon = Apikeyd(scratch / f"d{next(names)}", {
             "postgres.dsn": db.dsn,
             "redis.url": redis_server.url(),
+            "postgres.timeout": "30s",
+            "redis.timeout": "10s",
             "usage.flush_interval": "1h",
             "cache.memory": "4MiB",
             "cache.negative_memory": "1MiB",
@@ -255,3 +260,20 @@ def check(client, key, *rest):
 
 def info(daemon):
     return daemon.admin_client().info()
+
+
+def let_redis_be_believed():
+    """What is written to Redis from now on is believed by daemons that are up, for at least ten seconds.
+
+    A daemon takes nothing from Redis that may be from before its link came up. It dates what it finds
+    there by PostgreSQL's clock: to what a round trip takes, and an eighth of the time that has passed
+    since it read that clock, and an eighth of the age."""
+    time.sleep(2)
+
+
+def spilled(daemon):
+    """How many keys' usage the spill file holds: its header says so."""
+    try:
+        return struct.unpack_from("<Q", daemon.spill.read_bytes(), 24)[0]
+    except FileNotFoundError:
+        return 0

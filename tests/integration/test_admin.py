@@ -4,7 +4,7 @@ import time
 
 import pytest
 import redis
-from conftest import LOOKUP, check, info
+from conftest import LOOKUP, check, info, let_redis_be_believed
 from harness.servers import wait_until
 from wire import Wire
 
@@ -17,6 +17,7 @@ def explain(daemon, key):
 def test_explain_before_and_after(db, start):
     api_key_id = db.add_key("good")
     daemon = start()
+    let_redis_be_believed()
     found = explain(daemon, "good")
     assert found["verdict"] == "ALLOW"
     assert found["tier"] == "postgres"

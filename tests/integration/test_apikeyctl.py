@@ -26,6 +26,12 @@ def run(*arguments, text=None, env=None, **options):
 
 
 @pytest.fixture
+def good(db):
+    """A key that is there before the daemon, which so hears of no change of it later on."""
+    return db.add_key("good")
+
+
+@pytest.fixture
 def ctl(daemon):
     """Asks the daemon; keys are changed as the database's owner."""
     def ask(*arguments, **options):

@@ -156,7 +156,7 @@ def test_what_a_damaged_spill_held_is_on_disk_again(db, postgres, start):
     for _ in range(2):
         daemon.ledger.unlink()
         daemon.start()
-        wait_until(daemon.spill.exists, "the spill file")
+        wait_until(lambda: spilled(daemon) == 20, "the spill file")
         daemon.kill()
     daemon.ledger.unlink()
     postgres.start()

@@ -16,7 +16,7 @@ from harness.servers import wait_until
 
 pairs = itertools.count(1)
 OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "3s",
-           "cache.stale_max": "0s", "log.level": "debug"}
+           "cache.stale_max": "0s", "postgres.timeout": "500ms", "log.level": "debug"}
 NAMES = [f"key-{i}" for i in range(12)]
 
 

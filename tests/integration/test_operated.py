@@ -11,7 +11,7 @@ import pytest
 from conftest import check
 from harness.gateways import EXAMPLES, free_port
 from harness.operators import Browser, Prometheus, fetch, status
-from harness.servers import Process, accepts, wait_until
+from harness.servers import HANG, Process, accepts, wait_until
 
 
 def promtool(*arguments, text=None):
@@ -111,8 +111,12 @@ SHOWN = """return Object.fromEntries([...document.querySelectorAll("[data-value]
 SHOWN_OF_ONE_ANSWER = """
     const done = arguments[0], plain = window.fetch;
     window.fetch = async (...a) => {
-        const answer = await plain(...a), text = await answer.clone().text();
-        setTimeout(() => done([JSON.parse(text), (() => {""" + SHOWN + """})()]), 100);
+        const answer = await plain(...a), status = JSON.parse(await answer.clone().text());
+        new MutationObserver((changes, observer) => {  // when the page has shown it all, it notes when that was
+            if (document.body.dataset.at !== status.at) return;
+            observer.disconnect();
+            done([status, (() => {""" + SHOWN + """})(), document.querySelectorAll("#events li").length]);
+        }).observe(document.body, {attributes: true});
         window.fetch = plain;
         return answer;
     };"""
@@ -121,17 +125,20 @@ SHOWN_OF_ONE_ANSWER = """
 def test_values_shown_are_those_of_status_json(db, page):
     browser = page()
     db.add_key("good")
-    for _ in range(200):
-        check(page.daemon.client(), "good")
-    browser.driver.set_script_timeout(30)
-    answer, shown = browser.driver.execute_async_script(SHOWN_OF_ONE_ANSWER)
+    browser.driver.set_script_timeout(HANG)
+
+    def look():
+        for _ in range(50):
+            check(page.daemon.client(), "good")
+        return browser.driver.execute_async_script(SHOWN_OF_ONE_ANSWER)
+    answer, shown, events = wait_until(
+        lambda: [one for one in [look()] if one[1]["checks.per_second.allow"][0] > 0], "a rate")[0]
     assert len(shown) > 35
     for path, (raw, text) in shown.items():
         assert raw == pull(answer, path), path
         assert text, path
-    assert shown["checks.per_second.allow"][0] > 0
     assert shown["postgres.state"][1] == shown["redis.state"][1] == shown["link.state"][1] == "up"
-    assert browser.run("return document.querySelectorAll('#events li').length") == len(answer["events"])
+    assert events == len(answer["events"])
     assert browser.run("return document.querySelectorAll('#latency tr').length") == 5
     assert browser.run("return document.getElementById('trouble').hidden")
     assert browser.complaints() == []

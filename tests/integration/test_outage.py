@@ -64,7 +64,7 @@ class Load:
 def test_stopped_for_longer_than_stale_max(db, postgres, start, ttl, ttl_unlinked, stale_max):
     db.add_keys(KEYS)
     daemon = start({"cache.ttl": f"{ttl}s", "cache.ttl_unlinked": f"{ttl_unlinked}s",
-                    "cache.stale_max": f"{stale_max}s", "redis.url": ""})
+                    "cache.stale_max": f"{stale_max}s", "postgres.timeout": "500ms", "redis.url": ""})
     with Load(daemon) as load:
         time.sleep(2)
         paused = time.monotonic()

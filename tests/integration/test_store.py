@@ -13,7 +13,8 @@ from harness.replication import DATABASE, STORE, Bouncer, template
 from harness.servers import Postgres, migrate, wait_until
 
 numbers = itertools.count(1)
-OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "1s", "cache.stale_max": "0s"}
+OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "1s", "cache.stale_max": "0s",
+           "postgres.timeout": "500ms"}
 NAMES = [f"key-{i}" for i in range(12)]
 UNLINKED = "cache.ttl_unlinked: "
 

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta, timezone
 import psycopg
 import pytest
 import redis
-from conftest import USAGE, check, info
+from conftest import USAGE, check, info, spilled
+from harness.operators import metrics
 from harness.servers import wait_until
 from wire import Wire, command
 
@@ -173,6 +174,8 @@ def test_when_every_row_refuses_a_round_still_ends(db, start):
            "EXECUTE FUNCTION frozen()")
     daemon = start({"usage.batch": "100"})
     check_many(daemon, [f"key-{i}" for i in range(2000)])
+    rounds = "apikeyd_usage_flush_duration_seconds_count"
+    before = metrics(daemon)[rounds]
     with pytest.raises(redis.ResponseError, match="refuses the update"):
         flush(daemon)
     # Rounds are tried again by themselves: these, and the one that may be under way.
@@ -265,7 +268,7 @@ def test_an_outage_spills_and_ends_with_everything_written(db, postgres, start):
     postgres.stop()
     asked = utc_now()
     check_many(daemon, keys)
-    wait_until(daemon.spill.exists, "the spill file")
+    wait_until(lambda: spilled(daemon) == 50, "all keys in the spill file")
     daemon.kill()
     daemon.ledger.unlink()  # the power was cut: tmpfs is gone, the disk is not
     postgres.start()

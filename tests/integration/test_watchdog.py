@@ -9,21 +9,29 @@ from test_systemd import notified  # noqa: F401
 from wire import Wire
 
 
+def longest_silence(said):
+    """Between two pings, in seconds: their own times are not so late as a test that looks at a clock."""
+    times = said.times("WATCHDOG=1")
+    return max(later - earlier for earlier, later in zip(times, times[1:]))
+
+
+def pings_again(said):
+    count = len(said.times("WATCHDOG=1"))
+    wait_until(lambda: len(said.times("WATCHDOG=1")) >= count + 2, "pings again")
+
+
 def test_a_hanging_front_thread_stops_the_pings(notified):  # noqa: F811
     daemon, said = notified(watchdog=1)
     wait_until(lambda: len(said.times("WATCHDOG=1")) >= 3, "pings")
     with Wire(daemon.admin) as wire:
-        wire.send(b"DEBUG HANG 4\r\n")
         begin = time.monotonic()
+        wire.send(b"DEBUG HANG 6\r\n")
         code, _, text = fetch(daemon, "/healthz")
         assert (code, text) == (503, "the front thread does not answer\n")
         assert wire.reply() == b"OK"
-        assert time.monotonic() - begin > 3
-    end = time.monotonic()
-    # One was under way; then silence for longer than the watchdog allows, and systemd would act.
-    silent = [at for at in said.times("WATCHDOG=1") if begin + 0.5 < at < end - 0.1]
-    assert silent == []
-    wait_until(lambda: said.times("WATCHDOG=1")[-1] > end, "pings again")
+        assert time.monotonic() - begin > 5
+    pings_again(said)
+    assert longest_silence(said) > 2, "longer than the watchdog allows: systemd would act"
     assert fetch(daemon, "/healthz")[0] == 200
 
 
@@ -41,14 +49,13 @@ def test_a_stopped_back_thread_stops_them_too(notified, db):  # noqa: F811
     begin = time.monotonic()
     with Wire(daemon.admin) as wire:
         wire.send(b"RELOAD\r\n")
-        writer = threading.Timer(3, lambda: daemon.config.write_text(text))
+        writer = threading.Timer(4, lambda: daemon.config.write_text(text))
         writer.start()
         assert wire.reply() == b"OK"
     writer.join()
-    end = time.monotonic()
-    assert end - begin > 2.5
-    assert [at for at in said.times("WATCHDOG=1") if begin + 0.5 < at < end - 0.1] == []
-    wait_until(lambda: said.times("WATCHDOG=1")[-1] > end, "pings again")
+    assert time.monotonic() - begin > 3.5
+    pings_again(said)
+    assert longest_silence(said) > 2
     assert info(daemon)["link_up"] in (0, 1)
 
 
