@@ -1,13 +1,12 @@
 """Instructions of a CHECK of a hot key, counted by callgrind: exact where times are noise.
 
-A count is exact for one toolchain. The budget is what was counted with TOOLCHAIN, and a little more
-for what another processor makes libcrypto choose. Another compiler, C library or libcrypto may take 3 %
-more: 1.3 % (4,701 in place of 4,642) was seen, and it is no fault of the daemon. Whoever makes the path
-longer raises it here, with a reason; whoever makes it shorter lowers it. (-P 1 was 4,548 before clients
-took turns and had a backlog, 4,637 since.)"""
+Counted is the front thread, without libcrypto. The back thread does what it does by the clock (a
+heartbeat each second), and so more of it on a slow machine; libcrypto takes some 2,050 for its SHA-256
+of one block, in code that it chooses by the processor. Debian's compiler and libraries are what is left
+to depend on: BUDGET is what was counted with those of Debian 12 (gcc 12.2, glibc 2.36, libevent
+2.1.12), MARGIN what others may take more. Whoever makes the path longer raises BUDGET here, with a
+reason; whoever makes it shorter lowers it."""
 
-import ctypes
-import platform
 import re
 import subprocess
 from collections import Counter
@@ -18,20 +17,27 @@ from conftest import BUILD
 from harness.servers import HANG, Process, wait_until
 from wire import Wire, command
 
-BUDGET = {64: 3200, 1: 4700}  # by requests in a pipeline
-TOOLCHAIN = "GCC: (Debian 12.2.0-14+deb12u1) 12.2.0", "2.36", "3.0.19"
-ELSEWHERE = 1.03
+BUDGET = {64: 1087, 1: 2583}  # by requests in a pipeline
+MARGIN = 1.05
 KEYS, REQUESTS = 64, 6400
 
 
-def toolchain():
-    """What the program was built with, and the C library and libcrypto that it runs with."""
-    comment = subprocess.run(["readelf", "-p", ".comment", BUILD / "apikeyd"], check=True, text=True,
-                             capture_output=True, timeout=60).stdout
-    crypto = ctypes.CDLL("libcrypto.so.3")
-    crypto.OpenSSL_version.restype = ctypes.c_char_p
-    return (", ".join(sorted(re.findall(r"\] +(.*)", comment))), platform.libc_ver()[1],
-            crypto.OpenSSL_version(0).decode().split()[1])
+def own_costs(dump):
+    """Instructions that a thread executed in each library, by the file's name: callgrind-format(1)."""
+    costs, names, library, skip = Counter(), {}, "", False
+    for line in dump.read_text().splitlines():
+        if line.startswith(("ob=", "cob=")):  # of what calls and what is called; a name stands there once
+            kind, _, name = line.partition("=")
+            number, _, path = name.partition(" ")
+            name = names.setdefault(number, Path(path).name)
+            library = name if kind == "ob" else library
+        elif line.startswith("calls="):
+            skip = True  # on the next line is the cost of what was called, which is counted there
+        elif re.match(r"[0-9+*-]", line):
+            if not skip:
+                costs[library] += int(line.split()[1])
+            skip = False
+    return costs
 
 
 def instructions(daemon, pipeline):
@@ -68,6 +74,5 @@ def test_instructions_of_a_hot_check(db, start, pipeline):
          BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "apikeyd.log")
     wait_until(lambda: daemon.admin.exists() and daemon.settled(), "the daemon")
     count = instructions(daemon, pipeline)
-    budget = BUDGET[pipeline] * (1 if toolchain() == TOOLCHAIN else ELSEWHERE)
-    print(f"{count:.0f} instructions a CHECK with -P {pipeline}, budget {budget:.0f} with {toolchain()}")
-    assert count <= budget
+    print(f"{count:.0f} instructions a CHECK with -P {pipeline}, budget {BUDGET[pipeline]}")
+    assert 0 < count <= BUDGET[pipeline] * MARGIN

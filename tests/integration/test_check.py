@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 import redis
-from conftest import LOOKUP, check, info
+from conftest import LOOKUP, check, info, let_redis_be_believed
 from harness.servers import wait_until
 from wire import Wire, command
 
@@ -128,13 +128,11 @@ def test_single_flight_while_postgres_hangs(db, postgres, start):
 def test_ten_thousand_cold_keys_in_one_pipeline(db, start, with_redis):
     db.add_keys(10000)
     rows = dict(db.run("SELECT key_id, api_key_id FROM api.user_api_key"))
-    # One client may have a third of max_pending in flight.
-    daemon = start({"postgres.timeout": "30s", "postgres.max_pending": "40000",
-                    **({} if with_redis else {"redis.url": ""})})
+    # A third of max_pending is one client's share.
+    daemon = start({"postgres.max_pending": "40000", **({} if with_redis else {"redis.url": ""})})
     db.reset_statements()
-    with Wire(daemon.check) as wire, db.connect(autocommit=False) as lock:
-        # Nothing is answered until all have been asked for: how much waits when a SELECT ends
-        # does not depend on how fast the daemon and PostgreSQL are.
+    # PostgreSQL answers when all are waiting: how many SELECTs it takes depends on no thread's speed.
+    with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
         lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
         sender = threading.Thread(target=wire.send, args=[
             b"".join(command("CHECK", f"key-{i}") for i in range(10000))])
@@ -144,10 +142,8 @@ def test_ten_thousand_cold_keys_in_one_pipeline(db, start, with_redis):
         for i in range(10000):
             assert wire.reply()[:2] == [b"ALLOW", str(rows[f"key-{i}"]).encode()]
         sender.join()
-    selects = db.statements(LOOKUP)
-    print(f"{selects} SELECTs")
-    # Two connections took what there was at first; what waited meanwhile goes in full batches.
-    assert selects <= 2 + 10000 / 1000
+    # Full batches, and what each of the two connections was sent before.
+    assert db.statements(LOOKUP) <= 10000 / 1000 + 2
 
 
 def test_redis_is_asked_before_postgres(db, start):
@@ -192,14 +188,14 @@ def test_age_counts_through_redis(db, start):
     """What another daemon read too long ago is not believed, though Redis still holds it."""
     db.add_key("good")
     db.silence()
-    long, short = start(), start({"cache.ttl": "3s"})
+    long, short = start(), start({"cache.ttl": "4s"})
+    let_redis_be_believed()
     assert check(long.client(), "good")[0] == "ALLOW"
     wait_until(lambda: info(long)["redis_fills"] == 1, "the fill")
     assert check(short.client(), "good")[0] == "ALLOW"
     assert info(short)["checks_from_redis"] == 1
     db.set_active("good", False)
-    changed = time.monotonic()
-    wait_until(lambda: time.monotonic() > changed + 3, "the ttl")
+    time.sleep(4.1)
     assert check(short.client(), "good") == ["DENY", "inactive"]
     assert check(long.client(), "good")[0] == "ALLOW"  # within its own bound
 

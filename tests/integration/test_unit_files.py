@@ -42,7 +42,7 @@ def test_every_directive_of_the_unit_has_a_reason():
 def test_the_units_verify(scratch):
     folder = scratch / "units"
     folder.mkdir()
-    program = scratch / "apikeyd"  # without spaces, unlike the build's path, which ExecStart= would split
+    program = scratch / "apikeyd"  # a path that needs no quoting in a unit
     program.symlink_to(BUILD / "apikeyd")
     for path in (*UNITS.glob("*.service"), *UNITS.glob("*.socket")):
         text = path.read_text().replace("/usr/sbin/apikeyd", str(program))

@@ -161,8 +161,8 @@ def test_one_row_that_refuses_does_not_keep_the_others_back(db, daemon):
     assert db.run("SELECT key_id FROM api.user_api_key WHERE last_used IS NULL") == [("key-42",)]
     assert info(daemon)["usage_pending"] == 1
     db.run("UPDATE api.user_api_key SET key_name = 'fine' WHERE key_id = 'key-42'")
-    assert flush(daemon) in (0, 1)  # a retry may have been first
-    assert db.last_used("key-42") and info(daemon)["usage_pending"] == 0
+    flush(daemon)  # or the daemon has tried again by itself before
+    assert db.last_used("key-42") and info(daemon)["usage_rows_updated"] == 100
 
 
 def test_when_every_row_refuses_a_round_still_ends(db, start):
@@ -178,14 +178,12 @@ def test_when_every_row_refuses_a_round_still_ends(db, start):
     before = metrics(daemon)[rounds]
     with pytest.raises(redis.ResponseError, match="refuses the update"):
         flush(daemon)
-    # Rounds are tried again by themselves: these, and the one that may be under way.
-    counts = info(daemon)
-    assert counts["usage_flush_failures"] < 150 * (counts["usage_flush_us"]["count"] + 1)
-    assert daemon.spill.stat().st_size > 2000 * 32
+    found = metrics(daemon)  # it may have begun another round by itself
+    assert 0 < found["apikeyd_usage_flush_failures_total"] < 150 * (found[rounds] - before + 1)
+    wait_until(lambda: spilled(daemon) == 2000, "all keys in the spill file")
     db.run("DROP TRIGGER frozen ON api.user_api_key")
-    flush(daemon)  # where a retry was not first
+    flush(daemon)
     assert db.one("SELECT count(last_used) FROM api.user_api_key") == 2000
-    assert info(daemon)["usage_pending"] == 0
 
 
 def test_locked_rows_wait_for_the_next_round(db, daemon):
