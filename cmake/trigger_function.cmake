@@ -1,12 +1,17 @@
-# Make a header with the SHA-256 of the trigger function's body, as FROM, a migration, creates it:
-# the daemon believes in no other.
+# Make a header with the SHA-256 of the bodies of the trigger's functions, as FROM, a migration, creates
+# them: the daemon believes in no others.
 file(READ ${FROM} sql)
-string(FIND "${sql}" "CREATE OR REPLACE FUNCTION apikeyd.notify_key_change()" begin)
-string(SUBSTRING "${sql}" ${begin} -1 sql)
-string(FIND "${sql}" "$$" begin)
-math(EXPR begin "${begin} + 2")
-string(SUBSTRING "${sql}" ${begin} -1 sql)
-string(FIND "${sql}" "$$" end)
-string(SUBSTRING "${sql}" 0 ${end} body)
-string(SHA256 hash "${body}")
-file(WRITE ${TO} "/* Made from ${NAME}. */\n#define TRIGGER_FUNCTION_SHA256 \"${hash}\"\n")
+function(hash_body create macro)
+  string(FIND "${sql}" "${create}" begin)
+  string(SUBSTRING "${sql}" ${begin} -1 rest)
+  string(FIND "${rest}" "$$" begin)
+  math(EXPR begin "${begin} + 2")
+  string(SUBSTRING "${rest}" ${begin} -1 rest)
+  string(FIND "${rest}" "$$" end)
+  string(SUBSTRING "${rest}" 0 ${end} body)
+  string(SHA256 hash "${body}")
+  file(APPEND ${TO} "#define ${macro} \"${hash}\"\n")
+endfunction()
+file(WRITE ${TO} "/* Made from ${NAME}. */\n")
+hash_body("CREATE OR REPLACE FUNCTION apikeyd.notify_key_change()" TRIGGER_FUNCTION_SHA256)
+hash_body("CREATE FUNCTION apikeyd.note_unannounced_change()" NOTE_FUNCTION_SHA256)

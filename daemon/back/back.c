@@ -64,7 +64,8 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     back->stale_checks = stale;
     bool serving =
         back->stale_seen_us != TIME_NEVER && now_us - back->stale_seen_us < stale_memory_us;
-    if ((serving || back->env.grounds.postgres_down) && back->config->cache_stale_max > bound.us)
+    if ((serving || back->env.grounds.postgres_down || resolver_failing(back->resolver)) &&
+        back->config->cache_stale_max > bound.us)
         return "cache.stale_max: lookups are not answered, and verdicts are served stale";
     return bound.text;
 }
@@ -217,7 +218,7 @@ static bool lend(void *arg, const struct pg_query *query)
 {
     struct back *back = arg;
 
-    return link_lend(back->link, query);
+    return back->link && link_lend(back->link, query);
 }
 
 static void reload(struct back *back, struct buffer *reply)
@@ -448,7 +449,10 @@ void back_free(struct back *back)
     back->env.front_gone = true;
     monitor_free(back->monitor);
     pages_free(back->pages);
+    if (back->resolver)
+        resolver_feed_is(back->resolver, false);
     link_free(back->link);
+    back->link = NULL;
     resolver_free(back->resolver);
     flusher_free(back->flusher);
     if (event_initialized(&back->mail)) {

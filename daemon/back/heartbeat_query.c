@@ -7,8 +7,6 @@ enum {
     FIELD_PID = STORE_FIELDS,
     FIELD_DEFINITION,
     FIELD_QUEUE,
-    FIELD_OLDEST,
-    FIELD_NEXT,
     FIELD_SNAPSHOT,
     FIELD_HAS_UNANNOUNCED,
     FIELD_UNANNOUNCED,
@@ -39,16 +37,29 @@ enum {
     "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', i.inhrelid, i.inhparent, i.xmin), "   \
     "',' ORDER BY i.inhrelid, i.inhparent) FROM tree JOIN pg_catalog.pg_inherits AS i "            \
     "ON i.inhparent OPERATOR(pg_catalog.=) tree.oid), "                                            \
+    "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', p.oid, p.xmin), ',' ORDER BY p.oid) " \
+    "FROM pg_catalog.pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=) un.oid "             \
+    "AND p.proname OPERATOR(pg_catalog.=) 'note_unannounced_change'::pg_catalog.text), "           \
     "pg_catalog.concat_ws(' ', u.oid, u.xmin)), 0), 0)"
 
 #define HEAD                                                                                       \
     "WITH RECURSIVE " DEFINITION_TREE " SELECT " STORE_COLUMNS                                     \
     ", pg_catalog.pg_backend_pid(), CASE WHEN st.oid IS NULL THEN 0 ELSE " DEFINITION " END, "     \
     "pg_catalog.pg_notification_queue_usage(), "                                                   \
-    "pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), "                              \
-    "pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()), "                              \
     "pg_catalog.pg_current_snapshot()::pg_catalog.text, "                                          \
     "coalesce(u.relkind OPERATOR(pg_catalog.=) 'r' AND NOT u.relrowsecurity "                      \
+    "AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a "                                        \
+    "WHERE a.attrelid OPERATOR(pg_catalog.=) u.oid "                                               \
+    "AND a.attname OPERATOR(pg_catalog.=) 'xid'::pg_catalog.text "                                 \
+    "AND a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.xid8'::pg_catalog.regtype) "                \
+    "AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r "                                            \
+    "WHERE r.oid OPERATOR(pg_catalog.=) un.nspowner "                                              \
+    "AND (r.rolsuper OR r.oid OPERATOR(pg_catalog.=) sd.datdba "                                   \
+    "OR r.oid OPERATOR(pg_catalog.=) st.relowner)) "                                               \
+    "AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r "                                            \
+    "WHERE r.oid OPERATOR(pg_catalog.=) u.relowner "                                               \
+    "AND (r.rolsuper OR r.oid OPERATOR(pg_catalog.=) sd.datdba "                                   \
+    "OR r.oid OPERATOR(pg_catalog.=) st.relowner)) "                                               \
     "AND pg_catalog.has_schema_privilege(un.oid, 'USAGE') "                                        \
     "AND pg_catalog.has_table_privilege(u.oid, 'SELECT'), false), "
 #define TAIL                                                                                       \
@@ -66,18 +77,12 @@ static const char with_unannounced[] =
          "pg_catalog.pg_snapshot_xmin($3::pg_catalog.pg_snapshot) "
          "AND NOT pg_catalog.pg_visible_in_snapshot(x.xid, $3::pg_catalog.pg_snapshot))" TAIL;
 
-/* Without an earlier snapshot every row that is still there may be a new one. */
-static const char from_the_beginning[] =
-    HEAD "EXISTS (SELECT FROM apikeyd.unannounced_change)" TAIL;
-
 void heartbeat_query_bind(struct pg_query *query, const struct config *config, const char *since)
 {
     query->params = 2;
     store_query_name_table(query, config);
     if (!since) {
         query->sql = without_unannounced;
-    } else if (!since[0]) {
-        query->sql = from_the_beginning;
     } else {
         query->sql = with_unannounced;
         query->params = 3;
@@ -94,11 +99,24 @@ static double get_float8(const char *bytes)
     return number;
 }
 
+/* One that is too long is cut to its xmin: what it saw above that counts as new once more. */
+static void keep_snapshot(const char *text, char ret[static SNAPSHOT_SIZE])
+{
+    int len = (int)strcspn(text, ":");
+
+    if (strlen(text) < SNAPSHOT_SIZE)
+        strcpy(ret, text);
+    else
+        snprintf(ret, SNAPSHOT_SIZE, "%.*s:%.*s:", len, text, len, text);
+}
+
 bool heartbeat_query_read(const PGresult *result, struct heartbeat *ret)
 {
-    static const int len[FIELDS] = {
-        [FIELD_PID] = 4,  [FIELD_DEFINITION] = 8,      [FIELD_QUEUE] = 8,      [FIELD_OLDEST] = 8,
-        [FIELD_NEXT] = 8, [FIELD_HAS_UNANNOUNCED] = 1, [FIELD_UNANNOUNCED] = 1};
+    static const int len[FIELDS] = {[FIELD_PID] = 4,
+                                    [FIELD_DEFINITION] = 8,
+                                    [FIELD_QUEUE] = 8,
+                                    [FIELD_HAS_UNANNOUNCED] = 1,
+                                    [FIELD_UNANNOUNCED] = 1};
     struct heartbeat heartbeat = {0};
     const char *value[FIELDS];
 
@@ -113,12 +131,9 @@ bool heartbeat_query_read(const PGresult *result, struct heartbeat *ret)
     heartbeat.server_pid = pg_get_int32(value[FIELD_PID]);
     heartbeat.definition = pg_get_int64(value[FIELD_DEFINITION]);
     heartbeat.queue_usage = get_float8(value[FIELD_QUEUE]);
-    heartbeat.oldest_xid = (uint64_t)pg_get_int64(value[FIELD_OLDEST]);
-    heartbeat.next_xid = (uint64_t)pg_get_int64(value[FIELD_NEXT]);
     heartbeat.has_unannounced = value[FIELD_HAS_UNANNOUNCED][0] != 0;
     heartbeat.unannounced = value[FIELD_UNANNOUNCED][0] != 0;
-    if (strlen(value[FIELD_SNAPSHOT]) < sizeof heartbeat.snapshot)
-        strcpy(heartbeat.snapshot, value[FIELD_SNAPSHOT]);
+    keep_snapshot(value[FIELD_SNAPSHOT], heartbeat.snapshot);
     *ret = heartbeat;
     return true;
 }

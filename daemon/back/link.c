@@ -33,15 +33,14 @@ struct link {
     bool confirmed;               /* and a heartbeat has come back on it */
     int64_t sent_us, previous_us; /* the last heartbeat, and the one before it */
     bool doubted;                 /* the last one is in doubt */
+    bool due;                     /* the next one is, as soon as the session is free */
 
     enum announced announced;
-    int64_t definition;   /* of the table and its triggers, as the last heartbeat read it */
-    bool waited;          /* for transactions that were open when that changed: */
-    uint64_t horizon_xid; /* those before this may have run other triggers, … */
-    uint64_t oldest_xid;  /* … all before this have ended */
-    char problem[INSPECTION_SIZE]; /* what is wrong with the triggers, for NOT_ANNOUNCED */
-    bool has_unannounced;          /* the table of what could not be notified can be read */
-    char snapshot[SNAPSHOT_SIZE];  /* what was committed by then was seen there */
+    int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
+    struct inspection inspection; /* what is wrong with the triggers, and who may use others */
+    bool asked;                   /* since the last heartbeat, whether those have ended */
+    bool has_unannounced;         /* the table of what could not be notified can be read */
+    char snapshot[SNAPSHOT_SIZE]; /* what was committed by then was seen there */
     double queue_usage;
 
     struct notification_rate rate;
@@ -75,11 +74,9 @@ static void set_announced(struct link *link, enum announced announced)
 /* Every transaction that may have run other triggers has ended, announced or not. */
 static void settle(struct link *link)
 {
-    link->waited = link->waited || link->oldest_xid < link->horizon_xid;
-    if (link->announced != SETTLING || link->oldest_xid < link->horizon_xid)
+    if (link->announced != SETTLING || link->inspection.writers[0])
         return;
-    if (link->waited)
-        back_env_raise_floor(link->env);
+    back_env_raise_floor(link->env);
     set_announced(link, ANNOUNCED);
     log_info(&link->env->log, "triggers notify of every change now");
 }
@@ -88,39 +85,64 @@ static void settle(struct link *link)
  * notified, and only the change of their definition tells that they were. */
 static void note_definition(struct link *link, const struct heartbeat *heartbeat)
 {
-    link->oldest_xid = heartbeat->oldest_xid;
+    link->asked = false;
     if (link->announced == NOT_INSPECTED || heartbeat->definition != link->definition) {
         back_env_raise_floor(link->env);
-        link->horizon_xid = heartbeat->next_xid;
-        link->waited = false;
         set_announced(link, NOT_INSPECTED);
     }
     link->definition = heartbeat->definition;
-    settle(link);
 }
 
 static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct link *link = arg;
-    char problem[INSPECTION_SIZE];
+    struct inspection inspection;
 
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
-    if (outcome == PG_REFUSED || !trigger_inspection_read(result, problem)) {
+    if (outcome == PG_REFUSED || !trigger_inspection_read(result, &inspection)) {
         pg_connection_give_up(link->connection, outcome == PG_REFUSED
                                                     ? PQresultErrorMessage(result)
                                                     : "an inspection of an unexpected form");
         return;
     }
-    if (problem[0] && strcmp(problem, link->problem) != 0)
+    if (inspection.problem[0] && strcmp(inspection.problem, link->inspection.problem) != 0)
         log_warning(&link->env->log,
                     "the triggers on %s do not notify of every change: %s; a revocation is "
                     "enforced within cache.ttl only; deploy the migrations",
-                    link->env->config->postgres_table, problem);
-    memcpy(link->problem, problem, sizeof problem);
-    set_announced(link, problem[0] ? NOT_ANNOUNCED : SETTLING);
+                    link->env->config->postgres_table, inspection.problem);
+    link->inspection = inspection;
+    link->asked = true;
+    if (inspection.problem[0])
+        set_announced(link, NOT_ANNOUNCED);
+    else if (inspection.writers_known)
+        set_announced(link, SETTLING);
     settle(link);
     back_env_post_grounds(link->env);
+}
+
+static void on_writers(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct link *link = arg;
+
+    if (outcome != PG_DONE || !trigger_inspection_read_writers(result, link->inspection.writers))
+        return;
+    settle(link);
+    back_env_post_grounds(link->env);
+}
+
+/* Have those who were changing the table at the inspection ended? */
+static void send_writers(struct link *link)
+{
+    struct pg_query query = {
+        .timeout_us = heartbeat_late_us,
+        .done = on_writers,
+        .arg = link,
+    };
+
+    link->asked = true;
+    trigger_inspection_bind_writers(&query, link->inspection.writers);
+    pg_connection_send(link->connection, &query);
 }
 
 static void send_inspection(struct link *link)
@@ -272,6 +294,7 @@ static void send_heartbeat(struct link *link)
     heartbeat_query_bind(&query, link->env->config, link->has_unannounced ? link->snapshot : NULL);
     link->previous_us = link->sent_us;
     link->sent_us = clock_monotonic_us();
+    link->due = false;
     link->doubted = false;
     start_timer(link, heartbeat_interval_us(link));
     pg_connection_send(link->connection, &query);
@@ -308,10 +331,12 @@ static void on_ready(void *arg)
 
     if (!link->listening)
         send_listen(link);
-    else if (!evtimer_pending(&link->beat, NULL))
-        send_heartbeat(link); /* the first */
-    else if (link->confirmed && link->announced == NOT_INSPECTED)
+    else if (link->due || !evtimer_pending(&link->beat, NULL))
+        send_heartbeat(link);
+    else if (link->confirmed && link->announced == NOT_INSPECTED && !link->asked)
         send_inspection(link);
+    else if (link->announced == SETTLING && !link->asked)
+        send_writers(link);
     else if (link->confirmed)
         link->setup.on_idle(link->setup.arg);
 }
@@ -328,6 +353,7 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
         send_heartbeat(link);
         return;
     }
+    link->due = true;
     start_timer(link, heartbeat_interval_us(link));
     if (link->doubted || clock_monotonic_us() - link->sent_us < doubt_us)
         return;
@@ -344,6 +370,8 @@ static void on_down(void *arg)
     link->listening = false;
     link->confirmed = false;
     link->has_unannounced = false;
+    link->due = false;
+    link->asked = false;
     event_del(&link->beat);
     stores_feed_lost(&link->env->stores);
     if (confirmed) {
@@ -478,7 +506,7 @@ bool link_up(const struct link *link)
 
 bool link_lend(struct link *link, const struct pg_query *query)
 {
-    if (!link->confirmed || !pg_connection_ready(link->connection))
+    if (!link->confirmed || link->due || !pg_connection_ready(link->connection))
         return false;
     if (query)
         pg_connection_send(link->connection, query);

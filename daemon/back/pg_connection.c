@@ -42,7 +42,7 @@ struct pg_connection {
     struct backoff backoff;
     int64_t connected_us;   /* when it came up last (monotonic), … */
     int64_t attempt_us;     /* … or began to try */
-    unsigned connects_late; /* time-outs so far: each lets another host come first */
+    unsigned connects_late; /* time-outs and useless servers: each lets another host come first */
 };
 
 static void on_io(evutil_socket_t fd, short what, void *arg);
@@ -356,6 +356,11 @@ bool pg_connection_down(const struct pg_connection *connection)
     return connection->down;
 }
 
+bool pg_connection_overdue(const struct pg_connection *connection)
+{
+    return connection->state == OVERDUE;
+}
+
 int pg_connection_server_pid(const struct pg_connection *connection)
 {
     return PQbackendPID(connection->pg);
@@ -363,6 +368,7 @@ int pg_connection_server_pid(const struct pg_connection *connection)
 
 void pg_connection_give_up(struct pg_connection *connection, const char *why)
 {
+    connection->connects_late = (connection->connects_late + 1) % ROTATIONS;
     lose(connection, PG_REFUSED, why);
 }
 

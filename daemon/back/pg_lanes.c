@@ -12,6 +12,9 @@
 #include "fair_queue.h"
 #include "lookup_index.h"
 
+/* After a late lookup by the feed's session. */
+static const int64_t guest_bar_us = 10000000;
+
 /* What a lane last knew of where it leads. NOT_PROVEN: nothing was looked up there yet. USELESS:
  * what it answers cannot be used, or is an error. */
 enum lane_store { NOT_ASKED, NOT_PROVEN, AGREES, ELSEWHERE, USELESS };
@@ -39,7 +42,8 @@ struct pg_lanes {
     bool refused_said;
     bool down; /* as was told */
     char *sql, *probe_sql;
-    bool feed_usable; /* and it has not refused */
+    bool feed_usable;        /* and it has not refused */
+    int64_t guest_barred_us; /* a lookup by it was late: none until then */
     struct lane guest;
     size_t count;
     struct lane lane[];
@@ -61,10 +65,23 @@ static bool own_down(const struct pg_lanes *lanes)
     return true;
 }
 
+/* Whether the feed's session may stand in: all own ones are refused. Behind a lock it would only
+ * get stuck too, and the feed with it. */
+static bool feed_stands_in(const struct pg_lanes *lanes)
+{
+    for (size_t i = 0; i < lanes->count; i++) {
+        const struct pg_connection *connection = lanes->lane[i].connection;
+
+        if (connection && pg_connection_overdue(connection))
+            return false;
+    }
+    return lanes->feed_usable && own_down(lanes) && clock_monotonic_us() >= lanes->guest_barred_us;
+}
+
 /* What is wrong with all connections at once, or NULL while one of them may still answer. */
 static const char *all_down(const struct pg_lanes *lanes)
 {
-    return !lanes->feed_usable && own_down(lanes) ? "postgres is down" : NULL;
+    return own_down(lanes) && !feed_stands_in(lanes) ? "postgres is down" : NULL;
 }
 
 static void tell_whether_down(struct pg_lanes *lanes)
@@ -155,16 +172,16 @@ static void refuse_answer(struct lane *lane, struct lookup_list *lookups,
 
     lanes->env->metrics.value[METRIC_READS_UNUSED]++;
     lane->store = USELESS;
-    if (standing == STORE_OUTDATED && lane->connection)
-        pg_connection_give_up(lane->connection, wrong);
-    else if (standing == STORE_OUTDATED)
-        pg_lanes_feed_is(lanes, false);
     while ((lookup = lookup_list_take(lookups))) {
         if (standing == STORE_OUTDATED && lookup->losses++ <= lanes->count)
             pg_lanes_add(lanes, lookup);
         else
             fail(lanes, lookup, wrong);
     }
+    if (!lane->connection)
+        pg_lanes_feed_is(lanes, false);
+    else if (standing == STORE_OUTDATED)
+        pg_connection_give_up(lane->connection, wrong);
 }
 
 /* Nobody has told yet what the mark stands for: the session is asked, then the lookups are sent
@@ -284,10 +301,13 @@ static void take_refusal(struct lane *lane, struct lookup_list *lookups, size_t 
 
 /* A session that the server ended is no answer, but the next one may have it. If the server ended
  * all of them, each can break once before one is made anew. */
-static void take_loss(struct pg_lanes *lanes, struct lookup_list *lookups, enum pg_outcome outcome)
+static void take_loss(struct lane *lane, struct lookup_list *lookups, enum pg_outcome outcome)
 {
+    struct pg_lanes *lanes = lane->lanes;
     struct lookup *lookup;
 
+    if (!lane->connection)
+        lanes->guest_barred_us = clock_monotonic_us() + guest_bar_us;
     while ((lookup = lookup_list_take(lookups))) {
         if (outcome == PG_LATE || lookup->losses++ > lanes->count) {
             fail(lanes, lookup,
@@ -311,7 +331,7 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
     lane->len = 0;
     explicit_bzero(lane->keys.data, lane->keys.cap);
     if (!result)
-        take_loss(lane->lanes, &lookups, outcome);
+        take_loss(lane, &lookups, outcome);
     else if (outcome == PG_DONE && key_query_valid(result, &told))
         take_rows(lane, &lookups, result, &told);
     else
@@ -434,8 +454,8 @@ void pg_lanes_go(struct pg_lanes *lanes)
         else if (lanes->waiting.len > 0 || lane->store == NOT_PROVEN)
             send_batch(lane);
     }
-    if (lanes->waiting.len > 0 && lanes->feed_usable && own_down(lanes) &&
-        lanes->setup.lend(lanes->setup.arg, NULL))
+    if ((lanes->waiting.len > 0 || lanes->guest.store == NOT_ASKED) && lanes->guest.len == 0 &&
+        feed_stands_in(lanes) && lanes->setup.lend(lanes->setup.arg, NULL))
         send_batch(&lanes->guest);
     arm_deadline(lanes);
 }
@@ -472,6 +492,7 @@ static void on_down(void *arg)
 void pg_lanes_feed_is(struct pg_lanes *lanes, bool usable)
 {
     lanes->feed_usable = usable;
+    lanes->guest.store = NOT_ASKED;
     fail_waiting(lanes);
 }
 
@@ -507,6 +528,11 @@ bool pg_lanes_agree(const struct pg_lanes *lanes)
             return false;
     }
     return true;
+}
+
+bool pg_lanes_answer(const struct pg_lanes *lanes)
+{
+    return pg_lanes_up(lanes) > 0 || (feed_stands_in(lanes) && lanes->guest.store == AGREES);
 }
 
 size_t pg_lanes_up(const struct pg_lanes *lanes)

@@ -60,6 +60,9 @@ bool pg_lanes_agree(const struct pg_lanes *lanes);
 /* The feed's session can be used from now on, or no longer. */
 void pg_lanes_feed_is(struct pg_lanes *lanes, bool usable);
 
+/* Whether lookups are answered, by the feed's session if not by one of its own. */
+bool pg_lanes_answer(const struct pg_lanes *lanes);
+
 /* Connections that can take a query or are carrying one out, and whose last answer was of use. */
 size_t pg_lanes_up(const struct pg_lanes *lanes);
 

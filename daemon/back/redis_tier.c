@@ -10,7 +10,7 @@
 #include "apikeyd/redis_value.h"
 #include "apikeyd/trust.h"
 
-enum { KEY_SIZE = 128 + 3 + STORE_TEXT_SIZE + DIGEST_HEX_SIZE };
+enum { KEY_SIZE = 128 + 3 + STORE_KEY_SIZE + DIGEST_HEX_SIZE };
 
 /* One MGET under way. hiredis cannot take a command back, so a late one is only marked; its
  * reply, or the connection's end, frees it. */
@@ -47,7 +47,7 @@ static struct slice make_key(const struct redis_tier *tier, const struct store_i
 {
     char *hex = stpcpy(stpcpy(ret, tier->env->config->redis_prefix), "1:");
 
-    store_id_to_text(store, hex);
+    store_id_to_key(store, hex);
     hex = stpcpy(hex + strlen(hex), ":");
     digest_to_hex(digest, hex);
     return (struct slice){ret, (size_t)(hex - ret) + DIGEST_HEX_SIZE - 1};

@@ -31,6 +31,7 @@ struct resolver {
     int64_t
         elsewhere_us; /* when an answer came from another store than the feed's; or TIME_NEVER */
     bool elsewhere_said;
+    bool failing;         /* the last lookup got no answer that is of use */
     bool duplicates_said; /* in the log */
 };
 
@@ -120,7 +121,10 @@ static void answer_unavailable(struct resolver *resolver, struct lookup *lookup,
 
 static void on_failed(void *arg, struct lookup *lookup, const char *why)
 {
-    answer_unavailable(arg, lookup, why);
+    struct resolver *resolver = arg;
+
+    resolver->failing = true;
+    answer_unavailable(resolver, lookup, why);
 }
 
 /* What PostgreSQL said is not what it would say now: the key has changed since it was asked, or
@@ -168,6 +172,7 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
     char text[STORE_TEXT_SIZE];
 
     resolver->shared = !elsewhere;
+    resolver->failing = false;
     if (!elsewhere) {
         if (!env->stores.has_feed && stores_use(&env->stores, store)) {
             back_env_raise_floor(env);
@@ -329,6 +334,11 @@ bool resolver_agrees(struct resolver *resolver, int64_t since_us)
     if (agrees)
         resolver->elsewhere_said = false;
     return agrees;
+}
+
+bool resolver_failing(const struct resolver *resolver)
+{
+    return resolver->failing || !pg_lanes_answer(resolver->postgres);
 }
 
 size_t resolver_connections_up(const struct resolver *resolver)

@@ -70,6 +70,7 @@ bool store_query_read(const PGresult *result, int column, struct store *ret, int
     store.id.timeline = timeline_of(value[FIELD_WAL_FILE]);
     store.id.database = (uint32_t)pg_get_int32(value[FIELD_DATABASE]);
     store.id.table = store.mark.table;
+    store.id.started_us = store.mark.started_us;
     store.standby = value[FIELD_STANDBY][0] != 0;
     store.plain = value[FIELD_PLAIN][0] != 0;
     *ret = store;

@@ -1,5 +1,6 @@
 -- Do the triggers announce every change of a key? See trigger_inspection.h.
--- $1 is the schema, $2 the table, $3 the key column, $4 the SHA-256 of the function's body, in hex.
+-- $1 is the schema, $2 the table, $3 the key column, $4 and $5 the SHA-256 of the bodies of the
+-- trigger's function and of the one that it calls, in hex.
 WITH RECURSIVE
 -- The table, its partitions and its children.
 tree (oid) AS (
@@ -32,7 +33,7 @@ called (relation, events, function_right, trigger_right) AS (
         t.tgtype::pg_catalog.int4,
         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p.prosrc, 'UTF8')), 'hex')
         OPERATOR(pg_catalog.=) $4
-        AND p.prosecdef
+        AND NOT p.prosecdef
         AND l.lanname OPERATOR(pg_catalog.=) 'plpgsql'::pg_catalog.text
         AND p.proconfig
         OPERATOR(pg_catalog.=) ARRAY['search_path=pg_catalog, pg_temp'::pg_catalog.text],
@@ -46,16 +47,10 @@ called (relation, events, function_right, trigger_right) AS (
         AND (
             t.tgqual IS NULL
             OR (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 60) OPERATOR(pg_catalog.=) 16
-            AND pg_catalog.strpos(
-                pg_catalog.replace(
-                    pg_catalog.replace(
-                        pg_catalog.pg_get_triggerdef(t.oid),
-                        pg_catalog.concat('(old.', k, ')::text'), pg_catalog.concat('old.', k)
-                    ),
-                    pg_catalog.concat('(new.', k, ')::text'), pg_catalog.concat('new.', k)
-                ),
+            AND pg_catalog.starts_with(
+                pg_catalog.substr(printed.def, pg_catalog.strpos(printed.def, ' FOR EACH ROW WHEN ')),
                 condition
-            ) OPERATOR(pg_catalog.>) 0
+            )
         )
     FROM named
     CROSS JOIN expected
@@ -64,6 +59,15 @@ called (relation, events, function_right, trigger_right) AS (
     JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
     JOIN pg_catalog.pg_namespace AS pn ON pn.oid OPERATOR(pg_catalog.=) p.pronamespace
     JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.replace(
+            pg_catalog.replace(
+                pg_catalog.pg_get_triggerdef(t.oid),
+                pg_catalog.concat('(old.', k, ')::text'), pg_catalog.concat('old.', k)
+            ),
+            pg_catalog.concat('(new.', k, ')::text'), pg_catalog.concat('new.', k)
+        )
+    ) AS printed (def)
     WHERE p.proname OPERATOR(pg_catalog.=) 'notify_key_change'::pg_catalog.text
         AND pn.nspname OPERATOR(pg_catalog.=) 'apikeyd'::pg_catalog.text
 ),
@@ -93,7 +97,8 @@ problem (place, says) AS (
     WHERE EXISTS (SELECT FROM called WHERE NOT function_right)
     UNION ALL
     SELECT 4,
-        'table apikeyd.unannounced_change is missing, or not as the migration "announce" makes it'
+        'table apikeyd.unannounced_change, or function apikeyd.note_unannounced_change(), is missing, '
+        'or not as the migration "announce" makes it'
     WHERE EXISTS (SELECT FROM called)
         AND NOT EXISTS (
             SELECT
@@ -102,11 +107,18 @@ problem (place, says) AS (
             JOIN pg_catalog.pg_proc AS p ON p.pronamespace OPERATOR(pg_catalog.=) un.oid
             WHERE u.relname OPERATOR(pg_catalog.=) 'unannounced_change'::pg_catalog.text
                 AND un.nspname OPERATOR(pg_catalog.=) 'apikeyd'::pg_catalog.text
-                AND p.proname OPERATOR(pg_catalog.=) 'notify_key_change'::pg_catalog.text
+                AND p.proname OPERATOR(pg_catalog.=) 'note_unannounced_change'::pg_catalog.text
+                AND pg_catalog.encode(
+                    pg_catalog.sha256(pg_catalog.convert_to(p.prosrc, 'UTF8')), 'hex'
+                ) OPERATOR(pg_catalog.=) $5
+                AND p.prosecdef
+                AND p.proconfig OPERATOR(pg_catalog.=)
+                ARRAY['search_path=pg_catalog, pg_temp'::pg_catalog.text]
+                AND p.proowner OPERATOR(pg_catalog.=) u.relowner
+                AND pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
                 AND u.relkind OPERATOR(pg_catalog.=) 'r'
                 AND NOT u.relrowsecurity AND NOT u.relhastriggers AND NOT u.relhasrules
-                AND pg_catalog.has_table_privilege(p.proowner, u.oid, 'INSERT')
-                AND pg_catalog.has_schema_privilege(un.oid, 'USAGE')
+                AND pg_catalog.has_schema_privilege('public', un.oid, 'USAGE')
                 AND pg_catalog.has_table_privilege(u.oid, 'SELECT')
         )
     UNION ALL
@@ -131,4 +143,17 @@ problem (place, says) AS (
     CROSS JOIN relation
     WHERE kind OPERATOR(pg_catalog.=) 'r' AND missing OPERATOR(pg_catalog.>) 0
 )
-SELECT coalesce((SELECT says FROM problem ORDER BY place, says LIMIT 1), '')
+-- And who is changing the table now: such a statement may have begun, and a transaction written, with
+-- other triggers. Each holds its lock until it ends.
+SELECT
+    coalesce((SELECT says FROM problem ORDER BY place, says LIMIT 1), ''),
+    coalesce((
+        SELECT pg_catalog.string_agg(DISTINCT w.virtualtransaction, ',')
+        FROM tree
+        JOIN pg_catalog.pg_locks AS w ON w.relation OPERATOR(pg_catalog.=) tree.oid
+        JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) w.database
+        WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+            AND w.granted
+            AND w.mode OPERATOR(pg_catalog.<>)
+            ALL ('{AccessShareLock,RowShareLock,ShareLock,ShareUpdateExclusiveLock}'::pg_catalog.text[])
+    ), '')

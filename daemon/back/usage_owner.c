@@ -80,7 +80,7 @@ bool usage_owner_take(struct usage_owner *owner, struct usage_batch *pending,
                          owner->env->config->cache_ttl_unlinked;
         usage_batch_free(pending);
     }
-    struct store_id id = {store->system, 0, store->database, store->table};
+    struct store_id id = {store->system, 0, store->database, store->table, 0};
     error = ledger_set_owner(owner->ledger, &id);
     if (error < 0)
         log_warning(&owner->env->log, "usage.ledger: its owner cannot be noted: %s",

@@ -272,7 +272,7 @@ static const char *header_damage(int fd, struct store_id *ret_owner)
 
     if (fstat(fd, &status) != 0 || pread(fd, &header, sizeof header, 0) != sizeof header)
         return "its header cannot be read";
-    struct store_id owner = {header.system, 0, header.database, header.table};
+    struct store_id owner = {header.system, 0, header.database, header.table, 0};
     struct ledger_header expected = make_header(&owner);
     if (memcmp(&header, &expected_1, sizeof expected_1) == 0)
         owner = (struct store_id){0};

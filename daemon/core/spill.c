@@ -154,7 +154,7 @@ static int read_open(int fd, int64_t now_us, struct usage_batch *batch)
         return -errno;
     if (!read_header(fd, &header, &header_size))
         return -EBADMSG;
-    batch->owner = (struct store_id){header.system, 0, header.database, header.table};
+    batch->owner = (struct store_id){header.system, 0, header.database, header.table, 0};
     /* A file cut short still holds the slots before the cut. */
     size_t held = (size_t)(status.st_size - (off_t)header_size) / sizeof(struct usage_slot);
     size_t len = header.len < held ? (size_t)header.len : held;
@@ -205,8 +205,9 @@ int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *
         return -ENAMETOOLONG;
     error = spill_read(aside, now_us, &all);
     /* What is whole in a damaged one is kept; a file that cannot be read is not replaced. */
+    char renamed[SPILL_PATH_SIZE];
     if (error == -EBADMSG)
-        error = 0;
+        error = all.len > 0 ? 0 : state_file_set_aside(aside, renamed, sizeof renamed);
     if (error == 0 && !usage_batch_merge(&all, batch->slots, batch->len))
         error = -ENOMEM;
     all.owner = batch->owner;

@@ -23,7 +23,8 @@ bool store_id_known(const struct store_id *id)
 
 bool store_id_equal(const struct store_id *a, const struct store_id *b)
 {
-    return store_id_same_table(a, b) && a->timeline == b->timeline;
+    return store_id_same_table(a, b) && a->timeline == b->timeline &&
+           a->started_us == b->started_us;
 }
 
 static const struct store *find(const struct stores *stores, const struct store_mark *mark)
@@ -118,4 +119,11 @@ void store_id_to_text(const struct store_id *id, char ret[static STORE_TEXT_SIZE
 {
     snprintf(ret, STORE_TEXT_SIZE, "%" PRIu64 "/%" PRIu32 "/%" PRIu32 "/%" PRIu32, id->system,
              id->timeline, id->database, id->table);
+}
+
+void store_id_to_key(const struct store_id *id, char ret[static STORE_KEY_SIZE])
+{
+    store_id_to_text(id, ret);
+    size_t len = strlen(ret);
+    snprintf(ret + len, STORE_KEY_SIZE - len, "/%" PRId64, id->started_us);
 }

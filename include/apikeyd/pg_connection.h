@@ -27,7 +27,7 @@ enum pg_outcome {
     PG_LOST,    /* the connection broke; likewise */
 };
 
-enum { PG_PARAMS_MAX = 4 };
+enum { PG_PARAMS_MAX = 5 };
 
 struct pg_param {
     Oid type;
@@ -73,11 +73,14 @@ bool pg_connection_up(const struct pg_connection *connection);
  * late. False at first, and while a connection that broke is being made anew. */
 bool pg_connection_down(const struct pg_connection *connection);
 
+/* Whether a late query is being waited for: the server may be well, and the query behind a lock. */
+bool pg_connection_overdue(const struct pg_connection *connection);
+
 /* The server's process, as the server said at the start of the session. */
 int pg_connection_server_pid(const struct pg_connection *connection);
 
 /* It is of no use, for a reason of the caller's: close it, which calls `on_down`, and come back
- * later. It must be ready, and may be inside `done`. */
+ * later, to another host first if there are several. It must be ready, and may be inside `done`. */
 void pg_connection_give_up(struct pg_connection *connection, const char *why);
 
 /* If it waits before it connects again, it does so now. */

@@ -53,6 +53,9 @@ void resolver_feed_is(struct resolver *resolver, bool usable);
 /* Whether lookups have been answered by the feed's store since `since_us` (monotonic). */
 bool resolver_agrees(struct resolver *resolver, int64_t since_us);
 
+/* Whether a lookup asked now may well get no answer: then verdicts are served stale. */
+bool resolver_failing(const struct resolver *resolver);
+
 /* Lookup connections that are of use. */
 size_t resolver_connections_up(const struct resolver *resolver);
 

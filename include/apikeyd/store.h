@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STORE_NAME_SIZE = 64, STORE_TEXT_SIZE = 64, STORES_KNOWN = 16 };
+enum { STORE_NAME_SIZE = 64, STORE_TEXT_SIZE = 64, STORE_KEY_SIZE = 96, STORES_KNOWN = 16 };
 
 struct store_mark {
     int64_t started_us; /* when the postmaster started, µs since 1970 */
@@ -34,6 +34,7 @@ struct store_id {
     uint64_t system; /* system identifier: of the cluster, and of its standbys */
     uint32_t timeline;
     uint32_t database, table; /* OIDs */
+    int64_t started_us; /* the mark's: a copy of a server has all the rest in common with it */
 };
 
 struct store {
@@ -81,14 +82,16 @@ bool stores_use(struct stores *stores, const struct store_id *id);
 
 bool store_id_equal(const struct store_id *a, const struct store_id *b);
 
-/* The same rows, perhaps after a failover: what usage belongs to. */
+/* The same rows, perhaps after a restart or a failover: what usage belongs to. */
 bool store_id_same_table(const struct store_id *a, const struct store_id *b);
 
 /* Whether it is one, or zeros. */
 bool store_id_known(const struct store_id *id);
 
-/* <system identifier>/<timeline>/<database's OID>/<table's OID>: for people, and in the names of
- * Redis's keys. */
+/* <system identifier>/<timeline>/<database's OID>/<table's OID>: for people. */
 void store_id_to_text(const struct store_id *id, char ret[static STORE_TEXT_SIZE]);
+
+/* The same and the server's start: in the names of Redis's keys. */
+void store_id_to_key(const struct store_id *id, char ret[static STORE_KEY_SIZE]);
 
 #endif

@@ -3,7 +3,11 @@
  * They count only as what they should be, whole: for the table, and for each of its partitions and
  * children that holds rows, enabled triggers for INSERT, DELETE, UPDATE and TRUNCATE, with no list
  * of columns and no condition but that of the migrations, of the trigger function that the
- * migration "announce" makes, to the letter. What else stands there is told, in a sentence. */
+ * migration "announce" makes, to the letter. What else stands there is told, in a sentence.
+ *
+ * A statement that began while there were others may still fire them. So they count only when every
+ * transaction that was changing the table at the inspection has ended: each holds a lock until
+ * then. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_TRIGGER_INSPECTION_H
 #define APIKEYD_TRIGGER_INSPECTION_H
@@ -11,12 +15,22 @@
 #include "apikeyd/config.h"
 #include "apikeyd/pg_connection.h"
 
-enum { INSPECTION_SIZE = 256 };
+enum { INSPECTION_SIZE = 256, WRITERS_SIZE = 4096 };
+
+struct inspection {
+    char problem[INSPECTION_SIZE]; /* the first thing that is wrong, or "" */
+    bool writers_known;            /* false: there are too many */
+    char writers[WRITERS_SIZE];    /* transactions that are changing the table, by comma */
+};
 
 /* Set the statement and its parameters, which point into `config`. */
 void trigger_inspection_bind(struct pg_query *query, const struct config *config);
 
-/* The first thing that is wrong, or "". False, leaving ret alone, when it is not such a result. */
-bool trigger_inspection_read(const PGresult *result, char ret_problem[static INSPECTION_SIZE]);
+/* False when it is not such a result. */
+bool trigger_inspection_read(const PGresult *result, struct inspection *ret);
+
+/* Which of `writers` have not ended yet? */
+void trigger_inspection_bind_writers(struct pg_query *query, const char *writers);
+bool trigger_inspection_read_writers(const PGresult *result, char ret_writers[static WRITERS_SIZE]);
 
 #endif

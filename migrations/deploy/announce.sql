@@ -10,7 +10,7 @@ BEGIN;
 
 -- Transactions whose changes could not be notified, as the notification queue was more than half
 -- full: a full queue fails a COMMIT, where no trigger can help. Each heartbeat of a daemon looks for
--- new rows here. Rows older than a day are of no use and go when the next one comes.
+-- new rows here. Rows of more than a minute ago are of no use and may be deleted.
 CREATE TABLE apikeyd.unannounced_change (
     xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id(),
     made_at timestamptz NOT NULL DEFAULT now()
@@ -23,9 +23,25 @@ COMMENT ON TABLE apikeyd.unannounced_change IS
 GRANT USAGE ON SCHEMA apikeyd TO PUBLIC;
 GRANT SELECT ON apikeyd.unannounced_change TO PUBLIC;
 
--- SECURITY DEFINER: whoever changes a key needs no rights on unannounced_change.
-CREATE OR REPLACE FUNCTION apikeyd.notify_key_change() RETURNS trigger
+-- Whether the queue is so full that this transaction was noted instead. SECURITY DEFINER: whoever
+-- changes a key needs no rights on the table. It takes nothing from its caller.
+CREATE FUNCTION apikeyd.note_unannounced_change() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pg_notification_queue_usage() <= 0.5 THEN
+        RETURN false;
+    END IF;
+    INSERT INTO apikeyd.unannounced_change DEFAULT VALUES ON CONFLICT DO NOTHING;
+    RETURN true;
+END
+$$;
+
+-- It runs as whoever made the change: the key column's type, and with it the cast to text, is the
+-- table owner's to choose.
+CREATE OR REPLACE FUNCTION apikeyd.notify_key_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY INVOKER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -72,16 +88,10 @@ BEGIN
             digests := NULL;
     END;
 
-    -- Once a transaction, and once more before the first *.
+    -- Once a transaction, and before each *; a transaction that was noted is so at each change.
     IF announced <= 0 OR digests IS NULL THEN
         BEGIN
-            IF pg_notification_queue_usage() > 0.5 THEN
-                INSERT INTO apikeyd.unannounced_change DEFAULT VALUES ON CONFLICT DO NOTHING;
-                DELETE FROM apikeyd.unannounced_change WHERE xid IN (
-                    SELECT xid FROM apikeyd.unannounced_change
-                    WHERE made_at < now() - interval '1 day'
-                    LIMIT 100 FOR UPDATE SKIP LOCKED
-                );
+            IF apikeyd.note_unannounced_change() THEN
                 PERFORM set_config('apikeyd.announced', '0', true);
                 RETURN NULL;
             END IF;
@@ -102,9 +112,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
-
--- A trigger needs no right to execute it, only to be made.
-REVOKE EXECUTE ON FUNCTION apikeyd.notify_key_change() FROM PUBLIC;
 
 -- TRUNCATE of a partition, and any change of a child that is no partition, fires its own triggers
 -- only.

@@ -37,8 +37,6 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION apikeyd.notify_key_change() TO PUBLIC;
-
 DO $$
 DECLARE
     child regclass;
@@ -64,6 +62,7 @@ $$;
 
 REVOKE ALL ON apikeyd.unannounced_change FROM PUBLIC;
 REVOKE USAGE ON SCHEMA apikeyd FROM PUBLIC;
+DROP FUNCTION apikeyd.note_unannounced_change();
 DROP TABLE apikeyd.unannounced_change;
 ALTER ROLE apikeyd RESET search_path;
 

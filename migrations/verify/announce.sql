@@ -2,7 +2,7 @@
 
 BEGIN;
 
-SELECT 1 / (p.prosecdef AND p.prosrc LIKE '%apikeyd.unannounced_change%')::int
+SELECT 1 / (NOT p.prosecdef AND p.prosrc LIKE '%apikeyd.note_unannounced_change()%')::int
 FROM pg_proc AS p
 WHERE p.oid = 'apikeyd.notify_key_change'::regproc;
 

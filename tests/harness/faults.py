@@ -150,11 +150,11 @@ class Faults:
 
     def queue_full(self):
         """As far as the trigger can tell; filling a real queue by half takes 4 GB."""
-        name = "'apikeyd.notify_key_change'::regproc"
+        name = "'apikeyd.note_unannounced_change'::regproc"
         with psycopg.connect(self.world.owner, autocommit=True) as db:
             right = db.execute(f"SELECT pg_get_functiondef({name})").fetchone()[0]
             with self.changes.lock:
-                db.execute(right.replace("pg_notification_queue_usage() > 0.5", "true"))
+                db.execute(right.replace("pg_notification_queue_usage() <= 0.5", "false"))
             yield
             with self.changes.lock:
                 db.execute(right)

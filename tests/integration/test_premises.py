@@ -159,8 +159,8 @@ def test_a_flood_of_made_up_notifications_is_bounded(db, redis_server, start, ma
 def test_a_full_queue_prevents_no_revocation(db, start):
     """The trigger takes the queue for full: the change is found by the next heartbeat. (A real one
     takes 4 GB: ./dev chaos.)"""
-    body = db.one("SELECT pg_get_functiondef('apikeyd.notify_key_change'::regproc)")
-    db.run(body.replace("pg_notification_queue_usage() > 0.5", "pg_notification_queue_usage() >= 0"))
+    body = db.one("SELECT pg_get_functiondef('apikeyd.note_unannounced_change'::regproc)")
+    db.run(body.replace("pg_notification_queue_usage() <= 0.5", "pg_notification_queue_usage() < 0"))
     db.add_key("good")
     db.add_key("other")
     daemon = start(LONG)
@@ -198,7 +198,8 @@ def test_the_queue_is_watched(db, start):
     assert "link_queue_usage_ratio" in daemon.admin_client().execute_command("METRICS")
 
 
-def test_a_function_replaced_and_restored_across_an_open_writer(db, start):
+@pytest.mark.parametrize("written", [True, False], ids=["has written", "has only begun"])
+def test_a_function_replaced_and_restored_across_an_open_writer(db, start, written):
     """Its change is not notified, and its COMMIT comes when all looks well again."""
     db.add_key("good")
     daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "1s"})
@@ -207,14 +208,31 @@ def test_a_function_replaced_and_restored_across_an_open_writer(db, start):
     right = db.one("SELECT pg_get_functiondef('apikeyd.notify_key_change'::regproc)")
     head = right[:right.index("AS $function$")]
     db.run(head + "AS $$ BEGIN RETURN NULL; END $$")
-    with db.connect(autocommit=False) as writer:
-        writer.execute(f"UPDATE {TABLE} SET is_active = false WHERE key_id = 'good'")
+    with db.connect(autocommit=False) as writer, db.connect() as lock:
+        lock.execute("SELECT pg_advisory_lock(7)")
+        # The session has the other function in its cache, and takes no notice while its statement runs.
+        writer.execute(f"UPDATE {TABLE} SET is_active = is_active, key_name = 'warm'")
+        writer.execute(f"UPDATE {TABLE} SET user_id = user_id WHERE is_active IS NULL")
+        writer.commit()
+        thread = threading.Thread(target=writer.execute, args=[
+            f"UPDATE {TABLE} SET is_active = false WHERE key_id = 'good' "
+            "AND pg_advisory_xact_lock_shared(7) IS NOT NULL"])
+        if written:
+            lock.execute("SELECT pg_advisory_unlock(7)")
+        thread.start()
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_locks WHERE mode = 'RowExclusiveLock' "
+                                  f"AND relation = '{TABLE}'::regclass"), "the statement to begin")
+        if written:
+            thread.join()
         db.run(right)
         wait_until(lambda: info(daemon)["revocation_bound"] == WAITING, "the wait for it")
         beats = info(daemon)["link_heartbeats"]
         wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
         assert info(daemon)["revocation_bound"] == WAITING
         assert check(client, "good")[0] == ALLOWED
+        if not written:
+            lock.execute("SELECT pg_advisory_unlock(7)")
+            thread.join()
         writer.commit()
     becomes(client, "good", INACTIVE)
     wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "all to be well")
@@ -228,7 +246,9 @@ def test_a_function_replaced_and_restored_across_an_open_writer(db, start):
     "CREATE OR REPLACE TRIGGER apikeyd_notify_rows AFTER INSERT OR DELETE ON {t} FOR EACH ROW "
     "EXECUTE FUNCTION apikeyd.notify_key_change('key_name')",
     "ALTER FUNCTION apikeyd.notify_key_change() SET search_path = public",
-    "ALTER FUNCTION apikeyd.notify_key_change() SECURITY INVOKER",
+    "ALTER FUNCTION apikeyd.notify_key_change() SECURITY DEFINER",
+    "ALTER FUNCTION apikeyd.note_unannounced_change() SECURITY INVOKER",
+    "REVOKE EXECUTE ON FUNCTION apikeyd.note_unannounced_change() FROM PUBLIC",
     "DROP TABLE apikeyd.unannounced_change",
     "REVOKE SELECT ON apikeyd.unannounced_change FROM PUBLIC",
     "ALTER TABLE apikeyd.unannounced_change ENABLE ROW LEVEL SECURITY",
@@ -385,3 +405,87 @@ def test_absence_is_no_proof(db, start, way):
     wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to count as down")
     with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
         check(client, "good")
+
+
+def test_the_owners_type_runs_nothing_as_who_deployed(db, mallory):
+    """The key column's type, and its cast to text, are the table owner's choice: they run as whoever
+    changes a key, as any trigger of his would."""
+    db.add_key("a")
+    db.run(f"ALTER TABLE {TABLE} OWNER TO {mallory}")
+    db.run(f"GRANT USAGE, CREATE ON SCHEMA api TO {mallory}")
+    with psycopg.connect(db.server.dsn(db.name, mallory), autocommit=True) as evil:
+        evil.execute("CREATE TABLE public.who (name text)")
+        evil.execute("CREATE TYPE public.k AS (a text)")
+        evil.execute("CREATE FUNCTION public.f(public.k) RETURNS text LANGUAGE plpgsql AS $$ BEGIN "
+                     "INSERT INTO public.who VALUES (current_user); RETURN 'x'; END $$")
+        evil.execute("CREATE CAST (public.k AS text) WITH FUNCTION public.f(public.k)")
+        evil.execute(f"DROP TRIGGER apikeyd_notify_update ON {TABLE}")
+        evil.execute(f"ALTER TABLE {TABLE} ALTER COLUMN key_id TYPE public.k USING ROW(key_id)::public.k")
+        evil.execute(f"DELETE FROM {TABLE}")
+        assert evil.execute("SELECT DISTINCT name FROM public.who").fetchall() in ([(mallory,)], [])
+    db.run(f"ALTER TABLE {TABLE} OWNER TO postgres")
+
+
+def test_a_schema_of_another_role_is_not_read(db, start, mallory):
+    """Where the migrations are not deployed, a role that may create makes a table that looks like
+    theirs, whose column's type runs its code in whoever reads it."""
+    db.run("DROP TABLE apikeyd.unannounced_change CASCADE")
+    db.run(f"ALTER SCHEMA apikeyd OWNER TO {mallory}")
+    with psycopg.connect(db.server.dsn(db.name, mallory), autocommit=True) as evil:
+        evil.execute("CREATE TABLE public.loot (who text)")
+        evil.execute("GRANT ALL ON public.loot TO PUBLIC")
+        evil.execute("CREATE FUNCTION public.spy(xid8) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN "
+                     "INSERT INTO public.loot VALUES (current_user); RETURN true; END $$")
+        evil.execute("CREATE TABLE apikeyd.unannounced_change (xid xid8)")
+        evil.execute("ALTER TABLE apikeyd.unannounced_change ENABLE ROW LEVEL SECURITY")
+        evil.execute("CREATE POLICY spy ON apikeyd.unannounced_change USING (public.spy(xid))")
+        evil.execute("INSERT INTO apikeyd.unannounced_change VALUES ('1')")
+        evil.execute("GRANT SELECT ON apikeyd.unannounced_change TO PUBLIC")
+        daemon = start()
+        for security in ("ENABLE", "DISABLE"):
+            evil.execute(f"ALTER TABLE apikeyd.unannounced_change {security} ROW LEVEL SECURITY")
+            beats = info(daemon)["link_heartbeats"]
+            wait_until(lambda b=beats: info(daemon)["link_heartbeats"] > b + 2, "heartbeats")
+        assert info(daemon)["revocation_bound"] == TTL_ONLY
+        assert evil.execute("SELECT count(*) FROM public.loot").fetchone() == (0,)
+        reads = db.one("SELECT count(*) FROM pg_stat_statements WHERE query LIKE "
+                       "'%%FROM apikeyd.unannounced_change AS x%%' AND dbid = (SELECT oid FROM "
+                       "pg_database WHERE datname = current_database())")
+        assert reads == 0
+    db.run("ALTER SCHEMA apikeyd OWNER TO postgres")
+
+
+def test_the_bound_is_told_while_lookups_fail(db, start):
+    """Sessions are up and statements are refused: what is served stale is bounded by stale_max, and
+    INFO says so before the first of it is."""
+    db.add_key("good")
+    daemon = start({"cache.ttl": "300ms", "cache.ttl_unlinked": "300ms", "cache.stale_max": "1h", "redis.url": ""})
+    assert check(daemon.client(), "good")[0] == ALLOWED
+    db.silence()
+    db.run("REVOKE USAGE ON SCHEMA api FROM apikeyd")
+    wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to fail")
+    assert info(daemon)["revocation_bound"].startswith("cache.stale_max")
+    assert info(daemon)["checks_stale"] == 0
+
+
+def test_a_lock_takes_no_link_and_no_hit_away(db, start):
+    """Lookups queue behind it; the link's session must not, and what memory holds goes on."""
+    db.add_keys(20)
+    db.add_key("cold")
+    daemon = start({**LONG, "postgres.timeout": "300ms", "redis.url": ""})
+    client = daemon.client()
+    for i in range(20):
+        assert check(client, f"key-{i}")[0] == ALLOWED
+    losses = info(daemon)["link_losses"]
+    with db.connect(autocommit=False) as lock:
+        lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+                check(client, "cold")
+            for i in range(20):
+                assert check(client, f"key-{i}")[0] == ALLOWED
+            time.sleep(0.2)
+    assert info(daemon)["link_losses"] == losses
+    wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
+    assert check(client, "cold")[0] == ALLOWED

@@ -120,7 +120,7 @@ static void test_nothing_set_aside_is_lost(void **state)
 
 static void test_set_aside_for_another_store(void **state)
 {
-    const struct store_id owner = {7, 0, 16384, 5}, other = {7, 0, 16384, 6};
+    const struct store_id owner = {7, 0, 16384, 5, 0}, other = {7, 0, 16384, 6, 0};
     struct usage_batch first = some(10), second = some(20), read = {0};
     char path[SPILL_PATH_SIZE], elsewhere[SPILL_PATH_SIZE];
 

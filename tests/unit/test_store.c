@@ -8,7 +8,7 @@
 static struct store store(int64_t started_us, uint64_t system, uint32_t timeline, uint32_t table)
 {
     return (struct store){.mark = {.started_us = started_us, .table = table, .database = "app"},
-                          .id = {system, timeline, 16384, table},
+                          .id = {system, timeline, 16384, table, started_us},
                           .plain = true};
 }
 
@@ -98,12 +98,19 @@ static void test_standbys_and_views(void **state)
 
 static void test_names(void **state)
 {
-    struct store_id id = {UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX}, later = id, other = id;
+    struct store_id id = {UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 7}, later = id,
+                    other = id, restarted = id;
     char text[STORE_TEXT_SIZE];
 
     (void)state;
     store_id_to_text(&id, text);
     assert_string_equal(text, "18446744073709551615/4294967295/4294967295/4294967295");
+    char key[STORE_KEY_SIZE];
+    store_id_to_key(&id, key);
+    assert_string_equal(key, "18446744073709551615/4294967295/4294967295/4294967295/7");
+    restarted.started_us++;
+    assert_true(store_id_same_table(&id, &restarted));
+    assert_false(store_id_equal(&id, &restarted));
     later.timeline = 1;
     other.table = 1;
     assert_true(store_id_same_table(&id, &later));
