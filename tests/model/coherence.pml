@@ -8,30 +8,47 @@
  * nobody would believe or serve the verdict any more, so time goes on for ever in finitely many
  * states.
  *
- * What may happen at any step: a COMMIT, which is not notified if the triggers are disabled in the
- * same transaction (SILENT); a notification or heartbeat is delivered, however late,
- * but in order; a link breaks, which loses what was on its way; Redis loses everything, or a
- * command; a fill reaches Redis late; a sidecar restarts; PostgreSQL stops answering; a tick.
+ * What may happen at any step: a COMMIT; a notification or heartbeat is delivered, however late,
+ * but in order; a link breaks, which loses what was on its way; a lookup is refused, whether or not
+ * the link is up; Redis loses everything, or a command; a fill reaches Redis late; a sidecar
+ * restarts; PostgreSQL stops answering; a tick. And in the cases that ask for it:
+ *   SILENT         a COMMIT is not notified, as the same transaction disabled the triggers
+ *   QUEUE_FULL     a COMMIT is not notified, but written to the table of changes, which a heartbeat
+ *                  reads before it is taken as confirmed
+ *   ELSEWHERE      a lookup is answered by another store than the link's, where the first version
+ *                  still is
+ *   KNOWN_CHANGES  Redis is read for stale service: a sidecar that does not hear of changes takes
+ *                  tombstones, and verdicts below its floor
  *
- * What is asserted of every answer, whatever it came from:
- *   heard    it is no older than the last change that the sidecar has heard of, or that LISTEN or a
- *            heartbeat told it that it may have missed; the latter does not count for what is served
- *            stale because PostgreSQL is down
- *   bound    its version was current at most TTL_UNLINKED ticks ago, linked or not; at most
- *            STALE_MAX ago when it is served because PostgreSQL is down; with NO_TRIGGER, TTL
- *   shared   what is taken from Redis is no older than the last tombstone that any sidecar wrote
- *            there, as long as Redis keeps what it is given
+ * What is asserted of every answer, believed or served stale because a lookup failed:
+ *   heard      it is no older than the last change that was notified, or that was committed before a
+ *              LISTEN or a heartbeat; for an answer served stale only if it is above the floor
+ *   confirmed  the same for every answer served stale while a heartbeat is confirmed
+ *   known      an answer served stale is no older than the last change that was notified, that the
+ *              table of changes or a tombstone told of, or than a verdict that Redis held when it
+ *              was last read for stale service and that might be served
+ *   bound      its version was current at most TTL_UNLINKED ticks ago, linked or not; at most
+ *              STALE_MAX ago when it is served stale; with NO_TRIGGER, TTL
+ *   elsewhere  if it was read from another store: it was read at most TTL_UNLINKED ticks ago, or
+ *              STALE_MAX, whatever version that store had (instead of bound and known); heard and
+ *              confirmed apply once a heartbeat has found that lookups agree with the link
+ *   shared     what is taken from Redis is no older than the last tombstone that any sidecar wrote
+ *              there, as long as Redis keeps what it is given, and within TTL
  * and with LIVENESS that a sidecar which is asked for ever answers from the last version, once
- * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and must fail.
+ * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and REFUSE_BELOW_FLOOR
+ * adds a wrong one; each must fail.
  *
  * Sidecars are alike, so it is enough to look at the answers of one; what the others do to it they
  * do through Redis, by fills and tombstones. So one that is not OBSERVED has no memory, and may do
  * more than a real one: it fills in what it read however late, even if it knows better by then.
  * Whatever the observed one would fill in another one may have read and filled in as well.
  *
- * Left out: that the two threads exchange messages in order (one sidecar's steps are atomic here),
- * and that clocks are bounded (a model of time stamps would only restate the arithmetic, which unit
- * tests have).
+ * Left out: that the two threads exchange messages in order (one sidecar's steps are atomic here);
+ * that clocks are bounded (a model of time stamps would only restate the arithmetic, which unit tests
+ * have); that a standby, or a server on an earlier timeline, is recognized (its answers are refused,
+ * as if the lookup had failed); a failover of the link itself, which is a new LISTEN; another store's
+ * changes and its entries in Redis, whose keys bear its name; memory that is full; how late a
+ * tombstone that was read is acted upon; patience with slow lookups.
  */
 
 #ifndef SIDECARS
@@ -74,7 +91,8 @@ typedef sidecar {
     verdict flight;
     verdict fill;       /* a SET NX on its way to Redis; of those not observed */
     bool linked;
-    byte heard;         /* the last version whose notification was handled, or that LISTEN saw */
+    byte heard;         /* the last version whose notification was handled, or that LISTEN or a heartbeat
+                         * saw */
     byte confirmed = OLD /* age of the last heartbeat that was answered, from when it was sent */
 #ifdef KNOWN_CHANGES
     byte known;         /* the last version that it was told of, or that Redis showed it */
@@ -144,7 +162,8 @@ byte failures;
 #define BELOW(i) BIT(i)
 #define CHANGED(i) (BIT(i) | BIT(4 + i))
 #define CHANGED_SINCE(i, v) ((v.below & BIT(4 + i)) != 0)
-#define SHARED(i) (KNOWN(redis) && (redis.age <= TTL || redis.age <= STALE_MAX) && REDIS_IS_CURRENT(i))
+#define SHARED(i)                                                                                  \
+    (KNOWN(redis) && (redis.age <= TTL || redis.age <= STALE_MAX) && REDIS_IS_CURRENT(i))
 #define BEFORE_TOMBSTONE(v) (KNOWN(v) && (v.age > tombstone_age || v.version < entombed))
 #else
 #define BELOW(i) BIT(i)
@@ -261,7 +280,8 @@ inline answer_stale(i, v)
 {
 #ifndef NO_TRIGGER
     assert(OTHER_AND_SO_TOLD(i, v) || !ABOVE_FLOOR(i, v) || v.version >= s[i].heard); /* heard */
-    assert(OTHER_AND_SO_TOLD(i, v) || s[i].confirmed > TTL_UNLINKED || s[i].heard <= v.version); /* confirmed */
+    assert(OTHER_AND_SO_TOLD(i, v) || s[i].confirmed > TTL_UNLINKED ||
+           s[i].heard <= v.version); /* confirmed */
 #endif
 #ifdef KNOWN_CHANGES
     assert(OF_OTHER_STORE(v) || v.version >= s[i].known); /* known */
@@ -280,11 +300,11 @@ inline end_flight(i)
 }
 
 /* Nothing older is served by sidecar i from now on, even stale. */
-inline know(i, v)
+inline know(i, known_version)
 {
 #ifdef KNOWN_CHANGES
     if
-    :: i < OBSERVED && s[i].known < v -> s[i].known = v
+    :: i < OBSERVED && s[i].known < known_version -> s[i].known = known_version
     :: else
     fi
 #else
@@ -502,7 +522,8 @@ end:
                 keep(i, s[i].flight);
                 end_flight(i)
             :: else ->
-                keep_stale(i); /* if nothing better comes */
+                /* PostgreSQL is asked again, by the next lookup; this is kept if that fails. */
+                keep_stale(i);
                 end_flight(i)
             fi;
             j = 0 }
