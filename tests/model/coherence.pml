@@ -8,30 +8,47 @@
  * nobody would believe or serve the verdict any more, so time goes on for ever in finitely many
  * states.
  *
- * What may happen at any step: a COMMIT, which is not notified if the triggers are disabled in the
- * same transaction (SILENT); a notification or heartbeat is delivered, however late,
- * but in order; a link breaks, which loses what was on its way; Redis loses everything, or a
- * command; a fill reaches Redis late; a sidecar restarts; PostgreSQL stops answering; a tick.
+ * What may happen at any step: a COMMIT; a notification or heartbeat is delivered, however late,
+ * but in order; a link breaks, which loses what was on its way; a lookup is refused, whether or not
+ * the link is up; Redis loses everything, or a command; a fill reaches Redis late; a sidecar
+ * restarts; PostgreSQL stops answering; a tick. And in the cases that ask for it:
+ *   SILENT         a COMMIT is not notified, as the same transaction disabled the triggers
+ *   QUEUE_FULL     a COMMIT is not notified, but written to the table of changes, which a heartbeat
+ *                  reads before it is taken as confirmed
+ *   ELSEWHERE      a lookup is answered by another store than the link's, where the first version
+ *                  still is
+ *   KNOWN_CHANGES  Redis is read for stale service: a sidecar that does not hear of changes takes
+ *                  tombstones, and verdicts below its floor
  *
- * What is asserted of every answer, whatever it came from:
- *   heard    it is no older than the last change that the sidecar has heard of, or that LISTEN or a
- *            heartbeat told it that it may have missed; the latter does not count for what is served
- *            stale because PostgreSQL is down
- *   bound    its version was current at most TTL_UNLINKED ticks ago, linked or not; at most
- *            STALE_MAX ago when it is served because PostgreSQL is down; with NO_TRIGGER, TTL
- *   shared   what is taken from Redis is no older than the last tombstone that any sidecar wrote
- *            there, as long as Redis keeps what it is given
+ * What is asserted of every answer, believed or served stale because a lookup failed:
+ *   heard      it is no older than the last change that was notified, or that was committed before a
+ *              LISTEN or a heartbeat; for an answer served stale only if it is above the floor
+ *   confirmed  the same for every answer served stale while a heartbeat is confirmed
+ *   known      an answer served stale is no older than the last change that was notified, that the
+ *              table of changes or a tombstone told of, or than a verdict that Redis held when it
+ *              was last read for stale service and that might be served
+ *   bound      its version was current at most TTL_UNLINKED ticks ago, linked or not; at most
+ *              STALE_MAX ago when it is served stale; with NO_TRIGGER, TTL
+ *   elsewhere  if it was read from another store: it was read at most TTL_UNLINKED ticks ago, or
+ *              STALE_MAX, whatever version that store had (instead of bound and known); heard and
+ *              confirmed apply once a heartbeat has found that lookups agree with the link
+ *   shared     what is taken from Redis is no older than the last tombstone that any sidecar wrote
+ *              there, as long as Redis keeps what it is given, and within TTL
  * and with LIVENESS that a sidecar which is asked for ever answers from the last version, once
- * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and must fail.
+ * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and REFUSE_BELOW_FLOOR
+ * adds a wrong one; each must fail.
  *
  * Sidecars are alike, so it is enough to look at the answers of one; what the others do to it they
  * do through Redis, by fills and tombstones. So one that is not OBSERVED has no memory, and may do
  * more than a real one: it fills in what it read however late, even if it knows better by then.
  * Whatever the observed one would fill in another one may have read and filled in as well.
  *
- * Left out: that the two threads exchange messages in order (one sidecar's steps are atomic here),
- * and that clocks are bounded (a model of time stamps would only restate the arithmetic, which unit
- * tests have).
+ * Left out: that the two threads exchange messages in order (one sidecar's steps are atomic here);
+ * that clocks are bounded (a model of time stamps would only restate the arithmetic, which unit tests
+ * have); that a standby, or a server on an earlier timeline, is recognized (its answers are refused,
+ * as if the lookup had failed); a failover of the link itself, which is a new LISTEN; another store's
+ * changes and its entries in Redis, whose keys bear its name; memory that is full; how late a
+ * tombstone that was read is acted upon; patience with slow lookups.
  */
 
 #ifndef SIDECARS
@@ -62,7 +79,8 @@
 typedef verdict {
     byte version = NOTHING;
     byte age;
-    byte below /* bit i: read before sidecar i's floor */
+    byte below /* bit i: read before sidecar i's floor; with KNOWN_CHANGES, bit 4 + i: before a change
+                * that sidecar i knows of; with ELSEWHERE, bit 7: of another store */
 }
 
 mtype = { IDLE, FROM_REDIS, SENT, READ };
@@ -73,8 +91,16 @@ typedef sidecar {
     verdict flight;
     verdict fill;       /* a SET NX on its way to Redis; of those not observed */
     bool linked;
-    byte heard;         /* the last version whose notification was handled, or that LISTEN saw */
+    byte heard;         /* the last version whose notification was handled, or that LISTEN or a heartbeat
+                         * saw */
     byte confirmed = OLD /* age of the last heartbeat that was answered, from when it was sent */
+#ifdef KNOWN_CHANGES
+    byte known;         /* the last version that it was told of, or that Redis showed it */
+#endif
+#ifdef ELSEWHERE
+    bool elsewhere;     /* lookups were answered by another store than the link's */
+    bool current_other; /* without a link: the last lookup was */
+#endif
 }
 
 sidecar s[SIDECARS];
@@ -85,26 +111,65 @@ byte entombed;      /* the last version that a tombstone still in Redis, or expi
 byte committed;     /* the row's version */
 byte gone[LAST + 1]; /* ages of the versions' ends */
 byte unnotified;    /* bit v: nobody was notified of the end of version v */
+byte tabled;        /* bit v: nor of this one, but it is in the table of changes */
 bool down;          /* PostgreSQL does not answer */
 byte failures;
 
 #define BIT(i) (1 << (i))
 #define KNOWN(v) (v.version != NOTHING)
 
-#ifdef NO_LEASE
-#define TRUSTED(i, v) (v.age <= TTL_UNLINKED || s[i].linked)
+#ifdef ELSEWHERE
+#define OTHER_STORE 128
+#define OF_OTHER_STORE(v) ((v.below & OTHER_STORE) != 0)
+#define UNLINKED_BY_STORE(i) s[i].elsewhere
+/* What is read there is no worse than the link makes it. */
+#define OTHER_AND_SO_TOLD(i, v) (OF_OTHER_STORE(v) && (s[i].elsewhere || !s[i].linked))
+#define TELLS_STORE(i) (OF_OTHER_STORE(s[i].flight) || (!s[i].linked && s[i].current_other))
+#define REDIS_IS_CURRENT(i) (!s[i].current_other)
 #else
-#define TRUSTED(i, v) (v.age <= TTL_UNLINKED || s[i].confirmed <= TTL_UNLINKED)
+#define OF_OTHER_STORE(v) false
+#define UNLINKED_BY_STORE(i) false
+#define OTHER_AND_SO_TOLD(i, v) false
+#define TELLS_STORE(i) false
+#define REDIS_IS_CURRENT(i) true
 #endif
+
+#define CONFIRMED_NOW(i) (s[i].confirmed <= TTL_UNLINKED)
+#ifdef NO_LEASE
+#define LINKED(i) s[i].linked
+#else
+#define LINKED(i) (CONFIRMED_NOW(i) && !UNLINKED_BY_STORE(i))
+#endif
+#define TRUSTED(i, v) (v.age <= TTL_UNLINKED || LINKED(i))
 #define ABOVE_FLOOR(i, v) ((v.below & BIT(i)) == 0)
 #define BELIEVED(i, v) (KNOWN(v) && ABOVE_FLOOR(i, v) && v.age <= TTL && TRUSTED(i, v))
+#ifdef NO_CONFIRMED_FLOOR
 #define SERVABLE(i, v) (KNOWN(v) && v.age <= STALE_MAX)
+#else
+#define SERVABLE(i, v) (KNOWN(v) && v.age <= STALE_MAX && (ABOVE_FLOOR(i, v) || !CONFIRMED_NOW(i)))
+#endif
 
-#define SILENT_END(v) ((unnotified & (1 << v)) != 0)
-#define NOTIFIED(i) (s[i].heard < committed && !SILENT_END(s[i].heard))
+#define SILENT_END(v) ((unnotified & BIT(v)) != 0)
+#define TABLED_END(v) ((tabled & BIT(v)) != 0)
+#define MISSED(v) (SILENT_END(v) || TABLED_END(v))
+#define NOTIFIED(i) (s[i].heard < committed && !MISSED(s[i].heard))
+/* The notification of a change overtakes what a heartbeat would tell of the one before. */
+#define NOTIFIED_BEYOND(i)                                                                         \
+    (s[i].heard + 1 < committed && MISSED(s[i].heard) && !MISSED(s[i].heard + 1))
 
 /* What may be taken from Redis, if only to be served stale. */
-#define SHARED(i) (KNOWN(redis) && ABOVE_FLOOR(i, redis) && redis.age <= TTL)
+#ifdef KNOWN_CHANGES
+#define BELOW(i) BIT(i)
+#define CHANGED(i) (BIT(i) | BIT(4 + i))
+#define CHANGED_SINCE(i, v) ((v.below & BIT(4 + i)) != 0)
+#define SHARED(i)                                                                                  \
+    (KNOWN(redis) && (redis.age <= TTL || redis.age <= STALE_MAX) && REDIS_IS_CURRENT(i))
+#define BEFORE_TOMBSTONE(v) (KNOWN(v) && (v.age > tombstone_age || v.version < entombed))
+#else
+#define BELOW(i) BIT(i)
+#define CHANGED(i) BIT(i)
+#define SHARED(i) (KNOWN(redis) && ABOVE_FLOOR(i, redis) && redis.age <= TTL && REDIS_IS_CURRENT(i))
+#endif
 
 #ifdef NO_TRIGGER
 #define BOUND TTL
@@ -122,8 +187,10 @@ bool answered;
 #define UNANSWERED answered = false
 #define IN_TIME (s[0].stage == IDLE || s[0].flight.age < TTL_UNLINKED)
 #define QUIET (committed == LAST && !down && failures == FAILURES)
+#define REFUSED down
 ltl reactivated { (<> [] QUIET) -> ([] <> answered) }
 #else
+#define REFUSED true /* a lookup may fail at any time, whether or not the link does */
 #define ANSWERED(v) skip
 #define UNANSWERED skip
 #define IN_TIME true
@@ -154,29 +221,29 @@ inline older(v)
     fi
 }
 
-inline sink(i, v)
+inline sink(v, bits)
 {
     if
-    :: KNOWN(v) -> v.below = v.below | BIT(i)
+    :: KNOWN(v) -> v.below = v.below | bits
     :: else
     fi
 }
 
 /* All that was read before now is below sidecar i's floor: what it holds is of no use to it then
- * but to be served while PostgreSQL is down. */
-inline raise_floor(i)
+ * but to be served while PostgreSQL is down; if the bits are CHANGED, not even for that. */
+inline raise_floor(i, bits)
 {
     if
     :: i < OBSERVED ->
-        sink(i, s[i].memory);
+        sink(s[i].memory, bits);
         for (j : 0 .. SIDECARS - 1) {
             if
-            :: s[j].stage != IDLE -> s[j].flight.below = s[j].flight.below | BIT(i)
+            :: s[j].stage != IDLE -> s[j].flight.below = s[j].flight.below | bits
             :: else
             fi
         }
 #ifdef NO_DIRTY
-        s[i].flight.below = s[i].flight.below & ~BIT(i);
+        s[i].flight.below = s[i].flight.below & ~CHANGED(i);
 #endif
         j = 0
     :: else
@@ -184,14 +251,14 @@ inline raise_floor(i)
 }
 
 /* What Redis holds, and what is on its way there, is below the floor as well. */
-inline raise_floor_of_redis(i)
+inline raise_floor_of_redis(i, bits)
 {
     if
     :: i < OBSERVED ->
         for (j : 0 .. SIDECARS - 1) {
-            sink(i, s[j].fill)
+            sink(s[j].fill, bits)
         }
-        sink(i, redis);
+        sink(redis, bits);
         j = 0
     :: else
     fi
@@ -200,18 +267,29 @@ inline raise_floor_of_redis(i)
 inline answer(i, v)
 {
 #ifndef NO_TRIGGER
-    assert(v.version >= s[i].heard); /* heard */
+    assert(OTHER_AND_SO_TOLD(i, v) || v.version >= s[i].heard); /* heard */
 #endif
-    assert(v.version == committed || gone[v.version] <= BOUND); /* bound */
+    if
+    :: OF_OTHER_STORE(v) -> assert(v.age <= TTL_UNLINKED) /* elsewhere */
+    :: else -> assert(v.version == committed || gone[v.version] <= BOUND) /* bound */
+    fi;
     ANSWERED(v.version)
 }
 
 inline answer_stale(i, v)
 {
 #ifndef NO_TRIGGER
-    assert(!ABOVE_FLOOR(i, v) || v.version >= s[i].heard); /* heard */
+    assert(OTHER_AND_SO_TOLD(i, v) || !ABOVE_FLOOR(i, v) || v.version >= s[i].heard); /* heard */
+    assert(OTHER_AND_SO_TOLD(i, v) || s[i].confirmed > TTL_UNLINKED ||
+           s[i].heard <= v.version); /* confirmed */
 #endif
-    assert(v.version == committed || gone[v.version] <= STALE_MAX); /* bound */
+#ifdef KNOWN_CHANGES
+    assert(OF_OTHER_STORE(v) || v.version >= s[i].known); /* known */
+#endif
+    if
+    :: OF_OTHER_STORE(v) -> assert(v.age <= STALE_MAX) /* elsewhere */
+    :: else -> assert(v.version == committed || gone[v.version] <= STALE_MAX) /* bound */
+    fi;
     ANSWERED(v.version)
 }
 
@@ -221,13 +299,57 @@ inline end_flight(i)
     forget(s[i].flight)
 }
 
-/* A verdict arrives in memory, unless what is there was read later. */
+/* Nothing older is served by sidecar i from now on, even stale. */
+inline know(i, known_version)
+{
+#ifdef KNOWN_CHANGES
+    if
+    :: i < OBSERVED && s[i].known < known_version -> s[i].known = known_version
+    :: else
+    fi
+#else
+    skip
+#endif
+}
+
+/* A verdict arrives in memory, unless what is there was read later: of two reads of one store in
+ * one tick, that is the one which saw more. */
 inline keep(i, v)
 {
     if
-    :: !KNOWN(s[i].memory) || s[i].memory.age >= v.age -> copy(s[i].memory, v)
+    :: !KNOWN(s[i].memory) || s[i].memory.age > v.age -> copy(s[i].memory, v)
+    :: KNOWN(s[i].memory) && s[i].memory.age == v.age &&
+       (s[i].memory.version <= v.version || OF_OTHER_STORE(v) || OF_OTHER_STORE(s[i].memory)) ->
+        copy(s[i].memory, v)
     :: else
     fi
+}
+
+/* What came is not believed, and PostgreSQL tells nothing better: it may still be served stale. */
+inline keep_stale(i)
+{
+#ifdef KNOWN_CHANGES
+    if
+    :: s[i].stage == FROM_REDIS && SERVABLE(i, s[i].flight) && !CHANGED_SINCE(i, s[i].flight) ->
+        know(i, s[i].flight.version);
+#ifdef REFUSE_BELOW_FLOOR
+        if
+        :: ABOVE_FLOOR(i, s[i].flight) -> keep(i, s[i].flight)
+        :: else
+        fi
+#else
+        keep(i, s[i].flight)
+#endif
+    :: s[i].stage == READ && !CHANGED_SINCE(i, s[i].flight) -> keep(i, s[i].flight)
+    :: else
+    fi
+#else
+    if
+    :: s[i].stage == FROM_REDIS && ABOVE_FLOOR(i, s[i].flight) && s[i].flight.age <= TTL ->
+        keep(i, s[i].flight)
+    :: else
+    fi
+#endif
 }
 
 /* SET NX: what is there stays. */
@@ -282,28 +404,76 @@ inline restart(i)
     s[i].linked = false;
     s[i].heard = 0;
     s[i].confirmed = OLD;
+#ifdef KNOWN_CHANGES
+    s[i].known = 0;
+#endif
+#ifdef ELSEWHERE
+    s[i].elsewhere = false;
+    s[i].current_other = false;
+#endif
     /* It knows of no floor any more. */
     for (j : 0 .. SIDECARS - 1) {
-        s[j].flight.below = s[j].flight.below & ~BIT(i);
-        s[j].fill.below = s[j].fill.below & ~BIT(i)
+        s[j].flight.below = s[j].flight.below & ~CHANGED(i);
+        s[j].fill.below = s[j].fill.below & ~CHANGED(i)
     }
-    redis.below = redis.below & ~BIT(i);
+    redis.below = redis.below & ~CHANGED(i);
     j = 0
 }
 
-inline hear(i)
+/* A change was notified. */
+inline hear(i, version)
 {
-    s[i].heard++;
-    raise_floor(i);
+    s[i].heard = version;
+    know(i, s[i].heard);
+    raise_floor(i, CHANGED(i));
     if
     :: i < OBSERVED ->
         forget(s[i].memory)
     :: else
     fi;
 #ifndef NO_KEY_FLOOR
-    raise_floor_of_redis(i)
+    raise_floor_of_redis(i, CHANGED(i))
 #endif
 }
+
+#ifdef KNOWN_CHANGES
+/* Another sidecar has heard of a change: what was read before is known to be out of date. */
+inline take_tombstone(i)
+{
+    know(i, entombed);
+#ifndef NO_TOMBSTONE_KNOWN
+    if
+    :: BEFORE_TOMBSTONE(s[i].memory) -> forget(s[i].memory)
+    :: else
+    fi;
+    for (j : 0 .. SIDECARS - 1) {
+        if
+        :: BEFORE_TOMBSTONE(s[j].fill) -> sink(s[j].fill, CHANGED(i))
+        :: else
+        fi
+    }
+    j = 0
+#endif
+}
+#endif
+
+#ifdef ELSEWHERE
+/* Which store an answer is of is told before the answer itself. With a link it is the link's or not;
+ * without one it is what the last lookup was answered by, or another. */
+inline take_store(i)
+{
+    if
+#ifndef NO_STORE
+    :: s[i].linked -> s[i].elsewhere = true
+#endif
+    :: !s[i].linked && s[i].current_other != OF_OTHER_STORE(s[i].flight) ->
+        s[i].current_other = OF_OTHER_STORE(s[i].flight);
+        raise_floor(i, BELOW(i));
+        raise_floor_of_redis(i, BELOW(i))
+    :: else
+    fi
+}
+#endif
 
 #define MAY_FAIL (failures < FAILURES)
 #define FAIL failures = (FAILURES == 255 -> 0 : failures + 1)
@@ -312,18 +482,25 @@ inline hear(i)
 active [OBSERVED] proctype front()
 {
     byte i = _pid;
+    byte j;
 
 end:
     do
-    /* A hit: from memory, or stale while PostgreSQL is known to be down. */
+    /* A hit: from memory, or stale while PostgreSQL is known to be down, or a lookup was refused. */
     :: d_step { BELIEVED(i, s[i].memory) -> answer(i, s[i].memory) }
-    :: d_step { down && SERVABLE(i, s[i].memory) -> answer_stale(i, s[i].memory) }
+    :: d_step { REFUSED && SERVABLE(i, s[i].memory) -> answer_stale(i, s[i].memory) }
 
     /* A miss, or a hit that refreshes ahead. Redis has no answer when a command fails. */
     :: d_step { s[i].stage == IDLE && !BELIEVED(i, s[i].memory) && SHARED(i) ->
-            assert(redis.version >= entombed); /* shared */
+            assert(redis.version >= entombed || redis.age > TTL); /* shared */
             s[i].stage = FROM_REDIS;
             copy(s[i].flight, redis) }
+#ifdef KNOWN_CHANGES
+    /* Who hears of every change knows better than a tombstone. */
+    :: d_step { s[i].stage == IDLE && !BELIEVED(i, s[i].memory) && tombstone && !LINKED(i) &&
+                REDIS_IS_CURRENT(i) ->
+            take_tombstone(i) }
+#endif
     :: d_step { s[i].stage == IDLE && !down &&
                 (!BELIEVED(i, s[i].memory) || s[i].memory.age == TTL) -> ask_postgres(i) }
 
@@ -331,10 +508,30 @@ end:
     :: d_step { s[i].stage == SENT && !down ->
             s[i].stage = READ;
             s[i].flight.version = committed }
-    :: d_step { s[i].stage == SENT && down -> end_flight(i) }
+#ifdef ELSEWHERE
+    /* This server is another one, where the first version still is. */
+    :: d_step { s[i].stage == SENT && !down ->
+            s[i].stage = READ;
+            s[i].flight.version = 0;
+            s[i].flight.below = s[i].flight.below | OTHER_STORE }
+    :: d_step { s[i].stage == READ && TELLS_STORE(i) ->
+            take_store(i);
+            if
+            :: BELIEVED(i, s[i].flight) ->
+                answer(i, s[i].flight);
+                keep(i, s[i].flight);
+                end_flight(i)
+            :: else ->
+                /* PostgreSQL is asked again, by the next lookup; this is kept if that fails. */
+                keep_stale(i);
+                end_flight(i)
+            fi;
+            j = 0 }
+#endif
+    :: d_step { s[i].stage == SENT && REFUSED -> end_flight(i) }
 
     /* What came is believed, or PostgreSQL is asked (again). */
-    :: d_step { s[i].stage == READ && BELIEVED(i, s[i].flight) ->
+    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && BELIEVED(i, s[i].flight) ->
             answer(i, s[i].flight);
             keep(i, s[i].flight);
             end_flight(i) }
@@ -343,19 +540,17 @@ end:
             keep(i, s[i].flight);
             end_flight(i) }
 #ifndef NO_ASKING_AGAIN
-    :: d_step { s[i].stage == READ && !BELIEVED(i, s[i].flight) && !down -> ask_postgres(i) }
+    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !BELIEVED(i, s[i].flight) && !down ->
+            ask_postgres(i) }
 #endif
     :: d_step { s[i].stage == FROM_REDIS && !BELIEVED(i, s[i].flight) && !down ->
             ask_postgres(i) }
-    :: d_step { s[i].stage == FROM_REDIS && !BELIEVED(i, s[i].flight) && down ->
-            /* Kept to be served stale. */
-            if
-            :: ABOVE_FLOOR(i, s[i].flight) && s[i].flight.age <= TTL -> keep(i, s[i].flight)
-            :: else
-            fi;
+    :: d_step { s[i].stage == FROM_REDIS && !BELIEVED(i, s[i].flight) && REFUSED ->
+            keep_stale(i);
             end_flight(i) }
-    :: d_step { s[i].stage == READ && !BELIEVED(i, s[i].flight) && down -> end_flight(i) }
-
+    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !BELIEVED(i, s[i].flight) && REFUSED ->
+            keep_stale(i);
+            end_flight(i) }
     od
 }
 
@@ -385,25 +580,56 @@ end:
             s[i].linked = true;
             s[i].heard = committed;
 #ifndef NO_FLOOR
-            raise_floor(i);
-            raise_floor_of_redis(i);
+            raise_floor(i, BELOW(i));
+            raise_floor_of_redis(i, BELOW(i));
+#endif
+#ifdef ELSEWHERE
+            s[i].elsewhere = false;
+            s[i].current_other = false;
 #endif
             j = 0 }
 #ifndef NO_TRIGGER
     /* A notification, with or without a tombstone that reaches Redis. */
     :: d_step { s[i].linked && NOTIFIED(i) ->
-            hear(i);
+            hear(i, s[i].heard + 1);
             write_tombstone(i) }
     :: d_step { s[i].linked && NOTIFIED(i) && MAY_FAIL ->
             FAIL;
-            hear(i);
+            hear(i, s[i].heard + 1);
             forget(s[i].fill) }
+#if defined(SILENT) || defined(QUEUE_FULL)
+    :: d_step { s[i].linked && NOTIFIED_BEYOND(i) ->
+            hear(i, s[i].heard + 2);
+            write_tombstone(i) }
+#endif
     /* A heartbeat that was sent after a COMMIT behind the triggers: their definition is another. */
     :: d_step { s[i].linked && !down && s[i].heard < committed && SILENT_END(s[i].heard) ->
             s[i].heard++;
 #ifndef NO_DEFINITION
-            raise_floor(i);
-            raise_floor_of_redis(i);
+            raise_floor(i, BELOW(i));
+            raise_floor_of_redis(i, BELOW(i));
+#endif
+            j = 0 }
+#ifdef QUEUE_FULL
+    /* A heartbeat finds it in the table of changes: any key may be the one, so all are forgotten. */
+    :: d_step { s[i].linked && !down && s[i].heard < committed && TABLED_END(s[i].heard) ->
+            s[i].heard++;
+#ifndef NO_TABLE
+            know(i, s[i].heard);
+            raise_floor(i, CHANGED(i));
+            raise_floor_of_redis(i, CHANGED(i));
+            forget(s[i].memory);
+#endif
+            j = 0 }
+#endif
+#endif
+#ifdef ELSEWHERE
+    /* A heartbeat at which lookups are answered where the link listens again. */
+    :: d_step { i < OBSERVED && s[i].linked && !down && s[i].elsewhere ->
+            s[i].elsewhere = false;
+#ifndef NO_FLOOR_AGREED
+            raise_floor(i, BELOW(i));
+            raise_floor_of_redis(i, BELOW(i));
 #endif
             j = 0 }
 #endif
@@ -426,6 +652,12 @@ end:
 #ifdef SILENT
     :: d_step { committed < LAST && !down ->
             unnotified = unnotified | BIT(committed);
+            gone[committed] = 0;
+            committed++ }
+#endif
+#ifdef QUEUE_FULL
+    :: d_step { committed < LAST && !down ->
+            tabled = tabled | BIT(committed);
             gone[committed] = 0;
             committed++ }
 #endif

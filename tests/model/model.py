@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 MODEL = Path(__file__).with_name("coherence.pml")
-SMALL = ("TTL=1", "STALE_MAX=1", "FAILURES=1")
+SHORT = ("TTL=1", "STALE_MAX=1")
+SMALL = (*SHORT, "FAILURES=1")
 
 
 class Case(NamedTuple):
@@ -40,14 +41,25 @@ class Outcome(NamedTuple):
 HEARD = r"assertion violated.*version>=s\[i\]\.heard"
 BOUND = r"assertion violated.*==committed.*gone"
 SHARED = r"assertion violated.*redis\.version>=entombed"
+CONFIRMED = r"assertion violated.*heard<=s\[i\]\.\w+\.version"
+KNOWN = r"assertion violated.*version>=s\[i\]\.known"
+ELSEWHERE = r"assertion violated \(s\[i\]\.\w+\.age<="
 
 # The longest first, so that two of them at a time end soonest.
 CASES = [
     Case("the triggers are disabled at times", ("SILENT",), slow=True),
     Case("the promise holds"),
-    Case("the triggers are disabled at times, short ttl", ("SILENT", "TTL=1", "STALE_MAX=1")),
+    Case("the notification queue is full at times", (*SHORT, "QUEUE_FULL"), slow=True),
+    Case("Redis is read for stale service", (*SHORT, "KNOWN_CHANGES"), slow=True),
+    Case("lookups lead elsewhere at times", ("LAST=1", "ELSEWHERE"), slow=True),
+    Case("all of these", (*SMALL, "LAST=1", "QUEUE_FULL", "KNOWN_CHANGES", "ELSEWHERE"), slow=True),
+    Case("the triggers are disabled at times, short ttl", (*SHORT, "SILENT")),
     Case("answers go on, from the last version", SMALL, live=True),
     Case("without a trigger, ttl is the bound", ("NO_TRIGGER",)),
+    Case("the queue is full, one failure", (*SMALL, "QUEUE_FULL")),
+    Case("lookups lead elsewhere, one failure", ("LAST=1", "FAILURES=1", "ELSEWHERE")),
+    Case("Redis read for stale service, one failure",
+         ("LAST=1", "TTL=1", "FAILURES=1", "KNOWN_CHANGES")),
     Case("mutant: fills without NX", ("NO_NX",), violates=SHARED),
     Case("mutant: no tombstone", ("NO_TOMBSTONE",), violates=SHARED),
     Case("mutant: reads in flight are not dirty", ("NO_DIRTY",), violates=HEARD),
@@ -56,6 +68,17 @@ CASES = [
     Case("mutant: no floor when triggers are touched", ("SILENT", "FAILURES=1", "NO_DEFINITION"),
          violates=HEARD),
     Case("mutant: the link is a flag, not a lease", ("NO_LEASE",), violates=BOUND),
+    Case("mutant: stale below the floor while confirmed", ("NO_CONFIRMED_FLOOR",),
+         violates=CONFIRMED),
+    Case("mutant: a tombstone ends no stale service", (*SHORT, "KNOWN_CHANGES", "NO_TOMBSTONE_KNOWN"),
+         violates=KNOWN),
+    Case("mutant: below the floor nothing is taken", (*SHORT, "KNOWN_CHANGES", "REFUSE_BELOW_FLOOR"),
+         violates=KNOWN),
+    Case("mutant: the table of changes is not read", (*SHORT, "QUEUE_FULL", "NO_TABLE"),
+         violates=HEARD),
+    Case("mutant: any store is believed alike", ("LAST=1", "ELSEWHERE", "NO_STORE"), violates=HEARD),
+    Case("mutant: no floor when stores agree again", ("LAST=1", "ELSEWHERE", "NO_FLOOR_AGREED"),
+         violates=ELSEWHERE),
     Case("mutant: no asking again", (*SMALL, "NO_ASKING_AGAIN"), live=True,
          violates="acceptance cycle"),
 ]
