@@ -19,7 +19,7 @@ class Said(Watch):
 
     def ask(self):
         self.bounds = BOUNDS
-        return self.text, self.store
+        return self.text and (self.text, self.store)
 
 
 @pytest.fixture
@@ -42,11 +42,11 @@ def test_the_largest_bound_that_matters():
     watch = Watch(None)
     watch.bounds = BOUNDS
     for text, since, until in (("cache.ttl", 0, 10), ("notification", 10, 100), ("cache.ttl_unlinked", 100, 110),
-                               (None, 110, 111), ("notification", 111, 300)):
-        watch.statements.append(Statement(text, None, BOUNDS.get(text), since))
+                               ("notification", 110, 300)):
+        watch.statements.append(Statement(text, None, BOUNDS[text], since))
         watch.statements[-1].until = until
-    for asked, answered, bound in ((5, 6, 60), (69, 69, 60), (71, 71, 0.2), (99, 101, 1), (110.5, 110.6, 1),
-                                   (110.9, 112, 1), (111.1, 111.2, 0.2), (250, 300, 0.2)):
+    for asked, answered, bound in ((5, 6, 60), (69, 69, 60), (71, 71, 0.2), (99, 101, 1), (110.9, 112, 1),
+                                   (111.1, 111.2, 0.2), (250, 300, 0.2)):
         assert watch.largest(asked, answered) == bound, (asked, answered)
 
 
@@ -99,3 +99,36 @@ def test_what_is_held_is_judged_later(judge):
     judge.held = False
     wait_until(lambda: judge.judged, "the judgement")
     assert not judge.wrong
+
+
+@pytest.mark.parametrize("before, after", [("cache.ttl", "notification"), ("notification", "cache.ttl")])
+def test_of_a_killed_daemon_the_last_and_the_next_bound_count(judge, before, after):
+    """Its next life answers a client before it answers INFO: such an answer is not judged yet."""
+    watch = judge.watches["d1"]
+
+    def say(text):
+        watch.text = text
+        time.sleep(0.1)
+    say(before)
+    say(None)
+    revoke(judge)
+    time.sleep(0.5)
+    now = time.monotonic()
+    judge.judge("d1.1 client", "key", ALLOW, now, now)
+    time.sleep(0.1)
+    assert judge.judged == 0
+    say(after)
+    assert judge.judged == 1 and not judge.wrong
+    assert watch.largest(now, now) == BOUNDS["cache.ttl"]
+
+
+def test_a_small_bound_on_both_sides_of_a_kill(judge):
+    """It is the bound in between, too."""
+    revoke(judge)
+    judge.watches["d1"].text = None
+    time.sleep(0.5)
+    now = time.monotonic()
+    judge.judge("d1.1 client", "key", ALLOW, now, now)
+    judge.watches["d1"].text = "notification"
+    wait_until(lambda: judge.wrong, "the judgement")
+    assert "out of date by more than 0.2 s" in judge.wrong[0]
