@@ -119,6 +119,7 @@ class BoundJudge(Oracle):
         super().__init__(keys, None)
         self.watches = {daemon.folder.name: Watch(daemon) for daemon in daemons}
         self.wrong = []
+        self.bounds_used = collections.Counter()  # seconds: how many answers were judged by that
         self.held = False
         self.stopping = False
         self.threads = [threading.Thread(target=self.run, args=[watch]) for watch in self.watches.values()]
@@ -143,7 +144,9 @@ class BoundJudge(Oracle):
         return self.watches[re.match(r"\w+", who)[0]]
 
     def bound(self, daemon, asked, answered):
-        return self.watch(daemon).largest(asked, answered)
+        bound = self.watch(daemon).largest(asked, answered)
+        self.bounds_used[bound] += 1
+        return bound
 
     def judge(self, daemon, key, answer, asked, answered):
         """To be judged soon. The first thing that was wrong so far is returned, or None."""

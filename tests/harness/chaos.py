@@ -290,6 +290,7 @@ def play(folder, seconds, seed):
                 settle(world.daemons, oracle, changes)
                 count["keys allowed"], count["usage lost"] = allowed, len(lost)
             count["judged"] = oracle.judged
+            count.update({f"judged by {bound:g} s": number for bound, number in oracle.bounds_used.items()})
             count["faults"] = trouble.count.total()
             count["kinds of faults"] = len(trouble.count)
             for daemon in world.daemons:

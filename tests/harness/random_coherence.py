@@ -315,6 +315,7 @@ def play(folder, seconds, seed):
         if not wrong:
             settle(daemons, oracle, changes)
         counts = sum((actor.count for actor in actors), Counter({"judged": oracle.judged}))
+        counts.update({f"judged by {bound:g} s": number for bound, number in oracle.bounds_used.items()})
         for daemon in daemons:
             counters = daemon.admin_client().info()
             counts["from Redis"] += counters["checks_from_redis"]
