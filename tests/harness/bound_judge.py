@@ -11,7 +11,10 @@ by itself (`texts`).
         judge.judge("d1 client 2", "key-1", answer, asked, answered)
     assert not judge.wrong
 
-An answer waits until INFO has been read once more, then it is judged by the two rules of Oracle.
+An answer waits until INFO has been read once more, then it is judged by the two rules of Oracle. While a
+daemon does not answer INFO, because it was killed or starts anew, the bound that it stated last and the
+one that it states next both count.
+
 `judge` is Oracle's, so that whoever takes an Oracle takes a BoundJudge; but what it returns is the
 first thing that was wrong so far, with whatever answer.
 
@@ -29,7 +32,7 @@ import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "integration")]
-from harness.oracle import Oracle  # noqa: E402
+from harness.oracle import INFINITY, Oracle  # noqa: E402
 from harness.servers import HANG, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
 
@@ -63,10 +66,10 @@ class Watch:
         self.statements = []
         self.answers = collections.deque()
         self.wire = None
-        self.looked = None
+        self.looked = -INFINITY  # when INFO was asked for last and answered
 
     def ask(self):
-        """INFO's (revocation_bound, store), or (None, None) when the daemon does not answer."""
+        """INFO's (revocation_bound, store), or None when the daemon does not answer."""
         try:
             if not self.wire:
                 self.wire = Wire(self.daemon.admin, timeout=HANG)
@@ -76,7 +79,7 @@ class Watch:
             return fields["revocation_bound"], fields.get("store")
         except (OSError, EOFError):
             self.close()
-            return None, None
+            return None
 
     def close(self):
         if self.wire:
@@ -84,17 +87,18 @@ class Watch:
         self.wire = None
 
     def look(self):
-        """Ask INFO once; when that was asked is returned."""
+        """Ask INFO once."""
         asked = time.monotonic()
-        text, store = self.ask()
+        said = self.ask()
+        if not said:
+            return
         last = self.statements[-1] if self.statements else None
-        if not last or (text, store) != (last.text, last.store):
-            bound = self.bounds[text.partition(":")[0]] if text else None
-            self.statements.append(Statement(text, store, bound, self.looked if last else asked))
+        if not last or said != (last.text, last.store):
+            self.statements.append(Statement(*said, self.bounds[said[0].partition(":")[0]],
+                                             self.looked if last else asked))
         for statement in filter(None, (last, self.statements[-1])):
             statement.until = time.monotonic()
         self.looked = asked
-        return asked
 
     def largest(self, asked, answered):
         """Of the bounds that were stated from `bound` before `asked` until `answered`."""
@@ -102,8 +106,7 @@ class Watch:
         for statement in reversed(self.statements):
             if statement.until < asked - max(self.bounds.values()):
                 break
-            if statement.bound is not None and statement.since <= answered \
-                    and statement.until >= asked - statement.bound:
+            if statement.since <= answered and statement.until >= asked - statement.bound:
                 bounds.append(statement.bound)
         return max(bounds)
 
@@ -116,6 +119,7 @@ class BoundJudge(Oracle):
         super().__init__(keys, None)
         self.watches = {daemon.folder.name: Watch(daemon) for daemon in daemons}
         self.wrong = []
+        self.bounds_used = collections.Counter()  # seconds: how many answers were judged by that
         self.held = False
         self.stopping = False
         self.threads = [threading.Thread(target=self.run, args=[watch]) for watch in self.watches.values()]
@@ -140,7 +144,9 @@ class BoundJudge(Oracle):
         return self.watches[re.match(r"\w+", who)[0]]
 
     def bound(self, daemon, asked, answered):
-        return self.watch(daemon).largest(asked, answered)
+        bound = self.watch(daemon).largest(asked, answered)
+        self.bounds_used[bound] += 1
+        return bound
 
     def judge(self, daemon, key, answer, asked, answered):
         """To be judged soon. The first thing that was wrong so far is returned, or None."""
@@ -158,8 +164,8 @@ class BoundJudge(Oracle):
 
     def run(self, watch):
         while not self.stopping:
-            told = watch.look()
-            while not self.held and watch.answers and watch.answers[0][-1] < told:
+            watch.look()
+            while not self.held and watch.answers and watch.answers[0][-1] < watch.looked:
                 self.settle(watch, *watch.answers[0])
                 watch.answers.popleft()
             time.sleep(EVERY)
@@ -174,9 +180,9 @@ class BoundJudge(Oracle):
 
 
 def in_turn(texts):
-    """Without repetitions, and without None."""
+    """Without repetitions."""
     found = []
     for text in texts:
-        if text is not None and found[-1:] != [text]:
+        if found[-1:] != [text]:
             found.append(text)
     return found

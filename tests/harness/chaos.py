@@ -1,8 +1,9 @@
 """./dev chaos [SECONDS] [SEED]: one fault after another under steady load, and an oracle.
 
-Two daemons share a Redis and a PostgreSQL with a standby, behind lines that can fail. Keys change, clients
-ask without a pause. Every answer is judged by the bound that INFO stated then. At the end the daemons are killed once more, and when all is
-mended every ALLOW has to be in last_used. The same seed makes the same choices, if not the same timing.
+Three daemons share a Redis and a PostgreSQL with a standby, behind lines that can fail. Keys change, clients
+ask without a pause. Every answer is judged by the bound that INFO stated then. At the end the daemons are
+killed once more, and when all is mended every ALLOW has to be in last_used. The same seed makes the same
+choices, if not the same timing.
 """
 
 import contextlib
@@ -28,7 +29,8 @@ from harness.random_coherence import (KEYS, TABLE, TTL_UNLINKED, UNKNOWN, Change
 from harness.servers import Apikeyd, Postgres, Redis, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
 
-STALE_MAX = {"d0": 0.0, "d1": 3.0}
+STALE_MAX = {"d0": 0.0, "d1": 3.0, "d2": 0.0}
+LONG = 300  # seconds; in such a round the real notification queue is filled
 MAY_MOUNT = os.geteuid() == 0
 
 
@@ -68,6 +70,34 @@ class CarefulChanges(Changes):
         super().__init__(rng, world.owner, oracle, world.users)
         self.world, self.lock = world, threading.Lock()
 
+    @contextlib.contextmanager
+    def held(self):
+        """What is answered meanwhile is judged later."""
+        self.oracle.held = True
+        try:
+            yield
+        finally:
+            self.oracle.held = False
+
+    def look_again(self, since):
+        """There is another primary: what stands in its rows is right. The keys are returned of which
+        something else was right on the old one."""
+        lost = []
+        with psycopg.connect(self.world.owner) as db:
+            now = {key: row for key, *row in db.execute(
+                f"SELECT key_id, api_key_id, user_id, is_active FROM {TABLE} WHERE key_name = 'random'")}
+        for key, history in self.oracle.histories.items():
+            before = self.answer(key)
+            self.rows.pop(key, None)
+            if key in now:
+                self.rows[key] = now[key]
+            if self.answer(key) != before:
+                history.change(since, self.answer(key))
+                history.changed(time.monotonic())
+                lost.append(key)
+        self.count["changes lost"] += len(lost)
+        return lost
+
     def step(self):
         with self.lock:
             try:
@@ -85,8 +115,8 @@ class CarefulChanges(Changes):
 class Trouble:
     """One fault after another; with a fresh seed each comes once in a round of them all."""
 
-    def __init__(self, rng, faults):
-        self.rng, self.faults, self.to_come = rng, faults, names(rng, disks=MAY_MOUNT)
+    def __init__(self, rng, faults, queue):
+        self.rng, self.faults, self.to_come = rng, faults, names(rng, MAY_MOUNT, queue)
         self.count = Counter()
 
     def close(self):
@@ -154,8 +184,9 @@ class Client:
                               f"versions {self.oracle.histories[key].versions[-4:]})")
 
 
-def usage_lost(dsn, clients):
-    """Rows whose last_used is older than their last ALLOW; and how many there are that were allowed."""
+def usage_lost(dsn, clients, since):
+    """Rows whose last_used is older than their last ALLOW, if that was `since` then; and how many there
+    are that were allowed."""
     with psycopg.connect(dsn) as db:
         rows = db.execute(f"SELECT api_key_id::text, extract(epoch FROM last_used) FROM {TABLE}").fetchall()
     allowed = {}
@@ -163,8 +194,8 @@ def usage_lost(dsn, clients):
         for name, asked in client.used.items():
             allowed[name] = max(asked, allowed.get(name, 0))
     lost = [name for name, last_used in rows
-            if name in allowed and float(last_used or 0) < allowed[name] - 0.001]
-    return lost, sum(name in allowed for name, _ in rows)
+            if allowed.get(name, 0) >= since and float(last_used or 0) < allowed[name] - 0.001]
+    return lost, sum(allowed.get(name, 0) >= since for name, _ in rows)
 
 
 def all_written(daemon):
@@ -190,11 +221,20 @@ class World:
             db.execute("GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC")
         self.standby = Postgres(folder / "standby", primary=self.postgres)
         self.standby.start()
-        self.postgres_line = Proxy(folder / "pg-line", self.postgres.folder)
+        self.usage_since = 0.0  # wall time: what was used before may be lost, with what was the primary then
+        self.lookups_line, self.feed_line = (Proxy(folder / name, self.postgres.folder)
+                                             for name in ("lookups-line", "feed-line"))
+        self.postgres_lines = [self.lookups_line, self.feed_line, *(
+            Proxy(folder / f"{server.folder.name}-line", server.folder) for server in (self.postgres, self.standby))]
         self.redis_line = Proxy(folder / "redis-line", self.redis.folder, "redis.sock")
-        self.daemons = [Daemon(folder / name, {
-            # Whether a server is a standby is left for the daemon to see, as behind a pooler.
-            "postgres.dsn": f"host={folder}/pg-line user=apikeyd dbname=chaos target_session_attrs=any",
+        # Whether a server is a standby is left for the daemon to see, as behind a pooler, or for libpq.
+        lookups, feed, both = (f"host={hosts} user=apikeyd dbname=chaos" for hosts in (
+            f"{folder}/lookups-line", f"{folder}/feed-line", f"{folder}/pg-line,{folder}/standby-line"))
+        servers = {"d0": {"postgres.dsn": f"{lookups} target_session_attrs=any",
+                          "postgres.listen_dsn": f"{feed} target_session_attrs=any"},
+                   "d1": {"postgres.dsn": f"{lookups} target_session_attrs=any"},
+                   "d2": {"postgres.dsn": both}}
+        self.daemons = [Daemon(folder / name, servers[name] | {
             "redis.url": f"unix://{folder}/redis-line/redis.sock", "cache.memory": "1MiB",
             "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
             "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms", "usage.flush_interval": "1s",
@@ -222,13 +262,16 @@ def play(folder, seconds, seed):
     wrong, count = [], Counter()
     world = World(folder)
     try:
-        with world.postgres_line, world.redis_line:
+        with contextlib.ExitStack() as lines:
+            for line in (*world.postgres_lines, world.redis_line):
+                lines.enter_context(line)
             for daemon in world.daemons:
                 daemon.start()
             oracle = BoundJudge({f"key-{i}": UNKNOWN for i in range(KEYS)}, world.daemons)
             changes = CarefulChanges(random.Random(f"{seed} changes"), world, oracle)
             rng = random.Random(f"{seed} trouble")
-            trouble = Trouble(rng, Faults(rng, world, changes))
+            faults = Faults(rng, world, changes)
+            trouble = Trouble(rng, faults, seconds >= LONG and faults.room_for_queue())
             clients = [Client(random.Random(f"{seed} {i}"), i, daemon, oracle, wrong)
                        for i, daemon in enumerate(world.daemons * 2)]
             with oracle:
@@ -242,12 +285,16 @@ def play(folder, seconds, seed):
                     daemon.begin_again()
                 for daemon in world.daemons:
                     wait_until(lambda d=daemon: all_written(d), "usage to be written")
-                lost, allowed = usage_lost(world.owner, clients)
+                lost, allowed = usage_lost(world.owner, clients, world.usage_since)
                 wrong += [f"last_used of {name} is older than its last ALLOW" for name in lost]
                 settle(world.daemons, oracle, changes)
                 count["keys allowed"], count["usage lost"] = allowed, len(lost)
             count["judged"] = oracle.judged
+            count.update({f"judged by {bound:g} s": number for bound, number in oracle.bounds_used.items()})
             count["faults"] = trouble.count.total()
+            count["kinds of faults"] = len(trouble.count)
+            for daemon in world.daemons:
+                count.update(f"stated: {text}" for text in oracle.texts(daemon))
             for actor in (changes, trouble, *clients):
                 for name, number in actor.count.items():
                     count[name] = max(count[name], number) if "slowest" in name else count[name] + number

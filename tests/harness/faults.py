@@ -15,10 +15,18 @@ import time
 import psycopg
 import redis
 from harness.proxy import POSTGRES, RESET, SILENT, TRICKLE
+from harness.random_coherence import add_unseen, not_denied
 from harness.servers import wait_until
 
 TABLE = "api.user_api_key"
 ROLE = "apikeyd"
+QUEUE = "pg_catalog.pg_notification_queue_usage"
+QUEUE_BYTES = 6 << 30  # room for a notification queue that is more than half full: 4.3 GB
+# What a role without rights may make, in the hope that a statement finds it before PostgreSQL's own.
+OVERLOADS = ("concat_ws(text, oid, xid) RETURNS text LANGUAGE sql AS $$ SELECT 'always the same' $$",
+             "sha256(bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT ''::bytea $$",
+             "pg_notify(text, text) RETURNS void LANGUAGE sql AS $$ SELECT $$",
+             "pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS $$ SELECT 0::float8 $$")
 
 
 class Faults:
@@ -38,6 +46,10 @@ class Faults:
         with psycopg.connect(self.world.owner, autocommit=True) as db:
             for statement in statements:
                 db.execute(statement)
+
+    def unseen(self):
+        with psycopg.connect(self.world.owner, autocommit=True) as db:
+            return add_unseen(db, self.world.users[0])
 
     def end_sessions(self):
         self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'")
@@ -99,15 +111,19 @@ class Faults:
         yield from self.for_role("default_transaction_read_only", "on")
 
     def grant_lost(self):
+        key = self.unseen()
         self.sql(f"REVOKE ALL ON {TABLE} FROM {ROLE}")
         yield
+        not_denied(self.daemons, key)
         self.sql(f"GRANT SELECT ON {TABLE} TO {ROLE}",
                  f"GRANT UPDATE (last_used, updated_at) ON {TABLE} TO {ROLE}")
 
     def table_gone(self):
+        key = self.unseen()
         with self.changes.lock:
             self.sql(f"ALTER TABLE {TABLE} RENAME TO elsewhere")
             yield
+            not_denied(self.daemons, key)
             self.sql("ALTER TABLE api.elsewhere RENAME TO user_api_key")
 
     def table_locked(self):
@@ -117,16 +133,20 @@ class Faults:
 
     def row_security(self):
         """Every row is hidden, and no error says so."""
+        key = self.unseen()
         self.sql(f"ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY")
         yield
+        not_denied(self.daemons, key)
         self.sql(f"ALTER TABLE {TABLE} DISABLE ROW LEVEL SECURITY")
 
     def view_in_its_place(self):
+        key = self.unseen()
         with self.changes.lock:
             self.sql(f"BEGIN; ALTER TABLE {TABLE} RENAME TO hidden; "
                      f"CREATE VIEW {TABLE} AS SELECT * FROM api.hidden WHERE false; "
                      f"GRANT SELECT, UPDATE ON {TABLE} TO {ROLE}; COMMIT")
             yield
+            not_denied(self.daemons, key)
             self.sql(f"BEGIN; DROP VIEW {TABLE}; ALTER TABLE api.hidden RENAME TO user_api_key; COMMIT")
 
     def hostile_role(self):
@@ -135,8 +155,8 @@ class Faults:
 
         def flood():
             with psycopg.connect(self.world.filler, autocommit=True) as db:
-                db.execute("CREATE OR REPLACE FUNCTION public.concat_ws(text, oid, xid) RETURNS text "
-                           "LANGUAGE sql AS $$ SELECT 'always the same' $$")
+                for overload in OVERLOADS:
+                    db.execute(f"CREATE OR REPLACE FUNCTION public.{overload}")
                 while not stop.is_set():
                     db.execute("SELECT count(pg_notify('apikeyd_key', md5(random()::text))) "
                                "FROM generate_series(1, 1000)")
@@ -148,56 +168,117 @@ class Faults:
         stop.set()
         thread.join()
 
-    def queue_full(self):
-        """As far as the trigger can tell; filling a real queue by half takes 4 GB."""
-        name = "'apikeyd.note_unannounced_change'::regproc"
-        with psycopg.connect(self.world.owner, autocommit=True) as db:
-            right = db.execute(f"SELECT pg_get_functiondef({name})").fetchone()[0]
-            with self.changes.lock:
-                db.execute(right.replace("pg_notification_queue_usage() <= 0.5", "false"))
-            yield
-            with self.changes.lock:
-                db.execute(right)
+    def queue_seen_full(self):
+        """As far as trigger and heartbeats can tell. The sessions that change keys begin anew: they hold
+        on to the function that they have found once."""
+        with self.changes.lock:
+            self.sql(f"BEGIN; ALTER FUNCTION {QUEUE}() RENAME TO queue_usage; "
+                     f"CREATE FUNCTION {QUEUE}() RETURNS float8 LANGUAGE sql AS 'SELECT 0.75::float8'; COMMIT")
+            self.changes.db.close()
+        yield
+        with self.changes.lock:
+            self.sql(f"BEGIN; DROP FUNCTION {QUEUE}(); "
+                     f"ALTER FUNCTION pg_catalog.queue_usage() RENAME TO {QUEUE.partition('.')[2]}; COMMIT")
+            self.changes.db.close()
 
-    def lead_to(self, server):
-        """The daemons' line leads to another server, for sessions that begin from now on."""
-        line = self.world.postgres_line
-        line.server = str(server.folder / POSTGRES)
-        line.become(RESET)
+    def queue_full(self):
+        """The real one, by a role without rights: a session that listens and sits in a transaction, while
+        another one fills it."""
+        with psycopg.connect(self.world.filler, autocommit=True) as db:
+            with psycopg.connect(self.world.filler, autocommit=True) as holder:
+                holder.execute("LISTEN nothing")
+                holder.execute("BEGIN")
+                holder.execute("SELECT 1")
+                self.notify_until(db, lambda usage: usage > 0.51)
+                yield
+                holder.close()  # a COMMIT would read it all
+            self.notify_until(db, lambda usage: usage < 0.1)
+
+    def notify_until(self, db, enough):
+        """Each round is some pages of the queue, short enough that no COMMIT waits for long."""
+        while not enough(db.execute(f"SELECT {QUEUE}()").fetchone()[0]):
+            db.execute("SELECT count(pg_notify('filling', i || repeat('x', 7900))) FROM generate_series(1, 2000) i")
+
+    def room_for_queue(self):
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            memory = dict(line.split(":") for line in lines)["MemAvailable"]
+        return min(shutil.disk_usage(self.postgres.data).free, int(memory.split()[0]) << 10) > QUEUE_BYTES
+
+    def lead_to(self, server, *lines):
+        """These lines lead to another server; sessions begin anew."""
+        for line in lines:
+            line.server = str(server.folder / POSTGRES)
+            line.become(RESET)
         time.sleep(0.1)
-        line.speak()
+        for line in lines:
+            line.speak()
 
     def standby_reads(self):
-        """Lookups, link and usage are led to a standby that lags behind."""
+        """Lookups are led to a standby that lags behind, and the link with them or not."""
+        lines = self.rng.choice([[self.world.lookups_line], [self.world.lookups_line, self.world.feed_line]])
         with psycopg.connect(self.world.standby.dsn("chaos"), autocommit=True) as standby:
             standby.execute("SELECT pg_wal_replay_pause()")
-            self.lead_to(self.world.standby)
+            wait_until(lambda: standby.execute("SELECT pg_get_wal_replay_pause_state()").fetchone() == ("paused",),
+                       "replay to pause")
+            key = self.unseen()
+            self.lead_to(self.world.standby, *lines)
             yield
-            self.lead_to(self.world.postgres)
+            not_denied(self.daemons, key)
+            self.lead_to(self.world.postgres, *lines)
             standby.execute("SELECT pg_wal_replay_resume()")
 
     def failover(self):
-        """The primary falls silent and is killed, the standby is promoted. What the daemons had
-        committed has reached the standby, so nothing is lost but what was under way."""
-        world = self.world
+        """The standby has all that was committed, so nothing is lost but what was under way."""
         with self.changes.lock:
-            world.postgres_line.silence()
-            with psycopg.connect(world.owner, autocommit=True) as old, \
-                    psycopg.connect(world.standby.dsn("chaos"), autocommit=True) as new:
+            for line in self.world.postgres_lines:
+                line.silence()
+            with psycopg.connect(self.world.owner, autocommit=True) as old, \
+                    psycopg.connect(self.world.standby.dsn("chaos"), autocommit=True) as new:
                 wait_until(lambda: new.execute(
                     "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn",
                     old.execute("SELECT pg_current_wal_lsn()::text").fetchone()).fetchone()[0],
                     "the standby to have it all")
+            lost = self.take_over()
+            assert not lost, f"lost though the standby had it all: {lost}"
+        yield
+        self.make_standby()
+
+    def failover_loses(self):
+        """The standby does not get the last changes. What stands in its rows is right from then on, and
+        last_used may be as old as it is there."""
+        with psycopg.connect(self.world.standby.dsn("chaos"), autocommit=True) as standby:
+            standby.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            standby.execute("SELECT pg_reload_conf()")
+            wait_until(lambda: standby.execute("SELECT count(*) FROM pg_stat_wal_receiver").fetchone() == (0,),
+                       "the WAL receiver to end")
+        time.sleep(self.rng.uniform(0.1, 1))
+        with self.changes.lock:
+            self.take_over()
+            self.world.usage_since = time.time()
+        yield
+        self.make_standby()
+
+    def take_over(self):
+        """The primary is killed, the standby promoted. What was changed and is lost is returned."""
+        world, since = self.world, time.monotonic()
+        with self.changes.held():
             self.kill_postgres()
             with psycopg.connect(world.standby.dsn("chaos"), autocommit=True) as new:
                 assert new.execute("SELECT pg_promote()").fetchone()[0]
             world.postgres, world.standby = world.standby, world.postgres
-            self.lead_to(world.postgres)
-        yield
-        shutil.rmtree(world.standby.data)
-        world.standby.process = None
-        world.standby.make(world.postgres)
-        world.standby.start()
+            lost = self.changes.look_again(since)
+        self.lead_to(world.postgres, world.lookups_line, world.feed_line)
+        for line in world.postgres_lines:
+            line.speak()
+        return lost
+
+    def make_standby(self):
+        """Of what was the primary."""
+        standby = self.world.standby
+        shutil.rmtree(standby.data)
+        standby.process = None
+        standby.make(self.world.postgres)
+        standby.start()
 
     # Redis
 
@@ -279,28 +360,35 @@ class Faults:
 
     # What is in between
 
-    def line(self, proxy, mode):
-        proxy.become(mode)
+    def lines(self, proxies, mode):
+        for proxy in proxies:
+            proxy.become(mode)
         yield
-        proxy.speak()
+        for proxy in proxies:
+            proxy.speak()
+
+    def postgres_line(self, mode):
+        """All of them, or one."""
+        lines = self.world.postgres_lines
+        yield from self.lines(self.rng.choice([lines, [self.rng.choice(lines)]]), mode)
 
     def postgres_line_silent(self):
-        yield from self.line(self.world.postgres_line, SILENT)
+        yield from self.postgres_line(SILENT)
 
     def postgres_line_resets(self):
-        yield from self.line(self.world.postgres_line, RESET)
+        yield from self.postgres_line(RESET)
 
     def postgres_line_trickles(self):
-        yield from self.line(self.world.postgres_line, TRICKLE)
+        yield from self.postgres_line(TRICKLE)
 
     def redis_line_silent(self):
-        yield from self.line(self.world.redis_line, SILENT)
+        yield from self.lines([self.world.redis_line], SILENT)
 
     def redis_line_resets(self):
-        yield from self.line(self.world.redis_line, RESET)
+        yield from self.lines([self.world.redis_line], RESET)
 
     def redis_line_trickles(self):
-        yield from self.line(self.world.redis_line, TRICKLE)
+        yield from self.lines([self.world.redis_line], TRICKLE)
 
     # The daemon, and what it writes to
 
@@ -356,11 +444,16 @@ class Faults:
         next(refusing, None)
 
 
-def names(rng, disks):
-    """Of the faults, those of disks or not, again and again, each once before any comes twice."""
+HELPERS = ("for_role", "redis_with", "lines", "postgres_line", "filled")
+
+
+def names(rng, disks, queue):
+    """Of the faults again and again, each once before any comes twice. With those of disks or not. The
+    real queue is filled once, if at all: it takes a minute."""
     kinds = [name for name, value in vars(Faults).items()
-             if inspect.isgeneratorfunction(value) and name not in ("for_role", "redis_with", "line", "filled")
-             and (disks or "_disk_" not in name)]
+             if inspect.isgeneratorfunction(value) and name not in HELPERS
+             and (disks or "_disk_" not in name) and (queue or name != "queue_full")]
     while True:
         rng.shuffle(kinds)
         yield from kinds
+        kinds = [name for name in kinds if name != "queue_full"]

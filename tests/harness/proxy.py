@@ -67,12 +67,13 @@ class Proxy:
             ready, _, _ = select.select([self.wake_reader, self.listener, *watched], [], [])
             if self.wake_reader in ready:
                 self.wake_reader.recv(100)
+                if self.mode == RESET:
+                    self.close_all()
                 continue
             if self.listener in ready:
                 self.open()
             if self.mode == RESET:
-                for end in list(self.ends):
-                    self.close(end)
+                self.close_all()
                 continue
             if self.mode == TRICKLE:
                 time.sleep(0.002)
@@ -97,6 +98,10 @@ class Proxy:
                 del self.ends[dead]
                 self.server_ends.discard(dead)
                 dead.close()
+
+    def close_all(self):
+        for end in list(self.ends):
+            self.close(end)
 
     def pass_on(self, end):
         data = b""

@@ -41,6 +41,22 @@ def random_key(rng):
     return f"key-{int(KEYS * rng.random() ** 3)}"
 
 
+def add_unseen(db, user):
+    """The name of an active key that nobody has asked for: nothing can be remembered of it."""
+    key = f"unseen-{uuid.uuid4()}"
+    db.execute(f"INSERT INTO {TABLE} (api_key_id, user_id, is_active, key_id, key_name) "
+               "VALUES (%s, %s, true, %s, 'unseen')", [uuid.uuid4(), user, key])
+    return key
+
+
+def not_denied(daemons, key):
+    """Nobody can read its row now, which is no proof that there is none."""
+    for daemon in daemons:
+        with Wire(daemon.check) as wire:
+            reply = wire.ask("CHECK", key)
+        assert (as_answer(reply) or ["UNAVAILABLE"])[0] != "DENY", f"{daemon.folder.name} denies {key}: {reply}"
+
+
 class Changes:
     """Random changes of random keys, each told to the oracle before and after."""
 
@@ -104,8 +120,8 @@ class Changes:
 class Trouble:
     """One kind of trouble after another."""
 
-    def __init__(self, rng, dsn, redis_server, daemons):
-        self.rng, self.redis, self.daemons = rng, redis_server, daemons
+    def __init__(self, rng, dsn, redis_server, daemons, user):
+        self.rng, self.redis, self.daemons, self.user = rng, redis_server, daemons, user
         self.db = psycopg.connect(dsn, autocommit=True)
         self.to_come = []
         self.count = Counter()
@@ -157,13 +173,17 @@ class Trouble:
         self.db.execute("ALTER ROLE apikeyd CONNECTION LIMIT -1")
 
     def rows_are_hidden(self):
+        key = add_unseen(self.db, self.user)
         self.db.execute(f"ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY")
         self.pause(1.5)
+        not_denied(self.daemons, key)
         self.db.execute(f"ALTER TABLE {TABLE} DISABLE ROW LEVEL SECURITY")
 
     def grants_are_lost(self):
+        key = add_unseen(self.db, self.user)
         self.db.execute(f"REVOKE SELECT ON {TABLE} FROM apikeyd")
         self.pause(1.5)
+        not_denied(self.daemons, key)
         self.db.execute(f"GRANT SELECT ON {TABLE} TO apikeyd")
 
     def notifications_are_made_up(self):
@@ -286,7 +306,7 @@ def play(folder, seconds, seed):
         oracle = BoundJudge({f"key-{i}": UNKNOWN for i in range(KEYS)}, daemons)
         changes = Changes(random.Random(f"{seed} changes"), postgres.dsn("random"), oracle, users)
         actors = [changes, Trouble(random.Random(f"{seed} trouble"), postgres.dsn("random"),
-                                   redis_server, daemons)]
+                                   redis_server, daemons, users[0])]
         actors += [Checker(random.Random(f"{seed} {d.folder.name}"), d, oracle, wrong)
                    for d in daemons]
         with oracle:
@@ -295,6 +315,7 @@ def play(folder, seconds, seed):
         if not wrong:
             settle(daemons, oracle, changes)
         counts = sum((actor.count for actor in actors), Counter({"judged": oracle.judged}))
+        counts.update({f"judged by {bound:g} s": number for bound, number in oracle.bounds_used.items()})
         for daemon in daemons:
             counters = daemon.admin_client().info()
             counts["from Redis"] += counters["checks_from_redis"]
