@@ -236,7 +236,10 @@ def test_restarts_within_stale_max_are_not_noticed(db, postgres, start):
     daemon = start({"cache.ttl_unlinked": "200ms", "redis.url": ""})
     with Load(daemon) as load:
         for _ in range(3):
-            wait_until(lambda: load.seen and load.seen[-1][1] == {"ALLOW": KEYS}, "answers")
+            # Each key looked up since the link came up: what is older may not be served now.
+            up = time.monotonic()
+            wait_until(lambda since=up: load.seen and load.seen[-1][0] > since
+                       and load.seen[-1][1] == {"ALLOW": KEYS}, "answers")
             postgres.stop()
             time.sleep(1)
             postgres.start()
