@@ -194,8 +194,8 @@ def usage_lost(dsn, clients, since):
         for name, asked in client.used.items():
             allowed[name] = max(asked, allowed.get(name, 0))
     lost = [name for name, last_used in rows
-            if allowed.get(name, 0) >= since and float(last_used or 0) < allowed[name] - 0.001]
-    return lost, sum(allowed.get(name, 0) >= since for name, _ in rows)
+            if name in allowed and allowed[name] >= since and float(last_used or 0) < allowed[name] - 0.001]
+    return lost, sum(name in allowed and allowed[name] >= since for name, _ in rows)
 
 
 def all_written(daemon):
