@@ -21,8 +21,8 @@
  *                  tombstones, and verdicts below its floor
  *
  * What is asserted of every answer, believed or served stale because a lookup failed:
- *   heard      it is no older than the last change that was notified, or that was committed before a
- *              LISTEN or a heartbeat; for an answer served stale only if it is above the floor
+ *   heard      it is no older than the last change that was notified, or that was committed before
+ *              a LISTEN or a heartbeat; for an answer served stale only if it is above the floor
  *   confirmed  the same for every answer served stale while a heartbeat is confirmed
  *   known      an answer served stale is no older than the last change that was notified, that the
  *              table of changes or a tombstone told of, or than a verdict that Redis held when it
@@ -35,8 +35,8 @@
  *   shared     what is taken from Redis is no older than the last tombstone that any sidecar wrote
  *              there, as long as Redis keeps what it is given, and within TTL
  * and with LIVENESS that a sidecar which is asked for ever answers from the last version, once
- * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and REFUSE_BELOW_FLOOR
- * adds a wrong one; each must fail.
+ * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and
+ * REFUSE_BELOW_FLOOR adds a wrong one; each must fail.
  *
  * Sidecars are alike, so it is enough to look at the answers of one; what the others do to it they
  * do through Redis, by fills and tombstones. So one that is not OBSERVED has no memory, and may do
@@ -44,11 +44,11 @@
  * Whatever the observed one would fill in another one may have read and filled in as well.
  *
  * Left out: that the two threads exchange messages in order (one sidecar's steps are atomic here);
- * that clocks are bounded (a model of time stamps would only restate the arithmetic, which unit tests
- * have); that a standby, or a server on an earlier timeline, is recognized (its answers are refused,
- * as if the lookup had failed); a failover of the link itself, which is a new LISTEN; another store's
- * changes and its entries in Redis, whose keys bear its name; memory that is full; how late a
- * tombstone that was read is acted upon; patience with slow lookups.
+ * that clocks are bounded (a model of time stamps would only restate the arithmetic, which unit
+ * tests have); that a standby, or a server on an earlier timeline, is recognized (its answers are
+ * refused, as if the lookup had failed); a failover of the link itself, which is a new LISTEN;
+ * another store's changes and its entries in Redis, whose keys bear its name; memory that is full;
+ * how late a tombstone that was read is acted upon; patience with slow lookups.
  */
 
 #ifndef SIDECARS
@@ -79,8 +79,8 @@
 typedef verdict {
     byte version = NOTHING;
     byte age;
-    byte below /* bit i: read before sidecar i's floor; with KNOWN_CHANGES, bit 4 + i: before a change
-                * that sidecar i knows of; with ELSEWHERE, bit 7: of another store */
+    byte below /* bit i: read before sidecar i's floor; with KNOWN_CHANGES, bit 4 + i: before a
+                * change that sidecar i knows of; with ELSEWHERE, bit 7: of another store */
 }
 
 mtype = { IDLE, FROM_REDIS, SENT, READ };
@@ -91,8 +91,8 @@ typedef sidecar {
     verdict flight;
     verdict fill;       /* a SET NX on its way to Redis; of those not observed */
     bool linked;
-    byte heard;         /* the last version whose notification was handled, or that LISTEN or a heartbeat
-                         * saw */
+    byte heard;         /* the last version whose notification was handled, or that LISTEN or a
+                         * heartbeat saw */
     byte confirmed = OLD /* age of the last heartbeat that was answered, from when it was sent */
 #ifdef KNOWN_CHANGES
     byte known;         /* the last version that it was told of, or that Redis showed it */
@@ -458,8 +458,8 @@ inline take_tombstone(i)
 #endif
 
 #ifdef ELSEWHERE
-/* Which store an answer is of is told before the answer itself. With a link it is the link's or not;
- * without one it is what the last lookup was answered by, or another. */
+/* Which store an answer is of is told before the answer itself. With a link it is the link's or
+ * not; without one it is what the last lookup was answered by, or another. */
 inline take_store(i)
 {
     if
@@ -486,7 +486,7 @@ active [OBSERVED] proctype front()
 
 end:
     do
-    /* A hit: from memory, or stale while PostgreSQL is known to be down, or a lookup was refused. */
+    /* A hit: from memory; or stale, if PostgreSQL is known to be down or refused a lookup. */
     :: d_step { BELIEVED(i, s[i].memory) -> answer(i, s[i].memory) }
     :: d_step { REFUSED && SERVABLE(i, s[i].memory) -> answer_stale(i, s[i].memory) }
 
@@ -611,7 +611,7 @@ end:
 #endif
             j = 0 }
 #ifdef QUEUE_FULL
-    /* A heartbeat finds it in the table of changes: any key may be the one, so all are forgotten. */
+    /* A heartbeat finds it in the table of changes: any key may have changed, all are forgotten. */
     :: d_step { s[i].linked && !down && s[i].heard < committed && TABLED_END(s[i].heard) ->
             s[i].heard++;
 #ifndef NO_TABLE
