@@ -3,10 +3,12 @@
 import getpass
 import itertools
 import os
+import random
 import shutil
 import struct
 import time
 import uuid
+from collections import Counter
 
 import psycopg
 import pytest
@@ -263,6 +265,27 @@ def check(client, key, *rest):
 
 def info(daemon):
     return daemon.admin_client().info()
+
+
+def play_enough(play, seconds, enough):
+    """Counts of what happened in play(folder, seconds, seed), none of it wrong. It is played again while
+    it was not enough(counts): how much happens in so many seconds depends on the machine."""
+    seed = os.environ.get("APIKEYD_SEED") or str(random.getrandbits(32))
+    counts = Counter()
+    for again in range(5):
+        this_seed = f"{seed}.{again}" if again else seed
+        print(f"seed {this_seed}: APIKEYD_SEED={this_seed} plays it again")
+        scratch = Scratch()
+        try:
+            wrong, found = play(scratch.path, seconds, this_seed)
+        finally:
+            scratch.remove()
+        print(dict(found))
+        assert not wrong
+        counts.update(found)
+        if enough(counts):
+            return
+    raise AssertionError(f"too little has happened: {dict(counts)}")
 
 
 def let_redis_be_believed():

@@ -8,7 +8,7 @@ from harness.servers import ROOT, Apikeyd, wait_until
 
 @pytest.fixture(scope="module")
 def package():
-    done = subprocess.run([ROOT / "dev", "package"], capture_output=True, text=True, timeout=170,
+    done = subprocess.run([ROOT / "dev", "package"], capture_output=True, text=True, timeout=800,
                           check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "E: " not in done.stdout + done.stderr
@@ -21,7 +21,7 @@ def dpkg(root, *arguments):
     done = subprocess.run(
         ["dpkg", f"--root={root}", "--force-depends", "--force-not-root", "--force-script-chrootless",
          "--log=/dev/null", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False)
+        capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
