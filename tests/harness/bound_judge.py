@@ -2,7 +2,8 @@
 
 INFO's `revocation_bound` names what bounds a revocation now. BoundJudge reads it all the time, from
 each daemon, and judges an answer by the largest bound that was stated while it matters: from that
-bound before the question until the answer. So a bound that is stated too small, even for a moment,
+bound before the question until the answer, or from `after` seconds before, if that is less: whatever may
+have been missed under an earlier statement, the daemon believes it no more when it states a smaller bound. So a bound that is stated too small, even for a moment,
 makes answers wrong; and one that is stated too large makes none wrong, which a test has to look for
 by itself (`texts`).
 
@@ -37,6 +38,7 @@ from harness.servers import HANG, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
 
 NOTIFICATION = 2.0  # seconds: a second for a machine that is busy, and a heartbeat's interval
+AFTER = NOTIFICATION  # what the tests use that make trouble
 EVERY = 0.02        # seconds from one look at INFO to the next
 BOUNDS = ("cache.ttl_unlinked", "cache.ttl", "cache.stale_max")
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
@@ -60,8 +62,8 @@ class Statement:
 class Watch:
     """One daemon's statements, and its answers that wait to be judged."""
 
-    def __init__(self, daemon):
-        self.daemon = daemon
+    def __init__(self, daemon, after=INFINITY):
+        self.daemon, self.after = daemon, after
         self.bounds = {"notification": NOTIFICATION}
         self.statements = []
         self.answers = collections.deque()
@@ -101,12 +103,12 @@ class Watch:
         self.looked = asked
 
     def largest(self, asked, answered):
-        """Of the bounds that were stated from `bound` before `asked` until `answered`."""
+        """Of the bounds that were stated from `bound`, or `after`, before `asked` until `answered`."""
         bounds = [0.0]
         for statement in reversed(self.statements):
             if statement.until < asked - max(self.bounds.values()):
                 break
-            if statement.since <= answered and statement.until >= asked - statement.bound:
+            if statement.since <= answered and statement.until >= asked - min(statement.bound, self.after):
                 bounds.append(statement.bound)
         return max(bounds)
 
@@ -115,9 +117,9 @@ class BoundJudge(Oracle):
     """An Oracle whose bound is what INFO states. Daemons are told apart by their folder's name, with
     which the name of whoever asks begins: "d1", "d1.0 3"."""
 
-    def __init__(self, keys, daemons):
+    def __init__(self, keys, daemons, after=INFINITY):
         super().__init__(keys, None)
-        self.watches = {daemon.folder.name: Watch(daemon) for daemon in daemons}
+        self.watches = {daemon.folder.name: Watch(daemon, after) for daemon in daemons}
         self.wrong = []
         self.bounds_used = collections.Counter()  # seconds: how many answers were judged by that
         self.held = False

@@ -22,7 +22,7 @@ import redis
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
 from harness.faults import Faults, names  # noqa: E402
-from harness.bound_judge import BoundJudge  # noqa: E402
+from harness.bound_judge import AFTER, BoundJudge  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.random_coherence import (KEYS, TABLE, TTL_UNLINKED, UNKNOWN, Changes, as_answer,  # noqa: E402
                                       command_line, prepare, random_key, run_all, settle)
@@ -267,7 +267,8 @@ def play(folder, seconds, seed):
                 lines.enter_context(line)
             for daemon in world.daemons:
                 daemon.start()
-            oracle = BoundJudge({f"key-{i}": UNKNOWN for i in range(KEYS)}, world.daemons)
+            oracle = BoundJudge({f"key-{i}": UNKNOWN for i in range(KEYS)}, world.daemons,
+                                AFTER)
             changes = CarefulChanges(random.Random(f"{seed} changes"), world, oracle)
             rng = random.Random(f"{seed} trouble")
             faults = Faults(rng, world, changes)

@@ -18,7 +18,7 @@ import psycopg
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
-from harness.bound_judge import BoundJudge  # noqa: E402
+from harness.bound_judge import AFTER, BoundJudge  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
@@ -303,7 +303,7 @@ def play(folder, seconds, seed):
                 "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms",
                 "cache.stale_max": f"{stale_max * 1000:.0f}ms"}))
             daemons[-1].start()
-        oracle = BoundJudge({f"key-{i}": UNKNOWN for i in range(KEYS)}, daemons)
+        oracle = BoundJudge({f"key-{i}": UNKNOWN for i in range(KEYS)}, daemons, AFTER)
         changes = Changes(random.Random(f"{seed} changes"), postgres.dsn("random"), oracle, users)
         actors = [changes, Trouble(random.Random(f"{seed} trouble"), postgres.dsn("random"),
                                    redis_server, daemons, users[0])]

@@ -50,6 +50,15 @@ def test_the_largest_bound_that_matters():
         assert watch.largest(asked, answered) == bound, (asked, answered)
 
 
+def test_a_statement_that_was_withdrawn_counts_for_a_while():
+    watch = Watch(None, after=2)
+    watch.bounds = BOUNDS
+    for text, since, until in (("cache.ttl", 0, 10), ("notification", 10, 100)):
+        watch.statements.append(Statement(text, None, BOUNDS[text], since))
+        watch.statements[-1].until = until
+    assert [watch.largest(asked, asked) for asked in (5, 11.9, 12.1)] == [60, 60, 0.2]
+
+
 def revoke(judge):
     judge.histories["key"].change(time.monotonic(), DENY)
     judge.histories["key"].changed(time.monotonic())
