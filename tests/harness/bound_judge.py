@@ -2,10 +2,10 @@
 
 INFO's `revocation_bound` names what bounds a revocation now. BoundJudge reads it all the time, from
 each daemon, and judges an answer by the largest bound that was stated while it matters: from that
-bound before the question until the answer, or from `after` seconds before, if that is less: whatever may
-have been missed under an earlier statement, the daemon believes it no more when it states a smaller bound. So a bound that is stated too small, even for a moment,
+bound before the question until the answer. So a bound that is stated too small, even for a moment,
 makes answers wrong; and one that is stated too large makes none wrong, which a test has to look for
-by itself (`texts`).
+by itself (`texts`). With `after`, a bound that is stated no more counts for that many seconds at most:
+when the daemon states a smaller one it has ceased to believe what it may have missed before.
 
     with BoundJudge({"key-1": ("DENY", "inactive"), …}, [daemon]) as judge:
         judge.histories["key-1"].change(…), .changed(…)           as with Oracle
