@@ -70,6 +70,13 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     return bound.text;
 }
 
+static int64_t oldest_stale_us(const struct back *back, int64_t now_us)
+{
+    struct trust_policy policy = config_trust_policy(back->config);
+
+    return trust_at(&policy, &back->env.grounds, now_us).oldest_stale_us;
+}
+
 /* The gauges of the back's parts. */
 static void look(void *arg, struct overview *overview)
 {
@@ -83,11 +90,11 @@ static void look(void *arg, struct overview *overview)
     value[METRIC_LINK_UP] = link_up(back->link);
     flusher_look(back->flusher, &overview->total);
     overview->redis_dated = back->env.clock.known;
-    if (value[METRIC_POSTGRES_UP] || (value[METRIC_REDIS_UP] && overview->redis_dated))
+    overview->postgres_answers = resolver_answers(back->resolver);
+    if (overview->postgres_answers || (value[METRIC_REDIS_UP] && overview->redis_dated))
         back->store_seen_us = now_us;
-    overview->store_seen_us =
-        back->store_seen_us == TIME_NEVER ? TIME_NEVER : now_us - back->store_seen_us;
-    overview->stale_max_us = back->config->cache_stale_max;
+    /* What memory holds was read until then. */
+    overview->memory_servable = back->store_seen_us >= oldest_stale_us(back, now_us);
     overview->revocation_bound = revocation_bound(back, &overview->total, now_us);
     overview->has_store = back->env.stores.has_current;
     overview->store = back->env.stores.current;

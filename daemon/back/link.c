@@ -218,17 +218,17 @@ static void note_unannounced(struct link *link, const struct heartbeat *heartbea
     link->setup.on_change(link->setup.arg, NULL, TIME_NEVER);
 }
 
-/* Lookups and the feed lead to one store, or they do not: what was read elsewhere meanwhile is not
- * to be trusted for longer than without a link. */
+/* Lookups and the link lead to one store, or they do not. When they do again, nobody can tell which
+ * verdicts were read elsewhere: all are forgotten, for stale service too. */
 static void note_store(struct link *link, const struct heartbeat *heartbeat)
 {
     struct back_env *env = link->env;
     bool changed = stores_feed(&env->stores, &heartbeat->store);
 
     link->server_said = false;
-    if (env->grounds.elsewhere &&
-        (!link->confirmed || link->setup.lookups_agree(link->setup.arg, link->previous_us))) {
+    if (env->grounds.elsewhere && link->setup.lookups_agree(link->setup.arg, link->previous_us)) {
         env->grounds.elsewhere = false;
+        env->grounds.forgotten_us = clock_monotonic_us();
         changed = true;
         log_info(&env->log, "lookups are answered where the link listens again");
     }
@@ -364,7 +364,6 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
 static void on_down(void *arg)
 {
     struct link *link = arg;
-
     bool confirmed = link->confirmed;
 
     link->listening = false;

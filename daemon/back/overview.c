@@ -7,10 +7,9 @@
 bool overview_ready(const struct overview *overview, struct buffer *why)
 {
     const uint64_t *value = overview->total.value;
-    bool postgres = value[METRIC_POSTGRES_UP] > 0;
+    bool postgres = overview->postgres_answers;
     bool redis = value[METRIC_REDIS_UP] && overview->redis_dated;
-    bool memory = value[METRIC_CACHE_ENTRIES] > 0 && overview->store_seen_us >= 0 &&
-                  overview->store_seen_us < overview->stale_max_us;
+    bool memory = value[METRIC_CACHE_ENTRIES] > 0 && overview->memory_servable;
 
     if (overview->stopping) {
         buffer_text(why, "the daemon is stopping");
@@ -28,7 +27,7 @@ bool overview_ready(const struct overview *overview, struct buffer *why)
         buffer_text(why, "memory is empty");
     else
         buffer_printf(why, "memory holds %" PRIu64 " verdicts%s", value[METRIC_CACHE_ENTRIES],
-                      postgres || redis || memory ? "" : ", all older than cache.stale_max");
+                      postgres || redis || memory ? "" : ", none of which may be served");
     return postgres || redis || memory;
 }
 

@@ -521,6 +521,8 @@ void pg_lanes_beat(struct pg_lanes *lanes)
 
 bool pg_lanes_agree(const struct pg_lanes *lanes)
 {
+    if (!pg_lanes_answer(lanes))
+        return false;
     for (size_t i = 0; i < lanes->count; i++) {
         const struct lane *lane = &lanes->lane[i];
 

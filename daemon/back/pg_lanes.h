@@ -54,7 +54,7 @@ void pg_lanes_probe(struct pg_lanes *lanes, bool hurry);
 /* A heartbeat's time: connections that have told nothing since the last one are asked. */
 void pg_lanes_beat(struct pg_lanes *lanes);
 
-/* Whether all that are up have told of the feed's store last. */
+/* Whether lookups are answered, and all that answer have told of the feed's store last. */
 bool pg_lanes_agree(const struct pg_lanes *lanes);
 
 /* The feed's session can be used from now on, or no longer. */

@@ -29,7 +29,7 @@ struct resolver {
     struct lookup_list for_redis;
     bool shared; /* what is being answered may be filled into Redis */
     int64_t
-        elsewhere_us; /* when an answer came from another store than the feed's; or TIME_NEVER */
+        elsewhere_us; /* when an answer came from another store than the link's; or TIME_NEVER */
     bool elsewhere_said;
     bool failing;         /* the last lookup got no answer that is of use */
     bool duplicates_said; /* in the log */
@@ -334,6 +334,11 @@ bool resolver_agrees(struct resolver *resolver, int64_t since_us)
     if (agrees)
         resolver->elsewhere_said = false;
     return agrees;
+}
+
+bool resolver_answers(const struct resolver *resolver)
+{
+    return pg_lanes_answer(resolver->postgres);
 }
 
 bool resolver_failing(const struct resolver *resolver)

@@ -85,7 +85,7 @@ bool usage_owner_take(struct usage_owner *owner, struct usage_batch *pending,
     if (error < 0)
         log_warning(&owner->env->log, "usage.ledger: its owner cannot be noted: %s",
                     strerror(-error));
-    *ret_aside = take_back(owner, pending, store) || *ret_aside;
+    *ret_aside = take_back(owner, pending, store);
     return true;
 }
 

@@ -24,8 +24,8 @@ struct usage_owner {
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger);
 
 /* The session leads to `store`. False when `pending` must not be written there now; else it is what
- * may be, and *ret_aside whether the file `spill_aside_path()` of `store` is to be removed once
- * that is written or spilled. */
+ * may be. If `store` is a new owner, sets *ret_aside: whether the file `spill_aside_path()` of it
+ * is to be removed once what is pending is written or spilled. */
 bool usage_owner_take(struct usage_owner *owner, struct usage_batch *pending,
                       const struct store_id *store, bool *ret_aside);
 

@@ -20,7 +20,8 @@ struct trust trust_at(const struct trust_policy *policy, const struct grounds *g
     int64_t ttl_us = sooner(policy->ttl_us, bound_us);
     int64_t negative_ttl_us = sooner(policy->negative_ttl_us, bound_us);
     int64_t known_us = confirmed ? grounds->floor_us : grounds->forgotten_us;
-    int64_t oldest_stale_us = later(known_us, now_us - policy->stale_max_us);
+    int64_t oldest_stale_us =
+        grounds->elsewhere ? INT64_MAX : later(known_us, now_us - policy->stale_max_us);
 
     return (struct trust){
         .now_us = now_us,

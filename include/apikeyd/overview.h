@@ -16,8 +16,8 @@ struct overview {
     int64_t window_us;     /* how long that was; 0: the daemon has just started */
     int64_t uptime_us;
     int64_t now_us;               /* since 1970 */
-    int64_t store_seen_us;        /* how long ago a store could answer; TIME_NEVER: not yet */
-    int64_t stale_max_us;         /* cache.stale_max */
+    bool postgres_answers;        /* lookups */
+    bool memory_servable;         /* something that memory holds may be served stale */
     const char *revocation_bound; /* see link_bound() */
     bool has_store;               /* it is known … */
     struct store_id store;        /* … which store this is about */

@@ -29,7 +29,6 @@ struct store_mark {
     char database[STORE_NAME_SIZE];
 };
 
-/* system 0: the server does not tell. */
 struct store_id {
     uint64_t system; /* system identifier: of the cluster, and of its standbys */
     uint32_t timeline;

@@ -9,7 +9,9 @@
  * was read. Trust ends ttl_unlinked after the later of the two, whether or not anybody has noticed
  * that the link is gone. So the bound holds for a silent network and a stopped process too.
  *
- * The link counts only while lookups are answered by the store that it listens to.
+ * The link counts only while lookups are answered by the store that it listens to. What was read
+ * elsewhere may be older than changes that were heard of, however late it was read: until both
+ * agree again nothing is served stale.
  *
  * What may be served stale is another question, with a bound of its own. While no heartbeat is
  * confirmed, a floor that rose because changes may have been missed does not end it, only one for

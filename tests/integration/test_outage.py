@@ -9,6 +9,7 @@ import redis
 from conftest import check, info
 from harness.servers import wait_until
 from test_coherence import cut, deaf_role, entombed, redis_value
+from test_pages import fetch
 from wire import Wire, command
 
 KEYS = 20
@@ -145,6 +146,8 @@ def test_a_link_that_is_back_ends_stale_service(db, start):
             with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
                 check(client, key)
         assert info(daemon)["revocation_bound"].startswith("cache.stale_max")
+        # What memory holds may not be served: so the daemon is not ready.
+        assert fetch(daemon, "/readyz")[0] == 503
     finally:
         db.run("ALTER ROLE apikeyd CONNECTION LIMIT -1")
     wait_until(lambda: info(daemon)["postgres_connections_up"] > 0, "the lookups")

@@ -2,15 +2,19 @@
 
 Then ttl_unlinked is the bound, and INFO says so; until both agree again."""
 
+import contextlib
 import itertools
+import time
 from typing import NamedTuple
 
 import psycopg
 import pytest
-from conftest import drop_database, info
+import redis
+from conftest import check, drop_database, info
 from harness.judged_load import Keys, judged_load
 from harness.replication import DATABASE, STORE, Bouncer, template
 from harness.servers import Postgres, migrate, wait_until
+from test_coherence import cut, deaf_role
 
 numbers = itertools.count(1)
 OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "1s", "cache.stale_max": "0s",
@@ -118,3 +122,44 @@ def test_lookups_are_led_to_another_database(here, other, bouncer, start):
         load.wait(lambda: bound(daemon) == "notification", "agreement")
         load.revoke("key-3")
         load.all_known()
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["still elsewhere", "back here"])
+def test_what_was_read_elsewhere_is_not_served_stale(back, db, here, other, bouncer, start):
+    """A revocation is heard of, and a later lookup elsewhere does not know of it. When lookups fail
+    then, that answer is no stale one either: not now, and not when lookups have led here again."""
+    deaf_role(db)
+    keys, copy = Keys(here.dsn(), NAMES), Keys(other.dsn(), [])
+    with copy.connect() as there:
+        there.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [keys.user])
+        copy.user, copy.rows = keys.user, dict(keys.rows)
+        for name in NAMES:
+            copy.insert(there, name)
+    bouncer.start(*here)
+    daemon = start({**OPTIONS, "cache.stale_max": "1h", "redis.url": "", "postgres.dsn": bouncer.dsn(),
+                    "postgres.listen_dsn": here.dsn("deaf")})  # which may not read keys
+    client = daemon.client()
+    assert check(client, "key-1")[0] == "ALLOW"
+    keys.set_active("key-1", False)
+    wait_until(lambda: check(client, "key-1")[0] == "DENY", "the revocation")
+    bouncer.point_to(*other)
+    daemon.admin_client().execute_command("INVALIDATE", "ALL")
+    wait_until(lambda: check(client, "key-1")[0] == "ALLOW", "the other database to be asked")
+    bouncer.stop()
+
+    wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to fail")
+    if back:
+        bouncer.start(*here)
+        wait_until(lambda: bound(daemon) == "notification", "agreement")
+        bouncer.stop()
+        wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to fail")
+    cut(db)
+    wait_until(lambda: info(daemon)["link_up"] == 0, "the link to be down")
+    time.sleep(1.1)  # ttl_unlinked: only then is the last heartbeat of no account
+
+    def unavailable():
+        with contextlib.suppress(redis.ResponseError):
+            return check(client, "key-1") is None
+        return True
+    wait_until(lambda: unavailable() or info(daemon)["checks_stale"], "ttl_unlinked to pass")
+    assert info(daemon)["checks_stale"] == 0

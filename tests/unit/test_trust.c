@@ -107,6 +107,7 @@ static void test_lookups_elsewhere_are_unlinked(void **state)
     assert_false(trust.linked);
     assert_int_equal(trust_oldest(&trust, VERDICT_ALLOW), 995);
     assert_true(trust.oldest_patient_us > 1000);
+    assert_true(trust.oldest_stale_us > 1000);
 }
 
 int main(void)
