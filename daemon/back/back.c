@@ -155,8 +155,7 @@ static void invalidate(struct back *back, const struct digest *digest, int64_t c
 static void invalidate_all(struct back *back)
 {
     back->env.metrics.value[METRIC_INVALIDATIONS]++;
-    back->env.grounds.floor_us = clock_monotonic_us();
-    back->env.grounds.forgotten_us = back->env.grounds.floor_us;
+    back_env_forget(&back->env);
     back_env_post_grounds(&back->env);
 }
 

@@ -59,6 +59,20 @@ void back_env_raise_floor(struct back_env *env)
     env->grounds.floor_us = clock_monotonic_us();
 }
 
+void back_env_forget(struct back_env *env)
+{
+    back_env_raise_floor(env);
+    env->grounds.forgotten_us = env->grounds.floor_us;
+}
+
+void back_env_store_changed(struct back_env *env, enum store_change change)
+{
+    if (change == STORE_REPLACED)
+        back_env_forget(env);
+    else if (change == STORE_RESTARTED)
+        back_env_raise_floor(env);
+}
+
 void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply)
 {
     back_env_post(env, &(struct to_front){.type = TO_FRONT_REPLY, .hole = hole, .reply = *reply});

@@ -223,16 +223,15 @@ static void note_unannounced(struct link *link, const struct heartbeat *heartbea
 static void note_store(struct link *link, const struct heartbeat *heartbeat)
 {
     struct back_env *env = link->env;
-    bool changed = stores_feed(&env->stores, &heartbeat->store);
 
     link->server_said = false;
+    back_env_store_changed(env, stores_feed(&env->stores, &heartbeat->store));
     if (env->grounds.elsewhere && link->setup.lookups_agree(link->setup.arg, link->previous_us)) {
         env->grounds.elsewhere = false;
-        env->grounds.forgotten_us = clock_monotonic_us();
-        changed = true;
+        back_env_forget(env);
         log_info(&env->log, "lookups are answered where the link listens again");
     }
-    if (changed || !link->confirmed)
+    if (!link->confirmed)
         back_env_raise_floor(env);
 }
 

@@ -306,7 +306,7 @@ static void take_loss(struct lane *lane, struct lookup_list *lookups, enum pg_ou
     struct pg_lanes *lanes = lane->lanes;
     struct lookup *lookup;
 
-    if (!lane->connection)
+    if (!lane->connection && outcome == PG_LATE)
         lanes->guest_barred_us = clock_monotonic_us() + guest_bar_us;
     while ((lookup = lookup_list_take(lookups))) {
         if (outcome == PG_LATE || lookup->losses++ > lanes->count) {

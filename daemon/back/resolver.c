@@ -174,10 +174,12 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
     resolver->shared = !elsewhere;
     resolver->failing = false;
     if (!elsewhere) {
-        if (!env->stores.has_feed && stores_use(&env->stores, store)) {
-            back_env_raise_floor(env);
+        enum store_change change =
+            env->stores.has_feed ? STORE_KEPT : stores_use(&env->stores, store);
+
+        back_env_store_changed(env, change);
+        if (change != STORE_KEPT)
             back_env_post_grounds(env);
-        }
         return;
     }
     env->metrics.value[METRIC_READS_ELSEWHERE]++;

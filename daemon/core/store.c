@@ -49,16 +49,18 @@ void stores_learn(struct stores *stores, const struct store *store)
     *known = *store;
 }
 
-static bool switch_to(struct stores *stores, const struct store_id *id)
+static enum store_change switch_to(struct stores *stores, const struct store_id *id)
 {
-    bool changed = stores->has_current && !store_id_equal(&stores->current, id);
+    enum store_change change = STORE_KEPT;
 
+    if (stores->has_current && !store_id_equal(&stores->current, id))
+        change = store_id_same_table(&stores->current, id) ? STORE_RESTARTED : STORE_REPLACED;
     stores->has_current = true;
     stores->current = *id;
-    return changed;
+    return change;
 }
 
-bool stores_feed(struct stores *stores, const struct store *store)
+enum store_change stores_feed(struct stores *stores, const struct store *store)
 {
     stores_learn(stores, store);
     stores->has_feed = true;
@@ -71,7 +73,7 @@ void stores_feed_lost(struct stores *stores)
     stores->has_feed = false;
 }
 
-bool stores_use(struct stores *stores, const struct store_id *id)
+enum store_change stores_use(struct stores *stores, const struct store_id *id)
 {
     return switch_to(stores, id);
 }

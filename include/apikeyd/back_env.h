@@ -42,6 +42,12 @@ void back_env_post_grounds(struct back_env *env);
  * next grounds. */
 void back_env_raise_floor(struct back_env *env);
 
+/* The current store has changed so, and what was read before with it. */
+void back_env_store_changed(struct back_env *env, enum store_change change);
+
+/* Nothing that was read before now is to be served any more, stale neither. Likewise. */
+void back_env_forget(struct back_env *env);
+
 /* Reply to an admin request; takes the bytes of *reply. */
 void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply);
 

@@ -51,6 +51,13 @@ enum store_standing {
     STORE_CURRENT,   /* where the feed listens, or, while there is no feed, usable */
 };
 
+/* What has become of the current store. */
+enum store_change {
+    STORE_KEPT,
+    STORE_RESTARTED, /* perhaps after a failover: what was read before may be out of date */
+    STORE_REPLACED,  /* by another table: what was read before is about other rows */
+};
+
 struct stores {
     struct store known[STORES_KNOWN];
     size_t count, next;
@@ -63,9 +70,8 @@ struct stores {
 /* Note what a session told of itself. */
 void stores_learn(struct stores *stores, const struct store *store);
 
-/* The feed has heard from `store`, which is learnt too. Returns whether the current store has
- * changed: then what was read before is not to be trusted. */
-bool stores_feed(struct stores *stores, const struct store *store);
+/* The feed has heard from `store`, which is learnt too. */
+enum store_change stores_feed(struct stores *stores, const struct store *store);
 void stores_feed_lost(struct stores *stores);
 
 /* What to make of an answer that bears `mark`; for CURRENT and ELSEWHERE sets *ret_id. `standby`
@@ -76,8 +82,8 @@ enum store_standing stores_judge(const struct stores *stores, const struct store
 /* The same of a store just read. */
 bool stores_outdated(const struct stores *stores, const struct store *store);
 
-/* A lookup's answer from `id` is CURRENT. Returns whether the current store has changed. */
-bool stores_use(struct stores *stores, const struct store_id *id);
+/* A lookup's answer from `id` is CURRENT. */
+enum store_change stores_use(struct stores *stores, const struct store_id *id);
 
 bool store_id_equal(const struct store_id *a, const struct store_id *b);
 

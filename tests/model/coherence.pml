@@ -30,8 +30,9 @@
  *   bound      its version was current at most TTL_UNLINKED ticks ago, linked or not; at most
  *              STALE_MAX ago when it is served stale; with NO_TRIGGER, TTL
  *   elsewhere  if it was read from another store: it was read at most TTL_UNLINKED ticks ago, or
- *              STALE_MAX, whatever version that store had (instead of bound and known); heard and
- *              confirmed apply once a heartbeat has found that lookups agree with the link
+ *              STALE_MAX, whatever version that store had (instead of bound, and of known while
+ *              there is no link to tell them apart); heard and confirmed apply once a heartbeat
+ *              has found that lookups agree with the link
  *   shared     what is taken from Redis is no older than the last tombstone that any sidecar wrote
  *              there, as long as Redis keeps what it is given, and within TTL
  * and with LIVENESS that a sidecar which is asked for ever answers from the last version, once
@@ -126,7 +127,10 @@ byte failures;
 #define OTHER_AND_SO_TOLD(i, v) (OF_OTHER_STORE(v) && (s[i].elsewhere || !s[i].linked))
 #define TELLS_STORE(i) (OF_OTHER_STORE(s[i].flight) || (!s[i].linked && s[i].current_other))
 #define REDIS_IS_CURRENT(i) (!s[i].current_other)
+/* Without a link the other store is all that there is. */
+#define OF_CURRENT_OTHER(i, v) (OF_OTHER_STORE(v) && s[i].current_other)
 #else
+#define OF_CURRENT_OTHER(i, v) false
 #define OF_OTHER_STORE(v) false
 #define UNLINKED_BY_STORE(i) false
 #define OTHER_AND_SO_TOLD(i, v) false
@@ -144,9 +148,15 @@ byte failures;
 #define ABOVE_FLOOR(i, v) ((v.below & BIT(i)) == 0)
 #define BELIEVED(i, v) (KNOWN(v) && ABOVE_FLOOR(i, v) && v.age <= TTL && TRUSTED(i, v))
 #ifdef NO_CONFIRMED_FLOOR
-#define SERVABLE(i, v) (KNOWN(v) && v.age <= STALE_MAX)
+#define MAY_BE_STALE(i, v) true
 #else
-#define SERVABLE(i, v) (KNOWN(v) && v.age <= STALE_MAX && (ABOVE_FLOOR(i, v) || !CONFIRMED_NOW(i)))
+#define MAY_BE_STALE(i, v) (ABOVE_FLOOR(i, v) || !CONFIRMED_NOW(i))
+#endif
+#ifdef STALE_ELSEWHERE
+#define SERVABLE(i, v) (KNOWN(v) && v.age <= STALE_MAX && MAY_BE_STALE(i, v))
+#else
+#define SERVABLE(i, v)                                                                             \
+    (KNOWN(v) && v.age <= STALE_MAX && MAY_BE_STALE(i, v) && !UNLINKED_BY_STORE(i))
 #endif
 
 #define SILENT_END(v) ((unnotified & BIT(v)) != 0)
@@ -284,7 +294,7 @@ inline answer_stale(i, v)
            s[i].heard <= v.version); /* confirmed */
 #endif
 #ifdef KNOWN_CHANGES
-    assert(OF_OTHER_STORE(v) || v.version >= s[i].known); /* known */
+    assert(OF_CURRENT_OTHER(i, v) || v.version >= s[i].known); /* known */
 #endif
     if
     :: OF_OTHER_STORE(v) -> assert(v.age <= STALE_MAX) /* elsewhere */
@@ -468,8 +478,9 @@ inline take_store(i)
 #endif
     :: !s[i].linked && s[i].current_other != OF_OTHER_STORE(s[i].flight) ->
         s[i].current_other = OF_OTHER_STORE(s[i].flight);
-        raise_floor(i, BELOW(i));
-        raise_floor_of_redis(i, BELOW(i))
+        raise_floor(i, CHANGED(i));
+        raise_floor_of_redis(i, CHANGED(i));
+        forget(s[i].memory)
     :: else
     fi
 }
@@ -584,7 +595,13 @@ end:
             raise_floor_of_redis(i, BELOW(i));
 #endif
 #ifdef ELSEWHERE
-            s[i].elsewhere = false;
+            if
+            :: s[i].current_other ->
+                raise_floor(i, CHANGED(i));
+                raise_floor_of_redis(i, CHANGED(i));
+                forget(s[i].memory)
+            :: else
+            fi;
             s[i].current_other = false;
 #endif
             j = 0 }
@@ -628,8 +645,9 @@ end:
     :: d_step { i < OBSERVED && s[i].linked && !down && s[i].elsewhere ->
             s[i].elsewhere = false;
 #ifndef NO_FLOOR_AGREED
-            raise_floor(i, BELOW(i));
-            raise_floor_of_redis(i, BELOW(i));
+            raise_floor(i, CHANGED(i));
+            raise_floor_of_redis(i, CHANGED(i));
+            forget(s[i].memory);
 #endif
             j = 0 }
 #endif

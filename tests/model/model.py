@@ -43,7 +43,6 @@ BOUND = r"assertion violated.*==committed.*gone"
 SHARED = r"assertion violated.*redis\.version>=entombed"
 CONFIRMED = r"assertion violated.*heard<=s\[i\]\.\w+\.version"
 KNOWN = r"assertion violated.*version>=s\[i\]\.known"
-ELSEWHERE = r"assertion violated \(s\[i\]\.\w+\.age<="
 
 # The longest first, so that two of them at a time end soonest.
 CASES = [
@@ -78,8 +77,10 @@ CASES = [
          violates=HEARD),
     Case("mutant: any store is believed alike", ("LAST=1", "ELSEWHERE", "NO_STORE"),
          violates=HEARD),
+    Case("mutant: what was read elsewhere is served stale",
+         ("LAST=1", "FAILURES=1", "ELSEWHERE", "KNOWN_CHANGES", "STALE_ELSEWHERE"), violates=KNOWN),
     Case("mutant: no floor when stores agree again", ("LAST=1", "ELSEWHERE", "NO_FLOOR_AGREED"),
-         violates=ELSEWHERE),
+         violates=HEARD),
     Case("mutant: no asking again", (*SMALL, "NO_ASKING_AGAIN"), live=True,
          violates="acceptance cycle"),
 ]

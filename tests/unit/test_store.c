@@ -44,13 +44,13 @@ static void test_only_where_the_feed_listens(void **state)
     twin.id.database++;
     stores_learn(&stores, &twin);
     stores_learn(&stores, &other);
-    assert_false(stores_feed(&stores, &a));
+    assert_int_equal(stores_feed(&stores, &a), STORE_KEPT);
     assert_int_equal(judge(&stores, &a), STORE_CURRENT);
     assert_int_equal(judge(&stores, &twin), STORE_ELSEWHERE);
     assert_int_equal(judge(&stores, &other), STORE_ELSEWHERE);
     stores_feed_lost(&stores);
     assert_int_equal(judge(&stores, &twin), STORE_CURRENT);
-    assert_true(stores_feed(&stores, &other));
+    assert_int_equal(stores_feed(&stores, &other), STORE_REPLACED);
     assert_int_equal(judge(&stores, &a), STORE_ELSEWHERE);
 }
 
@@ -66,7 +66,7 @@ static void test_earlier_timelines_are_of_no_use(void **state)
     assert_true(stores_outdated(&stores, &old));
     assert_int_equal(judge(&stores, &old), STORE_OUTDATED);
     assert_int_equal(judge(&stores, &new), STORE_ELSEWHERE);
-    assert_true(stores_feed(&stores, &new));
+    assert_int_equal(stores_feed(&stores, &new), STORE_RESTARTED);
     assert_int_equal(judge(&stores, &new), STORE_CURRENT);
     stores_learn(&stores, &foreign); /* another cluster counts its own */
     assert_int_equal(judge(&stores, &foreign), STORE_ELSEWHERE);
