@@ -7,7 +7,6 @@
 #include "apikeyd/check.h"
 #include "apikeyd/clock.h"
 #include "apikeyd/commands.h"
-#include "apikeyd/hole.h"
 #include "apikeyd/http.h"
 #include "front_state.h"
 
@@ -136,11 +135,8 @@ static void handle_message(struct front *front, struct to_front *message)
         take_tombstone(front, message);
         break;
     case TO_FRONT_REPLY:
-        buffer_append(hole_reply(message->hole), buffer_held(&message->reply).at,
-                      message->reply.len);
+        asked_reply(&front->asked, message->ask, buffer_held(&message->reply));
         buffer_free(&message->reply);
-        hole_close(message->hole);
-        front->asks--;
         break;
     case TO_FRONT_SWAP:
         swap_usage(front, message->half);
@@ -204,7 +200,9 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     front_tick(front);
-    clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
+    asked_expire(&front->asked, front->trust.now_us);
+    if (front->serves_http)
+        clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
 }
 
 struct front *front_new(const struct front_setup *setup)
@@ -230,6 +228,7 @@ struct front *front_new(const struct front_setup *setup)
         .arg = front,
     };
     clients_init(&front->clients);
+    asked_init(&front->asked);
     front->check_listener.fd = front->admin_listener.fd = front->http_listener.fd = -1;
     front->base = event_base_new();
     front->hasher =
@@ -252,9 +251,9 @@ struct front *front_new(const struct front_setup *setup)
                    config);
     front->share.most = config->postgres_max_pending;
     front->clients.holes_each = share_of_connection(&front->share);
+    front->serves_http = setup->http_fd >= 0;
     event_assign(&front->sweep, front->base, -1, EV_PERSIST, on_sweep, front);
-    if (setup->http_fd >= 0)
-        event_add(&front->sweep, &sweep_interval);
+    event_add(&front->sweep, &sweep_interval);
     front_tick(front);
     return front;
 
@@ -296,28 +295,23 @@ static void free_flights(struct digest_map *flights)
     digest_map_done(flights);
 }
 
-/* Holes whose clients have gone are freed by their replies, which nobody handled, or would come
- * for requests that nobody took. */
+/* What messages own that nobody took. */
 static void discard_mail(struct front *front)
 {
     struct to_front reply;
     struct to_back request;
 
     while (mailbox_take(front->to_front, &reply)) {
-        if (reply.type == TO_FRONT_REPLY) {
+        if (reply.type == TO_FRONT_REPLY)
             buffer_free(&reply.reply);
-            hole_close(reply.hole);
-        } else if (reply.type == TO_FRONT_CONFIG) {
+        else if (reply.type == TO_FRONT_CONFIG)
             config_free(reply.config);
-        }
     }
     while (mailbox_take(front->to_back, &request)) {
         if (request.type == TO_BACK_REPORT)
             free(request.report.metrics);
         if (request.type == TO_BACK_PULSE)
             free(request.pulse.metrics);
-        if (request.hole)
-            hole_close(request.hole);
     }
 }
 

@@ -10,6 +10,7 @@
 #include "apikeyd/listener.h"
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict_cache.h"
+#include "asked.h"
 #include "lookahead.h"
 #include "share.h"
 
@@ -31,7 +32,8 @@ struct front {
     struct event *mail;
     struct clients clients;
     struct listener check_listener, admin_listener, http_listener;
-    struct event sweep; /* for clients that are too slow */
+    bool serves_http;
+    struct event sweep; /* once a second, for what is too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;
     uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
@@ -41,7 +43,7 @@ struct front {
     struct lookahead lookahead;
     struct digest_map flights;
     struct share share;
-    size_t asks;
+    struct asked asked;
     struct ledger_half *usage; /* the half in use */
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
     bool unrecorded_said;
