@@ -127,8 +127,16 @@ static void on_failed(void *arg, struct lookup *lookup, const char *why)
     answer_unavailable(resolver, lookup, why);
 }
 
-/* What PostgreSQL said is not what it would say now: the key has changed since it was asked, or
- * the answer took so long that nobody may believe it any more. */
+/* PostgreSQL was asked before a change of the key, or before a time in which changes may have been
+ * missed. Age alone is no reason to ask again: the clients that the lookup was for asked before it
+ * was sent, and the front thread knows which came later. */
+static bool outdated(const struct resolver *resolver, const struct lookup *lookup,
+                     const struct verdict *verdict)
+{
+    return verdict->read_at_us < resolver->env->grounds.floor_us ||
+           changed_since(resolver, lookup, verdict);
+}
+
 static void ask_again(struct resolver *resolver, struct lookup *lookup)
 {
     if (lookup->outdated++ < OUTDATED_MAX)
@@ -141,9 +149,8 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
                         int64_t server_read_us)
 {
     struct resolver *resolver = arg;
-    struct trust trust = trust_now(resolver);
 
-    if (!lookup->explanation && !believed(resolver, lookup, verdict, &trust)) {
+    if (!lookup->explanation && outdated(resolver, lookup, verdict)) {
         /* If nothing better comes, this is still later than what anybody may serve stale. */
         lookup->old = *verdict;
         ask_again(resolver, lookup);

@@ -17,15 +17,30 @@ static const int64_t flush_limit_us = 300000000;
 static void ask_back(struct front *front, struct connection *connection, struct to_back *message,
                      int64_t limit_us)
 {
+    bool silent = front_back_silent(front);
+
     message->ask = asked_number(&front->asked);
-    if (front->asked.awaited >= FRONT_ASKS_MAX || !front_post(front, message)) {
+    if (silent || front->asked.awaited >= FRONT_ASKS_MAX || !front_post(front, message)) {
         if (message->type == TO_BACK_REPORT)
             free(message->report.metrics);
-        resp_error(connection_reply(connection), "ERR too many requests pending");
+        resp_error(connection_reply(connection),
+                   silent ? ASKED_NO_ANSWER : "ERR too many requests pending");
         return;
     }
     if (!asked_wait(&front->asked, connection, front->trust.now_us + limit_us))
         resp_error(connection_reply(connection), "ERR memory is short");
+}
+
+/* What this thread can tell by itself. */
+static void print_info(struct front *front, struct connection *connection, struct metrics *metrics,
+                       struct slice section)
+{
+    struct buffer text = {0};
+
+    front_print_info(front, metrics, section, &text);
+    free(metrics);
+    resp_bulk(connection_reply(connection), buffer_held(&text));
+    buffer_free(&text);
 }
 
 static void ask_report(struct front *front, struct connection *connection, enum report_kind kind,
@@ -36,6 +51,10 @@ static void ask_report(struct front *front, struct connection *connection, enum 
     message.report.metrics = front_take_metrics(front);
     if (!message.report.metrics) {
         resp_error(connection_reply(connection), "ERR memory is short");
+        return;
+    }
+    if (kind == REPORT_INFO && front_back_silent(front)) {
+        print_info(front, connection, message.report.metrics, section);
         return;
     }
     if (section.len < sizeof message.report.section)

@@ -167,6 +167,20 @@ enum { MAIL_AHEAD = 16 };
 /* What is done about mail before requests get their turn again. An invalidation costs 1. */
 enum { MAIL_TURN_MAX = 1024, ANSWER_COST = 16 };
 
+/* The back thread has said something. */
+static void hear_back(struct front *front)
+{
+    if (front_back_silent(front)) {
+        front->metrics.value[METRIC_BACK_STANDSTILLS]++;
+        front_log(
+            front, LOG_LEVEL_WARNING,
+            "the back thread stood still for %u s: meanwhile checks were answered from memory, "
+            "stale, or UNAVAILABLE",
+            front->quiet_s);
+    }
+    front->quiet_s = 0;
+}
+
 static void on_mail(evutil_socket_t fd, short what, void *arg)
 {
     struct front *front = arg;
@@ -177,6 +191,7 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
     (void)what;
     mailbox_clear_wake(front->to_front);
     front_tick(front);
+    hear_back(front);
     while (len == MAIL_AHEAD && done < MAIL_TURN_MAX) {
         for (len = 0; len < MAIL_AHEAD && mailbox_take(front->to_front, &message[len]); len++) {
             if (message[len].type == TO_FRONT_VERDICT)
@@ -200,6 +215,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     front_tick(front);
+    front->quiet_s++;
     asked_expire(&front->asked, front->trust.now_us);
     if (front->serves_http)
         clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
@@ -235,8 +251,7 @@ struct front *front_new(const struct front_setup *setup)
         key_hasher_new((enum key_transform)config->postgres_key_transform, setup->hash_secret);
     front->cache =
         verdict_cache_new(config->cache_memory, config->cache_negative_memory, setup->seed);
-    if (!front->base || !front->hasher || !front->cache ||
-        !digest_map_init(&front->flights, config->postgres_max_pending, setup->seed))
+    if (!front->base || !front->hasher || !front->cache || !check_init(front, setup->seed))
         goto fail;
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
@@ -283,18 +298,6 @@ void front_run(struct front *front)
     }
 }
 
-/* Flights that nobody will answer any more. Their waiters went with the connections. */
-static void free_flights(struct digest_map *flights)
-{
-    for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
-        for (struct digest_node *node; (node = flights->bucket[i]);) {
-            flights->bucket[i] = node->next;
-            free(node);
-        }
-    }
-    digest_map_done(flights);
-}
-
 /* What messages own that nobody took. */
 static void discard_mail(struct front *front)
 {
@@ -329,7 +332,7 @@ void front_free(struct front *front)
         event_del(&front->sweep);
     if (front->mail)
         event_free(front->mail);
-    free_flights(&front->flights);
+    check_done(front);
     key_hasher_free(front->hasher);
     verdict_cache_free(front->cache);
     if (front->base)
