@@ -12,16 +12,19 @@
 
 #include "apikeyd/back.h"
 #include "apikeyd/front.h"
+#include "apikeyd/log_hooks.h"
 #include "apikeyd/log_sink.h"
 #include "apikeyd/pg_hosts.h"
 #include "apikeyd/secret.h"
 #include "apikeyd/sockets.h"
 #include "apikeyd/storage.h"
 #include "apikeyd/supervisor.h"
+#include "apikeyd/thread.h"
 
 struct daemon {
     struct config *config;
     const char *config_path;
+    struct log_writer *log_writer;
     struct log log;
     struct secret hash, redis_password, redis_value;
     struct storage storage;
@@ -136,6 +139,7 @@ static bool assemble(struct daemon *daemon)
         .config = daemon->config,
         .config_path = daemon->config_path,
         .log = daemon->log,
+        .log_writer = daemon->log_writer,
         .redis_password = secret_slice(&daemon->redis_password),
         .redis_secret = secret_slice(&daemon->redis_value),
         .ledger = daemon->storage.ledger,
@@ -164,6 +168,7 @@ static void on_term(evutil_socket_t signal, short what, void *arg)
     (void)what;
     if (daemon->stopping) {
         log_warning(&daemon->log, "second signal: stopping at once; usage is in the ledger");
+        log_writer_flush(daemon->log_writer, LOG_FLUSH_US);
         _exit(EXIT_FAILURE);
     }
     daemon->stopping = true;
@@ -201,17 +206,35 @@ static void hold_signals(int how)
     pthread_sigmask(how, &signals, NULL);
 }
 
-/* The thread inherits the mask of this one, which takes the signals for both. */
 static bool start_front(struct daemon *daemon, pthread_t *ret_thread)
 {
-    int error = pthread_create(ret_thread, NULL, run_front, daemon->front);
+    int error = thread_start(ret_thread, "apikeyd-front", run_front, daemon->front);
 
-    if (error != 0) {
-        log_error(&daemon->log, "thread: %s", strerror(error));
+    if (error < 0)
+        log_error(&daemon->log, "the front thread cannot be started: %s", strerror(-error));
+    return error == 0;
+}
+
+static bool open_log(struct daemon *daemon)
+{
+    enum log_level level = (enum log_level)daemon->config->log_level;
+    enum log_target target = (enum log_target)daemon->config->log_target;
+    int error = log_writer_start(log_sink_output(target), &daemon->log_writer);
+
+    if (error < 0) {
+        fprintf(stderr, "apikeyd: the log thread cannot be started: %s\n", strerror(-error));
         return false;
     }
-    pthread_setname_np(*ret_thread, "apikeyd-front");
+    daemon->log = log_writer_log(daemon->log_writer, level);
+    log_hooks_install(daemon->log_writer, level);
     return true;
+}
+
+/* The last lines are written, unless the log stands still: that must not hold up the end. */
+static void close_log(struct daemon *daemon)
+{
+    log_hooks_remove();
+    log_writer_stop(daemon->log_writer, LOG_FLUSH_US);
 }
 
 static void stop_front(struct daemon *daemon, pthread_t thread)
@@ -269,8 +292,10 @@ int daemon_run(const char *config_path)
         buffer_free(&errors);
         return EX_CONFIG;
     }
-    daemon.log = log_sink_open((enum log_level)daemon.config->log_level,
-                               (enum log_target)daemon.config->log_target);
+    if (!open_log(&daemon)) {
+        config_free(daemon.config);
+        return EXIT_FAILURE;
+    }
     supervisor_init(&daemon.supervisor);
     /* Events of Lambda authorizers hold keys. */
     json_set_alloc_funcs(malloc, secret_free);
@@ -299,6 +324,7 @@ done:
     storage_close(&daemon.storage);
     config_free(daemon.config);
     buffer_free(&errors);
+    close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
     return status;
 }

@@ -36,6 +36,7 @@ struct back {
     struct pages *pages; /* NULL: none */
     struct events events;
     struct log log; /* where lines go on from env.log */
+    const struct log_writer *log_writer;
     void (*on_alive)(void *arg, const struct overview *overview);
     void *alive_arg;
 };
@@ -88,6 +89,10 @@ static void look(void *arg, struct overview *overview)
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
     value[METRIC_LINK_UP] = link_up(back->link);
+    if (back->log_writer) {
+        value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
+        value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
+    }
     flusher_look(back->flusher, &overview->total);
     overview->redis_dated = back->env.clock.known;
     overview->postgres_answers = resolver_answers(back->resolver);
@@ -374,6 +379,7 @@ struct back *back_new(struct back_setup *setup)
     back->store_seen_us = TIME_NEVER;
     back->stale_seen_us = TIME_NEVER;
     back->log = setup->log;
+    back->log_writer = setup->log_writer;
     back->on_alive = setup->on_alive;
     back->alive_arg = setup->alive_arg;
     back->env = (struct back_env){

@@ -9,6 +9,7 @@
 
 #include <event2/event.h>
 
+#include "apikeyd/log_writer.h"
 #include "apikeyd/mailbox.h"
 #include "apikeyd/overview.h"
 #include "apikeyd/spill.h"
@@ -20,6 +21,8 @@ struct back_setup {
     struct config *config;   /* owned by the back from here on */
     const char *config_path; /* NULL: none; must outlive the back */
     struct log log;
+    const struct log_writer
+        *log_writer; /* whose lines are counted; must outlive the back; or NULL */
     struct slice redis_password, redis_secret; /* empty: none; must outlive the back */
     struct ledger *ledger;                     /* must outlive the back */
     struct ledger_half *half;

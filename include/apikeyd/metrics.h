@@ -153,8 +153,10 @@
       "HTTP requests")                                                                             \
     X(READ_PAUSES, "Clients", "read_pauses", COUNTER, "read_pauses_total", "",                     \
       "Times that a client was not read from until it took or got replies")                        \
-    X(LOG_LINES_DROPPED, "Clients", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",   \
-      "Log lines without room")                                                                    \
+    X(LOG_LINES_QUEUED, "Log", "log_lines_queued", GAUGE, "log_lines_queued", "",                  \
+      "Log lines that wait to be written")                                                         \
+    X(LOG_LINES_DROPPED, "Log", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",       \
+      "Log lines lost: the log's reader stands still, or the log cannot be written")               \
     X(REDIS_CONFIGURED, "Redis", "redis_configured", GAUGE, "redis_configured", "",                \
       "1 when redis.url is set")                                                                   \
     X(REDIS_UP, "Redis", "redis_up", GAUGE, "redis_up", "",                                        \
