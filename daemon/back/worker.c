@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/worker.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,6 +8,8 @@
 #include <unistd.h>
 
 #include <event2/event_struct.h>
+
+#include "apikeyd/thread.h"
 
 struct worker {
     void (*work)(void *arg);
@@ -36,7 +36,6 @@ static void *run(void *arg)
 {
     struct worker *worker = arg;
 
-    pthread_setname_np(pthread_self(), "apikeyd-worker");
     worker->work(worker->arg);
     (void)eventfd_write(worker->ended_fd, 1);
     let_go(worker);
@@ -56,29 +55,11 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
     done(done_arg);
 }
 
-/* Signals are for the threads that expect them. */
-static int start_thread(struct worker *worker)
-{
-    pthread_attr_t detached;
-    pthread_t thread;
-    sigset_t all, before;
-    int error = pthread_attr_init(&detached);
-
-    if (error != 0)
-        return error;
-    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&thread, &detached, run, worker);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&detached);
-    return error;
-}
-
 struct worker *worker_start(struct event_base *base, void (*work)(void *arg),
                             void (*done)(void *arg), void (*discard)(void *arg), void *arg)
 {
     struct worker *worker = calloc(1, sizeof *worker);
+    pthread_t thread;
 
     if (!worker)
         return NULL;
@@ -91,12 +72,13 @@ struct worker *worker_start(struct event_base *base, void (*work)(void *arg),
     }
     event_assign(&worker->ended, base, worker->ended_fd, EV_READ, on_ended, worker);
     event_add(&worker->ended, NULL);
-    if (start_thread(worker) != 0) {
+    if (thread_start(&thread, "apikeyd-worker", run, worker) < 0) {
         event_del(&worker->ended);
         close(worker->ended_fd);
         free(worker);
         return NULL;
     }
+    pthread_detach(thread);
     return worker;
 }
 
