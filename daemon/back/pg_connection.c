@@ -8,6 +8,7 @@
 #include "apikeyd/backoff.h"
 #include "apikeyd/clock.h"
 #include "apikeyd/pg_connect.h"
+#include "pg_names.h"
 
 enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
 
@@ -15,6 +16,8 @@ enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
  * free again. */
 enum state { WAITING, RESOLVING, CONNECTING, READY, BUSY, OVERDUE };
 
+/* After which an attempt to connect has failed. Resolving names ends by itself: the attempt only
+ * counts as failed by then, and goes on when the names are there. */
 static const int64_t connect_timeout_us = 5000000;
 
 /* A connection that lived for so long and broke is made anew at once: most often the server, or a
@@ -36,7 +39,8 @@ struct pg_connection {
     PGconn *pg;
     PGresult *result; /* of the query under way, while more may come */
     struct pg_query query;
-    struct pg_hosts_request *hosts;
+    struct pg_attempt *attempt; /* while names are being resolved */
+    bool unresolved;            /* a name had no address at the last attempt */
     struct event io, timer;
     bool io_added;
     struct backoff backoff;
@@ -69,9 +73,6 @@ static void close_pg(struct pg_connection *connection)
     if (connection->io_added)
         event_del(&connection->io);
     connection->io_added = false;
-    if (connection->hosts)
-        pg_hosts_cancel(connection->hosts);
-    connection->hosts = NULL;
     PQclear(connection->result);
     connection->result = NULL;
     PQfinish(connection->pg);
@@ -101,7 +102,7 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     char line[256];
 
     first_line(why, line, sizeof line);
-    if (connection->down)
+    if (connection->down || (connection->unresolved && !connection->pg)) /* it has been told */
         log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);
     else
         log_warning(log, "postgres (%s): %s; trying again", connection->setup.purpose, line);
@@ -166,40 +167,61 @@ static void ignore_notice(void *arg, const PGresult *result)
     (void)result;
 }
 
-static void on_hosts(void *arg, struct pg_hosts *hosts, const char *why)
+static void note_names(struct pg_connection *connection, const char *name, const char *why)
+{
+    bool unresolved = name != NULL;
+
+    if (unresolved && !connection->unresolved)
+        pg_names_lost(connection->setup.env, name, why);
+    if (!unresolved && connection->unresolved)
+        pg_names_found(connection->setup.env);
+    connection->unresolved = unresolved;
+}
+
+static void on_attempt(void *arg, const struct pg_attempt_result *result)
 {
     struct pg_connection *connection = arg;
 
-    connection->hosts = NULL;
-    if (!hosts) {
-        lose(connection, PG_LOST, why);
-        return;
-    }
-    for (unsigned i = 0; i < connection->connects_late; i++)
-        pg_hosts_rotate(hosts);
-    connection->pg = pg_connect_start(connection->dsn, hosts);
+    connection->attempt = NULL;
+    connection->pg = result->pg;
+    note_names(connection, result->unresolved, result->why);
     if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
-        lose(connection, PG_LOST,
-             connection->pg ? PQerrorMessage(connection->pg) : "memory is short");
+        lose(connection, PG_LOST, connection->pg ? PQerrorMessage(connection->pg) : result->why);
         return;
     }
     PQsetNoticeReceiver(connection->pg, ignore_notice, NULL);
     connection->state = CONNECTING;
+    start_timer(connection, connect_timeout_us);
     /* PQconnectStart() says: wait as if PQconnectPoll() had asked to write. */
     watch(connection, EV_WRITE);
 }
 
 static void start_connect(struct pg_connection *connection)
 {
-    struct back_env *env = connection->setup.env;
-    struct pg_hosts_request *request;
-
     connection->state = RESOLVING;
     connection->attempt_us = clock_monotonic_us();
     start_timer(connection, connect_timeout_us);
-    request = pg_hosts_resolve(env->dns, connection->dsn, on_hosts, connection);
-    if (request)
-        connection->hosts = request;
+    connection->attempt = pg_attempt_start(connection->setup.env->base, connection->dsn,
+                                           connection->connects_late, on_attempt, connection);
+    if (!connection->attempt)
+        lose(connection, PG_LOST, "no memory or thread to connect with");
+}
+
+/* The name servers are silent, or the disk with the service file is. There is no second attempt
+ * beside this one, so that attempts do not pile up. */
+static void count_as_down(struct pg_connection *connection)
+{
+    const char *name = pg_attempt_resolving(connection->attempt);
+
+    count_failure(connection, PG_LATE);
+    if (name)
+        note_names(connection, name, "no name server has answered yet");
+    else if (!connection->down)
+        log_warning(&connection->setup.env->log,
+                    "postgres (%s): reading libpq's files takes long; waiting for it",
+                    connection->setup.purpose);
+    connection->down = true;
+    connection->setup.on_down(connection->setup.arg);
 }
 
 /* The query is late. Its session may be queued behind a lock, so it is not given up yet. */
@@ -224,6 +246,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (connection->state == WAITING) {
         start_connect(connection);
+    } else if (connection->state == RESOLVING) {
+        count_as_down(connection);
     } else if (connection->state == BUSY && connection->setup.waits_when_late) {
         let_wait(connection);
     } else if (connection->state == BUSY || connection->state == OVERDUE) {
@@ -346,6 +370,8 @@ void pg_connection_free(struct pg_connection *connection)
         return;
     bool was_busy = connection->state == BUSY;
     connection->state = WAITING;
+    if (connection->attempt)
+        pg_attempt_cancel(connection->attempt);
     close_pg(connection);
     if (was_busy)
         connection->query.done(connection->query.arg, PG_LOST, NULL);
@@ -392,10 +418,10 @@ void pg_connection_retry(struct pg_connection *connection)
 
 void pg_connection_hurry(struct pg_connection *connection)
 {
-    bool connecting = connection->state == RESOLVING || connection->state == CONNECTING;
+    bool slow = connection->state == CONNECTING &&
+                clock_monotonic_us() - connection->attempt_us > slow_connect_us;
 
-    if ((connecting && clock_monotonic_us() - connection->attempt_us > slow_connect_us) ||
-        connection->state == OVERDUE) {
+    if (slow || connection->state == OVERDUE) {
         close_pg(connection);
         connection->state = WAITING;
     }

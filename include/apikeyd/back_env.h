@@ -23,6 +23,7 @@ struct back_env {
     struct stores stores;
     struct metrics metrics;
     struct log log;
+    char unresolved_name[256]; /* of a PostgreSQL host, as was logged last: pg_names */
     struct mailbox *to_front;
     bool front_gone;      /* nobody reads the mailbox any more */
     int64_t jump_said_us; /* a jump of the clocks was logged then; 0: none */
