@@ -87,7 +87,7 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     if (pending_us > explanation->pending_last_used_us)
         explanation->pending_last_used_us = pending_us;
     reply = explain_reply(explanation);
-    back_env_reply(resolver->env, lookup->hole, &reply);
+    back_env_reply(resolver->env, lookup->ask, &reply);
 }
 
 /* The lookup, in no list any more, is answered and gone. */
@@ -127,8 +127,16 @@ static void on_failed(void *arg, struct lookup *lookup, const char *why)
     answer_unavailable(resolver, lookup, why);
 }
 
-/* What PostgreSQL said is not what it would say now: the key has changed since it was asked, or
- * the answer took so long that nobody may believe it any more. */
+/* PostgreSQL was asked before a change of the key, or before a time in which changes may have been
+ * missed. Age alone is no reason to ask again: the clients that the lookup was for asked before it
+ * was sent, and the front thread knows which came later. */
+static bool outdated(const struct resolver *resolver, const struct lookup *lookup,
+                     const struct verdict *verdict)
+{
+    return verdict->read_at_us < resolver->env->grounds.floor_us ||
+           changed_since(resolver, lookup, verdict);
+}
+
 static void ask_again(struct resolver *resolver, struct lookup *lookup)
 {
     if (lookup->outdated++ < OUTDATED_MAX)
@@ -141,9 +149,8 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
                         int64_t server_read_us)
 {
     struct resolver *resolver = arg;
-    struct trust trust = trust_now(resolver);
 
-    if (!lookup->explanation && !believed(resolver, lookup, verdict, &trust)) {
+    if (!lookup->explanation && outdated(resolver, lookup, verdict)) {
         /* If nothing better comes, this is still later than what anybody may serve stale. */
         lookup->old = *verdict;
         ask_again(resolver, lookup);
@@ -293,7 +300,7 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
             abort();
         lookup->explanation->digest = message->lookup.digest;
         lookup->explanation->memory = message->explain;
-        lookup->hole = message->hole;
+        lookup->ask = message->ask;
     }
     if (!lookup->request.refresh && (lookup->explanation || redis_tier_usable(resolver->redis)))
         TAILQ_INSERT_TAIL(&resolver->for_redis, lookup, in_list);
