@@ -11,7 +11,10 @@
 struct flight {
     struct digest_node node; /* first: found by it */
     uint32_t caller;         /* whose process asked first */
+    uint32_t client;         /* and by which connection */
     TAILQ_HEAD(, waiter) waiters;
+    uint8_t key_len; /* the key column's value */
+    char key[];
 };
 
 struct waiter {
@@ -112,38 +115,53 @@ static void answer_unavailable(struct front *front, struct buffer *out,
     form->write(front, out, &answer, form);
 }
 
+/* Have the flight's key looked up; with `refresh` in PostgreSQL, whatever Redis holds. */
+static bool post_lookup(struct front *front, const struct flight *flight, bool refresh)
+{
+    struct to_back message = {.type = TO_BACK_LOOKUP};
+
+    message.lookup.digest = flight->node.digest;
+    message.lookup.client = flight->client;
+    message.lookup.refresh = refresh;
+    message.lookup.key_len = flight->key_len;
+    memcpy(message.lookup.key, flight->key, flight->key_len);
+    bool posted = front_post(front, &message);
+    explicit_bzero(message.lookup.key, flight->key_len);
+    front->metrics.value[METRIC_LOOKUPS] += posted;
+    return posted;
+}
+
+static void flight_free(struct flight *flight)
+{
+    explicit_bzero(flight->key, flight->key_len);
+    free(flight);
+}
+
 /* Ask the back thread. NULL when it has too much to do already: there is some more room for keys
  * that memory holds, believed or not, which a flood of made-up ones cannot use up. */
 static struct flight *start_flight(struct front *front, const struct connection *connection,
                                    const struct digest *digest, struct slice column, bool refresh)
 {
-    struct to_back message = {.type = TO_BACK_LOOKUP};
-
     if (share_used_up(&front->share, connection->caller) &&
         (front->flights.count >= config_pending_most(front->config) ||
          !verdict_cache_peek(front->cache, digest)))
         return NULL;
-    struct flight *flight = calloc(1, sizeof *flight);
+    struct flight *flight = calloc(1, sizeof *flight + column.len);
     if (!flight)
         return NULL;
-    message.lookup.digest = *digest;
-    message.lookup.client = (uint32_t)connection->id;
-    message.lookup.refresh = refresh;
-    message.lookup.key_len = (uint8_t)column.len;
-    memcpy(message.lookup.key, column.at, column.len);
-    bool posted = front_post(front, &message);
-    explicit_bzero(message.lookup.key, column.len);
-    if (!posted) {
-        free(flight);
+    flight->node.digest = *digest;
+    flight->caller = connection->caller;
+    flight->client = (uint32_t)connection->id;
+    flight->key_len = (uint8_t)column.len;
+    memcpy(flight->key, column.at, column.len);
+    TAILQ_INIT(&flight->waiters);
+    if (!post_lookup(front, flight, refresh)) {
+        flight_free(flight);
         return NULL;
     }
-    flight->node.digest = *digest;
-    TAILQ_INIT(&flight->waiters);
-    flight->caller = connection->caller;
     digest_map_add(&front->flights, &flight->node);
     share_take(&front->share, flight->caller);
     front->clients.holes_each = share_of_connection(&front->share);
-    front->metrics.value[METRIC_LOOKUPS]++;
     return flight;
 }
 
@@ -373,30 +391,87 @@ void check_prefetch(const struct front *front, const struct digest *digest)
     verdict_cache_prefetch(front->cache, digest);
 }
 
+/* The waiter is answered from `cached`; NULL: UNAVAILABLE, for that reason. */
+static void answer_waiter(struct front *front, struct waiter *waiter, struct cached_verdict *cached,
+                          enum tier tier, const char *why)
+{
+    struct hole *hole = waiter->hole;
+
+    front_time_wait(front, cached ? tier : TIER_NONE, waiter->asked_us);
+    if (cached)
+        answer_cached(front, cached, tier, hole_reply(hole), &waiter->form);
+    else
+        answer_unavailable(front, hole_reply(hole), &waiter->form, why);
+    waiter_free(waiter);
+    hole_close(hole);
+}
+
+static void answer_all(struct front *front, struct flight *flight, struct cached_verdict *cached,
+                       enum tier tier, const char *why)
+{
+    for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));)
+        answer_waiter(front, waiter, cached, tier, why);
+}
+
+/* The lookup has ended. Those whom it did not answer asked while it was under way: they have one
+ * more, together. */
+static void end_lookup(struct front *front, struct flight *flight)
+{
+    if (!TAILQ_EMPTY(&flight->waiters)) {
+        if (post_lookup(front, flight, true))
+            return;
+        answer_all(front, flight, NULL, TIER_NONE, "too many lookups pending");
+    }
+    digest_map_remove(&front->flights, &flight->node);
+    share_return(&front->share, flight->caller);
+    front->clients.holes_each = share_of_connection(&front->share);
+    flight_free(flight);
+}
+
+static struct flight *flight_of(struct front *front, const struct to_front *message)
+{
+    return (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+}
+
 void check_answer(struct front *front, const struct to_front *message)
 {
-    struct flight *flight =
-        (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
-    const char *why = message->answer.why ? message->answer.why : "the answer came too late";
+    struct flight *flight = flight_of(front, message);
+    struct waiter *waiter, *next;
     enum tier tier;
     struct cached_verdict *cached = keep_answer(front, message, &tier);
 
     if (!flight)
         return;
-    digest_map_remove(&front->flights, &flight->node);
-    share_return(&front->share, flight->caller);
-    front->clients.holes_each = share_of_connection(&front->share);
-    for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));) {
-        struct hole *hole = waiter->hole;
-        bool answered = cached && answers(front, cached, tier, waiter);
-
-        front_time_wait(front, answered ? tier : TIER_NONE, waiter->asked_us);
-        if (answered)
-            answer_cached(front, cached, tier, hole_reply(hole), &waiter->form);
-        else
-            answer_unavailable(front, hole_reply(hole), &waiter->form, why);
-        waiter_free(waiter);
-        hole_close(hole);
+    if (!cached)
+        answer_all(front, flight, NULL, TIER_NONE, message->answer.why);
+    for (waiter = TAILQ_FIRST(&flight->waiters); waiter; waiter = next) {
+        next = TAILQ_NEXT(waiter, in_flight);
+        if (answers(front, cached, tier, waiter))
+            answer_waiter(front, waiter, cached, tier, NULL);
     }
-    free(flight);
+    end_lookup(front, flight);
+}
+
+void check_outdated(struct front *front, const struct to_front *message)
+{
+    const struct verdict *verdict = &message->answer.verdict;
+    struct flight *flight = flight_of(front, message);
+    struct waiter *waiter, *next;
+
+    if (!flight)
+        return;
+    for (waiter = TAILQ_FIRST(&flight->waiters); waiter; waiter = next) {
+        struct cached_verdict passing = {
+            .digest = message->answer.digest,
+            .api_key_id = verdict->api_key_id,
+            .user_id = verdict->user_id,
+            .read_at_us = verdict->read_at_us,
+            .kind = (uint8_t)verdict->kind,
+        };
+
+        next = TAILQ_NEXT(waiter, in_flight);
+        if (verdict->read_at_us >= waiter->asked_us)
+            answer_waiter(front, waiter, &passing, message->answer.tier, NULL);
+    }
+    end_lookup(front, flight);
 }
