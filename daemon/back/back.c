@@ -113,7 +113,7 @@ static void take_report(struct back *back, const struct to_back *message)
     report_print(message->report.kind, message->report.section, &overview, &text);
     resp_bulk(&reply, buffer_held(&text));
     buffer_free(&text);
-    back_env_reply(&back->env, message->hole, &reply);
+    back_env_reply(&back->env, message->ask, &reply);
 }
 
 static void take_pulse(struct back *back, const struct to_back *message)
@@ -168,7 +168,7 @@ static void take_invalidate(struct back *back, const struct to_back *message)
     else
         invalidate(back, &message->invalidate.digest, TIME_NEVER);
     resp_simple(&reply, "OK");
-    back_env_reply(&back->env, message->hole, &reply);
+    back_env_reply(&back->env, message->ask, &reply);
 }
 
 static void on_change(void *arg, const struct digest *digest, int64_t changed_at_us)
@@ -262,7 +262,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         take_invalidate(back, message);
         break;
     case TO_BACK_FLUSH:
-        flusher_request(back->flusher, message->hole);
+        flusher_request(back->flusher, message->ask);
         break;
     case TO_BACK_REPORT:
         take_report(back, message);
@@ -272,7 +272,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_RELOAD:
         reload(back, &reply);
-        back_env_reply(&back->env, message->hole, &reply);
+        back_env_reply(&back->env, message->ask, &reply);
         break;
     case TO_BACK_SWAPPED:
         flusher_swapped(back->flusher, message->half);

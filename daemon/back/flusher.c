@@ -372,9 +372,9 @@ void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
     start_writing(flusher);
 }
 
-void flusher_request(struct flusher *flusher, struct hole *hole)
+void flusher_request(struct flusher *flusher, uint64_t ask)
 {
-    reply_list_add(&flusher->waiting, hole);
+    reply_list_add(&flusher->waiting, ask);
     flusher_start(flusher);
 }
 

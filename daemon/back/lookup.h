@@ -19,7 +19,7 @@ struct lookup {
     size_t losses;       /* connections that broke under it */
     struct verdict old;  /* from Redis, for when PostgreSQL does not answer; or UNAVAILABLE */
     struct key_finding finding; /* of the batch under way */
-    struct hole *hole;          /* EXPLAIN only, as is this: */
+    uint64_t ask;               /* EXPLAIN only, as is this: */
     struct explanation *explanation;
 };
 TAILQ_HEAD(lookup_list, lookup);

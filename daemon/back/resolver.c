@@ -85,7 +85,7 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     if (pending_us > explanation->pending_last_used_us)
         explanation->pending_last_used_us = pending_us;
     reply = explain_reply(explanation);
-    back_env_reply(resolver->env, lookup->hole, &reply);
+    back_env_reply(resolver->env, lookup->ask, &reply);
 }
 
 /* The lookup, in no list any more, is answered and gone. */
@@ -282,7 +282,7 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
             abort();
         lookup->explanation->digest = message->lookup.digest;
         lookup->explanation->memory = message->explain;
-        lookup->hole = message->hole;
+        lookup->ask = message->ask;
     }
     if (!lookup->request.refresh && (lookup->explanation || redis_tier_usable(resolver->redis)))
         TAILQ_INSERT_TAIL(&resolver->for_redis, lookup, in_list);

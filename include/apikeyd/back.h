@@ -52,7 +52,7 @@ void back_drain(struct back *back);
 /* listen.drain_timeout as it is in force. */
 int64_t back_drain_timeout_us(const struct back *back);
 
-/* After the front thread has ended: its holes get their last replies, for front_free(). */
+/* After the front thread has ended. Admin requests get their last replies, for front_free(). */
 void back_free(struct back *back);
 
 #endif

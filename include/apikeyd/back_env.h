@@ -48,7 +48,7 @@ void back_env_store_changed(struct back_env *env, enum store_change change);
 /* Nothing that was read before now is to be served any more, stale neither. Likewise. */
 void back_env_forget(struct back_env *env);
 
-/* Reply to an admin request; takes the bytes of *reply. */
-void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply);
+/* Reply to the admin request with this number; takes the bytes of *reply. */
+void back_env_reply(struct back_env *env, uint64_t ask, struct buffer *reply);
 
 #endif

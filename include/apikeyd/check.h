@@ -2,8 +2,9 @@
  *
  * A believed verdict in memory is answered at once. A miss starts a flight, or joins the one
  * that is under way for its digest; everyone who waits for a flight gets the answer that ends
- * it. An ALLOW records usage; nothing else does. Which protocol asked does not matter but to the
- * form of the answer.
+ * it. Nobody waits longer than config_wait_max_us(), even if the back thread stands still, and when
+ * it is known to, nobody waits at all. An ALLOW records usage; nothing else does. Which protocol
+ * asked does not matter but to the form of the answer.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CHECK_H
@@ -13,6 +14,13 @@
 #include "apikeyd/mailbox.h"
 
 struct front;
+
+/* What waits for lookups, and the timer of the longest wait. `seed` is random. False when memory is
+ * short. */
+bool check_init(struct front *front, uint64_t seed);
+
+/* After all clients have gone. */
+void check_done(struct front *front);
 
 struct answer {
     enum verdict_kind kind;

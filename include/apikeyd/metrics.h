@@ -72,8 +72,12 @@
       "Refreshes ahead of expiry")                                                                 \
     X(DEADLINES, "Checks", "deadlines_passed", COUNTER, "deadlines_passed_total", "",              \
       "Checks whose WITHIN passed")                                                                \
+    X(CHECKS_OVERDUE, "Checks", "checks_overdue", COUNTER, "checks_overdue_total", "",             \
+      "Checks answered stale or UNAVAILABLE as their lookup took longer than a check may wait")    \
     X(OVERLOADS, "Checks", "lookups_overloaded", COUNTER, "lookups_overloaded_total", "",          \
       "Misses refused at max_pending")                                                             \
+    X(BACK_STANDSTILLS, "Checks", "back_standstills", COUNTER, "back_standstills_total", "",       \
+      "Times that the back thread stood still for longer than a check may wait")                   \
     X(DUPLICATE_KEYS, "Checks", "duplicate_key_ids", COUNTER, "duplicate_key_ids_total", "",       \
       "Lookups that found several rows with one key ID")                                           \
     X(LOOKUPS_PENDING, "Checks", "lookups_pending", GAUGE, "lookups_pending", "",                  \
