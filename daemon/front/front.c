@@ -124,6 +124,9 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_VERDICT:
         check_answer(front, message);
         break;
+    case TO_FRONT_OUTDATED:
+        check_outdated(front, message);
+        break;
     case TO_FRONT_STALE:
         verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
                           &front->trust);

@@ -54,7 +54,12 @@ const char *check_key_id(struct slice key);
 /* An answer for this key comes next: have the memory that it needs on its way. */
 void check_prefetch(const struct front *front, const struct digest *digest);
 
-/* The back thread's answer: keep it and tell everyone who waits. */
+/* The back thread's answer: keep it and tell everyone who waits. Those who asked while it was under
+ * way, and for whom it is too old, have one more lookup. */
 void check_answer(struct front *front, const struct to_front *message);
+
+/* The same of an answer that a change has overtaken: it is true for those who asked before it was
+ * read, and for nobody else. */
+void check_outdated(struct front *front, const struct to_front *message);
 
 #endif
