@@ -166,7 +166,9 @@
     X(REDIS_CONFIGURED, "Redis", "redis_configured", GAUGE, "redis_configured", "",                \
       "1 when redis.url is set")                                                                   \
     X(REDIS_UP, "Redis", "redis_up", GAUGE, "redis_up", "",                                        \
-      "1 while Redis is in use, 0 while the breaker is open")                                      \
+      "1 while lookups ask Redis, 0 while the breaker is open")                                    \
+    X(REDIS_WRITABLE, "Redis", "redis_writable", GAUGE, "redis_writable", "",                      \
+      "1 while Redis takes fills and tombstones, 0 while it refuses them or is not in use")        \
     X(REDIS_ROUND_TRIPS, "Redis", "redis_round_trips", COUNTER, "redis_round_trips_total", "",     \
       "MGETs sent")                                                                                \
     X(REDIS_KEYS, "Redis", "redis_keys_read", COUNTER, "redis_keys_read_total", "",                \
@@ -176,12 +178,16 @@
     X(REDIS_TIMEOUTS, "Redis", "redis_timeouts", COUNTER, "redis_timeouts_total", "",              \
       "MGETs late by redis.timeout")                                                               \
     X(REDIS_ERRORS, "Redis", "redis_errors", COUNTER, "redis_errors_total", "",                    \
-      "Error replies of Redis and lost connections")                                               \
+      "Error replies of Redis, failed attempts to connect and lost connections")                   \
+    X(REDIS_TOO_LONG, "Redis", "redis_replies_too_long", COUNTER, "redis_replies_too_long_total",  \
+      "", "Connections cut for a reply longer than apikeyd's own values can make it")              \
     X(REDIS_OPENED, "Redis", "redis_breaker_opened", COUNTER, "redis_breaker_opened_total", "",    \
       "Times the breaker opened")                                                                  \
     X(REDIS_FILLS, "Redis", "redis_fills", COUNTER, "redis_fills_total", "", "Verdicts written")   \
     X(REDIS_TOMBSTONES, "Redis", "redis_tombstones", COUNTER, "redis_tombstones_total", "",        \
       "Tombstones written")                                                                        \
+    X(REDIS_DROPPED, "Redis", "redis_writes_dropped", COUNTER, "redis_writes_dropped_total", "",   \
+      "Fills and tombstones not sent: too many requests wait for Redis")                           \
     X(REDIS_FORGED, "Redis", "redis_forged", COUNTER, "redis_values_ignored_total",                \
       "reason=\"forged\"", "Values ignored for a wrong tag")                                       \
     X(REDIS_BROKEN, "Redis", "redis_broken", COUNTER, "redis_values_ignored_total",                \

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 struct redis_url {
-    char path[128]; /* of a Unix socket; empty for TCP */
+    char path[108]; /* of a Unix socket, as sockaddr_un has it; empty for TCP */
     char host[256];
     int port;
     char user[128]; /* empty: the default user */
