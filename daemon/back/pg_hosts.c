@@ -152,15 +152,6 @@ static bool is_conninfo(const char *dsn)
     return strchr(dsn, '=') || strstr(dsn, "://");
 }
 
-bool pg_dsn_valid(const char *dsn)
-{
-    PQconninfoOption *options = is_conninfo(dsn) ? PQconninfoParse(dsn, NULL) : NULL;
-    bool valid = options || !is_conninfo(dsn);
-
-    PQconninfoFree(options);
-    return valid;
-}
-
 /* "a,b,c" becomes "b,c,a". */
 static void rotate_list(struct buffer *list)
 {

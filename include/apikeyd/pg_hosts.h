@@ -17,10 +17,6 @@ struct pg_hosts {
     struct buffer host, hostaddr, port;
 };
 
-/* Whether libpq understands the connection string. Its own message would quote the string, which
- * may hold a password. */
-bool pg_dsn_valid(const char *dsn);
-
 /* Let another host come first, so that one that does not answer does not hide the others. */
 void pg_hosts_rotate(struct pg_hosts *hosts);
 
