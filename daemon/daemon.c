@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "apikeyd/activation.h"
 #include "apikeyd/back.h"
 #include "apikeyd/front.h"
 #include "apikeyd/log_hooks.h"
@@ -75,17 +76,6 @@ static bool dsn_understood(struct daemon *daemon)
     log_error(&daemon->log, "postgres.dsn: not a connection string or URI that libpq understands "
                             "(not shown here: it may hold a password)");
     return false;
-}
-
-static bool listen_on_sockets(struct daemon *daemon)
-{
-    struct buffer error = {0};
-    bool listening = sockets_open(&daemon->sockets, daemon->config, &error);
-
-    if (!listening)
-        log_error(&daemon->log, "%.*s", (int)error.len, error.data);
-    buffer_free(&error);
-    return listening;
 }
 
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
@@ -304,13 +294,14 @@ int daemon_run(const char *config_path)
     /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */
     setenv("PGTZ", "UTC", 1);
     raise_fd_limit(&daemon);
-    if (!dsn_understood(&daemon) || !read_secrets(&daemon)) {
+    if (!dsn_understood(&daemon) || !read_secrets(&daemon) ||
+        !activation_take(&daemon.sockets, daemon.config, &daemon.log)) {
         status = EX_CONFIG;
         goto done;
     }
     if (!storage_open(&daemon.storage, daemon.config, &daemon.log))
         goto done;
-    if (!listen_on_sockets(&daemon) || !open_mailboxes(&daemon))
+    if (!sockets_listen(&daemon.sockets, daemon.config, &daemon.log) || !open_mailboxes(&daemon))
         goto done;
     if (assemble(&daemon) && serve(&daemon))
         status = EXIT_SUCCESS;
