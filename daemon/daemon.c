@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "apikeyd/activation.h"
 #include "apikeyd/back.h"
 #include "apikeyd/config_check.h"
 #include "apikeyd/front.h"
@@ -90,17 +91,6 @@ static void raise_fd_limit(struct daemon *daemon)
         log_warning(&daemon->log,
                     "only %llu file descriptors are allowed; listen.max_connections needs %llu",
                     (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
-}
-
-static bool listen_on_sockets(struct daemon *daemon)
-{
-    struct buffer error = {0};
-    bool listening = sockets_open(&daemon->sockets, daemon->config, &error);
-
-    if (!listening)
-        log_error(&daemon->log, "%.*s", (int)error.len, error.data);
-    buffer_free(&error);
-    return listening;
 }
 
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
@@ -344,12 +334,12 @@ int daemon_run(const char *config_path)
     setenv("PGTZ", "UTC", 1);
     raise_fd_limit(&daemon);
     status = EX_CONFIG;
-    if (!read_secrets(&daemon))
+    if (!read_secrets(&daemon) || !activation_take(&daemon.sockets, daemon.config, &daemon.log))
         goto done;
     status = EXIT_FAILURE;
     if (!storage_open(&daemon.storage, daemon.config, &daemon.log))
         goto done;
-    if (!listen_on_sockets(&daemon))
+    if (!sockets_listen(&daemon.sockets, daemon.config, &daemon.log))
         goto done;
     status = EX_OSERR;
     if (open_mailboxes(&daemon) && assemble(&daemon) && serve(&daemon))
