@@ -200,6 +200,7 @@ static void on_link_up(void *arg, bool up)
     struct back *back = arg;
 
     resolver_feed_is(back->resolver, up);
+    flusher_feed_is(back->flusher, up);
     if (up)
         resolver_probe(back->resolver, true);
 }
@@ -216,6 +217,7 @@ static void on_link_idle(void *arg)
     struct back *back = arg;
 
     resolver_go(back->resolver);
+    flusher_feed_idle(back->flusher);
 }
 
 static bool lookups_agree(void *arg, int64_t since_us)
@@ -409,6 +411,7 @@ struct back *back_new(struct back_setup *setup)
         .spilled = setup->spilled,
         .spill = setup->spill,
         .on_drained = on_drained,
+        .lend = lend,
         .arg = back,
     });
     setup->spilled = (struct usage_batch){0};
@@ -469,6 +472,8 @@ void back_free(struct back *back)
     pages_free(back->pages);
     if (back->resolver)
         resolver_feed_is(back->resolver, false);
+    if (back->flusher)
+        flusher_feed_is(back->flusher, false);
     link_free(back->link);
     back->link = NULL;
     resolver_free(back->resolver);

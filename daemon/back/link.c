@@ -468,6 +468,7 @@ struct link *link_new(const struct link_setup *setup)
     link->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = setup->env,
         .purpose = "link",
+        .rank = PG_RANK_FEED,
         .dsn = config->postgres_listen_dsn[0] ? config->postgres_listen_dsn : config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,

@@ -201,6 +201,8 @@
       "Lookup connections ready")                                                                  \
     X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
       "Sessions of any kind for which a host name has no address")                                 \
+    X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
+      "Sessions of any kind for which PostgreSQL has no room")                                     \
     X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \
       "Lookup SELECTs sent")                                                                       \
     X(POSTGRES_KEYS, "PostgreSQL", "postgres_keys_read", COUNTER, "postgres_keys_read_total", "",  \

@@ -3,7 +3,9 @@
 The daemon under test has an /etc/hosts, a resolv.conf and a name server of its own (harness/names.py)."""
 
 import itertools
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import redis
 from conftest import check, info
 from harness.names import Names, NameServer, available, loopback
 from harness.proxy import TcpProxy
-from harness.servers import wait_until
+from harness.servers import Postgres, wait_until
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs a mount namespace and port 53: root")
 
@@ -179,3 +181,35 @@ def test_the_end_does_not_wait_for_a_name_server(run, names, name_server, door):
     wait_until(lambda: name_server.asked >= SESSIONS, "the names to be asked for")
     daemon.process.send(signal.SIGTERM)
     assert daemon.wait_end() == 0
+
+
+@pytest.fixture
+def tls_server(scratch):
+    """A PostgreSQL of its own that has a certificate for NAME; its address and the certificate."""
+    folder = scratch / f"tls{next(folders)}"
+    certificate, key = folder / "server.crt", folder / "server.key"
+    server = Postgres(folder, [f"listen_addresses={loopback()}", "ssl=on", f"ssl_cert_file={certificate}",
+                               f"ssl_key_file={key}"])
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                    "-nodes", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}",
+                    "-keyout", key, "-out", certificate], check=True, stderr=subprocess.DEVNULL)
+    shutil.chown(key, server.user)
+    key.chmod(0o600)
+    certificate.chmod(0o644)
+    try:
+        server.start()
+        yield server.settings[0].partition("=")[2], certificate
+    finally:
+        server.stop()
+
+
+def test_a_certificate_is_held_against_the_name(start, names, tls_server):
+    """The name that the connection string has, though libpq is told the address."""
+    address, certificate = tls_server
+    names.say({NAME: [address], "alias.test": [address]})
+    tls = f"user=postgres dbname=postgres sslmode=verify-full sslrootcert={certificate}"
+    daemon = start({"postgres.dsn": f"host=alias.test {tls}", "postgres.listen_dsn": f"host={NAME} {tls}",
+                    "redis.url": ""}, settled=False, inside=names.runner)
+    wait_until(lambda: "postgres (link): connected" in daemon.log(), "the certificate to be accepted")
+    wait_until(lambda: 'does not match host name "alias.test"' in daemon.log(), "it to be refused for another name")
+    assert "postgres (lookups): connected" not in daemon.log()
