@@ -227,14 +227,12 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
         mailbox_wake_again(front->to_front);
 }
 
-static const struct timeval sweep_interval = {.tv_sec = 1};
+enum { SECOND_US = 1000000 };
 
-static void on_sweep(evutil_socket_t fd, short what, void *arg)
+static void on_second(void *arg)
 {
     struct front *front = arg;
 
-    (void)fd;
-    (void)what;
     front_tick(front);
     front->quiet_s++;
     asked_expire(&front->asked, front->trust.now_us);
@@ -277,7 +275,8 @@ struct front *front_new(const struct front_setup *setup)
         goto fail;
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
-    if (!front->mail || event_add(front->mail, NULL) != 0)
+    if (!front->mail || event_add(front->mail, NULL) != 0 ||
+        !alarm_init(&front->second, front->base, on_second, front))
         goto fail;
     front->clients.base = front->base;
     listener_start(&front->check_listener, &front->clients, setup->check_fd, &resp_protocol, false,
@@ -289,8 +288,7 @@ struct front *front_new(const struct front_setup *setup)
     front->share.most = config->postgres_max_pending;
     front->clients.holes_each = share_of_connection(&front->share);
     front->serves_http = setup->http_fd >= 0;
-    event_assign(&front->sweep, front->base, -1, EV_PERSIST, on_sweep, front);
-    event_add(&front->sweep, &sweep_interval);
+    alarm_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);
     return front;
 
@@ -350,8 +348,7 @@ void front_free(struct front *front)
     listener_stop(&front->check_listener);
     listener_stop(&front->admin_listener);
     listener_stop(&front->http_listener);
-    if (event_initialized(&front->sweep))
-        event_del(&front->sweep);
+    alarm_done(&front->second);
     if (front->mail)
         event_free(front->mail);
     check_done(front);

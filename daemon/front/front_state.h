@@ -3,6 +3,7 @@
 #ifndef APIKEYD_FRONT_STATE_H
 #define APIKEYD_FRONT_STATE_H
 
+#include "alarm.h"
 #include "apikeyd/clock_jump.h"
 #include "apikeyd/connection.h"
 #include "apikeyd/digest_map.h"
@@ -34,7 +35,7 @@ struct front {
     struct clients clients;
     struct listener check_listener, admin_listener, http_listener;
     bool serves_http;
-    struct event sweep; /* once a second, for what is too slow */
+    struct alarm second; /* for what is too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;
     uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
@@ -44,8 +45,8 @@ struct front {
     struct lookahead lookahead;
     struct digest_map flights;
     TAILQ_HEAD(, waiter) waiters; /* for flights, in the order of asking */
-    struct event alarm;           /* at the deadline of the first of them, or of one before it */
-    bool alarm_armed;
+    struct alarm deadline;        /* of the first of them, or of one before it */
+    bool deadline_set;
     unsigned quiet_s; /* since the back thread was last heard of: seconds of this thread's life */
     struct share share;
     struct asked asked;
