@@ -236,9 +236,9 @@ def test_log_lines_have_fields_in_the_journal(redis_server, start):
     assert connected["PRIORITY"] == "6" and connected["SYSLOG_IDENTIFIER"] == "apikeyd"
     assert connected["APIKEYD_MODULE"] == "redis_link"
     assert connected["CODE_FILE"] == "daemon/back/redis_link.c" and int(connected["CODE_LINE"]) > 0
-    assert connected["CODE_FUNC"] == "on_pong"
+    assert connected["CODE_FUNC"] == "come_up"
     redis_server.stop()
-    assert wait_until(lambda: entry("going on without it"), "a warning")[0]["PRIORITY"] == "4"
+    assert wait_until(lambda: entry("lookups go on without it"), "a warning")[0]["PRIORITY"] == "4"
     assert daemon.stop() == 0
     assert (daemon.folder / "apikeyd.log").read_text() == ""
 
