@@ -212,8 +212,6 @@
       "Rows updated by them")                                                                      \
     X(USAGE_LOCKED, "Usage", "usage_rows_locked", COUNTER, "usage_rows_locked_total", "",          \
       "Rows left for the next round, as somebody else held their lock")                            \
-    X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
-      "Times of use that were ahead of the clock, and were taken as now")                          \
     X(USAGE_FAILURES, "Usage", "usage_flush_failures", COUNTER, "usage_flush_failures_total", "",  \
       "UPDATE statements that failed")                                                             \
     X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",     \
