@@ -7,7 +7,7 @@
 static const int64_t look_interval_us = 1000000;
 
 /* Memory goes back with each flush, and is taken again with the next key: one lack of room. */
-static const int64_t crowded_memory_us = 10000000;
+static const int64_t crowded_memory_us = 3000000;
 
 static const char *const state_text[] = {
     [LEDGER_SAFE] = "usage is safe in it again",
