@@ -2,7 +2,6 @@
 #include "apikeyd/option.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,17 +38,16 @@ static void *field_of(const struct option *option, void *config)
     return (char *)config + option->offset;
 }
 
-/* A whole number and what stands behind it. */
+/* A whole number and what stands behind it. One that is too large comes out as the largest. */
 static bool split_number(const char *text, int base, int64_t *ret, const char **ret_rest)
 {
     char *end;
 
     if (!isdigit((unsigned char)text[0]))
         return false;
-    errno = 0;
     *ret = strtoll(text, &end, base);
     *ret_rest = end;
-    return errno == 0;
+    return true;
 }
 
 /* Numbers with a unit. 0 needs none. */

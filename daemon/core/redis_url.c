@@ -7,8 +7,8 @@
 
 static const char form[] =
     "unix:///path[?db=N] or redis://[[user]:password@]host[:port][/db] is needed";
-static const char encoding[] = "user and password are percent-encoded: @ is %40, : is %3A, / is "
-                               "%2F, % is %25; at most 127 and 511 bytes";
+static const char encoding[] = "user and password must be percent-encoded: %40 for @, %3A for :, "
+                               "%2F for /, %25 for %; they have at most 127 and 511 bytes";
 static const char port_range[] = "the port must be from 1 to 65535";
 static const char db_range[] = "the database must be a number from 0 to 1000000";
 
@@ -111,6 +111,16 @@ static const char *read_port(const char *text, size_t len, struct redis_url *url
     return read_number(text + 1, len - 1, 1, 65535, &url->port) ? NULL : port_range;
 }
 
+/* Whether these are characters of names and of addresses, IPv6 with an interface included. */
+static bool host_taken(const char *host, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (!isalnum((unsigned char)host[i]) && !strchr(".-_:%", host[i]))
+            return false;
+    }
+    return len > 0;
+}
+
 static const char *read_tcp(const char *rest, struct redis_url *url)
 {
     const char *slash = strchr(rest, '/');
@@ -123,8 +133,9 @@ static const char *read_tcp(const char *rest, struct redis_url *url)
 
     if (rest[0] == '[' && !close)
         return form;
-    if (end == host || !copy(url->host, sizeof url->host, host, (size_t)(end - host)))
-        return "a host of 1 to 255 bytes is needed";
+    if (!host_taken(host, (size_t)(end - host)) ||
+        !copy(url->host, sizeof url->host, host, (size_t)(end - host)))
+        return "the host must be a name or an address of 1 to 255 bytes";
     if (slash && slash[1] && !read_number(slash + 1, strlen(slash + 1), 0, 1000000, &url->db))
         return db_range;
     return read_port(port, (size_t)(rest + len - port), url);

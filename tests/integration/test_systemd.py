@@ -67,7 +67,7 @@ def test_sockets_handed_over_are_used_and_left_alone(db, scratch, redis_server, 
     """By systemd-socket-activate, which starts the daemon when somebody connects."""
     db.add_key("good")
     daemon = start(wait=False)
-    daemon.options["listen.check"] = "/nonexistent/check.sock"  # what is handed over counts
+    daemon.options["listen.check"] = daemon.folder / "other.sock"  # what is handed over counts
     daemon.write_config()
     http = daemon.folder / "http.sock"
     daemon.process = Process(
@@ -254,4 +254,4 @@ def test_secrets_are_credentials(start, scratch):
     process = Process([BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "bad.log",
                       env={**os.environ, **env})
     assert process.child.wait(30) == 78
-    assert "redis.secret_file other" in process.log()
+    assert 'redis.secret_file "other": No such file' in process.log()

@@ -70,7 +70,7 @@ static void test_refused(void **state)
                                       "redis://:6379",
                                       "redis://[]",
                                       "redis://host/1x",
-                                      "rediss://host",
+                                      "rediss://host", "redis://host?db=1", "redis://a b",
                                       "redis://host:port",
                                       "redis://host:70000",
                                       "redis://host/x",
