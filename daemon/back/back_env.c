@@ -21,6 +21,7 @@ static struct event_base *precise_base(void)
 
 bool back_env_open(struct back_env *env)
 {
+    TAILQ_INIT(&env->sessions);
     env->base = precise_base();
     if (!env->base)
         return false;

@@ -58,7 +58,7 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
         if (!front->unrecorded_said)
             front_log(front, LOG_LEVEL_WARNING,
-                      "usage.ledger: no room on its file system; last_used is being lost");
+                      "usage.ledger: no room for more keys; last_used is being lost");
         front->unrecorded_said = true;
         return;
     }
@@ -452,6 +452,17 @@ void check_prefetch(const struct front *front, const struct digest *digest)
     verdict_cache_prefetch(front->cache, digest);
 }
 
+/* One more lookup for all of those who came too late for this one: PostgreSQL is asked after them.
+ */
+static void end_lookup(struct front *front, struct flight *flight)
+{
+    if (!TAILQ_EMPTY(&flight->waiters) && post_lookup(front, flight, true))
+        return;
+    for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));)
+        answer_waiter(waiter, NULL, TIER_NONE, "too many lookups pending");
+    end_flight(front, flight);
+}
+
 void check_answer(struct front *front, const struct to_front *message)
 {
     struct flight *flight =
@@ -467,12 +478,31 @@ void check_answer(struct front *front, const struct to_front *message)
         if (!cached || answers(front, cached, tier, waiter))
             answer_waiter(waiter, cached, tier, why);
     }
-    /* One more lookup for all of those who came too late: PostgreSQL is asked after them. */
-    if (!TAILQ_EMPTY(&flight->waiters) && post_lookup(front, flight, true))
+    end_lookup(front, flight);
+}
+
+void check_outdated(struct front *front, const struct to_front *message)
+{
+    const struct verdict *verdict = &message->answer.verdict;
+    struct flight *flight =
+        (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+
+    if (!flight)
         return;
-    for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));)
-        answer_waiter(waiter, NULL, TIER_NONE, "too many lookups pending");
-    end_flight(front, flight);
+    for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
+        struct cached_verdict passing = {
+            .digest = message->answer.digest,
+            .api_key_id = verdict->api_key_id,
+            .user_id = verdict->user_id,
+            .read_at_us = verdict->read_at_us,
+            .kind = (uint8_t)verdict->kind,
+        };
+
+        next = TAILQ_NEXT(waiter, in_flight);
+        if (verdict->read_at_us >= waiter->asked_us)
+            answer_waiter(waiter, &passing, message->answer.tier, NULL);
+    }
+    end_lookup(front, flight);
 }
 
 bool check_init(struct front *front, uint64_t seed)

@@ -46,6 +46,25 @@ static void say_refused(void *arg, uid_t uid)
               name);
 }
 
+static void say_crowded(void *arg, const struct peer *peer, size_t connections)
+{
+    struct front *front = arg;
+    int64_t now_us = clock_monotonic_us();
+    char name[64] = "clients over TCP or in another PID namespace have";
+
+    if (front->crowded_said_us != 0 && front->crowded_said_us > now_us - 60000000)
+        return;
+    front->crowded_said_us = now_us;
+    if (peer->pid > 0)
+        snprintf(name, sizeof name, "process %ld of user %u has", (long)peer->pid,
+                 (unsigned)peer->uid);
+    front_log(
+        front, LOG_LEVEL_WARNING,
+        "%s %zu connections, its share of listen.max_connections: more are refused (logged at "
+        "most once a minute; see connections_refused_share)",
+        name, connections);
+}
+
 /* Hand the half in use over and go on in the other. There is one swap under way at most, so the
  * reserve has room for it. */
 static void swap_usage(struct front *front, struct ledger_half *empty)
@@ -123,6 +142,9 @@ static void handle_message(struct front *front, struct to_front *message)
     switch (message->type) {
     case TO_FRONT_VERDICT:
         check_answer(front, message);
+        break;
+    case TO_FRONT_OUTDATED:
+        check_outdated(front, message);
         break;
     case TO_FRONT_STALE:
         verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
@@ -240,6 +262,7 @@ struct front *front_new(const struct front_setup *setup)
         .begin = begin_requests,
         .end = end_requests,
         .refused = say_refused,
+        .crowded = say_crowded,
         .arg = front,
     };
     clients_init(&front->clients);

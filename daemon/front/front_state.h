@@ -54,6 +54,7 @@ struct front {
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
     bool unrecorded_said;
     struct refusal refusals[REFUSALS];
+    int64_t crowded_said_us; /* a process that wants more than its share; 0: never */
 
     struct trust_policy policy;
     struct grounds grounds;

@@ -57,7 +57,12 @@ void check_prefetch(const struct front *front, const struct digest *digest);
 /* The back thread stands still: answer everyone who waits for it. */
 void check_give_up(struct front *front);
 
-/* The back thread's answer: keep it and tell everyone who waits. */
+/* The back thread's answer: keep it and tell everyone who waits. Those who asked while it was under
+ * way, and for whom it is too old, have one more lookup. */
 void check_answer(struct front *front, const struct to_front *message);
+
+/* The same of an answer that a change has overtaken: it is true for those who asked before it was
+ * read, and for nobody else. */
+void check_outdated(struct front *front, const struct to_front *message);
 
 #endif

@@ -89,7 +89,8 @@ struct to_back {
 };
 
 enum to_front_type {
-    TO_FRONT_VERDICT,    /* answer: ends the flight of its digest */
+    TO_FRONT_VERDICT,    /* answer: ends the lookup of its digest */
+    TO_FRONT_OUTDATED,   /* answer: likewise, but a change has overtaken it: not to be kept */
     TO_FRONT_STALE,      /* answer: what Redis held, kept in case that no store answers */
     TO_FRONT_INVALIDATE, /* invalidate: forget the key; what comes later is newer */
     TO_FRONT_TOMBSTONE,  /* invalidate: forget the key if it was read before then */
