@@ -291,12 +291,13 @@ int daemon_run(const char *config_path)
         status = EXIT_SUCCESS;
 
 done:
-    back_free(daemon.back);
+    bool files_free = back_free(daemon.back);
     front_free(daemon.front);
     sockets_close(&daemon.sockets);
     mailbox_done(&daemon.to_back);
     mailbox_done(&daemon.to_front);
-    storage_close(&daemon.storage);
+    if (files_free)
+        storage_close(&daemon.storage);
     config_free(daemon.config);
     buffer_free(&errors);
     explicit_bzero(&daemon, sizeof daemon);

@@ -173,6 +173,8 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
 
     resolver->shared = !elsewhere;
     resolver->failing = false;
+    if (stores_answered(&env->stores, store))
+        resolver->setup.on_home(resolver->setup.arg);
     if (!elsewhere) {
         enum store_change change =
             env->stores.has_feed ? STORE_KEPT : stores_use(&env->stores, store);

@@ -31,9 +31,23 @@ struct ledger_header {
     uint32_t slot_size;
     uint32_t half_slots;
     uint32_t database, table; /* the owner's, as is: */
+    uint32_t left_database;   /* the earlier owner's, as are: */
+    uint64_t system;
+    uint64_t left_system;
+    uint32_t left_table;
+    uint32_t check; /* over the fields before it */
+};
+
+/* Version 2 had no earlier owner. */
+struct ledger_header_2 {
+    char magic[16];
+    uint32_t version;
+    uint32_t slot_size;
+    uint32_t half_slots;
+    uint32_t database, table;
     uint32_t unused;
     uint64_t system;
-    uint32_t check; /* over the fields before it */
+    uint32_t check;
     uint32_t unused2;
 };
 
@@ -49,7 +63,7 @@ struct ledger_header_1 {
 struct ledger {
     int fd;
     char *map;
-    struct store_id owner;
+    struct store_id owner, left;
     struct ledger_half half[LEDGER_HALVES];
 };
 
@@ -77,9 +91,9 @@ static struct ledger_header_1 make_header_1(void)
     return header;
 }
 
-static struct ledger_header make_header(const struct store_id *owner)
+static struct ledger_header_2 make_header_2(const struct store_id *owner)
 {
-    struct ledger_header header = {
+    struct ledger_header_2 header = {
         .magic = "apikeyd ledger\n",
         .version = 2,
         .slot_size = sizeof(struct usage_slot),
@@ -87,6 +101,25 @@ static struct ledger_header make_header(const struct store_id *owner)
         .database = owner->database,
         .table = owner->table,
         .system = owner->system,
+    };
+
+    header.check = checksum(&header, offsetof(struct ledger_header_2, check));
+    return header;
+}
+
+static struct ledger_header make_header(const struct store_id *owner, const struct store_id *left)
+{
+    struct ledger_header header = {
+        .magic = "apikeyd ledger\n",
+        .version = 3,
+        .slot_size = sizeof(struct usage_slot),
+        .half_slots = HALF_SLOTS,
+        .database = owner->database,
+        .table = owner->table,
+        .left_database = left->database,
+        .system = owner->system,
+        .left_system = left->system,
+        .left_table = left->table,
     };
 
     header.check = checksum(&header, offsetof(struct ledger_header, check));
@@ -232,7 +265,7 @@ static int map_file(struct ledger *ledger)
 
 static int write_header(struct ledger *ledger)
 {
-    struct ledger_header header = make_header(&ledger->owner);
+    struct ledger_header header = make_header(&ledger->owner, &ledger->left);
 
     errno = 0;
     if (pwrite(ledger->fd, &header, sizeof header, 0) != sizeof header)
@@ -245,9 +278,16 @@ const struct store_id *ledger_owner(const struct ledger *ledger)
     return &ledger->owner;
 }
 
-int ledger_set_owner(struct ledger *ledger, const struct store_id *owner)
+const struct store_id *ledger_left(const struct ledger *ledger)
+{
+    return &ledger->left;
+}
+
+int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
+                     const struct store_id *left)
 {
     ledger->owner = *owner;
+    ledger->left = *left;
     return write_header(ledger);
 }
 
@@ -263,25 +303,41 @@ static int format_file(struct ledger *ledger)
     return error < 0 ? error : map_file(ledger);
 }
 
-/* What is wrong with the file's size and header, or NULL. Sets *ret_owner. */
-static const char *header_damage(int fd, struct store_id *ret_owner)
+/* Read the owners out of a header of any version; false when it is none. */
+static bool read_owners(const struct ledger_header *header, struct store_id *ret_owner,
+                        struct store_id *ret_left)
 {
     const struct ledger_header_1 expected_1 = make_header_1();
+    struct ledger_header_2 header_2;
+    struct store_id owner = {header->system, 0, header->database, header->table, 0};
+    struct store_id left = {header->left_system, 0, header->left_database, header->left_table, 0};
+
+    memcpy(&header_2, header, sizeof header_2);
+    const struct ledger_header_2 expected_2 = make_header_2(&owner);
+    const struct ledger_header expected = make_header(&owner, &left);
+    if (memcmp(header, &expected_1, sizeof expected_1) == 0)
+        owner = left = (struct store_id){0};
+    else if (memcmp(&header_2, &expected_2, sizeof header_2) == 0)
+        left = (struct store_id){0};
+    else if (memcmp(header, &expected, sizeof *header) != 0)
+        return false;
+    *ret_owner = owner;
+    *ret_left = left;
+    return true;
+}
+
+/* What is wrong with the file's size and header, or NULL. Sets the ledger's owners. */
+static const char *header_damage(struct ledger *ledger)
+{
     struct ledger_header header;
     struct stat status;
 
-    if (fstat(fd, &status) != 0 || pread(fd, &header, sizeof header, 0) != sizeof header)
+    if (fstat(ledger->fd, &status) != 0 ||
+        pread(ledger->fd, &header, sizeof header, 0) != sizeof header)
         return "its header cannot be read";
-    struct store_id owner = {header.system, 0, header.database, header.table, 0};
-    struct ledger_header expected = make_header(&owner);
-    if (memcmp(&header, &expected_1, sizeof expected_1) == 0)
-        owner = (struct store_id){0};
-    else if (memcmp(&header, &expected, sizeof header) != 0)
+    if (!read_owners(&header, &ledger->owner, &ledger->left))
         return "its header is not one of this version";
-    if (status.st_size != file_size)
-        return "its size does not fit its header";
-    *ret_owner = owner;
-    return NULL;
+    return status.st_size == file_size ? NULL : "its size does not fit its header";
 }
 
 /* Open `path` and lock it, again and again until the locked file is the one of that name. */
@@ -402,7 +458,7 @@ int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
     if (fstat(ledger->fd, &status) == 0 && status.st_size == 0) {
         error = format_file(ledger);
     } else {
-        report.damage = header_damage(ledger->fd, &ledger->owner);
+        report.damage = header_damage(ledger);
         error = report.damage ? 0 : map_file(ledger);
         if (!report.damage && error == 0)
             report.damage = scan(ledger, now_us);

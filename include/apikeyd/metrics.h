@@ -200,6 +200,11 @@
       "Keys whose last_used is not written yet")                                                   \
     X(USAGE_OLDEST, "Usage", "usage_oldest_pending_us", GAUGE_US, "usage_oldest_pending_seconds",  \
       "", "Age of the oldest use that is not written yet, at most")                                \
+    X(USAGE_UP, "Usage", "usage_up", GAUGE, "usage_up", "",                                        \
+      "1 while usage is written: its session leads to where lookups are answered, and the last "   \
+      "round met no failure")                                                                      \
+    X(USAGE_DISK_BUSY, "Usage", "usage_disk_busy_us", GAUGE_US, "usage_disk_busy_seconds", "",     \
+      "How long the disk has worked at a job for usage, 0 when there is none")                     \
     X(USAGE_STATEMENTS, "Usage", "usage_statements", COUNTER, "usage_statements_total", "",        \
       "UPDATE statements committed")                                                               \
     X(USAGE_ROWS, "Usage", "usage_rows_updated", COUNTER, "usage_rows_updated_total", "",          \

@@ -251,6 +251,61 @@ static void test_damage_is_set_aside_and_saved_from(void **state)
     assert_int_equal(saved_after(leave_a_gap, 100), 99);
 }
 
+static const struct store_id one = {1, 0, 2, 3, 0}, another = {UINT64_MAX, 0, 5, 6, 0}, none;
+
+static void assert_owners(const struct store_id *owner, const struct store_id *left)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+
+    assert_false(report.set_aside);
+    assert_true(store_id_same_table(ledger_owner(ledger), owner));
+    assert_true(store_id_same_table(ledger_left(ledger), left));
+    ledger_close(ledger);
+}
+
+static void test_owners_are_there_after_a_restart(void **state)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+
+    (void)state;
+    assert_false(store_id_known(ledger_owner(ledger)) || store_id_known(ledger_left(ledger)));
+    assert_int_equal(ledger_set_owner(ledger, &one, &none), 0);
+    ledger_close(ledger);
+    assert_owners(&one, &none);
+    ledger = open_ledger(&report);
+    assert_int_equal(ledger_set_owner(ledger, &another, &one), 0);
+    ledger_close(ledger);
+    assert_owners(&another, &one);
+    /* A wrong size is no reason to forget whose usage is saved. */
+    truncate_it();
+    ledger = open_ledger(&report);
+    assert_true(report.set_aside);
+    ledger_close(ledger);
+    assert_owners(&another, &one);
+}
+
+/* As an earlier version wrote it, byte by byte: without an earlier owner. */
+static void test_the_header_before_this_one(void **state)
+{
+    static const uint32_t words[] = {2, 32, 1 << 24, 2, 3, 0, 1, 0};
+    char header[64] = "apikeyd ledger\n";
+    uint32_t check = UINT32_C(2166136261);
+    struct ledger_report report;
+
+    (void)state;
+    ledger_close(open_ledger(&report));
+    memcpy(header + 16, words, sizeof words);
+    for (size_t i = 0; i < 48; i++)
+        check = (check ^ (unsigned char)header[i]) * UINT32_C(16777619);
+    memcpy(header + 48, &check, sizeof check);
+    int fd = open("ledger", O_WRONLY);
+    assert_int_equal(pwrite(fd, header, sizeof header, 0), sizeof header);
+    close(fd);
+    assert_owners(&one, &none);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +315,10 @@ int main(void)
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_one_daemon_at_a_time, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_survives_sigkill, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_owners_are_there_after_a_restart, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_the_header_before_this_one, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_damage_is_set_aside_and_saved_from, scratch_make,
                                         scratch_remove),
     };
