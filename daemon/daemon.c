@@ -142,6 +142,7 @@ static bool assemble(struct daemon *daemon)
         .half = ledger_half(daemon->storage.ledger, 1),
         .spilled = daemon->storage.spilled,
         .spill = daemon->storage.spill,
+        .judged = daemon->storage.judged,
         .metrics_fd = daemon->sockets.of[SOCKET_METRICS].fd,
         .on_alive = on_alive,
         .alive_arg = daemon,
@@ -163,7 +164,10 @@ static void on_term(evutil_socket_t signal, short what, void *arg)
     (void)signal;
     (void)what;
     if (daemon->stopping) {
-        log_warning(&daemon->log, "second signal: stopping at once; usage is in the ledger");
+        log_warning(&daemon->log, "second signal: stopping at once; usage %s",
+                    ledger_look(daemon->storage.ledger) == LEDGER_SAFE
+                        ? "is in the ledger"
+                        : "that was in memory is lost");
         _exit(EXIT_FAILURE);
     }
     daemon->stopping = true;

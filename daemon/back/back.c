@@ -403,6 +403,8 @@ struct back *back_new(struct back_setup *setup)
         .to_front = setup->to_front,
         .grounds = no_grounds,
     };
+    back->env.metrics.value[METRIC_USAGE_CLAMPED] = setup->judged.clamped;
+    back->env.metrics.value[METRIC_USAGE_LOST] = setup->judged.dropped;
     if (!back_env_open(&back->env))
         goto fail;
     event_assign(&back->mail, back->env.base, back->to_back->wake_fd, EV_READ | EV_PERSIST, on_mail,

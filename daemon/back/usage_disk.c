@@ -13,7 +13,7 @@ static int set_aside(struct usage_move *move)
             continue;
         struct usage_batch batch = move->batch;
         batch.owner = move->aside[i];
-        int error = spill_set_aside(move->spill, clock_wall_us(), &batch);
+        int error = spill_set_aside(move->spill, clock_wall_us(), &batch, &move->judged);
         if (error < 0)
             return error;
     }
@@ -28,10 +28,8 @@ void usage_move_run(struct job *job)
     move->aside_error = set_aside(move);
     if (move->aside_error < 0)
         return;
-    if (move->ledger)
-        move->note_error = ledger_set_owner(move->ledger, &move->owner, &move->left);
     if (move->look && spill_aside_path(move->spill, &move->owner, path))
-        move->look_error = spill_read(path, clock_wall_us(), &move->back);
+        move->look_error = spill_read(path, clock_wall_us(), &move->back, &move->judged);
 }
 
 static int carry_out(const struct usage_settle *settle)

@@ -2,10 +2,10 @@
  *
  *     move ─▶ (UPDATEs) ─▶ settle
  *
- * Before it, usage of another store is set aside, the ledger's owner is noted, and what waited for
- * the new owner is read. After it, what is still pending is in the spill file, and only then the
- * ledger's half is emptied. A daemon that is killed between any two steps finds, at its next
- * start, all usage in at least one of the files, and who owned it.
+ * Before it, usage of another store is set aside, and what waited for the owner is read. After it,
+ * what is still pending is in the spill file, and only then the ledger's half is emptied. A daemon
+ * that is killed between any two steps finds, at its next start, all usage in at least one of the
+ * files, and who owned it.
  *
  * A job's fields are its own until it is done; they say what to do, and then how it went.
  */
@@ -25,13 +25,13 @@ struct usage_move {
     char spill[SPILL_PATH_SIZE];
     struct usage_batch batch;           /* what is pending: … */
     struct store_id aside[MOVE_STORES]; /* … set it aside for these; zeros: for none. */
-    struct ledger *ledger; /* Then note `owner` and `left` there; NULL: they are noted. */
-    struct store_id owner, left;
-    bool look; /* Then read what was set aside for `owner`. */
+    struct store_id owner, left;        /* what the ledger is to note when that is done */
+    bool look;                          /* Then read what was set aside for `owner`. */
 
     int aside_error; /* nothing came after it */
-    int note_error, look_error;
+    int look_error;
     struct usage_batch back; /* what was read */
+    struct usage_judged judged;
 };
 
 enum spill_order {

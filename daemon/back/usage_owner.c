@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "apikeyd/clock.h"
+#include "apikeyd/state_file.h"
+#include "ledger_keeper.h"
 
 /* For so long verdicts of a store are used that lookups are no longer answered from. */
 static int64_t memory_us(const struct usage_owner *owner)
@@ -47,10 +49,8 @@ bool usage_owner_due(const struct usage_owner *owner, struct usage_move *ret)
     }
     if (store_id_same_table(&ret->aside[0], &ret->owner))
         ret->aside[0] = none;
-    if (changes || over)
-        ret->ledger = owner->ledger;
     ret->look = stores->has_home && (changes || !owner->looked);
-    return ret->ledger || ret->look || store_id_known(&ret->aside[0]);
+    return changes || over || ret->look || store_id_known(&ret->aside[0]);
 }
 
 static void take_change(struct usage_owner *owner, struct usage_move *move)
@@ -81,34 +81,46 @@ static bool take_back(struct usage_owner *owner, struct usage_move *move)
         log_warning(log, "usage set aside in %s: %s", path,
                     move->look_error == -EBADMSG
                         ? "it is damaged; what is whole in it is used, and it stays"
-                        : strerror(-move->look_error));
+                        : state_file_fault(move->look_error));
     if (back->len == 0 || !usage_batch_merge(&move->batch, back->slots, back->len))
         return false;
     log_info(log, "usage of %zu keys that was set aside in %s is pending again", back->len, path);
     return move->look_error == 0;
 }
 
+/* In the ledger, now that what belongs to others is on disk. */
+static void note(struct usage_owner *owner, const struct usage_move *move)
+{
+    int error = 0;
+
+    if (!store_id_same_table(&owner->owner, &move->owner) ||
+        !store_id_same_table(&owner->left, &move->left))
+        error = ledger_set_owner(owner->ledger, &move->owner, &move->left);
+    if (error < 0)
+        log_warning(&owner->env->log, "usage.ledger: its owner cannot be noted: %s",
+                    strerror(-error));
+    owner->owner = move->owner;
+    owner->left = move->left;
+}
+
 bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *ret_taken)
 {
     bool changes = !store_id_same_table(&owner->owner, &move->owner);
 
+    ledger_keeper_judged(owner->env, "usage set aside", &move->judged);
     if (move->aside_error < 0) {
         if (!owner->said)
             log_error(&owner->env->log,
                       "usage.spill %s: usage of another database cannot be set aside beside it: "
                       "%s; it stays pending, and none is written (logged once)",
-                      move->spill, strerror(-move->aside_error));
+                      move->spill, state_file_fault(move->aside_error));
         owner->said = true;
         return false;
     }
     owner->said = false;
     if (changes && store_id_known(&owner->owner))
         take_change(owner, move);
-    if (move->note_error < 0)
-        log_warning(&owner->env->log, "usage.ledger: its owner cannot be noted: %s",
-                    strerror(-move->note_error));
-    owner->owner = move->owner;
-    owner->left = move->left;
+    note(owner, move);
     owner->mixed = store_id_known(&owner->left);
     if (move->look) {
         owner->looked = true;

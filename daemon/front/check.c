@@ -52,7 +52,7 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
         if (!front->unrecorded_said)
             front_log(front, LOG_LEVEL_WARNING,
-                      "usage.ledger: no room on its file system; last_used is being lost");
+                      "usage.ledger: no room for more keys; last_used is being lost");
         front->unrecorded_said = true;
         return;
     }

@@ -25,7 +25,8 @@ struct back_setup {
     struct ledger_half *half;
     struct usage_batch spilled; /* owned by the back from here on */
     enum spill_state spill;
-    int metrics_fd; /* listening; not owned; -1: none */
+    struct usage_judged judged; /* as both were read */
+    int metrics_fd;             /* listening; not owned; -1: none */
     /* Both threads are alive: called every `tick_us` (0: a second); may be NULL. */
     void (*on_alive)(void *arg, const struct overview *overview);
     void *alive_arg;

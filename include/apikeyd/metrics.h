@@ -193,7 +193,11 @@
     X(USAGE_RECORDED, "Usage", "usage_recorded", COUNTER, "usage_recorded_total", "",              \
       "ALLOWs recorded in the ledger")                                                             \
     X(USAGE_UNRECORDED, "Usage", "usage_unrecorded", COUNTER, "usage_unrecorded_total", "",        \
-      "ALLOWs not recorded: the ledger's file system is full")                                     \
+      "ALLOWs not recorded: the ledger is full")                                                   \
+    X(USAGE_LOST, "Usage", "usage_lost", COUNTER, "usage_lost_total", "",                          \
+      "Keys whose last_used was lost with the ledger's file or to damage, at most")                \
+    X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
+      "Uses noted with a time later than now, as a clock was ahead, and taken as now")             \
     X(USAGE_SWAPS, "Usage", "usage_swaps", COUNTER, "usage_swaps_total", "",                       \
       "Ledger halves drained")                                                                     \
     X(USAGE_PENDING, "Usage", "usage_pending", GAUGE, "usage_pending", "",                         \
@@ -215,6 +219,10 @@
       "UPDATE statements that failed")                                                             \
     X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",     \
       "Keys whose usage belongs to another store and was set aside")                               \
+    X(LEDGER_SAFE, "Usage", "usage_ledger_safe", GAUGE, "usage_ledger_safe", "",                   \
+      "1 while usage outlives a killed daemon, 0 while some of it is in memory only")              \
+    X(LEDGER_REPAIRS, "Usage", "usage_ledger_repairs", COUNTER, "usage_ledger_repairs_total", "",  \
+      "Times that a new ledger file took the place of one that was lost, or of memory")            \
     X(LEDGER_BYTES, "Usage", "usage_ledger_bytes", GAUGE, "usage_ledger_bytes", "",                \
       "Memory that the ledger's file takes, bytes")                                                \
     X(SPILL_BYTES, "Usage", "usage_spill_bytes", GAUGE, "usage_spill_bytes", "",                   \
