@@ -116,6 +116,8 @@
       "The last heartbeat's round trip")                                                           \
     X(LINK_NOTIFICATIONS, "Link", "link_notifications", COUNTER, "link_notifications_total", "",   \
       "Notifications received")                                                                    \
+    X(CLOCK_JUMPS, "Link", "clock_jumps", COUNTER, "clock_jumps_total", "",                        \
+      "Times that this host's clocks parted: a pause of the machine, or a clock that was set")     \
     X(LINK_BAD, "Link", "link_notifications_bad", COUNTER, "link_notifications_bad_total", "",     \
       "Notifications not of the trigger's making")                                                 \
     X(LINK_COALESCED, "Link", "link_notifications_coalesced", COUNTER,                             \

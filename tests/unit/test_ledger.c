@@ -412,7 +412,7 @@ static void test_a_file_without_room_stays_empty(void **state)
     (void)state;
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_store), 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
     struct ledger *ledger = open_ledger(&report);
     assert_int_equal(report.error, -EFBIG);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
