@@ -75,6 +75,8 @@ int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
         ledger->owners = (struct ledger_owners){0};
         error = ledger_file_new_memory(&ledger->file);
     }
+    if (error == 0 && report.set_aside)
+        (void)ledger_file_note_owners(ledger->file, &ledger->owners); /* of what was saved */
     if (error == 0)
         append(&ledger->file->half[1], saved.slots, saved.len);
     usage_batch_free(&saved);
