@@ -29,7 +29,7 @@ enum { REFUSALS_MAX = 64 };
 enum { ASKS_MAX = 8 };
 
 /* A disk that takes longer than this for a job is told about. */
-static const int64_t disk_slow_us = 5000000;
+static const int64_t disk_slow_us = 3000000;
 
 /* A disk gets so long at the very end, after its share of listen.drain_timeout. */
 static const int64_t disk_end_us = 100000;
@@ -58,8 +58,8 @@ struct flusher {
     int64_t round_started_us;
     bool again; /* start another round when this one is over */
     bool draining, drained, ending;
-    bool last_swap; /* the drain has taken what the front held */
-    bool saving;    /* PostgreSQL is asked no more: what is left goes to the disk */
+    bool swapped; /* this round has what the front held */
+    bool saving;  /* PostgreSQL is asked no more: what is left goes to the disk */
 
     struct usage_batch pending;
     const struct usage_batch *lent; /* a job has it; both only read it */
@@ -165,18 +165,21 @@ static bool take_from_disk(struct flusher *flusher)
     return !flusher->ending;
 }
 
+static void begin(struct flusher *flusher);
+
 static void finish_round(struct flusher *flusher)
 {
     const char *failure = failure_of(flusher);
 
-    reply_list_answer(&flusher->served, flusher->env, failure, flusher->updated);
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_FLUSH_TIME],
                      clock_monotonic_us() - flusher->round_started_us, 1);
+    if (!flusher->swapped && flusher->half_emptied) {
+        begin(flusher); /* it was about what an earlier one left: now comes the front's half */
+        return;
+    }
+    reply_list_answer(&flusher->served, flusher->env, failure, flusher->updated);
     flusher->wrote_all = !failure;
     flusher->phase = IDLE;
-    /* This round may have begun with what an earlier one left: the front's half comes then. */
-    if (flusher->draining && !flusher->last_swap && flusher->half_emptied)
-        flusher->again = true;
     if (flusher->draining && !flusher->again) {
         flusher->drained = true;
         flusher->setup.on_drained(flusher->setup.arg);
@@ -526,7 +529,6 @@ static void start_round(struct flusher *flusher)
     flusher->chunk_most = flusher->env->config->usage_batch;
     flusher->refusals = 0;
     flusher->settled = 0;
-    flusher->updated = 0;
     flusher->connection_failed = false;
     flusher->statement_failed = false;
     flusher->aside_failed = false;
@@ -534,6 +536,22 @@ static void start_round(struct flusher *flusher)
     flusher->not_yet = false;
     flusher->asks = 0;
     start_moving(flusher);
+}
+
+/* Have the front thread's half, if there is one to give it. */
+static void begin(struct flusher *flusher)
+{
+    struct ledger_half *fresh = ledger_fresh_half(flusher->setup.ledger);
+    flusher->swapped = false;
+    if (!fresh && !flusher->half_emptied) {
+        start_round(flusher);
+        return;
+    }
+    flusher->phase = SWAPPING;
+    flusher->fresh_sent = fresh != NULL;
+    flusher->swapped = true;
+    back_env_post(flusher->env, &(struct to_front){.type = TO_FRONT_SWAP,
+                                                   .half = fresh ? fresh : flusher->setup.half});
 }
 
 void flusher_start(struct flusher *flusher)
@@ -547,17 +565,9 @@ void flusher_start(struct flusher *flusher)
     flusher->again = false;
     flusher->served = flusher->waiting;
     flusher->waiting = (struct reply_list){0};
+    flusher->updated = 0;
     event_del(&flusher->timer);
-    struct ledger_half *fresh = ledger_fresh_half(flusher->setup.ledger);
-    if (!fresh && !flusher->half_emptied) {
-        start_round(flusher);
-        return;
-    }
-    flusher->phase = SWAPPING;
-    flusher->fresh_sent = fresh != NULL;
-    flusher->last_swap = flusher->draining;
-    back_env_post(flusher->env, &(struct to_front){.type = TO_FRONT_SWAP,
-                                                   .half = fresh ? fresh : flusher->setup.half});
+    begin(flusher);
 }
 
 static void memory_is_short(const struct flusher *flusher)
