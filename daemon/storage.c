@@ -140,6 +140,7 @@ bool storage_open(struct storage *storage, const struct config *config, const st
 {
     if (!open_ledger(storage, config, log) || !lock_spill(storage, config, log))
         return false;
+    ledger_gather(storage->ledger);
     read_spill(storage, config, log);
     match_owners(storage, config, log);
     return true;

@@ -37,6 +37,7 @@ struct back {
     struct pages *pages; /* NULL: none */
     struct events events;
     struct log log; /* where lines go on from env.log */
+    const struct log_writer *log_writer;
     void (*on_alive)(void *arg, const struct overview *overview);
     void *alive_arg;
 };
@@ -89,6 +90,10 @@ static void look(void *arg, struct overview *overview)
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
     value[METRIC_LINK_UP] = link_up(back->link);
+    if (back->log_writer) {
+        value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
+        value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
+    }
     flusher_look(back->flusher, &overview->total);
     overview->redis_dated = back->env.clock.known;
     overview->postgres_answers = resolver_answers(back->resolver);
@@ -114,7 +119,7 @@ static void take_report(struct back *back, const struct to_back *message)
     report_print(message->report.kind, message->report.section, &overview, &text);
     resp_bulk(&reply, buffer_held(&text));
     buffer_free(&text);
-    back_env_reply(&back->env, message->hole, &reply);
+    back_env_reply(&back->env, message->ask, &reply);
 }
 
 static void take_pulse(struct back *back, const struct to_back *message)
@@ -169,7 +174,7 @@ static void take_invalidate(struct back *back, const struct to_back *message)
     else
         invalidate(back, &message->invalidate.digest, TIME_NEVER);
     resp_simple(&reply, "OK");
-    back_env_reply(&back->env, message->hole, &reply);
+    back_env_reply(&back->env, message->ask, &reply);
 }
 
 static void on_change(void *arg, const struct digest *digest, int64_t changed_at_us)
@@ -196,6 +201,7 @@ static void on_link_up(void *arg, bool up)
     struct back *back = arg;
 
     resolver_feed_is(back->resolver, up);
+    flusher_feed_is(back->flusher, up);
     if (up)
         resolver_probe(back->resolver, true);
 }
@@ -212,6 +218,7 @@ static void on_link_idle(void *arg)
     struct back *back = arg;
 
     resolver_go(back->resolver);
+    flusher_feed_idle(back->flusher);
 }
 
 static void on_home(void *arg)
@@ -281,7 +288,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         take_invalidate(back, message);
         break;
     case TO_BACK_FLUSH:
-        flusher_request(back->flusher, message->hole);
+        flusher_request(back->flusher, message->ask);
         break;
     case TO_BACK_REPORT:
         take_report(back, message);
@@ -291,7 +298,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_RELOAD:
         reload(back, &reply);
-        back_env_reply(&back->env, message->hole, &reply);
+        back_env_reply(&back->env, message->ask, &reply);
         break;
     case TO_BACK_SWAPPED:
         flusher_swapped(back->flusher, message->half);
@@ -397,6 +404,7 @@ struct back *back_new(struct back_setup *setup)
     back->store_seen_us = TIME_NEVER;
     back->stale_seen_us = TIME_NEVER;
     back->log = setup->log;
+    back->log_writer = setup->log_writer;
     back->on_alive = setup->on_alive;
     back->alive_arg = setup->alive_arg;
     back->env = (struct back_env){
@@ -422,6 +430,7 @@ struct back *back_new(struct back_setup *setup)
         .spilled = setup->spilled,
         .spill = setup->spill,
         .on_drained = on_drained,
+        .lend = lend,
         .arg = back,
     });
     setup->spilled = (struct usage_batch){0};
@@ -483,6 +492,8 @@ bool back_free(struct back *back)
     pages_free(back->pages);
     if (back->resolver)
         resolver_feed_is(back->resolver, false);
+    if (back->flusher)
+        flusher_feed_is(back->flusher, false);
     link_free(back->link);
     back->link = NULL;
     resolver_free(back->resolver);

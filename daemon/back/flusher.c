@@ -16,6 +16,7 @@
 #include "spill_keeper.h"
 #include "usage_disk.h"
 #include "usage_owner.h"
+#include "usage_session.h"
 
 /* Longer than a lookup may take: nobody waits for it. */
 static const int64_t statement_timeout_us = 10000000;
@@ -27,6 +28,9 @@ enum { REFUSALS_MAX = 64 };
 /* Times in one round that a session is asked for its store: one that leads to ever others is no
  * use. */
 enum { ASKS_MAX = 8 };
+
+/* A session that leads elsewhere is left for another one so often. */
+static const int64_t stay_elsewhere_us = 30000000;
 
 /* A disk that takes longer than this for a job is told about. */
 static const int64_t disk_slow_us = 3000000;
@@ -45,7 +49,7 @@ enum phase {
 struct flusher {
     struct flusher_setup setup;
     struct back_env *env;
-    struct pg_connection *connection;
+    struct usage_session *session;
     struct event timer;
     struct job_queue *disk;
     struct event disk_timer;
@@ -70,8 +74,9 @@ struct flusher {
     struct usage_owner owner;
     bool proven;            /* the connection leads to the store that owns the ledger, … */
     struct store_mark mark; /* … where it tells this */
-    bool taken;    /* what had been set aside for that is pending; its file is still there */
-    unsigned asks; /* in this round */
+    bool taken;      /* what had been set aside for that is pending; its file is still there */
+    unsigned asks;   /* in this round */
+    int64_t stay_us; /* monotonic: no session is left for where it leads to before then */
     bool refused_said, hidden_said, elsewhere_said;
 
     size_t next, len;  /* the chunk under way in `pending` */
@@ -212,6 +217,8 @@ static void on_settled(struct job *job, enum job_end end)
         spill_keeper_take(&flusher->spill, &settle->work);
         flusher->taken = flusher->taken && !flusher->spill.whole;
         flusher->half_emptied = flusher->half_emptied || flusher->spill.whole;
+        if (flusher->half_emptied)
+            usage_owner_emptied(&flusher->owner, &flusher->pending);
         finish_round(flusher);
     }
     free(settle);
@@ -344,10 +351,10 @@ static void send_chunk(struct flusher *flusher)
                      1);
     usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
                      flusher->env->config->usage_resolution, &flusher->mark);
-    pg_connection_send(flusher->connection, &query);
+    usage_session_send(flusher->session, &query);
 }
 
-/* The session does not lead to where lookups are answered: another one may. */
+/* The session does not lead to where lookups are answered. Another one may, but need not. */
 static void leave_elsewhere(struct flusher *flusher, const struct store_id *store)
 {
     char here[STORE_TEXT_SIZE], there[STORE_TEXT_SIZE];
@@ -360,7 +367,12 @@ static void leave_elsewhere(struct flusher *flusher, const struct store_id *stor
                   "%s; usage stays pending (logged once)",
                   here, there);
     flusher->elsewhere_said = flusher->elsewhere = true;
-    pg_connection_give_up(flusher->connection, "it leads to another database than lookups");
+    if (clock_monotonic_us() < flusher->stay_us) {
+        settle_round(flusher);
+        return;
+    }
+    flusher->stay_us = clock_monotonic_us() + stay_elsewhere_us;
+    usage_session_give_up(flusher->session, "it leads to another database than lookups");
 }
 
 static void take_store(struct flusher *flusher, const struct store *store)
@@ -394,12 +406,12 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
     if (outcome == PG_LATE || outcome == PG_LOST || flusher->phase != WRITING)
         return;
     if (outcome == PG_REFUSED || !store_query_read(result, 0, &store, &server_us)) {
-        pg_connection_give_up(flusher->connection, "it does not tell which store it leads to");
+        usage_session_give_up(flusher->session, "it does not tell which store it leads to");
         return;
     }
     stores_learn(stores, &store);
     if (stores_outdated(stores, &store))
-        pg_connection_give_up(flusher->connection, "a standby, or on an old timeline");
+        usage_session_give_up(flusher->session, "a standby, or on an old timeline");
     else
         take_store(flusher, &store);
 }
@@ -414,7 +426,7 @@ static void ask_store(struct flusher *flusher)
 
     flusher->asks++;
     store_query_bind(&query, flusher->env->config);
-    pg_connection_send(flusher->connection, &query);
+    usage_session_send(flusher->session, &query);
 }
 
 /* Go on with the round: the next chunk, the end, or nothing while a chunk is under way. */
@@ -422,13 +434,13 @@ static void go_on(struct flusher *flusher)
 {
     if (flusher->phase != WRITING)
         return;
-    if (pg_connection_ready(flusher->connection) && !flusher->proven && flusher->asks < ASKS_MAX) {
+    if (usage_session_ready(flusher->session) && !flusher->proven && flusher->asks < ASKS_MAX) {
         ask_store(flusher);
     } else if (flusher->next >= flusher->pending.len) {
         settle_round(flusher);
-    } else if (pg_connection_ready(flusher->connection)) {
+    } else if (usage_session_ready(flusher->session)) {
         send_chunk(flusher);
-    } else if (pg_connection_down(flusher->connection)) {
+    } else if (usage_session_down(flusher->session)) {
         flusher->connection_failed = true;
         settle_round(flusher);
     }
@@ -438,9 +450,9 @@ static void on_ready(void *arg)
 {
     struct flusher *flusher = arg;
 
-    /* Back after a loss, or there for the first time: what waits need not wait for the timer. If it
-     * is not known yet whose usage it is, a round begins when it is. */
-    if (flusher->phase == IDLE && (flusher->env->stores.has_home || flusher->pending.len > 0))
+    /* Back after a loss, or there for the first time: what waits need not wait for the timer. As
+     * long as no lookup has told where usage belongs, it does wait: the telling begins a round. */
+    if (flusher->phase == IDLE && !flusher->proven && flusher->env->stores.has_home)
         flusher_start(flusher);
     else
         go_on(flusher);
@@ -626,9 +638,9 @@ void flusher_home_changed(struct flusher *flusher)
     flusher_start(flusher);
 }
 
-void flusher_request(struct flusher *flusher, struct hole *hole)
+void flusher_request(struct flusher *flusher, uint64_t ask)
 {
-    reply_list_add(&flusher->waiting, hole);
+    reply_list_add(&flusher->waiting, ask);
     if (flusher->disk_slow_since_us > 0)
         reply_list_answer(&flusher->waiting, flusher->env, disk_failure, 0);
     else
@@ -691,6 +703,16 @@ void flusher_configure(struct flusher *flusher)
     flusher->interval_us = interval_us;
 }
 
+void flusher_feed_is(struct flusher *flusher, bool usable)
+{
+    usage_session_feed_is(flusher->session, usable);
+}
+
+void flusher_feed_idle(struct flusher *flusher)
+{
+    usage_session_feed_idle(flusher->session);
+}
+
 size_t flusher_pending(const struct flusher *flusher)
 {
     return (flusher->lent ? flusher->lent->len : flusher->pending.len) - flusher->settled;
@@ -746,15 +768,15 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->connection_failed = true; /* until it is there: start when it is */
     flusher_configure(flusher);
     start_timer(flusher, flusher->interval_us);
-    flusher->connection = pg_connection_new(&(struct pg_connection_setup){
+    flusher->session = usage_session_new(&(struct usage_session_setup){
         .env = flusher->env,
-        .purpose = "usage",
-        .dsn = flusher->env->config->postgres_dsn,
+        .lend = setup->lend,
+        .lend_arg = setup->arg,
         .on_ready = on_ready,
         .on_down = on_down,
         .arg = flusher,
     });
-    if (!flusher->connection || !flusher->disk) {
+    if (!flusher->session || !flusher->disk) {
         (void)flusher_free(flusher);
         return NULL;
     }
@@ -768,7 +790,7 @@ bool flusher_free(struct flusher *flusher)
     flusher->phase = IDLE;
     flusher->drained = flusher->ending = true;
     bool files_free = job_queue_free(flusher->disk, disk_end_us);
-    pg_connection_free(flusher->connection);
+    usage_session_free(flusher->session);
     reply_list_answer(&flusher->served, flusher->env, "shutting down", 0);
     reply_list_answer(&flusher->waiting, flusher->env, "shutting down", 0);
     event_del(&flusher->timer);

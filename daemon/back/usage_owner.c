@@ -24,7 +24,7 @@ void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct le
         .owner = *ledger_owner(ledger),
         .left = *ledger_left(ledger),
     };
-    owner->left_us = clock_monotonic_us() + memory_us(owner);
+    owner->found = true;
     owner->mixed = store_id_known(&owner->left);
 }
 
@@ -38,7 +38,8 @@ bool usage_owner_due(const struct usage_owner *owner, struct usage_move *ret)
     const struct stores *stores = &owner->env->stores;
     const struct store_id none = {0};
     bool changes = stores->has_home && !store_id_same_table(&owner->owner, &stores->home);
-    bool over = store_id_known(&owner->left) && owner->left_us < clock_monotonic_us();
+    bool over =
+        store_id_known(&owner->left) && !owner->found && owner->left_us < clock_monotonic_us();
 
     *ret = (struct usage_move){.owner = owner->owner, .left = over ? none : owner->left};
     ret->aside[0] = owner->left;
@@ -65,6 +66,7 @@ static void take_change(struct usage_owner *owner, struct usage_move *move)
                 move->batch.len, from, to);
     owner->env->metrics.value[METRIC_USAGE_ASIDE] += move->batch.len;
     owner->left_us = clock_monotonic_us() + memory_us(owner);
+    owner->found = !owner->answered;
     if (!owner->mixed)
         usage_batch_free(&move->batch);
 }
@@ -89,18 +91,17 @@ static bool take_back(struct usage_owner *owner, struct usage_move *move)
 }
 
 /* In the ledger, now that what belongs to others is on disk. */
-static void note(struct usage_owner *owner, const struct usage_move *move)
+static void note(struct usage_owner *owner, const struct store_id *now, const struct store_id *left)
 {
     int error = 0;
 
-    if (!store_id_same_table(&owner->owner, &move->owner) ||
-        !store_id_same_table(&owner->left, &move->left))
-        error = ledger_set_owner(owner->ledger, &move->owner, &move->left);
+    if (!store_id_same_table(&owner->owner, now) || !store_id_same_table(&owner->left, left))
+        error = ledger_set_owner(owner->ledger, now, left);
     if (error < 0)
         log_warning(&owner->env->log, "usage.ledger: its owner cannot be noted: %s",
                     strerror(-error));
-    owner->owner = move->owner;
-    owner->left = move->left;
+    owner->owner = *now;
+    owner->left = *left;
 }
 
 bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *ret_taken)
@@ -120,13 +121,24 @@ bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *
     owner->said = false;
     if (changes && store_id_known(&owner->owner))
         take_change(owner, move);
-    note(owner, move);
+    note(owner, &move->owner, &move->left);
     owner->mixed = store_id_known(&owner->left);
+    owner->answered = owner->env->stores.has_home;
     if (move->look) {
         owner->looked = true;
         *ret_taken = take_back(owner, move);
     }
     return true;
+}
+
+void usage_owner_emptied(struct usage_owner *owner, const struct usage_batch *pending)
+{
+    const struct store_id none = {0};
+
+    if (!owner->found || !store_id_known(&owner->left))
+        return;
+    note(owner, &owner->owner, &none);
+    owner->mixed = pending->len > 0;
 }
 
 enum usage_place usage_owner_place(const struct usage_owner *owner, const struct store_id *store)

@@ -21,10 +21,12 @@ struct usage_owner {
     struct ledger *ledger;
     struct store_id owner; /* as the ledger notes it; zeros: not known yet */
     struct store_id left;  /* the earlier one, while that may still be meant: … */
-    int64_t left_us;       /* … until then (monotonic) */
-    bool mixed;            /* what is pending may be of `owner` and of the next one */
-    bool looked;           /* since the start: for usage that was set aside for the owner */
-    bool said;             /* in the log: what keeps usage from being set aside */
+    int64_t left_us; /* … until then (monotonic); or, when no lookup of this daemon was … */
+    bool found;      /* … answered from it, until what was found at the start is dealt with */
+    bool answered;   /* lookups, when what is pending was last looked at */
+    bool mixed;      /* what is pending may be of `owner` and of the next one */
+    bool looked;     /* since the start: for usage that was set aside for the owner */
+    bool said;       /* in the log: what keeps usage from being set aside */
 };
 
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger);
@@ -40,6 +42,10 @@ bool usage_owner_due(const struct usage_owner *owner, struct usage_move *ret);
  * what may be, with what was read for the owner, and *ret_taken says whether the file of that is to
  * be removed once the batch is written or spilled. */
 bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *ret_taken);
+
+/* All that was found at the start, and all that was recorded until the last swap, is written or
+ * spilled. */
+void usage_owner_emptied(struct usage_owner *owner, const struct usage_batch *pending);
 
 enum usage_place {
     USAGE_HERE,      /* write */

@@ -45,16 +45,26 @@ enum ledger_state ledger_look(const struct ledger *ledger)
     return ledger_file_look(ledger->file, ledger->path);
 }
 
-/* Slots without a hint: duplicates are merged when they are drained. */
-static void append(struct ledger_half *half, const struct usage_slot *slots, size_t len)
+/* Slots without a hint: duplicates are merged when they are drained. False when it is full: the
+ * rest is in memory only. */
+static bool append(struct ledger_half *half, const struct usage_slot *slots, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         uint32_t hint = UINT32_MAX;
 
         if (slots[i].last_used_us != 0 &&
             !ledger_half_record(half, &slots[i].api_key_id, slots[i].last_used_us, &hint))
-            return; /* it is full: the rest is in memory only */
+            return false;
     }
+    return true;
+}
+
+void ledger_gather(struct ledger *ledger)
+{
+    struct ledger_half *half = &ledger->file->half[0];
+
+    if (append(&ledger->file->half[1], half->slots, half->used))
+        ledger_half_clear(half);
 }
 
 int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
@@ -78,7 +88,7 @@ int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
     if (error == 0 && report.set_aside)
         (void)ledger_file_note_owners(ledger->file, &ledger->owners); /* of what was saved */
     if (error == 0)
-        append(&ledger->file->half[1], saved.slots, saved.len);
+        (void)append(&ledger->file->half[1], saved.slots, saved.len);
     usage_batch_free(&saved);
     if (error < 0) {
         ledger_close(ledger);
@@ -130,8 +140,8 @@ static int open_next(struct ledger *ledger, int64_t now_us, struct ledger_report
         return error;
     }
     /* What it holds is the back thread's; the front thread gets an empty half. */
-    append(&file->half[1], ledger->found.slots, ledger->found.len);
-    append(&file->half[1], file->half[0].slots, file->half[0].used);
+    (void)append(&file->half[1], ledger->found.slots, ledger->found.len);
+    (void)append(&file->half[1], file->half[0].slots, file->half[0].used);
     ledger_half_clear(&file->half[0]);
     ledger->next = file;
     return 0;
@@ -168,7 +178,7 @@ struct ledger_half *ledger_succeed(struct ledger *ledger, struct usage_batch *pe
 
     if (!usage_batch_merge(pending, half->slots, half->used))
         return NULL;
-    append(half, pending->slots, pending->len);
+    (void)append(half, pending->slots, pending->len);
     ledger_file_close(ledger->file);
     ledger->file = ledger->next;
     ledger->next = NULL;

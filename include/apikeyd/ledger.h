@@ -84,6 +84,10 @@ const struct store_id *ledger_left(const struct ledger *ledger);
 int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
                      const struct store_id *left);
 
+/* Have half 1 hold all that was found in the file, so that the front thread begins with an empty
+ * half 0. Before there are two threads. */
+void ledger_gather(struct ledger *ledger);
+
 /* Half 0 or 1 of the file in use. Whoever is sent a half owns it. */
 struct ledger_half *ledger_half(struct ledger *ledger, int index);
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from conftest import check, info
+from harness.operators import status
 from harness.servers import wait_until
 from wire import Wire, command
 
@@ -80,7 +81,7 @@ def test_something_else_in_the_ledgers_place(db, start, make, told):
     make(daemon.ledger)
     daemon.start()
     assert f"usage.ledger {daemon.ledger}: it" in daemon.log() and told in daemon.log()
-    assert not safe(daemon)
+    assert not safe(daemon) and not status(daemon)["usage"]["ledger_safe"]
     asked = allow(daemon, "key-0", "key-1")
     assert flush(daemon) == 2 and db.last_used("key-0") >= asked
     asked = allow(daemon, "key-0")
