@@ -14,6 +14,7 @@
 #include "reply_list.h"
 #include "spill_keeper.h"
 #include "usage_owner.h"
+#include "usage_session.h"
 
 /* Longer than a lookup may take: nobody waits for it. */
 static const int64_t statement_timeout_us = 10000000;
@@ -31,7 +32,7 @@ enum phase { IDLE, SWAPPING, WRITING };
 struct flusher {
     struct flusher_setup setup;
     struct back_env *env;
-    struct pg_connection *connection;
+    struct usage_session *session;
     struct event timer;
     struct backoff backoff;
     int64_t interval_us; /* usage.flush_interval as it was last looked at */
@@ -236,7 +237,7 @@ static void send_chunk(struct flusher *flusher)
                      1);
     usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
                      flusher->env->config->usage_resolution);
-    pg_connection_send(flusher->connection, &query);
+    usage_session_send(flusher->session, &query);
 }
 
 static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
@@ -249,12 +250,12 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
     if (outcome == PG_REFUSED || !store_query_read(result, 0, &store, &server_us)) {
-        pg_connection_give_up(flusher->connection, "it does not tell which store it leads to");
+        usage_session_give_up(flusher->session, "it does not tell which store it leads to");
         return;
     }
     stores_learn(stores, &store);
     if (stores_outdated(stores, &store)) {
-        pg_connection_give_up(flusher->connection, "a standby, or on an old timeline");
+        usage_session_give_up(flusher->session, "a standby, or on an old timeline");
         return;
     }
     bool same = store_id_same_table(ledger_owner(flusher->setup.ledger), &store.id);
@@ -284,7 +285,7 @@ static void ask_store(struct flusher *flusher)
 
     flusher->asks++;
     store_query_bind(&query, flusher->env->config);
-    pg_connection_send(flusher->connection, &query);
+    usage_session_send(flusher->session, &query);
 }
 
 /* Go on with the round: the next chunk, the end, or nothing while a chunk is under way. */
@@ -292,13 +293,13 @@ static void go_on(struct flusher *flusher)
 {
     if (flusher->phase != WRITING)
         return;
-    if (pg_connection_ready(flusher->connection) && !flusher->proven && flusher->asks < ASKS_MAX) {
+    if (usage_session_ready(flusher->session) && !flusher->proven && flusher->asks < ASKS_MAX) {
         ask_store(flusher);
     } else if (flusher->next >= flusher->pending.len) {
         finish_round(flusher);
-    } else if (pg_connection_ready(flusher->connection)) {
+    } else if (usage_session_ready(flusher->session)) {
         send_chunk(flusher);
-    } else if (pg_connection_down(flusher->connection)) {
+    } else if (usage_session_down(flusher->session)) {
         flusher->connection_failed = true;
         finish_round(flusher);
     }
@@ -415,9 +416,9 @@ void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
     start_writing(flusher);
 }
 
-void flusher_request(struct flusher *flusher, struct hole *hole)
+void flusher_request(struct flusher *flusher, uint64_t ask)
 {
-    reply_list_add(&flusher->waiting, hole);
+    reply_list_add(&flusher->waiting, ask);
     flusher_start(flusher);
 }
 
@@ -448,6 +449,16 @@ void flusher_configure(struct flusher *flusher)
         interval_us != flusher->interval_us)
         start_timer(flusher, interval_us);
     flusher->interval_us = interval_us;
+}
+
+void flusher_feed_is(struct flusher *flusher, bool usable)
+{
+    usage_session_feed_is(flusher->session, usable);
+}
+
+void flusher_feed_idle(struct flusher *flusher)
+{
+    usage_session_feed_idle(flusher->session);
 }
 
 size_t flusher_pending(const struct flusher *flusher)
@@ -500,15 +511,15 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->connection_failed = true; /* until it is there: start when it is */
     flusher_configure(flusher);
     start_timer(flusher, flusher->interval_us);
-    flusher->connection = pg_connection_new(&(struct pg_connection_setup){
+    flusher->session = usage_session_new(&(struct usage_session_setup){
         .env = flusher->env,
-        .purpose = "usage",
-        .dsn = flusher->env->config->postgres_dsn,
+        .lend = setup->lend,
+        .lend_arg = setup->arg,
         .on_ready = on_ready,
         .on_down = on_down,
         .arg = flusher,
     });
-    if (!flusher->connection) {
+    if (!flusher->session) {
         flusher_free(flusher);
         return NULL;
     }
@@ -521,7 +532,7 @@ void flusher_free(struct flusher *flusher)
         return;
     flusher->phase = IDLE;
     flusher->drained = true;
-    pg_connection_free(flusher->connection);
+    usage_session_free(flusher->session);
     reply_list_answer(&flusher->served, flusher->env, "shutting down", 0);
     reply_list_answer(&flusher->waiting, flusher->env, "shutting down", 0);
     event_del(&flusher->timer);
