@@ -2,7 +2,6 @@
 #include "apikeyd/daemon.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sysexits.h>
@@ -17,6 +16,7 @@
 #include "apikeyd/log_sink.h"
 #include "apikeyd/pg_hosts.h"
 #include "apikeyd/secret.h"
+#include "apikeyd/signals.h"
 #include "apikeyd/sockets.h"
 #include "apikeyd/storage.h"
 #include "apikeyd/supervisor.h"
@@ -150,12 +150,10 @@ static bool assemble(struct daemon *daemon)
 }
 
 /* The first one drains, the second ends it at once: what is not written is in the ledger. */
-static void on_term(evutil_socket_t signal, short what, void *arg)
+static void on_stop(void *arg)
 {
     struct daemon *daemon = arg;
 
-    (void)signal;
-    (void)what;
     if (daemon->stopping) {
         log_warning(&daemon->log, "second signal: stopping at once; usage is in the ledger");
         log_writer_flush(daemon->log_writer, LOG_FLUSH_US);
@@ -167,12 +165,10 @@ static void on_term(evutil_socket_t signal, short what, void *arg)
     back_drain(daemon->back);
 }
 
-static void on_hup(evutil_socket_t signal, short what, void *arg)
+static void on_reload(void *arg)
 {
     struct daemon *daemon = arg;
 
-    (void)signal;
-    (void)what;
     supervisor_reloading();
     back_reload(daemon->back);
     supervisor_ready();
@@ -182,18 +178,6 @@ static void *run_front(void *arg)
 {
     front_run(arg);
     return NULL;
-}
-
-/* Until serve() has handlers for them, signals wait: a SIGHUP during the start must not end it. */
-static void hold_signals(int how)
-{
-    sigset_t signals;
-
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    pthread_sigmask(how, &signals, NULL);
 }
 
 static bool start_front(struct daemon *daemon, pthread_t *ret_thread)
@@ -239,31 +223,27 @@ static void stop_front(struct daemon *daemon, pthread_t thread)
 
 static bool serve(struct daemon *daemon)
 {
-    struct event_base *base = back_base(daemon->back);
-    struct event *events[] = {
-        evsignal_new(base, SIGTERM, on_term, daemon),
-        evsignal_new(base, SIGINT, on_term, daemon),
-        evsignal_new(base, SIGHUP, on_hup, daemon),
-    };
-    enum { EVENTS = sizeof events / sizeof events[0] };
     pthread_t thread;
-    bool started = true;
 
-    for (size_t i = 0; i < EVENTS; i++)
-        started = started && events[i] && event_add(events[i], NULL) == 0;
-    started = started && start_front(daemon, &thread);
-    hold_signals(SIG_UNBLOCK);
-    if (started) {
+    if (!start_front(daemon, &thread))
+        return false;
+    struct signals *signals = signals_new(&(struct signals_setup){
+        .base = back_base(daemon->back),
+        .log = &daemon->log,
+        .stop = on_stop,
+        .reload = on_reload,
+        .arg = daemon,
+    });
+    if (signals) {
         log_info(&daemon->log, "apikeyd %s answers", APIKEYD_VERSION);
         supervisor_ready();
         back_run(daemon->back);
-        stop_front(daemon, thread);
+    } else {
+        log_error(&daemon->log, "signals cannot be taken: memory is short");
     }
-    for (size_t i = 0; i < EVENTS; i++) {
-        if (events[i])
-            event_free(events[i]);
-    }
-    return started;
+    stop_front(daemon, thread);
+    signals_free(signals);
+    return signals != NULL;
 }
 
 int daemon_run(const char *config_path)
@@ -275,6 +255,7 @@ int daemon_run(const char *config_path)
     struct buffer errors = {0};
     int status = EXIT_FAILURE;
 
+    signals_hold();
     sockets_init(&daemon.sockets);
     daemon.config = config_load(config_path, &errors);
     if (!daemon.config) {
@@ -289,8 +270,6 @@ int daemon_run(const char *config_path)
     supervisor_init(&daemon.supervisor);
     /* Events of Lambda authorizers hold keys. */
     json_set_alloc_funcs(malloc, secret_free);
-    hold_signals(SIG_BLOCK);
-    signal(SIGPIPE, SIG_IGN);
     /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */
     setenv("PGTZ", "UTC", 1);
     raise_fd_limit(&daemon);
