@@ -17,6 +17,7 @@
 #include "apikeyd/pg_hosts.h"
 #include "apikeyd/secret.h"
 #include "apikeyd/signals.h"
+#include "apikeyd/socket_watch.h"
 #include "apikeyd/sockets.h"
 #include "apikeyd/storage.h"
 #include "apikeyd/supervisor.h"
@@ -99,11 +100,22 @@ static uint64_t random_seed(void)
     return seed;
 }
 
+static void on_moved(void *arg, enum socket_role role, int fd)
+{
+    struct daemon *daemon = arg;
+
+    back_move_listener(daemon->back, role, fd);
+}
+
 static void on_alive(void *arg, const struct overview *overview)
 {
     struct daemon *daemon = arg;
 
     supervisor_alive(&daemon->supervisor, overview);
+    if (daemon->stopping)
+        return;
+    back_set_sockets_lost(daemon->back, socket_watch_look(&daemon->sockets, back_log(daemon->back),
+                                                          on_moved, daemon));
 }
 
 static bool assemble(struct daemon *daemon)
@@ -229,7 +241,7 @@ static bool serve(struct daemon *daemon)
         return false;
     struct signals *signals = signals_new(&(struct signals_setup){
         .base = back_base(daemon->back),
-        .log = &daemon->log,
+        .log = back_log(daemon->back),
         .stop = on_stop,
         .reload = on_reload,
         .arg = daemon,
