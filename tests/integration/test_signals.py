@@ -140,7 +140,8 @@ def test_nor_at_the_start_or_the_end(start):
         send_all(daemon)
         wait_until(lambda: daemon.died() or answers(daemon.admin), "the daemon")
         daemon.terminate()
-        while not daemon.died():
+        send_all(daemon)
+        while BUILD.name == "release" and not daemon.died():  # signals without end keep LeakSanitizer from its work
             send_all(daemon)
         assert daemon.wait_end() == 0
         daemon.ledger.unlink()
