@@ -384,6 +384,23 @@ int64_t back_drain_timeout_us(const struct back *back)
     return back->config->listen_drain_timeout;
 }
 
+const struct log *back_log(const struct back *back)
+{
+    return &back->env.log;
+}
+
+void back_move_listener(struct back *back, enum socket_role role, int fd)
+{
+    back->env.metrics.value[METRIC_SOCKETS_REBOUND]++;
+    back_env_post(&back->env,
+                  &(struct to_front){.type = TO_FRONT_LISTEN, .listen = {.role = role, .fd = fd}});
+}
+
+void back_set_sockets_lost(struct back *back, size_t count)
+{
+    back->env.metrics.value[METRIC_SOCKETS_LOST] = count;
+}
+
 struct event_base *back_base(struct back *back)
 {
     return back->env.base;

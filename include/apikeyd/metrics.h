@@ -154,6 +154,10 @@
     X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \
       "connections_refused_total", "reason=\"forbidden\"",                                         \
       "Connections refused by allow_uids and allow_gids")                                          \
+    X(SOCKETS_LOST, "Clients", "sockets_lost", GAUGE, "sockets_lost", "",                          \
+      "Listening sockets whose file is gone, or another one, so that nobody can connect")          \
+    X(SOCKETS_REBOUND, "Clients", "sockets_rebound", COUNTER, "sockets_rebound_total", "",         \
+      "Listening sockets bound anew after somebody had removed their file")                        \
     X(ACCEPT_PAUSES, "Clients", "accept_pauses", COUNTER, "accept_pauses_total", "",               \
       "Times that accepting ran out of fds")                                                       \
     X(CUT_OFF, "Clients", "connections_cut_off", COUNTER, "connections_cut_off_total", "",         \
