@@ -17,21 +17,6 @@ struct entries {
     size_t count;
 };
 
-/* A string without "=" or "://" is the name of a database. */
-static bool is_conninfo(const char *dsn)
-{
-    return strchr(dsn, '=') || strstr(dsn, "://");
-}
-
-bool pg_dsn_valid(const char *dsn)
-{
-    PQconninfoOption *options = is_conninfo(dsn) ? PQconninfoParse(dsn, NULL) : NULL;
-    bool valid = options || !is_conninfo(dsn);
-
-    PQconninfoFree(options);
-    return valid;
-}
-
 /* What libpq makes of the connection string, its service and the environment together. It tells
  * that of a connection only, so one is started that ends before it looks at any host: at an sslmode
  * that does not exist. NULL when memory is short. */

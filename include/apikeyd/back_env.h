@@ -60,7 +60,7 @@ void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t receiv
 /* Nothing that was read before now is to be served any more, stale neither. Likewise. */
 void back_env_forget(struct back_env *env);
 
-/* Reply to an admin request; takes the bytes of *reply. */
-void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply);
+/* Reply to the admin request with this number; takes the bytes of *reply. */
+void back_env_reply(struct back_env *env, uint64_t ask, struct buffer *reply);
 
 #endif

@@ -41,8 +41,8 @@ void flusher_free(struct flusher *flusher);
 /* Start a round, or another one after the one under way. */
 void flusher_start(struct flusher *flusher);
 
-/* The same for a FLUSH request: `hole` gets the number of rows written. */
-void flusher_request(struct flusher *flusher, struct hole *hole);
+/* The same for a FLUSH request: its reply is the number of rows written. */
+void flusher_request(struct flusher *flusher, uint64_t ask);
 
 /* One last round; on_drained is called when it is over, whatever came of it. */
 void flusher_drain(struct flusher *flusher);

@@ -25,10 +25,6 @@ struct pg_hosts {
     char why[128];                   /* … and why */
 };
 
-/* Whether libpq understands the connection string. Its own message would quote the string, which
- * may hold a password. */
-bool pg_dsn_valid(const char *dsn);
-
 /* Find the addresses; *hosts is all zero before. Blocks. */
 void pg_hosts_resolve(struct pg_hosts *hosts, const char *dsn);
 
