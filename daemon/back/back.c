@@ -283,6 +283,10 @@ static void handle_message(struct back *back, const struct to_back *message)
     case TO_BACK_LOG:
         log_write(&back->env.log, message->line.level, "%s", message->line.text);
         break;
+    case TO_BACK_CLOCK_JUMP:
+        back_env_clock_jump(&back->env, message->jump.at_us, message->jump.jump_us);
+        link_beat(back->link);
+        break;
     case TO_BACK_DRAINED:
         if (back->stage == DRAINING_CLIENTS)
             drain_usage(back);

@@ -56,12 +56,24 @@ struct flusher {
     size_t settled;    /* entries of `pending` that this round has emptied */
     bool connection_failed, statement_failed;
     uint64_t updated; /* rows of this round */
+    bool clamped_said;
     char *sql;
     struct usage_params params;
     struct reply_list waiting, served; /* for the next round; for this one */
 };
 
 static void send_chunk(struct flusher *flusher);
+
+static void note_clamped(struct flusher *flusher, uint64_t clamped)
+{
+    flusher->env->metrics.value[METRIC_USAGE_CLAMPED] += clamped;
+    if (clamped == 0 || flusher->clamped_said)
+        return;
+    flusher->clamped_said = true;
+    log_warning(&flusher->env->log,
+                "usage: this host's clock is ahead of PostgreSQL's: last_used is written as "
+                "PostgreSQL's now (logged once)");
+}
 
 static void start_timer(struct flusher *flusher, int64_t delay_us)
 {
@@ -187,6 +199,7 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
         count[METRIC_USAGE_STATEMENTS]++;
         count[METRIC_USAGE_ROWS] += settled.updated;
         count[METRIC_USAGE_LOCKED] += settled.locked;
+        note_clamped(flusher, settled.clamped);
     } else if (outcome == PG_DONE && !flusher->proven && flusher->asks < ASKS_MAX) {
         return; /* the session is asked where it leads, and the chunk sent again */
     } else {

@@ -243,7 +243,8 @@ static void confirm(struct link *link)
     bool first = !link->confirmed;
 
     link->confirmed = true;
-    env->grounds.confirmed_us = link->sent_us;
+    grounds_confirm(&env->grounds, link->sent_us);
+    link->due = link->due || link->sent_us < env->grounds.jumped_us;
     back_env_post_grounds(env);
     if (first) {
         log_info(&env->log, "the link is up: changes are heard of as they are committed");
@@ -259,7 +260,7 @@ static void take_heartbeat(struct link *link, const struct heartbeat *heartbeat)
 
     env->metrics.value[METRIC_LINK_HEARTBEATS]++;
     env->metrics.value[METRIC_LINK_ROUND_TRIP] = (uint64_t)(now_us - link->sent_us);
-    pg_clock_sample(&env->clock, link->sent_us, now_us, heartbeat->server_us);
+    back_env_sample_clock(env, link->sent_us, now_us, heartbeat->server_us);
     note_store(link, heartbeat);
     note_definition(link, heartbeat);
     note_queue(link, heartbeat->queue_usage);
@@ -492,8 +493,15 @@ void link_free(struct link *link)
 
 void link_configure(struct link *link)
 {
+    link_beat(link);
+}
+
+void link_beat(struct link *link)
+{
     if (link->listening && pg_connection_ready(link->connection))
         send_heartbeat(link);
+    else
+        link->due = link->listening;
 }
 
 bool link_up(const struct link *link)

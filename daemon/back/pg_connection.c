@@ -118,8 +118,20 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     connection->setup.on_down(connection->setup.arg);
 }
 
+/* Before 15, changes that logical replication applies may not be notified, and nothing is tried. */
+enum { SERVER_VERSION_MIN = 150000 };
+
 static void connected(struct pg_connection *connection)
 {
+    if (PQserverVersion(connection->pg) < SERVER_VERSION_MIN) {
+        char why[96];
+
+        snprintf(why, sizeof why, "PostgreSQL %d is too old: 15 or later is needed",
+                 PQserverVersion(connection->pg) / 10000);
+        connection->connects_late = (connection->connects_late + 1) % ROTATIONS;
+        lose(connection, PG_LOST, why);
+        return;
+    }
     event_del(&connection->timer);
     PQsetnonblocking(connection->pg, 1);
     log_info(&connection->setup.env->log, "postgres (%s): connected", connection->setup.purpose);

@@ -245,7 +245,7 @@ static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGre
             take_row(lane, &row);
     }
     /* All rows tell the same time, that of the store too. */
-    pg_clock_sample(&lanes->env->clock, lane->sent_us, now_us, row.server_read_us);
+    back_env_sample_clock(lanes->env, lane->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
         lanes->setup.answered(lanes->setup.arg, lookup, &lookup->finding.verdict,
                               row.server_read_us);
@@ -424,7 +424,7 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
         pg_connection_give_up(lane->connection, wrong);
         return;
     }
-    pg_clock_sample(&lanes->env->clock, lane->sent_us, clock_monotonic_us(), server_us);
+    back_env_sample_clock(lanes->env, lane->sent_us, clock_monotonic_us(), server_us);
     lane->store = NOT_PROVEN;
 }
 

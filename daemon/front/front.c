@@ -146,8 +146,7 @@ static void handle_message(struct front *front, struct to_front *message)
         swap_usage(front, message->half);
         break;
     case TO_FRONT_GROUNDS:
-        front->grounds = message->grounds;
-        front_tick(front);
+        front_take_grounds(front, &message->grounds);
         break;
     case TO_FRONT_CONFIG:
         apply_config(front, message->config);

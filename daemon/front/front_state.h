@@ -3,6 +3,7 @@
 #ifndef APIKEYD_FRONT_STATE_H
 #define APIKEYD_FRONT_STATE_H
 
+#include "apikeyd/clock_jump.h"
 #include "apikeyd/connection.h"
 #include "apikeyd/digest_map.h"
 #include "apikeyd/front.h"
@@ -49,6 +50,7 @@ struct front {
 
     struct trust_policy policy;
     struct grounds grounds;
+    struct clock_jump clocks;
     struct trust trust; /* as of the read or message being handled */
     int64_t wall_us;    /* likewise, µs since 1970 */
     struct http_date date;
@@ -57,6 +59,9 @@ struct front {
 
 /* Read the clocks, once for all that is handled together. */
 void front_tick(struct front *front);
+
+/* The back thread judges by these now. */
+void front_take_grounds(struct front *front, const struct grounds *grounds);
 
 /* What memory has answered since the last call came in one read: record how long that took. */
 void front_time_read(struct front *front);

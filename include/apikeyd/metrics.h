@@ -116,6 +116,8 @@
       "The last heartbeat's round trip")                                                           \
     X(LINK_NOTIFICATIONS, "Link", "link_notifications", COUNTER, "link_notifications_total", "",   \
       "Notifications received")                                                                    \
+    X(CLOCK_JUMPS, "Link", "clock_jumps", COUNTER, "clock_jumps_total", "",                        \
+      "Times that this host's clocks parted: a pause of the machine, or a clock that was set")     \
     X(LINK_BAD, "Link", "link_notifications_bad", COUNTER, "link_notifications_bad_total", "",     \
       "Notifications not of the trigger's making")                                                 \
     X(LINK_COALESCED, "Link", "link_notifications_coalesced", COUNTER,                             \
@@ -212,6 +214,8 @@
       "Rows updated by them")                                                                      \
     X(USAGE_LOCKED, "Usage", "usage_rows_locked", COUNTER, "usage_rows_locked_total", "",          \
       "Rows left for the next round, as somebody else held their lock")                            \
+    X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
+      "Times of use that were ahead of the clock, and were taken as now")                          \
     X(USAGE_FAILURES, "Usage", "usage_flush_failures", COUNTER, "usage_flush_failures_total", "",  \
       "UPDATE statements that failed")                                                             \
     X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",     \

@@ -26,6 +26,7 @@ class Proxy:
         self.ends = {}
         self.server_ends = set()
         self.delay = lambda: 0  # seconds that an answer of the server takes longer
+        self.says = lambda data: data  # what arrives of what the server says
         self.mode = PASS
         self.wake_reader, self.wake_writer = socket.socketpair()
         self.stopping = False
@@ -113,6 +114,7 @@ class Proxy:
             data = end.recv(1 if self.mode == TRICKLE else 65536)
             if end in self.server_ends:
                 time.sleep(self.delay())
+                data = self.says(data)
             self.ends[end].sendall(data)
         if not data:
             self.close(end)
