@@ -1,16 +1,14 @@
 """Redis that is there and of no use: it refuses, it trickles, it talks nonsense, its name leads elsewhere.
 
-A real server fails wherever one can be made to fail so; FakeRedis does what none does."""
+A real server fails wherever one can be made to fail so; a fake one does what none does."""
 
-import contextlib
 import itertools
-import socket
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from conftest import check, info
+from harness.fake_redis import FakeRedis
 from harness.gateways import free_port
 from harness.names import Names, NameServer, available, loopback
 from harness.proxy import PASS, RESET, TcpProxy
@@ -23,88 +21,9 @@ NAME = "redis.test"
 MIB = 1 << 20
 
 
-class FakeRedis:
-    """Holds nothing and takes everything. With `says` set, the MGET of a lookup is answered by
-    says(connection), and so is all that comes after it on that connection."""
-
-    def __init__(self, folder):
-        self.path = Path(folder) / f"fake-redis-{next(folders)}.sock"
-        self.says = None
-        self.opened = 0
-        self.ends = threading.Event()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(self.path))
-        self.listener.listen()
-        self.listener.settimeout(0.1)
-        self.threads = [threading.Thread(target=self.accept)]
-
-    def url(self):
-        return f"unix://{self.path}"
-
-    def __enter__(self):
-        self.threads[0].start()
-        return self
-
-    def __exit__(self, *_):
-        self.ends.set()
-        for thread in self.threads:
-            thread.join()
-        self.listener.close()
-
-    def accept(self):
-        while not self.ends.is_set():
-            with contextlib.suppress(TimeoutError):
-                connection, _ = self.listener.accept()
-                connection.settimeout(0.1)
-                self.opened += 1
-                self.threads.append(threading.Thread(target=self.serve, args=[connection]))
-                self.threads[-1].start()
-
-    def serve(self, connection):
-        with connection, contextlib.suppress(OSError):
-            received = b""
-            while not self.ends.is_set():
-                with contextlib.suppress(TimeoutError):
-                    data = connection.recv(65536)
-                    if not data:
-                        return
-                    received += data
-                words = received.split(b"\r\n")
-                # Whole commands only: a fake may count on what this one client sends.
-                while len(words) > 1 and len(words) > 2 * (count := int(words[0][1:])) + 1:
-                    command, words = words[2:2 * count + 1:2], words[2 * count + 1:]
-                    if command[0] == b"MGET" and self.says and b":probe:" not in command[1]:
-                        self.says(connection)
-                        return
-                    nils = (count - 1) * b"$-1\r\n"
-                    connection.sendall(b"*%d\r\n" % (count - 1) + nils if command[0] == b"MGET" else b"+OK\r\n")
-                received = b"\r\n".join(words)
-
-    def trickle(self, connection):
-        """A byte a second."""
-        for byte in b"*1\r\n$1000\r\n" + 1000 * b"x":
-            connection.sendall(bytes([byte]))
-            if self.ends.wait(1):
-                return
-
-    def flood(self, connection):
-        """As much as is taken of a value without an end."""
-        connection.settimeout(5)
-        connection.sendall(b"*1\r\n$9000000000000000000\r\n")
-        for _ in range(100):
-            connection.sendall(MIB * b"x")
-        self.ends.wait()
-
-    def text(self, text):
-        def say(connection):
-            connection.sendall(text)
-            self.ends.wait()
-        return say
-
-
 @pytest.fixture
 def fake(scratch):
-    with FakeRedis(scratch) as fake:
+    with FakeRedis(scratch / f"fake{next(folders)}.sock") as fake:
         yield fake
 
 
