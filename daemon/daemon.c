@@ -11,19 +11,23 @@
 
 #include <jansson.h>
 
+#include "apikeyd/activation.h"
 #include "apikeyd/back.h"
 #include "apikeyd/config_check.h"
 #include "apikeyd/front.h"
+#include "apikeyd/log_hooks.h"
 #include "apikeyd/log_sink.h"
 #include "apikeyd/redis_url.h"
 #include "apikeyd/secret.h"
 #include "apikeyd/sockets.h"
 #include "apikeyd/storage.h"
 #include "apikeyd/supervisor.h"
+#include "apikeyd/thread.h"
 
 struct daemon {
     struct config *config;
     const char *config_path;
+    struct log_writer *log_writer;
     struct log log;
     struct secret hash, redis_password, redis_value;
     struct storage storage;
@@ -89,17 +93,6 @@ static void raise_fd_limit(struct daemon *daemon)
                     (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
-static bool listen_on_sockets(struct daemon *daemon)
-{
-    struct buffer error = {0};
-    bool listening = sockets_open(&daemon->sockets, daemon->config, &error);
-
-    if (!listening)
-        log_error(&daemon->log, "%.*s", (int)error.len, error.data);
-    buffer_free(&error);
-    return listening;
-}
-
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
 static bool open_mailboxes(struct daemon *daemon)
 {
@@ -156,12 +149,14 @@ static bool assemble(struct daemon *daemon)
         .config = daemon->config,
         .config_path = daemon->config_path,
         .log = daemon->log,
+        .log_writer = daemon->log_writer,
         .redis_password = secret_slice(&daemon->redis_password),
         .redis_secret = secret_slice(&daemon->redis_value),
         .ledger = daemon->storage.ledger,
         .half = ledger_half(daemon->storage.ledger, 1),
         .spilled = daemon->storage.spilled,
         .spill = daemon->storage.spill,
+        .judged = daemon->storage.judged,
         .metrics_fd = daemon->sockets.of[SOCKET_METRICS].fd,
         .on_alive = on_alive,
         .alive_arg = daemon,
@@ -187,7 +182,11 @@ static void on_term(evutil_socket_t signal, short what, void *arg)
     (void)signal;
     (void)what;
     if (daemon->stopping) {
-        log_warning(&daemon->log, "second signal: stopping at once; usage is in the ledger");
+        log_warning(&daemon->log, "second signal: stopping at once; usage %s",
+                    ledger_look(daemon->storage.ledger) == LEDGER_SAFE
+                        ? "is in the ledger"
+                        : "that was in memory is lost");
+        log_writer_flush(daemon->log_writer, LOG_FLUSH_US);
         _exit(EXIT_FAILURE);
     }
     daemon->stopping = true;
@@ -225,17 +224,35 @@ static void hold_signals(int how)
     pthread_sigmask(how, &signals, NULL);
 }
 
-/* The thread inherits the mask of this one, which takes the signals for both. */
 static bool start_front(struct daemon *daemon, pthread_t *ret_thread)
 {
-    int error = pthread_create(ret_thread, NULL, run_front, daemon->front);
+    int error = thread_start(ret_thread, "apikeyd-front", run_front, daemon->front);
 
-    if (error != 0) {
-        log_error(&daemon->log, "thread: %s", strerror(error));
+    if (error < 0)
+        log_error(&daemon->log, "the front thread cannot be started: %s", strerror(-error));
+    return error == 0;
+}
+
+static bool open_log(struct daemon *daemon)
+{
+    enum log_level level = (enum log_level)daemon->config->log_level;
+    enum log_target target = (enum log_target)daemon->config->log_target;
+    int error = log_writer_start(log_sink_output(target), &daemon->log_writer);
+
+    if (error < 0) {
+        fprintf(stderr, "apikeyd: the log thread cannot be started: %s\n", strerror(-error));
         return false;
     }
-    pthread_setname_np(*ret_thread, "apikeyd-front");
+    daemon->log = log_writer_log(daemon->log_writer, level);
+    log_hooks_install(daemon->log_writer, level);
     return true;
+}
+
+/* The last lines are written, unless the log stands still: that must not hold up the end. */
+static void close_log(struct daemon *daemon)
+{
+    log_hooks_remove();
+    log_writer_stop(daemon->log_writer, LOG_FLUSH_US);
 }
 
 static void stop_front(struct daemon *daemon, pthread_t thread)
@@ -304,8 +321,10 @@ int daemon_run(const char *config_path)
     status = load_config(&daemon);
     if (status != EXIT_SUCCESS)
         return status;
-    daemon.log = log_sink_open((enum log_level)daemon.config->log_level,
-                               (enum log_target)daemon.config->log_target);
+    if (!open_log(&daemon)) {
+        config_free(daemon.config);
+        return EX_OSERR;
+    }
     supervisor_init(&daemon.supervisor);
     /* Events of Lambda authorizers hold keys. */
     json_set_alloc_funcs(malloc, secret_free);
@@ -315,12 +334,12 @@ int daemon_run(const char *config_path)
     setenv("PGTZ", "UTC", 1);
     raise_fd_limit(&daemon);
     status = EX_CONFIG;
-    if (!read_secrets(&daemon))
+    if (!read_secrets(&daemon) || !activation_take(&daemon.sockets, daemon.config, &daemon.log))
         goto done;
     status = EXIT_FAILURE;
     if (!storage_open(&daemon.storage, daemon.config, &daemon.log))
         goto done;
-    if (!listen_on_sockets(&daemon))
+    if (!sockets_listen(&daemon.sockets, daemon.config, &daemon.log))
         goto done;
     status = EX_OSERR;
     if (open_mailboxes(&daemon) && assemble(&daemon) && serve(&daemon))
@@ -334,6 +353,7 @@ done:
     mailbox_done(&daemon.to_front);
     storage_close(&daemon.storage);
     config_free(daemon.config);
+    close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
     return status;
 }

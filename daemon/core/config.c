@@ -78,6 +78,13 @@ size_t config_pending_most(const struct config *config)
     return config->postgres_max_pending + config->postgres_max_pending / 4;
 }
 
+int64_t config_wait_max_us(const struct config *config)
+{
+    int64_t redis_us = config->redis_url[0] ? config->redis_timeout : 0;
+
+    return redis_us + 2 * config->postgres_timeout + 1000000;
+}
+
 struct trust_policy config_trust_policy(const struct config *config)
 {
     return (struct trust_policy){

@@ -39,7 +39,10 @@ const struct option option_table[] = {
      "too) "
      "or address:port; empty: none."},
     {"listen", "max_connections", OPTION_COUNT, FIELD(listen_max_connections), "10000", 1, 1000000,
-     RELOADABLE, NULL, "Connections at the same time, over all sockets."},
+     RELOADABLE, NULL,
+     "Connections at the same time, over all sockets; a process may have seven times as many as "
+     "are "
+     "free."},
     {"listen", "max_request", OPTION_SIZE, FIELD(listen_max_request), "4KiB", 512, KIB(64),
      RELOADABLE, NULL, "Bytes of one request; a longer one closes its connection."},
     {"listen", "allow_uids", OPTION_IDS, FIELD(listen_allow_uids), "", 0, 0, RELOADABLE, NULL,
