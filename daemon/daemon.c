@@ -47,7 +47,7 @@ static bool read_secret(struct daemon *daemon, const char *option, const char *p
     bool read = secret_read(path, ret, &why);
 
     if (!read)
-        log_error(&daemon->log, "%s \"%s\": %.*s", option, path, (int)why.len, why.data);
+        log_error(&daemon->log, "%s: %.*s", option, (int)why.len, why.data);
     buffer_free(&why);
     return read;
 }

@@ -41,12 +41,12 @@ NOT_PATHS = ["run/apikeyd/x", "./x", "/", "{folder}/", "/nonexistent/x", "{folde
 NOT_ADDRESSES = ["localhost:80", "127.0.0.1", ":80", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:http",
                  "[::1]", "::1:80", "300.0.0.1:80", "*:80", "8080"]
 NOT_SECRETS = ["./secret", "{folder}", "{folder}/none", "{folder}/empty", "{folder}/newlines",
-               "{folder}/long", "/dev/null", "redis-password", "{folder}/file/x"]
+               "{folder}/long", "/dev/null", "redis-password", "hunter2", "{folder}/file/x"]
 NOT_DSNS = ["host=a colour=red", "host=a prot=5", "host=a password=my hunter2", "host='a", "host=a port=0",
             "host=a port=65536", "host=a port=x", "host=a,b port=1,2,3", "host=a,b hostaddr=10.0.0.1",
             "host=a sslmode=yes", "host=a target_session_attrs=master", "host=a connect_timeout=5s",
             "postgres://u:hunter2@[::1/db", "postgres://u:hunter2%zz@h/db", "postgres://u:hunter2@h:99999/db",
-            "postgres://u:hunter2@h/db?pasword=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384]
+            "postgres://u:hunter2@h/db?passwd=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384]
 
 # Options, and values that they do not take.
 WRONG = {
@@ -118,7 +118,7 @@ TOGETHER = [
 # Files, as text.
 FORMS = {
     "an option before any section": "ttl = 5s\n",
-    "an unknown section": "[chache]\nttl = 5s\n",
+    "an unknown section": "[caches]\nttl = 5s\n",
     "a section of another program": "[mysqld]\nuser = root\n",
     "an unknown option": "[cache]\ntll = 5s\n",
     "an option of another section": "[cache]\nprefix = x\n",
