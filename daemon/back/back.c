@@ -227,11 +227,24 @@ static bool lend(void *arg, const struct pg_query *query)
     return back->link && link_lend(back->link, query);
 }
 
+/* A server on an earlier timeline than another one is refused; the operator knows whether the later
+ * one is the primary, or a copy that somebody promoted. */
+static void forget_later_stores(struct back *back)
+{
+    if (!stores_forget_later(&back->env.stores))
+        return;
+    log_warning(&back->env.log,
+                "timelines that were seen are forgotten: the server that answers now "
+                "is taken as it is; every verdict is looked up anew");
+    invalidate_all(back);
+}
+
 static void reload(struct back *back, struct buffer *reply)
 {
     if (!reload_config(&back->env, &back->config, back->config_path, reply))
         return;
     flusher_configure(back->flusher);
+    forget_later_stores(back);
     link_configure(back->link);
 }
 

@@ -96,6 +96,20 @@ bool stores_outdated(const struct stores *stores, const struct store *store)
     return false;
 }
 
+bool stores_forget_later(struct stores *stores)
+{
+    bool barred = false;
+
+    for (size_t i = 0; i < stores->count; i++)
+        barred =
+            barred || (!stores->known[i].standby && stores_outdated(stores, &stores->known[i]));
+    if (!barred)
+        return false;
+    stores->count = stores->next = 0;
+    stores->has_feed = stores->has_current = false;
+    return true;
+}
+
 enum store_standing stores_judge(const struct stores *stores, const struct store_mark *mark,
                                  bool standby, struct store_id *ret_id)
 {

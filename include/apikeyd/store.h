@@ -74,6 +74,10 @@ void stores_learn(struct stores *stores, const struct store *store);
 enum store_change stores_feed(struct stores *stores, const struct store *store);
 void stores_feed_lost(struct stores *stores);
 
+/* Servers are taken as they come, on whatever timeline they are, as if none had been seen before.
+ * False when that changes nothing: all that were seen are on one timeline. */
+bool stores_forget_later(struct stores *stores);
+
 /* What to make of an answer that bears `mark`; for CURRENT and ELSEWHERE sets *ret_id. `standby`
  * is what the same answer told. */
 enum store_standing stores_judge(const struct stores *stores, const struct store_mark *mark,
