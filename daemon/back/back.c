@@ -29,7 +29,6 @@ struct back {
     struct event mail, drain_timer;
     enum stage stage;
     bool stopped;
-    int64_t store_seen_us; /* monotonic: a store could answer then; or TIME_NEVER */
     uint64_t stale_checks; /* answered stale, as was last seen, … */
     int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
     struct monitor *monitor;
@@ -70,11 +69,27 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     return bound.text;
 }
 
-static int64_t oldest_stale_us(const struct back *back, int64_t now_us)
+/* What was read before this is of no use for any answer, believed or stale. */
+static int64_t oldest_of_use_us(const struct back *back, int64_t now_us)
 {
     struct trust_policy policy = config_trust_policy(back->config);
+    struct trust trust = trust_at(&policy, &back->env.grounds, now_us);
 
-    return trust_at(&policy, &back->env.grounds, now_us).oldest_stale_us;
+    return trust.oldest_us < trust.oldest_stale_us ? trust.oldest_us : trust.oldest_stale_us;
+}
+
+/* Who can answer a check now. What Redis was given lives for cache.ttl there. */
+static void look_who_answers(struct back *back, struct overview *overview, int64_t now_us)
+{
+    int64_t oldest_us = oldest_of_use_us(back, now_us);
+    int64_t in_redis_us = resolver_newest_in_redis(back->resolver);
+
+    overview->redis_dated = back->env.clock.known;
+    overview->postgres_answers = resolver_answers(back->resolver);
+    overview->redis_servable =
+        in_redis_us >= oldest_us && in_redis_us > now_us - back->config->cache_ttl;
+    overview->memory_servable = resolver_newest_in_memory(back->resolver) >= oldest_us;
+    overview->total.value[METRIC_POSTGRES_ANSWERS] = overview->postgres_answers;
 }
 
 /* The gauges of the back's parts. */
@@ -89,12 +104,7 @@ static void look(void *arg, struct overview *overview)
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
     value[METRIC_LINK_UP] = link_up(back->link);
     flusher_look(back->flusher, &overview->total);
-    overview->redis_dated = back->env.clock.known;
-    overview->postgres_answers = resolver_answers(back->resolver);
-    if (overview->postgres_answers || (value[METRIC_REDIS_UP] && overview->redis_dated))
-        back->store_seen_us = now_us;
-    /* What memory holds was read until then. */
-    overview->memory_servable = back->store_seen_us >= oldest_stale_us(back, now_us);
+    look_who_answers(back, overview, now_us);
     overview->revocation_bound = revocation_bound(back, &overview->total, now_us);
     overview->has_store = back->env.stores.has_current;
     overview->store = back->env.stores.current;
@@ -384,7 +394,6 @@ struct back *back_new(struct back_setup *setup)
     back->config = setup->config;
     back->config_path = setup->config_path;
     back->to_back = setup->to_back;
-    back->store_seen_us = TIME_NEVER;
     back->stale_seen_us = TIME_NEVER;
     back->log = setup->log;
     back->on_alive = setup->on_alive;

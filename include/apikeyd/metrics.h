@@ -186,6 +186,8 @@
       "Lookup connections that there should be")                                                   \
     X(POSTGRES_UP, "PostgreSQL", "postgres_connections_up", GAUGE, "postgres_connections_up", "",  \
       "Lookup connections ready")                                                                  \
+    X(POSTGRES_ANSWERS, "PostgreSQL", "postgres_answers", GAUGE, "postgres_answers", "",           \
+      "1 while PostgreSQL answers lookups, by the link's session if by no other")                  \
     X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \
       "Lookup SELECTs sent")                                                                       \
     X(POSTGRES_KEYS, "PostgreSQL", "postgres_keys_read", COUNTER, "postgres_keys_read_total", "",  \
