@@ -42,7 +42,7 @@ struct pg_lanes {
     struct event deadline;
     bool deadline_armed;
     const char *said; /* in the log: what is wrong with answers */
-    bool refused_said;
+    bool refused_said, bytes_said;
     bool down; /* as was told */
     char *sql, *probe_sql;
     bool feed_usable;
@@ -254,6 +254,33 @@ static bool judge_store(struct lane *lane, struct lookup_list *lookups,
     return true;
 }
 
+static bool is_ascii(const struct lookup *lookup)
+{
+    for (size_t i = 0; i < lookup->request.key_len; i++) {
+        if ((unsigned char)lookup->request.key[i] >= 0x80)
+            return false;
+    }
+    return true;
+}
+
+/* Without an encoding, text that another client wrote may be the same key in other bytes. */
+static void answer_lookup(struct pg_lanes *lanes, struct lookup *lookup, const struct store *store,
+                          int64_t server_read_us)
+{
+    const struct verdict *verdict = &lookup->finding.verdict;
+
+    if (verdict->kind != VERDICT_DENY_UNKNOWN || !store || !store->bytes || is_ascii(lookup)) {
+        lanes->setup.answered(lanes->setup.arg, lookup, verdict, server_read_us);
+        return;
+    }
+    if (!lanes->bytes_said)
+        log_error(&lanes->env->log,
+                  "postgres (lookups): the database's encoding is SQL_ASCII: a key that is not of "
+                  "ASCII characters, and is not found, is UNAVAILABLE (logged once)");
+    lanes->bytes_said = true;
+    fail(lanes, lookup, "the database has no encoding (SQL_ASCII), and the key is not ASCII");
+}
+
 /* Put the rows together, each with its lookups, before the first of these is answered. */
 static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGresult *result,
                       const struct store_told *told)
@@ -276,8 +303,8 @@ static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGre
     /* All rows tell the same time, that of the store too. */
     pg_clock_sample(&lanes->env->clock, lane->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
-        lanes->setup.answered(lanes->setup.arg, lookup, &lookup->finding.verdict,
-                              row.server_read_us);
+        answer_lookup(lanes, lookup, stores_find(&lanes->env->stores, &told->mark),
+                      row.server_read_us);
 }
 
 static void log_refusal(struct pg_lanes *lanes, const PGresult *result)
@@ -306,7 +333,8 @@ static void take_refusal(struct lane *lane, struct lookup_list *lookups, size_t 
 {
     const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = lane->sent_us};
     struct pg_lanes *lanes = lane->lanes;
-    bool bad_text = is_bad_text(result);
+    const struct lookup *only = len == 1 ? TAILQ_FIRST(lookups) : NULL;
+    bool bad_text = is_bad_text(result) && !(only && is_ascii(only));
     struct lookup *lookup;
 
     if (!bad_text) {

@@ -41,6 +41,7 @@ struct store {
     struct store_id id;
     bool standby; /* in recovery */
     bool plain;   /* it is a table or a partitioned one, not a view or a foreign table */
+    bool bytes;   /* the database has no encoding: it does not know which letters its text is of */
 };
 
 enum store_standing {
@@ -66,6 +67,9 @@ struct stores {
     bool has_current; /* the feed's store, or without a feed that of the last lookup */
     struct store_id current;
 };
+
+/* The store that bears the mark, if it is known, or NULL. */
+const struct store *stores_find(const struct stores *stores, const struct store_mark *mark);
 
 /* Note what a session told of itself. */
 void stores_learn(struct stores *stores, const struct store *store);
