@@ -35,6 +35,7 @@ struct back {
     struct pages *pages; /* NULL: none */
     struct events events;
     struct log log; /* where lines go on from env.log */
+    const struct log_writer *log_writer;
     void (*on_alive)(void *arg, const struct overview *overview);
     void *alive_arg;
 };
@@ -103,6 +104,10 @@ static void look(void *arg, struct overview *overview)
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
     value[METRIC_LINK_UP] = link_up(back->link);
+    if (back->log_writer) {
+        value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
+        value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
+    }
     flusher_look(back->flusher, &overview->total);
     look_who_answers(back, overview, now_us);
     overview->revocation_bound = revocation_bound(back, &overview->total, now_us);
@@ -205,6 +210,7 @@ static void on_link_up(void *arg, bool up)
     struct back *back = arg;
 
     resolver_feed_is(back->resolver, up);
+    flusher_feed_is(back->flusher, up);
     if (up)
         resolver_probe(back->resolver, true);
 }
@@ -221,6 +227,7 @@ static void on_link_idle(void *arg)
     struct back *back = arg;
 
     resolver_go(back->resolver);
+    flusher_feed_idle(back->flusher);
 }
 
 static bool lookups_agree(void *arg, int64_t since_us)
@@ -305,6 +312,10 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_LOG:
         log_write(&back->env.log, message->line.level, "%s", message->line.text);
+        break;
+    case TO_BACK_CLOCK_JUMP:
+        back_env_clock_jump(&back->env, message->jump.at_us, message->jump.jump_us);
+        link_beat(back->link);
         break;
     case TO_BACK_DRAINED:
         if (back->stage == DRAINING_CLIENTS)
@@ -396,6 +407,7 @@ struct back *back_new(struct back_setup *setup)
     back->to_back = setup->to_back;
     back->stale_seen_us = TIME_NEVER;
     back->log = setup->log;
+    back->log_writer = setup->log_writer;
     back->on_alive = setup->on_alive;
     back->alive_arg = setup->alive_arg;
     back->env = (struct back_env){
@@ -406,6 +418,8 @@ struct back *back_new(struct back_setup *setup)
         .to_front = setup->to_front,
         .grounds = no_grounds,
     };
+    back->env.metrics.value[METRIC_USAGE_CLAMPED] = setup->judged.clamped;
+    back->env.metrics.value[METRIC_USAGE_LOST] = setup->judged.dropped;
     if (!back_env_open(&back->env))
         goto fail;
     event_assign(&back->mail, back->env.base, back->to_back->wake_fd, EV_READ | EV_PERSIST, on_mail,
@@ -419,6 +433,7 @@ struct back *back_new(struct back_setup *setup)
         .spilled = setup->spilled,
         .spill = setup->spill,
         .on_drained = on_drained,
+        .lend = lend,
         .arg = back,
     });
     setup->spilled = (struct usage_batch){0};
@@ -479,6 +494,8 @@ void back_free(struct back *back)
     pages_free(back->pages);
     if (back->resolver)
         resolver_feed_is(back->resolver, false);
+    if (back->flusher)
+        flusher_feed_is(back->flusher, false);
     link_free(back->link);
     back->link = NULL;
     resolver_free(back->resolver);

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include "apikeyd/clock.h"
+#include "apikeyd/clock_jump.h"
 
 static struct event_base *precise_base(void)
 {
@@ -20,6 +21,7 @@ static struct event_base *precise_base(void)
 
 bool back_env_open(struct back_env *env)
 {
+    TAILQ_INIT(&env->sessions);
     env->base = precise_base();
     if (!env->base)
         return false;
@@ -57,6 +59,36 @@ void back_env_post_grounds(struct back_env *env)
 void back_env_raise_floor(struct back_env *env)
 {
     env->grounds.floor_us = clock_monotonic_us();
+}
+
+/* Once a minute: a clock that is set again and again shall not fill the log. */
+static void say_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
+{
+    if (env->jump_said_us != 0 && at_us - env->jump_said_us < 60000000)
+        return;
+    env->jump_said_us = at_us;
+    log_warning(
+        &env->log,
+        "clock: this host's clocks parted by %lld ms: the machine was paused, or a clock was "
+        "set; verdicts from before are read again (logged at most once a minute)",
+        (long long)(jump_us / 1000));
+}
+
+void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
+{
+    env->metrics.value[METRIC_CLOCK_JUMPS]++;
+    say_jump(env, at_us, jump_us);
+    grounds_jump(&env->grounds, at_us, jump_us);
+    back_env_post_grounds(env);
+}
+
+void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t received_us,
+                           int64_t server_us)
+{
+    int64_t ahead_us = pg_clock_sample(&env->clock, sent_us, received_us, server_us);
+
+    if (ahead_us > CLOCK_JUMP_TOLERANCE_US)
+        back_env_clock_jump(env, received_us, ahead_us);
 }
 
 void back_env_forget(struct back_env *env)

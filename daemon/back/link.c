@@ -271,7 +271,8 @@ static void confirm(struct link *link)
     bool first = !link->confirmed;
 
     link->confirmed = true;
-    env->grounds.confirmed_us = link->sent_us;
+    grounds_confirm(&env->grounds, link->sent_us);
+    link->due = link->due || link->sent_us < env->grounds.jumped_us;
     back_env_post_grounds(env);
     if (first) {
         log_info(&env->log, "the link is up: changes are heard of as they are committed");
@@ -287,7 +288,7 @@ static void take_heartbeat(struct link *link, const struct heartbeat *heartbeat)
 
     env->metrics.value[METRIC_LINK_HEARTBEATS]++;
     env->metrics.value[METRIC_LINK_ROUND_TRIP] = (uint64_t)(now_us - link->sent_us);
-    pg_clock_sample(&env->clock, link->sent_us, now_us, heartbeat->server_us);
+    back_env_sample_clock(env, link->sent_us, now_us, heartbeat->server_us);
     note_store(link, heartbeat);
     note_definition(link, heartbeat);
     note_queue(link, heartbeat->queue_usage);
@@ -535,6 +536,7 @@ struct link *link_new(const struct link_setup *setup)
     link->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = setup->env,
         .purpose = "link",
+        .rank = PG_RANK_FEED,
         .dsn = config->postgres_listen_dsn[0] ? config->postgres_listen_dsn : config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,
@@ -560,8 +562,15 @@ void link_free(struct link *link)
 
 void link_configure(struct link *link)
 {
+    link_beat(link);
+}
+
+void link_beat(struct link *link)
+{
     if (link->listening && pg_connection_ready(link->connection))
         send_heartbeat(link);
+    else
+        link->due = link->listening;
 }
 
 bool link_up(const struct link *link)

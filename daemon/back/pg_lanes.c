@@ -301,7 +301,7 @@ static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGre
             take_row(lane, &row);
     }
     /* All rows tell the same time, that of the store too. */
-    pg_clock_sample(&lanes->env->clock, lane->sent_us, now_us, row.server_read_us);
+    back_env_sample_clock(lanes->env, lane->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
         answer_lookup(lanes, lookup, stores_find(&lanes->env->stores, &told->mark),
                       row.server_read_us);
@@ -482,7 +482,7 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
         pg_connection_give_up(lane->connection, wrong);
         return;
     }
-    pg_clock_sample(&lanes->env->clock, lane->sent_us, clock_monotonic_us(), server_us);
+    back_env_sample_clock(lanes->env, lane->sent_us, clock_monotonic_us(), server_us);
     lane->store = NOT_PROVEN;
 }
 
@@ -616,6 +616,7 @@ static bool open_lane(struct lane *lane, struct pg_lanes *lanes)
     lane->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = lanes->env,
         .purpose = "lookups",
+        .rank = lane == lanes->lane ? PG_RANK_LOOKUP : PG_RANK_SPARE,
         .dsn = lanes->env->config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,

@@ -7,9 +7,14 @@
 #include "apikeyd/pg_array.h"
 #include "apikeyd/sql_name.h"
 
+enum { FIELD_UPDATED, FIELD_LOCKED, FIELD_STORE, FIELD_CLAMPED, FIELDS };
+
 /* `locked` waits for nobody, so two daemons and any other writer cannot deadlock with it. The
  * rows it returns are ours until COMMIT, and the UPDATE looks at their newest version. A row that
- * exists but was not locked is somebody else's now; one that does not exist was deleted. */
+ * exists but was not locked is somebody else's now; one that does not exist was deleted.
+ *
+ * PostgreSQL's clock judges: no time ahead of it is written. One in the table that is a day ahead
+ * of it cannot be true, and gives way to a use. */
 char *usage_query_sql(const struct config *config)
 {
     struct buffer table = {0};
@@ -18,7 +23,10 @@ char *usage_query_sql(const struct config *config)
     sql_table_append(&table, config->postgres_table);
     buffer_append(&table, "", 1);
     buffer_printf(&sql,
-                  "WITH pending AS (SELECT p.id, p.used FROM ROWS FROM (pg_catalog.unnest($1), "
+                  "WITH pending AS (SELECT p.id, LEAST(p.used, pg_catalog.now()) AS used, "
+                  "p.used OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.+) "
+                  "'1 second'::pg_catalog.interval) AS ahead "
+                  "FROM ROWS FROM (pg_catalog.unnest($1), "
                   "pg_catalog.unnest($2)) AS p(id, used)), "
                   "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
                   "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY t.api_key_id "
@@ -27,13 +35,16 @@ char *usage_query_sql(const struct config *config)
                   "FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.api_key_id "
                   "WHERE t.api_key_id OPERATOR(pg_catalog.=) l.api_key_id "
                   "AND (t.last_used IS NULL OR t.last_used OPERATOR(pg_catalog.<) "
-                  "(p.used OPERATOR(pg_catalog.-) $3)) RETURNING 1) "
+                  "(p.used OPERATOR(pg_catalog.-) $3) "
+                  "OR t.last_used OPERATOR(pg_catalog.>) (pg_catalog.now() "
+                  "OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval)) RETURNING 1) "
                   "SELECT u.n, s.api_key_id, ",
                   table.data, table.data,
                   config->usage_touch_updated_at ? ", updated_at = pg_catalog.now()" : "");
     store_mark_append_sql(&sql, table.data);
     buffer_printf(&sql,
-                  " FROM (SELECT pg_catalog.count(*) FROM updated) AS u(n) "
+                  ", (SELECT pg_catalog.count(*) FROM pending WHERE ahead) "
+                  "FROM (SELECT pg_catalog.count(*) FROM updated) AS u(n) "
                   "LEFT JOIN (SELECT t.api_key_id FROM %s AS t "
                   "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS (SELECT "
                   "FROM locked AS l WHERE l.api_key_id OPERATOR(pg_catalog.=) t.api_key_id)) AS s "
@@ -75,8 +86,9 @@ void usage_params_free(struct usage_params *params)
 
 bool usage_query_told(const PGresult *result, struct store_told *ret)
 {
-    return PQntuples(result) > 0 && PQnfields(result) == 3 &&
-           store_mark_read(PQgetvalue(result, 0, 2), PQgetlength(result, 0, 2), ret);
+    return PQntuples(result) > 0 && PQnfields(result) == FIELDS &&
+           store_mark_read(PQgetvalue(result, 0, FIELD_STORE), PQgetlength(result, 0, FIELD_STORE),
+                           ret);
 }
 
 bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
@@ -87,18 +99,21 @@ bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t
     struct usage_outcome outcome = {0};
     bool *locked;
 
-    if (rows < 1 || PQnfields(result) != 3 || PQgetlength(result, 0, 0) != 8)
+    if (rows < 1 || PQnfields(result) != FIELDS || PQgetlength(result, 0, FIELD_UPDATED) != 8 ||
+        PQgetlength(result, 0, FIELD_CLAMPED) != 8)
         return false;
     locked = calloc(len, sizeof *locked);
     if (!locked)
         return false;
-    outcome.updated = (uint64_t)pg_get_int64(PQgetvalue(result, 0, 0));
+    outcome.updated = (uint64_t)pg_get_int64(PQgetvalue(result, 0, FIELD_UPDATED));
+    outcome.clamped = (uint64_t)pg_get_int64(PQgetvalue(result, 0, FIELD_CLAMPED));
     for (int i = 0; i < rows; i++) {
         struct uuid id;
 
-        if (PQgetisnull(result, i, 1) || PQgetlength(result, i, 1) != sizeof id)
+        if (PQgetisnull(result, i, FIELD_LOCKED) ||
+            PQgetlength(result, i, FIELD_LOCKED) != sizeof id)
             continue;
-        memcpy(&id, PQgetvalue(result, i, 1), sizeof id);
+        memcpy(&id, PQgetvalue(result, i, FIELD_LOCKED), sizeof id);
         struct usage_slot *slot = usage_batch_find(&chunk, &id);
         if (slot) {
             locked[slot - slots] = true;

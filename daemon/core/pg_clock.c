@@ -16,13 +16,21 @@ static int64_t least_at(const struct pg_clock *clock, int64_t now_us)
     return clock->least_us - drift(now_us - clock->least_at_us);
 }
 
-void pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_us,
-                     int64_t server_us)
+/* Clocks that nobody sets or slews part by less than this. */
+static int64_t free_drift(int64_t elapsed_us)
+{
+    return elapsed_us / 1000 + 1000;
+}
+
+int64_t pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_us,
+                        int64_t server_us)
 {
     int64_t most_us = server_us - sent_us;
     int64_t least_us = server_us - received_us;
-    bool set_forward = clock->known && least_us > most_at(clock, received_us);
-    bool set_back = clock->known && most_us < least_at(clock, received_us);
+    int64_t forward_us = clock->known ? least_us - most_at(clock, received_us) : 0;
+    bool set_forward = forward_us > 0;
+    bool set_back =
+        clock->known && most_us < clock->least_us - free_drift(received_us - clock->least_at_us);
 
     if (set_back)
         clock->doubtful_us = received_us + most_at(clock, received_us);
@@ -35,6 +43,7 @@ void pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_u
         clock->least_at_us = received_us;
     }
     clock->known = true;
+    return set_forward ? forward_us : 0;
 }
 
 bool pg_clock_to_monotonic(const struct pg_clock *clock, int64_t server_us, int64_t now_us,

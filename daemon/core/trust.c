@@ -11,6 +11,34 @@ static int64_t sooner(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+void grounds_confirm(struct grounds *grounds, int64_t sent_us)
+{
+    if (sent_us >= grounds->jumped_us)
+        grounds->confirmed_us = sent_us;
+}
+
+void grounds_jump(struct grounds *grounds, int64_t now_us, int64_t jump_us)
+{
+    if (grounds->jumped_us >= now_us)
+        return;
+    if (grounds->confirmed_us < now_us)
+        grounds->confirmed_us = TIME_NEVER;
+    grounds->floor_us = later(grounds->floor_us, now_us);
+    grounds->jumped_us = now_us;
+    grounds->lost_us += later(jump_us, 0);
+}
+
+/* How early a verdict may have been read that is served stale, by the clock as it runs. */
+static int64_t stale_since(const struct trust_policy *policy, const struct grounds *grounds,
+                           int64_t now_us)
+{
+    int64_t since_us = now_us - policy->stale_max_us;
+
+    if (since_us >= grounds->jumped_us)
+        return since_us;
+    return sooner(since_us + grounds->lost_us, grounds->jumped_us);
+}
+
 struct trust trust_at(const struct trust_policy *policy, const struct grounds *grounds,
                       int64_t now_us)
 {
@@ -21,7 +49,7 @@ struct trust trust_at(const struct trust_policy *policy, const struct grounds *g
     int64_t negative_ttl_us = sooner(policy->negative_ttl_us, bound_us);
     int64_t known_us = confirmed ? grounds->floor_us : grounds->forgotten_us;
     int64_t oldest_stale_us =
-        grounds->elsewhere ? INT64_MAX : later(known_us, now_us - policy->stale_max_us);
+        grounds->elsewhere ? INT64_MAX : later(known_us, stale_since(policy, grounds, now_us));
 
     return (struct trust){
         .now_us = now_us,

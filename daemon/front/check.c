@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-#include "apikeyd/clock.h"
 #include "apikeyd/hole.h"
 #include "apikeyd/utf8.h"
 #include "front_state.h"
@@ -57,7 +56,7 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
         if (!front->unrecorded_said)
             front_log(front, LOG_LEVEL_WARNING,
-                      "usage.ledger: no room on its file system; last_used is being lost");
+                      "usage.ledger: no room for more keys; last_used is being lost");
         front->unrecorded_said = true;
         return;
     }
@@ -239,33 +238,23 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     answer_waiter(waiter, waiter->patience ? stale : NULL, TIER_STALE, "deadline");
 }
 
-static void arm_alarm(struct front *front, int64_t delay_us)
-{
-    struct timeval delay = clock_timeval(delay_us);
-
-    front->alarm_armed = true;
-    event_add(&front->alarm, &delay);
-}
-
 /* Whoever has waited as long as a check may is answered, whatever the back thread is doing. The
  * lookup goes on: its answer, when it comes, is for those who ask then. */
-static void on_alarm(evutil_socket_t fd, short what, void *arg)
+static void on_deadline(void *arg)
 {
     struct front *front = arg;
     struct waiter *waiter;
 
-    (void)fd;
-    (void)what;
     front_tick(front);
-    front->alarm_armed = false;
     int64_t late_us = front->trust.now_us - config_wait_max_us(front->config);
     while ((waiter = TAILQ_FIRST(&front->waiters)) && waiter->asked_us <= late_us) {
         front->metrics.value[METRIC_CHECKS_OVERDUE]++;
         answer_waiter(waiter, stale_verdict(front, &waiter->flight->node.digest), TIER_STALE,
                       "the lookup takes too long");
     }
+    front->deadline_set = waiter != NULL;
     if (waiter)
-        arm_alarm(front, waiter->asked_us - late_us);
+        alarm_set(&front->deadline, waiter->asked_us - late_us, 0);
 }
 
 /* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
@@ -291,8 +280,9 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     hole->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
     TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
-    if (!front->alarm_armed)
-        arm_alarm(front, config_wait_max_us(front->config));
+    if (!front->deadline_set)
+        alarm_set(&front->deadline, config_wait_max_us(front->config), 0);
+    front->deadline_set = true;
     waiter->patience =
         patient_verdict(front, &flight->node.digest) && (within_us == 0 || patience_us < within_us);
     if (waiter->patience) {
@@ -506,16 +496,15 @@ void check_outdated(struct front *front, const struct to_front *message)
 bool check_init(struct front *front, uint64_t seed)
 {
     TAILQ_INIT(&front->waiters);
-    event_assign(&front->alarm, front->base, -1, 0, on_alarm, front);
-    return digest_map_init(&front->flights, front->config->postgres_max_pending, seed);
+    return alarm_init(&front->deadline, front->base, on_deadline, front) &&
+           digest_map_init(&front->flights, front->config->postgres_max_pending, seed);
 }
 
 void check_done(struct front *front)
 {
     struct digest_map *flights = &front->flights;
 
-    if (event_initialized(&front->alarm))
-        event_del(&front->alarm);
+    alarm_done(&front->deadline);
     for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
         for (struct digest_node *node; (node = flights->bucket[i]);) {
             flights->bucket[i] = node->next;

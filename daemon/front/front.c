@@ -46,6 +46,25 @@ static void say_refused(void *arg, uid_t uid)
               name);
 }
 
+static void say_crowded(void *arg, const struct peer *peer, size_t connections)
+{
+    struct front *front = arg;
+    int64_t now_us = clock_monotonic_us();
+    char name[64] = "clients over TCP or in another PID namespace have";
+
+    if (front->crowded_said_us != 0 && front->crowded_said_us > now_us - 60000000)
+        return;
+    front->crowded_said_us = now_us;
+    if (peer->pid > 0)
+        snprintf(name, sizeof name, "process %ld of user %u has", (long)peer->pid,
+                 (unsigned)peer->uid);
+    front_log(
+        front, LOG_LEVEL_WARNING,
+        "%s %zu connections, its share of listen.max_connections: more are refused (logged at "
+        "most once a minute; see connections_refused_share)",
+        name, connections);
+}
+
 /* Hand the half in use over and go on in the other. There is one swap under way at most, so the
  * reserve has room for it. */
 static void swap_usage(struct front *front, struct ledger_half *empty)
@@ -145,8 +164,7 @@ static void handle_message(struct front *front, struct to_front *message)
         swap_usage(front, message->half);
         break;
     case TO_FRONT_GROUNDS:
-        front->grounds = message->grounds;
-        front_tick(front);
+        front_take_grounds(front, &message->grounds);
         break;
     case TO_FRONT_CONFIG:
         apply_config(front, message->config);
@@ -209,14 +227,12 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
         mailbox_wake_again(front->to_front);
 }
 
-static const struct timeval sweep_interval = {.tv_sec = 1};
+enum { SECOND_US = 1000000 };
 
-static void on_sweep(evutil_socket_t fd, short what, void *arg)
+static void on_second(void *arg)
 {
     struct front *front = arg;
 
-    (void)fd;
-    (void)what;
     front_tick(front);
     front->quiet_s++;
     asked_expire(&front->asked, front->trust.now_us);
@@ -244,6 +260,7 @@ struct front *front_new(const struct front_setup *setup)
         .begin = begin_requests,
         .end = end_requests,
         .refused = say_refused,
+        .crowded = say_crowded,
         .arg = front,
     };
     clients_init(&front->clients);
@@ -258,7 +275,8 @@ struct front *front_new(const struct front_setup *setup)
         goto fail;
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
-    if (!front->mail || event_add(front->mail, NULL) != 0)
+    if (!front->mail || event_add(front->mail, NULL) != 0 ||
+        !alarm_init(&front->second, front->base, on_second, front))
         goto fail;
     front->clients.base = front->base;
     listener_start(&front->check_listener, &front->clients, setup->check_fd, &resp_protocol, false,
@@ -270,8 +288,7 @@ struct front *front_new(const struct front_setup *setup)
     front->share.most = config->postgres_max_pending;
     front->clients.holes_each = share_of_connection(&front->share);
     front->serves_http = setup->http_fd >= 0;
-    event_assign(&front->sweep, front->base, -1, EV_PERSIST, on_sweep, front);
-    event_add(&front->sweep, &sweep_interval);
+    alarm_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);
     return front;
 
@@ -331,8 +348,7 @@ void front_free(struct front *front)
     listener_stop(&front->check_listener);
     listener_stop(&front->admin_listener);
     listener_stop(&front->http_listener);
-    if (event_initialized(&front->sweep))
-        event_del(&front->sweep);
+    alarm_done(&front->second);
     if (front->mail)
         event_free(front->mail);
     check_done(front);

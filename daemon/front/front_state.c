@@ -6,10 +6,37 @@
 
 #include "apikeyd/clock.h"
 
+/* The back thread hears of it, but nothing is answered before this one judges by it. */
+static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
+{
+    struct to_back message = {.type = TO_BACK_CLOCK_JUMP};
+
+    grounds_jump(&front->grounds, now_us, jump_us);
+    message.jump.at_us = now_us;
+    message.jump.jump_us = jump_us;
+    (void)front_post(front, &message);
+}
+
 void front_tick(struct front *front)
 {
+    int64_t now_us = clock_monotonic_us();
+
     front->wall_us = clock_wall_us();
-    front->trust = trust_at(&front->policy, &front->grounds, clock_monotonic_us());
+    int64_t jump_us = clock_jump_look(&front->clocks, now_us, front->wall_us);
+    if (jump_us != 0)
+        note_jump(front, now_us, jump_us);
+    front->trust = trust_at(&front->policy, &front->grounds, now_us);
+}
+
+/* They may be from before a jump of which the back thread has not heard yet. */
+void front_take_grounds(struct front *front, const struct grounds *grounds)
+{
+    struct grounds before = front->grounds;
+
+    front->grounds = *grounds;
+    if (before.jumped_us > grounds->jumped_us)
+        grounds_jump(&front->grounds, before.jumped_us, before.lost_us - grounds->lost_us);
+    front_tick(front);
 }
 
 /* Messages that may go missing on a busy machine before silence means anything. */

@@ -3,6 +3,8 @@
 #ifndef APIKEYD_FRONT_STATE_H
 #define APIKEYD_FRONT_STATE_H
 
+#include "alarm.h"
+#include "apikeyd/clock_jump.h"
 #include "apikeyd/connection.h"
 #include "apikeyd/digest_map.h"
 #include "apikeyd/front.h"
@@ -33,7 +35,7 @@ struct front {
     struct clients clients;
     struct listener check_listener, admin_listener, http_listener;
     bool serves_http;
-    struct event sweep; /* once a second, for what is too slow */
+    struct alarm second; /* for what is too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;
     uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
@@ -43,8 +45,8 @@ struct front {
     struct lookahead lookahead;
     struct digest_map flights;
     TAILQ_HEAD(, waiter) waiters; /* for flights, in the order of asking */
-    struct event alarm;           /* at the deadline of the first of them, or of one before it */
-    bool alarm_armed;
+    struct alarm deadline;        /* of the first of them, or of one before it */
+    bool deadline_set;
     unsigned quiet_s; /* since the back thread was last heard of: seconds of this thread's life */
     struct share share;
     struct asked asked;
@@ -52,9 +54,11 @@ struct front {
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
     bool unrecorded_said;
     struct refusal refusals[REFUSALS];
+    int64_t crowded_said_us; /* a process that wants more than its share; 0: never */
 
     struct trust_policy policy;
     struct grounds grounds;
+    struct clock_jump clocks;
     struct trust trust; /* as of the read or message being handled */
     int64_t wall_us;    /* likewise, µs since 1970 */
     struct http_date date;
@@ -63,6 +67,9 @@ struct front {
 
 /* Read the clocks, once for all that is handled together. */
 void front_tick(struct front *front);
+
+/* The back thread judges by these now. */
+void front_take_grounds(struct front *front, const struct grounds *grounds);
 
 /* What memory has answered since the last call came in one read: record how long that took. */
 void front_time_read(struct front *front);

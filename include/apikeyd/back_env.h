@@ -11,6 +11,7 @@
 
 #include "apikeyd/mailbox.h"
 #include "apikeyd/pg_clock.h"
+#include "apikeyd/pg_sessions.h"
 #include "apikeyd/store.h"
 
 struct back_env {
@@ -23,8 +24,11 @@ struct back_env {
     struct stores stores;
     struct metrics metrics;
     struct log log;
+    struct pg_sessions sessions;
+    char unresolved_name[256]; /* of a PostgreSQL host, as was logged last: pg_names */
     struct mailbox *to_front;
-    bool front_gone; /* nobody reads the mailbox any more */
+    bool front_gone;      /* nobody reads the mailbox any more */
+    int64_t jump_said_us; /* a jump of the clocks was logged then; 0: none */
 };
 
 /* Make the loop and the resolver of names. False when memory is short. */
@@ -44,6 +48,14 @@ void back_env_raise_floor(struct back_env *env);
 
 /* The current store has changed so, and what was read before with it. */
 void back_env_store_changed(struct back_env *env, enum store_change change);
+
+/* The clocks parted by `jump_us`, as was seen at `at_us`: grounds_jump(). The front is told. */
+void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us);
+
+/* A query was answered with PostgreSQL's time: pg_clock_sample(). If that is further than it can
+ * be, this host's clocks stood still, all of them, and it is a jump. */
+void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t received_us,
+                           int64_t server_us);
 
 /* Nothing that was read before now is to be served any more, stale neither. Likewise. */
 void back_env_forget(struct back_env *env);

@@ -80,7 +80,8 @@ struct config {
 };
 
 /* The defaults, then the file at `path` (NULL: none), then APIKEYD_<SECTION>_<OPTION> from the
- * environment. NULL on any error; every one found is described in `errors`, a line each. */
+ * environment. NULL on any error; every one found is described in `errors`, a line each. Looks at
+ * no other file: see config_check.h. */
 struct config *config_load(const char *path, struct buffer *errors);
 void config_free(struct config *config);
 

@@ -44,6 +44,9 @@ void link_free(struct link *link);
 /* The configuration has changed. */
 void link_configure(struct link *link);
 
+/* Send a heartbeat now, or as soon as the session is free. */
+void link_beat(struct link *link);
+
 /* Whether changes are heard of now. */
 bool link_up(const struct link *link);
 

@@ -31,6 +31,7 @@ enum to_back_type {
     TO_BACK_SWAPPED,    /* half: drain it */
     TO_BACK_USAGE_FULL, /* flush_rows are waiting */
     TO_BACK_LOG,        /* line */
+    TO_BACK_CLOCK_JUMP, /* jump: this host's clocks have parted */
     TO_BACK_DRAINED,    /* every client has had its answers */
 };
 
@@ -77,6 +78,9 @@ struct to_back {
             uint32_t id;
         } pulse;
         struct ledger_half *half;
+        struct {
+            int64_t at_us, jump_us; /* see grounds_jump() */
+        } jump;
         struct {
             enum log_level level;
             char text[240];

@@ -120,6 +120,8 @@
       "The last heartbeat's round trip")                                                           \
     X(LINK_NOTIFICATIONS, "Link", "link_notifications", COUNTER, "link_notifications_total", "",   \
       "Notifications received")                                                                    \
+    X(CLOCK_JUMPS, "Link", "clock_jumps", COUNTER, "clock_jumps_total", "",                        \
+      "Times that this host's clocks parted: a pause of the machine, or a clock that was set")     \
     X(LINK_BAD, "Link", "link_notifications_bad", COUNTER, "link_notifications_bad_total", "",     \
       "Notifications not of the trigger's making")                                                 \
     X(LINK_COALESCED, "Link", "link_notifications_coalesced", COUNTER,                             \
@@ -146,6 +148,9 @@
     X(CONNECTIONS_FULL, "Clients", "connections_refused_full", COUNTER,                            \
       "connections_refused_total", "reason=\"max_connections\"",                                   \
       "Connections refused at max_connections")                                                    \
+    X(CONNECTIONS_SHARE, "Clients", "connections_refused_share", COUNTER,                          \
+      "connections_refused_total", "reason=\"process_share\"",                                     \
+      "Connections refused to a process that has its share of max_connections")                    \
     X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \
       "connections_refused_total", "reason=\"forbidden\"",                                         \
       "Connections refused by allow_uids and allow_gids")                                          \
@@ -157,12 +162,16 @@
       "HTTP requests")                                                                             \
     X(READ_PAUSES, "Clients", "read_pauses", COUNTER, "read_pauses_total", "",                     \
       "Times that a client was not read from until it took or got replies")                        \
-    X(LOG_LINES_DROPPED, "Clients", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",   \
-      "Log lines without room")                                                                    \
+    X(LOG_LINES_QUEUED, "Log", "log_lines_queued", GAUGE, "log_lines_queued", "",                  \
+      "Log lines that wait to be written")                                                         \
+    X(LOG_LINES_DROPPED, "Log", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",       \
+      "Log lines lost: the log's reader stands still, or the log cannot be written")               \
     X(REDIS_CONFIGURED, "Redis", "redis_configured", GAUGE, "redis_configured", "",                \
       "1 when redis.url is set")                                                                   \
     X(REDIS_UP, "Redis", "redis_up", GAUGE, "redis_up", "",                                        \
-      "1 while Redis is in use, 0 while the breaker is open")                                      \
+      "1 while lookups ask Redis, 0 while the breaker is open")                                    \
+    X(REDIS_WRITABLE, "Redis", "redis_writable", GAUGE, "redis_writable", "",                      \
+      "1 while Redis takes fills and tombstones, 0 while it refuses them or is not in use")        \
     X(REDIS_ROUND_TRIPS, "Redis", "redis_round_trips", COUNTER, "redis_round_trips_total", "",     \
       "MGETs sent")                                                                                \
     X(REDIS_KEYS, "Redis", "redis_keys_read", COUNTER, "redis_keys_read_total", "",                \
@@ -172,12 +181,16 @@
     X(REDIS_TIMEOUTS, "Redis", "redis_timeouts", COUNTER, "redis_timeouts_total", "",              \
       "MGETs late by redis.timeout")                                                               \
     X(REDIS_ERRORS, "Redis", "redis_errors", COUNTER, "redis_errors_total", "",                    \
-      "Error replies of Redis and lost connections")                                               \
+      "Error replies of Redis, failed attempts to connect and lost connections")                   \
+    X(REDIS_TOO_LONG, "Redis", "redis_replies_too_long", COUNTER, "redis_replies_too_long_total",  \
+      "", "Connections cut for a reply longer than apikeyd's own values can make it")              \
     X(REDIS_OPENED, "Redis", "redis_breaker_opened", COUNTER, "redis_breaker_opened_total", "",    \
       "Times the breaker opened")                                                                  \
     X(REDIS_FILLS, "Redis", "redis_fills", COUNTER, "redis_fills_total", "", "Verdicts written")   \
     X(REDIS_TOMBSTONES, "Redis", "redis_tombstones", COUNTER, "redis_tombstones_total", "",        \
       "Tombstones written")                                                                        \
+    X(REDIS_DROPPED, "Redis", "redis_writes_dropped", COUNTER, "redis_writes_dropped_total", "",   \
+      "Fills and tombstones not sent: too many requests wait for Redis")                           \
     X(REDIS_FORGED, "Redis", "redis_forged", COUNTER, "redis_values_ignored_total",                \
       "reason=\"forged\"", "Values ignored for a wrong tag")                                       \
     X(REDIS_BROKEN, "Redis", "redis_broken", COUNTER, "redis_values_ignored_total",                \
@@ -188,6 +201,10 @@
       "Lookup connections ready")                                                                  \
     X(POSTGRES_ANSWERS, "PostgreSQL", "postgres_answers", GAUGE, "postgres_answers", "",           \
       "1 while PostgreSQL answers lookups, by the link's session if by no other")                  \
+    X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
+      "Sessions of any kind for which a host name has no address")                                 \
+    X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
+      "Sessions of any kind for which PostgreSQL has no room")                                     \
     X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \
       "Lookup SELECTs sent")                                                                       \
     X(POSTGRES_KEYS, "PostgreSQL", "postgres_keys_read", COUNTER, "postgres_keys_read_total", "",  \
@@ -199,7 +216,11 @@
     X(USAGE_RECORDED, "Usage", "usage_recorded", COUNTER, "usage_recorded_total", "",              \
       "ALLOWs recorded in the ledger")                                                             \
     X(USAGE_UNRECORDED, "Usage", "usage_unrecorded", COUNTER, "usage_unrecorded_total", "",        \
-      "ALLOWs not recorded: the ledger's file system is full")                                     \
+      "ALLOWs not recorded: the ledger is full")                                                   \
+    X(USAGE_LOST, "Usage", "usage_lost", COUNTER, "usage_lost_total", "",                          \
+      "Keys whose last_used was lost with the ledger's file or to damage, at most")                \
+    X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
+      "Uses noted with a time later than now, as a clock was ahead, and taken as now")             \
     X(USAGE_SWAPS, "Usage", "usage_swaps", COUNTER, "usage_swaps_total", "",                       \
       "Ledger halves drained")                                                                     \
     X(USAGE_PENDING, "Usage", "usage_pending", GAUGE, "usage_pending", "",                         \
@@ -216,6 +237,10 @@
       "UPDATE statements that failed")                                                             \
     X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",     \
       "Keys whose usage belongs to another store and was set aside")                               \
+    X(LEDGER_SAFE, "Usage", "usage_ledger_safe", GAUGE, "usage_ledger_safe", "",                   \
+      "1 while usage outlives a killed daemon, 0 while some of it is in memory only")              \
+    X(LEDGER_REPAIRS, "Usage", "usage_ledger_repairs", COUNTER, "usage_ledger_repairs_total", "",  \
+      "Times that a new ledger file took the place of one that was lost, or of memory")            \
     X(LEDGER_BYTES, "Usage", "usage_ledger_bytes", GAUGE, "usage_ledger_bytes", "",                \
       "Memory that the ledger's file takes, bytes")                                                \
     X(SPILL_BYTES, "Usage", "usage_spill_bytes", GAUGE, "usage_spill_bytes", "",                   \

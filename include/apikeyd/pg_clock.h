@@ -9,8 +9,11 @@
  * The two clocks may run at rates that differ by up to an eighth: chrony slews by a twelfth (its
  * maxslewrate, 83,333 ppm). So the bounds widen by an eighth of a sample's age, and a verdict may
  * be older by an eighth of what it seems. A sample that contradicts them means that PostgreSQL's
- * clock was set; if it was set back, what was dated before then cannot be told from what is dated
- * since, and is not believed.
+ * clock was set, or that this host's stood still. If the server's was set back, what was dated
+ * before then cannot be told from what is dated since, and is not believed. A step back may hide
+ * in those bounds, so to doubt takes less: a sample that lies below an earlier one by more than
+ * clocks drift by themselves (a thousandth, and a millisecond). While the server's clock is slewed
+ * back, what was dated before the last sample is doubted too, which costs lookups.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_CLOCK_H
@@ -23,13 +26,14 @@ struct pg_clock {
     bool known;
     int64_t most_us, most_at_us; /* upper bound of (PostgreSQL's clock − monotonic), and as of … */
     int64_t least_us, least_at_us; /* … which monotonic time; lower bound */
-    int64_t doubtful_us;           /* PostgreSQL's clock was set back: not later than from this */
+    int64_t doubtful_us; /* timestamps up to this one are ambiguous, as the clock stepped back */
 };
 
 /* A query sent at `sent_us` was answered at `received_us`, both monotonic; in between
- * PostgreSQL's clock read `server_us`. */
-void pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_us,
-                     int64_t server_us);
+ * PostgreSQL's clock read `server_us`. Returns by how much the server's clock has moved ahead of
+ * what was possible, in microseconds, or 0. */
+int64_t pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_us,
+                        int64_t server_us);
 
 /* The earliest monotonic time at which something that PostgreSQL dated `server_us` can have
  * happened. False when that cannot be told: no sample yet, a time to come, or one that a clock

@@ -18,6 +18,9 @@
  * changes that are known. A confirmed heartbeat proves that PostgreSQL answers: then nothing below
  * any floor is served. A slow answer, which is no error, is replaced by what is held only while
  * every change is heard of.
+ *
+ * Times are worth something only while the clock runs. If it stood still, as in a paused machine,
+ * the lease ends at once, and what was read before is older than it seems.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_TRUST_H
@@ -46,9 +49,21 @@ struct grounds {
     bool notified;        /* triggers tell of every change */
     bool elsewhere;       /* lookups were answered by another store than the link's */
     bool postgres_down;   /* known not to answer lookups */
+    int64_t jumped_us;    /* the clocks parted then, … */
+    int64_t lost_us;      /* … and what was read before is so much older than it seems */
 };
 
-static const struct grounds no_grounds = {TIME_NEVER, TIME_NEVER, TIME_NEVER, false, false, false};
+static const struct grounds no_grounds = {
+    .confirmed_us = TIME_NEVER, .floor_us = TIME_NEVER, .forgotten_us = TIME_NEVER};
+
+/* A heartbeat that was sent at `sent_us` was answered. One from before a jump of the clocks
+ * confirms nothing: nobody can tell how long ago that was. */
+void grounds_confirm(struct grounds *grounds, int64_t sent_us);
+
+/* The clocks parted by `jump_us` (see clock_jump.h), as was seen at `now_us`: what was confirmed
+ * before then is not, and what was read before then is read again. Doing so twice changes nothing.
+ */
+void grounds_jump(struct grounds *grounds, int64_t now_us, int64_t jump_us);
 
 struct trust {
     int64_t now_us;

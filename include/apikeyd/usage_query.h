@@ -29,6 +29,7 @@ void usage_params_free(struct usage_params *params);
 struct usage_outcome {
     uint64_t updated; /* rows written */
     uint64_t locked;  /* rows that somebody else held: they stay pending */
+    uint64_t clamped; /* times ahead of PostgreSQL's clock, written as its now */
 };
 
 /* Where the rows of the result were looked for; false when it does not have the expected form. */

@@ -84,7 +84,7 @@ def test_age_alone_is_no_reason_to_ask_again(db, start, scratch):
     """The round trip takes longer than the ttl: each check needs one SELECT, and gets its answer."""
     db.add_key("good")
     with Proxy(scratch / f"{db.name}.line", db.server.folder) as line:
-        daemon = start({**postgres_behind(line, db), "cache.ttl": "100ms"})
+        daemon = start({**postgres_behind(line, db), "cache.ttl": "100ms", "cache.stale_max": "0s"})
         line.delay = lambda: 0.12
         client = daemon.client()
         before = info(daemon)["postgres_keys_read"]

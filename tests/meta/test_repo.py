@@ -119,7 +119,8 @@ def test_manual_pages_are_clean():
 
 OTHERS = {
     "daemon/core": r"event2/|libpq|hiredis|pthread|time\.h|apikeyd/(clock|front|back|back_env|hole)\.h",
-    "daemon/front": r"libpq|hiredis|event2/dns|apikeyd/(back|back_env|resolver|flusher|redis_tier|pg_connection)\.h",
+    "daemon/thread": r"event2/|libpq|hiredis|apikeyd/(front|back|back_env|hole|mailbox)\.h",
+    "daemon/front": r"libpq|hiredis|event2/dns|apikeyd/(thread|log_writer|back|back_env|resolver|flusher|redis_tier|pg_connection)\.h",
     "ctl": r"event2/|apikeyd/(front|back|mailbox|clock|hole|connection)\.h",
     "daemon/back": r"apikeyd/(front|connection|hole|listener|check|commands|admin)\.h",
 }

@@ -38,7 +38,8 @@ static void test_never_makes_a_verdict_younger(void **state)
 }
 
 /* PostgreSQL's host has its clock slewed by a twelfth, back or forward, and is asked every second:
- * whatever was read at which time seems no younger, however long ago. */
+ * whatever was read at which time seems no younger, however long ago, or, while it is slewed back,
+ * cannot be told. */
 static void test_a_slewed_clock_makes_nothing_younger(void **state)
 {
     const int64_t second = 1000000;
@@ -54,7 +55,12 @@ static void test_a_slewed_clock_makes_nothing_younger(void **state)
             for (int64_t read = 0; read <= now; read += 7 * second) {
                 int64_t dated_us = SERVER + read + read / 1000000 * rate;
 
-                assert_true(at(&clock, dated_us, now + 900000) <= read + 100);
+                int64_t at_us;
+
+                if (pg_clock_to_monotonic(&clock, dated_us, now + 900000, &at_us))
+                    assert_true(at_us <= read + 100);
+                else
+                    assert_true(rate < 0);
             }
         }
     }
@@ -127,6 +133,57 @@ static void test_a_clock_set_back_dates_nothing_twice(void **state)
     assert_true(at(&clock, SERVER - step + read_us, 31 * second) <= read_us);
 }
 
+/* A step that could be drift, for all that the bounds tell, of this size: */
+static void test_a_small_step_back_dates_nothing_twice(void **state)
+{
+    const int64_t second = 1000000;
+
+    (void)state;
+    for (int64_t step = 5000; step < second; step *= 2) {
+        struct pg_clock clock = {0};
+        int64_t at_us;
+        bool told;
+
+        for (int64_t now = 0; now <= 20 * second; now += second)
+            pg_clock_sample(&clock, now, now + 100, SERVER + now + 50);
+        pg_clock_sample(&clock, 21 * second, 21 * second + 100, SERVER - step + 21 * second + 50);
+        /* Read just before the step, dated by the clock of then. */
+        told = pg_clock_to_monotonic(&clock, SERVER + 20999900, 21 * second + 200, &at_us);
+        assert_true(!told || at_us <= 20999900);
+        /* What is dated a second after it, is dated well, and is usable a moment later. */
+        pg_clock_sample(&clock, 22 * second, 22 * second + 100, SERVER - step + 22 * second + 50);
+        pg_clock_sample(&clock, 23 * second, 23 * second + 100, SERVER - step + 23 * second + 50);
+        int64_t read_us = 23 * second + 500000;
+        assert_true(at(&clock, SERVER - step + read_us, 24 * second) <= read_us);
+    }
+}
+
+/* Round trips of many lengths are no step. */
+static void test_slow_answers_raise_no_doubt(void **state)
+{
+    struct pg_clock clock = {0};
+
+    (void)state;
+    for (int64_t i = 0; i < 1000; i++) {
+        int64_t sent_us = i * 1000000, there_us = i * 7919 % 90000, back_us = i * 104729 % 90000;
+
+        pg_clock_sample(&clock, sent_us, sent_us + there_us + back_us, SERVER + sent_us + there_us);
+        assert_int_equal(clock.doubtful_us, 0);
+    }
+}
+
+static void test_tells_how_far_ahead_it_is(void **state)
+{
+    struct pg_clock clock = {0};
+
+    (void)state;
+    assert_int_equal(pg_clock_sample(&clock, 1000, 1010, SERVER + 1005), 0);
+    assert_int_equal(pg_clock_sample(&clock, 2000, 2010, SERVER + 2005), 0);
+    int64_t ahead_us = pg_clock_sample(&clock, 3000, 3010, SERVER + 5000000 + 3005);
+    assert_true(ahead_us > 4999000 && ahead_us <= 5000000);
+    assert_int_equal(pg_clock_sample(&clock, 4000, 4010, SERVER + 5000000 + 4005), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +195,9 @@ int main(void)
         cmocka_unit_test(test_a_clock_set_forward_is_followed_at_once),
         cmocka_unit_test(test_a_time_to_come_is_no_time),
         cmocka_unit_test(test_a_clock_set_back_dates_nothing_twice),
+        cmocka_unit_test(test_a_small_step_back_dates_nothing_twice),
+        cmocka_unit_test(test_slow_answers_raise_no_doubt),
+        cmocka_unit_test(test_tells_how_far_ahead_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

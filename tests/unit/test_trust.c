@@ -110,6 +110,41 @@ static void test_lookups_elsewhere_are_unlinked(void **state)
     assert_true(trust.oldest_stale_us > 1000);
 }
 
+static void test_a_jump_ends_the_lease(void **state)
+{
+    struct grounds grounds = {
+        .confirmed_us = 999, .floor_us = TIME_NEVER, .forgotten_us = TIME_NEVER};
+
+    (void)state;
+    grounds_jump(&grounds, 1000, 20);
+    assert_false(trust_at(&policy, &grounds, 1000).linked);
+    assert_int_equal(trust_at(&policy, &grounds, 1001).oldest_us, 1000);
+    /* A heartbeat from before it confirms nothing, one sent since does. */
+    grounds_confirm(&grounds, 999);
+    assert_false(trust_at(&policy, &grounds, 1001).linked);
+    grounds_confirm(&grounds, 1001);
+    assert_true(trust_at(&policy, &grounds, 1001).linked);
+}
+
+/* policy.stale_max_us is 300. */
+static void test_what_was_read_before_a_jump_is_older(void **state)
+{
+    struct grounds grounds = no_grounds;
+
+    (void)state;
+    assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_stale_us, 700);
+    grounds_jump(&grounds, 1000, 20);
+    assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_stale_us, 720);
+    assert_int_equal(trust_at(&policy, &grounds, 1290).oldest_stale_us, 1000);
+    assert_int_equal(trust_at(&policy, &grounds, 1400).oldest_stale_us, 1100);
+    grounds_jump(&grounds, 1000, 20); /* the same one again */
+    assert_int_equal(trust_at(&policy, &grounds, 1000).oldest_stale_us, 720);
+    grounds_jump(&grounds, 1010, 500);
+    assert_int_equal(trust_at(&policy, &grounds, 1010).oldest_stale_us, 1010);
+    grounds_jump(&grounds, 1020, -3600); /* a clock set back makes nothing younger */
+    assert_int_equal(trust_at(&policy, &grounds, 1020).oldest_stale_us, 1020);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +155,8 @@ int main(void)
         cmocka_unit_test(test_what_is_left),
         cmocka_unit_test(test_lookups_elsewhere_are_unlinked),
         cmocka_unit_test(test_what_is_forgotten_is_not_served_stale),
+        cmocka_unit_test(test_a_jump_ends_the_lease),
+        cmocka_unit_test(test_what_was_read_before_a_jump_is_older),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

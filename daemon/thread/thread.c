@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/thread.h"
+
+#include <signal.h>
+
+#include "apikeyd/clock.h"
+
+static const int64_t look_interval_us = 1000;
+
+/* All but those that a thread raises by what it does itself. */
+static void process_signals(sigset_t *ret_set)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+
+    sigfillset(ret_set);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigdelset(ret_set, faults[i]);
+}
+
+int thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *), void *arg)
+{
+    sigset_t blocked, before;
+    pthread_t thread;
+
+    /* A thread inherits the mask of the thread that makes it. */
+    process_signals(&blocked);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    int error = pthread_create(&thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        return -error;
+    pthread_setname_np(thread, name);
+    *ret_thread = thread;
+    return 0;
+}
+
+/* Polls, because ThreadSanitizer does not know pthread_clockjoin_np(3), and the end of a thread of
+ * ours is no place where a millisecond counts. */
+bool thread_join_within(pthread_t thread, int64_t timeout_us)
+{
+    int64_t end_us = clock_monotonic_us() + timeout_us;
+
+    while (pthread_tryjoin_np(thread, NULL) != 0) {
+        if (clock_monotonic_us() >= end_us)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = look_interval_us * 1000}, NULL);
+    }
+    return true;
+}
