@@ -175,6 +175,37 @@ def test_lookups_go_by_the_links_session_while_theirs_are_refused(db, start):
         db.run("DROP OWNED BY deaf")
 
 
+def test_the_links_session_is_tried_again_after_a_refusal(db, start):
+    """Its role may not read keys, and is not asked all the time; ten seconds after it may, lookups go that way."""
+    daemon = start_with_a_link_of_its_own(db, start)
+    client = daemon.client()
+    try:
+        away_then_link_back(db, daemon, client)
+        with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+            check(client, "good")
+        db.run("GRANT USAGE ON SCHEMA api TO deaf; GRANT SELECT ON api.user_api_key TO deaf")
+        wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "lookups")
+        assert check(client, "revoked") == ["DENY", "inactive"]
+        assert check(client, "good")[0] == "ALLOW"
+        assert info(daemon)["postgres_connections_up"] == 0
+        assert daemon.log().count("(lookups): ERROR:  permission denied") == 1
+    finally:
+        db.run("ALTER ROLE apikeyd CONNECTION LIMIT -1")
+        db.run("DROP OWNED BY deaf")
+
+
+def test_lookups_that_were_refused_come_back_without_the_link(db, start):
+    """Nobody asks a daemon that is not ready, and no heartbeat comes: it looks by itself."""
+    daemon = start_with_a_link_of_its_own(db, start)
+    cut(db)
+    wait_until(lambda: info(daemon)["link_up"] == 0, "the link's loss")
+    db.run("REVOKE USAGE ON SCHEMA api FROM apikeyd")
+    wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to be refused")
+    db.run("GRANT USAGE ON SCHEMA api TO apikeyd")
+    wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
+    assert info(daemon)["link_up"] == 0
+
+
 @pytest.mark.parametrize("what", ["tombstone", "newer verdict"])
 def test_what_others_heard_ends_stale_service(db, redis_server, start, what):
     """A sidecar whose lookups and link are kept away, beside one that has heard of the revocation:
