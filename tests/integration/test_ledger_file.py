@@ -287,8 +287,10 @@ def test_a_drain_takes_both_halves(db, start):
     """The first half could not be emptied: a row of it was locked and there was no spill file. The other
     one must not be left behind."""
     db.add_keys(2)
-    daemon = start()
-    daemon.spill.with_name("usage.spill.new").mkdir()  # where it would be written
+    folder = scratch / f"{db.name}.removed"
+    folder.mkdir()
+    daemon = start({"usage.spill": folder / "spill"})
+    shutil.rmtree(folder)
     with db.connect(autocommit=False) as holder:
         holder.execute("SELECT FROM api.user_api_key WHERE key_id = 'key-0' FOR UPDATE")
         first = allow(daemon, "key-0")
