@@ -4,6 +4,7 @@ not in a file is told, counted, and in one again when that can be had."""
 import contextlib
 import fcntl
 import os
+import shutil
 import struct
 import threading
 import time
@@ -282,11 +283,14 @@ def test_two_daemons_and_a_file_that_moves(db, start):
     assert db.last_used("key-0") >= asked
 
 
-def test_a_drain_takes_both_halves(db, start):
+def test_a_drain_takes_both_halves(db, start, scratch):
     """The first half could not be emptied: a row of it was locked and there was no spill file. The other
     one must not be left behind."""
     db.add_keys(2)
-    daemon = start({"usage.spill": "/nonexistent/spill"})
+    folder = scratch / f"{db.name}.removed"
+    folder.mkdir()
+    daemon = start({"usage.spill": folder / "spill"})
+    shutil.rmtree(folder)
     with db.connect(autocommit=False) as holder:
         holder.execute("SELECT FROM api.user_api_key WHERE key_id = 'key-0' FOR UPDATE")
         first = allow(daemon, "key-0")
