@@ -266,6 +266,22 @@ def test_cut_short_is_counted(db, start):
     assert "cut short" in daemon.log()
 
 
+def test_the_directories_come_later(db, start, scratch):
+    """As of a disk that is mounted late: usage keeps nobody from being answered."""
+    db.add_keys(2)
+    folder = scratch / f"{db.name}.later"
+    daemon = start({"usage.ledger": folder / "ledger", "usage.spill": folder / "spill"})
+    daemon.ledger = folder / "ledger"
+    first = allow(daemon, "key-0")
+    assert not safe(daemon)
+    folder.mkdir()
+    wait_until(lambda: safe(daemon), "the ledger")
+    second = allow(daemon, "key-1")
+    kill_and_start_again(daemon)
+    wait_until(lambda: (db.last_used("key-1") or datetime.min) >= second, "what a file held")
+    assert db.last_used("key-0") >= first
+
+
 def test_two_daemons_and_a_file_that_moves(db, start):
     """While another daemon has the file of its name, a daemon keeps its usage in memory; and takes the
     file, with what it holds, when that daemon has ended."""
