@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/daemon.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -11,10 +12,11 @@
 
 #include "apikeyd/activation.h"
 #include "apikeyd/back.h"
+#include "apikeyd/config_check.h"
 #include "apikeyd/front.h"
 #include "apikeyd/log_hooks.h"
 #include "apikeyd/log_sink.h"
-#include "apikeyd/pg_hosts.h"
+#include "apikeyd/redis_url.h"
 #include "apikeyd/secret.h"
 #include "apikeyd/signals.h"
 #include "apikeyd/socket_watch.h"
@@ -38,21 +40,43 @@ struct daemon {
     struct back *back;
 };
 
+static bool read_secret(struct daemon *daemon, const char *option, const char *path,
+                        struct secret *ret)
+{
+    struct buffer why = {0};
+    bool read = secret_read(path, ret, &why);
+
+    if (!read)
+        log_error(&daemon->log, "%s \"%s\": %.*s", option, path, (int)why.len, why.data);
+    buffer_free(&why);
+    return read;
+}
+
+/* The password may stand in redis.url instead of a file. */
+static void take_url_password(const struct config *config, struct secret *ret)
+{
+    struct redis_url url = {0};
+
+    if (ret->len == 0 && redis_url_parse(config->redis_url, &url)) {
+        ret->len = strlen(url.password);
+        memcpy(ret->bytes, url.password, ret->len);
+    }
+    explicit_bzero(&url, sizeof url);
+}
+
+/* The check of the configuration has read them all, so one that fails now has just gone. */
 static bool read_secrets(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
-    struct buffer error = {0};
-    bool read =
-        secret_read("postgres.key_transform_secret_file",
-                    config->postgres_key_transform_secret_file, &daemon->hash, &error) &&
-        secret_read("redis.password_file", config->redis_password_file, &daemon->redis_password,
-                    &error) &&
-        secret_read("redis.secret_file", config->redis_secret_file, &daemon->redis_value, &error);
 
-    if (!read)
-        log_error(&daemon->log, "%.*s", (int)error.len, error.data);
-    buffer_free(&error);
-    return read;
+    if (!read_secret(daemon, "postgres.key_transform_secret_file",
+                     config->postgres_key_transform_secret_file, &daemon->hash) ||
+        !read_secret(daemon, "redis.password_file", config->redis_password_file,
+                     &daemon->redis_password) ||
+        !read_secret(daemon, "redis.secret_file", config->redis_secret_file, &daemon->redis_value))
+        return false;
+    take_url_password(config, &daemon->redis_password);
+    return true;
 }
 
 /* One descriptor a connection, and some for everything else. */
@@ -68,15 +92,6 @@ static void raise_fd_limit(struct daemon *daemon)
         log_warning(&daemon->log,
                     "only %llu file descriptors are allowed; listen.max_connections needs %llu",
                     (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
-}
-
-static bool dsn_understood(struct daemon *daemon)
-{
-    if (pg_dsn_valid(daemon->config->postgres_dsn))
-        return true;
-    log_error(&daemon->log, "postgres.dsn: not a connection string or URI that libpq understands "
-                            "(not shown here: it may hold a password)");
-    return false;
 }
 
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
@@ -122,8 +137,10 @@ static bool assemble(struct daemon *daemon)
 {
     struct config *copy = config_copy(daemon->config);
 
-    if (!copy)
+    if (!copy) {
+        log_error(&daemon->log, "start: out of memory");
         return false;
+    }
     daemon->front = front_new(&(struct front_setup){
         .config = copy,
         .hash_secret = secret_slice(&daemon->hash),
@@ -135,8 +152,11 @@ static bool assemble(struct daemon *daemon)
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
     });
-    if (!daemon->front)
+    if (!daemon->front) {
+        log_error(&daemon->log, "start: the front thread's parts cannot be made: out of memory, or "
+                                "of file descriptors");
         return false;
+    }
     daemon->back = back_new(&(struct back_setup){
         .config = daemon->config,
         .config_path = daemon->config_path,
@@ -148,6 +168,7 @@ static bool assemble(struct daemon *daemon)
         .half = ledger_half(daemon->storage.ledger, 1),
         .spilled = daemon->storage.spilled,
         .spill = daemon->storage.spill,
+        .judged = daemon->storage.judged,
         .metrics_fd = daemon->sockets.of[SOCKET_METRICS].fd,
         .on_alive = on_alive,
         .alive_arg = daemon,
@@ -158,6 +179,10 @@ static bool assemble(struct daemon *daemon)
     /* Both are the back's now, or freed. */
     daemon->config = NULL;
     daemon->storage.spilled = (struct usage_batch){0};
+    if (!daemon->back)
+        log_error(&daemon->log,
+                  "start: the back thread's parts cannot be made: out of memory, or of "
+                  "file descriptors");
     return daemon->back != NULL;
 }
 
@@ -167,7 +192,10 @@ static void on_stop(void *arg)
     struct daemon *daemon = arg;
 
     if (daemon->stopping) {
-        log_warning(&daemon->log, "second signal: stopping at once; usage is in the ledger");
+        log_warning(&daemon->log, "second signal: stopping at once; usage %s",
+                    ledger_look(daemon->storage.ledger) == LEDGER_SAFE
+                        ? "is in the ledger"
+                        : "that was in memory is lost");
         log_writer_flush(daemon->log_writer, LOG_FLUSH_US);
         _exit(EXIT_FAILURE);
     }
@@ -258,26 +286,35 @@ static bool serve(struct daemon *daemon)
     return signals != NULL;
 }
 
+/* The exit status if it fails; every error is on stderr then, as --check-config tells it. */
+static int load_config(struct daemon *daemon)
+{
+    struct buffer errors = {0};
+    int error = config_check(daemon->config_path, &daemon->config, &errors);
+
+    fprintf(stderr, "%.*s", (int)errors.len, buffer_held(&errors).at);
+    buffer_free(&errors);
+    if (error < 0)
+        return error == -ENOMEM ? EX_OSERR : EX_CONFIG;
+    return EXIT_SUCCESS;
+}
+
 int daemon_run(const char *config_path)
 {
     struct daemon daemon = {.config_path = config_path,
                             .to_back = {.wake_fd = -1},
                             .to_front = {.wake_fd = -1},
                             .storage = {.spill_lock_fd = -1}};
-    struct buffer errors = {0};
-    int status = EXIT_FAILURE;
+    int status;
 
     signals_hold();
     sockets_init(&daemon.sockets);
-    daemon.config = config_load(config_path, &errors);
-    if (!daemon.config) {
-        fprintf(stderr, "%.*s", (int)errors.len, errors.data);
-        buffer_free(&errors);
-        return EX_CONFIG;
-    }
+    status = load_config(&daemon);
+    if (status != EXIT_SUCCESS)
+        return status;
     if (!open_log(&daemon)) {
         config_free(daemon.config);
-        return EXIT_FAILURE;
+        return EX_OSERR;
     }
     supervisor_init(&daemon.supervisor);
     /* Events of Lambda authorizers hold keys. */
@@ -285,16 +322,16 @@ int daemon_run(const char *config_path)
     /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */
     setenv("PGTZ", "UTC", 1);
     raise_fd_limit(&daemon);
-    if (!dsn_understood(&daemon) || !read_secrets(&daemon) ||
-        !activation_take(&daemon.sockets, daemon.config, &daemon.log)) {
-        status = EX_CONFIG;
+    status = EX_CONFIG;
+    if (!read_secrets(&daemon) || !activation_take(&daemon.sockets, daemon.config, &daemon.log))
         goto done;
-    }
+    status = EXIT_FAILURE;
     if (!storage_open(&daemon.storage, daemon.config, &daemon.log))
         goto done;
-    if (!sockets_listen(&daemon.sockets, daemon.config, &daemon.log) || !open_mailboxes(&daemon))
+    if (!sockets_listen(&daemon.sockets, daemon.config, &daemon.log))
         goto done;
-    if (assemble(&daemon) && serve(&daemon))
+    status = EX_OSERR;
+    if (open_mailboxes(&daemon) && assemble(&daemon) && serve(&daemon))
         status = EXIT_SUCCESS;
 
 done:
@@ -305,7 +342,6 @@ done:
     mailbox_done(&daemon.to_front);
     storage_close(&daemon.storage);
     config_free(daemon.config);
-    buffer_free(&errors);
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
     return status;

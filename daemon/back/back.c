@@ -118,7 +118,7 @@ static void take_report(struct back *back, const struct to_back *message)
     report_print(message->report.kind, message->report.section, &overview, &text);
     resp_bulk(&reply, buffer_held(&text));
     buffer_free(&text);
-    back_env_reply(&back->env, message->hole, &reply);
+    back_env_reply(&back->env, message->ask, &reply);
 }
 
 static void take_pulse(struct back *back, const struct to_back *message)
@@ -173,7 +173,7 @@ static void take_invalidate(struct back *back, const struct to_back *message)
     else
         invalidate(back, &message->invalidate.digest, TIME_NEVER);
     resp_simple(&reply, "OK");
-    back_env_reply(&back->env, message->hole, &reply);
+    back_env_reply(&back->env, message->ask, &reply);
 }
 
 static void on_change(void *arg, const struct digest *digest, int64_t changed_at_us)
@@ -200,6 +200,7 @@ static void on_link_up(void *arg, bool up)
     struct back *back = arg;
 
     resolver_feed_is(back->resolver, up);
+    flusher_feed_is(back->flusher, up);
     if (up)
         resolver_probe(back->resolver, true);
 }
@@ -216,6 +217,7 @@ static void on_link_idle(void *arg)
     struct back *back = arg;
 
     resolver_go(back->resolver);
+    flusher_feed_idle(back->flusher);
 }
 
 static bool lookups_agree(void *arg, int64_t since_us)
@@ -267,7 +269,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         take_invalidate(back, message);
         break;
     case TO_BACK_FLUSH:
-        flusher_request(back->flusher, message->hole);
+        flusher_request(back->flusher, message->ask);
         break;
     case TO_BACK_REPORT:
         take_report(back, message);
@@ -277,7 +279,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_RELOAD:
         reload(back, &reply);
-        back_env_reply(&back->env, message->hole, &reply);
+        back_env_reply(&back->env, message->ask, &reply);
         break;
     case TO_BACK_SWAPPED:
         flusher_swapped(back->flusher, message->half);
@@ -411,6 +413,8 @@ struct back *back_new(struct back_setup *setup)
         .to_front = setup->to_front,
         .grounds = no_grounds,
     };
+    back->env.metrics.value[METRIC_USAGE_CLAMPED] = setup->judged.clamped;
+    back->env.metrics.value[METRIC_USAGE_LOST] = setup->judged.dropped;
     if (!back_env_open(&back->env))
         goto fail;
     event_assign(&back->mail, back->env.base, back->to_back->wake_fd, EV_READ | EV_PERSIST, on_mail,
@@ -424,6 +428,7 @@ struct back *back_new(struct back_setup *setup)
         .spilled = setup->spilled,
         .spill = setup->spill,
         .on_drained = on_drained,
+        .lend = lend,
         .arg = back,
     });
     setup->spilled = (struct usage_batch){0};
@@ -484,6 +489,8 @@ void back_free(struct back *back)
     pages_free(back->pages);
     if (back->resolver)
         resolver_feed_is(back->resolver, false);
+    if (back->flusher)
+        flusher_feed_is(back->flusher, false);
     link_free(back->link);
     back->link = NULL;
     resolver_free(back->resolver);

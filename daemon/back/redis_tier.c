@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/redis_tier.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <event2/event_struct.h>
@@ -8,12 +10,13 @@
 #include "apikeyd/clock.h"
 #include "apikeyd/redis_link.h"
 #include "apikeyd/redis_value.h"
+#include "apikeyd/resp_reply.h"
 #include "apikeyd/trust.h"
 
 enum { KEY_SIZE = 128 + 3 + STORE_KEY_SIZE + DIGEST_HEX_SIZE };
 
-/* One MGET under way. hiredis cannot take a command back, so a late one is only marked; its
- * reply, or the connection's end, frees it. */
+/* One MGET under way. A command cannot be taken back, so a late one is only marked; its reply, or
+ * the connection's end, frees it. */
 struct mget {
     struct redis_tier *tier;
     struct redis_read read;
@@ -28,6 +31,7 @@ struct mget {
 struct redis_tier {
     struct back_env *env;
     struct redis_link *link; /* NULL: off */
+    struct buffer request;   /* the one that is being made */
 };
 
 const char *redis_finding_name(enum redis_finding finding)
@@ -78,20 +82,33 @@ void redis_tier_close(struct redis_tier *tier)
 
 void redis_tier_free(struct redis_tier *tier)
 {
-    if (tier)
-        redis_tier_close(tier);
+    if (!tier)
+        return;
+    redis_tier_close(tier);
+    buffer_free(&tier->request);
     free(tier);
 }
 
-/* NULL while it is not in use, and before it is known which store's verdicts are wanted. */
-static redisAsyncContext *context_of(const struct redis_tier *tier)
+/* Not while it is not in use, nor before it is known which store's verdicts are wanted. */
+static bool may(const struct redis_tier *tier, enum redis_use use)
 {
-    return tier->link && tier->env->stores.has_current ? redis_link_context(tier->link) : NULL;
+    return tier->link && tier->env->stores.has_current && redis_link_may(tier->link, use);
 }
 
 bool redis_tier_usable(const struct redis_tier *tier)
 {
-    return context_of(tier) != NULL;
+    return may(tier, REDIS_READ);
+}
+
+/* Send the request that was made; `done` is not called when it returns false. */
+static bool send_request(struct redis_tier *tier,
+                         void (*done)(void *arg, const struct redis_reply *reply), void *arg)
+{
+    struct slice request = buffer_held(&tier->request);
+    bool sent = redis_link_send(tier->link, request, done, arg);
+
+    buffer_consume(&tier->request, request.len);
+    return sent;
 }
 
 /* What a value is worth; sets *ret for FOUND_VERDICT and FOUND_TOMBSTONE. */
@@ -132,7 +149,8 @@ static void deliver_none(const struct redis_read *read, size_t len, enum redis_f
 }
 
 /* Tell the caller what the reply says about every key. */
-static void deliver(struct redis_tier *tier, const struct mget *mget, const redisReply *reply)
+static void deliver(struct redis_tier *tier, const struct mget *mget,
+                    const struct redis_reply *reply)
 {
     const struct redis_read *read = &mget->read;
     int64_t now_us = clock_monotonic_us();
@@ -143,14 +161,14 @@ static void deliver(struct redis_tier *tier, const struct mget *mget, const redi
     }
     read->begin(read->arg);
     for (size_t i = 0; i < mget->len; i++) {
-        const redisReply *element = reply->element[i];
+        const struct redis_reply *element = &reply->element[i];
         enum redis_finding finding = FOUND_NOTHING;
         struct verdict verdict = {0};
         char key[KEY_SIZE];
 
-        if (element->type == REDIS_REPLY_STRING)
+        if (element->kind == REPLY_STRING)
             finding = judge(tier, make_key(tier, &mget->store, &mget->digests[i], key),
-                            (struct slice){element->str, (size_t)element->len}, now_us, &verdict);
+                            element->text, now_us, &verdict);
         bool found = finding == FOUND_VERDICT || finding == FOUND_TOMBSTONE;
         read->each(read->arg, finding, found ? &verdict : NULL);
     }
@@ -168,20 +186,18 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
     tier->env->metrics.value[METRIC_REDIS_TIMEOUTS]++;
     deliver_none(&mget->read, mget->len, FOUND_LATE);
     /* May free the mget: it comes last. */
-    redis_link_failed(tier->link, "answers are late");
+    redis_link_failed(tier->link, REDIS_READ, "replies are late by redis.timeout");
 }
 
-static void on_reply(redisAsyncContext *context, void *data, void *arg)
+static void on_reply(void *arg, const struct redis_reply *reply)
 {
     struct mget *mget = arg;
     struct redis_tier *tier = mget->tier;
-    const redisReply *reply = data;
-    bool fine = reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == mget->len;
+    bool fine = reply && reply->kind == REPLY_ARRAY && reply->len == mget->len;
 
-    (void)context;
     event_del(&mget->timer);
     if (fine && !mget->late)
-        redis_link_worked(tier->link);
+        redis_link_worked(tier->link, REDIS_READ);
     if (fine)
         histogram_record(&tier->env->metrics.histogram[HISTOGRAM_REDIS_TIME],
                          clock_monotonic_us() - mget->sent_us, 1);
@@ -190,47 +206,31 @@ static void on_reply(redisAsyncContext *context, void *data, void *arg)
     else if (!mget->late)
         deliver_none(&mget->read, mget->len, FOUND_LATE);
     free(mget);
-    if (!fine && reply) {
-        tier->env->metrics.value[METRIC_REDIS_ERRORS]++;
-        redis_link_failed(tier->link,
-                          reply->type == REDIS_REPLY_ERROR ? reply->str : "odd replies");
-    }
+    if (reply && reply->kind == REPLY_ERROR)
+        redis_link_refused(tier->link, REDIS_READ, reply);
+    else if (reply && !fine)
+        redis_link_failed(tier->link, REDIS_READ, "its replies to MGET are none");
 }
 
-/* Send MGET for the keys; false when the command could not be queued. */
-static bool send_mget(struct redis_tier *tier, redisAsyncContext *context, struct mget *mget)
+/* Send MGET for the keys; false when that cannot be. */
+static bool send_mget(struct redis_tier *tier, struct mget *mget)
 {
-    size_t count = mget->len + 1;
-    const char **argv = malloc(count * sizeof *argv);
-    size_t *lens = malloc(count * sizeof *lens);
-    char(*keys)[KEY_SIZE] = malloc(mget->len * sizeof *keys);
-    bool sent = false;
+    char key[KEY_SIZE];
 
-    if (argv && lens && keys) {
-        argv[0] = "MGET";
-        lens[0] = 4;
-        for (size_t i = 0; i < mget->len; i++) {
-            struct slice key = make_key(tier, &mget->store, &mget->digests[i], keys[i]);
-
-            argv[i + 1] = key.at;
-            lens[i + 1] = key.len;
-        }
-        sent = redisAsyncCommandArgv(context, on_reply, mget, (int)count, argv, lens) == REDIS_OK;
-    }
-    free(argv);
-    free(lens);
-    free(keys);
-    return sent;
+    resp_array(&tier->request, mget->len + 1);
+    resp_text(&tier->request, "MGET");
+    for (size_t i = 0; i < mget->len; i++)
+        resp_bulk(&tier->request, make_key(tier, &mget->store, &mget->digests[i], key));
+    return send_request(tier, on_reply, mget);
 }
 
 void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size_t len,
                      struct redis_read read)
 {
-    redisAsyncContext *context = context_of(tier);
     struct timeval timeout = clock_timeval(tier->env->config->redis_timeout);
     struct mget *mget;
 
-    if (!context) {
+    if (!may(tier, REDIS_READ)) {
         deliver_none(&read, len, tier->link ? FOUND_DOWN : FOUND_OFF);
         return;
     }
@@ -243,7 +243,7 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
                               .store = tier->env->stores.current};
         memcpy(mget->digests, digests, len * sizeof *digests);
     }
-    if (!mget || !send_mget(tier, context, mget)) {
+    if (!mget || !send_mget(tier, mget)) {
         free(mget);
         deliver_none(&read, len, FOUND_DOWN);
         return;
@@ -255,68 +255,85 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
     histogram_record(&tier->env->metrics.histogram[HISTOGRAM_REDIS_BATCH], (int64_t)len, 1);
 }
 
-/* Nobody waits for a write, but an error is an error: -READONLY, -OOM and the like count. No reply
+/* Nobody waits for a write, but an error is an error: -OOM, -MISCONF and the like count. No reply
  * means that the connection has gone, which was counted already. */
-static bool written(struct redis_tier *tier, const redisReply *reply)
+static bool written(struct redis_tier *tier, const struct redis_reply *reply)
 {
     if (!reply)
         return false;
-    if (reply->type != REDIS_REPLY_ERROR)
-        return true;
-    tier->env->metrics.value[METRIC_REDIS_ERRORS]++;
-    redis_link_failed(tier->link, reply->str);
-    return false;
+    if (reply->kind == REPLY_ERROR) {
+        redis_link_refused(tier->link, REDIS_WRITE, reply);
+        return false;
+    }
+    redis_link_worked(tier->link, REDIS_WRITE);
+    return true;
 }
 
-static void on_filled(redisAsyncContext *context, void *data, void *arg)
+static void on_filled(void *arg, const struct redis_reply *reply)
 {
     struct redis_tier *tier = arg;
-    const redisReply *reply = data;
 
-    (void)context;
-    /* A null reply: something was there already, and NX left it. */
+    /* Nil: something was there already, and NX left it. */
     if (written(tier, reply))
-        tier->env->metrics.value[METRIC_REDIS_FILLS] += reply->type == REDIS_REPLY_STATUS;
+        tier->env->metrics.value[METRIC_REDIS_FILLS] += reply->kind == REPLY_STATUS;
+}
+
+static void on_tombstone(void *arg, const struct redis_reply *reply)
+{
+    struct redis_tier *tier = arg;
+
+    if (written(tier, reply))
+        tier->env->metrics.value[METRIC_REDIS_TOMBSTONES]++;
+}
+
+/* SET `key` `value` [NX] PX `life_us` */
+static void send_set(struct redis_tier *tier, struct slice key, struct slice value, bool fill,
+                     int64_t life_us)
+{
+    char life_ms[24];
+
+    resp_array(&tier->request, fill ? 6 : 5);
+    resp_text(&tier->request, "SET");
+    resp_bulk(&tier->request, key);
+    resp_bulk(&tier->request, value);
+    if (fill)
+        resp_text(&tier->request, "NX");
+    resp_text(&tier->request, "PX");
+    snprintf(life_ms, sizeof life_ms, "%" PRId64, life_us / 1000);
+    resp_text(&tier->request, life_ms);
+    if (!send_request(tier, fill ? on_filled : on_tombstone, tier))
+        tier->env->metrics.value[METRIC_REDIS_DROPPED]++;
 }
 
 void redis_tier_fill(struct redis_tier *tier, const struct digest *digest,
                      const struct verdict *verdict, int64_t server_read_us, int64_t ttl_us)
 {
-    redisAsyncContext *context = context_of(tier);
     char key_text[KEY_SIZE];
     char value[REDIS_VALUE_SIZE];
 
-    if (!context || (verdict->kind != VERDICT_ALLOW && verdict->kind != VERDICT_DENY_INACTIVE))
+    if (!may(tier, REDIS_WRITE) ||
+        (verdict->kind != VERDICT_ALLOW && verdict->kind != VERDICT_DENY_INACTIVE))
         return;
+    if (redis_link_crowded(tier->link)) { /* the room that is left is for tombstones and reads */
+        tier->env->metrics.value[METRIC_REDIS_DROPPED]++;
+        return;
+    }
     struct slice key = make_key(tier, &tier->env->stores.current, digest, key_text);
     size_t len = redis_value_encode(key, verdict, server_read_us, tier->env->redis_secret, value);
     if (len > 0)
-        redisAsyncCommand(context, on_filled, tier, "SET %b %b NX PX %lld", key.at, key.len, value,
-                          len, (long long)(ttl_us / 1000));
-}
-
-static void on_tombstone(redisAsyncContext *context, void *data, void *arg)
-{
-    struct redis_tier *tier = arg;
-
-    (void)context;
-    if (written(tier, data))
-        tier->env->metrics.value[METRIC_REDIS_TOMBSTONES]++;
+        send_set(tier, key, (struct slice){value, len}, true, ttl_us);
 }
 
 void redis_tier_tombstone(struct redis_tier *tier, const struct digest *digest, int64_t ttl_us)
 {
-    redisAsyncContext *context = context_of(tier);
     char key_text[KEY_SIZE];
     char value[REDIS_VALUE_SIZE];
-    /* Redis counts by another clock than those who judge an age; it may run a little fast. */
-    int64_t life_us = ttl_us + ttl_us / 8;
 
-    if (!context)
+    if (!may(tier, REDIS_WRITE))
         return;
     struct slice key = make_key(tier, &tier->env->stores.current, digest, key_text);
     size_t len = redis_value_encode_tombstone(
         pg_clock_latest_reading(&tier->env->clock, clock_monotonic_us()), value);
-    redisAsyncCommand(context, on_tombstone, tier, "SET %b %b PX %lld", key.at, key.len, value, len,
-                      (long long)(life_us / 1000));
+    /* Redis counts by another clock than those who judge an age; it may run a little fast. */
+    send_set(tier, key, (struct slice){value, len}, false, ttl_us + ttl_us / 8);
 }

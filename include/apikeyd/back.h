@@ -28,7 +28,8 @@ struct back_setup {
     struct ledger_half *half;
     struct usage_batch spilled; /* owned by the back from here on */
     enum spill_state spill;
-    int metrics_fd; /* listening; not owned; -1: none */
+    struct usage_judged judged; /* as both were read */
+    int metrics_fd;             /* listening; not owned; -1: none */
     /* Both threads are alive: called every `tick_us` (0: a second); may be NULL. */
     void (*on_alive)(void *arg, const struct overview *overview);
     void *alive_arg;
@@ -65,7 +66,7 @@ void back_drain(struct back *back);
 /* listen.drain_timeout as it is in force. */
 int64_t back_drain_timeout_us(const struct back *back);
 
-/* After the front thread has ended: its holes get their last replies, for front_free(). */
+/* After the front thread has ended. Admin requests get their last replies, for front_free(). */
 void back_free(struct back *back);
 
 #endif

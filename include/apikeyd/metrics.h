@@ -72,8 +72,12 @@
       "Refreshes ahead of expiry")                                                                 \
     X(DEADLINES, "Checks", "deadlines_passed", COUNTER, "deadlines_passed_total", "",              \
       "Checks whose WITHIN passed")                                                                \
+    X(CHECKS_OVERDUE, "Checks", "checks_overdue", COUNTER, "checks_overdue_total", "",             \
+      "Checks answered stale or UNAVAILABLE as their lookup took longer than a check may wait")    \
     X(OVERLOADS, "Checks", "lookups_overloaded", COUNTER, "lookups_overloaded_total", "",          \
       "Misses refused at max_pending")                                                             \
+    X(BACK_STANDSTILLS, "Checks", "back_standstills", COUNTER, "back_standstills_total", "",       \
+      "Times that the back thread stood still for longer than a check may wait")                   \
     X(DUPLICATE_KEYS, "Checks", "duplicate_key_ids", COUNTER, "duplicate_key_ids_total", "",       \
       "Lookups that found several rows with one key ID")                                           \
     X(LOOKUPS_PENDING, "Checks", "lookups_pending", GAUGE, "lookups_pending", "",                  \
@@ -169,7 +173,9 @@
     X(REDIS_CONFIGURED, "Redis", "redis_configured", GAUGE, "redis_configured", "",                \
       "1 when redis.url is set")                                                                   \
     X(REDIS_UP, "Redis", "redis_up", GAUGE, "redis_up", "",                                        \
-      "1 while Redis is in use, 0 while the breaker is open")                                      \
+      "1 while lookups ask Redis, 0 while the breaker is open")                                    \
+    X(REDIS_WRITABLE, "Redis", "redis_writable", GAUGE, "redis_writable", "",                      \
+      "1 while Redis takes fills and tombstones, 0 while it refuses them or is not in use")        \
     X(REDIS_ROUND_TRIPS, "Redis", "redis_round_trips", COUNTER, "redis_round_trips_total", "",     \
       "MGETs sent")                                                                                \
     X(REDIS_KEYS, "Redis", "redis_keys_read", COUNTER, "redis_keys_read_total", "",                \
@@ -179,12 +185,16 @@
     X(REDIS_TIMEOUTS, "Redis", "redis_timeouts", COUNTER, "redis_timeouts_total", "",              \
       "MGETs late by redis.timeout")                                                               \
     X(REDIS_ERRORS, "Redis", "redis_errors", COUNTER, "redis_errors_total", "",                    \
-      "Error replies of Redis and lost connections")                                               \
+      "Error replies of Redis, failed attempts to connect and lost connections")                   \
+    X(REDIS_TOO_LONG, "Redis", "redis_replies_too_long", COUNTER, "redis_replies_too_long_total",  \
+      "", "Connections cut for a reply longer than apikeyd's own values can make it")              \
     X(REDIS_OPENED, "Redis", "redis_breaker_opened", COUNTER, "redis_breaker_opened_total", "",    \
       "Times the breaker opened")                                                                  \
     X(REDIS_FILLS, "Redis", "redis_fills", COUNTER, "redis_fills_total", "", "Verdicts written")   \
     X(REDIS_TOMBSTONES, "Redis", "redis_tombstones", COUNTER, "redis_tombstones_total", "",        \
       "Tombstones written")                                                                        \
+    X(REDIS_DROPPED, "Redis", "redis_writes_dropped", COUNTER, "redis_writes_dropped_total", "",   \
+      "Fills and tombstones not sent: too many requests wait for Redis")                           \
     X(REDIS_FORGED, "Redis", "redis_forged", COUNTER, "redis_values_ignored_total",                \
       "reason=\"forged\"", "Values ignored for a wrong tag")                                       \
     X(REDIS_BROKEN, "Redis", "redis_broken", COUNTER, "redis_values_ignored_total",                \
@@ -193,6 +203,10 @@
       "Lookup connections that there should be")                                                   \
     X(POSTGRES_UP, "PostgreSQL", "postgres_connections_up", GAUGE, "postgres_connections_up", "",  \
       "Lookup connections ready")                                                                  \
+    X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
+      "Sessions of any kind for which a host name has no address")                                 \
+    X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
+      "Sessions of any kind for which PostgreSQL has no room")                                     \
     X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \
       "Lookup SELECTs sent")                                                                       \
     X(POSTGRES_KEYS, "PostgreSQL", "postgres_keys_read", COUNTER, "postgres_keys_read_total", "",  \
@@ -204,7 +218,11 @@
     X(USAGE_RECORDED, "Usage", "usage_recorded", COUNTER, "usage_recorded_total", "",              \
       "ALLOWs recorded in the ledger")                                                             \
     X(USAGE_UNRECORDED, "Usage", "usage_unrecorded", COUNTER, "usage_unrecorded_total", "",        \
-      "ALLOWs not recorded: the ledger's file system is full")                                     \
+      "ALLOWs not recorded: the ledger is full")                                                   \
+    X(USAGE_LOST, "Usage", "usage_lost", COUNTER, "usage_lost_total", "",                          \
+      "Keys whose last_used was lost with the ledger's file or to damage, at most")                \
+    X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
+      "Uses noted with a time later than now, as a clock was ahead, and taken as now")             \
     X(USAGE_SWAPS, "Usage", "usage_swaps", COUNTER, "usage_swaps_total", "",                       \
       "Ledger halves drained")                                                                     \
     X(USAGE_PENDING, "Usage", "usage_pending", GAUGE, "usage_pending", "",                         \
@@ -217,12 +235,14 @@
       "Rows updated by them")                                                                      \
     X(USAGE_LOCKED, "Usage", "usage_rows_locked", COUNTER, "usage_rows_locked_total", "",          \
       "Rows left for the next round, as somebody else held their lock")                            \
-    X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
-      "Times of use that were ahead of the clock, and were taken as now")                          \
     X(USAGE_FAILURES, "Usage", "usage_flush_failures", COUNTER, "usage_flush_failures_total", "",  \
       "UPDATE statements that failed")                                                             \
     X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",     \
       "Keys whose usage belongs to another store and was set aside")                               \
+    X(LEDGER_SAFE, "Usage", "usage_ledger_safe", GAUGE, "usage_ledger_safe", "",                   \
+      "1 while usage outlives a killed daemon, 0 while some of it is in memory only")              \
+    X(LEDGER_REPAIRS, "Usage", "usage_ledger_repairs", COUNTER, "usage_ledger_repairs_total", "",  \
+      "Times that a new ledger file took the place of one that was lost, or of memory")            \
     X(LEDGER_BYTES, "Usage", "usage_ledger_bytes", GAUGE, "usage_ledger_bytes", "",                \
       "Memory that the ledger's file takes, bytes")                                                \
     X(SPILL_BYTES, "Usage", "usage_spill_bytes", GAUGE, "usage_spill_bytes", "",                   \

@@ -1,29 +1,53 @@
-/* redis_link: the connection to Redis, and the breaker on it.
+/* redis_link: whether Redis may be used, and the connection for it.
  *
- * Up only after Redis has answered a PING, so that a hung server is not taken for a living one.
- * After five failures in a row, or a loss, it goes down: then Redis costs nothing at all until a
- * probe, made with back-off and jitter, is answered. Back thread only.
+ *     WAITING ──back-off──▶ RESOLVING ──▶ TRYING each address ──MGET, SET──▶ UP
+ *        ▲                      └──────────────┴─ none works               │
+ *        └──────────── 5 failed reads in a row, a loss, silence ◀──────────┘
+ *
+ * Up only after Redis has answered the commands that it is wanted for, so that a server that
+ * hangs, or answers PING and nothing else, is not taken for a good one. While down it costs
+ * nothing but these tries. Writes are judged apart: while Redis refuses them (it is full, or
+ * cannot save), it is read all the same. A replica is not used, as what it holds may be old. Each
+ * outage is logged once when it begins and once when it has been over for five seconds. Back
+ * thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_LINK_H
 #define APIKEYD_REDIS_LINK_H
 
-#include <hiredis/async.h>
-
 #include "apikeyd/back_env.h"
+#include "apikeyd/redis_reply.h"
 
 struct redis_link;
 
+enum redis_use { REDIS_READ, REDIS_WRITE, REDIS_USES };
+
 /* NULL when memory is short or redis.url is not one. */
 struct redis_link *redis_link_new(struct back_env *env);
+
+/* Requests under way end with no reply. Does not wait. */
 void redis_link_free(struct redis_link *link);
 
-/* For sending commands now; NULL while it is down. */
-redisAsyncContext *redis_link_context(struct redis_link *link);
+/* Whether Redis may be asked now, or written to. */
+bool redis_link_may(const struct redis_link *link, enum redis_use use);
 
-/* How a command went. A failure may close the connection, which calls the callbacks of all
- * commands under way with no reply; so may a send. */
-void redis_link_worked(struct redis_link *link);
-void redis_link_failed(struct redis_link *link, const char *why);
+/* Whether so much is waiting that fills had better be left out. */
+bool redis_link_crowded(const struct redis_link *link);
+
+/* Send one encoded command (resp_array(), resp_bulk()). `done` is called exactly once: with the
+ * reply, which holds that long, or with NULL when the connection has gone, which is counted
+ * already. False, and `done` is not called, when it cannot be sent. */
+__attribute__((warn_unused_result)) bool
+redis_link_send(struct redis_link *link, struct slice request,
+                void (*done)(void *arg, const struct redis_reply *reply), void *arg);
+
+/* How a command went. A failure may close the connection, which calls `done` of all commands
+ * under way. */
+void redis_link_worked(struct redis_link *link, enum redis_use use);
+void redis_link_failed(struct redis_link *link, enum redis_use use, const char *why);
+
+/* Likewise, as an error reply says: it is counted. */
+void redis_link_refused(struct redis_link *link, enum redis_use use,
+                        const struct redis_reply *error);
 
 #endif

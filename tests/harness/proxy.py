@@ -22,11 +22,7 @@ class Proxy:
     def __init__(self, folder, server, name=POSTGRES):
         self.folder = Path(folder)
         self.server = str(Path(server) / name)
-        self.folder.mkdir()
-        self.folder.chmod(0o755)
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(self.folder / name))
-        self.listener.listen()
+        self.listener = self.listen(name)
         self.ends = {}
         self.server_ends = set()
         self.delay = lambda: 0  # seconds that an answer of the server takes longer
@@ -35,6 +31,14 @@ class Proxy:
         self.wake_reader, self.wake_writer = socket.socketpair()
         self.stopping = False
         self.thread = threading.Thread(target=self.run)
+
+    def listen(self, name):
+        self.folder.mkdir()
+        self.folder.chmod(0o755)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.folder / name))
+        listener.listen()
+        return listener
 
     def __enter__(self):
         self.thread.start()
@@ -114,3 +118,17 @@ class Proxy:
             self.ends[end].sendall(data)
         if not data:
             self.close(end)
+
+
+class TcpProxy(Proxy):
+    """Likewise, from an IP address to the socket `name` in the server's folder; `port` is a free one."""
+
+    def __init__(self, address, server, name=POSTGRES, port=0):
+        self.address, self.port = address, port
+        super().__init__(server, server, name)
+
+    def listen(self, name):
+        listener = socket.create_server((self.address, self.port),
+                                        family=socket.AF_INET6 if ":" in self.address else socket.AF_INET)
+        self.port = listener.getsockname()[1]
+        return listener

@@ -1,5 +1,6 @@
 """The log's reader may stand still: a container runtime that hangs, a terminal after ^S, a full disk."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -50,7 +51,10 @@ class SlowLog:
 def shrink_queue(daemon):
     """The queue is the pipe of which the daemon has both ends. It is made small, so that few lines fill it."""
     folder = f"/proc/{daemon.process.pid}/fd"
-    pipes = [(os.readlink(f"{folder}/{fd}"), fd) for fd in os.listdir(folder)]
+    pipes = []
+    for fd in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # the daemon goes on opening and closing
+            pipes.append((os.readlink(f"{folder}/{fd}"), fd))
     ends = Counter(pipe for pipe, _ in pipes if pipe.startswith("pipe:"))
     fd, = [fd for pipe, fd in pipes if ends[pipe] == 2][:1]
     end = os.open(f"{folder}/{fd}", os.O_RDONLY | os.O_NONBLOCK)

@@ -189,6 +189,12 @@ def test_headers_open_with_the_idea():
         assert path.read_text().startswith(f"/* {path.stem}: "), path
 
 
+def test_every_script_pins_its_path():
+    """Else a role that may create somewhere in the path of whoever deploys has its operators taken."""
+    for path in tracked("migrations/*.sql"):
+        assert "\nBEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n" in path.read_text(), path
+
+
 def test_links_in_the_docs_lead_somewhere():
     for path in tracked("*.md"):
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):

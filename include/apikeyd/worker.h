@@ -1,0 +1,34 @@
+/* worker: one call that may block, made beside the event loop.
+ *
+ *     event loop ── worker_start ──▶ own thread: work(arg) ──▶ event loop: done(arg)
+ *          └────── worker_abandon ─────────────────────────▶ own thread: discard(arg)
+ *
+ * For calls that have no asynchronous form, as getaddrinfo(). A worker is one thread for one call.
+ * The owner of an `arg` starts the next worker only after `done` of the last one, so that a name
+ * server that is silent costs one thread for each owner, whatever number of attempts time out.
+ * A call that hangs does not hold up the end of the process: the thread is detached.
+ *
+ * `arg` belongs to the thread from worker_start() until `done` or `discard` is called. All
+ * functions are called on the thread of the event loop, `work` and perhaps `discard` on the
+ * worker's.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_WORKER_H
+#define APIKEYD_WORKER_H
+
+#include <event2/event.h>
+
+struct worker;
+
+/* Have work(arg) done. Then done(arg) is called once by the loop of `base`, and the worker is gone
+ * when it is called. NULL when there is no memory, descriptor or thread for it: nothing is called,
+ * and `arg` stays the caller's. */
+__attribute__((warn_unused_result)) struct worker *
+worker_start(struct event_base *base, void (*work)(void *arg), void (*done)(void *arg),
+             void (*discard)(void *arg), void *arg);
+
+/* `done` will not be called any more. discard(arg) is called in its place, once, when the work has
+ * ended: now, or later on the worker's thread. */
+void worker_abandon(struct worker *worker);
+
+#endif
