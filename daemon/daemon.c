@@ -201,7 +201,7 @@ static void on_stop(void *arg)
     }
     daemon->stopping = true;
     log_info(&daemon->log, "stopping");
-    supervisor_stopping(back_drain_timeout_us(daemon->back));
+    supervisor_stopping(&daemon->supervisor, back_drain_timeout_us(daemon->back));
     back_drain(daemon->back);
 }
 
@@ -209,9 +209,9 @@ static void on_reload(void *arg)
 {
     struct daemon *daemon = arg;
 
-    supervisor_reloading();
+    supervisor_reloading(&daemon->supervisor);
     back_reload(daemon->back);
-    supervisor_ready();
+    supervisor_ready(&daemon->supervisor);
 }
 
 static void *run_front(void *arg)
@@ -276,7 +276,7 @@ static bool serve(struct daemon *daemon)
     });
     if (signals) {
         log_info(&daemon->log, "apikeyd %s answers", APIKEYD_VERSION);
-        supervisor_ready();
+        supervisor_ready(&daemon->supervisor);
         back_run(daemon->back);
     } else {
         log_error(&daemon->log, "signals cannot be taken: memory is short");
@@ -343,6 +343,7 @@ done:
     if (files_free)
         storage_close(&daemon.storage);
     config_free(daemon.config);
+    supervisor_done(&daemon.supervisor);
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
     return status;
