@@ -59,12 +59,15 @@ bool pg_session_may_connect(const struct pg_session *session)
 
 bool pg_session_connected(struct pg_session *session)
 {
+    struct pg_session *later = session;
+
     if (!pg_session_may_connect(session))
         return false;
-    /* A place that was left for this one is not lost. */
-    for (struct pg_session *at = session; at; at = TAILQ_NEXT(at, in_list))
-        at->gave_way = false;
     session->up = true;
+    session->gave_way = false;
+    /* The place that a later one left for this one is not lost. */
+    while ((later = TAILQ_NEXT(later, in_list)))
+        later->gave_way = false;
     session->claimed_us = TIME_NEVER;
     set_refused(session, false);
     return true;
