@@ -33,11 +33,13 @@
  *              STALE_MAX, whatever version that store had (instead of bound, and of known while
  *              there is no link to tell them apart); heard and confirmed apply once a heartbeat
  *              has found that lookups agree with the link
+ *   early      an answer that a change has overtaken, given to those who asked before its SELECT was
+ *              sent, was current then or later
  *   shared     what is taken from Redis is no older than the last tombstone that any sidecar wrote
  *              there, as long as Redis keeps what it is given, and within TTL
  * and with LIVENESS that a sidecar which is asked for ever answers from the last version, once
  * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and
- * REFUSE_BELOW_FLOOR adds a wrong one; each must fail.
+ * REFUSE_BELOW_FLOOR and OUTDATED_KEPT add wrong ones; each must fail.
  *
  * Sidecars are alike, so it is enough to look at the answers of one; what the others do to it they
  * do through Redis, by fills and tombstones. So one that is not OBSERVED has no memory, and may do
@@ -303,6 +305,11 @@ inline answer_stale(i, v)
     ANSWERED(v.version)
 }
 
+inline answer_early(i, v)
+{
+    assert(OF_OTHER_STORE(v) || v.version == committed || gone[v.version] <= v.age) /* early */
+}
+
 inline end_flight(i)
 {
     s[i].stage = IDLE;
@@ -551,6 +558,14 @@ end:
             keep(i, s[i].flight);
             end_flight(i) }
 #ifndef NO_ASKING_AGAIN
+    /* A change has overtaken it: it answers those who asked before it was sent, and is not kept. */
+    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !BELIEVED(i, s[i].flight) ->
+            answer_early(i, s[i].flight);
+#ifdef OUTDATED_KEPT
+            s[i].flight.below = s[i].flight.below & ~CHANGED(i);
+            keep(i, s[i].flight);
+#endif
+            end_flight(i) }
     :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !BELIEVED(i, s[i].flight) && !down ->
             ask_postgres(i) }
 #endif

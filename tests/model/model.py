@@ -62,6 +62,8 @@ CASES = [
     Case("mutant: fills without NX", ("NO_NX",), violates=SHARED),
     Case("mutant: no tombstone", ("NO_TOMBSTONE",), violates=SHARED),
     Case("mutant: reads in flight are not dirty", ("NO_DIRTY",), violates=HEARD),
+    Case("mutant: an answer that a change has overtaken is kept", ("OUTDATED_KEPT",),
+         violates=HEARD),
     Case("mutant: no floor when the link is back", ("NO_FLOOR",), violates=HEARD),
     Case("mutant: no floor for Redis on a change", ("NO_KEY_FLOOR",), violates=HEARD),
     Case("mutant: no floor when triggers are touched", ("SILENT", "FAILURES=1", "NO_DEFINITION"),
