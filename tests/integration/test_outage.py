@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import redis
 from conftest import check, info
+from harness.proxy import RESET, Proxy
 from harness.servers import wait_until
 from test_coherence import cut, deaf_role, entombed, redis_value
 from test_pages import fetch
@@ -173,6 +174,29 @@ def test_lookups_go_by_the_links_session_while_theirs_are_refused(db, start):
     finally:
         db.run("ALTER ROLE apikeyd CONNECTION LIMIT -1")
         db.run("DROP OWNED BY deaf")
+
+
+def test_a_link_that_is_back_hurries_sessions_that_hang(db, scratch, start):
+    """They hang in connecting, on a line that swallowed what they said: they begin anew when the link tells that
+    PostgreSQL is there, not only when connecting has taken too long."""
+    db.add_key("good")
+    deaf_role(db)
+    with Proxy(scratch / f"proxy-{db.name}", db.server.folder) as proxy:
+        daemon = start({"redis.url": "", "cache.stale_max": "0s", "postgres.listen_dsn": db.server.dsn(db.name, "deaf"),
+                        "postgres.dsn": f"host={proxy.folder} user=apikeyd dbname={db.name}"})
+        cut(db)
+        wait_until(lambda: info(daemon)["link_up"] == 0, "the link to be lost")
+        proxy.silence()
+        db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'apikeyd'")
+        proxy.become(RESET)
+        proxy.silence()
+        wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to hang")
+        time.sleep(0.5)
+        proxy.speak()
+        db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
+        wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+        assert "connecting took too long" not in daemon.log()
 
 
 def test_the_links_session_is_tried_again_after_a_refusal(db, start):
