@@ -108,6 +108,7 @@ def test_oldest_pending_usage_has_an_age(db, postgres, start):
 
 def test_revocation_lag_is_measured(db, daemon):
     db.add_key("good")
+    wait_until(lambda: info(daemon)["link_notifications"] == 1, "its notification")
     check(daemon.client(), "good")
     before = metrics(daemon)["apikeyd_revocation_lag_seconds_count"]
     db.run("UPDATE api.user_api_key SET is_active = false")
