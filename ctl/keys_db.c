@@ -64,9 +64,9 @@ struct keys_db *keys_db_open(const struct request *request)
 
     if (!db)
         die(EX_OSERR, "memory is short");
-    if (!secret_read("postgres.key_transform_secret_file",
-                     config->postgres_key_transform_secret_file, &secret, &error))
-        die(EX_CONFIG, "%.*s", (int)error.len, error.data);
+    if (!secret_read(config->postgres_key_transform_secret_file, &secret, &error))
+        die(EX_CONFIG, "postgres.key_transform_secret_file \"%s\": %.*s",
+            config->postgres_key_transform_secret_file, (int)error.len, error.data);
     db->hasher =
         key_hasher_new((enum key_transform)config->postgres_key_transform, secret_slice(&secret));
     explicit_bzero(&secret, sizeof secret);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/daemon.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,18 +11,23 @@
 
 #include <jansson.h>
 
+#include "apikeyd/activation.h"
 #include "apikeyd/back.h"
+#include "apikeyd/config_check.h"
 #include "apikeyd/front.h"
+#include "apikeyd/log_hooks.h"
 #include "apikeyd/log_sink.h"
-#include "apikeyd/pg_hosts.h"
+#include "apikeyd/redis_url.h"
 #include "apikeyd/secret.h"
 #include "apikeyd/sockets.h"
 #include "apikeyd/storage.h"
 #include "apikeyd/supervisor.h"
+#include "apikeyd/thread.h"
 
 struct daemon {
     struct config *config;
     const char *config_path;
+    struct log_writer *log_writer;
     struct log log;
     struct secret hash, redis_password, redis_value;
     struct storage storage;
@@ -33,21 +39,43 @@ struct daemon {
     struct back *back;
 };
 
+static bool read_secret(struct daemon *daemon, const char *option, const char *path,
+                        struct secret *ret)
+{
+    struct buffer why = {0};
+    bool read = secret_read(path, ret, &why);
+
+    if (!read)
+        log_error(&daemon->log, "%s \"%s\": %.*s", option, path, (int)why.len, why.data);
+    buffer_free(&why);
+    return read;
+}
+
+/* The password may stand in redis.url instead of a file. */
+static void take_url_password(const struct config *config, struct secret *ret)
+{
+    struct redis_url url = {0};
+
+    if (ret->len == 0 && redis_url_parse(config->redis_url, &url)) {
+        ret->len = strlen(url.password);
+        memcpy(ret->bytes, url.password, ret->len);
+    }
+    explicit_bzero(&url, sizeof url);
+}
+
+/* The check of the configuration has read them all, so one that fails now has just gone. */
 static bool read_secrets(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
-    struct buffer error = {0};
-    bool read =
-        secret_read("postgres.key_transform_secret_file",
-                    config->postgres_key_transform_secret_file, &daemon->hash, &error) &&
-        secret_read("redis.password_file", config->redis_password_file, &daemon->redis_password,
-                    &error) &&
-        secret_read("redis.secret_file", config->redis_secret_file, &daemon->redis_value, &error);
 
-    if (!read)
-        log_error(&daemon->log, "%.*s", (int)error.len, error.data);
-    buffer_free(&error);
-    return read;
+    if (!read_secret(daemon, "postgres.key_transform_secret_file",
+                     config->postgres_key_transform_secret_file, &daemon->hash) ||
+        !read_secret(daemon, "redis.password_file", config->redis_password_file,
+                     &daemon->redis_password) ||
+        !read_secret(daemon, "redis.secret_file", config->redis_secret_file, &daemon->redis_value))
+        return false;
+    take_url_password(config, &daemon->redis_password);
+    return true;
 }
 
 /* One descriptor a connection, and some for everything else. */
@@ -63,26 +91,6 @@ static void raise_fd_limit(struct daemon *daemon)
         log_warning(&daemon->log,
                     "only %llu file descriptors are allowed; listen.max_connections needs %llu",
                     (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
-}
-
-static bool dsn_understood(struct daemon *daemon)
-{
-    if (pg_dsn_valid(daemon->config->postgres_dsn))
-        return true;
-    log_error(&daemon->log, "postgres.dsn: not a connection string or URI that libpq understands "
-                            "(not shown here: it may hold a password)");
-    return false;
-}
-
-static bool listen_on_sockets(struct daemon *daemon)
-{
-    struct buffer error = {0};
-    bool listening = sockets_open(&daemon->sockets, daemon->config, &error);
-
-    if (!listening)
-        log_error(&daemon->log, "%.*s", (int)error.len, error.data);
-    buffer_free(&error);
-    return listening;
 }
 
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
@@ -117,8 +125,10 @@ static bool assemble(struct daemon *daemon)
 {
     struct config *copy = config_copy(daemon->config);
 
-    if (!copy)
+    if (!copy) {
+        log_error(&daemon->log, "start: out of memory");
         return false;
+    }
     daemon->front = front_new(&(struct front_setup){
         .config = copy,
         .hash_secret = secret_slice(&daemon->hash),
@@ -130,18 +140,23 @@ static bool assemble(struct daemon *daemon)
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
     });
-    if (!daemon->front)
+    if (!daemon->front) {
+        log_error(&daemon->log, "start: the front thread's parts cannot be made: out of memory, or "
+                                "of file descriptors");
         return false;
+    }
     daemon->back = back_new(&(struct back_setup){
         .config = daemon->config,
         .config_path = daemon->config_path,
         .log = daemon->log,
+        .log_writer = daemon->log_writer,
         .redis_password = secret_slice(&daemon->redis_password),
         .redis_secret = secret_slice(&daemon->redis_value),
         .ledger = daemon->storage.ledger,
         .half = ledger_half(daemon->storage.ledger, 1),
         .spilled = daemon->storage.spilled,
         .spill = daemon->storage.spill,
+        .judged = daemon->storage.judged,
         .metrics_fd = daemon->sockets.of[SOCKET_METRICS].fd,
         .on_alive = on_alive,
         .alive_arg = daemon,
@@ -152,6 +167,10 @@ static bool assemble(struct daemon *daemon)
     /* Both are the back's now, or freed. */
     daemon->config = NULL;
     daemon->storage.spilled = (struct usage_batch){0};
+    if (!daemon->back)
+        log_error(&daemon->log,
+                  "start: the back thread's parts cannot be made: out of memory, or of "
+                  "file descriptors");
     return daemon->back != NULL;
 }
 
@@ -163,7 +182,11 @@ static void on_term(evutil_socket_t signal, short what, void *arg)
     (void)signal;
     (void)what;
     if (daemon->stopping) {
-        log_warning(&daemon->log, "second signal: stopping at once; usage is in the ledger");
+        log_warning(&daemon->log, "second signal: stopping at once; usage %s",
+                    ledger_look(daemon->storage.ledger) == LEDGER_SAFE
+                        ? "is in the ledger"
+                        : "that was in memory is lost");
+        log_writer_flush(daemon->log_writer, LOG_FLUSH_US);
         _exit(EXIT_FAILURE);
     }
     daemon->stopping = true;
@@ -201,17 +224,35 @@ static void hold_signals(int how)
     pthread_sigmask(how, &signals, NULL);
 }
 
-/* The thread inherits the mask of this one, which takes the signals for both. */
 static bool start_front(struct daemon *daemon, pthread_t *ret_thread)
 {
-    int error = pthread_create(ret_thread, NULL, run_front, daemon->front);
+    int error = thread_start(ret_thread, "apikeyd-front", run_front, daemon->front);
 
-    if (error != 0) {
-        log_error(&daemon->log, "thread: %s", strerror(error));
+    if (error < 0)
+        log_error(&daemon->log, "the front thread cannot be started: %s", strerror(-error));
+    return error == 0;
+}
+
+static bool open_log(struct daemon *daemon)
+{
+    enum log_level level = (enum log_level)daemon->config->log_level;
+    enum log_target target = (enum log_target)daemon->config->log_target;
+    int error = log_writer_start(log_sink_output(target), &daemon->log_writer);
+
+    if (error < 0) {
+        fprintf(stderr, "apikeyd: the log thread cannot be started: %s\n", strerror(-error));
         return false;
     }
-    pthread_setname_np(*ret_thread, "apikeyd-front");
+    daemon->log = log_writer_log(daemon->log_writer, level);
+    log_hooks_install(daemon->log_writer, level);
     return true;
+}
+
+/* The last lines are written, unless the log stands still: that must not hold up the end. */
+static void close_log(struct daemon *daemon)
+{
+    log_hooks_remove();
+    log_writer_stop(daemon->log_writer, LOG_FLUSH_US);
 }
 
 static void stop_front(struct daemon *daemon, pthread_t thread)
@@ -240,6 +281,8 @@ static bool serve(struct daemon *daemon)
         started = started && events[i] && event_add(events[i], NULL) == 0;
     started = started && start_front(daemon, &thread);
     hold_signals(SIG_UNBLOCK);
+    if (!started)
+        log_error(&daemon->log, "start: signals or the front thread cannot be set up");
     if (started) {
         log_info(&daemon->log, "apikeyd %s answers", APIKEYD_VERSION);
         supervisor_ready();
@@ -253,24 +296,35 @@ static bool serve(struct daemon *daemon)
     return started;
 }
 
+/* The exit status if it fails; every error is on stderr then, as --check-config tells it. */
+static int load_config(struct daemon *daemon)
+{
+    struct buffer errors = {0};
+    int error = config_check(daemon->config_path, &daemon->config, &errors);
+
+    fprintf(stderr, "%.*s", (int)errors.len, buffer_held(&errors).at);
+    buffer_free(&errors);
+    if (error < 0)
+        return error == -ENOMEM ? EX_OSERR : EX_CONFIG;
+    return EXIT_SUCCESS;
+}
+
 int daemon_run(const char *config_path)
 {
     struct daemon daemon = {.config_path = config_path,
                             .to_back = {.wake_fd = -1},
                             .to_front = {.wake_fd = -1},
                             .storage = {.spill_lock_fd = -1}};
-    struct buffer errors = {0};
-    int status = EXIT_FAILURE;
+    int status;
 
     sockets_init(&daemon.sockets);
-    daemon.config = config_load(config_path, &errors);
-    if (!daemon.config) {
-        fprintf(stderr, "%.*s", (int)errors.len, errors.data);
-        buffer_free(&errors);
-        return EX_CONFIG;
+    status = load_config(&daemon);
+    if (status != EXIT_SUCCESS)
+        return status;
+    if (!open_log(&daemon)) {
+        config_free(daemon.config);
+        return EX_OSERR;
     }
-    daemon.log = log_sink_open((enum log_level)daemon.config->log_level,
-                               (enum log_target)daemon.config->log_target);
     supervisor_init(&daemon.supervisor);
     /* Events of Lambda authorizers hold keys. */
     json_set_alloc_funcs(malloc, secret_free);
@@ -279,15 +333,16 @@ int daemon_run(const char *config_path)
     /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */
     setenv("PGTZ", "UTC", 1);
     raise_fd_limit(&daemon);
-    if (!dsn_understood(&daemon) || !read_secrets(&daemon)) {
-        status = EX_CONFIG;
+    status = EX_CONFIG;
+    if (!read_secrets(&daemon) || !activation_take(&daemon.sockets, daemon.config, &daemon.log))
         goto done;
-    }
+    status = EXIT_FAILURE;
     if (!storage_open(&daemon.storage, daemon.config, &daemon.log))
         goto done;
-    if (!listen_on_sockets(&daemon) || !open_mailboxes(&daemon))
+    if (!sockets_listen(&daemon.sockets, daemon.config, &daemon.log))
         goto done;
-    if (assemble(&daemon) && serve(&daemon))
+    status = EX_OSERR;
+    if (open_mailboxes(&daemon) && assemble(&daemon) && serve(&daemon))
         status = EXIT_SUCCESS;
 
 done:
@@ -298,7 +353,7 @@ done:
     mailbox_done(&daemon.to_front);
     storage_close(&daemon.storage);
     config_free(daemon.config);
-    buffer_free(&errors);
+    close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
     return status;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/log_sink.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,20 +12,37 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION /* the place is the caller's */
 #include <systemd/sd-journal.h>
 
-static void to_stderr(void *arg, enum log_level level, const struct log_place *place,
-                      const char *line)
+/* stderr may be shared with a process that made it non-blocking. */
+static bool write_whole(int fd, const char *text, size_t len)
 {
-    bool plain = level == LOG_LEVEL_INFO;
+    while (len > 0) {
+        ssize_t written = write(fd, text, len);
 
-    (void)arg;
-    (void)place;
-    /* One write for the line, so that lines never mix. */
-    dprintf(STDERR_FILENO, "apikeyd: %s%s%s\n", plain ? "" : log_level_name(level),
-            plain ? "" : ": ", line);
+        if (written >= 0) {
+            text += written;
+            len -= (size_t)written;
+        } else if (errno == EAGAIN) {
+            (void)poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
+        } else if (errno != EINTR) {
+            return false;
+        }
+    }
+    return true;
 }
 
-static void to_journal(void *arg, enum log_level level, const struct log_place *place,
-                       const char *line)
+static bool to_stderr(enum log_level level, const struct log_place *place, const char *line)
+{
+    bool plain = level == LOG_LEVEL_INFO;
+    char text[LOG_LINE_SIZE + 32];
+
+    (void)place;
+    /* One write for the line, so that lines never mix. */
+    int len = snprintf(text, sizeof text, "apikeyd: %s%s%s\n", plain ? "" : log_level_name(level),
+                       plain ? "" : ": ", line);
+    return write_whole(STDERR_FILENO, text, (size_t)len);
+}
+
+static bool to_journal(enum log_level level, const struct log_place *place, const char *line)
 {
     static const int priority[] = {
         [LOG_LEVEL_ERROR] = 3,
@@ -38,8 +57,7 @@ static void to_journal(void *arg, enum log_level level, const struct log_place *
                                "SYSLOG_IDENTIFIER=apikeyd", "CODE_FILE=%s", place->file,
                                "CODE_LINE=%d", place->line, "CODE_FUNC=%s", place->function,
                                "APIKEYD_MODULE=%.*s", (int)strcspn(name, "."), name, NULL);
-    if (sent < 0)
-        to_stderr(arg, level, place, line);
+    return sent >= 0 || to_stderr(level, place, line);
 }
 
 static bool stderr_leads_to_journal(void)
@@ -54,10 +72,10 @@ static bool stderr_leads_to_journal(void)
     return strcmp(stream, mine) == 0;
 }
 
-struct log log_sink_open(enum log_level level, enum log_target target)
+log_output *log_sink_output(enum log_target target)
 {
     bool journal =
         target == LOG_TARGET_JOURNAL || (target == LOG_TARGET_AUTO && stderr_leads_to_journal());
 
-    return (struct log){.level = level, .sink = journal ? to_journal : to_stderr};
+    return journal ? to_journal : to_stderr;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 #include <sysexits.h>
 
 #include "apikeyd/commands.h"
-#include "apikeyd/config.h"
+#include "apikeyd/config_check.h"
 #include "apikeyd/daemon.h"
 #include "apikeyd/metrics.h"
 
@@ -44,12 +45,13 @@ static int print_list(const char *what)
 static int check_config(const char *path)
 {
     struct buffer errors = {0};
-    struct config *config = config_load(path, &errors);
+    struct config *config = NULL;
+    int error = config_check(path, &config, &errors);
 
     fprintf(stderr, "%.*s", (int)errors.len, buffer_held(&errors).at);
     buffer_free(&errors);
-    if (!config)
-        return EX_CONFIG;
+    if (error < 0)
+        return error == -ENOMEM ? EX_OSERR : EX_CONFIG;
     config_free(config);
     printf("%s: fine\n", path);
     return EXIT_SUCCESS;

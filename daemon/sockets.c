@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/sockets.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
-
-#include <systemd/sd-daemon.h>
 
 #include "apikeyd/tcp_socket.h"
 #include "apikeyd/unix_socket.h"
-
-static const char *const role_name[SOCKET_ROLES] = {"check", "admin", "http", "metrics"};
 
 void sockets_init(struct sockets *sockets)
 {
@@ -22,7 +15,14 @@ void sockets_init(struct sockets *sockets)
     }
 }
 
-static const char *address_of(const struct config *config, int role)
+const char *sockets_role_name(int role)
+{
+    static const char *const name[SOCKET_ROLES] = {"check", "admin", "http", "metrics"};
+
+    return name[role];
+}
+
+const char *sockets_address(const struct config *config, int role)
 {
     const char *const address[SOCKET_ROLES] = {config->listen_check, config->listen_admin,
                                                config->listen_http, config->listen_metrics};
@@ -30,85 +30,45 @@ static const char *address_of(const struct config *config, int role)
     return address[role];
 }
 
-/* A path has a slash; an address has none. */
-static bool is_path(const char *address)
+bool sockets_is_path(const char *address)
 {
     return strchr(address, '/') != NULL;
-}
-
-/* What a socket that was handed over is for, or -1. */
-static int role_of(int fd, const char *name, const struct config *config)
-{
-    for (int role = 0; role < SOCKET_ROLES; role++) {
-        const char *address = address_of(config, role);
-
-        if (strcmp(name, role_name[role]) == 0 ||
-            (is_path(address) && sd_is_socket_unix(fd, SOCK_STREAM, 1, address, 0) > 0))
-            return role;
-    }
-    return -1;
-}
-
-static bool take_over(struct sockets *sockets, int fd, const char *name,
-                      const struct config *config, struct buffer *error)
-{
-    int role = role_of(fd, name, config);
-
-    if (role < 0 || sockets->of[role].fd >= 0)
-        buffer_printf(error,
-                      "socket activation: %s \"%s\"; FileDescriptorName= has to be check, admin, "
-                      "http or metrics, each once",
-                      role < 0 ? "nothing is known of a socket named" : "there is a second socket",
-                      name);
-    else if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0)
-        buffer_printf(error, "socket activation: \"%s\" is no listening stream socket", name);
-    else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
-        buffer_printf(error, "socket activation: \"%s\": %s", name, strerror(errno));
-    else
-        sockets->of[role].fd = fd;
-    return error->len == 0;
-}
-
-static bool take_over_all(struct sockets *sockets, const struct config *config,
-                          struct buffer *error)
-{
-    char **names = NULL;
-    int count = sd_listen_fds_with_names(1, &names);
-
-    for (int i = 0; i < count; i++) {
-        if (error->len == 0)
-            take_over(sockets, SD_LISTEN_FDS_START + i, names[i], config, error);
-        free(names[i]);
-    }
-    free(names);
-    return error->len == 0;
 }
 
 static int listen_on(int role, const char *address, const struct config *config,
                      struct buffer *error)
 {
-    if (!is_path(address))
-        return tcp_socket_listen(address, error);
+    if (!sockets_is_path(address)) {
+        if (role == SOCKET_HTTP || role == SOCKET_METRICS)
+            return tcp_socket_listen(address, error);
+        buffer_printf(error, "listen.%s %s: a Unix socket's path is needed, with a slash in it",
+                      sockets_role_name(role), address);
+        return -1;
+    }
     if (role == SOCKET_ADMIN)
         return unix_socket_listen(address, 0600, "", error);
     return unix_socket_listen(address, (mode_t)config->listen_check_mode,
                               config->listen_check_group, error);
 }
 
-bool sockets_open(struct sockets *sockets, const struct config *config, struct buffer *error)
+bool sockets_listen(struct sockets *sockets, const struct config *config, const struct log *log)
 {
-    if (!take_over_all(sockets, config, error))
-        return false;
-    for (int role = 0; role < SOCKET_ROLES && error->len == 0; role++) {
-        const char *address = address_of(config, role);
+    struct buffer error = {0};
+
+    for (int role = 0; role < SOCKET_ROLES && error.len == 0; role++) {
+        const char *address = sockets_address(config, role);
 
         if (sockets->of[role].fd >= 0 || !address[0])
             continue;
-        sockets->of[role].fd = listen_on(role, address, config, error);
-        if (is_path(address))
+        sockets->of[role].fd = listen_on(role, address, config, &error);
+        if (sockets_is_path(address))
             sockets->of[role].path = strdup(address);
     }
-    return error->len == 0;
+    bool listening = error.len == 0;
+    if (!listening)
+        log_error(log, "%.*s", (int)error.len, error.data);
+    buffer_free(&error);
+    return listening;
 }
 
 void sockets_close(struct sockets *sockets)

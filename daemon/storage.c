@@ -8,6 +8,24 @@
 #include "apikeyd/clock.h"
 #include "apikeyd/state_file.h"
 
+static void tell_judged(const char *option, const char *path, const struct usage_judged *judged,
+                        const struct log *log)
+{
+    if (judged->clamped > 0)
+        log_warning(log,
+                    "%s %s: %zu uses are later than now, as a clock was ahead; they count as now",
+                    option, path, judged->clamped);
+    if (judged->dropped > 0)
+        log_warning(log, "%s %s: %zu entries are damaged and were left out", option, path,
+                    judged->dropped);
+}
+
+static void add_judged(struct usage_judged *sum, const struct usage_judged *judged)
+{
+    sum->clamped += judged->clamped;
+    sum->dropped += judged->dropped;
+}
+
 static bool open_ledger(struct storage *storage, const struct config *config, const struct log *log)
 {
     const char *path = config->usage_ledger;
@@ -26,8 +44,15 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
         log_warning(log,
                     "usage.ledger %s: %s; it was set aside as %s, and what is whole in it is used",
                     path, report.damage, report.aside_path);
+    if (report.error < 0)
+        log_warning(log,
+                    "usage.ledger %s: %s; usage is kept in memory, and is lost if the daemon is "
+                    "killed; tried again every second",
+                    path, state_file_fault(report.error));
     if (report.on_disk)
         log_warning(log, "usage.ledger %s: not on tmpfs; answers may wait for its disk", path);
+    tell_judged("usage.ledger", path, &report.judged, log);
+    add_judged(&storage->judged, &report.judged);
     return true;
 }
 
@@ -43,7 +68,7 @@ static bool lock_spill(struct storage *storage, const struct config *config, con
         return false;
     }
     if (fd < 0)
-        log_warning(log, "usage.spill %s: cannot be locked: %s", path, strerror(-fd));
+        log_warning(log, "usage.spill %s: cannot be locked: %s", path, state_file_fault(fd));
     storage->spill_lock_fd = fd;
     return true;
 }
@@ -53,22 +78,26 @@ static void read_spill(struct storage *storage, const struct config *config, con
 {
     const char *path = config->usage_spill;
     char aside[4096];
-    int error = spill_read(path, clock_wall_us(), &storage->spilled);
+    struct usage_judged judged = {0};
+    int error = spill_read(path, clock_wall_us(), &storage->spilled, &judged);
 
+    tell_judged("usage.spill", path, &judged, log);
+    add_judged(&storage->judged, &judged);
     if (storage->spilled.len > 0)
         log_info(log, "usage.spill %s: %zu keys' last_used to be written", path,
                  storage->spilled.len);
     if (error == 0)
         return;
-    const char *why = error == -EBADMSG ? "it is damaged" : strerror(-error);
-    if (state_file_set_aside(path, aside, sizeof aside) == 0) {
+    const char *why = error == -EBADMSG ? "it is damaged" : state_file_fault(error);
+    /* Another user's may be taken for what it is by that user's daemon. */
+    if (error != -EPERM && state_file_set_aside(path, aside, sizeof aside) == 0) {
         storage->spill = SPILL_SET_ASIDE;
         log_warning(log, "usage.spill %s: %s; it was set aside as %s%s", path, why, aside,
                     error == -EBADMSG ? ", and what is whole in it is used" : "");
     } else {
         storage->spill = SPILL_OFF_LIMITS;
         log_warning(log,
-                    "usage.spill %s: %s, and it cannot be renamed; pending usage will stay in the "
+                    "usage.spill %s: %s, and is left as it is; pending usage will stay in the "
                     "ledger only",
                     path, why);
     }
@@ -80,6 +109,7 @@ static void match_owners(struct storage *storage, const struct config *config,
 {
     const struct store_id *owner = ledger_owner(storage->ledger);
     const char *path = config->usage_spill;
+    struct usage_judged judged = {0};
     int error;
 
     if (!store_id_known(&storage->spilled.owner))
@@ -88,7 +118,8 @@ static void match_owners(struct storage *storage, const struct config *config,
         (void)ledger_set_owner(storage->ledger, &storage->spilled.owner);
     if (storage->spilled.len == 0 || store_id_same_table(owner, &storage->spilled.owner))
         return;
-    error = spill_set_aside(path, clock_wall_us(), &storage->spilled);
+    error = spill_set_aside(path, clock_wall_us(), &storage->spilled, &judged);
+    add_judged(&storage->judged, &judged);
     if (error == 0)
         error = spill_remove(path);
     if (error < 0) {

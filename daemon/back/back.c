@@ -36,6 +36,7 @@ struct back {
     struct pages *pages; /* NULL: none */
     struct events events;
     struct log log; /* where lines go on from env.log */
+    const struct log_writer *log_writer;
     void (*on_alive)(void *arg, const struct overview *overview);
     void *alive_arg;
 };
@@ -88,6 +89,10 @@ static void look(void *arg, struct overview *overview)
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
     value[METRIC_LINK_UP] = link_up(back->link);
+    if (back->log_writer) {
+        value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
+        value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
+    }
     flusher_look(back->flusher, &overview->total);
     overview->redis_dated = back->env.clock.known;
     overview->postgres_answers = resolver_answers(back->resolver);
@@ -113,7 +118,7 @@ static void take_report(struct back *back, const struct to_back *message)
     report_print(message->report.kind, message->report.section, &overview, &text);
     resp_bulk(&reply, buffer_held(&text));
     buffer_free(&text);
-    back_env_reply(&back->env, message->hole, &reply);
+    back_env_reply(&back->env, message->ask, &reply);
 }
 
 static void take_pulse(struct back *back, const struct to_back *message)
@@ -168,7 +173,7 @@ static void take_invalidate(struct back *back, const struct to_back *message)
     else
         invalidate(back, &message->invalidate.digest, TIME_NEVER);
     resp_simple(&reply, "OK");
-    back_env_reply(&back->env, message->hole, &reply);
+    back_env_reply(&back->env, message->ask, &reply);
 }
 
 static void on_change(void *arg, const struct digest *digest, int64_t changed_at_us)
@@ -195,6 +200,7 @@ static void on_link_up(void *arg, bool up)
     struct back *back = arg;
 
     resolver_feed_is(back->resolver, up);
+    flusher_feed_is(back->flusher, up);
     if (up)
         resolver_probe(back->resolver, true);
 }
@@ -211,6 +217,7 @@ static void on_link_idle(void *arg)
     struct back *back = arg;
 
     resolver_go(back->resolver);
+    flusher_feed_idle(back->flusher);
 }
 
 static bool lookups_agree(void *arg, int64_t since_us)
@@ -262,7 +269,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         take_invalidate(back, message);
         break;
     case TO_BACK_FLUSH:
-        flusher_request(back->flusher, message->hole);
+        flusher_request(back->flusher, message->ask);
         break;
     case TO_BACK_REPORT:
         take_report(back, message);
@@ -272,7 +279,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_RELOAD:
         reload(back, &reply);
-        back_env_reply(&back->env, message->hole, &reply);
+        back_env_reply(&back->env, message->ask, &reply);
         break;
     case TO_BACK_SWAPPED:
         flusher_swapped(back->flusher, message->half);
@@ -378,6 +385,7 @@ struct back *back_new(struct back_setup *setup)
     back->store_seen_us = TIME_NEVER;
     back->stale_seen_us = TIME_NEVER;
     back->log = setup->log;
+    back->log_writer = setup->log_writer;
     back->on_alive = setup->on_alive;
     back->alive_arg = setup->alive_arg;
     back->env = (struct back_env){
@@ -388,6 +396,8 @@ struct back *back_new(struct back_setup *setup)
         .to_front = setup->to_front,
         .grounds = no_grounds,
     };
+    back->env.metrics.value[METRIC_USAGE_CLAMPED] = setup->judged.clamped;
+    back->env.metrics.value[METRIC_USAGE_LOST] = setup->judged.dropped;
     if (!back_env_open(&back->env))
         goto fail;
     event_assign(&back->mail, back->env.base, back->to_back->wake_fd, EV_READ | EV_PERSIST, on_mail,
@@ -401,6 +411,7 @@ struct back *back_new(struct back_setup *setup)
         .spilled = setup->spilled,
         .spill = setup->spill,
         .on_drained = on_drained,
+        .lend = lend,
         .arg = back,
     });
     setup->spilled = (struct usage_batch){0};
@@ -461,6 +472,8 @@ void back_free(struct back *back)
     pages_free(back->pages);
     if (back->resolver)
         resolver_feed_is(back->resolver, false);
+    if (back->flusher)
+        flusher_feed_is(back->flusher, false);
     link_free(back->link);
     back->link = NULL;
     resolver_free(back->resolver);

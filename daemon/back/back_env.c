@@ -21,6 +21,7 @@ static struct event_base *precise_base(void)
 
 bool back_env_open(struct back_env *env)
 {
+    TAILQ_INIT(&env->sessions);
     env->base = precise_base();
     if (!env->base)
         return false;
@@ -104,8 +105,8 @@ void back_env_store_changed(struct back_env *env, enum store_change change)
         back_env_raise_floor(env);
 }
 
-void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply)
+void back_env_reply(struct back_env *env, uint64_t ask, struct buffer *reply)
 {
-    back_env_post(env, &(struct to_front){.type = TO_FRONT_REPLY, .hole = hole, .reply = *reply});
+    back_env_post(env, &(struct to_front){.type = TO_FRONT_REPLY, .ask = ask, .reply = *reply});
     *reply = (struct buffer){0};
 }

@@ -10,9 +10,11 @@
 #include "apikeyd/backoff.h"
 #include "apikeyd/clock.h"
 #include "apikeyd/usage_query.h"
+#include "ledger_keeper.h"
 #include "reply_list.h"
 #include "spill_keeper.h"
 #include "usage_owner.h"
+#include "usage_session.h"
 
 /* Longer than a lookup may take: nobody waits for it. */
 static const int64_t statement_timeout_us = 10000000;
@@ -30,7 +32,7 @@ enum phase { IDLE, SWAPPING, WRITING };
 struct flusher {
     struct flusher_setup setup;
     struct back_env *env;
-    struct pg_connection *connection;
+    struct usage_session *session;
     struct event timer;
     struct backoff backoff;
     int64_t interval_us; /* usage.flush_interval as it was last looked at */
@@ -40,9 +42,12 @@ struct flusher {
     int64_t round_started_us;
     bool again; /* start another round when this one is over */
     bool draining, drained;
+    bool last_swap; /* the drain has taken what the front held */
 
     struct usage_batch pending;
+    struct ledger_keeper ledger;
     bool half_emptied; /* the half can be swapped; else its entries are in `pending` only */
+    bool fresh_sent;   /* the swap under way gives the front a half of a new file */
     struct spill_keeper spill;
     struct usage_owner owner;
     bool proven;   /* the connection leads to the store that owns the ledger */
@@ -123,6 +128,9 @@ static void finish_round(struct flusher *flusher)
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_FLUSH_TIME],
                      clock_monotonic_us() - flusher->round_started_us, 1);
     flusher->phase = IDLE;
+    /* This round may have begun with what an earlier one left: the front's half comes then. */
+    if (flusher->draining && !flusher->last_swap && flusher->half_emptied)
+        flusher->again = true;
     if (flusher->draining && !flusher->again) {
         flusher->drained = true;
         flusher->setup.on_drained(flusher->setup.arg);
@@ -229,7 +237,7 @@ static void send_chunk(struct flusher *flusher)
                      1);
     usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
                      flusher->env->config->usage_resolution);
-    pg_connection_send(flusher->connection, &query);
+    usage_session_send(flusher->session, &query);
 }
 
 static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
@@ -242,12 +250,12 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
     if (outcome == PG_REFUSED || !store_query_read(result, 0, &store, &server_us)) {
-        pg_connection_give_up(flusher->connection, "it does not tell which store it leads to");
+        usage_session_give_up(flusher->session, "it does not tell which store it leads to");
         return;
     }
     stores_learn(stores, &store);
     if (stores_outdated(stores, &store)) {
-        pg_connection_give_up(flusher->connection, "a standby, or on an old timeline");
+        usage_session_give_up(flusher->session, "a standby, or on an old timeline");
         return;
     }
     bool same = store_id_same_table(ledger_owner(flusher->setup.ledger), &store.id);
@@ -277,7 +285,7 @@ static void ask_store(struct flusher *flusher)
 
     flusher->asks++;
     store_query_bind(&query, flusher->env->config);
-    pg_connection_send(flusher->connection, &query);
+    usage_session_send(flusher->session, &query);
 }
 
 /* Go on with the round: the next chunk, the end, or nothing while a chunk is under way. */
@@ -285,13 +293,13 @@ static void go_on(struct flusher *flusher)
 {
     if (flusher->phase != WRITING)
         return;
-    if (pg_connection_ready(flusher->connection) && !flusher->proven && flusher->asks < ASKS_MAX) {
+    if (usage_session_ready(flusher->session) && !flusher->proven && flusher->asks < ASKS_MAX) {
         ask_store(flusher);
     } else if (flusher->next >= flusher->pending.len) {
         finish_round(flusher);
-    } else if (pg_connection_ready(flusher->connection)) {
+    } else if (usage_session_ready(flusher->session)) {
         send_chunk(flusher);
-    } else if (pg_connection_down(flusher->connection)) {
+    } else if (usage_session_down(flusher->session)) {
         flusher->connection_failed = true;
         finish_round(flusher);
     }
@@ -350,13 +358,22 @@ void flusher_start(struct flusher *flusher)
     flusher->served = flusher->waiting;
     flusher->waiting = (struct reply_list){0};
     event_del(&flusher->timer);
-    if (!flusher->half_emptied) {
+    struct ledger_half *fresh = ledger_fresh_half(flusher->setup.ledger);
+    if (!fresh && !flusher->half_emptied) {
         start_writing(flusher);
         return;
     }
     flusher->phase = SWAPPING;
-    back_env_post(flusher->env,
-                  &(struct to_front){.type = TO_FRONT_SWAP, .half = flusher->setup.half});
+    flusher->fresh_sent = fresh != NULL;
+    flusher->last_swap = flusher->draining;
+    back_env_post(flusher->env, &(struct to_front){.type = TO_FRONT_SWAP,
+                                                   .half = fresh ? fresh : flusher->setup.half});
+}
+
+static void memory_is_short(const struct flusher *flusher)
+{
+    log_error(&flusher->env->log, "usage: memory is short");
+    abort(); /* all of it is in the ledger */
 }
 
 /* Take what the half holds, which was in use since `front_since_us`, into `pending`; it stays in
@@ -371,10 +388,22 @@ static void take_half(struct flusher *flusher)
     flusher->front_since_us = clock_monotonic_us();
     if (half->used > 0)
         flusher->spill.whole = false;
-    if (!usage_batch_merge(&flusher->pending, half->slots, half->used)) {
-        log_error(&flusher->env->log, "usage: memory is short");
-        abort(); /* all of it is in the ledger */
-    }
+    ledger_keeper_count(&flusher->ledger, half);
+    if (!usage_batch_merge(&flusher->pending, half->slots, half->used))
+        memory_is_short(flusher);
+}
+
+/* The front has gone on in a new file, and all that the old one held is in `pending`. */
+static void take_new_file(struct flusher *flusher)
+{
+    struct ledger_half *half = ledger_keeper_succeed(&flusher->ledger, &flusher->pending);
+
+    if (!half)
+        memory_is_short(flusher);
+    flusher->setup.half = half;
+    flusher->half_emptied = half->used == 0;
+    flusher->spill.whole = flusher->spill.whole && half->used == 0;
+    flusher->fresh_sent = false;
 }
 
 void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
@@ -382,12 +411,14 @@ void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
     flusher->setup.half = half;
     flusher->env->metrics.value[METRIC_USAGE_SWAPS]++;
     take_half(flusher);
+    if (flusher->fresh_sent)
+        take_new_file(flusher);
     start_writing(flusher);
 }
 
-void flusher_request(struct flusher *flusher, struct hole *hole)
+void flusher_request(struct flusher *flusher, uint64_t ask)
 {
-    reply_list_add(&flusher->waiting, hole);
+    reply_list_add(&flusher->waiting, ask);
     flusher_start(flusher);
 }
 
@@ -395,6 +426,11 @@ void flusher_drain(struct flusher *flusher)
 {
     flusher->draining = true;
     flusher_start(flusher);
+}
+
+static void on_new_file(void *arg)
+{
+    flusher_start(arg);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -415,6 +451,16 @@ void flusher_configure(struct flusher *flusher)
     flusher->interval_us = interval_us;
 }
 
+void flusher_feed_is(struct flusher *flusher, bool usable)
+{
+    usage_session_feed_is(flusher->session, usable);
+}
+
+void flusher_feed_idle(struct flusher *flusher)
+{
+    usage_session_feed_idle(flusher->session);
+}
+
 size_t flusher_pending(const struct flusher *flusher)
 {
     return flusher->pending.len - flusher->settled;
@@ -427,6 +473,7 @@ void flusher_look(const struct flusher *flusher, struct metrics *metrics)
     int64_t since_us = pending > 0 ? flusher->pending_since_us : flusher->front_since_us;
     struct stat status;
 
+    value[METRIC_LEDGER_SAFE] = flusher->ledger.state == LEDGER_SAFE;
     value[METRIC_USAGE_PENDING] += pending;
     if (value[METRIC_USAGE_PENDING] > 0)
         value[METRIC_USAGE_OLDEST] = (uint64_t)(clock_monotonic_us() - since_us);
@@ -456,6 +503,7 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->pending = setup->spilled;
     spill_keeper_init(&flusher->spill, setup->env, setup->spill, &flusher->pending);
     usage_owner_init(&flusher->owner, setup->env, setup->ledger);
+    ledger_keeper_init(&flusher->ledger, setup->env, setup->ledger, on_new_file, flusher);
     flusher->backoff = (struct backoff){.first_us = 200000, .most_us = 10000000};
     event_assign(&flusher->timer, flusher->env->base, -1, 0, on_timer, flusher);
     flusher->pending_since_us = flusher->front_since_us = clock_monotonic_us();
@@ -463,15 +511,15 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->connection_failed = true; /* until it is there: start when it is */
     flusher_configure(flusher);
     start_timer(flusher, flusher->interval_us);
-    flusher->connection = pg_connection_new(&(struct pg_connection_setup){
+    flusher->session = usage_session_new(&(struct usage_session_setup){
         .env = flusher->env,
-        .purpose = "usage",
-        .dsn = flusher->env->config->postgres_dsn,
+        .lend = setup->lend,
+        .lend_arg = setup->arg,
         .on_ready = on_ready,
         .on_down = on_down,
         .arg = flusher,
     });
-    if (!flusher->connection) {
+    if (!flusher->session) {
         flusher_free(flusher);
         return NULL;
     }
@@ -484,10 +532,11 @@ void flusher_free(struct flusher *flusher)
         return;
     flusher->phase = IDLE;
     flusher->drained = true;
-    pg_connection_free(flusher->connection);
+    usage_session_free(flusher->session);
     reply_list_answer(&flusher->served, flusher->env, "shutting down", 0);
     reply_list_answer(&flusher->waiting, flusher->env, "shutting down", 0);
     event_del(&flusher->timer);
+    ledger_keeper_done(&flusher->ledger);
     usage_batch_free(&flusher->pending);
     usage_params_free(&flusher->params);
     free(flusher->sql);

@@ -12,6 +12,7 @@
 #include "apikeyd/pg_connection.h"
 #include "apikeyd/trigger_inspection.h"
 #include "notification_rate.h"
+#include "unannounced.h"
 
 static const int64_t heartbeat_most_us = 1000000; /* from one heartbeat to the next */
 static const int64_t heartbeat_late_us = 3000000;
@@ -39,14 +40,14 @@ struct link {
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
     struct inspection inspection; /* what is wrong with the triggers, and who may use others */
     bool asked;                   /* since the last heartbeat, whether those have ended */
-    bool has_unannounced;         /* the table of what could not be notified can be read */
-    char snapshot[SNAPSHOT_SIZE]; /* what was committed by then was seen there */
+    struct unannounced unannounced;
     double queue_usage;
 
     struct notification_rate rate;
     struct event flood; /* when what was coalesced is due */
 
     bool pooler_said, bad_said, flood_said, server_said; /* in the log */
+    const char *unread_said;
 };
 
 static void start_timer(struct link *link, int64_t delay_us)
@@ -64,11 +65,37 @@ static int64_t heartbeat_interval_us(const struct link *link)
     return part_us < heartbeat_most_us ? part_us : heartbeat_most_us;
 }
 
+static void say_unread(struct link *link)
+{
+    const struct log *log = &link->env->log;
+    const char *unread = link->unannounced.unread;
+
+    if (unread == link->unread_said)
+        return;
+    if (unread)
+        log_warning(log, "changes that are not notified may be missed, and revocations late: %s",
+                    unread);
+    else
+        log_info(log, "apikeyd.unannounced_change is read again");
+    link->unread_said = unread;
+}
+
+/* Every change is heard of if triggers announce it, and if what they cannot notify is found. */
+static void note_notified(struct link *link)
+{
+    bool announced = link->announced == ANNOUNCED;
+    bool notified = announced && !link->unannounced.unread;
+
+    link->env->grounds.notified = notified;
+    link->env->metrics.value[METRIC_LINK_TRIGGER] = notified;
+    if (announced)
+        say_unread(link);
+}
+
 static void set_announced(struct link *link, enum announced announced)
 {
     link->announced = announced;
-    link->env->grounds.notified = announced == ANNOUNCED;
-    link->env->metrics.value[METRIC_LINK_TRIGGER] = announced == ANNOUNCED;
+    note_notified(link);
 }
 
 /* Every transaction that may have run other triggers has ended, announced or not. */
@@ -210,8 +237,9 @@ static void note_queue(struct link *link, double usage)
 /* What could not be notified, as the queue was full. */
 static void note_unannounced(struct link *link, const struct heartbeat *heartbeat)
 {
-    link->has_unannounced = heartbeat->has_unannounced;
-    memcpy(link->snapshot, heartbeat->snapshot, sizeof link->snapshot);
+    if (unannounced_take(&link->unannounced, heartbeat))
+        back_env_raise_floor(link->env);
+    note_notified(link);
     if (!heartbeat->unannounced)
         return;
     link->env->metrics.value[METRIC_LINK_UNANNOUNCED]++;
@@ -268,6 +296,16 @@ static void take_heartbeat(struct link *link, const struct heartbeat *heartbeat)
     confirm(link);
 }
 
+/* The heartbeat goes without what could not be read. */
+static void send_again(struct link *link, const PGresult *result)
+{
+    const char *message = PQresultErrorMessage(result);
+
+    log_debug(&link->env->log, "a heartbeat is sent again: %.*s", (int)strcspn(message, "\n"),
+              message);
+    link->due = true;
+}
+
 static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct link *link = arg;
@@ -275,7 +313,9 @@ static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *res
 
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
-    if (outcome == PG_REFUSED)
+    if (outcome == PG_REFUSED && unannounced_refused(&link->unannounced, result))
+        send_again(link, result);
+    else if (outcome == PG_REFUSED)
         pg_connection_give_up(link->connection, PQresultErrorMessage(result));
     else if (!heartbeat_query_read(result, &heartbeat))
         pg_connection_give_up(link->connection, "a heartbeat of an unexpected form");
@@ -291,7 +331,7 @@ static void send_heartbeat(struct link *link)
         .arg = link,
     };
 
-    heartbeat_query_bind(&query, link->env->config, link->has_unannounced ? link->snapshot : NULL);
+    heartbeat_query_bind(&query, link->env->config, unannounced_begin(&link->unannounced));
     link->previous_us = link->sent_us;
     link->sent_us = clock_monotonic_us();
     link->due = false;
@@ -325,6 +365,29 @@ static void send_listen(struct link *link)
     pg_connection_send(link->connection, &query);
 }
 
+static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct link *link = arg;
+
+    (void)result;
+    /* Without it a lock ends the session, when a heartbeat is late. */
+    link->unannounced.readable = outcome == PG_DONE || outcome == PG_REFUSED;
+}
+
+/* What the session reads of tables somebody may lock: it must not miss heartbeats for that. Not
+ * before it is known to be no pooler's, which others would have it from. */
+static void send_lock_limit(struct link *link)
+{
+    struct pg_query query = {
+        .sql = "SELECT pg_catalog.set_config('lock_timeout', '200ms', false)",
+        .timeout_us = heartbeat_late_us,
+        .done = on_lock_limit,
+        .arg = link,
+    };
+
+    pg_connection_send(link->connection, &query);
+}
+
 static void on_ready(void *arg)
 {
     struct link *link = arg;
@@ -333,6 +396,8 @@ static void on_ready(void *arg)
         send_listen(link);
     else if (link->due || !evtimer_pending(&link->beat, NULL))
         send_heartbeat(link);
+    else if (link->confirmed && !link->unannounced.readable)
+        send_lock_limit(link);
     else if (link->confirmed && link->announced == NOT_INSPECTED && !link->asked)
         send_inspection(link);
     else if (link->announced == SETTLING && !link->asked)
@@ -368,9 +433,12 @@ static void on_down(void *arg)
 
     link->listening = false;
     link->confirmed = false;
-    link->has_unannounced = false;
     link->due = false;
     link->asked = false;
+    unannounced_lost(&link->unannounced);
+    /* Who was changing the table was told by that server's run, whose numbers are used again. */
+    if (link->announced != ANNOUNCED)
+        set_announced(link, NOT_INSPECTED);
     event_del(&link->beat);
     stores_feed_lost(&link->env->stores);
     if (confirmed) {
@@ -468,6 +536,7 @@ struct link *link_new(const struct link_setup *setup)
     link->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = setup->env,
         .purpose = "link",
+        .rank = PG_RANK_FEED,
         .dsn = config->postgres_listen_dsn[0] ? config->postgres_listen_dsn : config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,
@@ -537,6 +606,11 @@ struct bound link_bound(const struct link *link)
     if (link->announced != ANNOUNCED)
         return (struct bound){config->cache_ttl,
                               "cache.ttl: triggers do not notify of every change"};
+    if (link->unannounced.unread)
+        return (struct bound){config->cache_ttl, link->unannounced.unread};
+    if (link->env->grounds.confirmed_us < clock_monotonic_us() - 2 * heartbeat_interval_us(link))
+        return (struct bound){config->cache_ttl_unlinked,
+                              "cache.ttl_unlinked: a heartbeat is late"};
     if (link->queue_usage > queue_full)
         return (struct bound){heartbeat_most_us, "notification: by heartbeat, as PostgreSQL's "
                                                  "notification queue is more than half full"};

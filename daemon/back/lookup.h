@@ -17,10 +17,9 @@ struct lookup {
     int64_t deadline_us; /* while waiting for a connection to PostgreSQL */
     size_t batch_most;   /* bound of the batch it may go in; 0: none but the configured one */
     size_t losses;       /* connections that broke under it */
-    size_t outdated;     /* answers that a change, or a long wait, made worthless */
     struct verdict old;  /* from Redis, for when PostgreSQL does not answer; or UNAVAILABLE */
     struct key_finding finding; /* of the batch under way */
-    struct hole *hole;          /* EXPLAIN only, as is this: */
+    uint64_t ask;               /* EXPLAIN only, as is this: */
     struct explanation *explanation;
 };
 TAILQ_HEAD(lookup_list, lookup);

@@ -8,6 +8,7 @@
 #include "apikeyd/backoff.h"
 #include "apikeyd/clock.h"
 #include "apikeyd/pg_connect.h"
+#include "pg_names.h"
 
 enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
 
@@ -15,6 +16,8 @@ enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
  * free again. */
 enum state { WAITING, RESOLVING, CONNECTING, READY, BUSY, OVERDUE };
 
+/* After which an attempt to connect has failed. Resolving names ends by itself: the attempt only
+ * counts as failed by then, and goes on when the names are there. */
 static const int64_t connect_timeout_us = 5000000;
 
 /* A connection that lived for so long and broke is made anew at once: most often the server, or a
@@ -28,6 +31,9 @@ static const int64_t overdue_us = 10000000;
 /* An attempt to connect that takes longer is started anew when there is news of the server. */
 static const int64_t slow_connect_us = 200000;
 
+/* The server takes about so long to end a session. */
+static const int64_t give_way_us = 20000;
+
 struct pg_connection {
     struct pg_connection_setup setup;
     char *dsn;
@@ -36,7 +42,10 @@ struct pg_connection {
     PGconn *pg;
     PGresult *result; /* of the query under way, while more may come */
     struct pg_query query;
-    struct pg_hosts_request *hosts;
+    struct pg_session session;  /* among the daemon's others */
+    bool gives_way;             /* as soon as the query under way has ended */
+    struct pg_attempt *attempt; /* while names are being resolved */
+    bool unresolved;            /* a name had no address at the last attempt */
     struct event io, timer;
     bool io_added;
     struct backoff backoff;
@@ -69,9 +78,6 @@ static void close_pg(struct pg_connection *connection)
     if (connection->io_added)
         event_del(&connection->io);
     connection->io_added = false;
-    if (connection->hosts)
-        pg_hosts_cancel(connection->hosts);
-    connection->hosts = NULL;
     PQclear(connection->result);
     connection->result = NULL;
     PQfinish(connection->pg);
@@ -83,6 +89,13 @@ static void close_pg(struct pg_connection *connection)
 static void first_line(const char *message, char *ret, size_t size)
 {
     snprintf(ret, size, "%.*s", (int)strcspn(message, "\n"), message);
+}
+
+/* too_many_connections, of a role, a database or the server. libpq tells the SQLSTATE of an attempt
+ * to connect only in its message, where the language has no part in it. */
+static bool has_no_room(const char *message)
+{
+    return strstr(message, "  53300: ") != NULL;
 }
 
 static void count_failure(struct pg_connection *connection, enum pg_outcome outcome)
@@ -98,10 +111,12 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     bool was_busy = connection->state == BUSY;
     bool was_up = was_busy || connection->state == READY || connection->state == OVERDUE;
     bool proven = was_up && clock_monotonic_us() - connection->connected_us > proven_us;
+    bool refused = connection->state == CONNECTING && has_no_room(why);
     char line[256];
 
     first_line(why, line, sizeof line);
-    if (connection->down)
+    if (connection->down || refused ||
+        (connection->unresolved && !connection->pg)) /* it has been told */
         log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);
     else
         log_warning(log, "postgres (%s): %s; trying again", connection->setup.purpose, line);
@@ -109,13 +124,51 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
         count_failure(connection, outcome);
     connection->down = outcome == PG_LATE || connection->state == OVERDUE || !proven;
     connection->state = WAITING;
+    connection->gives_way = false;
     close_pg(connection);
     if (proven)
         backoff_reset(&connection->backoff);
     start_timer(connection, proven ? 0 : backoff_next(&connection->backoff, arc4random()));
+    if (refused)
+        pg_session_refused(&connection->session, line);
+    else
+        pg_session_ended(&connection->session);
     if (was_busy)
         connection->query.done(connection->query.arg, outcome, NULL);
     connection->setup.on_down(connection->setup.arg);
+}
+
+/* Leave the place to a session that comes first. It is not counted as a failure. */
+static void give_way(struct pg_connection *connection)
+{
+    log_debug(&connection->setup.env->log, "postgres (%s): leaves its place to another session",
+              connection->setup.purpose);
+    connection->state = WAITING;
+    connection->gives_way = false;
+    connection->down = true;
+    close_pg(connection);
+    start_timer(connection, backoff_next(&connection->backoff, arc4random()));
+    pg_session_gave_way(&connection->session);
+    connection->setup.on_down(connection->setup.arg);
+}
+
+static void on_let_go(void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    if (connection->state == READY)
+        give_way(connection);
+    else
+        connection->gives_way = connection->state == BUSY;
+}
+
+/* The place that is given up is free when the server has ended that session. */
+static void on_retry(void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    if (connection->state == WAITING)
+        start_timer(connection, give_way_us);
 }
 
 /* Before 15, changes that logical replication applies may not be notified, and nothing is tried. */
@@ -134,12 +187,16 @@ static void connected(struct pg_connection *connection)
     }
     event_del(&connection->timer);
     PQsetnonblocking(connection->pg, 1);
+    PQsetErrorVerbosity(connection->pg, PQERRORS_DEFAULT);
     log_info(&connection->setup.env->log, "postgres (%s): connected", connection->setup.purpose);
     connection->down = false;
     connection->connected_us = clock_monotonic_us();
     connection->state = READY;
     watch(connection, EV_READ);
-    connection->setup.on_ready(connection->setup.arg);
+    if (pg_session_connected(&connection->session))
+        connection->setup.on_ready(connection->setup.arg);
+    else
+        give_way(connection);
 }
 
 static void poll_connect(struct pg_connection *connection)
@@ -166,40 +223,62 @@ static void ignore_notice(void *arg, const PGresult *result)
     (void)result;
 }
 
-static void on_hosts(void *arg, struct pg_hosts *hosts, const char *why)
+static void note_names(struct pg_connection *connection, const char *name, const char *why)
+{
+    bool unresolved = name != NULL;
+
+    if (unresolved && !connection->unresolved)
+        pg_names_lost(connection->setup.env, name, why);
+    if (!unresolved && connection->unresolved)
+        pg_names_found(connection->setup.env);
+    connection->unresolved = unresolved;
+}
+
+static void on_attempt(void *arg, const struct pg_attempt_result *result)
 {
     struct pg_connection *connection = arg;
 
-    connection->hosts = NULL;
-    if (!hosts) {
-        lose(connection, PG_LOST, why);
-        return;
-    }
-    for (unsigned i = 0; i < connection->connects_late; i++)
-        pg_hosts_rotate(hosts);
-    connection->pg = pg_connect_start(connection->dsn, hosts);
+    connection->attempt = NULL;
+    connection->pg = result->pg;
+    note_names(connection, result->unresolved, result->why);
     if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
-        lose(connection, PG_LOST,
-             connection->pg ? PQerrorMessage(connection->pg) : "memory is short");
+        lose(connection, PG_LOST, connection->pg ? PQerrorMessage(connection->pg) : result->why);
         return;
     }
     PQsetNoticeReceiver(connection->pg, ignore_notice, NULL);
+    PQsetErrorVerbosity(connection->pg, PQERRORS_VERBOSE);
     connection->state = CONNECTING;
+    start_timer(connection, connect_timeout_us);
     /* PQconnectStart() says: wait as if PQconnectPoll() had asked to write. */
     watch(connection, EV_WRITE);
 }
 
 static void start_connect(struct pg_connection *connection)
 {
-    struct back_env *env = connection->setup.env;
-    struct pg_hosts_request *request;
-
     connection->state = RESOLVING;
     connection->attempt_us = clock_monotonic_us();
     start_timer(connection, connect_timeout_us);
-    request = pg_hosts_resolve(env->dns, connection->dsn, on_hosts, connection);
-    if (request)
-        connection->hosts = request;
+    connection->attempt = pg_attempt_start(connection->setup.env->base, connection->dsn,
+                                           connection->connects_late, on_attempt, connection);
+    if (!connection->attempt)
+        lose(connection, PG_LOST, "no memory or thread to connect with");
+}
+
+/* The name servers are silent, or the disk with the service file is. There is no second attempt
+ * beside this one, so that attempts do not pile up. */
+static void count_as_down(struct pg_connection *connection)
+{
+    const char *name = pg_attempt_resolving(connection->attempt);
+
+    count_failure(connection, PG_LATE);
+    if (name)
+        note_names(connection, name, "no name server has answered yet");
+    else if (!connection->down)
+        log_warning(&connection->setup.env->log,
+                    "postgres (%s): reading libpq's files takes long; waiting for it",
+                    connection->setup.purpose);
+    connection->down = true;
+    connection->setup.on_down(connection->setup.arg);
 }
 
 /* The query is late. Its session may be queued behind a lock, so it is not given up yet. */
@@ -211,6 +290,7 @@ static void let_wait(struct pg_connection *connection)
                     connection->setup.purpose);
     connection->down = true;
     connection->state = OVERDUE;
+    connection->gives_way = false; /* the server would not end it either */
     start_timer(connection, overdue_us);
     connection->query.done(connection->query.arg, PG_LATE, NULL);
     connection->setup.on_down(connection->setup.arg);
@@ -222,8 +302,12 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (connection->state == WAITING) {
+    if (connection->state == WAITING && !pg_session_may_connect(&connection->session)) {
+        start_timer(connection, backoff_next(&connection->backoff, arc4random()));
+    } else if (connection->state == WAITING) {
         start_connect(connection);
+    } else if (connection->state == RESOLVING) {
+        count_as_down(connection);
     } else if (connection->state == BUSY && connection->setup.waits_when_late) {
         let_wait(connection);
     } else if (connection->state == BUSY || connection->state == OVERDUE) {
@@ -265,7 +349,9 @@ static void finish_query(struct pg_connection *connection)
     if (!overdue)
         connection->query.done(connection->query.arg, outcome, result);
     PQclear(result);
-    if (connection->state == READY)
+    if (connection->state == READY && connection->gives_way)
+        give_way(connection);
+    else if (connection->state == READY)
         connection->setup.on_ready(connection->setup.arg);
 }
 
@@ -335,6 +421,14 @@ struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
     }
     connection->setup = *setup;
     connection->backoff = (struct backoff){.first_us = 100000, .most_us = 3000000};
+    connection->session = (struct pg_session){
+        .env = setup->env,
+        .rank = setup->rank,
+        .let_go = on_let_go,
+        .retry = on_retry,
+        .arg = connection,
+    };
+    pg_session_add(&connection->session);
     event_assign(&connection->timer, setup->env->base, -1, 0, on_timer, connection);
     start_timer(connection, 0);
     return connection;
@@ -346,6 +440,9 @@ void pg_connection_free(struct pg_connection *connection)
         return;
     bool was_busy = connection->state == BUSY;
     connection->state = WAITING;
+    pg_session_remove(&connection->session);
+    if (connection->attempt)
+        pg_attempt_cancel(connection->attempt);
     close_pg(connection);
     if (was_busy)
         connection->query.done(connection->query.arg, PG_LOST, NULL);
@@ -366,6 +463,11 @@ bool pg_connection_up(const struct pg_connection *connection)
 bool pg_connection_down(const struct pg_connection *connection)
 {
     return connection->down;
+}
+
+bool pg_connection_refused(const struct pg_connection *connection)
+{
+    return connection->session.refused;
 }
 
 bool pg_connection_overdue(const struct pg_connection *connection)
@@ -392,10 +494,10 @@ void pg_connection_retry(struct pg_connection *connection)
 
 void pg_connection_hurry(struct pg_connection *connection)
 {
-    bool connecting = connection->state == RESOLVING || connection->state == CONNECTING;
+    bool slow = connection->state == CONNECTING &&
+                clock_monotonic_us() - connection->attempt_us > slow_connect_us;
 
-    if ((connecting && clock_monotonic_us() - connection->attempt_us > slow_connect_us) ||
-        connection->state == OVERDUE) {
+    if (slow || connection->state == OVERDUE) {
         close_pg(connection);
         connection->state = WAITING;
     }

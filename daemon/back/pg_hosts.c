@@ -1,243 +1,183 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/pg_hosts.h"
 
-#include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include <event2/util.h>
 #include <libpq-fe.h>
 
-struct pg_hosts_request {
-    struct evdns_base *dns;
-    char *host, *port; /* comma lists from the connection string */
-    const char *next_host, *next_port;
-    char current_host[256], current_port[16];
-    struct pg_hosts found;
-    struct evdns_getaddrinfo_request *query;
-    bool starting; /* still inside pg_hosts_resolve() */
-    bool cancelled;
-    bool finished;
-    char why[512];
-    void (*done)(void *arg, struct pg_hosts *hosts, const char *why);
-    void *arg;
+/* An entry of a comma list after the other. A list of one stays at its only entry, as libpq has it
+ * for ports, and a list of none at "". */
+struct entries {
+    const char *at;
+    size_t count;
 };
 
-static void resolve_next(struct pg_hosts_request *request);
-
-static void request_free(struct pg_hosts_request *request)
+/* What libpq makes of the connection string, its service and the environment together. It tells
+ * that of a connection only, so one is started that ends before it looks at any host: at an sslmode
+ * that does not exist. NULL when memory is short. */
+static PQconninfoOption *effective_options(const char *dsn)
 {
-    buffer_free(&request->found.host);
-    buffer_free(&request->found.hostaddr);
-    buffer_free(&request->found.port);
-    free(request->host);
-    free(request->port);
-    free(request);
+    const char *keyword[] = {"dbname", "sslmode", NULL};
+    const char *value[] = {dsn, "none-only-ask", NULL};
+    PGconn *pg = PQconnectStartParams(keyword, value, 1);
+    PQconninfoOption *options = pg ? PQconninfo(pg) : NULL;
+
+    PQfinish(pg);
+    return options;
+}
+
+/* The value of a keyword, or "". */
+static const char *value_of(const PQconninfoOption *options, const char *keyword)
+{
+    for (; options && options->keyword; options++) {
+        if (strcmp(options->keyword, keyword) == 0 && options->val)
+            return options->val;
+    }
+    return "";
+}
+
+/* Split a comma list: into strings that stand one after the other in `room`. */
+static struct entries split(struct buffer *room, const char *list)
+{
+    struct entries entries = {.at = "", .count = list[0] != '\0'};
+
+    if (entries.count == 0)
+        return entries;
+    buffer_append(room, list, strlen(list) + 1);
+    entries.at = room->data;
+    for (char *comma = room->data; (comma = strchr(comma, ',')); entries.count++)
+        *comma++ = '\0';
+    return entries;
+}
+
+static const char *take(struct entries *entries)
+{
+    const char *entry = entries->at;
+
+    if (entries->count > 1)
+        entries->at += strlen(entry) + 1;
+    return entry;
 }
 
 static void add_entry(struct buffer *list, bool first, const char *text)
 {
     if (!first)
-        buffer_append(list, ",", 1);
-    buffer_append(list, text, strlen(text));
+        buffer_text(list, ",");
+    buffer_text(list, text);
 }
 
-static void add_address(struct pg_hosts_request *request, const char *address)
+static void add(struct pg_hosts *hosts, const char *host, const char *address, const char *port)
 {
-    bool first = request->found.host.len == 0;
+    bool first = hosts->count++ == 0;
 
-    add_entry(&request->found.host, first, request->current_host);
-    add_entry(&request->found.hostaddr, first, address);
-    add_entry(&request->found.port, first, request->current_port);
+    add_entry(&hosts->host, first, host);
+    add_entry(&hosts->hostaddr, first, address);
+    add_entry(&hosts->port, first, port);
 }
 
-/* Take the next entry of a comma list; an exhausted list of one stays at its only entry, as
- * libpq has it for ports. */
-static bool take_entry(const char **list, char *ret, size_t size)
+static void note_unresolved(struct pg_hosts *hosts, const char *name, int error)
 {
-    const char *text = *list;
+    char text[sizeof hosts->why] = "";
+    const char *why =
+        error == EAI_SYSTEM ? strerror_r(errno, text, sizeof text) : gai_strerror(error);
 
-    if (!text)
-        return false;
-    const char *comma = strchr(text, ',');
-    size_t len = comma ? (size_t)(comma - text) : strlen(text);
-    snprintf(ret, size, "%.*s", (int)len, text);
-    *list = comma ? comma + 1 : NULL;
-    return true;
+    hosts->unresolved = name;
+    snprintf(hosts->why, sizeof hosts->why, "%s", why);
 }
 
-static bool numeric(const char *host)
+static void resolve(struct pg_hosts *hosts, const char *name, const char *port)
 {
-    unsigned char address[sizeof(struct in6_addr)];
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *addresses = NULL;
 
-    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
-}
-
-static void finish(struct pg_hosts_request *request)
-{
-    buffer_append(&request->found.host, "", 1);
-    buffer_append(&request->found.hostaddr, "", 1);
-    buffer_append(&request->found.port, "", 1);
-    request->finished = true;
-    if (request->starting)
-        return;
-    bool any = request->found.host.len > 1;
-    request->done(request->arg, any ? &request->found : NULL, request->why);
-    request_free(request);
-}
-
-static void on_addresses(int error, struct evutil_addrinfo *addresses, void *arg)
-{
-    struct pg_hosts_request *request = arg;
-
-    request->query = NULL;
-    if (request->cancelled) {
-        if (addresses)
-            evutil_freeaddrinfo(addresses);
-        request_free(request);
+    atomic_store(&hosts->resolving, name);
+    int error = getaddrinfo(name, NULL, &hints, &addresses);
+    if (error != 0) {
+        note_unresolved(hosts, name, error);
+        atomic_store(&hosts->resolving, NULL);
         return;
     }
-    if (error)
-        snprintf(request->why, sizeof request->why, "cannot resolve \"%s\": %s",
-                 request->current_host, evutil_gai_strerror(error));
-    for (struct evutil_addrinfo *at = addresses; at; at = at->ai_next) {
-        char text[INET6_ADDRSTRLEN];
+    atomic_store(&hosts->resolving, NULL);
+    for (const struct addrinfo *at = addresses; at; at = at->ai_next) {
+        char text[NI_MAXHOST];
 
         if (getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST) ==
             0)
-            add_address(request, text);
+            add(hosts, name, text, port);
     }
-    if (addresses)
-        evutil_freeaddrinfo(addresses);
-    resolve_next(request);
+    freeaddrinfo(addresses);
 }
 
-static void resolve_next(struct pg_hosts_request *request)
+static bool is_unix_socket(const char *host)
 {
-    struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    return host[0] == '\0' || host[0] == '/' || host[0] == '@';
+}
 
-    while (take_entry(&request->next_host, request->current_host, sizeof request->current_host)) {
-        take_entry(&request->next_port, request->current_port, sizeof request->current_port);
-        const char *host = request->current_host;
-        if (host[0] == '\0' || host[0] == '/' || host[0] == '@') {
-            add_address(request, ""); /* a Unix socket */
-        } else if (numeric(host)) {
-            add_address(request, host);
-        } else {
-            struct evdns_getaddrinfo_request *query =
-                evdns_getaddrinfo(request->dns, host, NULL, &hints, on_addresses, request);
-            /* NULL: on_addresses() was called and went on; the request may be gone. */
-            if (query)
-                request->query = query;
-            return;
-        }
+void pg_hosts_resolve(struct pg_hosts *hosts, const char *dsn)
+{
+    PQconninfoOption *options = effective_options(dsn);
+    struct buffer address_room = {0}, port_room = {0};
+    struct entries names = split(&hosts->names, value_of(options, "host"));
+    struct entries addresses = split(&address_room, value_of(options, "hostaddr"));
+    struct entries ports = split(&port_room, value_of(options, "port"));
+    size_t count = addresses.count > names.count ? addresses.count : names.count;
+
+    if (count == 0)
+        count = 1; /* libpq's default, a Unix socket */
+    /* Lists that do not go together are libpq's to refuse. */
+    if ((names.count > 0 && addresses.count > 0 && names.count != addresses.count) ||
+        (ports.count > 1 && ports.count != count))
+        count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *name = take(&names), *address = take(&addresses), *port = take(&ports);
+
+        if (address[0] || is_unix_socket(name))
+            add(hosts, name, address, port);
+        else
+            resolve(hosts, name, port);
     }
-    finish(request);
-}
-
-/* The value of a keyword, or NULL. */
-static const char *value_of(const PQconninfoOption *options, const char *keyword)
-{
-    for (; options && options->keyword; options++) {
-        if (strcmp(options->keyword, keyword) == 0 && options->val && options->val[0])
-            return options->val;
-    }
-    return NULL;
-}
-
-/* A string without "=" or "://" is the name of a database. */
-static bool is_conninfo(const char *dsn)
-{
-    return strchr(dsn, '=') || strstr(dsn, "://");
-}
-
-bool pg_dsn_valid(const char *dsn)
-{
-    PQconninfoOption *options = is_conninfo(dsn) ? PQconninfoParse(dsn, NULL) : NULL;
-    bool valid = options || !is_conninfo(dsn);
-
+    buffer_append(&hosts->host, "", 1);
+    buffer_append(&hosts->hostaddr, "", 1);
+    buffer_append(&hosts->port, "", 1);
+    buffer_free(&address_room);
+    buffer_free(&port_room);
     PQconninfoFree(options);
-    return valid;
 }
 
 /* "a,b,c" becomes "b,c,a". */
-static void rotate_list(struct buffer *list)
+static void rotate_list(char *list)
 {
-    char *comma = list->len > 0 ? strchr(list->data, ',') : NULL;
+    char *comma = strchr(list, ',');
 
     if (!comma)
         return;
-    char *first = strndup(list->data, (size_t)(comma - list->data));
+    size_t len = (size_t)(comma - list);
+    size_t rest = strlen(comma + 1);
+    char *first = strndup(list, len);
     if (!first)
         return;
-    size_t rest = strlen(comma + 1);
-    memmove(list->data, comma + 1, rest);
-    list->data[rest] = ',';
-    strcpy(list->data + rest + 1, first);
+    memmove(list, comma + 1, rest);
+    list[rest] = ',';
+    memcpy(list + rest + 1, first, len);
     free(first);
 }
 
 void pg_hosts_rotate(struct pg_hosts *hosts)
 {
-    rotate_list(&hosts->host);
-    rotate_list(&hosts->hostaddr);
-    rotate_list(&hosts->port);
+    rotate_list(hosts->host.data);
+    rotate_list(hosts->hostaddr.data);
+    rotate_list(hosts->port.data);
 }
 
-/* What is to be resolved; false when libpq can do without. */
-static bool find_hosts(struct pg_hosts_request *request, const char *dsn)
+void pg_hosts_free(struct pg_hosts *hosts)
 {
-    PQconninfoOption *options = is_conninfo(dsn) ? PQconninfoParse(dsn, NULL) : NULL;
-    const char *host = value_of(options, "host");
-    const char *port = value_of(options, "port");
-
-    if (!host && !value_of(options, "service"))
-        host = getenv("PGHOST");
-    if (!port)
-        port = getenv("PGPORT");
-    if (host && !value_of(options, "hostaddr") && !getenv("PGHOSTADDR")) {
-        request->host = strdup(host);
-        request->port = strdup(port ? port : "");
-    }
-    PQconninfoFree(options);
-    return request->host && request->port;
-}
-
-struct pg_hosts_request *
-pg_hosts_resolve(struct evdns_base *dns, const char *dsn,
-                 void (*done)(void *arg, struct pg_hosts *hosts, const char *why), void *arg)
-{
-    struct pg_hosts_request *request = calloc(1, sizeof *request);
-
-    if (!request) {
-        done(arg, NULL, "memory is short");
-        return NULL;
-    }
-    request->dns = dns;
-    request->done = done;
-    request->arg = arg;
-    if (!find_hosts(request, dsn)) {
-        done(arg, &(struct pg_hosts){0}, NULL);
-        request_free(request);
-        return NULL;
-    }
-    request->next_host = request->host;
-    request->next_port = request->port;
-    request->starting = true;
-    resolve_next(request);
-    request->starting = false;
-    if (!request->finished)
-        return request;
-    bool any = request->found.host.len > 1;
-    done(arg, any ? &request->found : NULL, request->why);
-    request_free(request);
-    return NULL;
-}
-
-void pg_hosts_cancel(struct pg_hosts_request *request)
-{
-    request->cancelled = true;
-    if (request->query)
-        evdns_getaddrinfo_cancel(request->query); /* on_addresses() frees the request */
+    buffer_free(&hosts->host);
+    buffer_free(&hosts->hostaddr);
+    buffer_free(&hosts->port);
+    buffer_free(&hosts->names);
 }

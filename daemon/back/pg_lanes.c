@@ -557,6 +557,7 @@ static bool open_lane(struct lane *lane, struct pg_lanes *lanes)
     lane->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = lanes->env,
         .purpose = "lookups",
+        .rank = lane == lanes->lane ? PG_RANK_LOOKUP : PG_RANK_SPARE,
         .dsn = lanes->env->config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,

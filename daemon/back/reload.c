@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "reload.h"
 
+#include <string.h>
+
+#include "apikeyd/config_check.h"
 #include "apikeyd/resp_reply.h"
 
 /* Names of options that need a restart go to `restart`; the reasons of a failure to `errors`. */
 static bool apply(struct back_env *env, struct config **config, const char *path,
                   struct buffer *restart, struct buffer *errors)
 {
-    struct config *next = config_load(path, errors);
+    struct config *next = NULL;
     struct config *copy;
 
-    if (!next)
+    if (config_check(path, &next, errors) < 0)
         return false;
     config_keep_fixed(next, *config, restart);
     copy = config_copy(next);
     if (!copy) {
-        buffer_printf(errors, "memory is short\n");
+        buffer_text(errors, "out of memory\n");
         config_free(next);
         return false;
     }
@@ -27,13 +30,26 @@ static bool apply(struct back_env *env, struct config **config, const char *path
     return true;
 }
 
-/* Lines become one: "a, b". */
-static void join_lines(struct buffer *text)
+/* Lines become one, with `separator` in between. */
+static void join_lines(const struct buffer *lines, const char *separator, struct buffer *out)
 {
-    buffer_append(text, "", 1);
-    for (char *at = text->data; *at; at++) {
-        if (*at == '\n')
-            *at = at[1] ? ' ' : '\0';
+    for (size_t i = 0; i < lines->len; i++) {
+        if (lines->data[i] != '\n')
+            buffer_append(out, &lines->data[i], 1);
+        else if (i + 1 < lines->len)
+            buffer_text(out, separator);
+    }
+}
+
+static void log_lines(const struct log *log, const struct buffer *lines)
+{
+    for (size_t at = 0; at < lines->len;) {
+        const char *line = lines->data + at;
+        const char *end = memchr(line, '\n', lines->len - at);
+        size_t len = end ? (size_t)(end - line) : lines->len - at;
+
+        log_error(log, "reload: %.*s", (int)len, line);
+        at += len + 1;
     }
 }
 
@@ -42,21 +58,25 @@ bool reload_config(struct back_env *env, struct config **config, const char *pat
 {
     struct buffer restart = {0};
     struct buffer errors = {0};
+    struct buffer names = {0};
     bool reloaded = apply(env, config, path, &restart, &errors);
 
-    join_lines(&restart);
-    join_lines(&errors);
+    join_lines(&restart, " ", &names);
     if (!reloaded) {
-        log_error(&env->log, "reload: nothing changed: %s", errors.data);
-        resp_error(reply, "ERR nothing changed: %s", errors.data);
-    } else if (restart.data[0]) {
-        log_warning(&env->log, "reloaded; these need a restart: %s", restart.data);
-        buffer_printf(reply, "+OK, but these need a restart: %s\r\n", restart.data);
+        log_lines(&env->log, &errors);
+        log_error(&env->log, "reload: nothing changed: the configuration is not right");
+        buffer_text(reply, "-ERR nothing changed: ");
+        join_lines(&errors, "; ", reply);
+        buffer_text(reply, "\r\n");
+    } else if (names.len > 0) {
+        log_warning(&env->log, "reloaded; these need a restart: %.*s", (int)names.len, names.data);
+        buffer_printf(reply, "+OK, but these need a restart: %.*s\r\n", (int)names.len, names.data);
     } else {
         log_info(&env->log, "reloaded");
         resp_simple(reply, "OK");
     }
     buffer_free(&restart);
     buffer_free(&errors);
+    buffer_free(&names);
     return reloaded;
 }

@@ -5,14 +5,14 @@
 
 #include "apikeyd/resp_reply.h"
 
-void reply_list_add(struct reply_list *list, struct hole *hole)
+void reply_list_add(struct reply_list *list, uint64_t ask)
 {
-    struct hole **grown = realloc(list->hole, (list->len + 1) * sizeof(struct hole *));
+    uint64_t *grown = realloc(list->ask, (list->len + 1) * sizeof *grown);
 
     if (!grown)
         abort();
-    list->hole = grown;
-    list->hole[list->len++] = hole;
+    list->ask = grown;
+    list->ask[list->len++] = ask;
 }
 
 void reply_list_answer(struct reply_list *list, struct back_env *env, const char *failure,
@@ -25,8 +25,8 @@ void reply_list_answer(struct reply_list *list, struct back_env *env, const char
             resp_error(&reply, "UNAVAILABLE %s", failure);
         else
             resp_integer(&reply, (int64_t)number);
-        back_env_reply(env, list->hole[i], &reply);
+        back_env_reply(env, list->ask[i], &reply);
     }
-    free(list->hole);
+    free(list->ask);
     *list = (struct reply_list){0};
 }

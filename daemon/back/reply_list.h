@@ -6,11 +6,11 @@
 #include "apikeyd/back_env.h"
 
 struct reply_list {
-    struct hole **hole;
+    uint64_t *ask;
     size_t len;
 };
 
-void reply_list_add(struct reply_list *list, struct hole *hole);
+void reply_list_add(struct reply_list *list, uint64_t ask);
 
 /* Give everyone the number, or the failure if it is not NULL, and empty the list. */
 void reply_list_answer(struct reply_list *list, struct back_env *env, const char *failure,

@@ -12,8 +12,6 @@
 
 enum { REDIS_BATCH = 1000 }; /* keys in one MGET at most: a bounded piece of work for both sides */
 
-enum { OUTDATED_MAX = 8 }; /* answers of PostgreSQL that one lookup may outlive */
-
 struct redis_batch {
     struct resolver *resolver;
     struct lookup_list lookups; /* whose findings are to come, in order */
@@ -87,18 +85,21 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     if (pending_us > explanation->pending_last_used_us)
         explanation->pending_last_used_us = pending_us;
     reply = explain_reply(explanation);
-    back_env_reply(resolver->env, lookup->hole, &reply);
+    back_env_reply(resolver->env, lookup->ask, &reply);
 }
 
 /* The lookup, in no list any more, is answered and gone. */
 static void answer(struct resolver *resolver, struct lookup *lookup, const struct verdict *verdict,
                    enum tier tier, const char *why)
 {
+    bool outdated =
+        verdict->kind != VERDICT_UNAVAILABLE && changed_since(resolver, lookup, verdict);
+
     if (lookup->explanation)
         answer_explain(resolver, lookup, verdict, why);
     else
         back_env_post(resolver->env, &(struct to_front){
-                                         .type = TO_FRONT_VERDICT,
+                                         .type = outdated ? TO_FRONT_OUTDATED : TO_FRONT_VERDICT,
                                          .answer = {lookup->request.digest, *verdict, tier, why},
                                      });
     lookup_free(lookup);
@@ -127,28 +128,15 @@ static void on_failed(void *arg, struct lookup *lookup, const char *why)
     answer_unavailable(resolver, lookup, why);
 }
 
-/* What PostgreSQL said is not what it would say now: the key has changed since it was asked, or
- * the answer took so long that nobody may believe it any more. */
-static void ask_again(struct resolver *resolver, struct lookup *lookup)
-{
-    if (lookup->outdated++ < OUTDATED_MAX)
-        pg_lanes_add(resolver->postgres, lookup);
-    else
-        answer_unavailable(resolver, lookup, "the key changes faster than it can be read");
-}
-
+/* Whoever asked before the SELECT was sent is answered with what it found, whatever has changed
+ * since: so a key that changes all the time, or is said to, is answered all the same. The front
+ * thread asks again for those who asked later. */
 static void on_answered(void *arg, struct lookup *lookup, const struct verdict *verdict,
                         int64_t server_read_us)
 {
     struct resolver *resolver = arg;
     struct trust trust = trust_now(resolver);
 
-    if (!lookup->explanation && !believed(resolver, lookup, verdict, &trust)) {
-        /* If nothing better comes, this is still later than what anybody may serve stale. */
-        lookup->old = *verdict;
-        ask_again(resolver, lookup);
-        return;
-    }
     if (verdict->rows > 1 && !resolver->duplicates_said) {
         char fingerprint[FINGERPRINT_SIZE];
 
@@ -158,7 +146,8 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
                     fingerprint, verdict->rows);
         resolver->duplicates_said = true;
     }
-    if (!lookup->explanation && resolver->shared && server_read_us != 0)
+    if (!lookup->explanation && resolver->shared && server_read_us != 0 &&
+        believed(resolver, lookup, verdict, &trust))
         redis_tier_fill(resolver->redis, &lookup->request.digest, verdict, server_read_us,
                         resolver->env->config->cache_ttl);
     answer(resolver, lookup, verdict, TIER_POSTGRES, NULL);
@@ -293,7 +282,7 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
             abort();
         lookup->explanation->digest = message->lookup.digest;
         lookup->explanation->memory = message->explain;
-        lookup->hole = message->hole;
+        lookup->ask = message->ask;
     }
     if (!lookup->request.refresh && (lookup->explanation || redis_tier_usable(resolver->redis)))
         TAILQ_INSERT_TAIL(&resolver->for_redis, lookup, in_list);

@@ -160,10 +160,11 @@ static json_t *usage(const struct overview *overview)
     const uint64_t *total = overview->total.value;
 
     return json_pack(
-        "{s:o,s:o,s:f,s:o,s:o,s:o,s:o}", "pending", number(total[METRIC_USAGE_PENDING]),
+        "{s:o,s:o,s:f,s:o,s:o,s:o,s:b,s:o,s:o}", "pending", number(total[METRIC_USAGE_PENDING]),
         "oldest_pending_seconds", seconds(total[METRIC_USAGE_OLDEST]), "rows_per_second",
         rate(overview, overview->recent.value[METRIC_USAGE_ROWS]), "flush_failures",
         number(total[METRIC_USAGE_FAILURES]), "unrecorded", number(total[METRIC_USAGE_UNRECORDED]),
+        "lost", number(total[METRIC_USAGE_LOST]), "ledger_safe", total[METRIC_LEDGER_SAFE] > 0,
         "ledger_bytes", number(total[METRIC_LEDGER_BYTES]), "spill_bytes",
         number(total[METRIC_SPILL_BYTES]));
 }

@@ -27,10 +27,24 @@ expected (condition) AS (
 -- tgenabled: A fires in a replica's session too. tgtype: for each row is 1, BEFORE 2, INSERT 4,
 -- DELETE 8, UPDATE 16, TRUNCATE 32, INSTEAD OF 64 (PostgreSQL manual, pg_trigger; pg_trigger.h).
 -- tgargs ends each argument with a zero byte. A column of type varchar is printed with a cast.
-called (relation, events, function_right, trigger_right) AS (
+called (relation, name, events, operators_right, function_right, trigger_right) AS (
     SELECT
         t.tgrelid,
+        t.tgname,
         t.tgtype::pg_catalog.int4,
+        -- The condition is printed without the operators of IS DISTINCT FROM. PostgreSQL's own are in
+        -- no dependency (PostgreSQL manual, pg_depend), so those that are there are others.
+        NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_depend AS d
+            WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass
+                AND d.objid OPERATOR(pg_catalog.=) t.oid
+                AND (
+                    d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
+                    OR d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                    AND d.refobjid OPERATOR(pg_catalog.<>) t.tgfoid
+                )
+        ),
         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p.prosrc, 'UTF8')), 'hex')
         OPERATOR(pg_catalog.=) $4
         AND NOT p.prosecdef
@@ -79,7 +93,8 @@ relation (oid, kind, missing) AS (
         60 OPERATOR(pg_catalog.-) (
             coalesce((
                 SELECT pg_catalog.bit_or(events) FROM called
-                WHERE relation OPERATOR(pg_catalog.=) c.oid AND function_right AND trigger_right
+                WHERE relation OPERATOR(pg_catalog.=) c.oid
+                    AND operators_right AND function_right AND trigger_right
             ), 0) OPERATOR(pg_catalog.&) 60
         )
     FROM tree
@@ -117,12 +132,30 @@ problem (place, says) AS (
                 AND p.proowner OPERATOR(pg_catalog.=) u.relowner
                 AND pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
                 AND u.relkind OPERATOR(pg_catalog.=) 'r'
+                -- Defaults run with the function's rights.
+                AND NOT EXISTS (
+                    SELECT
+                    FROM pg_catalog.pg_attrdef AS a
+                    JOIN pg_catalog.pg_depend AS d ON d.objid OPERATOR(pg_catalog.=) a.oid
+                    WHERE a.adrelid OPERATOR(pg_catalog.=) u.oid
+                        AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+                        AND d.refclassid OPERATOR(pg_catalog.=)
+                        ANY ('{pg_catalog.pg_operator,pg_catalog.pg_proc}'::pg_catalog.regclass[])
+                )
                 AND NOT u.relrowsecurity AND NOT u.relhastriggers AND NOT u.relhasrules
                 AND pg_catalog.has_schema_privilege('public', un.oid, 'USAGE')
                 AND pg_catalog.has_table_privilege(u.oid, 'SELECT')
         )
     UNION ALL
     SELECT 5,
+        pg_catalog.concat(
+            'the condition of trigger ', name, ' on ', relation::pg_catalog.regclass,
+            ' compares by an operator that is not PostgreSQL''s own'
+        )
+    FROM called
+    WHERE NOT operators_right
+    UNION ALL
+    SELECT 6,
         pg_catalog.concat(
             'no trigger on ', oid::pg_catalog.regclass,
             ' that is ENABLE ALWAYS and as the migrations make it, for key column ', k,

@@ -6,6 +6,8 @@
 
 #include "apikeyd/clock.h"
 #include "apikeyd/spill.h"
+#include "apikeyd/state_file.h"
+#include "ledger_keeper.h"
 
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger)
 {
@@ -17,12 +19,14 @@ static bool set_aside(struct usage_owner *owner, const struct usage_batch *pendi
 {
     const char *path = owner->env->config->usage_spill;
     struct usage_batch batch = *pending;
+    struct usage_judged judged = {0};
     int error;
 
     if (pending->len == 0)
         return true;
     batch.owner = *store;
-    error = spill_set_aside(path, clock_wall_us(), &batch);
+    error = spill_set_aside(path, clock_wall_us(), &batch, &judged);
+    ledger_keeper_judged(owner->env, "usage set aside", &judged);
     if (error < 0 && !owner->said)
         log_error(&owner->env->log,
                   "usage.spill %s: usage of another database cannot be set aside beside it: %s; it "
@@ -37,16 +41,18 @@ static bool take_back(struct usage_owner *owner, struct usage_batch *pending,
                       const struct store_id *store)
 {
     struct usage_batch aside = {0};
+    struct usage_judged judged = {0};
     char path[SPILL_PATH_SIZE];
     bool taken = false;
 
     if (!spill_aside_path(owner->env->config->usage_spill, store, path))
         return false;
-    int error = spill_read(path, clock_wall_us(), &aside);
+    int error = spill_read(path, clock_wall_us(), &aside, &judged);
+    ledger_keeper_judged(owner->env, path, &judged);
     if (error < 0)
         log_warning(&owner->env->log, "usage set aside in %s: %s", path,
                     error == -EBADMSG ? "it is damaged; what is whole in it is used, and it stays"
-                                      : strerror(-error));
+                                      : state_file_fault(error));
     if (aside.len > 0 && usage_batch_merge(pending, aside.slots, aside.len)) {
         log_info(&owner->env->log, "usage of %zu keys that was set aside in %s is pending again",
                  aside.len, path);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "apikeyd/log.h"
+
 enum {
     BUFFER_LEAST = 256,
     PRINTF_LEAST = 128, /* room to try in before the length is known */
@@ -17,7 +19,7 @@ static void grow(struct buffer *buffer, size_t cap)
     char *data = malloc(cap);
 
     if (!data) {
-        fputs("apikeyd: out of memory\n", stderr);
+        log_last_words("apikeyd: out of memory\n");
         abort();
     }
     if (buffer->len > 0) {

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 const char *log_level_name(enum log_level level)
 {
@@ -19,7 +22,7 @@ const char *log_level_name(enum log_level level)
 void log_line(const struct log *log, enum log_level level, const struct log_place *place,
               const char *format, ...)
 {
-    char line[1024];
+    char line[LOG_LINE_SIZE];
     va_list args;
 
     if (level > log->level)
@@ -28,4 +31,12 @@ void log_line(const struct log *log, enum log_level level, const struct log_plac
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     log->sink(log->arg, level, place, line);
+}
+
+void log_last_words(const char *text)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLOUT))
+        (void)!write(STDERR_FILENO, text, strlen(text));
 }

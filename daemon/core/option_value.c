@@ -2,12 +2,13 @@
 #include "apikeyd/option.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "apikeyd/blot.h"
 #include "apikeyd/config.h"
+#include "apikeyd/option_text.h"
 
 /* Longest unit first, so that printing takes the largest that divides. */
 struct unit {
@@ -37,17 +38,16 @@ static void *field_of(const struct option *option, void *config)
     return (char *)config + option->offset;
 }
 
-/* A whole number and what stands behind it. */
+/* A whole number and what stands behind it. One that is too large comes out as the largest. */
 static bool split_number(const char *text, int base, int64_t *ret, const char **ret_rest)
 {
     char *end;
 
     if (!isdigit((unsigned char)text[0]))
         return false;
-    errno = 0;
     *ret = strtoll(text, &end, base);
     *ret_rest = end;
-    return errno == 0;
+    return true;
 }
 
 /* Numbers with a unit. 0 needs none. */
@@ -182,7 +182,8 @@ static const char *parse_ids(const char *text, struct id_list *field)
 
         while (*at == ' ')
             at++;
-        if (!split_number(at, 10, &id, &at) || id > UINT32_MAX)
+        /* The last one is none (chown(2): leave it as it is). */
+        if (!split_number(at, 10, &id, &at) || id >= UINT32_MAX)
             return expected;
         while (*at == ' ')
             at++;
@@ -196,38 +197,6 @@ static const char *parse_ids(const char *text, struct id_list *field)
     }
     *field = list;
     return NULL;
-}
-
-/* A token (RFC 9110, section 5.6.2). */
-static bool header_name(const char *text)
-{
-    for (const char *at = text; *at; at++) {
-        if (!isalnum((unsigned char)*at) && !strchr("!#$%&'*+-.^_`|~", *at))
-            return false;
-    }
-    return text[0] != '\0';
-}
-
-/* Names go into SQL text; only plain identifiers are taken, so that nothing needs escaping but
- * quotes around each part. */
-static bool plain_name(const char *text)
-{
-    size_t parts = 1;
-    bool start = true;
-
-    for (const char *at = text; *at; at++) {
-        if (*at == '.') {
-            if (start || ++parts > 2)
-                return false;
-            start = true;
-        } else if (isalpha((unsigned char)*at) || *at == '_' ||
-                   (!start && isdigit((unsigned char)*at))) {
-            start = false;
-        } else {
-            return false;
-        }
-    }
-    return !start;
 }
 
 static const char *parse_text(const char *text, char **field)
@@ -246,18 +215,12 @@ const char *option_parse(const struct option *option, const char *text, void *co
 {
     void *field = field_of(option, config);
 
+    if (option_is_text(option->type)) {
+        const char *wrong = option_text_wrong(option, text, scratch, scratch_size);
+
+        return wrong ? wrong : parse_text(text, field);
+    }
     switch (option->type) {
-    case OPTION_NAME:
-        if (!plain_name(text))
-            return "an SQL name of letters, digits and _ is needed (api.user_api_key)";
-        return parse_text(text, field);
-    case OPTION_HEADER:
-        if (!header_name(text))
-            return "the name of an HTTP header is needed (X-API-Key)";
-        return parse_text(text, field);
-    case OPTION_TEXT:
-    case OPTION_DSN:
-        return parse_text(text, field);
     case OPTION_BOOL:
         return parse_bool(text, field);
     case OPTION_CHOICE:
@@ -275,13 +238,11 @@ void option_print(const struct option *option, const void *config, struct buffer
     const struct id_list *ids = field;
     int64_t number = 0;
 
-    switch (option->type) {
-    case OPTION_TEXT:
-    case OPTION_DSN:
-    case OPTION_NAME:
-    case OPTION_HEADER:
-        buffer_printf(out, "%s", *(char *const *)field);
+    if (option_is_text(option->type)) {
+        buffer_text(out, *(char *const *)field);
         return;
+    }
+    switch (option->type) {
     case OPTION_BOOL:
         buffer_printf(out, "%s", *(const bool *)field ? "yes" : "no");
         return;
@@ -304,12 +265,21 @@ void option_print(const struct option *option, const void *config, struct buffer
         buffer_printf(out, option->type == OPTION_MODE ? "%04" PRIo64 : "%" PRId64, number);
 }
 
+void option_show(const struct option *option, const void *config, struct buffer *out)
+{
+    const void *field = (const char *)config + option->offset;
+
+    if (option->type == OPTION_DSN || option->type == OPTION_REDIS_URL)
+        blot_passwords(*(char *const *)field, out);
+    else
+        option_print(option, config, out);
+}
+
 void option_clear(const struct option *option, void *config)
 {
     char **text = field_of(option, config);
 
-    if (option->type != OPTION_TEXT && option->type != OPTION_DSN && option->type != OPTION_NAME &&
-        option->type != OPTION_HEADER)
+    if (!option_is_text(option->type))
         return;
     free(*text);
     *text = NULL;

@@ -94,7 +94,10 @@ int spill_write(const char *path, const struct usage_batch *batch)
     memcpy(header.magic, magic, sizeof header.magic);
     if (snprintf(temporary, sizeof temporary, "%s.new", path) >= (int)sizeof temporary)
         return -ENAMETOOLONG;
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    /* One that a crash left, or something that must not be written through. */
+    if (unlink(temporary) != 0 && errno != ENOENT)
+        return -errno;
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
     error = write_all(fd, &header, sizeof header);
@@ -143,7 +146,7 @@ static bool read_header(int fd, struct spill_header *ret, size_t *ret_size)
            read_all(fd, (char *)ret + HEADER_1_SIZE, sizeof *ret - HEADER_1_SIZE);
 }
 
-static int read_open(int fd, int64_t now_us, struct usage_batch *batch)
+static int read_open(int fd, int64_t now_us, struct usage_batch *batch, struct usage_judged *judged)
 {
     struct spill_header header;
     struct stat status;
@@ -164,10 +167,11 @@ static int read_open(int fd, int64_t now_us, struct usage_batch *batch)
     if (!read_all(fd, slots, len * sizeof *slots) || len != header.len ||
         checksum(slots, len) != header.check)
         error = -EBADMSG;
-    for (size_t i = 0; error < 0 && i < len; i++) {
-        /* Only times that a daemon can have written are brought forward from a damaged file. */
-        if (!usage_time_plausible(slots[i].last_used_us, now_us))
-            slots[i].last_used_us = 0;
+    for (size_t i = 0; i < len; i++) {
+        /* No daemon writes an empty entry. */
+        if (slots[i].last_used_us == 0)
+            judged->dropped++;
+        (void)usage_judge(&slots[i], now_us, judged);
     }
     if (!usage_batch_merge(batch, slots, len))
         error = -ENOMEM;
@@ -175,13 +179,14 @@ static int read_open(int fd, int64_t now_us, struct usage_batch *batch)
     return error;
 }
 
-int spill_read(const char *path, int64_t now_us, struct usage_batch *batch)
+int spill_read(const char *path, int64_t now_us, struct usage_batch *batch,
+               struct usage_judged *judged)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = state_file_read(path);
 
     if (fd < 0)
-        return errno == ENOENT ? 0 : -errno;
-    int error = read_open(fd, now_us, batch);
+        return fd == -ENOENT ? 0 : fd;
+    int error = read_open(fd, now_us, batch, judged);
     close(fd);
     return error;
 }
@@ -195,7 +200,8 @@ bool spill_aside_path(const char *path, const struct store_id *owner,
     return len < SPILL_PATH_SIZE;
 }
 
-int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *batch)
+int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *batch,
+                    struct usage_judged *judged)
 {
     struct usage_batch all = {0};
     char aside[SPILL_PATH_SIZE];
@@ -203,7 +209,7 @@ int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *
 
     if (!spill_aside_path(path, &batch->owner, aside))
         return -ENAMETOOLONG;
-    error = spill_read(aside, now_us, &all);
+    error = spill_read(aside, now_us, &all, judged);
     /* What is whole in a damaged one is kept; a file that cannot be read is not replaced. */
     char renamed[SPILL_PATH_SIZE];
     if (error == -EBADMSG)
@@ -230,5 +236,5 @@ int spill_lock(const char *path)
 
     if (snprintf(lock, sizeof lock, "%s.lock", path) >= (int)sizeof lock)
         return -ENAMETOOLONG;
-    return state_file_open(lock);
+    return state_file_lock(lock);
 }

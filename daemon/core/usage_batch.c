@@ -4,6 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool usage_judge(struct usage_slot *slot, int64_t now_us, struct usage_judged *judged)
+{
+    if (slot->last_used_us == 0)
+        return true;
+    if (!usage_time_plausible(slot->last_used_us)) {
+        slot->last_used_us = 0;
+        judged->dropped++;
+        return false;
+    }
+    /* A host without a clock may still be at 1970: that judges nobody. */
+    if (slot->last_used_us > now_us && usage_time_plausible(now_us)) {
+        slot->last_used_us = now_us;
+        judged->clamped++;
+    }
+    return true;
+}
+
 static int by_key(const void *a, const void *b)
 {
     return uuid_order(&((const struct usage_slot *)a)->api_key_id,

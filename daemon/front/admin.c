@@ -5,26 +5,42 @@
 #include <stdlib.h>
 
 #include "apikeyd/check.h"
-#include "apikeyd/hole.h"
 #include "apikeyd/resp_reply.h"
 #include "front_state.h"
 
-/* Leave a hole for the back thread's reply to `message`. */
-static void ask_back(struct front *front, struct connection *connection, struct to_back *message)
+/* How long the back thread may take to reply: to most, and to FLUSH, which writes all that is
+ * pending. */
+static const int64_t reply_limit_us = 5000000;
+static const int64_t flush_limit_us = 300000000;
+
+/* Leave a hole for the back thread's reply to `message`, which has to come within `limit_us`. */
+static void ask_back(struct front *front, struct connection *connection, struct to_back *message,
+                     int64_t limit_us)
 {
-    message->hole = hole_open_heavy(connection);
-    if (message->hole && front->asks < FRONT_ASKS_MAX && front_post(front, message)) {
-        front->asks++;
+    bool silent = front_back_silent(front);
+
+    message->ask = asked_number(&front->asked);
+    if (silent || front->asked.awaited >= FRONT_ASKS_MAX || !front_post(front, message)) {
+        if (message->type == TO_BACK_REPORT)
+            free(message->report.metrics);
+        resp_error(connection_reply(connection),
+                   silent ? ASKED_NO_ANSWER : "ERR too many requests pending");
         return;
     }
-    if (message->type == TO_BACK_REPORT)
-        free(message->report.metrics);
-    if (!message->hole) {
+    if (!asked_wait(&front->asked, connection, front->trust.now_us + limit_us))
         resp_error(connection_reply(connection), "ERR memory is short");
-        return;
-    }
-    resp_error(hole_reply(message->hole), "ERR too many requests pending");
-    hole_close(message->hole);
+}
+
+/* What this thread can tell by itself. */
+static void print_info(struct front *front, struct connection *connection, struct metrics *metrics,
+                       struct slice section)
+{
+    struct buffer text = {0};
+
+    front_print_info(front, metrics, section, &text);
+    free(metrics);
+    resp_bulk(connection_reply(connection), buffer_held(&text));
+    buffer_free(&text);
 }
 
 static void ask_report(struct front *front, struct connection *connection, enum report_kind kind,
@@ -37,9 +53,13 @@ static void ask_report(struct front *front, struct connection *connection, enum 
         resp_error(connection_reply(connection), "ERR memory is short");
         return;
     }
+    if (kind == REPORT_INFO && front_back_silent(front)) {
+        print_info(front, connection, message.report.metrics, section);
+        return;
+    }
     if (section.len < sizeof message.report.section)
         memcpy(message.report.section, section.at, section.len);
-    ask_back(front, connection, &message);
+    ask_back(front, connection, &message, reply_limit_us);
 }
 
 void admin_info(struct front *front, struct connection *connection,
@@ -113,7 +133,8 @@ void admin_explain(struct front *front, struct connection *connection,
     message.lookup.key_len = (uint8_t)column.len;
     memcpy(message.lookup.key, column.at, column.len);
     message.explain = peek(front, &message.lookup.digest);
-    ask_back(front, connection, &message);
+    /* It asks Redis and PostgreSQL. */
+    ask_back(front, connection, &message, reply_limit_us + config_wait_max_us(front->config));
 }
 
 void admin_invalidate(struct front *front, struct connection *connection,
@@ -126,21 +147,21 @@ void admin_invalidate(struct front *front, struct connection *connection,
     if (!message.invalidate.all &&
         !take_key(front, connection, request->argv[1], &column, &message.invalidate.digest))
         return;
-    ask_back(front, connection, &message);
+    ask_back(front, connection, &message, reply_limit_us);
 }
 
 void admin_flush(struct front *front, struct connection *connection,
                  const struct resp_request *request)
 {
     (void)request;
-    ask_back(front, connection, &(struct to_back){.type = TO_BACK_FLUSH});
+    ask_back(front, connection, &(struct to_back){.type = TO_BACK_FLUSH}, flush_limit_us);
 }
 
 void admin_reload(struct front *front, struct connection *connection,
                   const struct resp_request *request)
 {
     (void)request;
-    ask_back(front, connection, &(struct to_back){.type = TO_BACK_RELOAD});
+    ask_back(front, connection, &(struct to_back){.type = TO_BACK_RELOAD}, reply_limit_us);
 }
 
 struct listing {

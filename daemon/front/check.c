@@ -7,11 +7,14 @@
 #include "apikeyd/utf8.h"
 #include "front_state.h"
 
-/* One lookup under way, and who waits for it. A refresh may have nobody. */
+/* One lookup under way, and who waits for it, in the order of asking. A refresh may have nobody. */
 struct flight {
     struct digest_node node; /* first: found by it */
     uint32_t caller;         /* whose process asked first */
+    uint32_t client;         /* and which of its connections */
     TAILQ_HEAD(, waiter) waiters;
+    uint8_t key_len;
+    char key[]; /* the column's value, as it may be asked for again */
 };
 
 struct waiter {
@@ -21,6 +24,7 @@ struct waiter {
     struct answer_form form;
     int64_t asked_us;
     TAILQ_ENTRY(waiter) in_flight;
+    TAILQ_ENTRY(waiter) in_front; /* of all, in the order of asking */
     struct event timer;
     bool timed;
     bool patience;              /* the timer ends patience, not the caller's WITHIN */
@@ -52,7 +56,7 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
         if (!front->unrecorded_said)
             front_log(front, LOG_LEVEL_WARNING,
-                      "usage.ledger: no room on its file system; last_used is being lost");
+                      "usage.ledger: no room for more keys; last_used is being lost");
         front->unrecorded_said = true;
         return;
     }
@@ -112,39 +116,65 @@ static void answer_unavailable(struct front *front, struct buffer *out,
     form->write(front, out, &answer, form);
 }
 
-/* Ask the back thread. NULL when it has too much to do already: there is some more room for keys
- * that memory holds, believed or not, which a flood of made-up ones cannot use up. */
-static struct flight *start_flight(struct front *front, const struct connection *connection,
-                                   const struct digest *digest, struct slice column, bool refresh)
+/* Ask the back thread. False when its mailbox is full. */
+static bool post_lookup(struct front *front, const struct flight *flight, bool refresh)
 {
     struct to_back message = {.type = TO_BACK_LOOKUP};
 
+    message.lookup.digest = flight->node.digest;
+    message.lookup.client = flight->client;
+    message.lookup.refresh = refresh;
+    message.lookup.key_len = flight->key_len;
+    memcpy(message.lookup.key, flight->key, flight->key_len);
+    bool posted = front_post(front, &message);
+    explicit_bzero(message.lookup.key, flight->key_len);
+    front->metrics.value[METRIC_LOOKUPS] += posted;
+    return posted;
+}
+
+static void flight_free(struct flight *flight)
+{
+    explicit_bzero(flight->key, flight->key_len);
+    free(flight);
+}
+
+/* Begin a lookup. NULL when too many are under way already: there is some more room for keys that
+ * memory holds, believed or not, which a flood of made-up ones cannot use up. */
+static struct flight *start_flight(struct front *front, const struct connection *connection,
+                                   const struct digest *digest, struct slice column, bool refresh)
+{
     if (share_used_up(&front->share, connection->caller) &&
         (front->flights.count >= config_pending_most(front->config) ||
          !verdict_cache_peek(front->cache, digest)))
         return NULL;
-    struct flight *flight = calloc(1, sizeof *flight);
+    struct flight *flight = malloc(sizeof *flight + column.len);
     if (!flight)
         return NULL;
-    message.lookup.digest = *digest;
-    message.lookup.client = (uint32_t)connection->id;
-    message.lookup.refresh = refresh;
-    message.lookup.key_len = (uint8_t)column.len;
-    memcpy(message.lookup.key, column.at, column.len);
-    bool posted = front_post(front, &message);
-    explicit_bzero(message.lookup.key, column.len);
-    if (!posted) {
-        free(flight);
+    *flight = (struct flight){
+        .node = {.digest = *digest},
+        .caller = connection->caller,
+        .client = (uint32_t)connection->id,
+        .key_len = (uint8_t)column.len,
+    };
+    memcpy(flight->key, column.at, column.len);
+    TAILQ_INIT(&flight->waiters);
+    if (!post_lookup(front, flight, refresh)) {
+        flight_free(flight);
         return NULL;
     }
-    flight->node.digest = *digest;
-    TAILQ_INIT(&flight->waiters);
-    flight->caller = connection->caller;
     digest_map_add(&front->flights, &flight->node);
     share_take(&front->share, flight->caller);
     front->clients.holes_each = share_of_connection(&front->share);
-    front->metrics.value[METRIC_LOOKUPS]++;
     return flight;
+}
+
+/* Nobody waits for it any more, and its answer has come. */
+static void end_flight(struct front *front, struct flight *flight)
+{
+    digest_map_remove(&front->flights, &flight->node);
+    share_return(&front->share, flight->caller);
+    front->clients.holes_each = share_of_connection(&front->share);
+    flight_free(flight);
 }
 
 static void waiter_free(struct waiter *waiter)
@@ -152,8 +182,25 @@ static void waiter_free(struct waiter *waiter)
     if (waiter->timed)
         event_del(&waiter->timer);
     TAILQ_REMOVE(&waiter->flight->waiters, waiter, in_flight);
+    TAILQ_REMOVE(&waiter->front->waiters, waiter, in_front);
     free(waiter->form.text);
     free(waiter);
+}
+
+/* Answer by the verdict, or UNAVAILABLE if it is NULL. */
+static void answer_waiter(struct waiter *waiter, struct cached_verdict *cached, enum tier tier,
+                          const char *why)
+{
+    struct front *front = waiter->front;
+    struct hole *hole = waiter->hole;
+
+    front_time_wait(front, cached ? tier : TIER_NONE, waiter->asked_us);
+    if (cached)
+        answer_cached(front, cached, tier, hole_reply(hole), &waiter->form);
+    else
+        answer_unavailable(front, hole_reply(hole), &waiter->form, why);
+    waiter_free(waiter);
+    hole_close(hole);
 }
 
 static void on_client_gone(void *owner)
@@ -176,7 +223,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct waiter *waiter = arg;
     struct front *front = waiter->front;
-    struct hole *hole = waiter->hole;
 
     (void)fd;
     (void)what;
@@ -188,19 +234,31 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
             start_timer(waiter, waiter->within_rest);
         return;
     }
-    front_time_wait(front, waiter->patience ? TIER_STALE : TIER_NONE, waiter->asked_us);
-    if (waiter->patience) {
-        answer_cached(front, stale, TIER_STALE, hole_reply(hole), &waiter->form);
-    } else {
-        front->metrics.value[METRIC_DEADLINES]++;
-        answer_unavailable(front, hole_reply(hole), &waiter->form, "deadline");
+    front->metrics.value[METRIC_DEADLINES] += !waiter->patience;
+    answer_waiter(waiter, waiter->patience ? stale : NULL, TIER_STALE, "deadline");
+}
+
+/* Whoever has waited as long as a check may is answered, whatever the back thread is doing. The
+ * lookup goes on: its answer, when it comes, is for those who ask then. */
+static void on_deadline(void *arg)
+{
+    struct front *front = arg;
+    struct waiter *waiter;
+
+    front_tick(front);
+    int64_t late_us = front->trust.now_us - config_wait_max_us(front->config);
+    while ((waiter = TAILQ_FIRST(&front->waiters)) && waiter->asked_us <= late_us) {
+        front->metrics.value[METRIC_CHECKS_OVERDUE]++;
+        answer_waiter(waiter, stale_verdict(front, &waiter->flight->node.digest), TIER_STALE,
+                      "the lookup takes too long");
     }
-    waiter_free(waiter);
-    hole_close(hole);
+    front->deadline_set = waiter != NULL;
+    if (waiter)
+        alarm_set(&front->deadline, waiter->asked_us - late_us, 0);
 }
 
 /* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
- * stale verdict in hand, patience is over. */
+ * stale verdict in hand, patience is over; but no longer than config_wait_max_us(). */
 static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
                      int64_t within_ms, const struct answer_form *form)
 {
@@ -221,6 +279,10 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     hole->cancel = on_client_gone;
     hole->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
+    TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
+    if (!front->deadline_set)
+        alarm_set(&front->deadline, config_wait_max_us(front->config), 0);
+    front->deadline_set = true;
     waiter->patience =
         patient_verdict(front, &flight->node.digest) && (within_us == 0 || patience_us < within_us);
     if (waiter->patience) {
@@ -252,8 +314,9 @@ static void check_miss(struct front *front, struct connection *connection, struc
     free(form->text);
 }
 
-/* PostgreSQL is known to be down: nobody waits for it with a verdict in hand that may be served.
- * About once a second the stores are asked all the same: Redis may have what others know. */
+/* PostgreSQL is known to be down, or the back thread to stand still: nobody waits with a verdict in
+ * hand that may be served. About once a second the stores are asked all the same: Redis may have
+ * what others know. */
 static bool answer_stale(struct front *front, struct connection *connection, struct slice column,
                          const struct digest *digest, const struct answer_form *form)
 {
@@ -294,6 +357,10 @@ static const char *ask_stores(struct front *front, struct connection *connection
         return wrong;
     if (!key_hasher_column(front->hasher, key, &column)) {
         answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
+    } else if (front_back_silent(front)) {
+        if (!answer_stale(front, connection, column, digest, form))
+            answer_unavailable(front, connection_reply(connection), form,
+                               "the daemon's back thread does not answer");
     } else if (!front->grounds.postgres_down ||
                !answer_stale(front, connection, column, digest, form)) {
         check_miss(front, connection, column, digest, within_ms, form);
@@ -358,8 +425,8 @@ static struct cached_verdict *keep_answer(struct front *front, const struct to_f
     return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->trust);
 }
 
-/* A verdict that came is no answer for who joined the flight late if it is no longer believed: it
- * may be older than the question, and than a revocation that nobody heard of. */
+/* A verdict that came is no answer for a waiter who joined the flight late if it is no longer
+ * believed: it may be older than the question, and than a revocation that nobody heard of. */
 static bool answers(const struct front *front, const struct cached_verdict *cached, enum tier tier,
                     const struct waiter *waiter)
 {
@@ -373,30 +440,76 @@ void check_prefetch(const struct front *front, const struct digest *digest)
     verdict_cache_prefetch(front->cache, digest);
 }
 
+/* One more lookup for all of those who came too late for this one: PostgreSQL is asked after them.
+ */
+static void end_lookup(struct front *front, struct flight *flight)
+{
+    if (!TAILQ_EMPTY(&flight->waiters) && post_lookup(front, flight, true))
+        return;
+    for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));)
+        answer_waiter(waiter, NULL, TIER_NONE, "too many lookups pending");
+    end_flight(front, flight);
+}
+
 void check_answer(struct front *front, const struct to_front *message)
 {
     struct flight *flight =
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
-    const char *why = message->answer.why ? message->answer.why : "the answer came too late";
+    const char *why = message->answer.why ? message->answer.why : "no answer";
     enum tier tier;
     struct cached_verdict *cached = keep_answer(front, message, &tier);
 
     if (!flight)
         return;
-    digest_map_remove(&front->flights, &flight->node);
-    share_return(&front->share, flight->caller);
-    front->clients.holes_each = share_of_connection(&front->share);
-    for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));) {
-        struct hole *hole = waiter->hole;
-        bool answered = cached && answers(front, cached, tier, waiter);
-
-        front_time_wait(front, answered ? tier : TIER_NONE, waiter->asked_us);
-        if (answered)
-            answer_cached(front, cached, tier, hole_reply(hole), &waiter->form);
-        else
-            answer_unavailable(front, hole_reply(hole), &waiter->form, why);
-        waiter_free(waiter);
-        hole_close(hole);
+    for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
+        next = TAILQ_NEXT(waiter, in_flight);
+        if (!cached || answers(front, cached, tier, waiter))
+            answer_waiter(waiter, cached, tier, why);
     }
-    free(flight);
+    end_lookup(front, flight);
+}
+
+void check_outdated(struct front *front, const struct to_front *message)
+{
+    const struct verdict *verdict = &message->answer.verdict;
+    struct flight *flight =
+        (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+
+    if (!flight)
+        return;
+    for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
+        struct cached_verdict passing = {
+            .digest = message->answer.digest,
+            .api_key_id = verdict->api_key_id,
+            .user_id = verdict->user_id,
+            .read_at_us = verdict->read_at_us,
+            .kind = (uint8_t)verdict->kind,
+        };
+
+        next = TAILQ_NEXT(waiter, in_flight);
+        if (verdict->read_at_us >= waiter->asked_us)
+            answer_waiter(waiter, &passing, message->answer.tier, NULL);
+    }
+    end_lookup(front, flight);
+}
+
+bool check_init(struct front *front, uint64_t seed)
+{
+    TAILQ_INIT(&front->waiters);
+    return alarm_init(&front->deadline, front->base, on_deadline, front) &&
+           digest_map_init(&front->flights, front->config->postgres_max_pending, seed);
+}
+
+void check_done(struct front *front)
+{
+    struct digest_map *flights = &front->flights;
+
+    alarm_done(&front->deadline);
+    for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
+        for (struct digest_node *node; (node = flights->bucket[i]);) {
+            flights->bucket[i] = node->next;
+            flight_free((struct flight *)node);
+        }
+    }
+    digest_map_done(flights);
 }

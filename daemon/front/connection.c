@@ -40,6 +40,7 @@ void connection_close(struct connection *connection)
     if (connection->waiting)
         TAILQ_REMOVE(connection->waiting, connection, in_waiting);
     clients->count--;
+    process_table_leave(connection->process);
     clients->kept -= connection->kept;
     if (connection->in.len > 0)
         explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
@@ -58,10 +59,14 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
 {
     struct connection *connection = calloc(1, sizeof *connection);
 
-    if (!connection) {
+    struct process *process = connection ? process_table_join(&clients->processes, peer.pid) : NULL;
+
+    if (!process) {
+        free(connection);
         close(fd);
         return false;
     }
+    connection->process = process;
     connection->clients = clients;
     connection->fd = fd;
     connection->protocol = protocol;

@@ -7,7 +7,6 @@
 #include "apikeyd/check.h"
 #include "apikeyd/clock.h"
 #include "apikeyd/commands.h"
-#include "apikeyd/hole.h"
 #include "apikeyd/http.h"
 #include "front_state.h"
 
@@ -45,6 +44,25 @@ static void say_refused(void *arg, uid_t uid)
               "%s may not connect: neither listen.allow_uids nor allow_gids names it "
               "(said once a minute; see connections_refused_forbidden)",
               name);
+}
+
+static void say_crowded(void *arg, const struct peer *peer, size_t connections)
+{
+    struct front *front = arg;
+    int64_t now_us = clock_monotonic_us();
+    char name[64] = "clients over TCP or in another PID namespace have";
+
+    if (front->crowded_said_us != 0 && front->crowded_said_us > now_us - 60000000)
+        return;
+    front->crowded_said_us = now_us;
+    if (peer->pid > 0)
+        snprintf(name, sizeof name, "process %ld of user %u has", (long)peer->pid,
+                 (unsigned)peer->uid);
+    front_log(
+        front, LOG_LEVEL_WARNING,
+        "%s %zu connections, its share of listen.max_connections: more are refused (logged at "
+        "most once a minute; see connections_refused_share)",
+        name, connections);
 }
 
 /* Hand the half in use over and go on in the other. There is one swap under way at most, so the
@@ -125,6 +143,9 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_VERDICT:
         check_answer(front, message);
         break;
+    case TO_FRONT_OUTDATED:
+        check_outdated(front, message);
+        break;
     case TO_FRONT_STALE:
         verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
                           &front->trust);
@@ -136,11 +157,8 @@ static void handle_message(struct front *front, struct to_front *message)
         take_tombstone(front, message);
         break;
     case TO_FRONT_REPLY:
-        buffer_append(hole_reply(message->hole), buffer_held(&message->reply).at,
-                      message->reply.len);
+        asked_reply(&front->asked, message->ask, buffer_held(&message->reply));
         buffer_free(&message->reply);
-        hole_close(message->hole);
-        front->asks--;
         break;
     case TO_FRONT_SWAP:
         swap_usage(front, message->half);
@@ -170,6 +188,20 @@ enum { MAIL_AHEAD = 16 };
 /* What is done about mail before requests get their turn again. An invalidation costs 1. */
 enum { MAIL_TURN_MAX = 1024, ANSWER_COST = 16 };
 
+/* The back thread has said something. */
+static void hear_back(struct front *front)
+{
+    if (front_back_silent(front)) {
+        front->metrics.value[METRIC_BACK_STANDSTILLS]++;
+        front_log(
+            front, LOG_LEVEL_WARNING,
+            "the back thread stood still for %u s: meanwhile checks were answered from memory, "
+            "stale, or UNAVAILABLE",
+            front->quiet_s);
+    }
+    front->quiet_s = 0;
+}
+
 static void on_mail(evutil_socket_t fd, short what, void *arg)
 {
     struct front *front = arg;
@@ -180,6 +212,7 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
     (void)what;
     mailbox_clear_wake(front->to_front);
     front_tick(front);
+    hear_back(front);
     while (len == MAIL_AHEAD && done < MAIL_TURN_MAX) {
         for (len = 0; len < MAIL_AHEAD && mailbox_take(front->to_front, &message[len]); len++) {
             if (message[len].type == TO_FRONT_VERDICT)
@@ -194,16 +227,17 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
         mailbox_wake_again(front->to_front);
 }
 
-static const struct timeval sweep_interval = {.tv_sec = 1};
+enum { SECOND_US = 1000000 };
 
-static void on_sweep(evutil_socket_t fd, short what, void *arg)
+static void on_second(void *arg)
 {
     struct front *front = arg;
 
-    (void)fd;
-    (void)what;
     front_tick(front);
-    clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
+    front->quiet_s++;
+    asked_expire(&front->asked, front->trust.now_us);
+    if (front->serves_http)
+        clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
 }
 
 struct front *front_new(const struct front_setup *setup)
@@ -226,21 +260,23 @@ struct front *front_new(const struct front_setup *setup)
         .begin = begin_requests,
         .end = end_requests,
         .refused = say_refused,
+        .crowded = say_crowded,
         .arg = front,
     };
     clients_init(&front->clients);
+    asked_init(&front->asked);
     front->check_listener.fd = front->admin_listener.fd = front->http_listener.fd = -1;
     front->base = event_base_new();
     front->hasher =
         key_hasher_new((enum key_transform)config->postgres_key_transform, setup->hash_secret);
     front->cache =
         verdict_cache_new(config->cache_memory, config->cache_negative_memory, setup->seed);
-    if (!front->base || !front->hasher || !front->cache ||
-        !digest_map_init(&front->flights, config->postgres_max_pending, setup->seed))
+    if (!front->base || !front->hasher || !front->cache || !check_init(front, setup->seed))
         goto fail;
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
-    if (!front->mail || event_add(front->mail, NULL) != 0)
+    if (!front->mail || event_add(front->mail, NULL) != 0 ||
+        !alarm_init(&front->second, front->base, on_second, front))
         goto fail;
     front->clients.base = front->base;
     listener_start(&front->check_listener, &front->clients, setup->check_fd, &resp_protocol, false,
@@ -251,9 +287,8 @@ struct front *front_new(const struct front_setup *setup)
                    config);
     front->share.most = config->postgres_max_pending;
     front->clients.holes_each = share_of_connection(&front->share);
-    event_assign(&front->sweep, front->base, -1, EV_PERSIST, on_sweep, front);
-    if (setup->http_fd >= 0)
-        event_add(&front->sweep, &sweep_interval);
+    front->serves_http = setup->http_fd >= 0;
+    alarm_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);
     return front;
 
@@ -283,40 +318,23 @@ void front_run(struct front *front)
     }
 }
 
-/* Flights that nobody will answer any more. Their waiters went with the connections. */
-static void free_flights(struct digest_map *flights)
-{
-    for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
-        for (struct digest_node *node; (node = flights->bucket[i]);) {
-            flights->bucket[i] = node->next;
-            free(node);
-        }
-    }
-    digest_map_done(flights);
-}
-
-/* Holes whose clients have gone are freed by their replies, which nobody handled, or would come
- * for requests that nobody took. */
+/* What messages own that nobody took. */
 static void discard_mail(struct front *front)
 {
     struct to_front reply;
     struct to_back request;
 
     while (mailbox_take(front->to_front, &reply)) {
-        if (reply.type == TO_FRONT_REPLY) {
+        if (reply.type == TO_FRONT_REPLY)
             buffer_free(&reply.reply);
-            hole_close(reply.hole);
-        } else if (reply.type == TO_FRONT_CONFIG) {
+        else if (reply.type == TO_FRONT_CONFIG)
             config_free(reply.config);
-        }
     }
     while (mailbox_take(front->to_back, &request)) {
         if (request.type == TO_BACK_REPORT)
             free(request.report.metrics);
         if (request.type == TO_BACK_PULSE)
             free(request.pulse.metrics);
-        if (request.hole)
-            hole_close(request.hole);
     }
 }
 
@@ -330,11 +348,10 @@ void front_free(struct front *front)
     listener_stop(&front->check_listener);
     listener_stop(&front->admin_listener);
     listener_stop(&front->http_listener);
-    if (event_initialized(&front->sweep))
-        event_del(&front->sweep);
+    alarm_done(&front->second);
     if (front->mail)
         event_free(front->mail);
-    free_flights(&front->flights);
+    check_done(front);
     key_hasher_free(front->hasher);
     verdict_cache_free(front->cache);
     if (front->base)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "apikeyd/clock.h"
 #include "front_state.h"
@@ -57,6 +58,42 @@ struct metrics *front_take_metrics(struct front *front)
     metrics->value[METRIC_USAGE_PENDING] = front->usage->used;
     metrics->value[METRIC_FRONT_CPU] = (uint64_t)clock_read_us(CLOCK_THREAD_CPUTIME_ID);
     return metrics;
+}
+
+/* What bounds a revocation while the back thread stands still: hits go on until the lease ends,
+ * then verdicts are served stale. */
+static const char *bound_in_silence(const struct front *front)
+{
+    const struct config *config = front->config;
+    const char *name = "cache.ttl_unlinked";
+    int64_t bound_us = config->cache_ttl_unlinked;
+
+    if (front->trust.linked && !front->grounds.notified && config->cache_ttl > bound_us) {
+        name = "cache.ttl";
+        bound_us = config->cache_ttl;
+    }
+    return config->cache_stale_max > bound_us ? "cache.stale_max" : name;
+}
+
+void front_print_info(const struct front *front, struct metrics *metrics, struct slice section,
+                      struct buffer *out)
+{
+    static const char *const own[] = {"Checks", "Cache", "Clients"};
+
+    metrics_sum(metrics);
+    if (section.len == 0 || slice_is(section, "server"))
+        buffer_printf(out,
+                      "# Server\r\n"
+                      "apikeyd_version:%s\r\n"
+                      "process_id:%ld\r\n"
+                      "loading:0\r\n"
+                      "revocation_bound:%s: the back thread does not answer\r\n"
+                      "back_thread_silent_seconds:%u\r\n",
+                      APIKEYD_VERSION, (long)getpid(), bound_in_silence(front), front->quiet_s);
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        if (section.len == 0 || slice_is(section, own[i]))
+            metrics_print_info(metrics, own[i], out);
+    }
 }
 
 void front_answer_pulse(struct front *front, uint32_t id)

@@ -3,6 +3,7 @@
 #ifndef APIKEYD_FRONT_STATE_H
 #define APIKEYD_FRONT_STATE_H
 
+#include "alarm.h"
 #include "apikeyd/clock_jump.h"
 #include "apikeyd/connection.h"
 #include "apikeyd/digest_map.h"
@@ -11,6 +12,7 @@
 #include "apikeyd/listener.h"
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict_cache.h"
+#include "asked.h"
 #include "lookahead.h"
 #include "share.h"
 
@@ -32,7 +34,8 @@ struct front {
     struct event *mail;
     struct clients clients;
     struct listener check_listener, admin_listener, http_listener;
-    struct event sweep; /* for clients that are too slow */
+    bool serves_http;
+    struct alarm second; /* for what is too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;
     uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
@@ -41,12 +44,17 @@ struct front {
     struct verdict_cache *cache;
     struct lookahead lookahead;
     struct digest_map flights;
+    TAILQ_HEAD(, waiter) waiters; /* for flights, in the order of asking */
+    struct alarm deadline;        /* of the first of them, or of one before it */
+    bool deadline_set;
+    unsigned quiet_s; /* since the back thread was last heard of: seconds of this thread's life */
     struct share share;
-    size_t asks;
+    struct asked asked;
     struct ledger_half *usage; /* the half in use */
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
     bool unrecorded_said;
     struct refusal refusals[REFUSALS];
+    int64_t crowded_said_us; /* a process that wants more than its share; 0: never */
 
     struct trust_policy policy;
     struct grounds grounds;
@@ -72,7 +80,16 @@ void front_time_wait(struct front *front, enum tier tier, int64_t asked_us);
 /* The front's metrics, with what can only be told now; malloc()ed, or NULL. */
 struct metrics *front_take_metrics(struct front *front);
 
+/* INFO as far as this thread knows it, for when the back thread stands still. */
+void front_print_info(const struct front *front, struct metrics *metrics, struct slice section,
+                      struct buffer *out);
+
 void front_answer_pulse(struct front *front, uint32_t id);
+
+/* Whether the back thread, which says something every second, stands still: it has not been heard
+ * of for longer than a check may wait. Only time in which this thread ran itself counts, so that a
+ * machine that was paused is no silence. */
+bool front_back_silent(const struct front *front);
 
 /* Send to the back thread; false when the mailbox is full. */
 bool front_post(struct front *front, const struct to_back *message);

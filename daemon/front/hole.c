@@ -31,7 +31,7 @@ struct buffer *hole_reply(struct hole *hole)
 {
     struct connection *connection = hole->connection;
 
-    if (connection && TAILQ_FIRST(&connection->holes) == hole)
+    if (TAILQ_FIRST(&connection->holes) == hole)
         return &connection->out;
     return &hole->reply;
 }
@@ -64,10 +64,6 @@ void hole_close(struct hole *hole)
 {
     struct connection *connection = hole->connection;
 
-    if (!connection) {
-        hole_free(hole);
-        return;
-    }
     hole->answered = true;
     if (TAILQ_FIRST(&connection->holes) != hole)
         return;
@@ -90,11 +86,9 @@ void holes_abandon(struct connection *connection)
         connection->hole_count--;
         if (hole->heavy)
             connection->heavy_count--;
-        hole->connection = NULL;
         /* Whoever answered it has let go of it already. */
         if (hole->cancel && !hole->answered)
             hole->cancel(hole->owner);
-        if (hole->cancel || hole->answered)
-            hole_free(hole);
+        hole_free(hole);
     }
 }

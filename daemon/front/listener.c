@@ -41,12 +41,17 @@ static void admit(struct listener *listener, int fd)
 
     (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
     struct peer peer = {cred.pid, cred.uid, cred.gid};
+    size_t connections = process_table_connections(&clients->processes, peer.pid);
     if (!allowed(listener, &peer)) {
         clients->metrics->value[METRIC_CONNECTIONS_FORBIDDEN]++;
         clients->refused(clients->arg, peer.uid);
         refuse(fd, listener->protocol->forbidden);
     } else if (clients->count >= most) {
         clients->metrics->value[METRIC_CONNECTIONS_FULL]++;
+        refuse(fd, listener->protocol->full);
+    } else if (!listener->admin && process_share_used_up(connections, most - clients->count)) {
+        clients->metrics->value[METRIC_CONNECTIONS_SHARE]++;
+        clients->crowded(clients->arg, &peer, connections);
         refuse(fd, listener->protocol->full);
     } else if (connection_open(clients, fd, listener->protocol, listener->admin, peer)) {
         clients->metrics->value[METRIC_CONNECTIONS_ACCEPTED]++;

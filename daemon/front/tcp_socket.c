@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <event2/util.h>
+#include "apikeyd/address.h"
 
 enum { BACKLOG = 4096 };
 
@@ -36,22 +36,17 @@ static bool set_options(int fd)
 
 int tcp_socket_listen(const char *address, struct buffer *error)
 {
-    struct sockaddr_storage parsed = {0};
-    struct sockaddr *generic = (struct sockaddr *)&parsed;
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&parsed;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&parsed;
-    int len = sizeof parsed;
+    struct sockaddr_storage parsed;
+    const struct sockaddr *generic = (const struct sockaddr *)&parsed;
+    socklen_t len;
 
-    if (evutil_parse_sockaddr_port(address, generic, &len) != 0 ||
-        (generic->sa_family == AF_INET ? in->sin_port : in6->sin6_port) == 0) {
-        buffer_printf(error,
-                      "%s: a path, or a numeric address and a port (127.0.0.1:8080) is needed",
+    if (!address_parse(address, &parsed, &len)) {
+        buffer_printf(error, "%s: a numeric address and a port are needed (127.0.0.1:8080)",
                       address);
         return -1;
     }
     int fd = socket(generic->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || !set_options(fd) || bind(fd, generic, (socklen_t)len) != 0 ||
-        listen(fd, BACKLOG) != 0) {
+    if (fd < 0 || !set_options(fd) || bind(fd, generic, len) != 0 || listen(fd, BACKLOG) != 0) {
         buffer_printf(error, "%s: %s", address, strerror(errno));
         if (fd >= 0)
             close(fd);

@@ -1,7 +1,7 @@
 /* admin: the commands that look into the daemon or change it.
  *
  * Each is called with a number of arguments that its table row allows. Those that need the back
- * thread leave a hole which its reply fills.
+ * thread leave a hole, which its reply fills, or an error when it takes too long (asked.h).
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ADMIN_H

@@ -9,6 +9,7 @@
 
 #include <event2/event.h>
 
+#include "apikeyd/log_writer.h"
 #include "apikeyd/mailbox.h"
 #include "apikeyd/overview.h"
 #include "apikeyd/spill.h"
@@ -20,12 +21,15 @@ struct back_setup {
     struct config *config;   /* owned by the back from here on */
     const char *config_path; /* NULL: none; must outlive the back */
     struct log log;
+    const struct log_writer
+        *log_writer; /* whose lines are counted; must outlive the back; or NULL */
     struct slice redis_password, redis_secret; /* empty: none; must outlive the back */
     struct ledger *ledger;                     /* must outlive the back */
     struct ledger_half *half;
     struct usage_batch spilled; /* owned by the back from here on */
     enum spill_state spill;
-    int metrics_fd; /* listening; not owned; -1: none */
+    struct usage_judged judged; /* as both were read */
+    int metrics_fd;             /* listening; not owned; -1: none */
     /* Both threads are alive: called every `tick_us` (0: a second); may be NULL. */
     void (*on_alive)(void *arg, const struct overview *overview);
     void *alive_arg;
@@ -52,7 +56,7 @@ void back_drain(struct back *back);
 /* listen.drain_timeout as it is in force. */
 int64_t back_drain_timeout_us(const struct back *back);
 
-/* After the front thread has ended: its holes get their last replies, for front_free(). */
+/* After the front thread has ended. Admin requests get their last replies, for front_free(). */
 void back_free(struct back *back);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "apikeyd/mailbox.h"
 #include "apikeyd/pg_clock.h"
+#include "apikeyd/pg_sessions.h"
 #include "apikeyd/store.h"
 
 struct back_env {
@@ -23,6 +24,8 @@ struct back_env {
     struct stores stores;
     struct metrics metrics;
     struct log log;
+    struct pg_sessions sessions;
+    char unresolved_name[256]; /* of a PostgreSQL host, as was logged last: pg_names */
     struct mailbox *to_front;
     bool front_gone;      /* nobody reads the mailbox any more */
     int64_t jump_said_us; /* a jump of the clocks was logged then; 0: none */
@@ -57,7 +60,7 @@ void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t receiv
 /* Nothing that was read before now is to be served any more, stale neither. Likewise. */
 void back_env_forget(struct back_env *env);
 
-/* Reply to an admin request; takes the bytes of *reply. */
-void back_env_reply(struct back_env *env, struct hole *hole, struct buffer *reply);
+/* Reply to the admin request with this number; takes the bytes of *reply. */
+void back_env_reply(struct back_env *env, uint64_t ask, struct buffer *reply);
 
 #endif

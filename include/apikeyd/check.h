@@ -2,8 +2,9 @@
  *
  * A believed verdict in memory is answered at once. A miss starts a flight, or joins the one
  * that is under way for its digest; everyone who waits for a flight gets the answer that ends
- * it. An ALLOW records usage; nothing else does. Which protocol asked does not matter but to the
- * form of the answer.
+ * it. Nobody waits longer than config_wait_max_us(), even if the back thread stands still, and when
+ * it is known to, nobody waits at all. An ALLOW records usage; nothing else does. Which protocol
+ * asked does not matter but to the form of the answer.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CHECK_H
@@ -13,6 +14,13 @@
 #include "apikeyd/mailbox.h"
 
 struct front;
+
+/* What waits for lookups, and the timer of the longest wait. `seed` is random. False when memory is
+ * short. */
+bool check_init(struct front *front, uint64_t seed);
+
+/* After all clients have gone. */
+void check_done(struct front *front);
 
 struct answer {
     enum verdict_kind kind;
@@ -46,7 +54,12 @@ const char *check_key_id(struct slice key);
 /* An answer for this key comes next: have the memory that it needs on its way. */
 void check_prefetch(const struct front *front, const struct digest *digest);
 
-/* The back thread's answer: keep it and tell everyone who waits. */
+/* The back thread's answer: keep it and tell everyone who waits. Those who asked while it was under
+ * way, and for whom it is too old, have one more lookup. */
 void check_answer(struct front *front, const struct to_front *message);
+
+/* The same of an answer that a change has overtaken: it is true for those who asked before it was
+ * read, and for nobody else. */
+void check_outdated(struct front *front, const struct to_front *message);
 
 #endif

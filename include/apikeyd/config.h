@@ -80,7 +80,8 @@ struct config {
 };
 
 /* The defaults, then the file at `path` (NULL: none), then APIKEYD_<SECTION>_<OPTION> from the
- * environment. NULL on any error; every one found is described in `errors`, a line each. */
+ * environment. NULL on any error; every one found is described in `errors`, a line each. Looks at
+ * no other file: see config_check.h. */
 struct config *config_load(const char *path, struct buffer *errors);
 void config_free(struct config *config);
 
@@ -91,6 +92,10 @@ struct trust_policy config_trust_policy(const struct config *config);
 
 /* Lookups that may ever be in flight: postgres.max_pending, and room for keys in memory. */
 size_t config_pending_most(const struct config *config);
+
+/* How long a check waits for the stores at most: for Redis, for a connection to PostgreSQL, for its
+ * answer, and what the threads need. The front thread sees to it by itself. */
+int64_t config_wait_max_us(const struct config *config);
 
 /* Take every option that cannot change at run time from `running`, so that `next` describes what
  * a reload really gives. Appends the names of those that differ to `restart`, one a line. */

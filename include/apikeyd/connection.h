@@ -26,6 +26,7 @@
 
 #include "apikeyd/buffer.h"
 #include "apikeyd/metrics.h"
+#include "apikeyd/process_table.h"
 #include "apikeyd/slice.h"
 
 enum { CLIENT_NAME_SIZE = 64 };
@@ -47,6 +48,13 @@ struct protocol {
     bool timed;    /* requests and replies have to go over within a time: see clients_cut_off() */
 };
 
+/* Who is on the other side. */
+struct peer {
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+};
+
 struct clients {
     struct event_base *base;
     struct metrics *metrics;
@@ -56,6 +64,8 @@ struct clients {
     void (*end)(void *arg);
     /* One was turned away for who it is; (uid_t)-1: nobody knows. */
     void (*refused)(void *arg, uid_t uid);
+    /* One was turned away as its process has its share of the connections already. */
+    void (*crowded)(void *arg, const struct peer *peer, size_t connections);
     /* The last connection has gone; may be NULL. */
     void (*emptied)(void *arg);
     void *arg;
@@ -65,7 +75,8 @@ struct clients {
      * who wait for a turn (turn.h). */
     struct connection_list answered, queue;
     size_t count;
-    bool draining; /* what is in hand is answered, however dear */
+    struct process_table processes; /* whose they are */
+    bool draining;                  /* what is in hand is answered, however dear */
     /* Unanswered requests that one client may have before it has to wait; its owner changes it. At
      * least 1, or nobody would ever go on. */
     size_t holes_each;
@@ -75,13 +86,6 @@ struct clients {
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
-};
-
-/* Who is on the other side. */
-struct peer {
-    pid_t pid;
-    uid_t uid;
-    gid_t gid;
 };
 
 struct connection {
@@ -96,6 +100,7 @@ struct connection {
     bool paused;  /* is not read from until it takes or gets replies */
     int fd;
     struct peer peer;
+    struct process *process;
     uint32_t caller; /* the same for all connections of a process, where that is known */
     uint64_t id;
     char name[CLIENT_NAME_SIZE];

@@ -4,8 +4,9 @@
 #define APIKEYD_DAEMON_H
 
 /* Run with the configuration file at `config_path` until SIGTERM or SIGINT. Returns the exit
- * status: 0, 1 (with a message on stderr), or 78, EX_CONFIG of sysexits(3), for a bad
- * configuration. */
+ * status, of sysexits(3) where it has one: 0; 1 when another process has a socket or file, or the
+ * like; EX_OSERR (71) out of memory, descriptors or threads; EX_CONFIG (78). The reason is in the
+ * log or on stderr. */
 int daemon_run(const char *config_path);
 
 #endif

@@ -14,6 +14,7 @@
 #define APIKEYD_FLUSHER_H
 
 #include "apikeyd/back_env.h"
+#include "apikeyd/pg_connection.h"
 #include "apikeyd/spill.h"
 #include "apikeyd/usage_batch.h"
 
@@ -26,6 +27,8 @@ struct flusher_setup {
     struct usage_batch spilled; /* from the spill file; owned by the flusher from here on */
     enum spill_state spill;
     void (*on_drained)(void *arg);
+    /* Whether the feed's session can take a query now; and send it, unless that is NULL. */
+    bool (*lend)(void *arg, const struct pg_query *query);
     void *arg;
 };
 
@@ -38,8 +41,8 @@ void flusher_free(struct flusher *flusher);
 /* Start a round, or another one after the one under way. */
 void flusher_start(struct flusher *flusher);
 
-/* The same for a FLUSH request: `hole` gets the number of rows written. */
-void flusher_request(struct flusher *flusher, struct hole *hole);
+/* The same for a FLUSH request: its reply is the number of rows written. */
+void flusher_request(struct flusher *flusher, uint64_t ask);
 
 /* One last round; on_drained is called when it is over, whatever came of it. */
 void flusher_drain(struct flusher *flusher);
@@ -49,6 +52,10 @@ void flusher_swapped(struct flusher *flusher, struct ledger_half *half);
 
 /* The configuration has changed. */
 void flusher_configure(struct flusher *flusher);
+
+/* The feed's session can be used from now on, or no longer; it has nothing to do now. */
+void flusher_feed_is(struct flusher *flusher, bool usable);
+void flusher_feed_idle(struct flusher *flusher);
 
 /* Keys pending here, the front's half not counted. */
 size_t flusher_pending(const struct flusher *flusher);

@@ -1,6 +1,7 @@
 /* hole: a reply that is still to come, and its place among a client's replies.
  *
- * Each hole is closed exactly once: by its reply, or by the client's going away, at shutdown too.
+ * Each hole ends exactly once: it is closed by its reply, or its owner is told that the client has
+ * gone, at shutdown too.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_HOLE_H
@@ -9,14 +10,13 @@
 #include "apikeyd/connection.h"
 
 struct hole {
-    struct connection *connection; /* NULL: the client has gone, the reply will be dropped */
+    struct connection *connection;
     TAILQ_ENTRY(hole) in_connection;
     uint64_t position; /* in the stream of text held back: this is where the reply belongs */
     bool answered;
     bool heavy; /* its reply is long or costs the other thread work: only a few for each client */
     struct buffer reply; /* until the holes before it are closed */
-    /* The client has gone: let go of the hole, which is freed next. NULL when somebody holds on
-     * to the hole and will close it all the same. */
+    /* The client has gone: let go of the hole, which is freed next. */
     void (*cancel)(void *owner);
     void *owner;
 };

@@ -11,6 +11,15 @@
  * maximum when the half is drained. So recording touches one line, and growing is reserving more
  * of the (sparse) file: nothing ever moves. A slot counts once its last_used is not zero; that is
  * stored last, so a process killed at any instruction leaves only whole slots.
+ *
+ * Usage never keeps authentication down. Where no file can be had, the halves are memory; where
+ * the file system has no room, the rest of a half is; a file that is cut short does not kill the
+ * daemon (ledger_map). The back thread looks after the file, and replaces it at a swap of halves:
+ *
+ *     file in use ── lost, damaged, memory ──▶ ledger_renew(): a new file is at hand
+ *          ▲                                          │ its half 0 goes to the front thread
+ *          └──── ledger_succeed(): the old one's ◀────┘ and the old half comes back
+ *                entries are in the new one's half 1
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LEDGER_H
@@ -26,25 +35,39 @@
 enum { LEDGER_HALVES = 2 };
 
 struct ledger;
+struct ledger_map;
 
 struct ledger_half {
     struct usage_slot *slots; /* mapped */
     uint32_t used;            /* slots written, from the first */
-    uint32_t reserved;        /* slots that the file system has promised room for */
-    int fd;
-    int64_t offset; /* of the half in the file, bytes */
+    uint32_t reserved;        /* slots that there is room for */
+    uint32_t borrowed_from;   /* from this slot on the room is memory; UINT32_MAX: nowhere */
+    int fd;                   /* -1: all of it is memory */
+    int64_t offset;           /* of the half in the file, bytes */
+    struct ledger_map *map;
 };
 
 struct ledger_report {
+    int error;             /* no file could be had for this -errno: usage is kept in memory */
     bool set_aside;        /* a damaged file was found and renamed … */
     char aside_path[4096]; /* … to this */
     const char *damage;    /* what was wrong with it */
     bool on_disk;          /* the file is not on tmpfs: stores may stall */
+    struct usage_judged judged;
+};
+
+enum ledger_state {
+    LEDGER_SAFE,     /* usage outlives a killed daemon */
+    LEDGER_CROWDED,  /* some of it does not: the file system has no room */
+    LEDGER_NAMELESS, /* the file was removed, renamed or replaced: no other daemon would find it */
+    LEDGER_BROKEN,   /* the file was cut short or written to, and entries may be lost */
+    LEDGER_MEMORY,   /* there is no file */
 };
 
 /* Open or create the ledger at `path` and take its lock. A damaged file is renamed, never
- * deleted; whole slots found in it go into the new one. Returns 0, -EWOULDBLOCK when another
- * daemon holds the lock, or another -errno. `now_us` is wall time: later slots are damage. */
+ * deleted; whole slots found in it go into the new one. Without a usable file it is in memory, and
+ * the report says why. Returns 0, -EWOULDBLOCK when another daemon holds the lock, or -ENOMEM.
+ * `now_us` is wall time: slots that are later count as used now. */
 int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
                 struct ledger_report *ret_report);
 
@@ -57,11 +80,28 @@ const struct store_id *ledger_owner(const struct ledger *ledger);
 /* 0 or -errno. Back thread, or before there are two. */
 int ledger_set_owner(struct ledger *ledger, const struct store_id *owner);
 
-/* Half 0 or 1. Whoever is sent a half owns it. */
+/* Half 0 or 1 of the file in use. Whoever is sent a half owns it. */
 struct ledger_half *ledger_half(struct ledger *ledger, int index);
 
+/* What has become of the file: three system calls that read no disk. Back thread, as all below. */
+enum ledger_state ledger_look(const struct ledger *ledger);
+
+/* Have a new file at hand, if the one in use is not a usable one of the ledger's name any more.
+ * True when there is one, from now or before. Else report->error says why not, or is 0 when none is
+ * needed. */
+bool ledger_renew(struct ledger *ledger, int64_t now_us, struct ledger_report *ret_report);
+
+/* The empty half of the file at hand, to be sent to the front thread, or NULL. It stays at hand
+ * until ledger_succeed(). */
+struct ledger_half *ledger_fresh_half(struct ledger *ledger);
+
+/* The front thread has that half, and both of the old file's are in *pending. Close that file, have
+ * the new one hold all of *pending, and what was found in the new one be in *pending too. Returns
+ * the half that is not the front's, or NULL when memory is short. */
+struct ledger_half *ledger_succeed(struct ledger *ledger, struct usage_batch *pending);
+
 /* A key was allowed at `now_us` (wall time, µs). *hint is kept by the caller beside the key. False
- * when the half is full or its file system has no room: the use is not recorded. */
+ * when the half is full: the use is not recorded. */
 bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id, int64_t now_us,
                         uint32_t *hint);
 
@@ -71,6 +111,10 @@ static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t
     if (hint < half->used)
         __builtin_prefetch(&half->slots[hint], 1);
 }
+
+/* Entries that were recorded in the half and are not there any more, as the file was cut short or
+ * written to. Some of them may have been recorded anew since. */
+size_t ledger_half_lost(const struct ledger_half *half);
 
 /* Empty every slot, for the next round, and return memory that this one did not need. May block:
  * back thread. */

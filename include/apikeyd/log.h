@@ -1,8 +1,9 @@
 /* log: what operators are told.
  *
  * Lower layers return errors; the layer that knows what one means for the user logs it. A key ID
- * is never logged: use digest_fingerprint(). Writing may block, so only the back thread (and
- * start-up) writes; the front thread sends its lines over. */
+ * is never logged: use digest_fingerprint(). The daemon's sink does not block (log_writer). What is
+ * logged is also shown on the status page, which is the back thread's: other threads send it their
+ * lines. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LOG_H
 #define APIKEYD_LOG_H
@@ -13,6 +14,9 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_target { LOG_TARGET_AUTO, LOG_TARGET_JOURNAL, LOG_TARGET_STDERR };
 
+/* Bytes of a line with its NUL; a longer one is cut. */
+enum { LOG_LINE_SIZE = 1024 };
+
 /* Where in the source a line comes from. */
 struct log_place {
     const char *file, *function;
@@ -21,7 +25,7 @@ struct log_place {
 
 struct log {
     enum log_level level;
-    /* Takes a line, without its end. */
+    /* Takes a line, without its end. The place's names live forever. */
     void (*sink)(void *arg, enum log_level level, const struct log_place *place, const char *line);
     void *arg;
 };
@@ -31,6 +35,10 @@ const char *log_level_name(enum log_level level);
 __attribute__((format(printf, 4, 5))) void log_line(const struct log *log, enum log_level level,
                                                     const struct log_place *place,
                                                     const char *format, ...);
+
+/* For a process that cannot go on, and may have no memory for a line: write to stderr, unless that
+ * would block. */
+void log_last_words(const char *text);
 
 #define log_write(log, level, ...)                                                                 \
     log_line(log, level, &(const struct log_place){__FILE__, __func__, __LINE__}, __VA_ARGS__)

@@ -3,11 +3,12 @@
 #ifndef APIKEYD_LOG_SINK_H
 #define APIKEYD_LOG_SINK_H
 
-#include "apikeyd/log.h"
+#include "apikeyd/log_writer.h"
 
-/* A log to `target`. AUTO is the journal when stderr leads there (systemd.exec(5),
+/* What writes a line to `target`. AUTO is the journal when stderr leads there (systemd.exec(5),
  * $JOURNAL_STREAM). Fields are those of systemd.journal-fields(7), and APIKEYD_MODULE, the source
- * file's name without its ending. Lines that the journal does not take go to stderr. */
-struct log log_sink_open(enum log_level level, enum log_target target);
+ * file's name without its ending. A line that the journal does not take goes to stderr. Both may
+ * block for as long as the reader of the log stands still. */
+log_output *log_sink_output(enum log_target target);
 
 #endif

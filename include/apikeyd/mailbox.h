@@ -20,18 +20,14 @@
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict.h"
 
-/* A place in a client's replies that waits for one. Opaque to the back thread, which sends it
- * back with the reply. */
-struct hole;
-
 enum to_back_type {
     TO_BACK_LOOKUP,     /* lookup */
-    TO_BACK_EXPLAIN,    /* lookup, hole, explain */
-    TO_BACK_INVALIDATE, /* invalidate, hole */
-    TO_BACK_FLUSH,      /* hole */
-    TO_BACK_REPORT,     /* report, hole */
+    TO_BACK_EXPLAIN,    /* lookup, ask, explain */
+    TO_BACK_INVALIDATE, /* invalidate, ask */
+    TO_BACK_FLUSH,      /* ask */
+    TO_BACK_REPORT,     /* report, ask */
     TO_BACK_PULSE,      /* pulse: the answer to TO_FRONT_PULSE */
-    TO_BACK_RELOAD,     /* hole */
+    TO_BACK_RELOAD,     /* ask */
     TO_BACK_SWAPPED,    /* half: drain it */
     TO_BACK_USAGE_FULL, /* flush_rows are waiting */
     TO_BACK_LOG,        /* line */
@@ -62,7 +58,7 @@ enum report_kind { REPORT_INFO, REPORT_METRICS, REPORT_STATUS };
 
 struct to_back {
     enum to_back_type type;
-    struct hole *hole;
+    uint64_t ask; /* the request's number, for its reply */
     union {
         struct {
             struct lookup_request lookup;
@@ -93,11 +89,12 @@ struct to_back {
 };
 
 enum to_front_type {
-    TO_FRONT_VERDICT,    /* answer: ends the flight of its digest */
+    TO_FRONT_VERDICT,    /* answer: ends the lookup of its digest */
+    TO_FRONT_OUTDATED,   /* answer: likewise, but a change has overtaken it: not to be kept */
     TO_FRONT_STALE,      /* answer: what Redis held, kept in case that no store answers */
     TO_FRONT_INVALIDATE, /* invalidate: forget the key; what comes later is newer */
     TO_FRONT_TOMBSTONE,  /* invalidate: forget the key if it was read before then */
-    TO_FRONT_REPLY,      /* hole, reply */
+    TO_FRONT_REPLY,      /* ask, reply */
     TO_FRONT_SWAP,       /* half: an empty one; send back the one in use */
     TO_FRONT_GROUNDS,    /* grounds: how far verdicts are believed has changed */
     TO_FRONT_CONFIG,     /* config: the receiver owns it */
@@ -108,7 +105,7 @@ enum to_front_type {
 
 struct to_front {
     enum to_front_type type;
-    struct hole *hole;
+    uint64_t ask; /* the request that is answered */
     union {
         struct {
             struct digest digest;

@@ -72,8 +72,12 @@
       "Refreshes ahead of expiry")                                                                 \
     X(DEADLINES, "Checks", "deadlines_passed", COUNTER, "deadlines_passed_total", "",              \
       "Checks whose WITHIN passed")                                                                \
+    X(CHECKS_OVERDUE, "Checks", "checks_overdue", COUNTER, "checks_overdue_total", "",             \
+      "Checks answered stale or UNAVAILABLE as their lookup took longer than a check may wait")    \
     X(OVERLOADS, "Checks", "lookups_overloaded", COUNTER, "lookups_overloaded_total", "",          \
       "Misses refused at max_pending")                                                             \
+    X(BACK_STANDSTILLS, "Checks", "back_standstills", COUNTER, "back_standstills_total", "",       \
+      "Times that the back thread stood still for longer than a check may wait")                   \
     X(DUPLICATE_KEYS, "Checks", "duplicate_key_ids", COUNTER, "duplicate_key_ids_total", "",       \
       "Lookups that found several rows with one key ID")                                           \
     X(LOOKUPS_PENDING, "Checks", "lookups_pending", GAUGE, "lookups_pending", "",                  \
@@ -144,6 +148,9 @@
     X(CONNECTIONS_FULL, "Clients", "connections_refused_full", COUNTER,                            \
       "connections_refused_total", "reason=\"max_connections\"",                                   \
       "Connections refused at max_connections")                                                    \
+    X(CONNECTIONS_SHARE, "Clients", "connections_refused_share", COUNTER,                          \
+      "connections_refused_total", "reason=\"process_share\"",                                     \
+      "Connections refused to a process that has its share of max_connections")                    \
     X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \
       "connections_refused_total", "reason=\"forbidden\"",                                         \
       "Connections refused by allow_uids and allow_gids")                                          \
@@ -155,8 +162,10 @@
       "HTTP requests")                                                                             \
     X(READ_PAUSES, "Clients", "read_pauses", COUNTER, "read_pauses_total", "",                     \
       "Times that a client was not read from until it took or got replies")                        \
-    X(LOG_LINES_DROPPED, "Clients", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",   \
-      "Log lines without room")                                                                    \
+    X(LOG_LINES_QUEUED, "Log", "log_lines_queued", GAUGE, "log_lines_queued", "",                  \
+      "Log lines that wait to be written")                                                         \
+    X(LOG_LINES_DROPPED, "Log", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",       \
+      "Log lines lost: the log's reader stands still, or the log cannot be written")               \
     X(REDIS_CONFIGURED, "Redis", "redis_configured", GAUGE, "redis_configured", "",                \
       "1 when redis.url is set")                                                                   \
     X(REDIS_UP, "Redis", "redis_up", GAUGE, "redis_up", "",                                        \
@@ -190,6 +199,10 @@
       "Lookup connections that there should be")                                                   \
     X(POSTGRES_UP, "PostgreSQL", "postgres_connections_up", GAUGE, "postgres_connections_up", "",  \
       "Lookup connections ready")                                                                  \
+    X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
+      "Sessions of any kind for which a host name has no address")                                 \
+    X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
+      "Sessions of any kind for which PostgreSQL has no room")                                     \
     X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \
       "Lookup SELECTs sent")                                                                       \
     X(POSTGRES_KEYS, "PostgreSQL", "postgres_keys_read", COUNTER, "postgres_keys_read_total", "",  \
@@ -201,7 +214,11 @@
     X(USAGE_RECORDED, "Usage", "usage_recorded", COUNTER, "usage_recorded_total", "",              \
       "ALLOWs recorded in the ledger")                                                             \
     X(USAGE_UNRECORDED, "Usage", "usage_unrecorded", COUNTER, "usage_unrecorded_total", "",        \
-      "ALLOWs not recorded: the ledger's file system is full")                                     \
+      "ALLOWs not recorded: the ledger is full")                                                   \
+    X(USAGE_LOST, "Usage", "usage_lost", COUNTER, "usage_lost_total", "",                          \
+      "Keys whose last_used was lost with the ledger's file or to damage, at most")                \
+    X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
+      "Uses noted with a time later than now, as a clock was ahead, and taken as now")             \
     X(USAGE_SWAPS, "Usage", "usage_swaps", COUNTER, "usage_swaps_total", "",                       \
       "Ledger halves drained")                                                                     \
     X(USAGE_PENDING, "Usage", "usage_pending", GAUGE, "usage_pending", "",                         \
@@ -214,12 +231,14 @@
       "Rows updated by them")                                                                      \
     X(USAGE_LOCKED, "Usage", "usage_rows_locked", COUNTER, "usage_rows_locked_total", "",          \
       "Rows left for the next round, as somebody else held their lock")                            \
-    X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
-      "Times of use that were ahead of the clock, and were taken as now")                          \
     X(USAGE_FAILURES, "Usage", "usage_flush_failures", COUNTER, "usage_flush_failures_total", "",  \
       "UPDATE statements that failed")                                                             \
     X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",     \
       "Keys whose usage belongs to another store and was set aside")                               \
+    X(LEDGER_SAFE, "Usage", "usage_ledger_safe", GAUGE, "usage_ledger_safe", "",                   \
+      "1 while usage outlives a killed daemon, 0 while some of it is in memory only")              \
+    X(LEDGER_REPAIRS, "Usage", "usage_ledger_repairs", COUNTER, "usage_ledger_repairs_total", "",  \
+      "Times that a new ledger file took the place of one that was lost, or of memory")            \
     X(LEDGER_BYTES, "Usage", "usage_ledger_bytes", GAUGE, "usage_ledger_bytes", "",                \
       "Memory that the ledger's file takes, bytes")                                                \
     X(SPILL_BYTES, "Usage", "usage_spill_bytes", GAUGE, "usage_spill_bytes", "",                   \

@@ -1,13 +1,34 @@
-/* pg_connect: start to connect, with what libpq has to be told besides the connection string. */
+/* pg_connect: an attempt to connect to PostgreSQL is started beside the event loop.
+ *
+ * A worker resolves the names of the hosts, reads whatever files libpq wants to read first (service
+ * file, password file), and has libpq begin. The loop then polls the connection, which does not
+ * block any more: libpq knows an address for each host. Back thread only.
+ */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_CONNECT_H
 #define APIKEYD_PG_CONNECT_H
 
+#include <event2/event.h>
 #include <libpq-fe.h>
 
-#include "apikeyd/pg_hosts.h"
+struct pg_attempt;
 
-/* As PQconnectStartParams(): NULL when memory is short; the caller polls and finishes it. */
-PGconn *pg_connect_start(const char *dsn, const struct pg_hosts *hosts);
+struct pg_attempt_result {
+    PGconn *pg; /* as from PQconnectStartParams(), the receiver's; NULL: there is no address */
+    const char *unresolved; /* a name without an address, or NULL; others may have one */
+    const char *why;        /* … and why, or that memory is short */
+};
+
+/* `turn` is how many addresses go to the end of the list, so that another one comes first. Returns
+ * the attempt, or NULL when it cannot be made now; `done` is called once, later. */
+__attribute__((warn_unused_result)) struct pg_attempt *
+pg_attempt_start(struct event_base *base, const char *dsn, unsigned turn,
+                 void (*done)(void *arg, const struct pg_attempt_result *result), void *arg);
+
+/* The name that is being resolved right now, or NULL. Lives as long as the attempt. */
+const char *pg_attempt_resolving(struct pg_attempt *attempt);
+
+/* `done` will not be called any more. */
+void pg_attempt_cancel(struct pg_attempt *attempt);
 
 #endif

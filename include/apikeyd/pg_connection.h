@@ -48,6 +48,7 @@ struct pg_query {
 struct pg_connection_setup {
     struct back_env *env;
     const char *purpose;  /* for logs; lives forever */
+    enum pg_rank rank;    /* when the server has no room for all sessions */
     const char *dsn;      /* copied */
     bool waits_when_late; /* a late query is waited for, though no longer by its caller */
     /* The connection can take a query, or has just gone down. */
@@ -72,6 +73,10 @@ bool pg_connection_up(const struct pg_connection *connection);
 /* Whether the server is known not to answer: the last attempt to connect failed, or a query was
  * late. False at first, and while a connection that broke is being made anew. */
 bool pg_connection_down(const struct pg_connection *connection);
+
+/* Whether the server had no room for it at the last attempt, or it left its place to a session that
+ * comes before it. */
+bool pg_connection_refused(const struct pg_connection *connection);
 
 /* Whether a late query is being waited for: the server may be well, and the query behind a lock. */
 bool pg_connection_overdue(const struct pg_connection *connection);

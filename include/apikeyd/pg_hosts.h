@@ -1,39 +1,36 @@
-/* pg_hosts: resolve a connection string's host names without blocking.
+/* pg_hosts: the addresses of a connection string's hosts.
  *
- * libpq resolves names with getaddrinfo(), which blocks. Given `hostaddr` it does not; `host`
- * stays for TLS and pgpass. Names come from the connection string or PGHOST; names that only a
- * service file knows are left to libpq. */
+ * libpq resolves names with getaddrinfo() as it comes to each host, in PQconnectPoll() too. Given
+ * `hostaddr` it does not; `host` stays for TLS and the password file. The hosts are those that
+ * libpq itself would use: from the connection string, its service, or the environment. Nothing is
+ * remembered from one attempt to the next: getaddrinfo() reads /etc/hosts each time, and
+ * resolv.conf when it has changed. Thread: any, as reading a service and resolving may block. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_HOSTS_H
 #define APIKEYD_PG_HOSTS_H
 
-#include <event2/dns.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 
 #include "apikeyd/buffer.h"
 
-/* Comma lists of equal length, one entry an address. Empty (len 0) where nothing was resolved:
- * the connection string is then used as it is. NUL-terminated otherwise. */
 struct pg_hosts {
+    /* Comma lists of equal length, NUL-terminated, an entry an address. Where there is none (count
+     * 0) and nothing is unresolved, libpq has to say what is wrong with the connection string. */
     struct buffer host, hostaddr, port;
+    size_t count;
+    struct buffer names;             /* what the pointers below point into */
+    _Atomic(const char *) resolving; /* the name that is being resolved, or NULL: for any thread */
+    const char *unresolved;          /* the last name that has no address now, or NULL; … */
+    char why[128];                   /* … and why */
 };
 
-/* Whether libpq understands the connection string. Its own message would quote the string, which
- * may hold a password. */
-bool pg_dsn_valid(const char *dsn);
+/* Find the addresses; *hosts is all zero before. Blocks. */
+void pg_hosts_resolve(struct pg_hosts *hosts, const char *dsn);
 
-/* Let another host come first, so that one that does not answer does not hide the others. */
+/* Let another address come first, so that one that does not answer does not hide the others. */
 void pg_hosts_rotate(struct pg_hosts *hosts);
 
-struct pg_hosts_request;
-
-/* `done` is called once, perhaps before this returns: with the hosts, or with a reason why there
- * are none. The hosts are freed after the call. Returns the request for pg_hosts_cancel(), or
- * NULL when `done` was called already. */
-struct pg_hosts_request *
-pg_hosts_resolve(struct evdns_base *dns, const char *dsn,
-                 void (*done)(void *arg, struct pg_hosts *hosts, const char *why), void *arg);
-
-/* `done` will not be called any more. */
-void pg_hosts_cancel(struct pg_hosts_request *request);
+void pg_hosts_free(struct pg_hosts *hosts);
 
 #endif

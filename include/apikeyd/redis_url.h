@@ -1,6 +1,7 @@
-/* redis_url: where Redis is.
+/* redis_url: where Redis is, and whom to log in as.
  *
- * unix:///path[?db=N] or redis://[user@]host[:port][/db]. Passwords come from a file. */
+ * unix://[user:password@]/path[?db=N] or redis://[[user]:password@]host[:port][/db]. User and
+ * password are percent-encoded (RFC 3986, section 2.1). A password may stand in a file instead. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_URL_H
 #define APIKEYD_REDIS_URL_H
@@ -8,14 +9,18 @@
 #include <stdbool.h>
 
 struct redis_url {
-    char path[108]; /* of a Unix socket, as sockaddr_un has it; empty for TCP */
+    char path[108]; /* of a Unix socket (unix(7)); empty for TCP */
     char host[256];
     int port;
-    char user[128]; /* empty: the default user */
+    char user[128];     /* empty: the default user */
+    char password[512]; /* empty: none stands in the URL */
     int db;
 };
 
 /* False when `text` is not of this form. */
 bool redis_url_parse(const char *text, struct redis_url *ret);
+
+/* NULL, or what is expected where `text` is not of this form. Does not quote it. */
+const char *redis_url_wrong(const char *text);
 
 #endif

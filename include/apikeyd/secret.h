@@ -12,11 +12,12 @@ struct secret {
     size_t len;
 };
 
-/* Read the secret in the file at `path` ("": there is none), without the line break that editors
- * put at its end. A name without a slash is that of a credential (systemd.exec(5),
- * LoadCredential=) if there are any. False with the reason in *error, which starts with `option`.
- */
-bool secret_read(const char *option, const char *path, struct secret *ret, struct buffer *error);
+/* Read the secret in the file at `path` ("": there is none, and *ret stays as it is), without the
+ * line break that editors put at its end. A name without a slash is that of a credential
+ * (systemd.exec(5), LoadCredential=). False with the reason, which does not name the path, appended
+ * to *why. */
+__attribute__((warn_unused_result)) bool secret_read(const char *path, struct secret *ret,
+                                                     struct buffer *why);
 
 /* free(), for memory that may hold a secret. */
 void secret_free(void *memory);

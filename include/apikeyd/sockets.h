@@ -1,13 +1,10 @@
-/* sockets: what the daemon listens on: sockets that systemd hands over, or its own.
- *
- * A socket handed over (sd_listen_fds(3)) is known by its name (FileDescriptorName= check, admin,
- * http or metrics) or, without one, by the address that the configuration gives it. It outlives
- * the daemon, so that a restart refuses nobody. */
+/* sockets: what the daemon listens on: sockets that systemd hands over (activation), or its own. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SOCKETS_H
 #define APIKEYD_SOCKETS_H
 
 #include "apikeyd/config.h"
+#include "apikeyd/log.h"
 
 enum socket_role { SOCKET_CHECK, SOCKET_ADMIN, SOCKET_HTTP, SOCKET_METRICS, SOCKET_ROLES };
 
@@ -20,8 +17,15 @@ struct sockets {
 
 void sockets_init(struct sockets *sockets);
 
-/* Take over or open what `config` names. False with the reason in *error. */
-bool sockets_open(struct sockets *sockets, const struct config *config, struct buffer *error);
+/* What a role is called in the configuration, and where it listens then ("": nowhere). */
+const char *sockets_role_name(int role);
+const char *sockets_address(const struct config *config, int role);
+
+/* A path has a slash; an address of TCP has none. */
+bool sockets_is_path(const char *address);
+
+/* Open what `config` names, but for what was handed over. False with the reason in the log. */
+bool sockets_listen(struct sockets *sockets, const struct config *config, const struct log *log);
 
 /* Close all, and remove our own from the file system. */
 void sockets_close(struct sockets *sockets);

@@ -25,9 +25,11 @@ int spill_lock(const char *path);
 int spill_write(const char *path, const struct usage_batch *batch);
 
 /* Merge the file's entries into *batch, and set its owner. 0 when it is whole or there is none;
- * -EBADMSG when it is damaged (what is whole in it is merged), or another -errno. `now_us` is wall
- * time. */
-int spill_read(const char *path, int64_t now_us, struct usage_batch *batch);
+ * -EBADMSG when it is damaged (what is whole in it is merged), or another -errno, also those of
+ * state_file_read(). Entries later than `now_us` (wall time) are taken as used now, those that
+ * cannot be times are left out; both are added to *judged. */
+int spill_read(const char *path, int64_t now_us, struct usage_batch *batch,
+               struct usage_judged *judged);
 
 enum { SPILL_PATH_SIZE = 4096 };
 
@@ -37,8 +39,9 @@ bool spill_aside_path(const char *path, const struct store_id *owner,
                       char ret[static SPILL_PATH_SIZE]);
 
 /* Add `batch` to the file of its owner's usage. 0 or -errno, and then nothing has changed. `now_us`
- * is wall time. */
-int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *batch);
+ * and `judged` are as for spill_read(). */
+int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *batch,
+                    struct usage_judged *judged);
 
 /* Pending usage is all in PostgreSQL: remove the file. 0, also when there is none, or -errno. */
 int spill_remove(const char *path);

@@ -1,7 +1,7 @@
 /* storage: the files in which usage outlives the daemon, as they are found at the start.
  *
- * A damaged file is set aside under another name, told about, and never stops the start. Another
- * daemon that uses one does. */
+ * A damaged file is set aside under another name, told about, and never stops the start, nor does
+ * one that cannot be used. Another daemon that uses one does. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_STORAGE_H
 #define APIKEYD_STORAGE_H
@@ -15,7 +15,8 @@ struct storage {
     struct ledger *ledger;
     struct usage_batch spilled; /* what the spill file held */
     enum spill_state spill;
-    int spill_lock_fd; /* -1: none */
+    struct usage_judged judged; /* in both */
+    int spill_lock_fd;          /* -1: none */
 };
 
 /* False, with the reason in the log, when the daemon must not start. Close it all the same. */

@@ -2,8 +2,9 @@
  *
  * They count only as what they should be, whole: for the table, and for each of its partitions and
  * children that holds rows, enabled triggers for INSERT, DELETE, UPDATE and TRUNCATE, with no list
- * of columns and no condition but that of the migrations, of the trigger function that the
- * migration "announce" makes, to the letter. What else stands there is told, in a sentence.
+ * of columns and no condition but that of the migrations, which compares by PostgreSQL's own
+ * operators only, of the trigger function that the migration "announce" makes, to the letter. What
+ * else stands there is told, in a sentence.
  *
  * A statement that began while there were others may still fire them. So they count only when every
  * transaction that was changing the table at the inspection has ended: each holds a lock until

@@ -22,12 +22,21 @@ struct usage_slot {
 
 _Static_assert(sizeof(struct usage_slot) == 32, "usage slots are a file format");
 
-/* Whether a daemon can have written this time: since 2020, and not after now by more than a clock
- * set back since then explains. Anything else in a file is damage. */
-static inline bool usage_time_plausible(int64_t last_used_us, int64_t now_us)
+/* Whether it can be a time at all: after 1999 and before 2200. Anything else in a file is damage.
+ */
+static inline bool usage_time_plausible(int64_t last_used_us)
 {
-    return last_used_us > INT64_C(1577836800000000) && last_used_us < now_us + INT64_C(86400000000);
+    return last_used_us >= INT64_C(946684800000000) && last_used_us < INT64_C(7258118400000000);
 }
+
+/* What was found in entries that were read back from a file. */
+struct usage_judged {
+    size_t clamped; /* later than now, as a clock was ahead: they count as used now */
+    size_t dropped; /* not plausible: damage of the entry, which is emptied */
+};
+
+/* Judge an entry by wall time. True unless it is not plausible. An empty entry is none. */
+bool usage_judge(struct usage_slot *slot, int64_t now_us, struct usage_judged *judged);
 
 struct usage_batch {
     struct usage_slot *slots;

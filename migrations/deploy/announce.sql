@@ -7,6 +7,7 @@
 -- a blank and the time in microseconds since 1970.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- Transactions whose changes could not be notified, as the notification queue was more than half
 -- full: a full queue fails a COMMIT, where no trigger can help. Each heartbeat of a daemon looks for

@@ -2,6 +2,7 @@
 -- Where an equal index exists already, under whatever name, it is kept.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $$
 DECLARE

@@ -10,6 +10,7 @@
 -- option postgres.key_column.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 CREATE FUNCTION apikeyd.notify_key_change() RETURNS trigger
 LANGUAGE plpgsql

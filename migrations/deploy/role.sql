@@ -3,6 +3,7 @@
 -- It has no password; give it one, or let pg_hba.conf or a client certificate say who it is.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $$
 BEGIN

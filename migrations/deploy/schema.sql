@@ -3,6 +3,7 @@
 -- migrations made them keeps its own: nothing here changes what exists.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- Remembered for the revert: what was there before stays there.
 CREATE SCHEMA IF NOT EXISTS api;

@@ -2,6 +2,7 @@
 -- The function of "notify" again.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 CREATE OR REPLACE FUNCTION apikeyd.notify_key_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY INVOKER

@@ -2,6 +2,7 @@
 -- The index goes only if the deploy made it.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 ALTER TABLE api.user_api_key RESET (fillfactor);
 

@@ -2,6 +2,7 @@
 -- The role itself stays when other databases of the server still use it.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 REVOKE ALL (api_key_id, key_id, user_id, is_active, created_at, last_used, updated_at)
 ON api.user_api_key FROM apikeyd;

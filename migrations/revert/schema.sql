@@ -2,6 +2,7 @@
 -- Drops only what the deploy made.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $$
 DECLARE

@@ -1,6 +1,7 @@
 -- Verify apikeyd:key_index on pg
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 SELECT 1 / count(*)
 FROM pg_index

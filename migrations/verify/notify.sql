@@ -2,6 +2,7 @@
 -- tgtype: INSERT is 4, DELETE 8, UPDATE 16 and TRUNCATE 32.
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 SELECT 1 / (bit_or(t.tgtype) & 60 = 60)::int
 FROM pg_trigger AS t

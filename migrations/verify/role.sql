@@ -1,6 +1,7 @@
 -- Verify apikeyd:role on pg
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 SELECT 1 / (
     has_schema_privilege('apikeyd', 'api', 'USAGE')

@@ -1,6 +1,7 @@
 -- Verify apikeyd:schema on pg
 
 BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 SELECT user_id FROM api."user" WHERE false;
 

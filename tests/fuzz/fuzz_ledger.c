@@ -39,7 +39,8 @@ static uint32_t judge_slots(struct ledger *ledger)
 
         FUZZ_MUST(half->used <= half->reserved);
         for (uint32_t k = 0; k < half->used; k++)
-            FUZZ_MUST(usage_time_plausible(half->slots[k].last_used_us, now_us));
+            FUZZ_MUST(usage_time_plausible(half->slots[k].last_used_us) &&
+                      half->slots[k].last_used_us <= now_us);
         used += half->used;
     }
     return used;

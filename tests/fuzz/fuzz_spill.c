@@ -22,18 +22,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char path[] = SCRATCH_PREFIX "spill";
     struct usage_batch batch = {0}, again = {0};
+    struct usage_judged judged = {0};
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
     FUZZ_MUST(fd >= 0 && write(fd, data, size) == (ssize_t)size);
     close(fd);
-    int error = spill_read(path, now_us, &batch);
+    int error = spill_read(path, now_us, &batch, &judged);
     FUZZ_MUST(error == 0 || error == -EBADMSG);
     judge(&batch);
-    for (size_t i = 0; error != 0 && i < batch.len; i++)
-        FUZZ_MUST(usage_time_plausible(batch.slots[i].last_used_us, now_us));
+    for (size_t i = 0; i < batch.len; i++)
+        FUZZ_MUST(usage_time_plausible(batch.slots[i].last_used_us) &&
+                  batch.slots[i].last_used_us <= now_us);
     /* What was read can be kept again, whole. */
     FUZZ_MUST(spill_write(path, &batch) == 0);
-    FUZZ_MUST(spill_read(path, now_us, &again) == 0);
+    FUZZ_MUST(spill_read(path, now_us, &again, &judged) == 0);
     FUZZ_MUST(again.len == batch.len);
     FUZZ_MUST(again.len == 0 ||
               memcmp(again.slots, batch.slots, again.len * sizeof *again.slots) == 0);

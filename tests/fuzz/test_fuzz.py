@@ -13,7 +13,7 @@ def test_replay(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_short_round(name):
-    done, count = fuzz(name, 4)
+    done, count = fuzz(name, 2)
     print(f"{name}: {count}")
     assert done.returncode == 0, done.stderr
     assert count["executions"] > 100

@@ -45,6 +45,24 @@ class Notifications:
         self.socket.close()
 
 
+def hand_over(daemon, named, env=None):
+    """Start the daemon's program with sockets as systemd would; `named` is {"name": socket}."""
+    names = {"LISTEN_FDS": str(len(named)), "LISTEN_FDNAMES": ":".join(named)}
+    # LISTEN_PID is the daemon's own, which only the shell that becomes it knows in time.
+    redirections = " ".join(f"{3 + i}<&{SPARE + i}" for i in range(len(named)))
+    for i, listener in enumerate(named.values()):
+        os.dup2(listener.fileno(), SPARE + i, inheritable=True)
+    try:
+        return Process(
+            ["bash", "-c", f'LISTEN_PID=$$ exec "$@" {redirections}', "bash", BUILD / "apikeyd",
+             "-c", daemon.config], daemon.folder / "apikeyd.log",
+            env={**os.environ, **(env or {}), **names},
+            pass_fds=range(SPARE, SPARE + len(named)))
+    finally:
+        for i in range(len(named)):
+            os.close(SPARE + i)
+
+
 class Activated(Apikeyd):
     """A daemon whose check, admin and HTTP sockets are somebody else's: they are listened on before
     it starts and after it has ended."""
@@ -70,21 +88,7 @@ class Activated(Apikeyd):
             assert probe.recv(100) == b"+PONG\r\n", self.process.log()
 
     def launch(self):
-        fds = [listener.fileno() for listener in self.listening]
-        names = {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": "check:admin:http"}
-        # LISTEN_PID is the daemon's own, which only the shell that becomes it knows in time.
-        redirections = " ".join(f"{3 + i}<&{SPARE + i}" for i in range(len(fds)))
-        for i, fd in enumerate(fds):
-            os.dup2(fd, SPARE + i, inheritable=True)
-        try:
-            self.process = Process(
-                ["bash", "-c", f'LISTEN_PID=$$ exec "$@" {redirections}', "bash", BUILD / "apikeyd",
-                 "-c", self.config], self.folder / "apikeyd.log",
-                env={**os.environ, **(self.env or {}), **names},
-                pass_fds=range(SPARE, SPARE + len(fds)))
-        finally:
-            for i in range(len(fds)):
-                os.close(SPARE + i)
+        self.process = hand_over(self, dict(zip(("check", "admin", "http"), self.listening)), self.env)
 
     def close(self):
         for listener in self.listening:

@@ -77,7 +77,10 @@ class Watch:
                 self.wire = Wire(self.daemon.admin, timeout=HANG)
                 for name in BOUNDS:
                     self.bounds[name] = seconds(self.wire.ask("CONFIG", "GET", name)[1].decode())
-            fields = dict(line.split(":", 1) for line in self.wire.ask("INFO").decode().splitlines() if ":" in line)
+            report = self.wire.ask("INFO")
+            if isinstance(report, RuntimeError):  # the back thread stands still
+                return None
+            fields = dict(line.split(":", 1) for line in report.decode().splitlines() if ":" in line)
             return fields["revocation_bound"], fields.get("store")
         except (OSError, EOFError):
             self.close()

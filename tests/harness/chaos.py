@@ -9,6 +9,7 @@ choices, if not the same timing.
 import contextlib
 import os
 import random
+import socket
 import subprocess
 import sys
 import threading
@@ -21,17 +22,21 @@ import redis
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
-from harness.faults import Faults, names  # noqa: E402
 from harness.bound_judge import AFTER, BoundJudge  # noqa: E402
+from harness.clocks import Clocks  # noqa: E402
+from harness.faults import LOOPBACK, REDIS_NAME, Faults, names  # noqa: E402
+from harness.names import NameServer, Names, available  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.random_coherence import (KEYS, TABLE, TTL_UNLINKED, UNKNOWN, Changes, as_answer,  # noqa: E402
                                       command_line, prepare, random_key, run_all, settle)
+from harness.standstill import Standstill  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
 
 STALE_MAX = {"d0": 0.0, "d1": 3.0, "d2": 0.0}
 LONG = 300  # seconds; in such a round the real notification queue is filled
 MAY_MOUNT = os.geteuid() == 0
+HAS_NAMES = available()
 
 
 class Daemon(Apikeyd):
@@ -40,6 +45,10 @@ class Daemon(Apikeyd):
 
     def __init__(self, folder, options):
         super().__init__(folder, options)
+        self.still, self.clocks = Standstill(folder / "still"), Clocks(folder / "clocks")
+        self.env = {**self.still.env, **self.clocks.env,
+                    "LD_PRELOAD": " ".join(each.env["LD_PRELOAD"] for each in (self.still, self.clocks))}
+        self.tells_usage = True  # its wall clock is not behind
         self.ledger, self.spill = (self.folder / name / name for name in ("ledger", "spill"))
         self.options |= {"usage.ledger": self.ledger, "usage.spill": self.spill}
         for path in (self.ledger.parent, self.spill.parent):
@@ -52,6 +61,9 @@ class Daemon(Apikeyd):
     def begin_again(self):
         self.lives += 1
         self.start()
+
+    def info(self):
+        return self.admin_client().info()
 
     def unmount(self):
         for path in (self.ledger.parent, self.spill.parent):
@@ -116,7 +128,7 @@ class Trouble:
     """One fault after another; with a fresh seed each comes once in a round of them all."""
 
     def __init__(self, rng, faults, queue):
-        self.rng, self.faults, self.to_come = rng, faults, names(rng, MAY_MOUNT, queue)
+        self.rng, self.faults, self.to_come = rng, faults, names(rng, MAY_MOUNT, queue, HAS_NAMES)
         self.count = Counter()
 
     def close(self):
@@ -176,7 +188,7 @@ class Client:
             return
         self.count[answer[0]] += 1
         self.count["slowest answer, ms"] = max(self.count["slowest answer, ms"], int((answered - asked) * 1000))
-        if answer[0] == "ALLOW":
+        if answer[0] == "ALLOW" and self.daemon.tells_usage:
             self.used[answer[1]] = asked_wall
         wrong = self.oracle.judge(f"{self.life} {self.name}", key, answer, asked, answered)
         if wrong:
@@ -207,12 +219,20 @@ def all_written(daemon):
     return False
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]
+
+
 class World:
     """Everything that runs."""
 
     def __init__(self, folder):
         settings = ["wal_retrieve_retry_interval=200ms", "wal_keep_size=256MB"]
-        self.postgres, self.redis = Postgres(folder / "pg", settings), Redis(folder / "redis")
+        port = free_port()
+        self.postgres = Postgres(folder / "pg", settings)
+        self.redis = Redis(folder / "redis", "--port", str(port), "--bind", LOOPBACK)
         self.postgres.start()
         self.redis.start()
         self.users = prepare(self.postgres, "chaos")
@@ -240,6 +260,19 @@ class World:
             "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms", "usage.flush_interval": "1s",
             "cache.stale_max": f"{stale_max * 1000:.0f}ms"}) for name, stale_max in STALE_MAX.items()]
 
+        self.name_server = NameServer() if HAS_NAMES else contextlib.nullcontext()
+        if HAS_NAMES:
+            self.find_redis_by_name(folder, self.daemons[2], port)
+
+    def find_redis_by_name(self, folder, daemon, port):
+        """The name server never answers: what /etc/hosts does not know is not found."""
+        self.names = Names(folder / "names")
+        self.names.say({REDIS_NAME: [LOOPBACK]})
+        self.name_server.silent = True
+        self.names.ask(self.name_server.address)
+        daemon.runner = self.names.runner
+        daemon.options["redis.url"] = f"redis://{REDIS_NAME}:{port}"
+
     @property
     def owner(self):
         return self.postgres.dsn("chaos")
@@ -263,7 +296,7 @@ def play(folder, seconds, seed):
     world = World(folder)
     try:
         with contextlib.ExitStack() as lines:
-            for line in (*world.postgres_lines, world.redis_line):
+            for line in (*world.postgres_lines, world.redis_line, world.name_server):
                 lines.enter_context(line)
             for daemon in world.daemons:
                 daemon.start()

@@ -19,6 +19,7 @@ from harness.random_coherence import add_unseen, not_denied
 from harness.servers import wait_until
 
 TABLE = "api.user_api_key"
+REDIS_NAME, LOOPBACK = "redis.test", "127.0.0.1"
 ROLE = "apikeyd"
 QUEUE = "pg_catalog.pg_notification_queue_usage"
 QUEUE_BYTES = 6 << 30  # room for a notification queue that is more than half full: 4.3 GB
@@ -334,11 +335,13 @@ class Faults:
             # Made-up notifications leave thousands of tombstones: all of it shall take two seconds at most.
             delay_us = min(20000, 2000000 // max(client.dbsize(), 1))
         self.redis.stop()
-        self.redis.settings = ("--key-load-delay", str(delay_us), "--loading-process-events-interval-bytes", "1024")
+        settings = self.redis.settings
+        self.redis.settings = (*settings, "--key-load-delay", str(delay_us),
+                               "--loading-process-events-interval-bytes", "1024")
         self.redis.start()
         yield
         wait_until(self.redis_loaded, "Redis to have loaded")
-        self.redis.settings = ()
+        self.redis.settings = settings
 
     def redis_loaded(self):
         with contextlib.suppress(redis.exceptions.ConnectionError), self.redis_client() as client:
@@ -359,6 +362,24 @@ class Faults:
                     client.script_kill()
                 return not thread.is_alive()
             wait_until(killed, "the script to end")
+
+    def redis_name(self, *addresses):
+        """It leads elsewhere, or is known to a name server only, which says nothing."""
+        names = self.world.names
+        names.say({REDIS_NAME: addresses} if addresses else {})
+        with self.redis_client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        yield
+        names.say({REDIS_NAME: [LOOPBACK]})
+
+    def redis_name_moved(self):
+        yield from self.redis_name("127.9.9.9")
+
+    def redis_name_with_two_addresses(self):
+        yield from self.redis_name("::1", LOOPBACK)
+
+    def redis_name_unanswered(self):
+        yield from self.redis_name()
 
     # What is in between
 
@@ -415,6 +436,80 @@ class Faults:
         yield
         daemon.process.resume()
 
+    def stands(self, *calls):
+        """A call of one thread of a daemon does not return: (thread, call, part of a path)."""
+        still = self.rng.choice(self.daemons).still
+        with contextlib.ExitStack() as orders:
+            for call in calls:
+                orders.enter_context(still.stand(*call))
+            yield
+
+    def back_thread_stands(self):
+        yield from self.stands(("main", "epoll_wait"))
+
+    def front_thread_stands(self):
+        yield from self.stands(("apikeyd-front", "epoll_wait"))
+
+    def logs_reader_stands(self):
+        yield from self.stands(("apikeyd-log", "write"))
+
+    def spills_disk_stands(self):
+        """While usage has to be spilled."""
+        refusing = self.postgres_read_only()
+        next(refusing)
+        yield from self.stands(("*", "fsync"), ("*", "fdatasync"))
+        next(refusing, None)
+
+    def machine_paused(self):
+        """With it all of its clocks, or all but the wall clock."""
+        daemon = self.rng.choice(self.daemons)
+        with daemon.clocks.pause(daemon.process, wall_too=self.rng.choice([False, True])):
+            yield
+
+    def clock_set_forward(self):
+        """By two days, and back."""
+        clocks = self.rng.choice(self.daemons).clocks
+        clocks.set_wall(2 * 86400)
+        yield
+        clocks.set_wall(0)
+
+    def clock_set_back(self):
+        """By an hour: what is used meanwhile is told so."""
+        daemon = self.rng.choice(self.daemons)
+        daemon.tells_usage = False
+        time.sleep(0.1)
+        daemon.clocks.set_wall(-3600)
+        yield
+        daemon.clocks.set_wall(0)
+        time.sleep(0.1)
+        daemon.tells_usage = True
+
+    def clock_set_forward_then_killed(self):
+        """The ledger holds times to come."""
+        daemon = self.rng.choice(self.daemons)
+        daemon.clocks.set_wall(2 * 86400)
+        yield
+        with daemon.restarting:
+            daemon.kill()
+            daemon.clocks.set_wall(0)
+            daemon.begin_again()
+
+    def ledger_lost(self, lose):
+        """The file is not there any more, while it is in use. Nobody kills the daemon before it has another."""
+        daemon = self.rng.choice(self.daemons)
+        with daemon.restarting:
+            repairs = daemon.info()["usage_ledger_repairs"]
+            lose(daemon.ledger)
+            yield
+            wait_until(lambda: daemon.info()["usage_ledger_repairs"] > repairs
+                       and daemon.info()["usage_ledger_safe"], "another ledger")
+
+    def ledger_removed(self):
+        yield from self.ledger_lost(lambda path: path.unlink())
+
+    def ledger_renamed(self):
+        yield from self.ledger_lost(lambda path: path.rename(path.with_suffix(".old")))
+
     def filled(self, folder):
         """The file system of `folder` has no room left."""
         filler = folder / "filler"
@@ -446,15 +541,16 @@ class Faults:
         next(refusing, None)
 
 
-HELPERS = ("for_role", "redis_with", "lines", "postgres_line", "filled")
+HELPERS = ("for_role", "redis_with", "lines", "postgres_line", "filled", "stands", "ledger_lost", "redis_name")
 
 
-def names(rng, disks, queue):
-    """Of the faults again and again, each once before any comes twice. With those of disks or not. The
-    real queue is filled once, if at all: it takes a minute."""
+def names(rng, disks, queue, names_of_its_own):
+    """Of the faults again and again, each once before any comes twice. With those of disks and of names
+    or not. The real queue is filled once, if at all: it takes a minute."""
     kinds = [name for name, value in vars(Faults).items()
              if inspect.isgeneratorfunction(value) and name not in HELPERS
-             and (disks or "_disk_" not in name) and (queue or name != "queue_full")]
+             and (disks or "_disk_" not in name) and (names_of_its_own or "redis_name" not in name)
+             and (queue or name != "queue_full")]
     while True:
         rng.shuffle(kinds)
         yield from kinds

@@ -4,7 +4,7 @@
     names.say({"db.test": ["127.7.7.7"]})      # /etc/hosts, read by the program's next look
     with NameServer({"redis.test": ["127.8.8.8"]}) as server:
         names.ask(server.address)              # /etc/resolv.conf
-        server.silent = True
+        server.hold()                          # no answers, until server.speak()
         start(options, inside=names.runner)
 """
 
@@ -69,8 +69,9 @@ class NameServer:
 
     def __init__(self, names=()):
         self.names = dict(names)
-        self.silent = False
+        self.held = None  # the queries that wait while it is silent
         self.asked = 0
+        self.lock = threading.Lock()
         self.address = loopback()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((self.address, 53))
@@ -93,9 +94,22 @@ class NameServer:
                 query, client = self.socket.recvfrom(512)
             except TimeoutError:
                 continue
-            self.asked += 1
-            if not self.silent:
+            with self.lock:
+                self.asked += 1
+                if self.held is None:
+                    self.socket.sendto(self.answer(query), client)
+                else:
+                    self.held.append((query, client))
+
+    def hold(self):
+        with self.lock:
+            self.held = []
+
+    def speak(self):
+        with self.lock:
+            for query, client in self.held:
                 self.socket.sendto(self.answer(query), client)
+            self.held = None
 
     def answer(self, query):
         """RFC 1035, 4.1: the header, the question as it came, a record for each address."""

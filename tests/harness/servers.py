@@ -80,6 +80,18 @@ def has_stopped(pid):
     return True
 
 
+def log_is_written(pid):
+    """Whether the daemon's log thread sleeps: writing a line to a file does not make it sleep, so it waits for
+    the next one. (Or it has stopped, or there is none.) Valgrind makes all threads but one sleep."""
+    if "valgrind" in map(str, Apikeyd.runner):
+        time.sleep(0.3)
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if (task / "comm").read_text() == "apikeyd-log\n":
+                return (task / "stat").read_text().rpartition(")")[2].split()[0] in "STXZ"
+    return True
+
+
 class Process:
     """A child process whose output goes to a file."""
 
@@ -332,6 +344,9 @@ class Apikeyd:
         return redis.Redis(unix_socket_path=str(self.admin), decode_responses=True)
 
     def log(self):
+        """All that it has logged until now."""
+        if self.process and not self.died():
+            wait_until(lambda: log_is_written(self.process.pid), "its log thread")
         return (self.folder / "apikeyd.log").read_text(errors="replace")
 
 

@@ -5,6 +5,7 @@ import time
 import pytest
 import redis
 from conftest import LOOKUP, check, info, let_redis_be_believed
+from harness.gateways import free_port
 from harness.servers import Redis, wait_until
 from wire import Wire
 
@@ -87,6 +88,26 @@ def test_redis_wants_a_password(db, scratch, start):
         daemon = start(options)
         assert check(daemon.client(), "good")[0] == "ALLOW"
         wait_until(lambda: info(daemon)["redis_fills"] == 1, "the fill")
+    finally:
+        guarded.stop()
+
+
+@pytest.mark.parametrize("login", [":r%69ght%40home", "me:other%2Fone"])
+def test_redis_password_in_the_url(db, scratch, start, login):
+    """Over TCP and over the Unix socket; nobody is shown the password."""
+    port = free_port()
+    folder = scratch / f"{db.name}-redis-login"
+    guarded = Redis(folder, "--port", str(port), "--requirepass", "right@home",
+                    "--user", "me", "on", ">other/one", "~*", "+@all")
+    guarded.start()
+    try:
+        db.add_key("good")
+        for url in (f"redis://{login}@127.0.0.1:{port}/0", f"unix://{login}@{guarded.socket}?db=1"):
+            daemon = start({"redis.url": url})
+            assert check(daemon.client(), "good")[0] == "ALLOW"
+            wait_until(lambda daemon=daemon: info(daemon)["redis_fills"] == 1, "the fill")
+            shown = daemon.admin_client().config_get("redis.url")["redis.url"]
+            assert shown == url.replace(login, login.partition(":")[0] + ":***")
     finally:
         guarded.stop()
 

@@ -337,7 +337,7 @@ def test_over_tcp(db, start, host):
 @pytest.mark.parametrize("address", ["localhost:80", "127.0.0.1", "127.0.0.1:0", "nonsense"])
 def test_addresses_that_are_none(db, scratch, address):
     daemon = Apikeyd(scratch / f"{db.name}.none", {"listen.http": address, "postgres.dsn": db.dsn})
-    with pytest.raises(RuntimeError, match="numeric address and a port"):
+    with pytest.raises(RuntimeError, match="or a numeric address and a port"):
         daemon.start()
     assert not daemon.check.exists()
 

@@ -4,8 +4,10 @@ import itertools
 
 import psycopg
 import pytest
-from conftest import Database, check, drop_database
-from harness.servers import migrate
+from conftest import Database, check, drop_database, info
+from harness.servers import migrate, wait_until
+from test_coherence import LONG, TTL_ONLY, becomes
+from test_notify import TABLE, Ear, digest
 
 numbers = itertools.count(1)
 
@@ -142,3 +144,112 @@ def test_role_in_two_databases(postgres, empty):
     with psycopg.connect(postgres.dsn("postgres")) as admin:
         roles = admin.execute("SELECT count(*) FROM pg_roles WHERE rolname = 'apikeyd'").fetchone()
     assert roles == (1,)  # the other test databases use it
+
+
+HOSTILE = """
+CREATE TABLE public.loot (who text);
+GRANT ALL ON public.loot TO PUBLIC;
+CREATE FUNCTION public.same(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.loot VALUES (current_user); RETURN true; END $$;
+CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.same);
+CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.loot VALUES (current_user); RETURN pg_catalog.now(); END $$;
+"""
+
+
+@pytest.fixture
+def trapped(empty):
+    """An application's database with keys of type varchar, and a role that may create in schema public, as
+    it could before PostgreSQL 15: what is = for that type is what the role says, in everybody's path."""
+    empty.run(APPLICATION.replace("key_id text", "key_id varchar(255)"))
+    empty.run("GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC")
+    role = f"mallory_{empty.name}"
+    empty.run(f"CREATE ROLE {role} LOGIN")
+    empty.run(f'ALTER DATABASE "{empty.name}" SET search_path = public, pg_catalog')
+    with psycopg.connect(empty.server.dsn(empty.name, role), autocommit=True) as evil:
+        evil.execute(HOSTILE)
+    yield empty
+    empty.run(f"DROP OWNED BY {role} CASCADE")
+    empty.run(f"DROP ROLE {role}")
+
+
+def replaced_keys_are_announced(database):
+    with Ear(database) as ear:
+        database.run(f"UPDATE {TABLE} SET key_id = 'new' WHERE key_id::text OPERATOR(pg_catalog.=) 'old'")
+        assert sorted(ear.heard()) == sorted([digest("old"), digest("new")])
+    return database.run("SELECT who FROM public.loot") == []
+
+
+def test_operators_of_another_role_are_not_taken(trapped):
+    done = deploy(trapped)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trapped.add_user()
+    trapped.add_key("old")
+    assert replaced_keys_are_announced(trapped)
+
+
+# As a deployment of before did it: with the path as it was.
+BOUND = {
+    "a trigger's condition": f"""CREATE OR REPLACE TRIGGER apikeyd_notify_update AFTER UPDATE ON {TABLE} FOR EACH ROW
+        WHEN (OLD.key_id IS DISTINCT FROM NEW.key_id OR OLD.is_active IS DISTINCT FROM NEW.is_active
+            OR OLD.user_id IS DISTINCT FROM NEW.user_id OR OLD.api_key_id IS DISTINCT FROM NEW.api_key_id)
+        EXECUTE FUNCTION apikeyd.notify_key_change('key_id');
+        ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER apikeyd_notify_update""",
+    "a default": "ALTER TABLE apikeyd.unannounced_change ALTER made_at SET DEFAULT now()",
+}
+
+
+@pytest.mark.parametrize("what", BOUND)
+def test_operators_taken_before_are_found_and_replaced(trapped, start, what):
+    """The daemon sees them, and says so; the migrations make what has them anew."""
+    assert deploy(trapped, "deploy", "--to", "announce").returncode == 0
+    trapped.run(BOUND[what])
+    trapped.add_user()
+    trapped.add_key("old")
+    daemon = start({**LONG, "postgres.dsn": trapped.dsn})
+    assert info(daemon)["revocation_bound"] == TTL_ONLY
+    assert ("not PostgreSQL's own" if "condition" in what else "unannounced_change, or function") in daemon.log()
+    done = deploy(trapped)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the triggers")
+    client = daemon.client()
+    becomes(client, "old", "ALLOW")
+    becomes(client, "new", ["DENY", "unknown"])
+    assert replaced_keys_are_announced(trapped)
+    becomes(client, "new", "ALLOW")
+    becomes(client, "old", ["DENY", "unknown"])
+    if "condition" in what:
+        body = trapped.one("SELECT pg_get_functiondef('apikeyd.note_unannounced_change'::regproc)")
+        trapped.run(body.replace("<= 0.5", "< 0"))  # the queue is taken for full
+        trapped.run(f"DELETE FROM {TABLE}")
+        assert trapped.run("SELECT who FROM public.loot") == []
+
+
+def states(database):
+    return database.run("SELECT tgrelid::regclass::text, tgname, tgenabled::text FROM pg_trigger "
+                        "WHERE NOT tgisinternal ORDER BY 1, 2")
+
+
+def test_partitions_keep_their_triggers_states(trapped):
+    """Also one that the owner has switched off: to replace a parent's trigger sets those of the partitions."""
+    assert deploy(trapped, "deploy", "--to", "announce").returncode == 0
+    trapped.run(f"ALTER TABLE {TABLE} RENAME TO plain")
+    trapped.run(f"CREATE TABLE {TABLE} (LIKE api.plain INCLUDING DEFAULTS) PARTITION BY HASH (key_id)")
+    for i in (0, 1):
+        trapped.run(f"CREATE TABLE api.part{i} PARTITION OF {TABLE} FOR VALUES WITH (MODULUS 2, REMAINDER {i})")
+    trapped.run(BOUND["a trigger's condition"])
+    trapped.run(f"CREATE TRIGGER apikeyd_notify_rows AFTER INSERT ON {TABLE} FOR EACH ROW "
+                "EXECUTE FUNCTION apikeyd.notify_key_change('key_id')")
+    trapped.run("ALTER TABLE api.part0 DISABLE TRIGGER apikeyd_notify_update")
+    trapped.run("ALTER TABLE api.part1 ENABLE REPLICA TRIGGER apikeyd_notify_rows")
+    before = states(trapped)
+    assert {state for _, _, state in before} == {"A", "D", "R", "O"}
+    assert deploy(trapped).returncode == 0
+    assert states(trapped) == before
+
+
+def test_what_is_bound_well_is_left_alone(empty):
+    assert deploy(empty, "deploy", "--to", "announce").returncode == 0
+    before = empty.run("SELECT oid, xmin, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY oid")
+    assert deploy(empty).returncode == 0
+    assert empty.run("SELECT oid, xmin, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY oid") == before

@@ -17,13 +17,16 @@ def test_the_sample_file_is_fine(tmp_path):
     assert sample.returncode == 0
     path = tmp_path / "apikeyd.conf"
     path.write_text(sample.stdout)
-    done = run("-c", path, "--check-config")
+    # The directories that the package makes.
+    env = {"APIKEYD_LISTEN_CHECK": f"{tmp_path}/check", "APIKEYD_LISTEN_ADMIN": f"{tmp_path}/admin",
+           "APIKEYD_USAGE_LEDGER": f"{tmp_path}/ledger", "APIKEYD_USAGE_SPILL": f"{tmp_path}/spill"}
+    done = run("-c", path, "--check-config", env=env)
     assert (done.returncode, done.stdout) == (0, f"{path}: fine\n")
     # So is what it shows, once the comment signs are gone.
     uncommented = "\n".join(line[1:] if line.startswith("#") and not line.startswith("# ") else line
                             for line in sample.stdout.splitlines())
     path.write_text(uncommented + "\n")
-    assert run("-c", path, "--check-config").returncode == 0
+    assert run("-c", path, "--check-config", env=env).returncode == 0
 
 
 def test_mistakes_exit_78_and_name_the_place(tmp_path):
@@ -39,15 +42,7 @@ def test_mistakes_exit_78_and_name_the_place(tmp_path):
 def test_missing_file(tmp_path):
     done = run("-c", tmp_path / "none.conf")
     assert done.returncode == 78
-    assert "none.conf: No such file" in done.stderr
-
-
-def test_unreadable_secret(tmp_path):
-    path = tmp_path / "apikeyd.conf"
-    path.write_text("[redis]\nsecret_file = /nonexistent/secret\n")
-    done = run("-c", path)
-    assert done.returncode == 78
-    assert "redis.secret_file /nonexistent/secret: No such file" in done.stderr
+    assert done.stderr == f"{tmp_path}/none.conf: the configuration cannot be read: No such file or directory\n"
 
 
 def test_bad_command_line():

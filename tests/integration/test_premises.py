@@ -9,7 +9,8 @@ import pytest
 import redis
 from conftest import check, info
 from harness.servers import wait_until
-from test_coherence import LONG, TTL_ONLY, becomes
+from harness.proxy import Proxy
+from test_coherence import LONG, TTL_ONLY, becomes, cut, deaf_role
 from test_notify import TABLE, Ear, digest
 from test_usage import flush
 
@@ -192,6 +193,91 @@ def test_a_full_queue_prevents_no_revocation(db, start):
     becomes(client, "good", ALLOWED)
 
 
+CHANGES = "apikeyd.unannounced_change"
+BY_HEARTBEAT = "notification: by heartbeat, as PostgreSQL's notification queue is more than half full"
+UNREAD = f"cache.ttl: {CHANGES} cannot be read: "
+
+
+def fill_the_queue(db):
+    """For whoever asks how full it is in this database."""
+    db.run("CREATE OR REPLACE FUNCTION pg_catalog.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql "
+           "AS 'SELECT 0.6::float8'")
+
+
+@pytest.fixture
+def group(db):
+    """A role that the daemon's role is a member of."""
+    name = f"group_{db.name}"
+    db.run(f"CREATE ROLE {name}; GRANT {name} TO apikeyd")
+    yield name
+    db.run(f"DROP OWNED BY {name} CASCADE")
+    db.run(f"DROP ROLE {name}")
+
+
+UNREADABLE = {
+    "rights by a membership": ("REVOKE {group} FROM apikeyd", "GRANT {group} TO apikeyd"),
+    "another owner": (f"ALTER TABLE {CHANGES} OWNER TO {{group}};"
+                      "ALTER FUNCTION apikeyd.note_unannounced_change() OWNER TO {group}",
+                      f"ALTER TABLE {CHANGES} OWNER TO postgres;"
+                      "ALTER FUNCTION apikeyd.note_unannounced_change() OWNER TO postgres;"
+                      f"GRANT SELECT ON {CHANGES} TO {{group}}"),
+}
+
+
+@pytest.mark.parametrize("way", UNREADABLE)
+def test_a_table_of_changes_that_cannot_be_read_is_told(db, start, group, way):
+    """What could not be notified is not found then, so "notification" is no bound; the link stays."""
+    away, back = (sql.format(group=group) for sql in UNREADABLE[way])
+    db.run(f"GRANT SELECT ON {CHANGES} TO {group}; REVOKE SELECT ON {CHANGES} FROM PUBLIC")
+    db.add_key("good")
+    fill_the_queue(db)
+    daemon = start(LONG)
+    assert info(daemon)["revocation_bound"] == BY_HEARTBEAT
+    assert check(daemon.client(), "good")[0] == ALLOWED
+    losses = info(daemon)["link_losses"]
+    db.run(away)
+    wait_until(lambda: info(daemon)["revocation_bound"] == UNREAD + "it is missing, or its owner or rights are wrong",
+               "it to be told")
+    assert info(daemon)["link_trigger"] == 0 and UNREAD in daemon.log()
+    db.run(f"UPDATE {TABLE} SET is_active = false")
+    db.run(back)
+    wait_until(lambda: info(daemon)["revocation_bound"] == BY_HEARTBEAT, "it to be read again")
+    assert check(daemon.client(), "good") == INACTIVE
+    assert info(daemon)["link_losses"] == losses
+
+
+def test_a_table_of_changes_that_is_locked_is_told(db, start):
+    """The link does not wait for it, and what is noted there meanwhile is found when the lock is gone."""
+    db.add_key("good")
+    fill_the_queue(db)
+    daemon = start(LONG)
+    client = daemon.client()
+    assert check(client, "good")[0] == ALLOWED
+    losses = info(daemon)["link_losses"]
+    with db.connect(autocommit=False) as lock:
+        lock.execute(f"LOCK TABLE {CHANGES} IN ACCESS EXCLUSIVE MODE")
+        wait_until(lambda: info(daemon)["revocation_bound"] == UNREAD + "it is locked", "it to be told")
+        beats = info(daemon)["link_heartbeats"]
+        wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 3, "heartbeats meanwhile")
+        lock.execute(f"UPDATE {TABLE} SET is_active = false")
+        assert check(client, "good")[0] == ALLOWED
+        lock.commit()
+    becomes(client, "good", INACTIVE)
+    assert info(daemon)["link_losses"] == losses and info(daemon)["link_notifications"] == 0
+
+
+def test_a_late_heartbeat_is_told(db, scratch, start):
+    """The lease still runs, and the session is not given up yet: but what was verified is old."""
+    with Proxy(scratch / f"proxy-{db.name}", db.server.folder) as proxy:
+        daemon = start({**LONG, "postgres.dsn": db.dsn,
+                        "postgres.listen_dsn": f"host={proxy.folder} user=apikeyd dbname={db.name}"})
+        wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the link")
+        proxy.hold()
+        wait_until(lambda: info(daemon)["revocation_bound"] == "cache.ttl_unlinked: a heartbeat is late", "it to be told")
+        proxy.speak()
+        wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the next one")
+
+
 def test_the_queue_is_watched(db, start):
     daemon = start()
     assert info(daemon)["link_queue_usage_ppm"] < 100000
@@ -236,6 +322,58 @@ def test_a_function_replaced_and_restored_across_an_open_writer(db, start, writt
         writer.commit()
     becomes(client, "good", INACTIVE)
     wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "all to be well")
+
+
+VIRTUAL = "SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'virtualxid'"
+
+
+def transaction_of(session):
+    """Its session's place among all, and its number there."""
+    return tuple(map(int, session.execute(VIRTUAL).fetchone()[0].split("/")))
+
+
+def transaction_numbered(postgres, db, numbers):
+    """A session whose open transaction has one of these virtual IDs."""
+    last = dict(numbers)
+    sessions = [psycopg.connect(postgres.dsn(db.name), autocommit=True) for _ in range(25)]
+    session = next(one for one in sessions if transaction_of(one)[0] in last)
+    for other in sessions:
+        if other is not session:
+            other.close()
+    while transaction_of(session)[1] < last[transaction_of(session)[0]] - 10:
+        pass
+    session.autocommit = False
+    while transaction_of(session) not in numbers:
+        session.rollback()
+    return session
+
+
+def test_the_wait_for_writers_begins_anew_with_the_link(db, postgres, start):
+    """It goes on when the link comes back, and a restart of PostgreSQL, which ended them all, ends it: even
+    if a transaction of the new run has the number of one of them."""
+    deaf_role(db)
+    db.add_key("good")
+    daemon = start({**LONG, "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
+    right = db.one("SELECT pg_get_functiondef('apikeyd.notify_key_change'::regproc)")
+    writers = [db.connect() for _ in range(8)]  # the daemon's sessions have the places of some of them later
+    for writer in writers:
+        for _ in range(200):
+            writer.execute("SELECT 1")
+        writer.execute(f"BEGIN; UPDATE {TABLE} SET key_name = 'other' WHERE key_id = 'none'")
+    numbers = [transaction_of(writer) for writer in writers]
+    db.run(right[:right.index("AS $function$")] + "AS $$ BEGIN RETURN NULL; END $$")
+    db.run(right)
+    wait_until(lambda: info(daemon)["revocation_bound"] == WAITING, "the wait for it")
+    cut(db)
+    wait_until(lambda: info(daemon)["link_up"] == 0, "the link's end")
+    db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
+    wait_until(lambda: info(daemon)["revocation_bound"] == WAITING, "the wait to go on")
+    cut(db)
+    postgres.stop()
+    postgres.start()
+    with transaction_numbered(postgres, db, numbers):
+        db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
+        wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the wait's end")
 
 
 @pytest.mark.parametrize("way", [

@@ -129,10 +129,10 @@ def test_a_dead_daemons_socket_is_replaced(db, daemon):
     assert check(daemon.client(), "none") == ["DENY", "unknown"]
 
 
-def failed_start(daemon):
+def failed_start(daemon, status=1):
     daemon.write_config()
     process = Process([BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "second.log")
-    assert process.child.wait(30) == 1
+    assert process.child.wait(30) == status
     return process.log()
 
 
@@ -191,7 +191,7 @@ def test_a_bad_connection_string_is_not_shown(start):
 def test_a_file_in_the_sockets_place_is_left_alone(start):
     daemon = start(wait=False)
     daemon.check.write_text("precious")
-    assert "is not a socket" in failed_start(daemon)
+    assert "it exists and is no socket" in failed_start(daemon, status=78)
     assert daemon.check.read_text() == "precious"
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -11,7 +12,7 @@ import uuid
 
 import pytest
 from conftest import BUILD, check, info
-from harness.activation import Activated, Notifications
+from harness.activation import Activated, Notifications, hand_over
 from harness.restarts import restart
 from harness.servers import ROOT, Process, wait_until
 from wire import Wire
@@ -66,7 +67,7 @@ def test_sockets_handed_over_are_used_and_left_alone(db, scratch, redis_server, 
     """By systemd-socket-activate, which starts the daemon when somebody connects."""
     db.add_key("good")
     daemon = start(wait=False)
-    daemon.options["listen.check"] = "/nonexistent/check.sock"  # what is handed over counts
+    daemon.options["listen.check"] = daemon.folder / "other.sock"  # what is handed over counts
     daemon.write_config()
     http = daemon.folder / "http.sock"
     daemon.process = Process(
@@ -96,7 +97,7 @@ def activate_wrongly(daemon, names, *listen):
     wait_until(lambda: os.path.exists(listen[0]), "the sockets")
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(listen[0]))
-    assert process.child.wait(30) == 1
+    assert process.child.wait(30) == 78
     return process.log()
 
 
@@ -106,6 +107,98 @@ def test_sockets_that_are_not_understood(start):
     assert '"nonsense"' in log and "FileDescriptorName=" in log
     log = activate_wrongly(daemon, "check:check", daemon.folder / "y.sock", daemon.folder / "z.sock")
     assert "there is a second socket" in log
+
+
+def unix_socket(path, mode=0o600, kind=socket.SOCK_STREAM, owner=None):
+    """Bound and, if it can, listening."""
+    made = socket.socket(socket.AF_UNIX, kind)
+    made.bind(str(path))
+    if kind != socket.SOCK_DGRAM:
+        made.listen()
+    if not str(path).startswith("\0"):
+        os.chmod(path, mode)
+        if owner:
+            shutil.chown(path, owner)
+    return made
+
+
+def tcp_socket():
+    made = socket.socket()
+    made.bind(("127.0.0.1", 0))
+    made.listen()
+    return made
+
+
+def idle(made):
+    """The same one, but not listening."""
+    path = made.getsockname()
+    made.close()
+    os.unlink(path)
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(path)
+    return made
+
+
+@pytest.mark.parametrize("name, make, why", [
+    ("admin", lambda path: tcp_socket(), '"admin" is no Unix socket'),
+    ("admin", lambda path: unix_socket(path, mode=0o666), "has mode 0666, which lets everybody"),
+    ("admin", lambda path: unix_socket(path, mode=0o602), "has mode 0602, which lets everybody"),
+    ("admin", lambda path: unix_socket(f"\0{path}"), '"admin" has no file'),
+    ("admin", lambda path: unix_socket(path, kind=socket.SOCK_DGRAM), "is no listening stream socket"),
+    ("admin", lambda path: idle(unix_socket(path)), "is no listening stream socket"),
+    ("admin", lambda path: unix_socket(path, owner="nobody"), "who is neither root nor the daemon's user"),
+    ("check", lambda path: tcp_socket(), '"check" is no Unix socket'),
+    ("http", lambda path: unix_socket(path, kind=socket.SOCK_SEQPACKET), "is no listening stream socket"),
+    ("metrics", lambda path: idle(unix_socket(path)), "is no listening stream socket"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_handed_over_is_looked_at(start, name, make, why):
+    """An admin socket that others can reach would give them the admin commands."""
+    if "neither root" in why and os.geteuid() != 0:
+        pytest.skip("gives a file away, as root only may")
+    daemon = start(wait=False)
+    daemon.write_config()
+    with make(daemon.folder / "handed.sock") as handed:
+        process = hand_over(daemon, {name: handed})
+        try:
+            assert process.child.wait(30) == 78
+        finally:
+            process.child.kill()
+    assert "socket activation:" in process.log() and why in process.log()
+
+
+@pytest.mark.parametrize("option", ["listen.check", "listen.admin"])
+def test_commands_are_not_for_tcp(start, option):
+    daemon = start({option: "127.0.0.1:1"}, wait=False)
+    daemon.write_config()
+    daemon.launch()
+    assert daemon.wait_end() == 78
+    assert f'{option} "127.0.0.1:1": an absolute path is needed' in daemon.log()
+
+
+def test_an_admin_socket_for_a_group(start):
+    daemon = start(wait=False)
+    daemon.write_config()
+    with unix_socket(daemon.admin, mode=0o660) as handed:
+        daemon.process = hand_over(daemon, {"admin": handed})
+        with Wire(daemon.admin) as wire:
+            assert b"apikeyd_version" in wire.ask("INFO")
+        assert daemon.stop() == 0
+        assert daemon.admin.exists()
+
+
+def test_an_admin_socket_whose_file_is_gone_is_opened_anew(start):
+    """Such a restart must not be the end: its mode cannot be seen, but nobody can reach it either."""
+    daemon = start(wait=False)
+    daemon.write_config()
+    with unix_socket(daemon.admin, mode=0o660) as handed:
+        daemon.admin.unlink()
+        daemon.process = hand_over(daemon, {"admin": handed})
+        wait_until(daemon.admin.exists, "the daemon's own socket")
+        with Wire(daemon.admin) as wire:
+            assert b"apikeyd_version" in wire.ask("INFO")
+        assert daemon.admin.stat().st_mode & 0o777 == 0o600
+        assert '"admin" is not used: its file is gone' in daemon.log()
+        assert daemon.stop() == 0
 
 
 def test_restarts_under_load_refuse_nobody_and_lose_nothing(db, scratch, redis_server):
@@ -161,4 +254,4 @@ def test_secrets_are_credentials(start, scratch):
     process = Process([BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "bad.log",
                       env={**os.environ, **env})
     assert process.child.wait(30) == 78
-    assert "redis.secret_file other" in process.log()
+    assert 'redis.secret_file "other": No such file' in process.log()

@@ -119,7 +119,8 @@ def test_manual_pages_are_clean():
 
 OTHERS = {
     "daemon/core": r"event2/|libpq|hiredis|pthread|time\.h|apikeyd/(clock|front|back|back_env|hole)\.h",
-    "daemon/front": r"libpq|hiredis|event2/dns|apikeyd/(back|back_env|resolver|flusher|redis_tier|pg_connection)\.h",
+    "daemon/thread": r"event2/|libpq|hiredis|apikeyd/(front|back|back_env|hole|mailbox)\.h",
+    "daemon/front": r"libpq|hiredis|event2/dns|apikeyd/(thread|log_writer|back|back_env|resolver|flusher|redis_tier|pg_connection)\.h",
     "ctl": r"event2/|apikeyd/(front|back|mailbox|clock|hole|connection)\.h",
     "daemon/back": r"apikeyd/(front|connection|hole|listener|check|commands|admin)\.h",
 }
@@ -186,6 +187,12 @@ def test_every_source_says_its_licence():
 def test_headers_open_with_the_idea():
     for path in tracked("include/apikeyd/*.h"):
         assert path.read_text().startswith(f"/* {path.stem}: "), path
+
+
+def test_every_script_pins_its_path():
+    """Else a role that may create somewhere in the path of whoever deploys has its operators taken."""
+    for path in tracked("migrations/*.sql"):
+        assert "\nBEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n" in path.read_text(), path
 
 
 def test_links_in_the_docs_lead_somewhere():

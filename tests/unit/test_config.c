@@ -88,26 +88,40 @@ static void test_errors_name_the_place_and_the_cure(void **state)
                  "(64MiB)\n");
     expect_error("[cache]\nmemory = 99999999999GiB\n",
                  "test.conf:2: cache.memory \"99999999999GiB\": a smaller number is needed\n");
-    expect_error("[cache]\ntll = 1s\n", "test.conf:2: cache.tll: there is no such option; "
-                                        "apikeyd --sample-config lists them all\n");
+    expect_error("[cache]\ntll = 1s\n",
+                 "test.conf:2: cache.tll: there is no such option; did you mean "
+                 "cache.ttl?\n");
+    expect_error("[cache]\nprefix = x\n", "test.conf:2: cache.prefix: there is no such option; did "
+                                          "you mean redis.prefix?\n");
+    expect_error("[cache]\ncolour = x\n", "test.conf:2: cache.colour: there is no such option; "
+                                          "apikeyd --sample-config lists them all\n");
+    expect_error("[chace]\nttl = 5\n",
+                 "test.conf:1: [chace]: there is no such section; did you mean [cache]?\n");
+    expect_error("ttl = 5s\n", "test.conf:1: a [section] is needed before the first option\n");
+    expect_error("[cache\n", "test.conf:1: a section's name ends with \"]\"\n");
+    expect_error("[cache] ttl = 5s\n", "test.conf:1: a section's name stands alone in its line\n");
+    expect_error("[cache]\nttl = 5s\n[redis]\n[cache]\nttl = 6s\n",
+                 "test.conf:5: cache.ttl: line 2 sets it already; one of them has to go\n");
     expect_error("[log]\nlevel = loud\n", "test.conf:2: log.level \"loud\": it must be one of: "
                                           "error, warning, info, debug\n");
     expect_error("[postgres]\nconnections = 0\n",
                  "test.conf:2: postgres.connections \"0\": it must be from 1 to 64\n");
     expect_error("[postgres]\ntable = a;drop table b\n",
                  "test.conf:2: postgres.table \"a;drop table b\": an SQL name of letters, digits "
-                 "and _ is needed (api.user_api_key)\n");
+                 "and _, of at most 63 bytes, is needed, with or without a schema "
+                 "(api.user_api_key)\n");
     expect_error("[usage]\ntouch_updated_at = maybe\n",
                  "test.conf:2: usage.touch_updated_at \"maybe\": yes or no is needed\n");
     expect_error("[listen]\nallow_uids = www-data\n",
                  "test.conf:2: listen.allow_uids \"www-data\": numeric IDs with commas in between "
                  "are needed (33,1000)\n");
-    expect_error("[cache]\nttl = 10s\n  negative_ttl = 5s\n",
-                 "test.conf:3: the line is indented; start options in the first column\n");
-    expect_error("[cache]\nttl\n", "test.conf:2: expected [section] or option = value\n");
+    expect_error(
+        "[cache]\nttl = 10s\n  negative_ttl = 5s\n",
+        "test.conf:3: the line is indented; sections and options start in the first column\n");
+    expect_error("[cache]\nttl\n", "test.conf:2: [section] or option = value is needed\n");
     expect_error("[redis]\nurl = http://x\n",
-                 "redis.url \"http://x\": expected unix:///path or redis://host:port/db, or "
-                 "nothing\n");
+                 "test.conf:2: redis.url \"http://x\": unix:///path[?db=N] or "
+                 "redis://[[user]:password@]host[:port][/db] is needed\n");
 }
 
 static void test_every_error_is_told(void **state)
@@ -119,16 +133,95 @@ static void test_every_error_is_told(void **state)
                  "h (20ms)\n");
 }
 
-static void test_long_lines_are_refused(void **state)
+/* What stands in a file stays below 16 KiB a line. Longer than what was cut once: 200 bytes. */
+static void test_long_lines(void **state)
 {
     struct buffer errors = {0};
-    char text[512] = "[postgres]\ndsn = ";
+    char text[17000] = "[postgres]\ndsn = ";
+    size_t len = strlen(text);
 
     (void)state;
-    memset(text + strlen(text), 'a', 300);
-    assert_null(load(text, &errors));
-    assert_true(strncmp(errors.data, "test.conf:2: the line is longer than", 36) == 0);
+    memset(text + len, 'a', 15000);
+    struct config *config = load(text, &errors);
+    assert_non_null(config);
+    assert_int_equal(strlen(config->postgres_dsn), 15000);
+    config_free(config);
+    memset(text + len, 'a', 16900 - len);
+    expect_error(text, "test.conf:2: the line is longer than 16384 bytes\n");
+}
+
+static void test_what_is_no_text(void **state)
+{
+    static const char nul[] = "[cache]\nttl = 5s\0 or so\nmemory = 1\n";
+    struct buffer errors = {0};
+    FILE *file = fopen("test.conf", "w");
+
+    (void)state;
+    fwrite(nul, 1, sizeof nul - 1, file);
+    fclose(file);
+    assert_null(config_load("test.conf", &errors));
+    buffer_append(&errors, "", 1);
+    assert_string_equal(errors.data,
+                        "test.conf:2: the line holds a NUL byte; text is needed\n"
+                        "test.conf:3: cache.memory \"1\": a size needs a unit: B, KiB, MiB or GiB "
+                        "(64MiB)\n");
     buffer_free(&errors);
+    assert_null(config_load(".", &errors));
+    buffer_append(&errors, "", 1);
+    assert_string_equal(errors.data, ".: the configuration cannot be read: Is a directory\n");
+    buffer_free(&errors);
+    expect_error("[listen]\ncheck_group = a\033[2Jb\n",
+                 "test.conf:2: listen.check_group \"a\\x1b[2Jb\": control characters are not "
+                 "taken\n");
+    /* The mark and the line ends that some editors make. */
+    struct config *config = load("\xef\xbb\xbf[cache]\r\nttl = 7s\r\n", &errors);
+    assert_int_equal(config->cache_ttl, 7000000);
+    config_free(config);
+}
+
+static void test_options_together(void **state)
+{
+    (void)state;
+    expect_error("[listen]\ncheck = /x/a\nadmin = /x//./a\n",
+                 "test.conf:3: listen.admin \"/x//./a\": listen.check (test.conf:2) is the same; "
+                 "give each its own\n");
+    expect_error(
+        "[listen]\nhttp = 127.0.0.1:9464\n",
+        "listen.metrics \"127.0.0.1:9464\" (the default): listen.http (test.conf:2) is the "
+        "same; give each its own\n");
+    expect_error("[postgres]\nkey_transform = hmac-sha256\n",
+                 "test.conf:2: postgres.key_transform \"hmac-sha256\": "
+                 "postgres.key_transform_secret_file is needed with it\n");
+    /* One error is told once, and takes none of what rests on it along. */
+    expect_error(
+        "[postgres]\nkey_transform = hmac-sha256\nkey_transform_secret_file = ./x\n",
+        "test.conf:3: postgres.key_transform_secret_file \"./x\": an absolute path, or the "
+        "name of a credential without any /, is needed\n");
+    expect_error("[redis]\nurl = redis://:secret@h\npassword_file = /x\n",
+                 "test.conf:3: redis.password_file \"/x\": redis.url holds a password already; one "
+                 "of them has to go\n");
+}
+
+static void test_errors_name_no_password(void **state)
+{
+    static const char *const urls[] = {
+        "redis://:hunter2@h:x", "redis://u:hunter2@h/x",    "rediss://:hunter2@h",
+        "redis:/:hunter2@h",    "redis//u:hunter2@h:6379",  ":hunter2@h:6379",
+        "redis://:a@hunter2@h", "redis://:a/hunter2@h:1/0", "redis://h/0?password=hunter2",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        struct buffer errors = {0};
+        char text[256];
+
+        snprintf(text, sizeof text, "[redis]\nurl = %s\n", urls[i]);
+        assert_null(load(text, &errors));
+        buffer_append(&errors, "", 1);
+        assert_null(strstr(errors.data, "hunter2"));
+        assert_non_null(strstr(errors.data, "***"));
+        buffer_free(&errors);
+    }
 }
 
 static void test_environment_overrides(void **state)
@@ -141,9 +234,19 @@ static void test_environment_overrides(void **state)
     assert_int_equal(config->cache_ttl, 7 * 1000000);
     config_free(config);
     setenv("APIKEYD_CACHE_TTL", "7", 1);
-    expect_error("", "APIKEYD_CACHE_TTL \"7\": a duration needs a unit: us, ms, s, m or h "
-                     "(20ms)\n");
+    expect_error("",
+                 "APIKEYD_CACHE_TTL: cache.ttl \"7\": a duration needs a unit: us, ms, s, m or h "
+                 "(20ms)\n");
     unsetenv("APIKEYD_CACHE_TTL");
+    setenv("APIKEYD_CACHE_TLL", "7s", 1);
+    expect_error("", "APIKEYD_CACHE_TLL: there is no such option; did you mean "
+                     "APIKEYD_CACHE_TTL?\n");
+    unsetenv("APIKEYD_CACHE_TLL");
+    setenv("APIKEYD_REDIS_PORT", "tcp://10.0.0.1:6379", 1); /* as Kubernetes gives them */
+    struct config *other = load("", &errors);
+    assert_non_null(other);
+    config_free(other);
+    unsetenv("APIKEYD_REDIS_PORT");
 }
 
 static void collect(void *arg, const char *name, const char *value)
@@ -249,7 +352,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_errors_name_the_place_and_the_cure, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_every_error_is_told, scratch_make, scratch_remove),
-        cmocka_unit_test_setup_teardown(test_long_lines_are_refused, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_long_lines, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_what_is_no_text, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_options_together, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_errors_name_no_password, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_environment_overrides, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_glob_and_copy, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_no_password_is_shown, scratch_make, scratch_remove),

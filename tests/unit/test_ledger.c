@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -190,7 +192,7 @@ static size_t saved_after(void (*damage)(void), uint64_t keys)
     assert_int_equal(ledger_half(ledger, 0)->used, 0);
     saved = ledger_half(ledger, 1)->used;
     for (size_t i = 0; i < saved; i++)
-        assert_true(ledger_half(ledger, 1)->slots[i].last_used_us <= NOW + 86400000000);
+        assert_true(ledger_half(ledger, 1)->slots[i].last_used_us <= NOW);
     ledger_close(ledger);
     return saved;
 }
@@ -226,7 +228,7 @@ static void fill_with_noise(void)
 static void scribble_on_a_slot(void)
 {
     int fd = open("ledger", O_WRONLY);
-    int64_t future = NOW * 2;
+    int64_t future = NOW * 5; /* the year 2255 */
 
     assert_int_equal(pwrite(fd, &future, sizeof future, 4096 + 20 * 32 + 16), sizeof future);
     close(fd);
@@ -251,9 +253,303 @@ static void test_damage_is_set_aside_and_saved_from(void **state)
     assert_int_equal(saved_after(leave_a_gap, 100), 99);
 }
 
+/* The host's clock was ahead, and is right again. */
+static void test_later_than_now_is_now(void **state)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+    uint32_t hint = UINT32_MAX;
+
+    (void)state;
+    record(ledger_half(ledger, 0), 1, NOW + INT64_C(400) * 86400 * 1000000, &hint);
+    hint = UINT32_MAX;
+    record(ledger_half(ledger, 0), 2, NOW - 7, &hint);
+    ledger_close(ledger);
+    ledger = open_ledger(&report);
+    assert_false(report.set_aside);
+    assert_int_equal(report.judged.clamped, 1);
+    assert_int_equal(ledger_half(ledger, 0)->used, 2);
+    assert_int_equal(ledger_half(ledger, 0)->slots[0].last_used_us, NOW);
+    assert_int_equal(ledger_half(ledger, 0)->slots[1].last_used_us, NOW - 7);
+    ledger_close(ledger);
+}
+
+/* The front uses half 0 and the back half 1, as at a start; what the flusher does at a swap. */
+static void swap_to_new_file(struct ledger *ledger, struct usage_batch *pending)
+{
+    struct ledger_half *old[] = {ledger_half(ledger, 0), ledger_half(ledger, 1)};
+    struct ledger_half *fresh = ledger_fresh_half(ledger);
+
+    assert_non_null(fresh);
+    assert_int_equal(fresh->used, 0);
+    for (int i = 0; i < 2; i++)
+        assert_true(usage_batch_merge(pending, old[i]->slots, old[i]->used));
+    const struct ledger_half *ours = ledger_succeed(ledger, pending);
+    assert_ptr_equal(ours, ledger_half(ledger, 1));
+    assert_ptr_equal(ledger_half(ledger, 0), fresh);
+}
+
+static void renew(struct ledger *ledger, int error)
+{
+    struct ledger_report report;
+
+    assert_int_equal(ledger_renew(ledger, NOW, &report), error == 0);
+    assert_int_equal(report.error, error);
+}
+
+/* Open the ledger while something else is in its place; then that goes, and a file comes. */
+static void without_file(int error, int (*clear)(const char *))
+{
+    struct ledger_report report;
+    struct usage_batch pending = {0};
+    uint32_t hint = UINT32_MAX;
+    struct ledger *ledger = open_ledger(&report);
+
+    assert_int_equal(report.error, error);
+    assert_int_equal(ledger_look(ledger), LEDGER_MEMORY);
+    record(ledger_half(ledger, 0), 1, NOW, &hint);
+    hint = UINT32_MAX;
+    record(ledger_half(ledger, 1), 2, NOW, &hint);
+    renew(ledger, error);
+    assert_null(ledger_fresh_half(ledger));
+    assert_int_equal(clear("ledger"), 0);
+    renew(ledger, 0);
+    swap_to_new_file(ledger, &pending);
+    assert_int_equal(pending.len, 2);
+    assert_int_equal(ledger_look(ledger), LEDGER_SAFE);
+    ledger_close(ledger);
+    ledger = open_ledger(&report);
+    assert_int_equal(report.error, 0);
+    assert_int_equal(ledger_half(ledger, 1)->used, 2);
+    ledger_close(ledger);
+    usage_batch_free(&pending);
+    unlink("ledger");
+}
+
+static void test_without_a_file_it_is_in_memory(void **state)
+{
+    (void)state;
+    assert_int_equal(symlink("elsewhere", "ledger"), 0);
+    without_file(-ELOOP, unlink);
+    assert_int_equal(access("elsewhere", F_OK), -1);
+    assert_int_equal(mkdir("ledger", 0700), 0);
+    without_file(-EISDIR, rmdir);
+    assert_int_equal(mkfifo("ledger", 0600), 0);
+    without_file(-ENXIO, unlink);
+    close(open("other", O_WRONLY | O_CREAT, 0600));
+    assert_int_equal(link("other", "ledger"), 0);
+    without_file(-EMLINK, unlink);
+    if (geteuid() == 0) {
+        close(open("ledger", O_WRONLY | O_CREAT, 0600));
+        assert_int_equal(chown("ledger", 1, 1), 0);
+        without_file(-EPERM, unlink);
+    }
+}
+
+/* A file that has no room for its header is not one that is damaged. */
+static void test_a_file_without_room_stays_empty(void **state)
+{
+    const struct rlimit none = {0, RLIM_INFINITY};
+    struct rlimit before;
+    struct ledger_report report;
+    struct stat status;
+
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    struct ledger *ledger = open_ledger(&report);
+    assert_int_equal(report.error, -EFBIG);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(stat("ledger", &status), 0);
+    assert_int_equal(status.st_size, 0);
+    renew(ledger, 0);
+    ledger_close(ledger);
+    assert_int_equal(scratch_count("ledger"), 1);
+}
+
+static void lose_by(void (*change)(void), enum ledger_state state, uint64_t kept)
+{
+    struct ledger_report report;
+    struct usage_batch pending = {0};
+    struct ledger *ledger = open_ledger(&report);
+    struct ledger_half *front = ledger_half(ledger, 0);
+    const uint64_t before = 300, keys = 20000;
+
+    for (uint64_t key = 0; key < before; key++) {
+        uint32_t hint = UINT32_MAX;
+
+        record(front, key, NOW, &hint);
+    }
+    assert_int_equal(ledger_look(ledger), LEDGER_SAFE);
+    change();
+    for (uint64_t key = before; key < keys; key++) { /* goes on, and grows */
+        uint32_t hint = UINT32_MAX;
+
+        record(front, key, NOW, &hint);
+    }
+    assert_int_equal(ledger_look(ledger), state);
+    assert_int_equal(ledger_half_lost(front), before - kept);
+    renew(ledger, 0);
+    swap_to_new_file(ledger, &pending);
+    assert_int_equal(pending.len, keys - before + kept);
+    assert_int_equal(ledger_look(ledger), LEDGER_SAFE);
+    assert_int_equal(ledger_half(ledger, 1)->used, pending.len);
+    ledger_close(ledger);
+    usage_batch_free(&pending);
+    assert_int_equal(unlink("ledger"), 0);
+}
+
+static void cut_to_nothing(void)
+{
+    assert_int_equal(truncate("ledger", 0), 0);
+}
+
+static void cut_in_two(void)
+{
+    assert_int_equal(truncate("ledger", 8192), 0);
+}
+
+static void remove_it(void)
+{
+    assert_int_equal(unlink("ledger"), 0);
+}
+
+static void rename_it(void)
+{
+    assert_int_equal(rename("ledger", "elsewhere"), 0);
+}
+
+static void test_a_file_may_be_lost_while_in_use(void **state)
+{
+    (void)state;
+    lose_by(remove_it, LEDGER_NAMELESS, 300);
+    lose_by(rename_it, LEDGER_NAMELESS, 300);
+    lose_by(empty_its_header, LEDGER_BROKEN, 300);
+    lose_by(cut_in_two, LEDGER_BROKEN, 128);
+    lose_by(cut_to_nothing, LEDGER_BROKEN, 0);
+}
+
+/* It comes back under its name, with what it held, before there was a new one or after. */
+static void test_a_file_comes_back(void **state)
+{
+    struct ledger_report report;
+    struct usage_batch pending = {0};
+    struct ledger *ledger = open_ledger(&report);
+    uint32_t hint = UINT32_MAX;
+
+    (void)state;
+    record(ledger_half(ledger, 0), 1, NOW, &hint);
+    rename_it();
+    renew(ledger, 0);
+    assert_int_equal(rename("elsewhere", "ledger"), 0);
+    assert_int_equal(ledger_look(ledger), LEDGER_SAFE);
+    assert_false(ledger_renew(ledger, NOW, &report));
+    assert_null(ledger_fresh_half(ledger));
+    rename_it();
+    renew(ledger, 0);
+    swap_to_new_file(ledger, &pending);
+    hint = UINT32_MAX;
+    record(ledger_half(ledger, 0), 2, NOW, &hint);
+    assert_int_equal(rename("elsewhere", "ledger"), 0);
+    renew(ledger, 0); /* which holds key 1 */
+    usage_batch_free(&pending);
+    ledger_half_clear(ledger_half(ledger, 1));
+    swap_to_new_file(ledger, &pending);
+    assert_int_equal(pending.len, 2);
+    ledger_close(ledger);
+    usage_batch_free(&pending);
+}
+
+/* A file of another database, put in the place of the one in use, is kept beside it. */
+static void test_usage_of_another_database_is_kept(void **state)
+{
+    const struct store_id one = {7, 0, 16384, 5, 0}, two = {7, 0, 16384, 6, 0};
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+    uint32_t hint = UINT32_MAX;
+
+    (void)state;
+    assert_int_equal(ledger_set_owner(ledger, &two), 0);
+    record(ledger_half(ledger, 0), 1, NOW, &hint);
+    ledger_close(ledger);
+    rename_it();
+    ledger = open_ledger(&report);
+    assert_int_equal(ledger_set_owner(ledger, &one), 0);
+    assert_int_equal(rename("elsewhere", "ledger"), 0);
+    assert_false(ledger_renew(ledger, NOW, &report));
+    assert_true(report.set_aside);
+    assert_string_equal(report.aside_path, "ledger.damaged-1");
+    renew(ledger, 0);
+    ledger_close(ledger);
+}
+
+/* Where the file system has no room, the half goes on in memory. A descriptor that cannot be
+ * written to stands in for it. */
+static void test_without_room_it_goes_on_in_memory(void **state)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+    struct ledger_half *half = ledger_half(ledger, 0);
+    const int fd = half->fd;
+
+    (void)state;
+    for (uint64_t key = 0; key < 50000; key++) {
+        uint32_t hint = UINT32_MAX;
+
+        if (key == 20000)
+            half->fd = open("ledger", O_RDONLY);
+        record(half, key, NOW, &hint);
+    }
+    close(half->fd);
+    half->fd = fd;
+    assert_int_equal(ledger_look(ledger), LEDGER_CROWDED);
+    for (uint32_t i = 0; i < half->used; i++) {
+        struct uuid expected = uuid_number(i);
+
+        assert_memory_equal(&half->slots[i].api_key_id, &expected, 16);
+    }
+    ledger_half_clear(half);
+    assert_int_equal(ledger_look(ledger), LEDGER_SAFE);
+    for (uint64_t key = 0; key < 50000; key++) {
+        uint32_t hint = UINT32_MAX;
+
+        record(half, key, NOW, &hint);
+    }
+    assert_int_equal(ledger_look(ledger), LEDGER_SAFE);
+    ledger_close(ledger);
+    ledger = open_ledger(&report);
+    assert_int_equal(ledger_half(ledger, 0)->used, 50000);
+    ledger_close(ledger);
+}
+
+/* What is not the ledger's still kills the process. */
+static void test_another_sigbus_has_its_effect(void **state)
+{
+    struct ledger_report report;
+    int status;
+
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        const struct rlimit no_core = {0, 0};
+
+        setrlimit(RLIMIT_CORE, &no_core);
+        signal(SIGBUS, SIG_DFL); /* cmocka's */
+        struct ledger *ledger = open_ledger(&report);
+        raise(SIGBUS);
+        ledger_close(ledger);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_another_sigbus_has_its_effect, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_a_hint_finds_its_slot, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_memory_is_given_back, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_grows_and_is_there_after_a_restart, scratch_make,
@@ -261,6 +557,18 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_daemon_at_a_time, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_survives_sigkill, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_damage_is_set_aside_and_saved_from, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_later_than_now_is_now, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_without_a_file_it_is_in_memory, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_a_file_without_room_stays_empty, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_a_file_may_be_lost_while_in_use, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_a_file_comes_back, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_usage_of_another_database_is_kept, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_without_room_it_goes_on_in_memory, scratch_make,
                                         scratch_remove),
     };
 

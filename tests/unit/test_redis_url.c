@@ -24,6 +24,31 @@ static void test_forms(void **state)
     assert_true(redis_url_parse("redis://[::1]:7000/", &url));
     assert_string_equal(url.host, "::1");
     assert_int_equal(url.port, 7000);
+    assert_true(redis_url_parse("redis://[::1]", &url));
+    assert_int_equal(url.port, 6379);
+}
+
+static void test_logins(void **state)
+{
+    struct redis_url url;
+
+    (void)state;
+    assert_true(redis_url_parse("redis://:secret@host:6379/0", &url));
+    assert_string_equal(url.user, "");
+    assert_string_equal(url.password, "secret");
+    assert_string_equal(url.host, "host");
+    assert_true(redis_url_parse("redis://me%40home:a%3ab%2Fc%25:d@[::1]:7/1", &url));
+    assert_string_equal(url.user, "me@home");
+    assert_string_equal(url.password, "a:b/c%:d");
+    assert_string_equal(url.host, "::1");
+    assert_int_equal(url.port, 7);
+    assert_int_equal(url.db, 1);
+    assert_true(redis_url_parse("unix://me:secret@/run/a@b.sock?db=2", &url));
+    assert_string_equal(url.password, "secret");
+    assert_string_equal(url.path, "/run/a@b.sock");
+    assert_int_equal(url.db, 2);
+    assert_true(redis_url_parse("redis://@host", &url));
+    assert_string_equal(url.user, "");
 }
 
 static void test_refused(void **state)
@@ -33,7 +58,19 @@ static void test_refused(void **state)
                                       "unix://relative",
                                       "unix:///a?x=1",
                                       "redis://",
-                                      "redis://u:secret@host",
+                                      "redis://u:a@b@host",
+                                      "redis://u:a/b@host",
+                                      "redis://:%@host",
+                                      "redis://:%4@host",
+                                      "redis://:%zz@host",
+                                      "redis://:%00@host",
+                                      "redis://host:0",
+                                      "redis://host:",
+                                      "redis://host:70000000000000",
+                                      "redis://:6379",
+                                      "redis://[]",
+                                      "redis://host/1x",
+                                      "rediss://host", "redis://host?db=1", "redis://a b",
                                       "redis://host:port",
                                       "redis://host:70000",
                                       "redis://host/x",
@@ -42,14 +79,17 @@ static void test_refused(void **state)
     struct redis_url url;
 
     (void)state;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(redis_url_parse(bad[i], &url));
+        assert_non_null(redis_url_wrong(bad[i]));
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_logins),
         cmocka_unit_test(test_refused),
     };
 

@@ -10,6 +10,8 @@
 
 #define NOW INT64_C(1800000000000000)
 
+static struct usage_judged judged;
+
 static struct usage_batch some(uint64_t len)
 {
     struct usage_batch batch = {0};
@@ -32,10 +34,10 @@ static void test_reads_what_it_wrote(void **state)
     struct usage_batch written = some(100), read = {0};
 
     (void)state;
-    assert_int_equal(spill_read("spill", NOW, &read), 0); /* no file is no error */
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), 0); /* no file is no error */
     assert_int_equal(spill_write("spill", &written), 0);
     assert_int_equal(spill_write("spill", &written), 0);
-    assert_int_equal(spill_read("spill", NOW, &read), 0);
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), 0);
     assert_int_equal(read.len, 100);
     assert_memory_equal(read.slots, written.slots, 100 * sizeof *read.slots);
     assert_int_equal(scratch_count("spill"), 1);
@@ -57,7 +59,7 @@ static void test_a_cut_file_gives_what_is_whole(void **state)
         struct usage_batch read = {0};
 
         assert_int_equal(truncate("spill", size), 0);
-        assert_int_equal(spill_read("spill", NOW, &read), -EBADMSG);
+        assert_int_equal(spill_read("spill", NOW, &read, &judged), -EBADMSG);
         assert_true((off_t)(read.len * 32) <= size);
         assert_true((off_t)((read.len + 3) * 32) > size - 32);
         usage_batch_free(&read);
@@ -79,11 +81,76 @@ static void test_noise_is_no_time(void **state)
         assert_int_equal(pwrite(fd, &noise, sizeof noise, at), sizeof noise);
     }
     close(fd);
-    assert_int_equal(spill_read("spill", NOW, &read), -EBADMSG);
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), -EBADMSG);
     for (size_t i = 0; i < read.len; i++)
-        assert_in_range(read.slots[i].last_used_us, 1577836800000000, NOW);
+        assert_in_range(read.slots[i].last_used_us, 946684800000000, NOW);
     usage_batch_free(&written);
     usage_batch_free(&read);
+}
+
+/* A host's clock was ahead when they were written, or the disk has changed a bit of one. */
+static void test_times_are_judged_one_by_one(void **state)
+{
+    struct usage_batch written = some(6), read = {0};
+
+    (void)state;
+    written.slots[0].last_used_us = NOW + INT64_C(400) * 86400 * 1000000;
+    written.slots[1].last_used_us = NOW + 1;
+    written.slots[2].last_used_us = INT64_C(946684799999999); /* 1999 */
+    written.slots[3].last_used_us = -5;
+    written.slots[4].last_used_us = 0;
+    written.slots[5].last_used_us = INT64_C(946684800000000);
+    assert_int_equal(spill_write("spill", &written), 0);
+    judged = (struct usage_judged){0};
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), 0);
+    assert_int_equal(judged.clamped, 2);
+    assert_int_equal(judged.dropped, 3);
+    assert_int_equal(read.len, 3);
+    assert_int_equal(read.slots[0].last_used_us, NOW);
+    assert_int_equal(read.slots[1].last_used_us, NOW);
+    assert_int_equal(read.slots[2].last_used_us, INT64_C(946684800000000));
+    usage_batch_free(&read);
+    /* A host that does not know the time yet takes none for later than it. */
+    assert_int_equal(spill_read("spill", 1000000, &read, &judged), 0);
+    assert_int_equal(read.slots[1].last_used_us, NOW + 1);
+    usage_batch_free(&written);
+    usage_batch_free(&read);
+}
+
+/* What is in the file's place is neither followed nor waited for. */
+static void test_only_a_file_of_its_own_is_read(void **state)
+{
+    struct usage_batch written = some(1), read = {0};
+    char path[64];
+
+    (void)state;
+    assert_int_equal(spill_write("target", &written), 0);
+    assert_int_equal(symlink("target", "spill"), 0);
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), -ELOOP);
+    assert_int_equal(symlink("target", "spill.lock"), 0);
+    assert_int_equal(spill_lock("spill"), -ELOOP);
+    unlink("spill");
+    assert_int_equal(mkfifo("spill", 0600), 0);
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), -ENXIO);
+    unlink("spill");
+    assert_int_equal(link("target", "spill"), 0);
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), -EMLINK);
+    unlink("spill");
+    assert_int_equal(mkdir("spill", 0700), 0);
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), -EISDIR);
+    assert_int_equal(state_file_set_aside("spill", path, sizeof path), 0);
+    assert_int_equal(rmdir(path), 0);
+    if (geteuid() == 0) {
+        assert_int_equal(spill_write("spill", &written), 0);
+        assert_int_equal(chown("spill", 1, 1), 0);
+        assert_int_equal(spill_read("spill", NOW, &read, &judged), -EPERM);
+    }
+    /* Nor is it written through. */
+    assert_int_equal(symlink("victim", "spill.new"), 0);
+    assert_int_equal(spill_write("spill", &written), 0);
+    assert_int_equal(access("victim", F_OK), -1);
+    assert_int_equal(read.len, 0);
+    usage_batch_free(&written);
 }
 
 static void test_a_failed_write_leaves_the_old_file(void **state)
@@ -95,7 +162,7 @@ static void test_a_failed_write_leaves_the_old_file(void **state)
     assert_int_equal(mkdir("spill.new", 0700), 0); /* in the way of the temporary file */
     assert_int_equal(spill_write("spill", &new), -EISDIR);
     assert_int_equal(rmdir("spill.new"), 0);
-    assert_int_equal(spill_read("spill", NOW, &read), 0);
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), 0);
     assert_int_equal(read.len, 10);
     usage_batch_free(&old);
     usage_batch_free(&new);
@@ -116,6 +183,13 @@ static void test_nothing_set_aside_is_lost(void **state)
         assert_string_equal(path, expected);
     }
     assert_int_equal(scratch_count("file"), 3);
+    /* And a folder is not filled with them. */
+    for (int i = 4; i <= STATE_FILE_ASIDE_MAX; i++) {
+        close(open("file", O_WRONLY | O_CREAT, 0600));
+        assert_int_equal(state_file_set_aside("file", path, sizeof path), 0);
+    }
+    close(open("file", O_WRONLY | O_CREAT, 0600));
+    assert_int_equal(state_file_set_aside("file", path, sizeof path), -ENOTUNIQ);
 }
 
 static void test_set_aside_for_another_store(void **state)
@@ -130,9 +204,9 @@ static void test_set_aside_for_another_store(void **state)
     assert_true(spill_aside_path("spill", &other, elsewhere));
     assert_string_equal(path, "spill.7-16384-5");
     assert_string_not_equal(path, elsewhere);
-    assert_int_equal(spill_set_aside("spill", NOW, &first), 0);
-    assert_int_equal(spill_set_aside("spill", NOW, &second), 0);
-    assert_int_equal(spill_read(path, NOW, &read), 0);
+    assert_int_equal(spill_set_aside("spill", NOW, &first, &judged), 0);
+    assert_int_equal(spill_set_aside("spill", NOW, &second, &judged), 0);
+    assert_int_equal(spill_read(path, NOW, &read, &judged), 0);
     assert_int_equal(read.len, 20);
     assert_true(store_id_same_table(&read.owner, &owner));
     assert_int_equal(spill_remove(path), 0);
@@ -157,7 +231,7 @@ static void test_reads_version_1(void **state)
     assert_int_equal(pwrite(fd, bytes, 40 + 3 * 32, 0), 40 + 3 * 32);
     assert_int_equal(ftruncate(fd, 40 + 3 * 32), 0);
     close(fd);
-    assert_int_equal(spill_read("spill", NOW, &read), 0);
+    assert_int_equal(spill_read("spill", NOW, &read, &judged), 0);
     assert_int_equal(read.len, 3);
     assert_false(store_id_known(&read.owner));
     assert_int_equal(spill_remove("spill"), 0);
@@ -175,6 +249,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_cut_file_gives_what_is_whole, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_noise_is_no_time, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_times_are_judged_one_by_one, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_only_a_file_of_its_own_is_read, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_a_failed_write_leaves_the_old_file, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_nothing_set_aside_is_lost, scratch_make,

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/activation.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+/* What the socket is for, or -1. */
+static int role_of(int fd, const char *name, const struct config *config)
+{
+    for (int role = 0; role < SOCKET_ROLES; role++) {
+        const char *address = sockets_address(config, role);
+
+        if (strcmp(name, sockets_role_name(role)) == 0 ||
+            (sockets_is_path(address) && sd_is_socket_unix(fd, SOCK_STREAM, 1, address, 0) > 0))
+            return role;
+    }
+    return -1;
+}
+
+static int family_of(int fd)
+{
+    struct sockaddr address = {0};
+    socklen_t len = sizeof address;
+
+    return getsockname(fd, &address, &len) == 0 ? address.sa_family : AF_UNSPEC;
+}
+
+/* Whoever may write to a socket's file may connect (unix(7)). False with the reason. */
+static bool file_is_private(const char *name, const char *path, const struct stat *status,
+                            struct buffer *error)
+{
+    if (status->st_mode & S_IWOTH)
+        buffer_printf(
+            error,
+            "socket activation: \"%s\": %s has mode %04o, which lets everybody give admin "
+            "commands; set SocketMode=0600, or 0660 with a SocketGroup= of operators",
+            name, path, status->st_mode & 07777);
+    else if (status->st_uid != 0 && status->st_uid != geteuid())
+        buffer_printf(
+            error,
+            "socket activation: \"%s\": %s belongs to UID %u, who is neither root nor the "
+            "daemon's user (UID %u); set SocketUser=",
+            name, path, status->st_uid, geteuid());
+    return error->len == 0;
+}
+
+/* Whether only operators can reach the admin socket. False with the reason, or with *ret_gone. */
+static bool admin_is_private(int fd, const char *name, bool *ret_gone, struct buffer *error)
+{
+    struct sockaddr_un address = {0};
+    socklen_t len = sizeof address - 1; /* a NUL stays behind the longest path */
+    struct stat status;
+
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 || address.sun_path[0] != '/') {
+        buffer_printf(
+            error,
+            "socket activation: \"%s\" has no file, whose mode would keep others out; set "
+            "ListenStream= to a path, and SocketMode=0600",
+            name);
+        return false;
+    }
+    *ret_gone = stat(address.sun_path, &status) != 0 && errno == ENOENT;
+    if (*ret_gone)
+        return false;
+    if (stat(address.sun_path, &status) != 0) {
+        buffer_printf(error, "socket activation: \"%s\": %s: %s", name, address.sun_path,
+                      strerror(errno));
+        return false;
+    }
+    return file_is_private(name, address.sun_path, &status, error);
+}
+
+/* A check or an admin command is for processes of this host, known by their user. */
+static bool family_fits(int fd, int role, const char *name, struct buffer *error)
+{
+    int family = family_of(fd);
+
+    if (family == AF_UNIX || ((role == SOCKET_HTTP || role == SOCKET_METRICS) &&
+                              (family == AF_INET || family == AF_INET6)))
+        return true;
+    buffer_printf(error,
+                  "socket activation: \"%s\" is no Unix socket%s; set ListenStream= to a path",
+                  name, role == SOCKET_HTTP || role == SOCKET_METRICS ? ", nor one of TCP" : "");
+    return false;
+}
+
+static bool take_over(struct sockets *sockets, int fd, const char *name,
+                      const struct config *config, bool *ret_gone, struct buffer *error)
+{
+    int role = role_of(fd, name, config);
+
+    if (role < 0 || sockets->of[role].fd >= 0)
+        buffer_printf(error,
+                      "socket activation: %s \"%s\"; FileDescriptorName= has to be check, admin, "
+                      "http or metrics, each once",
+                      role < 0 ? "nothing is known of a socket named" : "there is a second socket",
+                      name);
+    else if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0)
+        buffer_printf(error, "socket activation: \"%s\" is no listening stream socket", name);
+    else if (!family_fits(fd, role, name, error) ||
+             (role == SOCKET_ADMIN && !admin_is_private(fd, name, ret_gone, error)))
+        return false;
+    else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
+        buffer_printf(error, "socket activation: \"%s\": %s", name, strerror(errno));
+    else
+        sockets->of[role].fd = fd;
+    return error->len == 0;
+}
+
+/* False when one of them must not be used. */
+static bool take_one(struct sockets *sockets, int fd, const char *name, const struct config *config,
+                     const struct log *log)
+{
+    struct buffer error = {0};
+    bool gone = false;
+    bool taken = take_over(sockets, fd, name, config, &gone, &error);
+
+    if (error.len > 0)
+        log_error(log, "%.*s", (int)error.len, error.data);
+    else if (gone)
+        log_warning(log,
+                    "socket activation: \"%s\" is not used: its file is gone, so nobody can reach "
+                    "it; restart its socket unit",
+                    name);
+    if (gone)
+        close(fd);
+    buffer_free(&error);
+    return taken || gone;
+}
+
+bool activation_take(struct sockets *sockets, const struct config *config, const struct log *log)
+{
+    char **names = NULL;
+    int count = sd_listen_fds_with_names(1, &names);
+    bool fits = true;
+
+    for (int i = 0; i < count; i++) {
+        fits = take_one(sockets, SD_LISTEN_FDS_START + i, names[i], config, log) && fits;
+        free(names[i]);
+    }
+    free(names);
+    return fits;
+}

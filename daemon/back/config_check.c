@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#include "apikeyd/config_check.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "apikeyd/config_draft.h"
+#include "apikeyd/config_rules.h"
+#include "apikeyd/pg_dsn.h"
+#include "apikeyd/secret.h"
+
+/* The directory that `path` is in must be there: a file can be made, a directory is somebody's
+ * decision.
+ */
+static void check_directory(struct config_draft *draft, const char *name, const char *path)
+{
+    struct buffer directory = {0};
+    size_t len = (size_t)(strrchr(path, '/') - path);
+    struct stat status;
+
+    buffer_append(&directory, path, len > 0 ? len : 1);
+    buffer_append(&directory, "", 1);
+    if (stat(directory.data, &status) != 0)
+        config_draft_fail(draft, name, "directory %s: %s", directory.data, strerror(errno));
+    else if (!S_ISDIR(status.st_mode))
+        config_draft_fail(draft, name, "%s is no directory", directory.data);
+    buffer_free(&directory);
+}
+
+/* What stands in a socket's place is not removed, unless it is a socket too. */
+static void check_socket(struct config_draft *draft, const char *name, const char *address)
+{
+    struct stat status;
+
+    if (address[0] != '/')
+        return; /* none, or TCP */
+    check_directory(draft, name, address);
+    if (lstat(address, &status) == 0 && !S_ISSOCK(status.st_mode))
+        config_draft_fail(draft, name,
+                          "it exists and is no socket; remove it or choose another path");
+}
+
+static void check_group(struct config_draft *draft, const char *name, const char *group)
+{
+    if (group[0] && !getgrnam(group))
+        config_draft_fail(draft, name, "there is no such group on this host");
+}
+
+static void check_secret(struct config_draft *draft, const char *name, const char *path)
+{
+    struct secret secret;
+    struct buffer why = {0};
+
+    if (!secret_read(path, &secret, &why))
+        config_draft_fail(draft, name, "%.*s", (int)why.len, why.data);
+    explicit_bzero(&secret, sizeof secret);
+    buffer_free(&why);
+}
+
+static void check_dsn(struct config_draft *draft, const char *name, const char *dsn)
+{
+    struct buffer why = {0};
+
+    if (!pg_dsn_check(dsn, &why))
+        config_draft_fail(draft, name, "%.*s", (int)why.len, why.data);
+    buffer_free(&why);
+}
+
+static void check_surroundings(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+
+    check_socket(draft, "listen.check", config->listen_check);
+    check_group(draft, "listen.check_group", config->listen_check_group);
+    check_socket(draft, "listen.admin", config->listen_admin);
+    check_socket(draft, "listen.http", config->listen_http);
+    check_socket(draft, "listen.metrics", config->listen_metrics);
+    check_secret(draft, "redis.password_file", config->redis_password_file);
+    check_secret(draft, "redis.secret_file", config->redis_secret_file);
+    check_dsn(draft, "postgres.dsn", config->postgres_dsn);
+    check_dsn(draft, "postgres.listen_dsn", config->postgres_listen_dsn);
+    check_secret(draft, "postgres.key_transform_secret_file",
+                 config->postgres_key_transform_secret_file);
+    check_directory(draft, "usage.ledger", config->usage_ledger);
+    check_directory(draft, "usage.spill", config->usage_spill);
+}
+
+int config_check(const char *path, struct config **ret, struct buffer *errors)
+{
+    struct config_draft draft;
+    int error = config_draft_open(&draft, path, errors);
+
+    if (error < 0)
+        return error;
+    config_rules_check(&draft);
+    check_surroundings(&draft);
+    struct config *config = config_draft_close(&draft);
+    if (!config)
+        return -EINVAL;
+    *ret = config;
+    return 0;
+}

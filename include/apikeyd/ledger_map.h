@@ -1,0 +1,52 @@
+/* ledger_map: a mapped file that others can cut short without killing the daemon.
+ *
+ * A store into a mapped page that the file no longer has raises SIGBUS. Here such pages are
+ * replaced by zeros in memory, the mapping is marked as broken, and the store is repeated:
+ *
+ *     file, cut short:   | kept        |   (nothing)                      |
+ *     mapping:           | file pages  | memory, a step or page at a time |
+ *
+ * What the lost pages held is lost. A SIGBUS outside of these mappings has the effect that it had
+ * before. Mappings are made and freed by one thread (the back thread, or before there are two);
+ * each step of a mapping is used by one thread at a time.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_LEDGER_MAP_H
+#define APIKEYD_LEDGER_MAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ledger_map;
+
+struct ledger_map_setup {
+    int fd;       /* -1: memory. Stays the caller's, and open as long as the mapping. */
+    size_t size;  /* bytes */
+    size_t first; /* where the first step begins, bytes */
+    size_t step;  /* what is replaced at once where the file has ended, bytes */
+};
+
+/* 0, or -errno: -EMFILE when there are too many already. Takes over SIGBUS. */
+int ledger_map_new(const struct ledger_map_setup *setup, struct ledger_map **ret);
+void ledger_map_free(struct ledger_map *map);
+
+char *ledger_map_bytes(const struct ledger_map *map);
+
+/* Times that pages had to be replaced: above 0, the file does not hold what was stored. */
+unsigned ledger_map_faults(const struct ledger_map *map);
+
+/* Put zeros in memory in place of `len` bytes of the file from `at` on, which have no room in its
+ * file system. The caller's own steps only; any thread. False: nothing has changed. */
+bool ledger_map_borrow(struct ledger_map *map, size_t at, size_t len);
+
+/* Have the file there again. */
+bool ledger_map_return(struct ledger_map *map, size_t at, size_t len);
+
+/* Bytes that are borrowed at present. */
+size_t ledger_map_borrowed(const struct ledger_map *map);
+
+/* Return memory to the system; zeros are read there then. For mappings without a file. */
+bool ledger_map_discard(struct ledger_map *map, size_t at, size_t len);
+
+#endif

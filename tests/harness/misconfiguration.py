@@ -1,0 +1,293 @@
+"""Every way to misconfigure apikeyd, and what it says: makes docs/misconfiguration.md.
+
+    /usr/bin/python3 tests/harness/misconfiguration.py > docs/misconfiguration.md
+
+tests/integration/test_misconfiguration.py plays the same cases, also as reloads.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
+HANG = int(os.environ.get("APIKEYD_HANG", "60"))
+SHOWN_AS = "/srv"  # the folder of the cases, in the table
+
+# What stands in the folder, for options to name.
+FILES = {"secret": "s" * 32, "empty": "", "newlines": "\n\n", "long": "x" * 2000, "file": "some"}
+LONG = "x" * 300
+
+# Right values, in a folder that is there.
+RIGHT = {
+    "listen.check": "{folder}/check.sock",
+    "listen.admin": "{folder}/admin.sock",
+    "listen.metrics": "{folder}/metrics.sock",
+    "redis.url": "",
+    "postgres.dsn": "host={folder} dbname=none",
+    "usage.ledger": "{folder}/usage.ledger",
+    "usage.spill": "{folder}/usage.spill",
+}
+
+NOT_DURATIONS = ["", "20", "20 ms", "-1s", "1.5s", "soon", "9999999999999h"]
+NOT_SIZES = ["", "64", "64MB", "-1KiB", "all", "99999999999GiB"]
+NOT_COUNTS = ["", "-1", "1.5", "1e3", "10k", "many", "99999999999999999999"]
+NOT_NAMES = ["", "a b", "1a", "a-b", "a\"b", "täble", "x" * 64]
+NOT_PATHS = ["run/apikeyd/x", "./x", "/", "{folder}/", "/nonexistent/x", "{folder}/file/x"]
+NOT_ADDRESSES = ["localhost:80", "127.0.0.1", ":80", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:http",
+                 "[::1]", "::1:80", "300.0.0.1:80", "*:80", "8080"]
+NOT_SECRETS = ["./secret", "{folder}", "{folder}/none", "{folder}/empty", "{folder}/newlines",
+               "{folder}/long", "/dev/null", "redis-password", "{folder}/file/x"]
+NOT_DSNS = ["host=a colour=red", "host=a prot=5", "host=a password=my hunter2", "host='a", "host=a port=0",
+            "host=a port=65536", "host=a port=x", "host=a,b port=1,2,3", "host=a,b hostaddr=10.0.0.1",
+            "host=a sslmode=yes", "host=a target_session_attrs=master", "host=a connect_timeout=5s",
+            "postgres://u:hunter2@[::1/db", "postgres://u:hunter2%zz@h/db", "postgres://u:hunter2@h:99999/db",
+            "postgres://u:hunter2@h/db?pasword=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384]
+
+# Options, and values that they do not take.
+WRONG = {
+    "listen.check": ["", *NOT_PATHS, "127.0.0.1:80", "{folder}", "{folder}/file", "/" + "x" * 107],
+    "listen.check_mode": ["", "rw", "0888", "01000", "-1", "0o660"],
+    "listen.check_group": ["nosuchgroup", "a,b", "a b", LONG],
+    "listen.admin": ["run/x", "/nonexistent/x", "127.0.0.1:80", "{folder}/file", "/" + "x" * 107],
+    "listen.http": [*NOT_PATHS, *NOT_ADDRESSES, "{folder}/file", "/" + "x" * 107],
+    "listen.metrics": ["/nonexistent/x", "localhost:9464", "127.0.0.1:0", "{folder}/file"],
+    "listen.max_connections": [*NOT_COUNTS, "0", "1000001"],
+    "listen.max_request": [*NOT_SIZES, "511B", "65KiB"],
+    "listen.allow_uids": ["www-data", "1;2", "1 2", ",1", "1,,2", "-1", "4294967295", "1-5",
+                          ",".join(map(str, range(65)))],
+    "listen.allow_gids": ["www-data", "4294967296"],
+    "listen.drain_timeout": [*NOT_DURATIONS, "99ms", "601s"],
+    "cache.memory": [*NOT_SIZES, "4095B", "65GiB"],
+    "cache.negative_memory": ["8", "4095B", "9GiB"],
+    "cache.ttl": ["60", "99ms", "25h"],
+    "cache.ttl_unlinked": ["5", "99ms", "25h"],
+    "cache.negative_ttl": ["30", "99ms", "25h"],
+    "cache.stale_max": ["300", "25h", "never"],
+    "redis.url": ["localhost", "localhost:6379", "http://localhost", "redis:/localhost", "unix://run/redis.sock",
+                  "unix:///run/redis.sock?database=1", "unix:///run/redis.sock?db=x", "unix:///" + "x" * 107,
+                  "redis://", "redis://:6379", "redis://host:0", "redis://host:65536", "redis://host:port",
+                  "redis://host/x", "redis://host/1000001", "redis://[::1", "rediss://:hunter2@host",
+                  "redis://:hunter2@host:port", "redis://:a@hunter2@host", "redis://:a/hunter2@host",
+                  "redis://:hunter2%zz@host", "redis:/:hunter2@host", ":hunter2@host",
+                  "redis://host?password=hunter2", "redis://" + "x" * 256, "unix://{folder}/check.sock"],
+    "redis.password_file": NOT_SECRETS,
+    "redis.secret_file": ["./secret", "{folder}/none", "{folder}/empty"],
+    "redis.prefix": ["a b", "x" * 129],
+    "redis.timeout": ["20", "999us", "11s"],
+    "postgres.dsn": NOT_DSNS,
+    "postgres.listen_dsn": ["host=a prot=5", "host=a port=0"],
+    "postgres.table": [*NOT_NAMES, "a.b.c", ".a", "a."],
+    "postgres.key_column": [*NOT_NAMES, "a.b"],
+    "postgres.key_transform": ["", "sha256", "yes"],
+    "postgres.key_transform_secret_file": ["./secret", "{folder}/none", "{folder}/empty"],
+    "postgres.connections": ["0", "65", "two"],
+    "postgres.batch": ["0", "10001"],
+    "postgres.timeout": ["500", "9ms", "61s"],
+    "postgres.patience": ["50", "999us", "61s"],
+    "postgres.max_pending": ["99", "1000001"],
+    "usage.ledger": ["", *NOT_PATHS, "{folder}/" + "x" * 128],
+    "usage.spill": ["", "run/x", "/nonexistent/x", "{folder}/" + "x" * 128],
+    "usage.flush_interval": ["5", "49ms", "61m"],
+    "usage.flush_rows": ["0", "16000001"],
+    "usage.batch": ["0", "10001"],
+    "usage.touch_updated_at": ["", "2", "maybe"],
+    "usage.resolution": ["5", "8785h"],
+    "http.key_header": ["", "X API Key", "X-API-Key:", "Clé"],
+    "http.timeout": ["10", "99ms", "3601s"],
+    "log.level": ["", "loud", "warn"],
+    "log.target": ["", "syslog", "/var/log/apikeyd.log"],
+}
+
+# Options that are right, each by itself.
+TOGETHER = [
+    {"listen.admin": "{folder}/check.sock"},
+    {"listen.http": "{folder}//./admin.sock"},
+    {"listen.http": "127.0.0.1:9464", "listen.metrics": "127.0.0.1:9464"},
+    {"usage.spill": "{folder}/usage.ledger"},
+    {"usage.ledger": "{folder}/check.sock"},
+    {"redis.secret_file": "{folder}/usage.spill"},
+    {"redis.url": "redis://:hunter2@host", "redis.password_file": "{folder}/secret"},
+    {"postgres.key_transform": "hmac-sha256"},
+]
+
+# Files, as text.
+FORMS = {
+    "an option before any section": "ttl = 5s\n",
+    "an unknown section": "[chache]\nttl = 5s\n",
+    "a section of another program": "[mysqld]\nuser = root\n",
+    "an unknown option": "[cache]\ntll = 5s\n",
+    "an option of another section": "[cache]\nprefix = x\n",
+    "an option that nothing resembles": "[cache]\ncolour = red\n",
+    "an option that is set twice": "[cache]\nttl = 5s\nttl = 6s\n",
+    "a section that does not end": "[cache\nttl = 5s\n",
+    "an option behind a section": "[cache] ttl = 5s\n",
+    "a line that is neither": "[cache]\nttl\n",
+    "an indented line": "[cache]\n  ttl = 5s\n",
+    "a NUL byte": "[cache]\nttl = 5s\0\n",
+    "a control character": "[redis]\nprefix = a\x1bb\n",
+    "a line that is too long": "[redis]\nprefix = " + "x" * 16400 + "\n",
+    "several errors": "[cache]\nttl = 5\nmemory = 5\n[log]\nlevel = loud\n",
+}
+
+# Variables of the environment.
+VARIABLES = {
+    "APIKEYD_CACHE_TTL": "5",
+    "APIKEYD_CACHE_TLL": "5s",
+    "APIKEYD_POSTGRES_DSN": "host=a prot=5",
+    "APIKEYD_LISTEN_ADMIN": "{folder}/check.sock",
+}
+
+
+class Case:
+    """One configuration that is not right: options, a whole file (text), or variables."""
+
+    def __init__(self, name, options=None, text="", env=None):
+        self.name, self.options, self.text, self.env = name, options or {}, text, env or {}
+
+    def file(self, folder):
+        """What stands in apikeyd.conf."""
+        sections = {}
+        for name, value in {**RIGHT, **self.options}.items():
+            section, option = name.split(".")
+            sections.setdefault(section, []).append(f"{option} = {value}\n")
+        right = "".join(f"[{name}]\n{''.join(lines)}" for name, lines in sections.items())
+        return self.text + right.replace("{folder}", str(folder))
+
+    def variables(self, folder):
+        return {name: value.replace("{folder}", str(folder)) for name, value in self.env.items()}
+
+
+def short(text):
+    """Without most of what is only there to be long."""
+    text = re.sub(r"([xy])\1{40,}", r"\1…\1", text)
+    return re.sub(r"(0,1,2,3,)[0-9,]{40,}", r"\1…", text)
+
+
+def cases():
+    """(heading, its cases)."""
+    by_section = {}
+    for option, values in WRONG.items():
+        for value in values:
+            case = Case(f"`{f'{option} = {short(value)}'.rstrip()}`", {option: value})
+            by_section.setdefault(f"[{option.partition('.')[0]}]", []).append(case)
+    yield from by_section.items()
+    yield "Options together", [Case("<br>".join(f"`{name} = {value}`" for name, value in options.items()),
+                                    options) for options in TOGETHER]
+    yield "The file", [Case(name, text=text) for name, text in FORMS.items()]
+    yield "The environment", [Case(f"`{name}={value}`", env={name: value})
+                              for name, value in VARIABLES.items()]
+
+
+def all_cases():
+    return [case for _, group in cases() for case in group]
+
+
+class Stage:
+    """A folder with what the cases name."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.config = self.folder / "apikeyd.conf"
+        for name, text in FILES.items():
+            (self.folder / name).write_text(text)
+
+    def write(self, case):
+        self.config.write_text(case.file(self.folder))
+
+    def run(self, case, *args):
+        """What the program says, a sentence a line, and its exit status. None: it goes on."""
+        self.write(case)
+        env = {name: value for name, value in os.environ.items()
+               if name not in ("CREDENTIALS_DIRECTORY", "LISTEN_FDS")} | case.variables(self.folder)
+        try:
+            done = subprocess.run([BUILD / "apikeyd", "-c", self.config, *args], env=env, timeout=HANG,
+                                  capture_output=True, text=True, check=False)
+        except subprocess.TimeoutExpired:
+            return [], None
+        return self.shown(done.stderr).splitlines(), done.returncode
+
+    def shown(self, text):
+        """As in the table, whatever the folder's name."""
+        return text.replace(str(self.config), "apikeyd.conf").replace(str(self.folder), SHOWN_AS)
+
+
+@contextlib.contextmanager
+def stage():
+    with tempfile.TemporaryDirectory(prefix="apikeyd-") as folder:
+        yield Stage(folder)
+
+
+INTRODUCTION = """\
+# Every way to misconfigure apikeyd
+
+`apikeyd --check-config`, a start and a reload check the configuration in the same way. Each error is a line
+with the place (file and line, or the environment's variable), the option, its value and what is expected. All
+errors are told, not only the first. Passwords are never shown.
+
+| | output | exit status |
+| --- | --- | --- |
+| `apikeyd --check-config` | the errors, on stderr | 78 (`EX_CONFIG` of sysexits(3)) |
+| a start | the same errors, on stderr | 78; systemd does not try again |
+| a reload (SIGHUP, RELOAD) | the same errors, in the log and in RELOAD's reply | the daemon goes on with the old configuration |
+
+Some facts may change while the configuration stays right. They are no configuration errors:
+
+| what | what happens |
+| --- | --- |
+| PostgreSQL or Redis is down, refuses the login, or its host does not resolve | the daemon starts, logs it, and connects later |
+| a `service=` of a DSN is not in the service file | likewise |
+| the table or the column does not exist | checks get UNAVAILABLE, and the log says why |
+| ledger or spill file is locked by another daemon, or another process listens on a socket or port | the start fails with exit status 1 and the reason in the log |
+| an address is on no interface of the host, or the daemon may not make a socket in its directory | likewise |
+| out of memory, file descriptors or threads at the start | exit status 71 (`EX_OSERR`) |
+
+A directory that is named must exist, as the package, systemd or an administrator makes it, not the daemon. This
+holds for sockets too that systemd hands over. A secret that is named without a slash is a credential
+of systemd's: `--check-config` finds it only with `CREDENTIALS_DIRECTORY` set, as in
+`systemd-run --pipe --wait -p LoadCredential=redis-password:/etc/credstore/apikeyd.redis-password apikeyd
+--check-config`. Run the check as the daemon's user, since it looks whether files can be read.
+
+The tables are made by `tests/harness/misconfiguration.py` from the cases that
+`tests/integration/test_misconfiguration.py` plays. `/srv` is a directory with the files `secret`, `empty`,
+`newlines`, `long` (2,000 bytes) and `file`. "…" stands for more of the same.
+"""
+
+
+def cell(text):
+    return text.replace("|", "\\|").replace("{folder}", SHOWN_AS)
+
+
+def said(lines):
+    return cell("<br>".join(f"`` {short(line)} ``" if "`" in line else f"`{short(line)}`" for line in lines))
+
+
+def document(results):
+    """The page; `results` tells (said, status) of --check-config and of a start for each case."""
+    text = INTRODUCTION
+    for heading, group in cases():
+        text += (f"\n## {heading}\n\n| configuration | `--check-config` says | a start says | exit status |\n"
+                 "| --- | --- | --- | --- |\n")
+        for case in group:
+            checked, started = results[case.name]
+            same = "the same" if started == checked else f"{said(started[0])} ({started[1]})"
+            text += f"| {cell(case.name)} | {said(checked[0])} | {same} | {checked[1]} |\n"
+    return text
+
+
+def play(place):
+    """What --check-config and a start say in each case."""
+    return {case.name: (place.run(case, "--check-config"), place.run(case)) for case in all_cases()}
+
+
+def main():
+    with stage() as place:
+        sys.stdout.write(document(play(place)))
+
+
+if __name__ == "__main__":
+    main()

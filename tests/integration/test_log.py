@@ -1,0 +1,121 @@
+"""The log's reader may stand still: a container runtime that hangs, a terminal after ^S, a full disk."""
+
+import contextlib
+import fcntl
+import os
+import re
+import threading
+from collections import Counter
+
+import pytest
+from conftest import check, info
+from harness.operators import fetch
+from harness.servers import wait_until
+from wire import Wire, command
+
+PIPE = 4096  # bytes that a pipe holds at least
+
+
+class SlowLog:
+    """A pipe in the place of a daemon's log, which nobody reads until go_on()."""
+
+    def __init__(self, daemon):
+        self.path = daemon.folder / "apikeyd.log"
+        os.mkfifo(self.path)
+        self.fd = os.open(self.path, os.O_RDWR)
+        fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, PIPE)
+        self.text = ""
+        self.ended = threading.Event()
+        self.reader = threading.Thread(target=self.read)
+
+    def read(self):
+        os.set_blocking(self.fd, False)
+        while not self.ended.wait(0.01):
+            try:
+                self.text += os.read(self.fd, 65536).decode()
+            except BlockingIOError:
+                continue
+
+    def go_on(self):
+        self.reader.start()
+
+    def close(self):
+        self.ended.set()
+        if self.reader.ident:
+            self.reader.join()
+        os.close(self.fd)
+        self.path.unlink()
+        self.path.write_text(self.text)
+
+
+def shrink_queue(daemon):
+    """The queue is the pipe of which the daemon has both ends. It is made small, so that few lines fill it."""
+    folder = f"/proc/{daemon.process.pid}/fd"
+    pipes = []
+    for fd in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # the daemon goes on opening and closing
+            pipes.append((os.readlink(f"{folder}/{fd}"), fd))
+    ends = Counter(pipe for pipe, _ in pipes if pipe.startswith("pipe:"))
+    fd, = [fd for pipe, fd in pipes if ends[pipe] == 2][:1]
+    end = os.open(f"{folder}/{fd}", os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE)
+    os.close(end)
+
+
+@pytest.fixture
+def full(start):
+    """A daemon whose log takes no line more, and the log."""
+    daemon = start({"listen.drain_timeout": "10m"}, wait=False)
+    log = SlowLog(daemon)
+    try:
+        daemon.start()
+        wait_until(daemon.settled, "the daemon to be connected")
+        shrink_queue(daemon)
+
+        def lost_one():
+            with Wire(daemon.admin) as wire:
+                wire.send(command("RELOAD") * 100)
+                assert all(wire.reply() == b"OK" for _ in range(100))
+            return info(daemon)["log_lines_dropped"]
+        wait_until(lost_one, "the log to be full")
+        yield daemon, log
+        if daemon.process:
+            daemon.stop()
+    finally:
+        log.close()
+
+
+def test_nobody_waits_for_the_log(db, full):
+    daemon, log = full
+    db.add_keys(50)
+    client = daemon.client(socket_timeout=60)
+    for _ in range(2):  # misses, then hits
+        assert all(check(client, f"key-{i}")[0] == "ALLOW" for i in range(50))
+    counts = info(daemon)
+    assert counts["checks_from_postgres"] == 50 and counts["checks_from_memory"] == 50
+    assert counts["log_lines_queued"] > 0 and counts["link_up"] == 1
+    log.go_on()
+    wait_until(lambda: info(daemon)["log_lines_queued"] == 0, "the lines to be written")
+
+    def told():
+        return sum(map(int, re.findall(r"warning: log: (\d+) lines were dropped", log.text)))
+    wait_until(lambda: told() == info(daemon)["log_lines_dropped"], "the number of lost lines")
+
+
+def test_a_stop_does_not_wait_for_the_log(full):
+    daemon, _ = full
+    assert daemon.stop() == 0
+
+
+def test_a_second_signal_does_not_wait_for_the_log(db, postgres, full):
+    daemon, _ = full
+    db.add_key("good")
+    check(daemon.client(), "good")
+    postgres.pause()
+    try:
+        daemon.terminate()
+        wait_until(lambda: "the daemon is stopping" in fetch(daemon, "/readyz")[2], "the drain to begin")
+        daemon.terminate()
+        assert daemon.wait_end() == 1
+    finally:
+        postgres.resume()

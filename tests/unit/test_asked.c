@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#include "unit.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "apikeyd/connection.h"
+#include "asked.h"
+
+/* A client whose every byte is a request to the back thread. What a byte is decides on its
+ * deadline: '0' to '9', in seconds. */
+struct fixture {
+    struct clients clients;
+    struct metrics metrics;
+    struct asked asked;
+    int peer;
+};
+
+static size_t ask_back(void *arg, struct connection *connection, struct slice bytes)
+{
+    struct fixture *fixture = arg;
+
+    assert_true(asked_wait(&fixture->asked, connection, (bytes.at[0] - '0') * 1000000));
+    return 1;
+}
+
+static const struct protocol protocol = {.name = "digits", .handle = ask_back, .little = 1024};
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    int pair[2];
+
+    signal(SIGPIPE, SIG_IGN);
+    fixture->clients = (struct clients){.base = event_base_new(),
+                                        .metrics = &fixture->metrics,
+                                        .begin = nothing,
+                                        .end = nothing,
+                                        .holes_each = 10,
+                                        .arg = fixture};
+    clients_init(&fixture->clients);
+    asked_init(&fixture->asked);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    assert_true(
+        connection_open(&fixture->clients, pair[0], &protocol, true, (struct peer){.pid = 1}));
+    fixture->peer = pair[1];
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+
+    clients_done(&fixture->clients);
+    assert_true(TAILQ_EMPTY(&fixture->asked.waiting));
+    event_base_free(fixture->clients.base);
+    close(fixture->peer);
+    free(fixture);
+    return 0;
+}
+
+static void turn(struct fixture *fixture)
+{
+    event_base_loop(fixture->clients.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    (void)clients_settle(&fixture->clients);
+}
+
+static void ask(struct fixture *fixture, const char *text)
+{
+    assert_int_equal(write(fixture->peer, text, strlen(text)), strlen(text));
+    turn(fixture);
+}
+
+static void reply(struct fixture *fixture, uint64_t number, const char *text)
+{
+    asked_reply(&fixture->asked, number, (struct slice){text, strlen(text)});
+}
+
+/* What the client has heard since the last call. */
+static const char *heard(struct fixture *fixture)
+{
+    static char text[1000];
+
+    turn(fixture);
+    ssize_t len = read(fixture->peer, text, sizeof text - 1);
+    text[len > 0 ? len : 0] = '\0';
+    return text;
+}
+
+static void test_replies_find_their_places(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(asked_number(&fixture->asked), 1);
+    ask(fixture, "999");
+    assert_int_equal(fixture->asked.awaited, 3);
+    reply(fixture, 3, "three ");
+    assert_string_equal(heard(fixture), "");
+    reply(fixture, 1, "one ");
+    assert_string_equal(heard(fixture), "one ");
+    reply(fixture, 2, "two ");
+    assert_string_equal(heard(fixture), "two three ");
+    assert_int_equal(fixture->asked.awaited, 0);
+}
+
+static void test_nobody_waits_beyond_the_deadline(void **state)
+{
+    struct fixture *fixture = *state;
+
+    ask(fixture, "939");
+    asked_expire(&fixture->asked, 2999999);
+    reply(fixture, 1, "one ");
+    assert_string_equal(heard(fixture), "one ");
+    asked_expire(&fixture->asked, 3000000);
+    assert_string_equal(heard(fixture), "-" ASKED_NO_ANSWER "\r\n");
+    assert_int_equal(fixture->asked.awaited, 2);
+    reply(fixture, 2, "late ");
+    assert_string_equal(heard(fixture), "");
+    reply(fixture, 3, "three ");
+    assert_string_equal(heard(fixture), "three ");
+    assert_int_equal(fixture->asked.awaited, 0);
+}
+
+static void test_a_client_goes_first(void **state)
+{
+    struct fixture *fixture = *state;
+
+    ask(fixture, "99");
+    connection_kill(TAILQ_FIRST(&fixture->clients.all));
+    turn(fixture);
+    assert_int_equal(fixture->clients.count, 0);
+    assert_true(TAILQ_EMPTY(&fixture->asked.waiting));
+    reply(fixture, 1, "one");
+    asked_expire(&fixture->asked, INT64_MAX);
+    assert_int_equal(fixture->asked.awaited, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_replies_find_their_places, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nobody_waits_beyond_the_deadline, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_client_goes_first, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
