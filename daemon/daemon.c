@@ -356,5 +356,7 @@ done:
     config_free(daemon.config);
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
+    if (!files_free)
+        _exit(status); /* the thread that the disk holds up may go on at any moment */
     return status;
 }

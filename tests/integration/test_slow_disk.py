@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import shutil
 import threading
 import time
 
@@ -147,10 +148,16 @@ def test_a_full_disk_is_no_slow_one(db, start, still):
 
 
 def test_a_stop_that_loses_usage_says_so(db, start):
-    """PostgreSQL, the disk and the ledger's folder: none of them takes it."""
+    """PostgreSQL does not take it, the disk does not, and the ledger is in memory."""
     db.add_key("good")
-    daemon = start({"listen.drain_timeout": "1s", "usage.ledger": "/nonexistent/ledger",
-                    "usage.spill": "/nonexistent/spill"})
+    daemon = start({"listen.drain_timeout": "1s"}, wait=False)
+    daemon.ledger.symlink_to("elsewhere")
+    folder = daemon.folder / "disk"
+    folder.mkdir()
+    daemon.options["usage.spill"] = folder / "usage.spill"
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    shutil.rmtree(folder)
     assert check(daemon.client(), "good")[0] == "ALLOW"
     with db.connect(autocommit=False) as lock:
         lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
