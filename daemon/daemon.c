@@ -346,5 +346,7 @@ done:
     supervisor_done(&daemon.supervisor);
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
+    if (!files_free)
+        _exit(status); /* the thread that the disk holds up may go on at any moment */
     return status;
 }

@@ -672,17 +672,23 @@ void flusher_tell_rest(const struct flusher *flusher)
 {
     const struct log *log = &flusher->env->log;
     const struct config *config = flusher->env->config;
+    bool in_memory = flusher->ledger.state == LEDGER_MEMORY;
+    bool on_disk = flusher->phase == IDLE && flusher->spill.whole;
     size_t pending = flusher_pending(flusher);
+    const char *late = "could not be written";
 
     if (flusher->phase == SWAPPING)
-        log_warning(log, "usage: the front thread does not hand its half over; usage waits in %s",
-                    config->usage_ledger);
+        late = "and more could not be written, as the front thread does not answer";
     else if (flusher->phase == MOVING || flusher->phase == SETTLING)
-        log_warning(log, "usage: the disk does not answer; %zu keys' last_used wait in %s", pending,
-                    config->usage_ledger);
-    else if (pending > 0)
-        log_warning(log, "%zu keys' last_used could not be written; they wait in %s", pending,
-                    flusher->spill.whole ? config->usage_spill : config->usage_ledger);
+        late = "could not be written, as the disk does not answer";
+    else if (pending == 0)
+        return;
+    if (!on_disk && in_memory)
+        log_error(log, "usage: %zu keys' last_used %s; it is lost, as usage.ledger is in memory",
+                  pending, late);
+    else
+        log_warning(log, "usage: %zu keys' last_used %s; it waits in %s", pending, late,
+                    on_disk ? config->usage_spill : config->usage_ledger);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

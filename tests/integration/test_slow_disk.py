@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import shutil
 import threading
 import time
 
@@ -99,8 +100,9 @@ def test_an_end_while_the_disk_stands_still(db, start, still, end):
             if end == "stop":
                 assert daemon.stop() == 0
                 log = daemon.log()
-                assert "the disk does not answer; 1 keys' last_used wait in" in log
-                assert str(daemon.ledger) in log and "PostgreSQL does not take" not in log
+                assert ("1 keys' last_used could not be written, as the disk does not answer; it waits in "
+                        f"{daemon.ledger}") in log
+                assert "PostgreSQL does not take" not in log
             else:
                 daemon.kill()
         assert isinstance(flushed[0], str)
@@ -121,7 +123,7 @@ def test_a_stop_while_postgres_stands_still(db, start):
         lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
         assert daemon.stop() == 0
         assert "PostgreSQL does not take usage in time" in daemon.log()
-        assert f"10 keys' last_used could not be written; they wait in {daemon.spill}" in daemon.log()
+        assert f"10 keys' last_used could not be written; it waits in {daemon.spill}" in daemon.log()
         assert spilled(daemon) == 10
         lock.rollback()
     daemon.ledger.unlink()
@@ -143,3 +145,21 @@ def test_a_full_disk_is_no_slow_one(db, start, still):
         assert check(daemon.client(), "key-1")[0] == "ALLOW"
         assert info(daemon)["usage_spill_bytes"] == 0 and not daemon.spill.exists()
     assert flush(daemon) == 2, "what was left, and what came since"
+
+
+def test_a_stop_that_loses_usage_says_so(db, start):
+    """PostgreSQL does not take it, the disk does not, and the ledger is in memory."""
+    db.add_key("good")
+    daemon = start({"listen.drain_timeout": "1s"}, wait=False)
+    daemon.ledger.symlink_to("elsewhere")
+    folder = daemon.folder / "disk"
+    folder.mkdir()
+    daemon.options["usage.spill"] = folder / "usage.spill"
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    shutil.rmtree(folder)
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    with db.connect(autocommit=False) as lock:
+        lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        assert daemon.stop() == 0
+    assert "1 keys' last_used could not be written; it is lost, as usage.ledger is in memory" in daemon.log()
