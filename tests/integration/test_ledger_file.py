@@ -81,6 +81,7 @@ def test_something_else_in_the_ledgers_place(db, start, make, told):
     daemon = start(wait=False)
     make(daemon.ledger)
     daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
     assert f"usage.ledger {daemon.ledger}: it" in daemon.log() and told in daemon.log()
     assert not safe(daemon) and not status(daemon)["usage"]["ledger_safe"]
     asked = allow(daemon, "key-0", "key-1")
@@ -299,7 +300,7 @@ def test_two_daemons_and_a_file_that_moves(db, start):
     assert db.last_used("key-0") >= asked
 
 
-def test_a_drain_takes_both_halves(db, start):
+def test_a_drain_takes_both_halves(db, start, scratch):
     """The first half could not be emptied: a row of it was locked and there was no spill file. The other
     one must not be left behind."""
     db.add_keys(2)
