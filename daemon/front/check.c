@@ -452,15 +452,13 @@ void check_prefetch(const struct front *front, const struct digest *digest)
     verdict_cache_prefetch(front->cache, digest);
 }
 
-/* One more lookup for all of those who came too late for this one: PostgreSQL is asked after them.
- */
-static void end_lookup(struct front *front, struct flight *flight)
+/* The answer is too old for this waiter, who came late. The first such one has the lookup sent
+ * again, for all of them: PostgreSQL is asked after them. */
+static void ask_again(struct waiter *waiter, bool *again)
 {
-    if (!TAILQ_EMPTY(&flight->waiters) && post_lookup(front, flight, true))
-        return;
-    for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));)
+    *again = *again || post_lookup(waiter->front, waiter->flight, true);
+    if (!*again)
         answer_waiter(waiter, NULL, TIER_NONE, "too many lookups pending");
-    end_flight(front, flight);
 }
 
 void check_answer(struct front *front, const struct to_front *message)
@@ -469,6 +467,7 @@ void check_answer(struct front *front, const struct to_front *message)
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
     const char *why = message->answer.why ? message->answer.why : "no answer";
     enum tier tier;
+    bool again = false;
     struct cached_verdict *cached = keep_answer(front, message, &tier);
 
     if (!flight)
@@ -477,8 +476,11 @@ void check_answer(struct front *front, const struct to_front *message)
         next = TAILQ_NEXT(waiter, in_flight);
         if (!cached || answers(front, cached, tier, waiter))
             answer_waiter(waiter, cached, tier, why);
+        else
+            ask_again(waiter, &again);
     }
-    end_lookup(front, flight);
+    if (!again)
+        end_flight(front, flight);
 }
 
 void check_outdated(struct front *front, const struct to_front *message)
@@ -486,6 +488,7 @@ void check_outdated(struct front *front, const struct to_front *message)
     const struct verdict *verdict = &message->answer.verdict;
     struct flight *flight =
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+    bool again = false;
 
     if (!flight)
         return;
@@ -501,8 +504,11 @@ void check_outdated(struct front *front, const struct to_front *message)
         next = TAILQ_NEXT(waiter, in_flight);
         if (verdict->read_at_us >= waiter->asked_us)
             answer_waiter(waiter, &passing, message->answer.tier, NULL);
+        else
+            ask_again(waiter, &again);
     }
-    end_lookup(front, flight);
+    if (!again)
+        end_flight(front, flight);
 }
 
 bool check_init(struct front *front, uint64_t seed)
