@@ -474,22 +474,20 @@ void check_outdated(struct front *front, const struct to_front *message)
     const struct verdict *verdict = &message->answer.verdict;
     struct flight *flight =
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+    struct cached_verdict passing = {
+        .digest = message->answer.digest,
+        .api_key_id = verdict->api_key_id,
+        .user_id = verdict->user_id,
+        .read_at_us = verdict->read_at_us,
+        .kind = (uint8_t)verdict->kind,
+    };
+    struct waiter *waiter;
 
     if (!flight)
         return;
-    for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
-        struct cached_verdict passing = {
-            .digest = message->answer.digest,
-            .api_key_id = verdict->api_key_id,
-            .user_id = verdict->user_id,
-            .read_at_us = verdict->read_at_us,
-            .kind = (uint8_t)verdict->kind,
-        };
-
-        next = TAILQ_NEXT(waiter, in_flight);
-        if (verdict->read_at_us >= waiter->asked_us)
-            answer_waiter(waiter, &passing, message->answer.tier, NULL);
-    }
+    /* They stand in the order of asking. */
+    while ((waiter = TAILQ_FIRST(&flight->waiters)) && waiter->asked_us <= verdict->read_at_us)
+        answer_waiter(waiter, &passing, message->answer.tier, NULL);
     end_lookup(front, flight);
 }
 
