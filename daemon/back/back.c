@@ -16,7 +16,7 @@
 #include "apikeyd/resp_reply.h"
 #include "reload.h"
 
-enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE };
+enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };
 
 struct back {
     struct back_env env;
@@ -28,6 +28,7 @@ struct back {
     struct flusher *flusher;
     struct event mail, drain_timer;
     enum stage stage;
+    int64_t drain_began_us; /* monotonic */
     bool stopped;
     uint64_t stale_checks; /* answered stale, as was last seen, … */
     int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
@@ -230,6 +231,13 @@ static void on_link_idle(void *arg)
     flusher_feed_idle(back->flusher);
 }
 
+static void on_home(void *arg)
+{
+    struct back *back = arg;
+
+    flusher_home_changed(back->flusher);
+}
+
 static bool lookups_agree(void *arg, int64_t since_us)
 {
     struct back *back = arg;
@@ -273,9 +281,20 @@ void back_reload(struct back *back)
     buffer_free(&reply);
 }
 
+/* For when so much of listen.drain_timeout has passed. */
+static void arm_drain_timer(struct back *back, int64_t quarters)
+{
+    int64_t end_us = back->drain_began_us + back->config->listen_drain_timeout * quarters / 4;
+    int64_t left_us = end_us - clock_monotonic_us();
+    struct timeval delay = clock_timeval(left_us > 0 ? left_us : 0);
+
+    event_add(&back->drain_timer, &delay);
+}
+
 static void drain_usage(struct back *back)
 {
     back->stage = DRAINING_USAGE;
+    arm_drain_timer(back, 3);
     flusher_drain(back->flusher);
 }
 
@@ -341,36 +360,35 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
 static void on_drained(void *arg)
 {
     struct back *back = arg;
-    size_t pending = flusher_pending(back->flusher);
 
-    if (pending > 0)
-        log_warning(&back->env.log, "%zu keys' last_used could not be written; they wait in %s",
-                    pending, back->config->usage_ledger);
+    flusher_tell_rest(back->flusher);
     back->stopped = true;
 }
 
-static void arm_drain_timer(struct back *back)
-{
-    struct timeval half = clock_timeval(back->config->listen_drain_timeout / 2);
-
-    event_add(&back->drain_timer, &half);
-}
-
-/* Half of the time is for the clients, half for writing usage. */
+/* Half of the time is for the clients, the next quarter is left for PostgreSQL to take usage in any
+ * case, and the last one for the disk to keep what PostgreSQL did not take. */
 static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct back *back = arg;
 
     (void)fd;
     (void)what;
-    if (back->stage == DRAINING_CLIENTS) {
+    switch (back->stage) {
+    case DRAINING_CLIENTS:
         log_warning(&back->env.log, "clients do not take their replies; going on without them");
-        arm_drain_timer(back);
         drain_usage(back);
-    } else {
-        log_warning(&back->env.log, "PostgreSQL does not take usage in time; it waits in %s",
-                    back->config->usage_ledger);
+        break;
+    case DRAINING_USAGE:
+        back->stage = SAVING_USAGE;
+        arm_drain_timer(back, 4);
+        flusher_save(back->flusher);
+        break;
+    case SAVING_USAGE:
+        flusher_tell_rest(back->flusher);
         back->stopped = true;
+        break;
+    case SERVING:
+        break;
     }
 }
 
@@ -379,13 +397,31 @@ void back_drain(struct back *back)
     if (back->stage != SERVING)
         return;
     back->stage = DRAINING_CLIENTS;
-    arm_drain_timer(back);
+    back->drain_began_us = clock_monotonic_us();
+    arm_drain_timer(back, 2);
     back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_DRAIN});
 }
 
 int64_t back_drain_timeout_us(const struct back *back)
 {
     return back->config->listen_drain_timeout;
+}
+
+const struct log *back_log(const struct back *back)
+{
+    return &back->env.log;
+}
+
+void back_move_listener(struct back *back, enum socket_role role, int fd)
+{
+    back->env.metrics.value[METRIC_SOCKETS_REBOUND]++;
+    back_env_post(&back->env,
+                  &(struct to_front){.type = TO_FRONT_LISTEN, .listen = {.role = role, .fd = fd}});
+}
+
+void back_set_sockets_lost(struct back *back, size_t count)
+{
+    back->env.metrics.value[METRIC_SOCKETS_LOST] = count;
 }
 
 struct event_base *back_base(struct back *back)
@@ -440,6 +476,7 @@ struct back *back_new(struct back_setup *setup)
     back->resolver = resolver_new(&(struct resolver_setup){
         .env = &back->env,
         .pending = pending_usage_of,
+        .on_home = on_home,
         .lend = lend,
         .arg = back,
     });
@@ -472,7 +509,7 @@ struct back *back_new(struct back_setup *setup)
 
 fail:
     usage_batch_free(&setup->spilled);
-    back_free(back);
+    (void)back_free(back);
     return NULL;
 }
 
@@ -485,10 +522,10 @@ void back_run(struct back *back)
     }
 }
 
-void back_free(struct back *back)
+bool back_free(struct back *back)
 {
     if (!back)
-        return;
+        return true;
     back->env.front_gone = true;
     monitor_free(back->monitor);
     pages_free(back->pages);
@@ -499,7 +536,7 @@ void back_free(struct back *back)
     link_free(back->link);
     back->link = NULL;
     resolver_free(back->resolver);
-    flusher_free(back->flusher);
+    bool files_free = flusher_free(back->flusher);
     if (event_initialized(&back->mail)) {
         event_del(&back->mail);
         event_del(&back->drain_timer);
@@ -507,4 +544,5 @@ void back_free(struct back *back)
     back_env_close(&back->env);
     config_free(back->config);
     free(back);
+    return files_free;
 }

@@ -189,6 +189,8 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
 
     resolver->shared = !elsewhere;
     resolver->failing = false;
+    if (stores_answered(&env->stores, store))
+        resolver->setup.on_home(resolver->setup.arg);
     if (!elsewhere) {
         enum store_change change =
             env->stores.has_feed ? STORE_KEPT : stores_use(&env->stores, store);
@@ -298,6 +300,16 @@ static void read_redis(struct resolver *resolver)
                     (struct redis_read){on_findings_begin, on_finding, on_findings, batch});
 }
 
+/* Redis holds verdicts of the feed's store. While lookups are answered from another one, what is
+ * allowed is that one's, and usage is noted for it. */
+static bool redis_agrees(const struct resolver *resolver)
+{
+    const struct stores *stores = &resolver->env->stores;
+
+    return !stores->has_home || !stores->has_current ||
+           store_id_same_table(&stores->home, &stores->current);
+}
+
 void resolver_add(struct resolver *resolver, const struct to_back *message)
 {
     struct lookup *lookup = calloc(1, sizeof *lookup);
@@ -313,7 +325,8 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
         lookup->explanation->memory = message->explain;
         lookup->ask = message->ask;
     }
-    if (!lookup->request.refresh && (lookup->explanation || redis_tier_usable(resolver->redis)))
+    bool use_redis = redis_tier_usable(resolver->redis) && redis_agrees(resolver);
+    if (!lookup->request.refresh && (lookup->explanation || use_redis))
         TAILQ_INSERT_TAIL(&resolver->for_redis, lookup, in_list);
     else
         pg_lanes_add(resolver->postgres, lookup);

@@ -93,6 +93,30 @@ void store_mark_append_sql(struct buffer *sql, const char *table)
                   table, table);
 }
 
+void store_mark_append_condition(struct buffer *sql, const char *table, int first)
+{
+    buffer_printf(sql,
+                  "pg_catalog.pg_postmaster_start_time() OPERATOR(pg_catalog.=) $%d "
+                  "AND '%s'::pg_catalog.regclass::pg_catalog.oid OPERATOR(pg_catalog.=) $%d "
+                  "AND pg_catalog.current_database()::pg_catalog.text OPERATOR(pg_catalog.=) $%d",
+                  first, table, first + 1, first + 2);
+}
+
+void store_mark_bind(struct pg_query *query, int first, const struct store_mark *mark,
+                     struct buffer *numbers)
+{
+    enum { STARTED_SIZE = 8, TABLE_SIZE = 4 };
+    struct pg_param *param = &query->param[first - 1];
+
+    buffer_consume(numbers, numbers->len);
+    pg_put_int64(numbers, (uint64_t)(mark->started_us - PG_EPOCH_US));
+    pg_put_int32(numbers, mark->table);
+    struct slice held = buffer_held(numbers);
+    param[0] = (struct pg_param){PG_TIMESTAMPTZ, {held.at, STARTED_SIZE}};
+    param[1] = (struct pg_param){PG_OID, {held.at + STARTED_SIZE, TABLE_SIZE}};
+    param[2] = (struct pg_param){PG_TEXT, {mark->database, strlen(mark->database)}};
+}
+
 /* Take the next field of a record in binary form: type, length, bytes (record_send()). */
 static bool take_field(struct slice *record, struct slice *ret)
 {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool mark_equal(const struct store_mark *a, const struct store_mark *b)
+bool store_mark_equal(const struct store_mark *a, const struct store_mark *b)
 {
     return a->started_us == b->started_us && a->table == b->table &&
            strcmp(a->database, b->database) == 0;
@@ -30,7 +30,7 @@ bool store_id_equal(const struct store_id *a, const struct store_id *b)
 const struct store *stores_find(const struct stores *stores, const struct store_mark *mark)
 {
     for (size_t i = 0; i < stores->count; i++) {
-        if (mark_equal(&stores->known[i].mark, mark))
+        if (store_mark_equal(&stores->known[i].mark, mark))
             return &stores->known[i];
     }
     return NULL;
@@ -76,6 +76,15 @@ void stores_feed_lost(struct stores *stores)
 enum store_change stores_use(struct stores *stores, const struct store_id *id)
 {
     return switch_to(stores, id);
+}
+
+bool stores_answered(struct stores *stores, const struct store_id *id)
+{
+    bool other = !stores->has_home || !store_id_equal(&stores->home, id);
+
+    stores->has_home = true;
+    stores->home = *id;
+    return other;
 }
 
 /* The current store counts too: it may have been seen too long ago to be among the known ones. */
@@ -125,8 +134,8 @@ enum store_standing stores_judge(const struct stores *stores, const struct store
     if (stores_outdated(stores, known))
         return STORE_OUTDATED;
     *ret_id = known->id;
-    if (stores->has_feed &&
-        !(mark_equal(&stores->feed.mark, mark) && store_id_equal(&stores->feed.id, &known->id)))
+    if (stores->has_feed && !(store_mark_equal(&stores->feed.mark, mark) &&
+                              store_id_equal(&stores->feed.id, &known->id)))
         return STORE_ELSEWHERE;
     return STORE_CURRENT;
 }

@@ -154,6 +154,10 @@
     X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \
       "connections_refused_total", "reason=\"forbidden\"",                                         \
       "Connections refused by allow_uids and allow_gids")                                          \
+    X(SOCKETS_LOST, "Clients", "sockets_lost", GAUGE, "sockets_lost", "",                          \
+      "Listening sockets whose file is gone, or another one, so that nobody can connect")          \
+    X(SOCKETS_REBOUND, "Clients", "sockets_rebound", COUNTER, "sockets_rebound_total", "",         \
+      "Listening sockets bound anew after somebody had removed their file")                        \
     X(ACCEPT_PAUSES, "Clients", "accept_pauses", COUNTER, "accept_pauses_total", "",               \
       "Times that accepting ran out of fds")                                                       \
     X(CUT_OFF, "Clients", "connections_cut_off", COUNTER, "connections_cut_off_total", "",         \
@@ -227,6 +231,11 @@
       "Keys whose last_used is not written yet")                                                   \
     X(USAGE_OLDEST, "Usage", "usage_oldest_pending_us", GAUGE_US, "usage_oldest_pending_seconds",  \
       "", "Age of the oldest use that is not written yet, at most")                                \
+    X(USAGE_UP, "Usage", "usage_up", GAUGE, "usage_up", "",                                        \
+      "1 while usage is written: its session leads to where lookups are answered, and the last "   \
+      "round met no failure")                                                                      \
+    X(USAGE_DISK_BUSY, "Usage", "usage_disk_busy_us", GAUGE_US, "usage_disk_busy_seconds", "",     \
+      "How long the disk has worked at a job for usage, 0 when there is none")                     \
     X(USAGE_STATEMENTS, "Usage", "usage_statements", COUNTER, "usage_statements_total", "",        \
       "UPDATE statements committed")                                                               \
     X(USAGE_ROWS, "Usage", "usage_rows_updated", COUNTER, "usage_rows_updated_total", "",          \

@@ -20,6 +20,9 @@ struct resolver_setup {
     struct back_env *env;
     /* When something was last used that is not in PostgreSQL yet, or 0; for EXPLAIN. */
     int64_t (*pending)(void *arg, const struct uuid *api_key_id);
+    /* Lookups are answered from another store than before, or another run of its server: told
+     * before the first answer is. */
+    void (*on_home)(void *arg);
     /* Whether the feed's session can take a query now; and send it, unless that is NULL. */
     bool (*lend)(void *arg, const struct pg_query *query);
     void *arg;

@@ -66,6 +66,8 @@ struct stores {
     struct store feed;
     bool has_current; /* the feed's store, or without a feed that of the last lookup */
     struct store_id current;
+    bool has_home;        /* where the last lookup was answered, … */
+    struct store_id home; /* … elsewhere than where the feed listens too: usage belongs there */
 };
 
 /* The store that bears the mark, if it is known, or NULL. */
@@ -93,6 +95,11 @@ bool stores_outdated(const struct stores *stores, const struct store *store);
 /* A lookup's answer from `id` is CURRENT. */
 enum store_change stores_use(struct stores *stores, const struct store_id *id);
 
+/* A lookup was answered from `id`. Returns whether the one before was answered from another store,
+ * or from another run of its server. */
+bool stores_answered(struct stores *stores, const struct store_id *id);
+
+bool store_mark_equal(const struct store_mark *a, const struct store_mark *b);
 bool store_id_equal(const struct store_id *a, const struct store_id *b);
 
 /* The same rows, perhaps after a restart or a failover: what usage belongs to. */

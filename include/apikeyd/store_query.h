@@ -45,6 +45,15 @@ bool store_query_read(const PGresult *result, int column, struct store *ret,
  * sql_table_append() writes it. */
 void store_mark_append_sql(struct buffer *sql, const char *table);
 
+/* A condition without a row: the statement runs where a mark was read. Its parameters are from
+ * $`first` on, three of them. */
+void store_mark_append_condition(struct buffer *sql, const char *table, int first);
+
+/* Set those, from param[first - 1] on. They point into `mark` and `numbers`, whose bytes this
+ * replaces. */
+void store_mark_bind(struct pg_query *query, int first, const struct store_mark *mark,
+                     struct buffer *numbers);
+
 struct store_told {
     struct store_mark mark;
     bool standby;

@@ -139,7 +139,7 @@ def test_the_change_feed_finds_the_new_primary_late(pair, run):
 def test_stale_service_until_the_new_primary_is_reached(pair, run):
     """What is revoked there meanwhile nobody can hear of: INFO says that stale_max is the bound."""
     pair.start()
-    Keys(pair.a.dsn(DATABASE), NAMES)
+    keys = Keys(pair.a.dsn(DATABASE), NAMES)
     daemon = run({"cache.stale_max": "1h", "cache.ttl_unlinked": "1s"})
     with judged_load(daemon, keys) as load:
         follows(load, pair.a)

@@ -120,6 +120,20 @@ static void test_standbys_and_views(void **state)
     assert_int_equal(judge(&stores, &view), STORE_NO_TABLE);
 }
 
+static void test_where_lookups_are_answered(void **state)
+{
+    struct stores stores = {0};
+    struct store_id home = {1, 1, 2, 3, 4}, restarted = {1, 1, 2, 3, 5}, other = {1, 1, 2, 4, 5};
+
+    (void)state;
+    assert_false(stores.has_home);
+    assert_true(stores_answered(&stores, &home));
+    assert_false(stores_answered(&stores, &home));
+    assert_true(stores_answered(&stores, &restarted));
+    assert_true(stores_answered(&stores, &other));
+    assert_true(stores.has_home && store_id_equal(&stores.home, &other));
+}
+
 static void test_names(void **state)
 {
     struct store_id id = {UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 7}, later = id,
@@ -151,6 +165,7 @@ int main(void)
         cmocka_unit_test(test_earlier_timelines_are_of_no_use),
         cmocka_unit_test(test_an_operator_goes_back_to_an_earlier_timeline),
         cmocka_unit_test(test_standbys_and_views),
+        cmocka_unit_test(test_where_lookups_are_answered),
         cmocka_unit_test(test_names),
     };
 
