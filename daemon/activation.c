@@ -51,30 +51,37 @@ static bool file_is_private(const char *name, const char *path, const struct sta
     return error->len == 0;
 }
 
-/* Whether only operators can reach the admin socket. False with the reason, or with *ret_gone. */
-static bool admin_is_private(int fd, const char *name, bool *ret_gone, struct buffer *error)
+/* Where a Unix socket's file is, or was; NULL: it has none. */
+static char *path_of(int fd)
 {
     struct sockaddr_un address = {0};
     socklen_t len = sizeof address - 1; /* a NUL stays behind the longest path */
+
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 || address.sun_family != AF_UNIX ||
+        address.sun_path[0] != '/')
+        return NULL;
+    return strdup(address.sun_path);
+}
+
+/* Whether only operators can reach the admin socket. False with the reason, or with *ret_gone. */
+static bool admin_is_private(const char *name, const char *path, bool *ret_gone,
+                             struct buffer *error)
+{
     struct stat status;
 
-    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 || address.sun_path[0] != '/') {
+    if (!path)
         buffer_printf(
             error,
             "socket activation: \"%s\" has no file, whose mode would keep others out; set "
             "ListenStream= to a path, and SocketMode=0600",
             name);
-        return false;
-    }
-    *ret_gone = stat(address.sun_path, &status) != 0 && errno == ENOENT;
-    if (*ret_gone)
-        return false;
-    if (stat(address.sun_path, &status) != 0) {
-        buffer_printf(error, "socket activation: \"%s\": %s: %s", name, address.sun_path,
-                      strerror(errno));
-        return false;
-    }
-    return file_is_private(name, address.sun_path, &status, error);
+    else if (stat(path, &status) == 0)
+        return file_is_private(name, path, &status, error);
+    else if (errno == ENOENT)
+        *ret_gone = true;
+    else
+        buffer_printf(error, "socket activation: \"%s\": %s: %s", name, path, strerror(errno));
+    return false;
 }
 
 /* A check or an admin command is for processes of this host, known by their user. */
@@ -91,27 +98,40 @@ static bool family_fits(int fd, int role, const char *name, struct buffer *error
     return false;
 }
 
+static bool fits(int fd, int role, const char *name, const char *path, bool *ret_gone,
+                 struct buffer *error)
+{
+    if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) > 0)
+        return family_fits(fd, role, name, error) &&
+               (role != SOCKET_ADMIN || admin_is_private(name, path, ret_gone, error));
+    buffer_printf(error, "socket activation: \"%s\" is no listening stream socket", name);
+    return false;
+}
+
+/* False with the reason, or with *ret_gone: it is left alone. */
 static bool take_over(struct sockets *sockets, int fd, const char *name,
                       const struct config *config, bool *ret_gone, struct buffer *error)
 {
     int role = role_of(fd, name, config);
+    char *path = path_of(fd);
 
-    if (role < 0 || sockets->of[role].fd >= 0)
+    if (role < 0 || sockets->of[role].fd >= 0) {
         buffer_printf(error,
                       "socket activation: %s \"%s\"; FileDescriptorName= has to be check, admin, "
                       "http or metrics, each once",
                       role < 0 ? "nothing is known of a socket named" : "there is a second socket",
                       name);
-    else if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0)
-        buffer_printf(error, "socket activation: \"%s\" is no listening stream socket", name);
-    else if (!family_fits(fd, role, name, error) ||
-             (role == SOCKET_ADMIN && !admin_is_private(fd, name, ret_gone, error)))
-        return false;
-    else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
+    } else if (fits(fd, role, name, path, ret_gone, error)) {
+        if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0) {
+            sockets->of[role] = (struct listening){.fd = fd, .path = path};
+            if (path)
+                sockets->of[role].id = unix_socket_identify(path);
+            return true;
+        }
         buffer_printf(error, "socket activation: \"%s\": %s", name, strerror(errno));
-    else
-        sockets->of[role].fd = fd;
-    return error->len == 0;
+    }
+    free(path);
+    return false;
 }
 
 /* False when one of them must not be used. */
@@ -139,12 +159,12 @@ bool activation_take(struct sockets *sockets, const struct config *config, const
 {
     char **names = NULL;
     int count = sd_listen_fds_with_names(1, &names);
-    bool fits = true;
+    bool all_fit = true;
 
     for (int i = 0; i < count; i++) {
-        fits = take_one(sockets, SD_LISTEN_FDS_START + i, names[i], config, log) && fits;
+        all_fit = take_one(sockets, SD_LISTEN_FDS_START + i, names[i], config, log) && all_fit;
         free(names[i]);
     }
     free(names);
-    return fits;
+    return all_fit;
 }

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sysexits.h>
@@ -19,6 +18,8 @@
 #include "apikeyd/log_sink.h"
 #include "apikeyd/redis_url.h"
 #include "apikeyd/secret.h"
+#include "apikeyd/signals.h"
+#include "apikeyd/socket_watch.h"
 #include "apikeyd/sockets.h"
 #include "apikeyd/storage.h"
 #include "apikeyd/supervisor.h"
@@ -46,7 +47,7 @@ static bool read_secret(struct daemon *daemon, const char *option, const char *p
     bool read = secret_read(path, ret, &why);
 
     if (!read)
-        log_error(&daemon->log, "%s \"%s\": %.*s", option, path, (int)why.len, why.data);
+        log_error(&daemon->log, "%s: %.*s", option, (int)why.len, why.data);
     buffer_free(&why);
     return read;
 }
@@ -114,11 +115,22 @@ static uint64_t random_seed(void)
     return seed;
 }
 
+static void on_moved(void *arg, enum socket_role role, int fd)
+{
+    struct daemon *daemon = arg;
+
+    back_move_listener(daemon->back, role, fd);
+}
+
 static void on_alive(void *arg, const struct overview *overview)
 {
     struct daemon *daemon = arg;
 
     supervisor_alive(&daemon->supervisor, overview);
+    if (daemon->stopping)
+        return;
+    back_set_sockets_lost(daemon->back, socket_watch_look(&daemon->sockets, back_log(daemon->back),
+                                                          on_moved, daemon));
 }
 
 static bool assemble(struct daemon *daemon)
@@ -175,12 +187,10 @@ static bool assemble(struct daemon *daemon)
 }
 
 /* The first one drains, the second ends it at once: what is not written is in the ledger. */
-static void on_term(evutil_socket_t signal, short what, void *arg)
+static void on_stop(void *arg)
 {
     struct daemon *daemon = arg;
 
-    (void)signal;
-    (void)what;
     if (daemon->stopping) {
         log_warning(&daemon->log, "second signal: stopping at once; usage %s",
                     ledger_look(daemon->storage.ledger) == LEDGER_SAFE
@@ -191,37 +201,23 @@ static void on_term(evutil_socket_t signal, short what, void *arg)
     }
     daemon->stopping = true;
     log_info(&daemon->log, "stopping");
-    supervisor_stopping(back_drain_timeout_us(daemon->back));
+    supervisor_stopping(&daemon->supervisor, back_drain_timeout_us(daemon->back));
     back_drain(daemon->back);
 }
 
-static void on_hup(evutil_socket_t signal, short what, void *arg)
+static void on_reload(void *arg)
 {
     struct daemon *daemon = arg;
 
-    (void)signal;
-    (void)what;
-    supervisor_reloading();
+    supervisor_reloading(&daemon->supervisor);
     back_reload(daemon->back);
-    supervisor_ready();
+    supervisor_ready(&daemon->supervisor);
 }
 
 static void *run_front(void *arg)
 {
     front_run(arg);
     return NULL;
-}
-
-/* Until serve() has handlers for them, signals wait: a SIGHUP during the start must not end it. */
-static void hold_signals(int how)
-{
-    sigset_t signals;
-
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    pthread_sigmask(how, &signals, NULL);
 }
 
 static bool start_front(struct daemon *daemon, pthread_t *ret_thread)
@@ -267,33 +263,27 @@ static void stop_front(struct daemon *daemon, pthread_t thread)
 
 static bool serve(struct daemon *daemon)
 {
-    struct event_base *base = back_base(daemon->back);
-    struct event *events[] = {
-        evsignal_new(base, SIGTERM, on_term, daemon),
-        evsignal_new(base, SIGINT, on_term, daemon),
-        evsignal_new(base, SIGHUP, on_hup, daemon),
-    };
-    enum { EVENTS = sizeof events / sizeof events[0] };
     pthread_t thread;
-    bool started = true;
 
-    for (size_t i = 0; i < EVENTS; i++)
-        started = started && events[i] && event_add(events[i], NULL) == 0;
-    started = started && start_front(daemon, &thread);
-    hold_signals(SIG_UNBLOCK);
-    if (!started)
-        log_error(&daemon->log, "start: signals or the front thread cannot be set up");
-    if (started) {
+    if (!start_front(daemon, &thread))
+        return false;
+    struct signals *signals = signals_new(&(struct signals_setup){
+        .base = back_base(daemon->back),
+        .log = back_log(daemon->back),
+        .stop = on_stop,
+        .reload = on_reload,
+        .arg = daemon,
+    });
+    if (signals) {
         log_info(&daemon->log, "apikeyd %s answers", APIKEYD_VERSION);
-        supervisor_ready();
+        supervisor_ready(&daemon->supervisor);
         back_run(daemon->back);
-        stop_front(daemon, thread);
+    } else {
+        log_error(&daemon->log, "signals cannot be taken: memory is short");
     }
-    for (size_t i = 0; i < EVENTS; i++) {
-        if (events[i])
-            event_free(events[i]);
-    }
-    return started;
+    stop_front(daemon, thread);
+    signals_free(signals);
+    return signals != NULL;
 }
 
 /* The exit status if it fails; every error is on stderr then, as --check-config tells it. */
@@ -318,6 +308,7 @@ int daemon_run(const char *config_path)
     bool files_free;
     int status;
 
+    signals_hold();
     sockets_init(&daemon.sockets);
     status = load_config(&daemon);
     if (status != EXIT_SUCCESS)
@@ -329,8 +320,6 @@ int daemon_run(const char *config_path)
     supervisor_init(&daemon.supervisor);
     /* Events of Lambda authorizers hold keys. */
     json_set_alloc_funcs(malloc, secret_free);
-    hold_signals(SIG_BLOCK);
-    signal(SIGPIPE, SIG_IGN);
     /* libpq sends it as the session's TimeZone, so that `timestamp` columns hold UTC. */
     setenv("PGTZ", "UTC", 1);
     raise_fd_limit(&daemon);
@@ -355,6 +344,7 @@ done:
     if (files_free)
         storage_close(&daemon.storage);
     config_free(daemon.config);
+    supervisor_done(&daemon.supervisor);
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
     if (!files_free)

@@ -30,7 +30,6 @@ struct back {
     enum stage stage;
     int64_t drain_began_us; /* monotonic */
     bool stopped;
-    int64_t store_seen_us; /* monotonic: a store could answer then; or TIME_NEVER */
     uint64_t stale_checks; /* answered stale, as was last seen, … */
     int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
     struct monitor *monitor;
@@ -72,11 +71,27 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     return bound.text;
 }
 
-static int64_t oldest_stale_us(const struct back *back, int64_t now_us)
+/* What was read before this is of no use for any answer, believed or stale. */
+static int64_t oldest_of_use_us(const struct back *back, int64_t now_us)
 {
     struct trust_policy policy = config_trust_policy(back->config);
+    struct trust trust = trust_at(&policy, &back->env.grounds, now_us);
 
-    return trust_at(&policy, &back->env.grounds, now_us).oldest_stale_us;
+    return trust.oldest_us < trust.oldest_stale_us ? trust.oldest_us : trust.oldest_stale_us;
+}
+
+/* Who can answer a check now. What Redis was given lives for cache.ttl there. */
+static void look_who_answers(struct back *back, struct overview *overview, int64_t now_us)
+{
+    int64_t oldest_us = oldest_of_use_us(back, now_us);
+    int64_t in_redis_us = resolver_newest_in_redis(back->resolver);
+
+    overview->redis_dated = back->env.clock.known;
+    overview->postgres_answers = resolver_answers(back->resolver);
+    overview->redis_servable =
+        in_redis_us >= oldest_us && in_redis_us > now_us - back->config->cache_ttl;
+    overview->memory_servable = resolver_newest_in_memory(back->resolver) >= oldest_us;
+    overview->total.value[METRIC_POSTGRES_ANSWERS] = overview->postgres_answers;
 }
 
 /* The gauges of the back's parts. */
@@ -95,12 +110,7 @@ static void look(void *arg, struct overview *overview)
         value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
     }
     flusher_look(back->flusher, &overview->total);
-    overview->redis_dated = back->env.clock.known;
-    overview->postgres_answers = resolver_answers(back->resolver);
-    if (overview->postgres_answers || (value[METRIC_REDIS_UP] && overview->redis_dated))
-        back->store_seen_us = now_us;
-    /* What memory holds was read until then. */
-    overview->memory_servable = back->store_seen_us >= oldest_stale_us(back, now_us);
+    look_who_answers(back, overview, now_us);
     overview->revocation_bound = revocation_bound(back, &overview->total, now_us);
     overview->has_store = back->env.stores.has_current;
     overview->store = back->env.stores.current;
@@ -242,11 +252,24 @@ static bool lend(void *arg, const struct pg_query *query)
     return back->link && link_lend(back->link, query);
 }
 
+/* A server on an earlier timeline than another one is refused; the operator knows whether the later
+ * one is the primary, or a copy that somebody promoted. */
+static void forget_later_stores(struct back *back)
+{
+    if (!stores_forget_later(&back->env.stores))
+        return;
+    log_warning(&back->env.log,
+                "timelines that were seen are forgotten: the server that answers now "
+                "is taken as it is; every verdict is looked up anew");
+    invalidate_all(back);
+}
+
 static void reload(struct back *back, struct buffer *reply)
 {
     if (!reload_config(&back->env, &back->config, back->config_path, reply))
         return;
     flusher_configure(back->flusher);
+    forget_later_stores(back);
     link_configure(back->link);
 }
 
@@ -384,6 +407,23 @@ int64_t back_drain_timeout_us(const struct back *back)
     return back->config->listen_drain_timeout;
 }
 
+const struct log *back_log(const struct back *back)
+{
+    return &back->env.log;
+}
+
+void back_move_listener(struct back *back, enum socket_role role, int fd)
+{
+    back->env.metrics.value[METRIC_SOCKETS_REBOUND]++;
+    back_env_post(&back->env,
+                  &(struct to_front){.type = TO_FRONT_LISTEN, .listen = {.role = role, .fd = fd}});
+}
+
+void back_set_sockets_lost(struct back *back, size_t count)
+{
+    back->env.metrics.value[METRIC_SOCKETS_LOST] = count;
+}
+
 struct event_base *back_base(struct back *back)
 {
     return back->env.base;
@@ -401,7 +441,6 @@ struct back *back_new(struct back_setup *setup)
     back->config = setup->config;
     back->config_path = setup->config_path;
     back->to_back = setup->to_back;
-    back->store_seen_us = TIME_NEVER;
     back->stale_seen_us = TIME_NEVER;
     back->log = setup->log;
     back->log_writer = setup->log_writer;

@@ -14,8 +14,12 @@ enum {
     FIELD_DATABASE,
     FIELD_DATABASE_NAME,
     FIELD_TABLE,
-    FIELD_PLAIN
+    FIELD_PLAIN,
+    FIELD_ENCODING
 };
+
+/* Of pg_database.encoding: no encoding at all (pg_wchar.h). */
+enum { PG_SQL_ASCII = 0 };
 
 /* A WAL file's name begins with its timeline, in hex (PostgreSQL manual, "Backup Control
  * Functions"). */
@@ -52,7 +56,7 @@ bool store_query_read(const PGresult *result, int column, struct store *ret, int
 {
     static const int len[STORE_FIELDS] = {
         [FIELD_CLOCK] = 8,    [FIELD_STARTED] = 8, [FIELD_STANDBY] = 1, [FIELD_SYSTEM] = 8,
-        [FIELD_DATABASE] = 4, [FIELD_TABLE] = 4,   [FIELD_PLAIN] = 1};
+        [FIELD_DATABASE] = 4, [FIELD_TABLE] = 4,   [FIELD_PLAIN] = 1,   [FIELD_ENCODING] = 4};
     struct store store = {0};
     const char *value[STORE_FIELDS];
 
@@ -73,6 +77,7 @@ bool store_query_read(const PGresult *result, int column, struct store *ret, int
     store.id.started_us = store.mark.started_us;
     store.standby = value[FIELD_STANDBY][0] != 0;
     store.plain = value[FIELD_PLAIN][0] != 0;
+    store.bytes = pg_get_int32(value[FIELD_ENCODING]) == PG_SQL_ASCII;
     *ret = store;
     *ret_server_us = pg_get_int64(value[FIELD_CLOCK]) + PG_EPOCH_US;
     return true;

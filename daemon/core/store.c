@@ -27,7 +27,7 @@ bool store_id_equal(const struct store_id *a, const struct store_id *b)
            a->started_us == b->started_us;
 }
 
-static const struct store *find(const struct stores *stores, const struct store_mark *mark)
+const struct store *stores_find(const struct stores *stores, const struct store_mark *mark)
 {
     for (size_t i = 0; i < stores->count; i++) {
         if (store_mark_equal(&stores->known[i].mark, mark))
@@ -38,7 +38,7 @@ static const struct store *find(const struct stores *stores, const struct store_
 
 void stores_learn(struct stores *stores, const struct store *store)
 {
-    struct store *known = (struct store *)find(stores, &store->mark);
+    struct store *known = (struct store *)stores_find(stores, &store->mark);
 
     if (!known && stores->count < STORES_KNOWN)
         known = &stores->known[stores->count++];
@@ -105,10 +105,24 @@ bool stores_outdated(const struct stores *stores, const struct store *store)
     return false;
 }
 
+bool stores_forget_later(struct stores *stores)
+{
+    bool barred = false;
+
+    for (size_t i = 0; i < stores->count; i++)
+        barred =
+            barred || (!stores->known[i].standby && stores_outdated(stores, &stores->known[i]));
+    if (!barred)
+        return false;
+    stores->count = stores->next = 0;
+    stores->has_feed = stores->has_current = false;
+    return true;
+}
+
 enum store_standing stores_judge(const struct stores *stores, const struct store_mark *mark,
                                  bool standby, struct store_id *ret_id)
 {
-    const struct store *known = find(stores, mark);
+    const struct store *known = stores_find(stores, mark);
 
     if (standby)
         return STORE_OUTDATED;

@@ -137,6 +137,17 @@ static void take_tombstone(struct front *front, const struct to_front *message)
         verdict_cache_remove(front->cache, &message->invalidate.digest);
 }
 
+static void move_listener(struct front *front, const struct to_front *message)
+{
+    struct listener *const listener[] = {
+        [SOCKET_CHECK] = &front->check_listener,
+        [SOCKET_ADMIN] = &front->admin_listener,
+        [SOCKET_HTTP] = &front->http_listener,
+    };
+
+    listener_move(listener[message->listen.role], message->listen.fd);
+}
+
 static void handle_message(struct front *front, struct to_front *message)
 {
     switch (message->type) {
@@ -168,6 +179,9 @@ static void handle_message(struct front *front, struct to_front *message)
         break;
     case TO_FRONT_CONFIG:
         apply_config(front, message->config);
+        break;
+    case TO_FRONT_LISTEN:
+        move_listener(front, message);
         break;
     case TO_FRONT_PULSE:
         front_answer_pulse(front, message->pulse);
@@ -236,6 +250,8 @@ static void on_second(void *arg)
     front_tick(front);
     front->quiet_s++;
     asked_expire(&front->asked, front->trust.now_us);
+    if (front_back_silent(front))
+        check_give_up(front);
     if (front->serves_http)
         clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
 }

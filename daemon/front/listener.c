@@ -117,18 +117,39 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
     event_add(&listener->acceptable, NULL);
 }
 
+static void begin(struct listener *listener)
+{
+    struct event_base *base = listener->clients->base;
+
+    event_assign(&listener->acceptable, base, listener->fd, EV_READ | EV_PERSIST, on_acceptable,
+                 listener);
+    event_assign(&listener->resume, base, -1, 0, on_resume, listener);
+    event_add(&listener->acceptable, NULL);
+}
+
 void listener_start(struct listener *listener, struct clients *clients, int fd,
                     const struct protocol *protocol, bool admin, const struct config *config)
 {
     *listener =
         (struct listener){.clients = clients, .protocol = protocol, .fd = fd, .admin = admin};
     listener_configure(listener, config);
-    if (fd < 0)
+    if (fd >= 0)
+        begin(listener);
+}
+
+/* Those who wait are no more than the backlog has room for, and this happens when somebody removes
+ * a socket's file. */
+void listener_move(struct listener *listener, int fd)
+{
+    if (listener->fd < 0)
         return;
-    event_assign(&listener->acceptable, clients->base, fd, EV_READ | EV_PERSIST, on_acceptable,
-                 listener);
-    event_assign(&listener->resume, clients->base, -1, 0, on_resume, listener);
-    event_add(&listener->acceptable, NULL);
+    for (int client; (client = accept_client(listener)) >= 0;)
+        admit(listener, client);
+    event_del(&listener->acceptable);
+    event_del(&listener->resume);
+    close(listener->fd);
+    listener->fd = fd;
+    begin(listener);
 }
 
 void listener_configure(struct listener *listener, const struct config *config)

@@ -2,7 +2,6 @@
 #include "apikeyd/unix_socket.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -49,67 +48,91 @@ static bool clear_path(const char *path, const struct sockaddr_un *address, stru
 }
 
 /* Nobody can connect before the mode and group are right, since listen() comes after. */
-static bool bind_path(int fd, const char *path, const struct sockaddr_un *address, mode_t mode,
-                      const char *group, struct buffer *error)
+static bool bind_path(int fd, const char *path, const struct sockaddr_un *address,
+                      const struct unix_socket_file *file, struct buffer *error)
 {
     mode_t mask = umask(0177);
-    int bound = bind(fd, (const struct sockaddr *)address, sizeof *address);
+    bool done = bind(fd, (const struct sockaddr *)address, sizeof *address) == 0;
 
     umask(mask);
-    if (bound != 0) {
+    if (!done) {
         buffer_printf(error, "%s: %s", path, strerror(errno));
         return false;
     }
-    if (group[0]) {
-        const struct group *entry = getgrnam(group);
+    if (file->group != (gid_t)-1 && chown(path, (uid_t)-1, file->group) != 0) {
+        buffer_printf(error, "%s: group %u: %s", path, (unsigned)file->group, strerror(errno));
+        return false;
+    }
+    done = chmod(path, file->mode) == 0 && listen(fd, BACKLOG) == 0;
+    if (!done)
+        buffer_printf(error, "%s: %s", path, strerror(errno));
+    return done;
+}
 
-        if (!entry || chown(path, (uid_t)-1, entry->gr_gid) != 0) {
-            buffer_printf(error, "%s: group %s: %s", path, group,
-                          entry ? strerror(errno) : "there is no such group");
-            return false;
-        }
-    }
-    if (chmod(path, mode) != 0 || listen(fd, BACKLOG) != 0) {
-        buffer_printf(error, "%s: %s", path, strerror(errno));
+static bool make_address(const char *path, struct sockaddr_un *ret_address, struct buffer *error)
+{
+    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof ret_address->sun_path) {
+        buffer_printf(error, "%s: a socket's path may have %zu bytes at most", path,
+                      sizeof ret_address->sun_path - 1);
         return false;
     }
+    strcpy(ret_address->sun_path, path);
     return true;
 }
 
-int unix_socket_listen(const char *path, mode_t mode, const char *group, struct buffer *error)
+int unix_socket_listen_anew(const char *path, const struct unix_socket_file *file,
+                            struct buffer *error)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un address;
 
-    if (strlen(path) >= sizeof address.sun_path) {
-        buffer_printf(error, "%s: a socket's path may have %zu bytes at most", path,
-                      sizeof address.sun_path - 1);
-        return -1;
-    }
-    strcpy(address.sun_path, path);
-    if (!clear_path(path, &address, error))
+    if (!make_address(path, &address, error))
         return -1;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         buffer_printf(error, "%s: %s", path, strerror(errno));
         return -1;
     }
-    if (!bind_path(fd, path, &address, mode, group, error)) {
+    if (!bind_path(fd, path, &address, file, error)) {
         close(fd);
         return -1;
     }
     return fd;
 }
 
-void unix_socket_remove(const char *path, int fd)
+int unix_socket_listen(const char *path, const struct unix_socket_file *file, struct buffer *error)
 {
-    struct sockaddr_un address = {0};
-    socklen_t len = sizeof address;
+    struct sockaddr_un address;
+
+    if (!make_address(path, &address, error) || !clear_path(path, &address, error))
+        return -1;
+    return unix_socket_listen_anew(path, file, error);
+}
+
+struct unix_socket_id unix_socket_identify(const char *path)
+{
     struct stat status;
 
-    /* The name is ours as long as it is a socket and our fd is bound to it; a daemon that took
-     * the path over would have been refused by our listening there. */
-    if (getsockname(fd, (struct sockaddr *)&address, &len) == 0 &&
-        strcmp(address.sun_path, path) == 0 && lstat(path, &status) == 0 &&
-        S_ISSOCK(status.st_mode))
+    if (lstat(path, &status) != 0)
+        return (struct unix_socket_id){0};
+    return (struct unix_socket_id){status.st_dev, status.st_ino};
+}
+
+/* A path that cannot be looked at for another reason is not known to be gone. */
+enum unix_socket_state unix_socket_look(const char *path, const struct unix_socket_id *id)
+{
+    struct stat status;
+
+    if (lstat(path, &status) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? UNIX_SOCKET_GONE : UNIX_SOCKET_HERE;
+    return status.st_dev == id->device && status.st_ino == id->inode ? UNIX_SOCKET_HERE
+                                                                     : UNIX_SOCKET_OTHER;
+}
+
+void unix_socket_remove(const char *path, const struct unix_socket_id *id)
+{
+    struct stat status;
+
+    if (lstat(path, &status) == 0 && status.st_dev == id->device && status.st_ino == id->inode)
         unlink(path);
 }

@@ -43,11 +43,21 @@ struct back *back_new(struct back_setup *setup);
 /* For signal events. */
 struct event_base *back_base(struct back *back);
 
+/* What is logged by this is shown on the status page too. */
+const struct log *back_log(const struct back *back);
+
 /* Serve until a drain is over. */
 void back_run(struct back *back);
 
 /* Read the configuration again. Logs what came of it. */
 void back_reload(struct back *back);
+
+/* `fd` listens in the place of a socket whose file was removed: the front thread goes over to it,
+ * and closes the last one. */
+void back_move_listener(struct back *back, enum socket_role role, int fd);
+
+/* So many sockets cannot be reached by their path now. */
+void back_set_sockets_lost(struct back *back, size_t count);
 
 /* Stop: take no more requests, answer those in flight, write usage. Within listen.drain_timeout;
  * what could not be written by then waits in the ledger. */

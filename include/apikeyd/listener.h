@@ -20,6 +20,9 @@ struct listener {
 /* Accept on `fd` (-1: on nothing). */
 void listener_start(struct listener *listener, struct clients *clients, int fd,
                     const struct protocol *protocol, bool admin, const struct config *config);
+/* Accept on `fd` instead, but first whoever waits at the last one, which is closed. */
+void listener_move(struct listener *listener, int fd);
+
 void listener_configure(struct listener *listener, const struct config *config);
 void listener_stop(struct listener *listener);
 

@@ -17,6 +17,7 @@
 #include "apikeyd/log.h"
 #include "apikeyd/metrics.h"
 #include "apikeyd/ring.h"
+#include "apikeyd/socket_role.h"
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict.h"
 
@@ -98,6 +99,7 @@ enum to_front_type {
     TO_FRONT_SWAP,       /* half: an empty one; send back the one in use */
     TO_FRONT_GROUNDS,    /* grounds: how far verdicts are believed has changed */
     TO_FRONT_CONFIG,     /* config: the receiver owns it */
+    TO_FRONT_LISTEN,     /* listen: accept on this from now on, and close the last one */
     TO_FRONT_PULSE,      /* pulse: say that the thread is alive, and what it has counted */
     TO_FRONT_DRAIN,      /* take no more requests */
     TO_FRONT_STOP,       /* leave the loop */
@@ -121,6 +123,10 @@ struct to_front {
         struct ledger_half *half;
         struct grounds grounds;
         struct config *config;
+        struct {
+            enum socket_role role; /* check, admin or http */
+            int fd;
+        } listen;
         uint32_t pulse;
     };
 };

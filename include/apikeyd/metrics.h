@@ -154,6 +154,10 @@
     X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \
       "connections_refused_total", "reason=\"forbidden\"",                                         \
       "Connections refused by allow_uids and allow_gids")                                          \
+    X(SOCKETS_LOST, "Clients", "sockets_lost", GAUGE, "sockets_lost", "",                          \
+      "Listening sockets whose file is gone, or another one, so that nobody can connect")          \
+    X(SOCKETS_REBOUND, "Clients", "sockets_rebound", COUNTER, "sockets_rebound_total", "",         \
+      "Listening sockets bound anew after somebody had removed their file")                        \
     X(ACCEPT_PAUSES, "Clients", "accept_pauses", COUNTER, "accept_pauses_total", "",               \
       "Times that accepting ran out of fds")                                                       \
     X(CUT_OFF, "Clients", "connections_cut_off", COUNTER, "connections_cut_off_total", "",         \
@@ -199,6 +203,8 @@
       "Lookup connections that there should be")                                                   \
     X(POSTGRES_UP, "PostgreSQL", "postgres_connections_up", GAUGE, "postgres_connections_up", "",  \
       "Lookup connections ready")                                                                  \
+    X(POSTGRES_ANSWERS, "PostgreSQL", "postgres_answers", GAUGE, "postgres_answers", "",           \
+      "1 while PostgreSQL answers lookups, by the link's session if by no other")                  \
     X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
       "Sessions of any kind for which a host name has no address")                                 \
     X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \

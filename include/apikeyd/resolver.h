@@ -62,6 +62,11 @@ bool resolver_answers(const struct resolver *resolver);
 /* Whether a lookup asked now may well get no answer: then verdicts are served stale. */
 bool resolver_failing(const struct resolver *resolver);
 
+/* When the newest verdict on a key that exists was read that memory was given, and of those that
+ * Redis was seen to hold, or was given, for the store that is asked now; or TIME_NEVER. */
+int64_t resolver_newest_in_memory(const struct resolver *resolver);
+int64_t resolver_newest_in_redis(const struct resolver *resolver);
+
 /* Lookup connections that are of use. */
 size_t resolver_connections_up(const struct resolver *resolver);
 

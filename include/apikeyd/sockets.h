@@ -5,14 +5,20 @@
 
 #include "apikeyd/config.h"
 #include "apikeyd/log.h"
+#include "apikeyd/socket_role.h"
+#include "apikeyd/unix_socket.h"
 
-enum socket_role { SOCKET_CHECK, SOCKET_ADMIN, SOCKET_HTTP, SOCKET_METRICS, SOCKET_ROLES };
+struct listening {
+    int fd;                       /* -1: none */
+    char *path;                   /* of its file; NULL: it is none of a file */
+    struct unix_socket_id id;     /* which file that is */
+    struct unix_socket_file file; /* what it has to be like, if it is … */
+    bool own;                     /* … the daemon's, which removes it at the end */
+    bool lost;                    /* nobody can reach it by its path, which is logged */
+};
 
 struct sockets {
-    struct {
-        int fd;     /* -1: none */
-        char *path; /* our own Unix socket's, removed at the end; NULL: it is none */
-    } of[SOCKET_ROLES];
+    struct listening of[SOCKET_ROLES];
 };
 
 void sockets_init(struct sockets *sockets);

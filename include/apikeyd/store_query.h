@@ -20,14 +20,15 @@
     "CASE WHEN pg_catalog.pg_is_in_recovery() THEN '' "                                            \
     "ELSE pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) END, "                       \
     "sd.oid, sd.datname::pg_catalog.text, coalesce(st.oid, 0::pg_catalog.oid), "                   \
-    "coalesce(st.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[]), false)"
+    "coalesce(st.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[]), false), "    \
+    "sd.encoding"
 #define STORE_FROM                                                                                 \
     "pg_catalog.pg_control_system() AS sc JOIN pg_catalog.pg_database AS sd "                      \
     "ON sd.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() "                          \
     "LEFT JOIN (pg_catalog.pg_class AS st JOIN pg_catalog.pg_namespace AS sn "                     \
     "ON sn.oid OPERATOR(pg_catalog.=) st.relnamespace) "                                           \
     "ON st.relname OPERATOR(pg_catalog.=) $2 AND sn.nspname OPERATOR(pg_catalog.=) $1"
-enum { STORE_FIELDS = 9 };
+enum { STORE_FIELDS = 10 };
 
 /* Set the first two parameters, which point into `config`. */
 void store_query_name_table(struct pg_query *query, const struct config *config);

@@ -7,7 +7,7 @@ import time
 import pytest
 from conftest import check, info
 from harness.operators import fetch
-from harness.servers import BUILD, Process, wait_until
+from harness.servers import BUILD, Process, answers, wait_until
 from wire import Wire, command
 
 
@@ -105,6 +105,44 @@ def test_signals_during_the_start_are_kept_for_later(start):
         wait_until(lambda: daemon.died() or daemon.ledger.exists(), "the start to be under way")
         daemon.process.send(signal.SIGHUP)
         daemon.terminate()
+        assert daemon.wait_end() == 0
+        daemon.ledger.unlink()
+
+
+# What other programs rotate logs, dump state or change their mind for; and what the kernel sends for a limit.
+HARMLESS = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "XCPU", "STKFLT"]
+SILENT = ["PIPE", "XFSZ", "TTIN", "TTOU", "WINCH", "URG", "CHLD", "CONT", "RTMIN", "RTMAX"]
+
+
+def send_all(daemon):
+    for name in HARMLESS + SILENT:
+        if name != "RTMAX" or "valgrind" not in daemon.runner:  # valgrind's own
+            daemon.process.send(getattr(signal, f"SIG{name}"))
+
+
+def test_no_signal_sent_by_habit_ends_it(db, daemon):
+    db.add_key("good")
+    for _ in range(3):
+        send_all(daemon)
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+    wait_until(lambda: all(f"SIG{name} changes nothing" in daemon.log() for name in HARMLESS), "the lines")
+    lines = [line for line in daemon.log().splitlines() if "signal: " in line]
+    assert len(lines) == len(HARMLESS), "each once"
+    assert daemon.stop() == 0
+
+
+def test_nor_at_the_start_or_the_end(start):
+    daemon = start(wait=False)
+    daemon.write_config()
+    for _ in range(5):
+        daemon.launch()
+        wait_until(lambda: daemon.died() or daemon.ledger.exists(), "the start to be under way")
+        send_all(daemon)
+        wait_until(lambda: daemon.died() or answers(daemon.admin), "the daemon")
+        daemon.terminate()
+        send_all(daemon)
+        while BUILD.name == "release" and not daemon.died():  # signals without end keep LeakSanitizer from its work
+            send_all(daemon)
         assert daemon.wait_end() == 0
         daemon.ledger.unlink()
 

@@ -1,5 +1,6 @@
 """What systemd sees: notifications, the watchdog, sockets it hands over, restarts."""
 
+import contextlib
 import json
 import os
 import random
@@ -61,6 +62,41 @@ def test_the_watchdog_is_fed(notified):
     wait_until(lambda: len(said.times("WATCHDOG=1")) >= 10, "pings")
     times = said.times("WATCHDOG=1")
     assert times[-1] - times[0] > 2.5, "a ping each half second, not more"
+
+
+@contextlib.contextmanager
+def deaf(path):
+    """A supervisor that reads nothing, and has no room for another message; hear() empties its queue."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
+        ear.bind(str(path))
+        ear.setblocking(False)
+        mouth.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                mouth.sendto(b"full", str(path))
+        yield ear
+
+
+def hear(ear):
+    said = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            said += ear.recv(4096).decode().splitlines()
+    return said
+
+
+def test_a_supervisor_that_stands_still_holds_up_nobody(db, scratch, start):
+    db.add_key("good")
+    path = scratch / f"deaf-{uuid.uuid4().hex[:8]}"
+    with deaf(path) as ear:
+        daemon = start(env={"NOTIFY_SOCKET": str(path)})
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+        assert set(hear(ear)) == {"full"}
+        # What matters is said again.
+        wait_until(lambda: "READY=1" in hear(ear), "the news that it is ready")
+        assert daemon.stop() == 0
+        assert "STOPPING=1" in hear(ear)
 
 
 def test_sockets_handed_over_are_used_and_left_alone(db, scratch, redis_server, start):
@@ -254,4 +290,4 @@ def test_secrets_are_credentials(start, scratch):
     process = Process([BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "bad.log",
                       env={**os.environ, **env})
     assert process.child.wait(30) == 78
-    assert 'redis.secret_file "other": No such file' in process.log()
+    assert "redis.secret_file: No such file" in process.log()
