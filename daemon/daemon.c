@@ -47,7 +47,7 @@ static bool read_secret(struct daemon *daemon, const char *option, const char *p
     bool read = secret_read(path, ret, &why);
 
     if (!read)
-        log_error(&daemon->log, "%s \"%s\": %.*s", option, path, (int)why.len, why.data);
+        log_error(&daemon->log, "%s: %.*s", option, (int)why.len, why.data);
     buffer_free(&why);
     return read;
 }
@@ -335,15 +335,18 @@ int daemon_run(const char *config_path)
         status = EXIT_SUCCESS;
 
 done:
-    back_free(daemon.back);
+    bool files_free = back_free(daemon.back);
     front_free(daemon.front);
     sockets_close(&daemon.sockets);
     mailbox_done(&daemon.to_back);
     mailbox_done(&daemon.to_front);
-    storage_close(&daemon.storage);
+    if (files_free)
+        storage_close(&daemon.storage);
     config_free(daemon.config);
     supervisor_done(&daemon.supervisor);
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
+    if (!files_free)
+        _exit(status); /* the thread that the disk holds up may go on at any moment */
     return status;
 }

@@ -109,13 +109,14 @@ static void match_owners(struct storage *storage, const struct config *config,
 {
     const struct store_id *owner = ledger_owner(storage->ledger);
     const char *path = config->usage_spill;
+    const struct store_id no_store = {0};
     struct usage_judged judged = {0};
     int error;
 
     if (!store_id_known(&storage->spilled.owner))
         storage->spilled.owner = *owner;
     if (!store_id_known(owner) && storage->spilled.len > 0)
-        (void)ledger_set_owner(storage->ledger, &storage->spilled.owner);
+        (void)ledger_set_owner(storage->ledger, &storage->spilled.owner, &no_store);
     if (storage->spilled.len == 0 || store_id_same_table(owner, &storage->spilled.owner))
         return;
     error = spill_set_aside(path, clock_wall_us(), &storage->spilled, &judged);
@@ -139,6 +140,7 @@ bool storage_open(struct storage *storage, const struct config *config, const st
 {
     if (!open_ledger(storage, config, log) || !lock_spill(storage, config, log))
         return false;
+    ledger_gather(storage->ledger);
     read_spill(storage, config, log);
     match_owners(storage, config, log);
     return true;

@@ -16,7 +16,7 @@
 #include "apikeyd/resp_reply.h"
 #include "reload.h"
 
-enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE };
+enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };
 
 struct back {
     struct back_env env;
@@ -28,8 +28,8 @@ struct back {
     struct flusher *flusher;
     struct event mail, drain_timer;
     enum stage stage;
+    int64_t drain_began_us; /* monotonic */
     bool stopped;
-    int64_t store_seen_us; /* monotonic: a store could answer then; or TIME_NEVER */
     uint64_t stale_checks; /* answered stale, as was last seen, … */
     int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
     struct monitor *monitor;
@@ -71,11 +71,27 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     return bound.text;
 }
 
-static int64_t oldest_stale_us(const struct back *back, int64_t now_us)
+/* What was read before this is of no use for any answer, believed or stale. */
+static int64_t oldest_of_use_us(const struct back *back, int64_t now_us)
 {
     struct trust_policy policy = config_trust_policy(back->config);
+    struct trust trust = trust_at(&policy, &back->env.grounds, now_us);
 
-    return trust_at(&policy, &back->env.grounds, now_us).oldest_stale_us;
+    return trust.oldest_us < trust.oldest_stale_us ? trust.oldest_us : trust.oldest_stale_us;
+}
+
+/* Who can answer a check now. What Redis was given lives for cache.ttl there. */
+static void look_who_answers(struct back *back, struct overview *overview, int64_t now_us)
+{
+    int64_t oldest_us = oldest_of_use_us(back, now_us);
+    int64_t in_redis_us = resolver_newest_in_redis(back->resolver);
+
+    overview->redis_dated = back->env.clock.known;
+    overview->postgres_answers = resolver_answers(back->resolver);
+    overview->redis_servable =
+        in_redis_us >= oldest_us && in_redis_us > now_us - back->config->cache_ttl;
+    overview->memory_servable = resolver_newest_in_memory(back->resolver) >= oldest_us;
+    overview->total.value[METRIC_POSTGRES_ANSWERS] = overview->postgres_answers;
 }
 
 /* The gauges of the back's parts. */
@@ -94,12 +110,7 @@ static void look(void *arg, struct overview *overview)
         value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
     }
     flusher_look(back->flusher, &overview->total);
-    overview->redis_dated = back->env.clock.known;
-    overview->postgres_answers = resolver_answers(back->resolver);
-    if (overview->postgres_answers || (value[METRIC_REDIS_UP] && overview->redis_dated))
-        back->store_seen_us = now_us;
-    /* What memory holds was read until then. */
-    overview->memory_servable = back->store_seen_us >= oldest_stale_us(back, now_us);
+    look_who_answers(back, overview, now_us);
     overview->revocation_bound = revocation_bound(back, &overview->total, now_us);
     overview->has_store = back->env.stores.has_current;
     overview->store = back->env.stores.current;
@@ -220,6 +231,13 @@ static void on_link_idle(void *arg)
     flusher_feed_idle(back->flusher);
 }
 
+static void on_home(void *arg)
+{
+    struct back *back = arg;
+
+    flusher_home_changed(back->flusher);
+}
+
 static bool lookups_agree(void *arg, int64_t since_us)
 {
     struct back *back = arg;
@@ -234,11 +252,24 @@ static bool lend(void *arg, const struct pg_query *query)
     return back->link && link_lend(back->link, query);
 }
 
+/* A server on an earlier timeline than another one is refused; the operator knows whether the later
+ * one is the primary, or a copy that somebody promoted. */
+static void forget_later_stores(struct back *back)
+{
+    if (!stores_forget_later(&back->env.stores))
+        return;
+    log_warning(&back->env.log,
+                "timelines that were seen are forgotten: the server that answers now "
+                "is taken as it is; every verdict is looked up anew");
+    invalidate_all(back);
+}
+
 static void reload(struct back *back, struct buffer *reply)
 {
     if (!reload_config(&back->env, &back->config, back->config_path, reply))
         return;
     flusher_configure(back->flusher);
+    forget_later_stores(back);
     link_configure(back->link);
 }
 
@@ -250,9 +281,20 @@ void back_reload(struct back *back)
     buffer_free(&reply);
 }
 
+/* For when so much of listen.drain_timeout has passed. */
+static void arm_drain_timer(struct back *back, int64_t quarters)
+{
+    int64_t end_us = back->drain_began_us + back->config->listen_drain_timeout * quarters / 4;
+    int64_t left_us = end_us - clock_monotonic_us();
+    struct timeval delay = clock_timeval(left_us > 0 ? left_us : 0);
+
+    event_add(&back->drain_timer, &delay);
+}
+
 static void drain_usage(struct back *back)
 {
     back->stage = DRAINING_USAGE;
+    arm_drain_timer(back, 3);
     flusher_drain(back->flusher);
 }
 
@@ -318,36 +360,35 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
 static void on_drained(void *arg)
 {
     struct back *back = arg;
-    size_t pending = flusher_pending(back->flusher);
 
-    if (pending > 0)
-        log_warning(&back->env.log, "%zu keys' last_used could not be written; they wait in %s",
-                    pending, back->config->usage_ledger);
+    flusher_tell_rest(back->flusher);
     back->stopped = true;
 }
 
-static void arm_drain_timer(struct back *back)
-{
-    struct timeval half = clock_timeval(back->config->listen_drain_timeout / 2);
-
-    event_add(&back->drain_timer, &half);
-}
-
-/* Half of the time is for the clients, half for writing usage. */
+/* Half of the time is for the clients, the next quarter is left for PostgreSQL to take usage in any
+ * case, and the last one for the disk to keep what PostgreSQL did not take. */
 static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct back *back = arg;
 
     (void)fd;
     (void)what;
-    if (back->stage == DRAINING_CLIENTS) {
+    switch (back->stage) {
+    case DRAINING_CLIENTS:
         log_warning(&back->env.log, "clients do not take their replies; going on without them");
-        arm_drain_timer(back);
         drain_usage(back);
-    } else {
-        log_warning(&back->env.log, "PostgreSQL does not take usage in time; it waits in %s",
-                    back->config->usage_ledger);
+        break;
+    case DRAINING_USAGE:
+        back->stage = SAVING_USAGE;
+        arm_drain_timer(back, 4);
+        flusher_save(back->flusher);
+        break;
+    case SAVING_USAGE:
+        flusher_tell_rest(back->flusher);
         back->stopped = true;
+        break;
+    case SERVING:
+        break;
     }
 }
 
@@ -356,7 +397,8 @@ void back_drain(struct back *back)
     if (back->stage != SERVING)
         return;
     back->stage = DRAINING_CLIENTS;
-    arm_drain_timer(back);
+    back->drain_began_us = clock_monotonic_us();
+    arm_drain_timer(back, 2);
     back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_DRAIN});
 }
 
@@ -399,7 +441,6 @@ struct back *back_new(struct back_setup *setup)
     back->config = setup->config;
     back->config_path = setup->config_path;
     back->to_back = setup->to_back;
-    back->store_seen_us = TIME_NEVER;
     back->stale_seen_us = TIME_NEVER;
     back->log = setup->log;
     back->log_writer = setup->log_writer;
@@ -435,6 +476,7 @@ struct back *back_new(struct back_setup *setup)
     back->resolver = resolver_new(&(struct resolver_setup){
         .env = &back->env,
         .pending = pending_usage_of,
+        .on_home = on_home,
         .lend = lend,
         .arg = back,
     });
@@ -467,7 +509,7 @@ struct back *back_new(struct back_setup *setup)
 
 fail:
     usage_batch_free(&setup->spilled);
-    back_free(back);
+    (void)back_free(back);
     return NULL;
 }
 
@@ -480,10 +522,10 @@ void back_run(struct back *back)
     }
 }
 
-void back_free(struct back *back)
+bool back_free(struct back *back)
 {
     if (!back)
-        return;
+        return true;
     back->env.front_gone = true;
     monitor_free(back->monitor);
     pages_free(back->pages);
@@ -494,7 +536,7 @@ void back_free(struct back *back)
     link_free(back->link);
     back->link = NULL;
     resolver_free(back->resolver);
-    flusher_free(back->flusher);
+    bool files_free = flusher_free(back->flusher);
     if (event_initialized(&back->mail)) {
         event_del(&back->mail);
         event_del(&back->drain_timer);
@@ -502,4 +544,5 @@ void back_free(struct back *back)
     back_env_close(&back->env);
     config_free(back->config);
     free(back);
+    return files_free;
 }

@@ -23,22 +23,11 @@ bool back_env_open(struct back_env *env)
 {
     TAILQ_INIT(&env->sessions);
     env->base = precise_base();
-    if (!env->base)
-        return false;
-    env->dns = evdns_base_new(env->base,
-                              EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (!env->dns) /* no name server is configured: /etc/hosts has to do */
-        env->dns = evdns_base_new(env->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (!env->dns)
-        return false;
-    evdns_base_load_hosts(env->dns, "/etc/hosts");
-    return true;
+    return env->base != NULL;
 }
 
 void back_env_close(struct back_env *env)
 {
-    if (env->dns)
-        evdns_base_free(env->dns, 0);
     if (env->base)
         event_base_free(env->base);
 }

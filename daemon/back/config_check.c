@@ -11,8 +11,8 @@
 #include "apikeyd/pg_dsn.h"
 #include "apikeyd/secret.h"
 
-/* The directory that `path` is in must be there: a file can be made, a directory is somebody's
- * decision.
+/* The directory that a socket is in must be there: a file can be made, a directory is somebody's
+ * decision. Those of ledger and spill file may come later, since usage keeps nobody from being answered.
  */
 static void check_directory(struct config_draft *draft, const char *name, const char *path)
 {
@@ -83,8 +83,6 @@ static void check_surroundings(struct config_draft *draft)
     check_dsn(draft, "postgres.listen_dsn", config->postgres_listen_dsn);
     check_secret(draft, "postgres.key_transform_secret_file",
                  config->postgres_key_transform_secret_file);
-    check_directory(draft, "usage.ledger", config->usage_ledger);
-    check_directory(draft, "usage.spill", config->usage_spill);
 }
 
 int config_check(const char *path, struct config **ret, struct buffer *errors)

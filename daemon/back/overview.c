@@ -4,11 +4,24 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+static const char *redis_state(const struct overview *overview, bool answered)
+{
+    const uint64_t *value = overview->total.value;
+
+    if (!value[METRIC_REDIS_CONFIGURED])
+        return "off";
+    if (!value[METRIC_REDIS_UP])
+        return "down";
+    if (!overview->redis_dated)
+        return "up, but PostgreSQL's clock is not known yet";
+    return answered ? "up" : "up, but holds nothing that may be used, for all that is known";
+}
+
 bool overview_ready(const struct overview *overview, struct buffer *why)
 {
     const uint64_t *value = overview->total.value;
     bool postgres = overview->postgres_answers;
-    bool redis = value[METRIC_REDIS_UP] && overview->redis_dated;
+    bool redis = value[METRIC_REDIS_UP] && overview->redis_dated && overview->redis_servable;
     bool memory = value[METRIC_CACHE_ENTRIES] > 0 && overview->memory_servable;
 
     if (overview->stopping) {
@@ -16,13 +29,7 @@ bool overview_ready(const struct overview *overview, struct buffer *why)
         return false;
     }
     buffer_printf(why, "PostgreSQL is %s; ", postgres ? "up" : "down");
-    if (!value[METRIC_REDIS_CONFIGURED])
-        buffer_text(why, "Redis is off; ");
-    else
-        buffer_printf(why, "Redis is %s; ",
-                      redis                    ? "up"
-                      : value[METRIC_REDIS_UP] ? "up, but PostgreSQL's clock is not known yet"
-                                               : "down");
+    buffer_printf(why, "Redis is %s; ", redis_state(overview, postgres || redis));
     if (value[METRIC_CACHE_ENTRIES] == 0)
         buffer_text(why, "memory is empty");
     else

@@ -12,8 +12,11 @@
 #include "fair_queue.h"
 #include "lookup_index.h"
 
-/* After a late lookup by the feed's session. */
+/* After a lookup by the feed's session that was late or refused. */
 static const int64_t guest_bar_us = 10000000;
+
+/* Without the feed's heartbeats connections are asked after so long. */
+static const int64_t lone_beat_us = 2000000;
 
 /* What a lane last knew of where it leads. NOT_PROVEN: nothing was looked up there yet. USELESS:
  * what it answers cannot be used, or is an error. */
@@ -39,12 +42,13 @@ struct pg_lanes {
     struct event deadline;
     bool deadline_armed;
     const char *said; /* in the log: what is wrong with answers */
-    bool refused_said;
+    bool refused_said, bytes_said;
     bool down; /* as was told */
     char *sql, *probe_sql;
-    bool feed_usable;        /* and it has not refused */
-    int64_t guest_barred_us; /* a lookup by it was late: none until then */
+    bool feed_usable;
+    int64_t guest_barred_us; /* a lookup by it was late or refused: none until then */
     struct lane guest;
+    struct event lone_beat;
     size_t count;
     struct lane lane[];
 };
@@ -65,9 +69,9 @@ static bool own_down(const struct pg_lanes *lanes)
     return true;
 }
 
-/* Whether the feed's session may stand in: all own ones are refused. Behind a lock it would only
+/* Whether the feed's session may be asked: all own ones are refused. Behind a lock it would only
  * get stuck too, and the feed with it. */
-static bool feed_stands_in(const struct pg_lanes *lanes)
+static bool guest_free(const struct pg_lanes *lanes)
 {
     for (size_t i = 0; i < lanes->count; i++) {
         const struct pg_connection *connection = lanes->lane[i].connection;
@@ -76,6 +80,12 @@ static bool feed_stands_in(const struct pg_lanes *lanes)
             return false;
     }
     return lanes->feed_usable && own_down(lanes) && clock_monotonic_us() >= lanes->guest_barred_us;
+}
+
+/* Whether it stands in for them. One that was refused is asked without keys first. */
+static bool feed_stands_in(const struct pg_lanes *lanes)
+{
+    return guest_free(lanes) && lanes->guest.store != USELESS;
 }
 
 /* What is wrong with all connections at once, or NULL while one of them may still answer. */
@@ -162,6 +172,25 @@ static void say_wrong(struct pg_lanes *lanes, const char *wrong)
     lanes->said = wrong;
 }
 
+/* What waited for answers and gets none any more. */
+static void fail_waiting(struct pg_lanes *lanes)
+{
+    const char *down = all_down(lanes);
+    struct lookup *lookup;
+
+    tell_whether_down(lanes);
+    while (down && (lookup = fair_queue_take(&lanes->waiting)))
+        fail(lanes, lookup, down);
+}
+
+/* The feed's role need not be allowed to read keys; but it may be, later. */
+static void bar_guest(struct pg_lanes *lanes)
+{
+    lanes->guest.store = USELESS;
+    lanes->guest_barred_us = clock_monotonic_us() + guest_bar_us;
+    fail_waiting(lanes);
+}
+
 /* The answer is of no use. From a server that will not do another connection may lead elsewhere;
  * what is wrong with the table is so wherever it is asked. */
 static void refuse_answer(struct lane *lane, struct lookup_list *lookups,
@@ -178,8 +207,8 @@ static void refuse_answer(struct lane *lane, struct lookup_list *lookups,
         else
             fail(lanes, lookup, wrong);
     }
-    if (!lane->connection)
-        pg_lanes_feed_is(lanes, false);
+    if (lane == &lanes->guest)
+        bar_guest(lanes);
     else if (standing == STORE_OUTDATED)
         pg_connection_give_up(lane->connection, wrong);
 }
@@ -225,6 +254,33 @@ static bool judge_store(struct lane *lane, struct lookup_list *lookups,
     return true;
 }
 
+static bool is_ascii(const struct lookup *lookup)
+{
+    for (size_t i = 0; i < lookup->request.key_len; i++) {
+        if ((unsigned char)lookup->request.key[i] >= 0x80)
+            return false;
+    }
+    return true;
+}
+
+/* Without an encoding, text that another client wrote may be the same key in other bytes. */
+static void answer_lookup(struct pg_lanes *lanes, struct lookup *lookup, const struct store *store,
+                          int64_t server_read_us)
+{
+    const struct verdict *verdict = &lookup->finding.verdict;
+
+    if (verdict->kind != VERDICT_DENY_UNKNOWN || !store || !store->bytes || is_ascii(lookup)) {
+        lanes->setup.answered(lanes->setup.arg, lookup, verdict, server_read_us);
+        return;
+    }
+    if (!lanes->bytes_said)
+        log_error(&lanes->env->log,
+                  "postgres (lookups): the database's encoding is SQL_ASCII: a key that is not of "
+                  "ASCII characters, and is not found, is UNAVAILABLE (logged once)");
+    lanes->bytes_said = true;
+    fail(lanes, lookup, "the database has no encoding (SQL_ASCII), and the key is not ASCII");
+}
+
 /* Put the rows together, each with its lookups, before the first of these is answered. */
 static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGresult *result,
                       const struct store_told *told)
@@ -247,8 +303,8 @@ static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGre
     /* All rows tell the same time, that of the store too. */
     back_env_sample_clock(lanes->env, lane->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
-        lanes->setup.answered(lanes->setup.arg, lookup, &lookup->finding.verdict,
-                              row.server_read_us);
+        answer_lookup(lanes, lookup, stores_find(&lanes->env->stores, &told->mark),
+                      row.server_read_us);
 }
 
 static void log_refusal(struct pg_lanes *lanes, const PGresult *result)
@@ -277,16 +333,16 @@ static void take_refusal(struct lane *lane, struct lookup_list *lookups, size_t 
 {
     const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = lane->sent_us};
     struct pg_lanes *lanes = lane->lanes;
-    bool bad_text = is_bad_text(result);
+    const struct lookup *only = len == 1 ? TAILQ_FIRST(lookups) : NULL;
+    bool bad_text = is_bad_text(result) && !(only && is_ascii(only));
     struct lookup *lookup;
 
     if (!bad_text) {
         log_refusal(lanes, result);
         lane->store = USELESS;
     }
-    /* The feed's role need not be allowed to read keys. */
-    if (!bad_text && !lane->connection)
-        pg_lanes_feed_is(lanes, false);
+    if (!bad_text && lane == &lanes->guest)
+        bar_guest(lanes);
     while ((lookup = lookup_list_take(lookups))) {
         if (!bad_text) {
             fail(lanes, lookup, "postgres error");
@@ -306,8 +362,8 @@ static void take_loss(struct lane *lane, struct lookup_list *lookups, enum pg_ou
     struct pg_lanes *lanes = lane->lanes;
     struct lookup *lookup;
 
-    if (!lane->connection && outcome == PG_LATE)
-        lanes->guest_barred_us = clock_monotonic_us() + guest_bar_us;
+    if (lane == &lanes->guest && outcome == PG_LATE)
+        bar_guest(lanes);
     while ((lookup = lookup_list_take(lookups))) {
         if (outcome == PG_LATE || lookup->losses++ > lanes->count) {
             fail(lanes, lookup,
@@ -336,6 +392,8 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
         take_rows(lane, &lookups, result, &told);
     else
         take_refusal(lane, &lookups, len, result);
+    if (lane == &lane->lanes->guest)
+        tell_whether_down(lane->lanes);
     arm_deadline(lane->lanes);
 }
 
@@ -454,8 +512,9 @@ void pg_lanes_go(struct pg_lanes *lanes)
         else if (lanes->waiting.len > 0 || lane->store == NOT_PROVEN)
             send_batch(lane);
     }
-    if ((lanes->waiting.len > 0 || lanes->guest.store == NOT_ASKED) && lanes->guest.len == 0 &&
-        feed_stands_in(lanes) && lanes->setup.lend(lanes->setup.arg, NULL))
+    bool asks =
+        lanes->waiting.len > 0 || lanes->guest.store == NOT_ASKED || lanes->guest.store == USELESS;
+    if (asks && guest_free(lanes) && lanes->setup.lend(lanes->setup.arg, NULL))
         send_batch(&lanes->guest);
     arm_deadline(lanes);
 }
@@ -466,17 +525,6 @@ static void on_ready(void *arg)
 
     tell_whether_down(lane->lanes);
     pg_lanes_go(lane->lanes);
-}
-
-/* What waited for answers and gets none any more. */
-static void fail_waiting(struct pg_lanes *lanes)
-{
-    const char *down = all_down(lanes);
-    struct lookup *lookup;
-
-    tell_whether_down(lanes);
-    while (down && (lookup = fair_queue_take(&lanes->waiting)))
-        fail(lanes, lookup, down);
 }
 
 static void on_down(void *arg)
@@ -517,6 +565,17 @@ void pg_lanes_beat(struct pg_lanes *lanes)
             send_batch(lane);
         lane->told = false;
     }
+    struct timeval delay = clock_timeval(lone_beat_us);
+    event_add(&lanes->lone_beat, &delay);
+}
+
+/* The link is away. What was refused for a while, for lost rights, say, is tried again all the
+ * same: nobody asks a daemon that is not ready. */
+static void on_lone_beat(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    pg_lanes_beat(arg);
 }
 
 bool pg_lanes_agree(const struct pg_lanes *lanes)
@@ -578,6 +637,7 @@ struct pg_lanes *pg_lanes_new(const struct pg_lanes_setup *setup)
     lanes->env = setup->env;
     fair_queue_init(&lanes->waiting);
     event_assign(&lanes->deadline, lanes->env->base, -1, 0, on_deadline, lanes);
+    event_assign(&lanes->lone_beat, lanes->env->base, -1, 0, on_lone_beat, lanes);
     lanes->sql = key_query_sql(lanes->env->config);
     lanes->probe_sql = key_query_probe_sql(lanes->env->config);
     lanes->guest.lanes = lanes;
@@ -588,6 +648,7 @@ struct pg_lanes *pg_lanes_new(const struct pg_lanes_setup *setup)
         pg_lanes_free(lanes);
         return NULL;
     }
+    pg_lanes_beat(lanes);
     return lanes;
 }
 
@@ -610,6 +671,7 @@ void pg_lanes_free(struct pg_lanes *lanes)
     while ((lookup = fair_queue_take(&lanes->waiting)))
         fail(lanes, lookup, "shutting down");
     event_del(&lanes->deadline);
+    event_del(&lanes->lone_beat);
     free(lanes->sql);
     free(lanes->probe_sql);
     free(lanes);

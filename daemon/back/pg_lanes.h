@@ -9,7 +9,9 @@
  * answers tell of another one. An answer of a standby, of a server on an earlier timeline than one
  * that was seen, or from where rows may be hidden, is not used.
  *
- * While none of its own connections is up, lookups may be sent by the feed's session. */
+ * While none of its own connections is up, lookups may be sent by the feed's session; when that is
+ * late or refuses, not for ten seconds. Connections are asked for what they are of use at each of
+ * the feed's heartbeats, or without the feed every two seconds. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_LANES_H
 #define APIKEYD_PG_LANES_H

@@ -59,27 +59,36 @@ bool pg_session_may_connect(const struct pg_session *session)
 
 bool pg_session_connected(struct pg_session *session)
 {
+    struct pg_session *later = session;
+
     if (!pg_session_may_connect(session))
         return false;
     session->up = true;
+    session->gave_way = false;
+    /* The place that a later one left for this one is not lost. */
+    while ((later = TAILQ_NEXT(later, in_list)))
+        later->gave_way = false;
     session->claimed_us = TIME_NEVER;
     set_refused(session, false);
     return true;
 }
 
-/* The last of those that come later and are up. Within a rank none comes before another. */
+/* The last of those that come later and are up. Within a rank none comes before another. None while
+ * a place that was left is lost, maybe to another client: each claim would cost one more. */
 static struct pg_session *whose_place(const struct pg_session *session)
 {
-    struct pg_session *last;
+    struct pg_session *later, *last = NULL;
 
-    TAILQ_FOREACH_REVERSE(last, &session->env->sessions, pg_sessions, in_list)
+    TAILQ_FOREACH_REVERSE(later, &session->env->sessions, pg_sessions, in_list)
     {
-        if (last->rank <= session->rank)
+        if (later->rank <= session->rank)
+            break;
+        if (later->gave_way)
             return NULL;
-        if (last->up)
-            return last;
+        if (later->up && !last)
+            last = later;
     }
-    return NULL;
+    return last;
 }
 
 void pg_session_refused(struct pg_session *session, const char *why)
@@ -110,6 +119,7 @@ void pg_session_gave_way(struct pg_session *session)
     struct pg_session *claimant;
 
     session->up = false;
+    session->gave_way = true;
     set_refused(session, true);
     TAILQ_FOREACH(claimant, &session->env->sessions, in_list)
     {

@@ -53,8 +53,11 @@ static void quote(struct slice text, char ret[static WHY_SIZE])
 {
     size_t len = text.len < WHY_SIZE / 2 ? text.len : WHY_SIZE / 2;
 
-    for (size_t i = 0; i < len; i++)
-        ret[i] = text.at[i] < ' ' || text.at[i] == 0x7f ? ' ' : text.at[i];
+    memcpy(ret, text.at, len);
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)ret[i] < ' ' || ret[i] == 0x7f)
+            ret[i] = ' ';
+    }
     ret[len] = '\0';
 }
 

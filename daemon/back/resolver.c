@@ -29,6 +29,8 @@ struct resolver {
     int64_t
         elsewhere_us; /* when an answer came from another store than the link's; or TIME_NEVER */
     bool elsewhere_said;
+    int64_t newest_in_memory_us, newest_in_redis_us; /* read times, or TIME_NEVER */
+    struct store_id redis_store;                     /* the store that the latter is of */
     bool failing;         /* the last lookup got no answer that is of use */
     bool duplicates_said; /* in the log */
 };
@@ -88,6 +90,27 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     back_env_reply(resolver->env, lookup->ask, &reply);
 }
 
+static bool of_a_key(const struct verdict *verdict)
+{
+    return verdict->kind == VERDICT_ALLOW || verdict->kind == VERDICT_DENY_INACTIVE;
+}
+
+static void note_in_memory(struct resolver *resolver, const struct verdict *verdict)
+{
+    if (of_a_key(verdict) && verdict->read_at_us > resolver->newest_in_memory_us)
+        resolver->newest_in_memory_us = verdict->read_at_us;
+}
+
+static void note_in_redis(struct resolver *resolver, const struct verdict *verdict)
+{
+    const struct store_id *store = &resolver->env->stores.current;
+
+    if (!of_a_key(verdict) || verdict->read_at_us <= resolver_newest_in_redis(resolver))
+        return;
+    resolver->newest_in_redis_us = verdict->read_at_us;
+    resolver->redis_store = *store;
+}
+
 /* The lookup, in no list any more, is answered and gone. */
 static void answer(struct resolver *resolver, struct lookup *lookup, const struct verdict *verdict,
                    enum tier tier, const char *why)
@@ -95,6 +118,8 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
     bool outdated =
         verdict->kind != VERDICT_UNAVAILABLE && changed_since(resolver, lookup, verdict);
 
+    if (!lookup->explanation && !outdated)
+        note_in_memory(resolver, verdict);
     if (lookup->explanation)
         answer_explain(resolver, lookup, verdict, why);
     else
@@ -147,9 +172,11 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
         resolver->duplicates_said = true;
     }
     if (!lookup->explanation && resolver->shared && server_read_us != 0 &&
-        believed(resolver, lookup, verdict, &trust))
+        believed(resolver, lookup, verdict, &trust)) {
         redis_tier_fill(resolver->redis, &lookup->request.digest, verdict, server_read_us,
                         resolver->env->config->cache_ttl);
+        note_in_redis(resolver, verdict);
+    }
     answer(resolver, lookup, verdict, TIER_POSTGRES, NULL);
 }
 
@@ -162,6 +189,8 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
 
     resolver->shared = !elsewhere;
     resolver->failing = false;
+    if (stores_answered(&env->stores, store))
+        resolver->setup.on_home(resolver->setup.arg);
     if (!elsewhere) {
         enum store_change change =
             env->stores.has_feed ? STORE_KEPT : stores_use(&env->stores, store);
@@ -230,6 +259,8 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
         pg_lanes_add(resolver->postgres, lookup);
         return;
     }
+    if (verdict)
+        note_in_redis(resolver, verdict);
     if (verdict && verdict->read_at_us >= trust->oldest_stale_us)
         lookup->old = *verdict;
     if (verdict && believed(resolver, lookup, verdict, trust)) {
@@ -269,6 +300,16 @@ static void read_redis(struct resolver *resolver)
                     (struct redis_read){on_findings_begin, on_finding, on_findings, batch});
 }
 
+/* Redis holds verdicts of the feed's store. While lookups are answered from another one, what is
+ * allowed is that one's, and usage is noted for it. */
+static bool redis_agrees(const struct resolver *resolver)
+{
+    const struct stores *stores = &resolver->env->stores;
+
+    return !stores->has_home || !stores->has_current ||
+           store_id_same_table(&stores->home, &stores->current);
+}
+
 void resolver_add(struct resolver *resolver, const struct to_back *message)
 {
     struct lookup *lookup = calloc(1, sizeof *lookup);
@@ -284,7 +325,8 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
         lookup->explanation->memory = message->explain;
         lookup->ask = message->ask;
     }
-    if (!lookup->request.refresh && (lookup->explanation || redis_tier_usable(resolver->redis)))
+    bool use_redis = redis_tier_usable(resolver->redis) && redis_agrees(resolver);
+    if (!lookup->request.refresh && (lookup->explanation || use_redis))
         TAILQ_INSERT_TAIL(&resolver->for_redis, lookup, in_list);
     else
         pg_lanes_add(resolver->postgres, lookup);
@@ -337,6 +379,18 @@ bool resolver_failing(const struct resolver *resolver)
     return resolver->failing || !pg_lanes_answer(resolver->postgres);
 }
 
+int64_t resolver_newest_in_memory(const struct resolver *resolver)
+{
+    return resolver->newest_in_memory_us;
+}
+
+int64_t resolver_newest_in_redis(const struct resolver *resolver)
+{
+    return store_id_equal(&resolver->redis_store, &resolver->env->stores.current)
+               ? resolver->newest_in_redis_us
+               : TIME_NEVER;
+}
+
 size_t resolver_connections_up(const struct resolver *resolver)
 {
     return pg_lanes_up(resolver->postgres);
@@ -367,6 +421,7 @@ struct resolver *resolver_new(const struct resolver_setup *setup)
     resolver->setup = *setup;
     resolver->env = env;
     resolver->elsewhere_us = TIME_NEVER;
+    resolver->newest_in_memory_us = resolver->newest_in_redis_us = TIME_NEVER;
     TAILQ_INIT(&resolver->for_redis);
     floors_init(&resolver->floors);
     resolver->redis = redis_tier_new(env);

@@ -1,28 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 #include "spill_keeper.h"
 
-#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void spill_keeper_init(struct spill_keeper *keeper, struct back_env *env, enum spill_state state,
                        const struct usage_batch *pending)
 {
+    struct stat status;
+
     *keeper = (struct spill_keeper){
         .env = env,
         .state = state,
         .exists = state == SPILL_WHOLE && pending->len > 0,
         .whole = state == SPILL_WHOLE || pending->len == 0,
+        .size = stat(env->config->usage_spill, &status) == 0 ? (int64_t)status.st_size : 0,
     };
 }
 
-void spill_keeper_keep(struct spill_keeper *keeper, const struct usage_batch *pending)
+enum spill_order spill_keeper_order(const struct spill_keeper *keeper,
+                                    const struct usage_batch *pending)
+{
+    if (pending->len == 0)
+        return keeper->exists ? SPILL_REMOVE : SPILL_LEAVE;
+    if (keeper->whole)
+        return SPILL_LEAVE;
+    return keeper->state == SPILL_OFF_LIMITS ? SPILL_FORBIDDEN : SPILL_WRITE;
+}
+
+static void take_write(struct spill_keeper *keeper, int error)
 {
     const char *path = keeper->env->config->usage_spill;
     uint64_t *count = keeper->env->metrics.value;
 
-    if (keeper->whole)
-        return;
-    int error = keeper->state == SPILL_OFF_LIMITS ? -EACCES : spill_write(path, pending);
     if (error < 0) {
         count[METRIC_SPILL_FAILURES]++;
         if (!keeper->failure_said)
@@ -38,14 +48,23 @@ void spill_keeper_keep(struct spill_keeper *keeper, const struct usage_batch *pe
     keeper->whole = true;
 }
 
-void spill_keeper_drop(struct spill_keeper *keeper)
+static void take_removal(struct spill_keeper *keeper, int error)
 {
-    const char *path = keeper->env->config->usage_spill;
-    int error = keeper->exists ? spill_remove(path) : 0;
-
     if (error < 0)
-        log_warning(&keeper->env->log, "usage.spill %s: cannot be removed: %s", path,
-                    strerror(-error));
+        log_warning(&keeper->env->log, "usage.spill %s: cannot be removed: %s",
+                    keeper->env->config->usage_spill, strerror(-error));
     keeper->exists = error < 0;
     keeper->whole = true;
+}
+
+void spill_keeper_take(struct spill_keeper *keeper, const struct usage_settle *settle)
+{
+    if (settle->spill_size >= 0)
+        keeper->size = settle->spill_size;
+    if (settle->order == SPILL_WRITE || settle->order == SPILL_FORBIDDEN)
+        take_write(keeper, settle->error);
+    else if (settle->order == SPILL_REMOVE)
+        take_removal(keeper, settle->error);
+    else if (settle->batch.len == 0)
+        keeper->whole = true;
 }

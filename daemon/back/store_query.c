@@ -14,8 +14,12 @@ enum {
     FIELD_DATABASE,
     FIELD_DATABASE_NAME,
     FIELD_TABLE,
-    FIELD_PLAIN
+    FIELD_PLAIN,
+    FIELD_ENCODING
 };
+
+/* Of pg_database.encoding: no encoding at all (pg_wchar.h). */
+enum { PG_SQL_ASCII = 0 };
 
 /* A WAL file's name begins with its timeline, in hex (PostgreSQL manual, "Backup Control
  * Functions"). */
@@ -52,7 +56,7 @@ bool store_query_read(const PGresult *result, int column, struct store *ret, int
 {
     static const int len[STORE_FIELDS] = {
         [FIELD_CLOCK] = 8,    [FIELD_STARTED] = 8, [FIELD_STANDBY] = 1, [FIELD_SYSTEM] = 8,
-        [FIELD_DATABASE] = 4, [FIELD_TABLE] = 4,   [FIELD_PLAIN] = 1};
+        [FIELD_DATABASE] = 4, [FIELD_TABLE] = 4,   [FIELD_PLAIN] = 1,   [FIELD_ENCODING] = 4};
     struct store store = {0};
     const char *value[STORE_FIELDS];
 
@@ -73,6 +77,7 @@ bool store_query_read(const PGresult *result, int column, struct store *ret, int
     store.id.started_us = store.mark.started_us;
     store.standby = value[FIELD_STANDBY][0] != 0;
     store.plain = value[FIELD_PLAIN][0] != 0;
+    store.bytes = pg_get_int32(value[FIELD_ENCODING]) == PG_SQL_ASCII;
     *ret = store;
     *ret_server_us = pg_get_int64(value[FIELD_CLOCK]) + PG_EPOCH_US;
     return true;
@@ -86,6 +91,30 @@ void store_mark_append_sql(struct buffer *sql, const char *table)
                   "'%s'::pg_catalog.regclass::pg_catalog.oid, pg_catalog.current_database(), "
                   "pg_catalog.row_security_active('%s'::pg_catalog.regclass::pg_catalog.oid))",
                   table, table);
+}
+
+void store_mark_append_condition(struct buffer *sql, const char *table, int first)
+{
+    buffer_printf(sql,
+                  "pg_catalog.pg_postmaster_start_time() OPERATOR(pg_catalog.=) $%d "
+                  "AND '%s'::pg_catalog.regclass::pg_catalog.oid OPERATOR(pg_catalog.=) $%d "
+                  "AND pg_catalog.current_database()::pg_catalog.text OPERATOR(pg_catalog.=) $%d",
+                  first, table, first + 1, first + 2);
+}
+
+void store_mark_bind(struct pg_query *query, int first, const struct store_mark *mark,
+                     struct buffer *numbers)
+{
+    enum { STARTED_SIZE = 8, TABLE_SIZE = 4 };
+    struct pg_param *param = &query->param[first - 1];
+
+    buffer_consume(numbers, numbers->len);
+    pg_put_int64(numbers, (uint64_t)(mark->started_us - PG_EPOCH_US));
+    pg_put_int32(numbers, mark->table);
+    struct slice held = buffer_held(numbers);
+    param[0] = (struct pg_param){PG_TIMESTAMPTZ, {held.at, STARTED_SIZE}};
+    param[1] = (struct pg_param){PG_OID, {held.at + STARTED_SIZE, TABLE_SIZE}};
+    param[2] = (struct pg_param){PG_TEXT, {mark->database, strlen(mark->database)}};
 }
 
 /* Take the next field of a record in binary form: type, length, bytes (record_send()). */

@@ -5,103 +5,156 @@
 #include <string.h>
 
 #include "apikeyd/clock.h"
-#include "apikeyd/spill.h"
 #include "apikeyd/state_file.h"
 #include "ledger_keeper.h"
 
+/* For so long verdicts of a store are used that lookups are no longer answered from. */
+static int64_t memory_us(const struct usage_owner *owner)
+{
+    const struct config *config = owner->env->config;
+
+    return config->cache_ttl + config->cache_ttl_unlinked + config->cache_stale_max;
+}
+
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger)
 {
-    *owner = (struct usage_owner){.env = env, .ledger = ledger, .left_us = TIME_NEVER};
+    *owner = (struct usage_owner){
+        .env = env,
+        .ledger = ledger,
+        .owner = *ledger_owner(ledger),
+        .left = *ledger_left(ledger),
+    };
+    owner->found = true;
+    owner->mixed = store_id_known(&owner->left);
 }
 
-static bool set_aside(struct usage_owner *owner, const struct usage_batch *pending,
-                      const struct store_id *store)
+void usage_owner_mix(struct usage_owner *owner)
 {
-    const char *path = owner->env->config->usage_spill;
-    struct usage_batch batch = *pending;
-    struct usage_judged judged = {0};
-    int error;
-
-    if (pending->len == 0)
-        return true;
-    batch.owner = *store;
-    error = spill_set_aside(path, clock_wall_us(), &batch, &judged);
-    ledger_keeper_judged(owner->env, "usage set aside", &judged);
-    if (error < 0 && !owner->said)
-        log_error(&owner->env->log,
-                  "usage.spill %s: usage of another database cannot be set aside beside it: %s; it "
-                  "stays pending, and none is written (logged once)",
-                  path, strerror(-error));
-    owner->said = error < 0;
-    return error >= 0;
+    owner->mixed = true;
 }
 
-/* What was set aside for `store` when it was the owner. */
-static bool take_back(struct usage_owner *owner, struct usage_batch *pending,
-                      const struct store_id *store)
+bool usage_owner_due(const struct usage_owner *owner, struct usage_move *ret)
 {
-    struct usage_batch aside = {0};
-    struct usage_judged judged = {0};
-    char path[SPILL_PATH_SIZE];
-    bool taken = false;
+    const struct stores *stores = &owner->env->stores;
+    const struct store_id none = {0};
+    bool changes = stores->has_home && !store_id_same_table(&owner->owner, &stores->home);
+    bool over =
+        store_id_known(&owner->left) && !owner->found && owner->left_us < clock_monotonic_us();
 
-    if (!spill_aside_path(owner->env->config->usage_spill, store, path))
-        return false;
-    int error = spill_read(path, clock_wall_us(), &aside, &judged);
-    ledger_keeper_judged(owner->env, path, &judged);
-    if (error < 0)
-        log_warning(&owner->env->log, "usage set aside in %s: %s", path,
-                    error == -EBADMSG ? "it is damaged; what is whole in it is used, and it stays"
-                                      : state_file_fault(error));
-    if (aside.len > 0 && usage_batch_merge(pending, aside.slots, aside.len)) {
-        log_info(&owner->env->log, "usage of %zu keys that was set aside in %s is pending again",
-                 aside.len, path);
-        taken = error == 0;
+    *ret = (struct usage_move){.owner = owner->owner, .left = over ? none : owner->left};
+    ret->aside[0] = owner->left;
+    if (changes) {
+        ret->owner =
+            (struct store_id){stores->home.system, 0, stores->home.database, stores->home.table, 0};
+        ret->left = ret->aside[1] = owner->owner;
     }
-    usage_batch_free(&aside);
-    return taken;
+    if (store_id_same_table(&ret->aside[0], &ret->owner))
+        ret->aside[0] = none;
+    ret->look = stores->has_home && (changes || !owner->looked);
+    return changes || over || ret->look || store_id_known(&ret->aside[0]);
 }
 
-bool usage_owner_take(struct usage_owner *owner, struct usage_batch *pending,
-                      const struct store_id *store, bool *ret_aside)
+static void take_change(struct usage_owner *owner, struct usage_move *move)
 {
-    const struct store_id earlier = *ledger_owner(owner->ledger);
     char from[STORE_TEXT_SIZE], to[STORE_TEXT_SIZE];
-    int error;
 
-    if (store_id_known(&earlier) && store_id_same_table(&earlier, store))
-        return true;
-    if (store_id_known(&earlier)) {
-        if (!set_aside(owner, pending, &earlier))
-            return false;
-        store_id_to_text(&earlier, from);
-        store_id_to_text(store, to);
-        log_warning(&owner->env->log,
-                    "usage of %zu keys belongs to store %s, and this is %s: it is set aside beside "
-                    "usage.spill, and written when that store is back",
-                    pending->len, from, to);
-        owner->env->metrics.value[METRIC_USAGE_ASIDE] += pending->len;
-        owner->left = earlier;
-        owner->left_us = clock_monotonic_us() + owner->env->config->cache_ttl +
-                         owner->env->config->cache_ttl_unlinked;
-        usage_batch_free(pending);
-    }
-    struct store_id id = {store->system, 0, store->database, store->table, 0};
-    error = ledger_set_owner(owner->ledger, &id);
+    store_id_to_text(&owner->owner, from);
+    store_id_to_text(&move->owner, to);
+    log_warning(&owner->env->log,
+                "usage of %zu keys belongs to store %s, and lookups are answered from %s: it is "
+                "set aside beside usage.spill, and written when that store is back",
+                move->batch.len, from, to);
+    owner->env->metrics.value[METRIC_USAGE_ASIDE] += move->batch.len;
+    owner->left_us = clock_monotonic_us() + memory_us(owner);
+    owner->found = !owner->answered;
+    if (!owner->mixed)
+        usage_batch_free(&move->batch);
+}
+
+/* What was set aside for the owner is pending again. */
+static bool take_back(struct usage_owner *owner, struct usage_move *move)
+{
+    const struct usage_batch *back = &move->back;
+    const struct log *log = &owner->env->log;
+    char path[SPILL_PATH_SIZE] = "";
+
+    (void)spill_aside_path(move->spill, &move->owner, path);
+    if (move->look_error < 0)
+        log_warning(log, "usage set aside in %s: %s", path,
+                    move->look_error == -EBADMSG
+                        ? "it is damaged; what is whole in it is used, and it stays"
+                        : state_file_fault(move->look_error));
+    if (back->len == 0 || !usage_batch_merge(&move->batch, back->slots, back->len))
+        return false;
+    log_info(log, "usage of %zu keys that was set aside in %s is pending again", back->len, path);
+    return move->look_error == 0;
+}
+
+/* In the ledger, now that what belongs to others is on disk. */
+static void note(struct usage_owner *owner, const struct store_id *now, const struct store_id *left)
+{
+    int error = 0;
+
+    if (!store_id_same_table(&owner->owner, now) || !store_id_same_table(&owner->left, left))
+        error = ledger_set_owner(owner->ledger, now, left);
     if (error < 0)
         log_warning(&owner->env->log, "usage.ledger: its owner cannot be noted: %s",
                     strerror(-error));
-    *ret_aside = take_back(owner, pending, store);
+    owner->owner = *now;
+    owner->left = *left;
+}
+
+bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *ret_taken)
+{
+    bool changes = !store_id_same_table(&owner->owner, &move->owner);
+
+    ledger_keeper_judged(owner->env, "usage set aside", &move->judged);
+    if (move->aside_error < 0) {
+        if (!owner->said)
+            log_error(&owner->env->log,
+                      "usage.spill %s: usage of another database cannot be set aside beside it: "
+                      "%s; it stays pending, and none is written (logged once)",
+                      move->spill, state_file_fault(move->aside_error));
+        owner->said = true;
+        return false;
+    }
+    owner->said = false;
+    if (changes && store_id_known(&owner->owner))
+        take_change(owner, move);
+    note(owner, &move->owner, &move->left);
+    owner->mixed = store_id_known(&owner->left);
+    owner->answered = owner->env->stores.has_home;
+    if (move->look) {
+        owner->looked = true;
+        *ret_taken = take_back(owner, move);
+    }
     return true;
 }
 
-bool usage_owner_keep_for_earlier(struct usage_owner *owner, const struct usage_batch *pending)
+void usage_owner_emptied(struct usage_owner *owner, const struct usage_batch *pending)
 {
-    if (owner->left_us == TIME_NEVER)
-        return true;
-    if (!set_aside(owner, pending, &owner->left))
-        return false;
-    if (owner->left_us < clock_monotonic_us())
-        owner->left_us = TIME_NEVER;
-    return true;
+    const struct store_id none = {0};
+
+    if (!owner->found || !store_id_known(&owner->left))
+        return;
+    note(owner, &owner->owner, &none);
+    owner->mixed = pending->len > 0;
+}
+
+enum usage_place usage_owner_place(const struct usage_owner *owner, const struct store_id *store)
+{
+    const struct stores *stores = &owner->env->stores;
+
+    if (stores->has_home && !store_id_same_table(store, &stores->home))
+        return USAGE_ELSEWHERE;
+    if (!store_id_same_table(store, &owner->owner))
+        return USAGE_NOT_YET;
+    return !stores->has_home || store_id_equal(store, &stores->home) ? USAGE_HERE : USAGE_NOT_YET;
+}
+
+bool usage_owner_settled(const struct usage_owner *owner)
+{
+    const struct stores *stores = &owner->env->stores;
+
+    return stores->has_home && store_id_same_table(&owner->owner, &stores->home);
 }

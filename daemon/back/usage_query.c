@@ -9,7 +9,12 @@
 
 enum { FIELD_UPDATED, FIELD_LOCKED, FIELD_STORE, FIELD_CLAMPED, FIELDS };
 
-/* `locked` waits for nobody, so two daemons and any other writer cannot deadlock with it. The
+enum { PARAM_MARK = 4 };
+
+/* Written is only where `mark` was read: a session, through a pooler, may lead elsewhere by now.
+ * There nothing is locked, and so nothing is ours.
+ *
+ * `locked` waits for nobody, so two daemons and any other writer cannot deadlock with it. The
  * rows it returns are ours until COMMIT, and the UPDATE looks at their newest version. A row that
  * exists but was not locked is somebody else's now; one that does not exist was deleted.
  *
@@ -29,8 +34,11 @@ char *usage_query_sql(const struct config *config)
                   "FROM ROWS FROM (pg_catalog.unnest($1), "
                   "pg_catalog.unnest($2)) AS p(id, used)), "
                   "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
-                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY t.api_key_id "
-                  "FOR NO KEY UPDATE SKIP LOCKED), "
+                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND ",
+                  table.data);
+    store_mark_append_condition(&sql, table.data, PARAM_MARK);
+    buffer_printf(&sql,
+                  " ORDER BY t.api_key_id FOR NO KEY UPDATE SKIP LOCKED), "
                   "updated AS (UPDATE %s AS t SET last_used = p.used%s "
                   "FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.api_key_id "
                   "WHERE t.api_key_id OPERATOR(pg_catalog.=) l.api_key_id "
@@ -39,7 +47,7 @@ char *usage_query_sql(const struct config *config)
                   "OR t.last_used OPERATOR(pg_catalog.>) (pg_catalog.now() "
                   "OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval)) RETURNING 1) "
                   "SELECT u.n, s.api_key_id, ",
-                  table.data, table.data,
+                  table.data,
                   config->usage_touch_updated_at ? ", updated_at = pg_catalog.now()" : "");
     store_mark_append_sql(&sql, table.data);
     buffer_printf(&sql,
@@ -56,7 +64,8 @@ char *usage_query_sql(const struct config *config)
 }
 
 void usage_query_bind(struct pg_query *query, struct usage_params *params,
-                      const struct usage_slot *slots, size_t len, int64_t resolution_us)
+                      const struct usage_slot *slots, size_t len, int64_t resolution_us,
+                      const struct store_mark *mark)
 {
     buffer_consume(&params->ids, params->ids.len);
     buffer_consume(&params->times, params->times.len);
@@ -71,7 +80,8 @@ void usage_query_bind(struct pg_query *query, struct usage_params *params,
     pg_put_int64(&params->resolution, (uint64_t)resolution_us);
     pg_put_int32(&params->resolution, 0);
     pg_put_int32(&params->resolution, 0);
-    query->params = 3;
+    query->params = PARAM_MARK + 2;
+    store_mark_bind(query, PARAM_MARK, mark, &params->mark);
     query->param[0] = (struct pg_param){PG_UUID_ARRAY, buffer_held(&params->ids)};
     query->param[1] = (struct pg_param){PG_TIMESTAMPTZ_ARRAY, buffer_held(&params->times)};
     query->param[2] = (struct pg_param){PG_INTERVAL, buffer_held(&params->resolution)};
@@ -82,6 +92,7 @@ void usage_params_free(struct usage_params *params)
     buffer_free(&params->ids);
     buffer_free(&params->times);
     buffer_free(&params->resolution);
+    buffer_free(&params->mark);
 }
 
 bool usage_query_told(const PGresult *result, struct store_told *ret)

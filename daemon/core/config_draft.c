@@ -68,8 +68,15 @@ static void append_place(const struct config_draft *draft, const struct option *
         buffer_text(out, "the default");
 }
 
-/* `value` as it was given. libpq says what is wrong with a DSN; the DSN itself is not shown, as the
- * mistake may be in how its password is written. */
+/* Whether a wrong value may be, or hold, a secret. libpq says what is wrong with a DSN, and the
+ * mistake may be in how its password is written. Where a file's path belongs the secret itself may
+ * stand. */
+static bool is_private(const struct option *option, const char *value)
+{
+    return option->type == OPTION_DSN || (option->type == OPTION_SECRET_FILE && value[0] != '/');
+}
+
+/* `value` as it was given. */
 static void append_error(struct config_draft *draft, const struct option *option, const char *value,
                          const char *expected)
 {
@@ -85,7 +92,7 @@ static void append_error(struct config_draft *draft, const struct option *option
         buffer_text(out, ": ");
     }
     buffer_printf(out, "%s.%s", option->section, option->name);
-    if (option->type != OPTION_DSN) {
+    if (!is_private(option, value)) {
         buffer_text(out, " \"");
         blot_control(buffer_held(&shown), out);
         buffer_text(out, "\"");

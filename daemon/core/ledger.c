@@ -11,7 +11,7 @@
 
 struct ledger {
     char *path;
-    struct store_id owner;
+    struct ledger_owners owners;
     struct ledger_file *file; /* in use */
     struct ledger_file *next; /* at hand, its half 0 empty; or NULL */
     bool next_given;          /* the front thread may have its half */
@@ -25,13 +25,19 @@ struct ledger_half *ledger_half(struct ledger *ledger, int index)
 
 const struct store_id *ledger_owner(const struct ledger *ledger)
 {
-    return &ledger->owner;
+    return &ledger->owners.owner;
 }
 
-int ledger_set_owner(struct ledger *ledger, const struct store_id *owner)
+const struct store_id *ledger_left(const struct ledger *ledger)
 {
-    ledger->owner = *owner;
-    return ledger_file_note_owner(ledger->file, owner);
+    return &ledger->owners.left;
+}
+
+int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
+                     const struct store_id *left)
+{
+    ledger->owners = (struct ledger_owners){*owner, *left};
+    return ledger_file_note_owners(ledger->file, &ledger->owners);
 }
 
 enum ledger_state ledger_look(const struct ledger *ledger)
@@ -39,16 +45,26 @@ enum ledger_state ledger_look(const struct ledger *ledger)
     return ledger_file_look(ledger->file, ledger->path);
 }
 
-/* Slots without a hint: duplicates are merged when they are drained. */
-static void append(struct ledger_half *half, const struct usage_slot *slots, size_t len)
+/* Slots without a hint: duplicates are merged when they are drained. False when it is full: the
+ * rest is in memory only. */
+static bool append(struct ledger_half *half, const struct usage_slot *slots, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         uint32_t hint = UINT32_MAX;
 
         if (slots[i].last_used_us != 0 &&
             !ledger_half_record(half, &slots[i].api_key_id, slots[i].last_used_us, &hint))
-            return; /* it is full: the rest is in memory only */
+            return false;
     }
+    return true;
+}
+
+void ledger_gather(struct ledger *ledger)
+{
+    struct ledger_half *half = &ledger->file->half[0];
+
+    if (append(&ledger->file->half[1], half->slots, half->used))
+        ledger_half_clear(half);
 }
 
 int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
@@ -63,14 +79,16 @@ int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
         return error;
     ledger->path = strdup(path);
     if (ledger->path)
-        error = ledger_file_open(path, now_us, &ledger->file, &ledger->owner, &saved, &report);
+        error = ledger_file_open(path, now_us, &ledger->file, &ledger->owners, &saved, &report);
     if (error < 0 && error != -EWOULDBLOCK && ledger->path) {
         report.error = error;
-        ledger->owner = (struct store_id){0};
+        ledger->owners = (struct ledger_owners){0};
         error = ledger_file_new_memory(&ledger->file);
     }
+    if (error == 0 && report.set_aside)
+        (void)ledger_file_note_owners(ledger->file, &ledger->owners); /* of what was saved */
     if (error == 0)
-        append(&ledger->file->half[1], saved.slots, saved.len);
+        (void)append(&ledger->file->half[1], saved.slots, saved.len);
     usage_batch_free(&saved);
     if (error < 0) {
         ledger_close(ledger);
@@ -94,8 +112,8 @@ static int make_way(const struct ledger *ledger, enum ledger_state state)
 static int keep_foreign(const struct ledger *ledger, const struct store_id *owner,
                         const struct ledger_file *file, struct ledger_report *report)
 {
-    if (file->half[0].used + file->half[1].used == 0 || !store_id_known(&ledger->owner) ||
-        !store_id_known(owner) || store_id_same_table(&ledger->owner, owner))
+    if (file->half[0].used + file->half[1].used == 0 || !store_id_known(&ledger->owners.owner) ||
+        !store_id_known(owner) || store_id_same_table(&ledger->owners.owner, owner))
         return 0;
     int error = state_file_set_aside(ledger->path, report->aside_path, sizeof report->aside_path);
     if (error < 0)
@@ -107,23 +125,23 @@ static int keep_foreign(const struct ledger *ledger, const struct store_id *owne
 
 static int open_next(struct ledger *ledger, int64_t now_us, struct ledger_report *report)
 {
-    struct store_id owner = {0};
+    struct ledger_owners owners = {0};
     struct ledger_file *file = NULL;
-    int error = ledger_file_open(ledger->path, now_us, &file, &owner, &ledger->found, report);
+    int error = ledger_file_open(ledger->path, now_us, &file, &owners, &ledger->found, report);
 
     if (error == 0)
-        error = keep_foreign(ledger, &owner, file, report);
-    if (error == 0 && !store_id_known(&ledger->owner))
-        ledger->owner = owner;
+        error = keep_foreign(ledger, &owners.owner, file, report);
+    if (error == 0 && !store_id_known(&ledger->owners.owner))
+        ledger->owners = owners;
     if (error == 0)
-        error = ledger_file_note_owner(file, &ledger->owner);
+        error = ledger_file_note_owners(file, &ledger->owners);
     if (error < 0) {
         ledger_file_close(file);
         return error;
     }
     /* What it holds is the back thread's; the front thread gets an empty half. */
-    append(&file->half[1], ledger->found.slots, ledger->found.len);
-    append(&file->half[1], file->half[0].slots, file->half[0].used);
+    (void)append(&file->half[1], ledger->found.slots, ledger->found.len);
+    (void)append(&file->half[1], file->half[0].slots, file->half[0].used);
     ledger_half_clear(&file->half[0]);
     ledger->next = file;
     return 0;
@@ -160,13 +178,13 @@ struct ledger_half *ledger_succeed(struct ledger *ledger, struct usage_batch *pe
 
     if (!usage_batch_merge(pending, half->slots, half->used))
         return NULL;
-    append(half, pending->slots, pending->len);
+    (void)append(half, pending->slots, pending->len);
     ledger_file_close(ledger->file);
     ledger->file = ledger->next;
     ledger->next = NULL;
     ledger->next_given = false;
     usage_batch_free(&ledger->found);
-    (void)ledger_file_note_owner(ledger->file, &ledger->owner);
+    (void)ledger_file_note_owners(ledger->file, &ledger->owners);
     return half;
 }
 

@@ -31,9 +31,23 @@ struct ledger_header {
     uint32_t slot_size;
     uint32_t half_slots;
     uint32_t database, table; /* the owner's, as is: */
+    uint32_t left_database;   /* the earlier owner's, as are: */
+    uint64_t system;
+    uint64_t left_system;
+    uint32_t left_table;
+    uint32_t check; /* over the fields before it */
+};
+
+/* Version 2 had no earlier owner. */
+struct ledger_header_2 {
+    char magic[16];
+    uint32_t version;
+    uint32_t slot_size;
+    uint32_t half_slots;
+    uint32_t database, table;
     uint32_t unused;
     uint64_t system;
-    uint32_t check; /* over the fields before it */
+    uint32_t check;
     uint32_t unused2;
 };
 
@@ -70,9 +84,9 @@ static struct ledger_header_1 make_header_1(void)
     return header;
 }
 
-static struct ledger_header make_header(const struct store_id *owner)
+static struct ledger_header_2 make_header_2(const struct store_id *owner)
 {
-    struct ledger_header header = {
+    struct ledger_header_2 header = {
         .magic = "apikeyd ledger\n",
         .version = 2,
         .slot_size = sizeof(struct usage_slot),
@@ -80,6 +94,25 @@ static struct ledger_header make_header(const struct store_id *owner)
         .database = owner->database,
         .table = owner->table,
         .system = owner->system,
+    };
+
+    header.check = checksum(&header, offsetof(struct ledger_header_2, check));
+    return header;
+}
+
+static struct ledger_header make_header(const struct ledger_owners *owners)
+{
+    struct ledger_header header = {
+        .magic = "apikeyd ledger\n",
+        .version = 3,
+        .slot_size = sizeof(struct usage_slot),
+        .half_slots = HALF_SLOTS,
+        .database = owners->owner.database,
+        .table = owners->owner.table,
+        .left_database = owners->left.database,
+        .system = owners->owner.system,
+        .left_system = owners->left.system,
+        .left_table = owners->left.table,
     };
 
     header.check = checksum(&header, offsetof(struct ledger_header, check));
@@ -113,9 +146,9 @@ static int map_halves(struct ledger_file *file)
     return 0;
 }
 
-int ledger_file_note_owner(const struct ledger_file *file, const struct store_id *owner)
+int ledger_file_note_owners(const struct ledger_file *file, const struct ledger_owners *owners)
 {
-    struct ledger_header header = make_header(owner);
+    struct ledger_header header = make_header(owners);
 
     if (file->fd < 0)
         return 0;
@@ -129,11 +162,11 @@ int ledger_file_note_owner(const struct ledger_file *file, const struct store_id
  * empty: without a header it would be a damaged one. */
 static int format_file(struct ledger_file *file)
 {
-    const struct store_id nobody = {0};
+    const struct ledger_owners nobody = {0};
     int error = ftruncate(file->fd, file_size) == 0 ? 0 : -errno;
 
     if (error == 0)
-        error = ledger_file_note_owner(file, &nobody);
+        error = ledger_file_note_owners(file, &nobody);
     if (error == 0)
         error = map_halves(file);
     if (error < 0 && ftruncate(file->fd, 0) != 0)
@@ -141,25 +174,38 @@ static int format_file(struct ledger_file *file)
     return error;
 }
 
-/* What is wrong with the file's size and header, or NULL. Sets *ret_owner. */
-static const char *header_damage(int fd, struct store_id *ret_owner)
+/* Read a header of any version; false when it is none. */
+static bool read_owners(const struct ledger_header *header, struct ledger_owners *ret)
 {
     const struct ledger_header_1 expected_1 = make_header_1();
+    struct ledger_owners owners = {
+        .owner = {header->system, 0, header->database, header->table, 0},
+        .left = {header->left_system, 0, header->left_database, header->left_table, 0},
+    };
+    const struct ledger_header expected = make_header(&owners);
+    const struct ledger_header_2 expected_2 = make_header_2(&owners.owner);
+
+    if (memcmp(header, &expected_1, sizeof expected_1) == 0)
+        owners = (struct ledger_owners){0};
+    else if (memcmp((const char *)header, &expected_2, sizeof expected_2) == 0)
+        owners.left = (struct store_id){0};
+    else if (memcmp(header, &expected, sizeof expected) != 0)
+        return false;
+    *ret = owners;
+    return true;
+}
+
+/* What is wrong with the file's size and header, or NULL. */
+static const char *header_damage(int fd, struct ledger_owners *ret_owners)
+{
     struct ledger_header header;
     struct stat status;
 
     if (fstat(fd, &status) != 0 || pread(fd, &header, sizeof header, 0) != sizeof header)
         return "its header cannot be read";
-    struct store_id owner = {header.system, 0, header.database, header.table, 0};
-    struct ledger_header expected = make_header(&owner);
-    if (memcmp(&header, &expected_1, sizeof expected_1) == 0)
-        owner = (struct store_id){0};
-    else if (memcmp(&header, &expected, sizeof header) != 0)
+    if (!read_owners(&header, ret_owners))
         return "its header is not one of this version";
-    if (status.st_size != file_size)
-        return "its size does not fit its header";
-    *ret_owner = owner;
-    return NULL;
+    return status.st_size == file_size ? NULL : "its size does not fit its header";
 }
 
 static bool is_named(int fd, const char *path)
@@ -264,7 +310,7 @@ static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_j
 }
 
 /* Adopt the file as it is: an empty one, or a whole one. Sets report->damage when it is neither. */
-static int adopt(struct ledger_file *file, int64_t now_us, struct store_id *ret_owner,
+static int adopt(struct ledger_file *file, int64_t now_us, struct ledger_owners *ret_owners,
                  struct ledger_report *report)
 {
     struct stat status;
@@ -272,7 +318,7 @@ static int adopt(struct ledger_file *file, int64_t now_us, struct store_id *ret_
 
     if (fstat(file->fd, &status) == 0 && status.st_size == 0)
         return format_file(file);
-    report->damage = header_damage(file->fd, ret_owner);
+    report->damage = header_damage(file->fd, ret_owners);
     if (report->damage)
         return 0;
     error = map_halves(file);
@@ -287,7 +333,7 @@ static int replace(struct ledger_file *file, const char *path, int64_t now_us,
                    struct usage_batch *saved, struct ledger_report *report)
 {
     struct ledger_report fresh = {0};
-    struct store_id owner = {0};
+    struct ledger_owners owners = {0};
     int old_fd = file->fd;
     int error = state_file_set_aside(path, report->aside_path, sizeof report->aside_path);
 
@@ -301,13 +347,13 @@ static int replace(struct ledger_file *file, const char *path, int64_t now_us,
     close(old_fd);
     if (file->fd < 0)
         return file->fd;
-    error = adopt(file, now_us, &owner, &fresh);
+    error = adopt(file, now_us, &owners, &fresh);
     /* Somebody else's, come in between. */
     return error == 0 && fresh.damage ? -ESTALE : error;
 }
 
 int ledger_file_open(const char *path, int64_t now_us, struct ledger_file **ret,
-                     struct store_id *ret_owner, struct usage_batch *saved,
+                     struct ledger_owners *ret_owners, struct usage_batch *saved,
                      struct ledger_report *report)
 {
     struct ledger_file *file = calloc(1, sizeof *file);
@@ -317,7 +363,7 @@ int ledger_file_open(const char *path, int64_t now_us, struct ledger_file **ret,
     if (!file)
         return -ENOMEM;
     file->fd = open_locked(path);
-    error = file->fd < 0 ? file->fd : adopt(file, now_us, ret_owner, report);
+    error = file->fd < 0 ? file->fd : adopt(file, now_us, ret_owners, report);
     if (error == 0 && report->damage)
         error = replace(file, path, now_us, saved, report);
     if (error < 0) {
@@ -352,11 +398,11 @@ bool ledger_file_is_named(const struct ledger_file *file, const char *path)
 
 enum ledger_state ledger_file_look(const struct ledger_file *file, const char *path)
 {
-    struct store_id owner;
+    struct ledger_owners owners;
 
     if (file->fd < 0)
         return LEDGER_MEMORY;
-    if (ledger_map_faults(file->map) > 0 || header_damage(file->fd, &owner))
+    if (ledger_map_faults(file->map) > 0 || header_damage(file->fd, &owners))
         return LEDGER_BROKEN;
     if (!is_named(file->fd, path))
         return LEDGER_NAMELESS;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool mark_equal(const struct store_mark *a, const struct store_mark *b)
+bool store_mark_equal(const struct store_mark *a, const struct store_mark *b)
 {
     return a->started_us == b->started_us && a->table == b->table &&
            strcmp(a->database, b->database) == 0;
@@ -27,10 +27,10 @@ bool store_id_equal(const struct store_id *a, const struct store_id *b)
            a->started_us == b->started_us;
 }
 
-static const struct store *find(const struct stores *stores, const struct store_mark *mark)
+const struct store *stores_find(const struct stores *stores, const struct store_mark *mark)
 {
     for (size_t i = 0; i < stores->count; i++) {
-        if (mark_equal(&stores->known[i].mark, mark))
+        if (store_mark_equal(&stores->known[i].mark, mark))
             return &stores->known[i];
     }
     return NULL;
@@ -38,7 +38,7 @@ static const struct store *find(const struct stores *stores, const struct store_
 
 void stores_learn(struct stores *stores, const struct store *store)
 {
-    struct store *known = (struct store *)find(stores, &store->mark);
+    struct store *known = (struct store *)stores_find(stores, &store->mark);
 
     if (!known && stores->count < STORES_KNOWN)
         known = &stores->known[stores->count++];
@@ -78,6 +78,15 @@ enum store_change stores_use(struct stores *stores, const struct store_id *id)
     return switch_to(stores, id);
 }
 
+bool stores_answered(struct stores *stores, const struct store_id *id)
+{
+    bool other = !stores->has_home || !store_id_equal(&stores->home, id);
+
+    stores->has_home = true;
+    stores->home = *id;
+    return other;
+}
+
 /* The current store counts too: it may have been seen too long ago to be among the known ones. */
 bool stores_outdated(const struct stores *stores, const struct store *store)
 {
@@ -96,10 +105,24 @@ bool stores_outdated(const struct stores *stores, const struct store *store)
     return false;
 }
 
+bool stores_forget_later(struct stores *stores)
+{
+    bool barred = false;
+
+    for (size_t i = 0; i < stores->count; i++)
+        barred =
+            barred || (!stores->known[i].standby && stores_outdated(stores, &stores->known[i]));
+    if (!barred)
+        return false;
+    stores->count = stores->next = 0;
+    stores->has_feed = stores->has_current = false;
+    return true;
+}
+
 enum store_standing stores_judge(const struct stores *stores, const struct store_mark *mark,
                                  bool standby, struct store_id *ret_id)
 {
-    const struct store *known = find(stores, mark);
+    const struct store *known = stores_find(stores, mark);
 
     if (standby)
         return STORE_OUTDATED;
@@ -111,8 +134,8 @@ enum store_standing stores_judge(const struct stores *stores, const struct store
     if (stores_outdated(stores, known))
         return STORE_OUTDATED;
     *ret_id = known->id;
-    if (stores->has_feed &&
-        !(mark_equal(&stores->feed.mark, mark) && store_id_equal(&stores->feed.id, &known->id)))
+    if (stores->has_feed && !(store_mark_equal(&stores->feed.mark, mark) &&
+                              store_id_equal(&stores->feed.id, &known->id)))
         return STORE_ELSEWHERE;
     return STORE_CURRENT;
 }

@@ -31,6 +31,8 @@ struct waiter {
     struct timeval within_rest; /* what is left of WITHIN after that; zero: there is none */
 };
 
+static const char no_back_thread[] = "the daemon's back thread does not answer";
+
 const char *check_key_id(struct slice key)
 {
     if (key.len == 0)
@@ -238,23 +240,34 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     answer_waiter(waiter, waiter->patience ? stale : NULL, TIER_STALE, "deadline");
 }
 
-/* Whoever has waited as long as a check may is answered, whatever the back thread is doing. The
- * lookup goes on: its answer, when it comes, is for those who ask then. */
+/* Answer those who have waited since `late_us` or before, whatever the back thread is doing. Their
+ * lookups go on: the answers, when they come, are for those who ask then. */
+static void expire(struct front *front, int64_t late_us, const char *why)
+{
+    struct waiter *waiter;
+
+    while ((waiter = TAILQ_FIRST(&front->waiters)) && waiter->asked_us <= late_us) {
+        front->metrics.value[METRIC_CHECKS_OVERDUE]++;
+        answer_waiter(waiter, stale_verdict(front, &waiter->flight->node.digest), TIER_STALE, why);
+    }
+}
+
 static void on_deadline(void *arg)
 {
     struct front *front = arg;
-    struct waiter *waiter;
 
     front_tick(front);
     int64_t late_us = front->trust.now_us - config_wait_max_us(front->config);
-    while ((waiter = TAILQ_FIRST(&front->waiters)) && waiter->asked_us <= late_us) {
-        front->metrics.value[METRIC_CHECKS_OVERDUE]++;
-        answer_waiter(waiter, stale_verdict(front, &waiter->flight->node.digest), TIER_STALE,
-                      "the lookup takes too long");
-    }
-    front->deadline_set = waiter != NULL;
-    if (waiter)
-        alarm_set(&front->deadline, waiter->asked_us - late_us, 0);
+    expire(front, late_us, "the lookup takes too long");
+    const struct waiter *next = TAILQ_FIRST(&front->waiters);
+    front->deadline_set = next != NULL;
+    if (next)
+        alarm_set(&front->deadline, next->asked_us - late_us, 0);
+}
+
+void check_give_up(struct front *front)
+{
+    expire(front, INT64_MAX, no_back_thread);
 }
 
 /* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
@@ -359,8 +372,7 @@ static const char *ask_stores(struct front *front, struct connection *connection
         answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
     } else if (front_back_silent(front)) {
         if (!answer_stale(front, connection, column, digest, form))
-            answer_unavailable(front, connection_reply(connection), form,
-                               "the daemon's back thread does not answer");
+            answer_unavailable(front, connection_reply(connection), form, no_back_thread);
     } else if (!front->grounds.postgres_down ||
                !answer_stale(front, connection, column, digest, form)) {
         check_miss(front, connection, column, digest, within_ms, form);
@@ -440,15 +452,13 @@ void check_prefetch(const struct front *front, const struct digest *digest)
     verdict_cache_prefetch(front->cache, digest);
 }
 
-/* One more lookup for all of those who came too late for this one: PostgreSQL is asked after them.
- */
-static void end_lookup(struct front *front, struct flight *flight)
+/* The answer is too old for this waiter, who came late. The first such one has the lookup sent
+ * again, for all of them: PostgreSQL is asked after them. */
+static void ask_again(struct waiter *waiter, bool *again)
 {
-    if (!TAILQ_EMPTY(&flight->waiters) && post_lookup(front, flight, true))
-        return;
-    for (struct waiter *waiter; (waiter = TAILQ_FIRST(&flight->waiters));)
+    *again = *again || post_lookup(waiter->front, waiter->flight, true);
+    if (!*again)
         answer_waiter(waiter, NULL, TIER_NONE, "too many lookups pending");
-    end_flight(front, flight);
 }
 
 void check_answer(struct front *front, const struct to_front *message)
@@ -457,6 +467,7 @@ void check_answer(struct front *front, const struct to_front *message)
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
     const char *why = message->answer.why ? message->answer.why : "no answer";
     enum tier tier;
+    bool again = false;
     struct cached_verdict *cached = keep_answer(front, message, &tier);
 
     if (!flight)
@@ -465,8 +476,11 @@ void check_answer(struct front *front, const struct to_front *message)
         next = TAILQ_NEXT(waiter, in_flight);
         if (!cached || answers(front, cached, tier, waiter))
             answer_waiter(waiter, cached, tier, why);
+        else
+            ask_again(waiter, &again);
     }
-    end_lookup(front, flight);
+    if (!again)
+        end_flight(front, flight);
 }
 
 void check_outdated(struct front *front, const struct to_front *message)
@@ -474,6 +488,7 @@ void check_outdated(struct front *front, const struct to_front *message)
     const struct verdict *verdict = &message->answer.verdict;
     struct flight *flight =
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+    bool again = false;
 
     if (!flight)
         return;
@@ -489,8 +504,11 @@ void check_outdated(struct front *front, const struct to_front *message)
         next = TAILQ_NEXT(waiter, in_flight);
         if (verdict->read_at_us >= waiter->asked_us)
             answer_waiter(waiter, &passing, message->answer.tier, NULL);
+        else
+            ask_again(waiter, &again);
     }
-    end_lookup(front, flight);
+    if (!again)
+        end_flight(front, flight);
 }
 
 bool check_init(struct front *front, uint64_t seed)

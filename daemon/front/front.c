@@ -250,6 +250,8 @@ static void on_second(void *arg)
     front_tick(front);
     front->quiet_s++;
     asked_expire(&front->asked, front->trust.now_us);
+    if (front_back_silent(front))
+        check_give_up(front);
     if (front->serves_http)
         clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
 }

@@ -39,14 +39,16 @@ void front_take_grounds(struct front *front, const struct grounds *grounds)
     front_tick(front);
 }
 
-/* Messages that may go missing on a busy machine before silence means anything. */
-enum { QUIET_LEAST_S = 3 };
+/* A busy machine may keep it silent for some seconds. For longer nobody waits, however slow the
+ * stores may be: the lease ends, and what memory holds is to be served. */
+enum { QUIET_LEAST_S = 3, QUIET_MOST_S = 5 };
 
 bool front_back_silent(const struct front *front)
 {
     int64_t wait_s = (config_wait_max_us(front->config) + 999999) / 1000000;
 
-    return front->quiet_s >= QUIET_LEAST_S && front->quiet_s > wait_s;
+    return front->quiet_s >= QUIET_LEAST_S &&
+           (front->quiet_s > wait_s || front->quiet_s >= QUIET_MOST_S);
 }
 
 bool front_post(struct front *front, const struct to_back *message)

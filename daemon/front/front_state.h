@@ -87,8 +87,8 @@ void front_print_info(const struct front *front, struct metrics *metrics, struct
 void front_answer_pulse(struct front *front, uint32_t id);
 
 /* Whether the back thread, which says something every second, stands still: it has not been heard
- * of for longer than a check may wait. Only time in which this thread ran itself counts, so that a
- * machine that was paused is no silence. */
+ * of for longer than a check may wait, or for 5 s. Only time in which this thread ran itself
+ * counts, so that a machine that was paused is no silence. */
 bool front_back_silent(const struct front *front);
 
 /* Send to the back thread; false when the mailbox is full. */

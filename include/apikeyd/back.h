@@ -66,7 +66,8 @@ void back_drain(struct back *back);
 /* listen.drain_timeout as it is in force. */
 int64_t back_drain_timeout_us(const struct back *back);
 
-/* After the front thread has ended. Admin requests get their last replies, for front_free(). */
-void back_free(struct back *back);
+/* After the front thread has ended. Admin requests get their last replies, for front_free(). False:
+ * a disk still holds up work on the files of usage, which must stay open until the process ends. */
+bool back_free(struct back *back);
 
 #endif

@@ -6,7 +6,6 @@
 #ifndef APIKEYD_BACK_ENV_H
 #define APIKEYD_BACK_ENV_H
 
-#include <event2/dns.h>
 #include <event2/event.h>
 
 #include "apikeyd/mailbox.h"
@@ -16,7 +15,6 @@
 
 struct back_env {
     struct event_base *base;
-    struct evdns_base *dns;
     const struct config *config;
     struct slice redis_password, redis_secret; /* empty: none */
     struct grounds grounds;                    /* the front is told of each change */
@@ -31,7 +29,7 @@ struct back_env {
     int64_t jump_said_us; /* a jump of the clocks was logged then; 0: none */
 };
 
-/* Make the loop and the resolver of names. False when memory is short. */
+/* Make the loop. False when memory is short. */
 bool back_env_open(struct back_env *env);
 void back_env_close(struct back_env *env);
 

@@ -54,6 +54,9 @@ const char *check_key_id(struct slice key);
 /* An answer for this key comes next: have the memory that it needs on its way. */
 void check_prefetch(const struct front *front, const struct digest *digest);
 
+/* The back thread stands still: answer everyone who waits for it. */
+void check_give_up(struct front *front);
+
 /* The back thread's answer: keep it and tell everyone who waits. Those who asked while it was under
  * way, and for whom it is too old, have one more lookup. */
 void check_answer(struct front *front, const struct to_front *message);

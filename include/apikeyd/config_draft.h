@@ -27,9 +27,9 @@ struct config_draft {
     bool failed;
 };
 
-/* The defaults, the file, the environment. 0 whether they are right or not (see draft->failed); -EINVAL
- * when the file cannot be read, so that nobody knows what was meant; -ENOMEM. With an error a line is
- * in *errors, and the draft is closed. */
+/* The defaults, the file, the environment. 0 whether they are right or not (see draft->failed);
+ * -EINVAL when the file cannot be read, so that nobody knows what was meant; -ENOMEM. With an error
+ * a line is in *errors, and the draft is closed. */
 int config_draft_open(struct config_draft *draft, const char *path, struct buffer *errors);
 
 /* Ends the draft. NULL if it failed. */
@@ -42,7 +42,8 @@ config_draft_fail(struct config_draft *draft, const char *name, const char *expe
 /* No error was found in the option "section.name". */
 bool config_draft_sound(const struct config_draft *draft, const char *name);
 
-/* Append where the option's value comes from: "apikeyd.conf:12", "APIKEYD_CACHE_TTL", "the default". */
+/* Append where the option's value comes from: "apikeyd.conf:12", "APIKEYD_CACHE_TTL", "the
+ * default". */
 void config_draft_place(const struct config_draft *draft, const char *name, struct buffer *out);
 
 #endif

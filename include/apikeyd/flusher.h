@@ -5,8 +5,15 @@
  * pending (PostgreSQL does not take it, or somebody else holds the rows) goes to the spill file
  * before the half is emptied; if that fails too, the half stays as it is.
  *
- * Usage belongs to a store, as told by the ledger and the spill file. If the session leads to
- * another one, it is set aside in a file of that store's own, and comes back when the store does.
+ *     IDLE ─▶ SWAPPING ─▶ MOVING ─▶ WRITING ─▶ SETTLING ─▶ IDLE
+ *             front       disk      PostgreSQL disk
+ *
+ * A disk thread does what a disk can hold up. While a job of it is under way the half, and what is
+ * pending, are the job's; meanwhile the front goes on to record in the other half.
+ *
+ * Usage belongs to the store where lookups are answered, as the ledger and the spill file note.
+ * When that becomes another one, it is set aside in a file of the earlier store's own, and comes
+ * back when the store does. A session that leads elsewhere than lookups writes nothing.
  * Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
@@ -35,8 +42,9 @@ struct flusher_setup {
 /* NULL when memory is short. */
 struct flusher *flusher_new(struct flusher_setup *setup);
 
-/* Waiting FLUSH requests get an error. */
-void flusher_free(struct flusher *flusher);
+/* Waiting FLUSH requests get an error. False: the disk still holds a job up, and the ledger must
+ * stay as it is until the process ends. */
+bool flusher_free(struct flusher *flusher);
 
 /* Start a round, or another one after the one under way. */
 void flusher_start(struct flusher *flusher);
@@ -46,6 +54,16 @@ void flusher_request(struct flusher *flusher, uint64_t ask);
 
 /* One last round; on_drained is called when it is over, whatever came of it. */
 void flusher_drain(struct flusher *flusher);
+
+/* PostgreSQL has had its time to drain: what it has not taken goes to the disk. */
+void flusher_save(struct flusher *flusher);
+
+/* Log where usage waits that could not be written before the end. */
+void flusher_tell_rest(const struct flusher *flusher);
+
+/* Lookups are answered from another store, or another run of its server, than before
+ * (`stores.home`); the front does not know yet. */
+void flusher_home_changed(struct flusher *flusher);
 
 /* The front thread has handed its half over. */
 void flusher_swapped(struct flusher *flusher, struct ledger_half *half);

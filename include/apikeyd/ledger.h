@@ -77,8 +77,16 @@ void ledger_close(struct ledger *ledger);
 /* Whose usage it holds; zeros: that is not known yet. */
 const struct store_id *ledger_owner(const struct ledger *ledger);
 
-/* 0 or -errno. Back thread, or before there are two. */
-int ledger_set_owner(struct ledger *ledger, const struct store_id *owner);
+/* Whose it held before, while some of that may still be in it; zeros: nobody's. */
+const struct store_id *ledger_left(const struct ledger *ledger);
+
+/* Note both, in one write. 0 or -errno. One thread at a time. */
+int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
+                     const struct store_id *left);
+
+/* Have half 1 hold all that was found in the file, so that the front thread begins with an empty
+ * half 0. Before there are two threads. */
+void ledger_gather(struct ledger *ledger);
 
 /* Half 0 or 1 of the file in use. Whoever is sent a half owns it. */
 struct ledger_half *ledger_half(struct ledger *ledger, int index);

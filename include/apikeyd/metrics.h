@@ -203,6 +203,8 @@
       "Lookup connections that there should be")                                                   \
     X(POSTGRES_UP, "PostgreSQL", "postgres_connections_up", GAUGE, "postgres_connections_up", "",  \
       "Lookup connections ready")                                                                  \
+    X(POSTGRES_ANSWERS, "PostgreSQL", "postgres_answers", GAUGE, "postgres_answers", "",           \
+      "1 while PostgreSQL answers lookups, by the link's session if by no other")                  \
     X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
       "Sessions of any kind for which a host name has no address")                                 \
     X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
@@ -229,6 +231,11 @@
       "Keys whose last_used is not written yet")                                                   \
     X(USAGE_OLDEST, "Usage", "usage_oldest_pending_us", GAUGE_US, "usage_oldest_pending_seconds",  \
       "", "Age of the oldest use that is not written yet, at most")                                \
+    X(USAGE_UP, "Usage", "usage_up", GAUGE, "usage_up", "",                                        \
+      "1 while usage is written: its session leads to where lookups are answered, and the last "   \
+      "round met no failure")                                                                      \
+    X(USAGE_DISK_BUSY, "Usage", "usage_disk_busy_us", GAUGE_US, "usage_disk_busy_seconds", "",     \
+      "How long the disk has worked at a job for usage, 0 when there is none")                     \
     X(USAGE_STATEMENTS, "Usage", "usage_statements", COUNTER, "usage_statements_total", "",        \
       "UPDATE statements committed")                                                               \
     X(USAGE_ROWS, "Usage", "usage_rows_updated", COUNTER, "usage_rows_updated_total", "",          \

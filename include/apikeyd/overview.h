@@ -17,7 +17,8 @@ struct overview {
     int64_t uptime_us;
     int64_t now_us;               /* since 1970 */
     bool postgres_answers;        /* lookups */
-    bool memory_servable;         /* something that memory holds may be served stale */
+    bool memory_servable;         /* the newest verdict in memory may be served, if only stale */
+    bool redis_servable;          /* so may the newest one that Redis is known to hold */
     const char *revocation_bound; /* see link_bound() */
     bool has_store;               /* it is known … */
     struct store_id store;        /* … which store this is about */
@@ -26,8 +27,8 @@ struct overview {
     const struct events *events;
 };
 
-/* Whether a check can be answered now: from a store, or from what memory holds while none is up.
- * What the stores and memory are able to do is appended to *why. */
+/* Whether a check asked now would be answered: PostgreSQL answers, or Redis is up and holds what
+ * may be used, or memory does. What each of them is able to do is appended to *why. */
 bool overview_ready(const struct overview *overview, struct buffer *why);
 
 /* One line for systemctl status. */

@@ -14,6 +14,7 @@
 /* Type OIDs as in pg_type.dat; they never change. */
 enum {
     PG_TEXT = 25,
+    PG_OID = 26,
     PG_TEXT_ARRAY = 1009,
     PG_INTERVAL = 1186,
     PG_TIMESTAMPTZ = 1184,

@@ -27,7 +27,7 @@ enum pg_outcome {
     PG_LOST,    /* the connection broke; likewise */
 };
 
-enum { PG_PARAMS_MAX = 5 };
+enum { PG_PARAMS_MAX = 6 };
 
 struct pg_param {
     Oid type;

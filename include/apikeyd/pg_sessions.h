@@ -5,9 +5,9 @@
  * A session can be refused because its role, its database or the server takes no more (SQLSTATE
  * 53300). Then it claims the place of the last one in this order: that session is let go as soon as
  * it carries out nothing, and no session that comes later connects before the claimant has its own.
- * A claim ends by itself, as the place may go to another client, and is not made again at once: so
- * a claim that leads nowhere costs one session for a while, no more. Lookups and usage whose
- * sessions are refused go by the change feed's. Back thread only. */
+ * A claim ends by itself, as the place may go to another client. It is not made again at once, nor
+ * before that session is back: so a claim in vain costs one session, no more. Lookups and usage
+ * whose sessions are refused go by the change feed's. Back thread only. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_SESSIONS_H
 #define APIKEYD_PG_SESSIONS_H
@@ -28,7 +28,8 @@ struct pg_session {
     void (*retry)(void *arg);  /* connect soon */
     void *arg;
     bool up;
-    bool refused; /* for want of room, and has not been up since */
+    bool refused;  /* for want of room, and has not been up since */
+    bool gave_way; /* for a session that has not come up since, nor has this one */
     int64_t claimed_us;
     TAILQ_ENTRY(pg_session) in_list;
 };

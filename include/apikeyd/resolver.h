@@ -20,6 +20,9 @@ struct resolver_setup {
     struct back_env *env;
     /* When something was last used that is not in PostgreSQL yet, or 0; for EXPLAIN. */
     int64_t (*pending)(void *arg, const struct uuid *api_key_id);
+    /* Lookups are answered from another store than before, or another run of its server: told
+     * before the first answer is. */
+    void (*on_home)(void *arg);
     /* Whether the feed's session can take a query now; and send it, unless that is NULL. */
     bool (*lend)(void *arg, const struct pg_query *query);
     void *arg;
@@ -58,6 +61,11 @@ bool resolver_answers(const struct resolver *resolver);
 
 /* Whether a lookup asked now may well get no answer: then verdicts are served stale. */
 bool resolver_failing(const struct resolver *resolver);
+
+/* When the newest verdict on a key that exists was read that memory was given, and of those that
+ * Redis was seen to hold, or was given, for the store that is asked now; or TIME_NEVER. */
+int64_t resolver_newest_in_memory(const struct resolver *resolver);
+int64_t resolver_newest_in_redis(const struct resolver *resolver);
 
 /* Lookup connections that are of use. */
 size_t resolver_connections_up(const struct resolver *resolver);

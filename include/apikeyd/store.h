@@ -41,6 +41,7 @@ struct store {
     struct store_id id;
     bool standby; /* in recovery */
     bool plain;   /* it is a table or a partitioned one, not a view or a foreign table */
+    bool bytes;   /* the database has no encoding: it does not know which letters its text is of */
 };
 
 enum store_standing {
@@ -65,7 +66,12 @@ struct stores {
     struct store feed;
     bool has_current; /* the feed's store, or without a feed that of the last lookup */
     struct store_id current;
+    bool has_home;        /* where the last lookup was answered, … */
+    struct store_id home; /* … elsewhere than where the feed listens too: usage belongs there */
 };
+
+/* The store that bears the mark, if it is known, or NULL. */
+const struct store *stores_find(const struct stores *stores, const struct store_mark *mark);
 
 /* Note what a session told of itself. */
 void stores_learn(struct stores *stores, const struct store *store);
@@ -73,6 +79,10 @@ void stores_learn(struct stores *stores, const struct store *store);
 /* The feed has heard from `store`, which is learnt too. */
 enum store_change stores_feed(struct stores *stores, const struct store *store);
 void stores_feed_lost(struct stores *stores);
+
+/* Servers are taken as they come, on whatever timeline they are, as if none had been seen before.
+ * False when that changes nothing: all that were seen are on one timeline. */
+bool stores_forget_later(struct stores *stores);
 
 /* What to make of an answer that bears `mark`; for CURRENT and ELSEWHERE sets *ret_id. `standby`
  * is what the same answer told. */
@@ -85,6 +95,11 @@ bool stores_outdated(const struct stores *stores, const struct store *store);
 /* A lookup's answer from `id` is CURRENT. */
 enum store_change stores_use(struct stores *stores, const struct store_id *id);
 
+/* A lookup was answered from `id`. Returns whether the one before was answered from another store,
+ * or from another run of its server. */
+bool stores_answered(struct stores *stores, const struct store_id *id);
+
+bool store_mark_equal(const struct store_mark *a, const struct store_mark *b);
 bool store_id_equal(const struct store_id *a, const struct store_id *b);
 
 /* The same rows, perhaps after a restart or a failover: what usage belongs to. */

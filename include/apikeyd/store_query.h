@@ -20,14 +20,15 @@
     "CASE WHEN pg_catalog.pg_is_in_recovery() THEN '' "                                            \
     "ELSE pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) END, "                       \
     "sd.oid, sd.datname::pg_catalog.text, coalesce(st.oid, 0::pg_catalog.oid), "                   \
-    "coalesce(st.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[]), false)"
+    "coalesce(st.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[]), false), "    \
+    "sd.encoding"
 #define STORE_FROM                                                                                 \
     "pg_catalog.pg_control_system() AS sc JOIN pg_catalog.pg_database AS sd "                      \
     "ON sd.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() "                          \
     "LEFT JOIN (pg_catalog.pg_class AS st JOIN pg_catalog.pg_namespace AS sn "                     \
     "ON sn.oid OPERATOR(pg_catalog.=) st.relnamespace) "                                           \
     "ON st.relname OPERATOR(pg_catalog.=) $2 AND sn.nspname OPERATOR(pg_catalog.=) $1"
-enum { STORE_FIELDS = 9 };
+enum { STORE_FIELDS = 10 };
 
 /* Set the first two parameters, which point into `config`. */
 void store_query_name_table(struct pg_query *query, const struct config *config);
@@ -43,6 +44,15 @@ bool store_query_read(const PGresult *result, int column, struct store *ret,
 /* What every statement of lookups and usage tells, as one column of type record; `table` is as
  * sql_table_append() writes it. */
 void store_mark_append_sql(struct buffer *sql, const char *table);
+
+/* A condition without a row: the statement runs where a mark was read. Its parameters are from
+ * $`first` on, three of them. */
+void store_mark_append_condition(struct buffer *sql, const char *table, int first);
+
+/* Set those, from param[first - 1] on. They point into `mark` and `numbers`, whose bytes this
+ * replaces. */
+void store_mark_bind(struct pg_query *query, int first, const struct store_mark *mark,
+                     struct buffer *numbers);
 
 struct store_told {
     struct store_mark mark;

@@ -1,7 +1,8 @@
 /* usage_query: bring last_used times to PostgreSQL, many rows a statement.
  *
  * The statement locks the rows in the order of api_key_id, passes over those that somebody else
- * holds, and moves last_used forward only: a later time that another writer set stays. */
+ * holds, and moves last_used forward only: a later time that another writer set stays. It tells in
+ * which store it ran, and writes nothing in another one than it was meant for. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_USAGE_QUERY_H
 #define APIKEYD_USAGE_QUERY_H
@@ -18,12 +19,13 @@ char *usage_query_sql(const struct config *config);
 
 /* Buffers for a statement's parameters, to be used again and again. */
 struct usage_params {
-    struct buffer ids, times, resolution;
+    struct buffer ids, times, resolution, mark;
 };
 
-/* Fill in query->param from `len` slots, sorted by key. */
+/* Fill in query->param from `len` slots, sorted by key, to be written where `mark` was read. */
 void usage_query_bind(struct pg_query *query, struct usage_params *params,
-                      const struct usage_slot *slots, size_t len, int64_t resolution_us);
+                      const struct usage_slot *slots, size_t len, int64_t resolution_us,
+                      const struct store_mark *mark);
 void usage_params_free(struct usage_params *params);
 
 struct usage_outcome {

@@ -22,7 +22,7 @@ NAMES = sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c")
 ABOUT = {
     "aws_event": ["core/aws_event.c"], "config": ["core/config.c", "core/option_value.c"],
     "http": ["core/http_request.c", "front/http.c", "front/http_aws.c", "front/connection.c"],
-    "ledger": ["core/ledger.c"], "notification": ["core/notification.c"],
+    "ledger": ["core/ledger.c", "core/ledger_file.c", "core/ledger_half.c"], "notification": ["core/notification.c"],
     "redis_reply": ["back/redis_reply.c"],
     "redis_value": ["core/redis_value.c"], "resp_request": ["core/resp_request.c"],
     "resp": ["front/commands.c", "front/check.c", "front/connection.c", "front/hole.c", "front/lookahead.c"],

@@ -37,16 +37,17 @@ NOT_DURATIONS = ["", "20", "20 ms", "-1s", "1.5s", "soon", "9999999999999h"]
 NOT_SIZES = ["", "64", "64MB", "-1KiB", "all", "99999999999GiB"]
 NOT_COUNTS = ["", "-1", "1.5", "1e3", "10k", "many", "99999999999999999999"]
 NOT_NAMES = ["", "a b", "1a", "a-b", "a\"b", "täble", "x" * 64]
-NOT_PATHS = ["run/apikeyd/x", "./x", "/", "{folder}/", "/nonexistent/x", "{folder}/file/x"]
+NO_PATHS = ["run/apikeyd/x", "./x", "/", "{folder}/"]
+NOT_PATHS = [*NO_PATHS, "/nonexistent/x", "{folder}/file/x"]
 NOT_ADDRESSES = ["localhost:80", "127.0.0.1", ":80", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:http",
                  "[::1]", "::1:80", "300.0.0.1:80", "*:80", "8080"]
 NOT_SECRETS = ["./secret", "{folder}", "{folder}/none", "{folder}/empty", "{folder}/newlines",
-               "{folder}/long", "/dev/null", "redis-password", "{folder}/file/x"]
+               "{folder}/long", "/dev/null", "redis-password", "hunter2", "{folder}/file/x"]
 NOT_DSNS = ["host=a colour=red", "host=a prot=5", "host=a password=my hunter2", "host='a", "host=a port=0",
             "host=a port=65536", "host=a port=x", "host=a,b port=1,2,3", "host=a,b hostaddr=10.0.0.1",
             "host=a sslmode=yes", "host=a target_session_attrs=master", "host=a connect_timeout=5s",
             "postgres://u:hunter2@[::1/db", "postgres://u:hunter2%zz@h/db", "postgres://u:hunter2@h:99999/db",
-            "postgres://u:hunter2@h/db?pasword=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384]
+            "postgres://u:hunter2@h/db?passwd=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384]
 
 # Options, and values that they do not take.
 WRONG = {
@@ -90,8 +91,8 @@ WRONG = {
     "postgres.timeout": ["500", "9ms", "61s"],
     "postgres.patience": ["50", "999us", "61s"],
     "postgres.max_pending": ["99", "1000001"],
-    "usage.ledger": ["", *NOT_PATHS, "{folder}/" + "x" * 128],
-    "usage.spill": ["", "run/x", "/nonexistent/x", "{folder}/" + "x" * 128],
+    "usage.ledger": ["", *NO_PATHS, "{folder}/" + "x" * 128],
+    "usage.spill": ["", "run/x", "{folder}/" + "x" * 128],
     "usage.flush_interval": ["5", "49ms", "61m"],
     "usage.flush_rows": ["0", "16000001"],
     "usage.batch": ["0", "10001"],
@@ -118,7 +119,7 @@ TOGETHER = [
 # Files, as text.
 FORMS = {
     "an option before any section": "ttl = 5s\n",
-    "an unknown section": "[chache]\nttl = 5s\n",
+    "an unknown section": "[caches]\nttl = 5s\n",
     "a section of another program": "[mysqld]\nuser = root\n",
     "an unknown option": "[cache]\ntll = 5s\n",
     "an option of another section": "[cache]\nprefix = x\n",
@@ -241,12 +242,13 @@ Some facts may change while the configuration stays right. They are no configura
 | --- | --- |
 | PostgreSQL or Redis is down, refuses the login, or its host does not resolve | the daemon starts, logs it, and connects later |
 | a `service=` of a DSN is not in the service file | likewise |
+| the directory of ledger or spill file does not exist, or the file cannot be used | the daemon starts and logs it; usage stays in memory, and the daemon tries again |
 | the table or the column does not exist | checks get UNAVAILABLE, and the log says why |
 | ledger or spill file is locked by another daemon, or another process listens on a socket or port | the start fails with exit status 1 and the reason in the log |
 | an address is on no interface of the host, or the daemon may not make a socket in its directory | likewise |
 | out of memory, file descriptors or threads at the start | exit status 71 (`EX_OSERR`) |
 
-A directory that is named must exist, as the package, systemd or an administrator makes it, not the daemon. This
+A socket's directory must exist, as the package, systemd or an administrator makes it, not the daemon. This
 holds for sockets too that systemd hands over. A secret that is named without a slash is a credential
 of systemd's: `--check-config` finds it only with `CREDENTIALS_DIRECTORY` set, as in
 `systemd-run --pipe --wait -p LoadCredential=redis-password:/etc/credstore/apikeyd.redis-password apikeyd

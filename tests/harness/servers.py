@@ -326,7 +326,7 @@ class Apikeyd:
         """Whether it is connected to everything and has looked for usage left from before."""
         counts = self.admin_client().info()
         wanted = int(self.options.get("postgres.connections", 2))
-        return (counts["usage_swaps"] > 0 and counts["postgres_connections_up"] == wanted
+        return (counts["usage_up"] and counts["postgres_connections_up"] == wanted
                 and counts["link_up"]
                 and not counts["revocation_bound"].startswith(UNSETTLED)
                 and (counts["redis_up"] or not self.options.get("redis.url")))

@@ -26,7 +26,8 @@ collect_ignore = ["test_watchdog.py"] if BUILD.name == "release" else [
     "test_package.py", "test_budget.py", "test_patroni.py", "test_notify.py", "test_misconfiguration.py"]
 # Servers of their own take time, and what happens between the two threads is in the other tests too.
 if BUILD.name == "tsan":
-    collect_ignore += ["test_failover.py", "test_store.py", "test_premises.py"]
+    collect_ignore += ["test_failover.py", "test_store.py", "test_premises.py", "test_sessions.py",
+                       "test_redis.py", "test_http.py", "test_http_aws.py"]
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,11 @@ import time
 
 import psycopg
 import pytest
-from conftest import Database, info
+from conftest import Database, check, info
 from harness.judged_load import Keys, judged_load
 from harness.replication import DATABASE, Bouncer, Pair, template
 from harness.servers import wait_until
+from test_notify import TABLE
 
 pairs = itertools.count(1)
 OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "3s",
@@ -311,3 +312,25 @@ def test_lookups_through_a_pooler_come_later(pair, bouncer, run, fenced):
         load.revoke("key-3")
         load.all_known()
         assert timelines(load) == [1, 2]
+
+
+def test_an_operator_goes_back_to_the_old_primary(pair, run):
+    """Somebody promoted the standby by mistake. The old primary is refused, until RELOAD: then it is taken, and
+    nothing that the other one said is."""
+    pair.start()
+    Keys(pair.a.dsn(DATABASE), NAMES)
+    daemon = run({"cache.stale_max": "1h", "redis.url": ""})
+    wait_until(lambda: hears(daemon, pair.a), "the primary")
+    wait_until(lambda: pair.b.has_all_of(pair.a), "the standby to have it all")
+    pair.fail_over()
+    wait_until(lambda: hears(daemon, pair.b), "the promoted one")
+    pair.b.run(f"UPDATE {TABLE} SET is_active = false")
+    wait_until(lambda: check(daemon.client(), NAMES[0]) == ["DENY", "inactive"], "what stands there")
+    pair.b.stop()
+    pair.a.start()
+    wait_until(lambda: "on a timeline before one that was seen" in daemon.log(), "the refusal")
+    wait_until(lambda: check(daemon.client(), NAMES[0]) and info(daemon)["checks_stale"], "stale service")
+    daemon.admin_client().execute_command("RELOAD")
+    wait_until(lambda: hears(daemon, pair.a), "the old primary")
+    assert check(daemon.client(), NAMES[0])[0] == "ALLOW"
+    assert "timelines that were seen are forgotten" in daemon.log()

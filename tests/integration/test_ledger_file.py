@@ -81,6 +81,7 @@ def test_something_else_in_the_ledgers_place(db, start, make, told):
     daemon = start(wait=False)
     make(daemon.ledger)
     daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
     assert f"usage.ledger {daemon.ledger}: it" in daemon.log() and told in daemon.log()
     assert not safe(daemon) and not status(daemon)["usage"]["ledger_safe"]
     asked = allow(daemon, "key-0", "key-1")
@@ -264,6 +265,22 @@ def test_cut_short_is_counted(db, start):
     flush(daemon)
     assert db.one("SELECT count(*) FROM api.user_api_key WHERE last_used >= %s", asked) == 50
     assert "cut short" in daemon.log()
+
+
+def test_the_directories_come_later(db, start, scratch):
+    """As of a disk that is mounted late: usage keeps nobody from being answered."""
+    db.add_keys(2)
+    folder = scratch / f"{db.name}.later"
+    daemon = start({"usage.ledger": folder / "ledger", "usage.spill": folder / "spill"})
+    daemon.ledger = folder / "ledger"
+    first = allow(daemon, "key-0")
+    assert not safe(daemon)
+    folder.mkdir()
+    wait_until(lambda: safe(daemon), "the ledger")
+    second = allow(daemon, "key-1")
+    kill_and_start_again(daemon)
+    wait_until(lambda: (db.last_used("key-1") or datetime.min) >= second, "what a file held")
+    assert db.last_used("key-0") >= first
 
 
 def test_two_daemons_and_a_file_that_moves(db, start):

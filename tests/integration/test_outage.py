@@ -1,12 +1,15 @@
 """PostgreSQL stops answering under load, for longer than stale_max, and comes back."""
 
+import socket
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import redis
 from conftest import check, info
+from harness.proxy import POSTGRES
 from harness.servers import wait_until
 from test_coherence import cut, deaf_role, entombed, redis_value
 from test_pages import fetch
@@ -173,6 +176,67 @@ def test_lookups_go_by_the_links_session_while_theirs_are_refused(db, start):
     finally:
         db.run("ALTER ROLE apikeyd CONNECTION LIMIT -1")
         db.run("DROP OWNED BY deaf")
+
+
+def test_a_link_that_is_back_hurries_sessions_that_hang(db, scratch, start):
+    """They hang in connecting to what never answers: they begin anew when the link tells that PostgreSQL is
+    there, not only when connecting has taken too long."""
+    db.add_key("good")
+    deaf_role(db)
+    folder = scratch / f"door-{db.name}"
+    folder.mkdir()
+    door, there = folder / POSTGRES, Path(db.server.folder) / POSTGRES
+    door.symlink_to(there)
+    daemon = start({"redis.url": "", "log.level": "debug", "postgres.listen_dsn": db.server.dsn(db.name, "deaf"),
+                    "postgres.dsn": f"host={folder} user=apikeyd dbname={db.name}"})
+    cut(db)
+    wait_until(lambda: info(daemon)["link_up"] == 0, "the link to be lost")
+    with socket.socket(socket.AF_UNIX) as nobody:
+        door.unlink()
+        nobody.bind(str(door))
+        nobody.listen(10)
+        db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'apikeyd'")
+        held = [nobody.accept()[0] for _ in range(3)]  # lookups and usage
+        time.sleep(0.5)
+        door.unlink()
+        door.symlink_to(there)
+        db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
+        wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+        assert "(lookups): connecting took too long" not in daemon.log()
+        for one in held:
+            one.close()
+
+
+def test_the_links_session_is_tried_again_after_a_refusal(db, start):
+    """Its role may not read keys, and is not asked all the time; ten seconds after it may, lookups go that way."""
+    daemon = start_with_a_link_of_its_own(db, start)
+    client = daemon.client()
+    try:
+        away_then_link_back(db, daemon, client)
+        with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+            check(client, "good")
+        db.run("GRANT USAGE ON SCHEMA api TO deaf; GRANT SELECT ON api.user_api_key TO deaf")
+        wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "lookups")
+        assert check(client, "revoked") == ["DENY", "inactive"]
+        assert check(client, "good")[0] == "ALLOW"
+        assert info(daemon)["postgres_connections_up"] == 0
+        assert daemon.log().count("(lookups): ERROR:  permission denied") == 1
+    finally:
+        db.run("ALTER ROLE apikeyd CONNECTION LIMIT -1")
+        db.run("DROP OWNED BY deaf")
+
+
+def test_lookups_that_were_refused_come_back_without_the_link(db, start):
+    """Nobody asks a daemon that is not ready, and no heartbeat comes: it looks by itself."""
+    daemon = start_with_a_link_of_its_own(db, start)
+    cut(db)
+    wait_until(lambda: info(daemon)["link_up"] == 0, "the link's loss")
+    db.run("REVOKE USAGE ON SCHEMA api FROM apikeyd")
+    wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to be refused")
+    db.run("GRANT USAGE ON SCHEMA api TO apikeyd")
+    wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
+    assert info(daemon)["link_up"] == 0
 
 
 @pytest.mark.parametrize("what", ["tombstone", "newer verdict"])

@@ -64,7 +64,7 @@ def test_installs_runs_and_purges(package, scratch, db):
     finally:
         daemon.stop()
 
-    (root / "var/lib/apikeyd").mkdir()
+    (root / "var/lib/apikeyd").mkdir(exist_ok=True)
     (root / "var/lib/apikeyd/usage.spill").touch()
     dpkg(root, "--remove", "apikeyd")
     assert config.exists() and (root / "var/lib/apikeyd/usage.spill").exists()

@@ -108,6 +108,7 @@ def test_oldest_pending_usage_has_an_age(db, postgres, start):
 
 def test_revocation_lag_is_measured(db, daemon):
     db.add_key("good")
+    wait_until(lambda: info(daemon)["link_notifications"] == 1, "its notification")
     check(daemon.client(), "good")
     before = metrics(daemon)["apikeyd_revocation_lag_seconds_count"]
     db.run("UPDATE api.user_api_key SET is_active = false")
@@ -138,6 +139,37 @@ def test_ready_while_something_can_answer(db, postgres, redis_server, start):
     assert status(daemon)["postgres"]["state"] == status(daemon)["redis"]["state"] == "down"
     postgres.start()
     wait_until(lambda: fetch(daemon, "/readyz")[0] == 200, "the recovery")
+
+
+def test_a_redis_that_holds_nothing_of_use_makes_nobody_ready(db, postgres, start):
+    """It is up, and what it was given is too old by now: while PostgreSQL is down no check is answered."""
+    db.add_key("good")
+    daemon = start({"cache.ttl": "1s", "cache.ttl_unlinked": "500ms", "cache.stale_max": "2s"})
+    assert metrics(daemon)["apikeyd_postgres_answers"] == 1
+    check(daemon.client(), "good")
+    postgres.stop()
+    assert fetch(daemon, "/readyz")[0] == 200
+    with Wire(daemon.check) as wire:
+        wait_until(lambda: "UNAVAILABLE" in str(wire.ask("CHECK", "good")), "the verdict's end")
+    wait_until(lambda: fetch(daemon, "/readyz")[0] == 503, "that to be told")
+    assert "Redis is up, but holds nothing that may be used" in fetch(daemon, "/readyz")[2]
+    assert metrics(daemon)["apikeyd_redis_up"] == 1 and metrics(daemon)["apikeyd_postgres_answers"] == 0
+    assert status(daemon)["postgres"]["state"] == "down"
+    postgres.start()
+    wait_until(lambda: fetch(daemon, "/readyz")[0] == 200, "the recovery")
+
+
+def test_probes_make_nobody_ready(db, postgres, start):
+    """PostgreSQL has answered until now, but nothing that memory holds was read of late."""
+    db.add_key("good")
+    daemon = start({"cache.ttl": "300ms", "cache.ttl_unlinked": "300ms", "cache.stale_max": "1s", "redis.url": ""})
+    check(daemon.client(), "good")
+    time.sleep(1.2)
+    assert fetch(daemon, "/readyz")[0] == 200
+    postgres.stop()
+    wait_until(lambda: info(daemon)["postgres_answers"] == 0, "the loss")
+    code, _, why = fetch(daemon, "/readyz")
+    assert code == 503 and "memory holds 1 verdicts, none of which may be served" in why
 
 
 def test_not_ready_before_anything_answered(db, postgres, redis_server, start):

@@ -1,12 +1,13 @@
 """The tables as different deployments have them, and PostgreSQL as they reach it."""
 
+import re
 from datetime import datetime, timedelta, timezone
 
 import psycopg
 import pytest
 import redis
 from conftest import Database, check, drop_database, info
-from harness.servers import wait_until
+from harness.servers import ROOT, wait_until
 
 
 def flush(daemon):
@@ -61,6 +62,20 @@ def test_another_table_and_column(db, start):
     assert flush(daemon) == 1
 
 
+def test_least_privilege_is_what_security_md_says(db):
+    """The columns that the migrations grant, and no more: SECURITY.md lists them."""
+    granted = {right: {column for column, in db.run(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'api.user_api_key'::regclass AND attnum > 0 "
+        "AND has_column_privilege('apikeyd', attrelid, attnum, %s)", right)} for right in ("SELECT", "UPDATE", "INSERT")}
+    assert granted.pop("INSERT") == set()
+    others = db.run("SELECT c.oid::regclass FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+                    "WHERE n.nspname IN ('api', 'apikeyd', 'sqitch') AND c.relkind = 'r' "
+                    "AND has_table_privilege('apikeyd', c.oid, 'SELECT, UPDATE, INSERT, DELETE, TRUNCATE, TRIGGER')")
+    assert others == [("apikeyd.unannounced_change",)]
+    said, = re.findall(r"may read six columns \((.*?)\) and write two \((.*?)\)", (ROOT / "SECURITY.md").read_text())
+    assert [set(re.findall(r"`(\w+)`", names)) for names in said] == list(granted.values())
+
+
 def test_least_privilege_is_enough_and_no_more(db, daemon):
     db.add_key("good")
     assert check(daemon.client(), "good")[0] == "ALLOW"
@@ -75,6 +90,10 @@ def test_least_privilege_is_enough_and_no_more(db, daemon):
                 role.execute(sql)
 
 
+KEYS = ("CREATE TABLE api.user_api_key (api_key_id uuid PRIMARY KEY, key_name text, key_id text, user_id uuid, "
+        "is_active bool, last_used timestamp, created_at timestamp DEFAULT now(), updated_at timestamp DEFAULT now())")
+
+
 @pytest.fixture
 def latin1_db(postgres):
     """A database whose encoding has no emoji."""
@@ -83,9 +102,7 @@ def latin1_db(postgres):
         admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'")
     database = Database(postgres, name)
     database.run("CREATE SCHEMA api")
-    database.run("CREATE TABLE api.user_api_key (api_key_id uuid PRIMARY KEY, key_name text, "
-                 "key_id text, user_id uuid, is_active bool, last_used timestamp, "
-                 "created_at timestamp DEFAULT now(), updated_at timestamp DEFAULT now())")
+    database.run(KEYS)
     yield database
     drop_database(postgres, name)
 
@@ -102,6 +119,30 @@ def test_a_key_that_the_encoding_lacks_does_not_harm_its_batch(latin1_db, start)
         replies = pipeline.execute()
     assert {r[0] for r in replies[::3]} == {"ALLOW"}
     assert replies[1::3] == replies[2::3] == [["DENY", "unknown"]] * 50
+
+
+def test_a_database_without_an_encoding_proves_no_absence(postgres, start):
+    """An application that speaks LATIN1 has written its key in other bytes than the gateway sends."""
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin:
+        admin.execute("CREATE DATABASE bytes TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'")
+    try:
+        db = Database(postgres, "bytes")
+        db.run("CREATE SCHEMA api")
+        db.run(KEYS)
+        for key in ("good", "caf\\351", "\\303\\274ber"):
+            db.run("INSERT INTO api.user_api_key (api_key_id, key_id, user_id, is_active) "
+                   f"VALUES (gen_random_uuid(), E'{key}', gen_random_uuid(), true)")
+        daemon = start({"postgres.dsn": db.admin_dsn, "redis.url": ""})
+        client = daemon.client()
+        assert check(client, "good")[0] == check(client, "\u00fcber")[0] == "ALLOW"
+        assert check(client, "none") == ["DENY", "unknown"]
+        for _ in range(2):
+            with pytest.raises(redis.ResponseError, match="UNAVAILABLE the database has no encoding"):
+                check(client, "caf\u00e9")
+        assert daemon.log().count("the database's encoding is SQL_ASCII") == 1
+        daemon.stop()
+    finally:
+        drop_database(postgres, "bytes")
 
 
 def test_through_pgbouncer_in_transaction_mode(db, pgbouncer, start):

@@ -8,6 +8,7 @@ from conftest import LOOKUP, check, info
 from harness.proxy import Proxy
 from harness.servers import wait_until
 from harness.standstill import Standstill
+from http_wire import HttpWire
 from wire import Wire, command
 
 # So that a check waits for 1.5 s at most, and the back thread is known to stand still after 3 s.
@@ -72,6 +73,22 @@ def test_the_back_thread_stands_still(db, start, still, wires):
     assert counts["back_standstills"] == 1
     assert "the back thread stood still for" in daemon.log()
     assert counts["revocation_bound"].split(":")[0] in ("notification", "cache.ttl", "cache.stale_max")
+
+
+def test_long_timeouts_do_not_make_it_longer(db, serve, still, wires):
+    """Stores may take half a minute, but the back thread says something each second. Over HTTP, where stale
+    service is told."""
+    db.add_key("good")
+    daemon, path = serve({"cache.ttl_unlinked": "500ms", "cache.stale_max": "1h"}, env=still.env)
+    with HttpWire(path) as client, HttpWire(path) as other:
+        assert client.authorize("good").status == 200
+        with still.stand("main", "epoll_wait"):
+            wait_until(still.stands, "the back thread to stand still")
+            reply = client.authorize("cold")
+            assert (reply.status, reply.problem()) == (503, "the daemon's back thread does not answer")
+            reply = other.authorize("good")
+            assert reply.status == 200 and "detail=stale" in reply.fields["cache-status"]
+    assert wires(daemon.admin).ask("PING") == b"PONG"
 
 
 def postgres_behind(proxy, db):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psycopg
 import pytest
 import redis
-from conftest import check, drop_database, info
+from conftest import check, drop_database, info, let_redis_be_believed
 from harness.judged_load import Keys, judged_load
 from harness.replication import DATABASE, STORE, Bouncer, template
 from harness.servers import Postgres, migrate, wait_until
@@ -76,6 +76,26 @@ def bound(daemon):
 def test_the_store_is_named(here, start):
     daemon = start()
     wait_until(lambda: info(daemon).get("store") == here.store(), "the store")
+
+
+def test_databases_that_share_a_redis_share_no_verdict(here, other, redis_server, start):
+    """Same prefix, same keys, and in a copy the same IDs: each daemon answers what its own database says."""
+    keys, copy = Keys(here.dsn(), NAMES[:2]), Keys(other.dsn(), [])
+    with copy.connect() as there:
+        there.execute("INSERT INTO api.\"user\" (user_id) VALUES (%s)", [keys.user])
+        copy.user, copy.rows = keys.user, dict(keys.rows)
+        copy.insert(there, "key-0")
+        there.execute("UPDATE api.user_api_key SET is_active = false")
+    daemons = [start({**OPTIONS, "postgres.dsn": place.dsn("apikeyd")}) for place in (here, other)]
+    let_redis_be_believed()
+    expected = {"key-0": ("ALLOW", "inactive"), "key-1": ("ALLOW", "unknown")}
+    for _ in range(2):
+        for key, answers in expected.items():
+            for daemon, answer in zip(daemons, answers):
+                assert answer in check(daemon.client(), key)
+        for daemon in daemons:
+            daemon.admin_client().execute_command("INVALIDATE", "ALL")
+    wait_until(lambda: len(set(redis_server.client().scan_iter("apikeyd:1:*"))) == 3, "what both have filled in")
 
 
 def test_the_feed_hears_of_another_database(here, other, start):

@@ -290,4 +290,4 @@ def test_secrets_are_credentials(start, scratch):
     process = Process([BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "bad.log",
                       env={**os.environ, **env})
     assert process.child.wait(30) == 78
-    assert 'redis.secret_file "other": No such file' in process.log()
+    assert "redis.secret_file: No such file" in process.log()

@@ -1,9 +1,16 @@
 """Usage is written to the store that it belongs to; what merely cannot be seen is not deleted."""
 
+import contextlib
+import uuid
+
 import psycopg
 import pytest
+import redis
 from conftest import check, drop_database, info
+from harness.proxy import Proxy
+from harness.replication import Bouncer
 from harness.servers import migrate, wait_until
+from harness.standstill import Standstill
 from test_usage import flush
 
 TABLE = "api.user_api_key"
@@ -29,9 +36,27 @@ def restart(daemon, **options):
                "the daemon to be connected")
 
 
+def add_key(there, db, api_key_id, key):
+    there.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [db.user_id])
+    there.execute(f"INSERT INTO {TABLE} (api_key_id, key_name, key_id, user_id) VALUES (%s, 'n', %s, %s)",
+                  [api_key_id, key, db.user_id])
+
+
+def key_of_both(db, postgres, other):
+    """A key with one api_key_id in both databases, as in a copy. What is returned tells the other's last_used."""
+    with psycopg.connect(postgres.dsn(other), autocommit=True) as there:
+        add_key(there, db, db.add_key("good"), "good")
+
+    def last_used():
+        with psycopg.connect(postgres.dsn(other)) as there:
+            return there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0]
+    return last_used
+
+
 @pytest.mark.parametrize("where", ["ledger", "spill"])
 def test_a_wrong_dsn_for_one_start_loses_no_usage(db, postgres, other, start, where):
-    api_key_id = db.add_key("good")
+    """Nor does it write any to a copy of the database."""
+    there = key_of_both(db, postgres, other)
     daemon = start()
     assert check(daemon.client(), "good")[0] == "ALLOW"
     if where == "spill":
@@ -49,7 +74,7 @@ def test_a_wrong_dsn_for_one_start_loses_no_usage(db, postgres, other, start, wh
     assert db.last_used("good") is None
     restart(daemon, **{"postgres.dsn": db.dsn})
     wait_until(lambda: db.last_used("good") is not None, "the usage")
-    assert db.row("good")[0] == api_key_id
+    assert there() is None
     flush(daemon)
     assert [path.name for path in daemon.folder.glob("usage.spill.*")
             if not path.name.endswith(".lock")] == []
@@ -59,9 +84,7 @@ def test_usage_of_both_stores_is_kept_apart(db, postgres, other, start):
     """While it runs, behind a name that leads elsewhere from then on."""
     db.add_key("good")
     with psycopg.connect(postgres.dsn(other), autocommit=True) as there:
-        there.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [db.user_id])
-        there.execute(f"INSERT INTO {TABLE} (api_key_id, key_name, key_id, user_id) "
-                      "VALUES (gen_random_uuid(), 'n', 'there', %s)", [db.user_id])
+        add_key(there, db, uuid.uuid4(), "there")
         daemon = start()
         assert check(daemon.client(), "good")[0] == "ALLOW"
         restart(daemon, **{"postgres.dsn": postgres.dsn(other, "apikeyd")})
@@ -107,3 +130,108 @@ def test_usage_of_rows_that_are_hidden_is_kept(db, start, way):
     wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
     flush(daemon)
     assert db.last_used("good") is not None
+
+
+class Unanswering(Proxy):
+    """Lookups get no answer, while the sessions for usage and for the change feed do."""
+
+    def pass_on(self, end):
+        data = b""
+        with contextlib.suppress(OSError):
+            data = end.recv(65536)
+            if b"row_security_active" in data and b"WITH pending" not in data:
+                return
+            self.ends[end].sendall(data)
+        if not data:
+            self.close(end)
+
+
+def pending_and_unmoved(daemon):
+    now = info(daemon)
+    assert now["usage_pending"] == 1 and now["usage_keys_set_aside"] == 0 and not now["usage_up"]
+    return True
+
+
+def test_a_session_for_usage_alone_decides_nothing(db, postgres, other, scratch, start):
+    """It leads to another database than the one before, and lookups are not answered yet."""
+    db.add_key("good")
+    daemon = start()
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    daemon.kill()
+    with Unanswering(scratch / f"{db.name}.line", postgres.folder) as line:
+        daemon.options["postgres.dsn"] = f"host={line.folder} user=apikeyd dbname={other}"
+        daemon.start()
+        wait_until(lambda: info(daemon)["link_up"], "the link")
+        with pytest.raises(redis.ResponseError, match="lookups have not told yet"):
+            flush(daemon)
+        assert pending_and_unmoved(daemon) and db.last_used("good") is None
+        daemon.kill()
+    daemon.options["postgres.dsn"] = db.dsn
+    daemon.start()
+    wait_until(lambda: db.last_used("good") is not None, "the usage")
+
+
+@pytest.fixture
+def bouncer(scratch, db):
+    pooler = Bouncer(scratch / f"{db.name}.bouncer")
+    yield pooler
+    pooler.stop()
+
+
+def test_a_session_that_is_led_elsewhere_writes_nothing(db, postgres, other, bouncer, start):
+    """A pooler is pointed to a copy of the database between two statements of the session for usage; lookups
+    are answered by the link's session. Its own lookup sessions are refused."""
+    there = key_of_both(db, postgres, other)
+    bouncer.start(postgres, db.name)
+    daemon = start({"postgres.dsn": bouncer.dsn(), "postgres.listen_dsn": db.dsn, "redis.url": ""})
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    assert flush(daemon) == 1
+    before = db.last_used("good")
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    bouncer.point_to(postgres, other)
+    with contextlib.suppress(redis.ResponseError):
+        flush(daemon)
+    assert there() is None
+    bouncer.point_to(postgres, db.name)
+    wait_until(lambda: db.last_used("good") > before, "the usage to be written where it belongs")
+    assert there() is None
+
+
+def test_a_killed_daemon_leaves_no_usage_behind(db, postgres, other, scratch, start):
+    """kill -9 while usage of either database is on its way between files, at each step on the disk."""
+    db.add_key("good")
+    still = Standstill(scratch / f"{db.name}.still")
+    daemon = start(env=still.env)
+    here, elsewhere = {"postgres.dsn": db.dsn}, {"postgres.dsn": postgres.dsn(other, "apikeyd")}
+
+    def killed_at(call, what, options):
+        with still.stand("*", call, what):
+            daemon.options.update(options)
+            daemon.start()
+            wait_until(still.stands, f"{call} of {what}")
+            daemon.kill()
+
+    with psycopg.connect(postgres.dsn(other), autocommit=True) as there:
+        add_key(there, db, uuid.uuid4(), "there")
+        # Usage of this database, and the dsn leads to the other one.
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+        daemon.kill()
+        killed_at("fsync", "usage.spill.", elsewhere)
+        killed_at("rename", "usage.spill.", elsewhere)
+        daemon.start()
+        wait_until(daemon.settled, "the usage to be set aside")
+        assert info(daemon)["usage_keys_set_aside"] == 1
+        # Usage of the other one, and the dsn is right again.
+        assert check(daemon.client(), "there")[0] == "ALLOW"
+        daemon.kill()
+        killed_at("rename", "usage.spill.", here)
+        with psycopg.connect(postgres.dsn(other)) as lock, psycopg.connect(db.admin_dsn) as lock_here:
+            lock.execute(f"SELECT FROM {TABLE} FOR UPDATE")
+            lock_here.execute(f"SELECT FROM {TABLE} FOR UPDATE")
+            # It is set aside, and what was aside is on its way to the spill file; in the other one then.
+            killed_at("fsync", "usage.spill.new", here)
+            killed_at("fsync", "usage.spill.new", elsewhere)
+        daemon.start()
+        wait_until(lambda: there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0], "the other's usage")
+        restart(daemon, **here)
+        wait_until(lambda: db.last_used("good") is not None, "the usage of this one")

@@ -29,6 +29,8 @@
  *              was last read for stale service and that might be served
  *   bound      its version was current at most TTL_UNLINKED ticks ago, linked or not; at most
  *              STALE_MAX ago when it is served stale; with NO_TRIGGER, TTL
+ *   asked      an answer of PostgreSQL that is not believed when it comes was right at some time since
+ *              it was asked for (instead of heard and bound)
  *   elsewhere  if it was read from another store: it was read at most TTL_UNLINKED ticks ago, or
  *              STALE_MAX, whatever version that store had (instead of bound, and of known while
  *              there is no link to tell them apart); heard and confirmed apply once a heartbeat
@@ -37,7 +39,7 @@
  *              there, as long as Redis keeps what it is given, and within TTL
  * and with LIVENESS that a sidecar which is asked for ever answers from the last version, once
  * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and
- * REFUSE_BELOW_FLOOR adds a wrong one; each must fail.
+ * REFUSE_BELOW_FLOOR and KEEP_OVERTAKEN add wrong ones; each must fail.
  *
  * Sidecars are alike, so it is enough to look at the answers of one; what the others do to it they
  * do through Redis, by fills and tombstones. So one that is not OBSERVED has no memory, and may do
@@ -147,6 +149,11 @@ byte failures;
 #define TRUSTED(i, v) (v.age <= TTL_UNLINKED || LINKED(i))
 #define ABOVE_FLOOR(i, v) ((v.below & BIT(i)) == 0)
 #define BELIEVED(i, v) (KNOWN(v) && ABOVE_FLOOR(i, v) && v.age <= TTL && TRUSTED(i, v))
+#ifdef KEEP_OVERTAKEN
+#define MAY_BE_KEPT(i, v) true
+#else
+#define MAY_BE_KEPT(i, v) ABOVE_FLOOR(i, v)
+#endif
 #ifdef NO_CONFIRMED_FLOOR
 #define MAY_BE_STALE(i, v) true
 #else
@@ -283,6 +290,13 @@ inline answer(i, v)
     :: OF_OTHER_STORE(v) -> assert(v.age <= TTL_UNLINKED) /* elsewhere */
     :: else -> assert(v.version == committed || gone[v.version] <= BOUND) /* bound */
     fi;
+    ANSWERED(v.version)
+}
+
+/* To a client that asked before the read, which began `age` ticks ago. */
+inline answer_late(i, v)
+{
+    assert(v.version == committed || gone[v.version] <= v.age); /* asked */
     ANSWERED(v.version)
 }
 
@@ -550,7 +564,18 @@ end:
             answer(i, s[i].flight);
             keep(i, s[i].flight);
             end_flight(i) }
+    /* It took long, or a change has overtaken it: it is given to the clients that asked before
+     * PostgreSQL read, and in the latter case not kept. */
+    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && KNOWN(s[i].flight) &&
+                !BELIEVED(i, s[i].flight) ->
+            answer_late(i, s[i].flight);
+            if
+            :: MAY_BE_KEPT(i, s[i].flight) -> keep(i, s[i].flight)
+            :: else
+            fi;
+            end_flight(i) }
 #ifndef NO_ASKING_AGAIN
+    /* For those who asked later. */
     :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !BELIEVED(i, s[i].flight) && !down ->
             ask_postgres(i) }
 #endif

@@ -81,6 +81,8 @@ CASES = [
          ("LAST=1", "FAILURES=1", "ELSEWHERE", "KNOWN_CHANGES", "STALE_ELSEWHERE"), violates=KNOWN),
     Case("mutant: no floor when stores agree again", ("LAST=1", "ELSEWHERE", "NO_FLOOR_AGREED"),
          violates=HEARD),
+    Case("mutant: an answer is kept though a change has overtaken it",
+         (*SHORT, "KNOWN_CHANGES", "KEEP_OVERTAKEN"), violates=KNOWN),
     Case("mutant: no asking again", (*SMALL, "NO_ASKING_AGAIN"), live=True,
          violates="acceptance cycle"),
 ]

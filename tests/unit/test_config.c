@@ -193,10 +193,9 @@ static void test_options_together(void **state)
                  "test.conf:2: postgres.key_transform \"hmac-sha256\": "
                  "postgres.key_transform_secret_file is needed with it\n");
     /* One error is told once, and takes none of what rests on it along. */
-    expect_error(
-        "[postgres]\nkey_transform = hmac-sha256\nkey_transform_secret_file = ./x\n",
-        "test.conf:3: postgres.key_transform_secret_file \"./x\": an absolute path, or the "
-        "name of a credential without any /, is needed\n");
+    expect_error("[postgres]\nkey_transform = hmac-sha256\nkey_transform_secret_file = ./x\n",
+                 "test.conf:3: postgres.key_transform_secret_file: an absolute path, or the "
+                 "name of a credential without any /, is needed\n");
     expect_error("[redis]\nurl = redis://:secret@h\npassword_file = /x\n",
                  "test.conf:3: redis.password_file \"/x\": redis.url holds a password already; one "
                  "of them has to go\n");

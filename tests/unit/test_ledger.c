@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "apikeyd/ledger.h"
+#include "apikeyd/ledger_map.h"
 
 #define NOW INT64_C(1800000000000000)
 
@@ -253,6 +254,61 @@ static void test_damage_is_set_aside_and_saved_from(void **state)
     assert_int_equal(saved_after(leave_a_gap, 100), 99);
 }
 
+static const struct store_id one = {1, 0, 2, 3, 0}, another = {UINT64_MAX, 0, 5, 6, 0}, no_store;
+
+static void assert_owners(const struct store_id *owner, const struct store_id *left)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+
+    assert_false(report.set_aside);
+    assert_true(store_id_same_table(ledger_owner(ledger), owner));
+    assert_true(store_id_same_table(ledger_left(ledger), left));
+    ledger_close(ledger);
+}
+
+static void test_owners_are_there_after_a_restart(void **state)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+
+    (void)state;
+    assert_false(store_id_known(ledger_owner(ledger)) || store_id_known(ledger_left(ledger)));
+    assert_int_equal(ledger_set_owner(ledger, &one, &no_store), 0);
+    ledger_close(ledger);
+    assert_owners(&one, &no_store);
+    ledger = open_ledger(&report);
+    assert_int_equal(ledger_set_owner(ledger, &another, &one), 0);
+    ledger_close(ledger);
+    assert_owners(&another, &one);
+    /* A wrong size is no reason to forget whose usage is saved. */
+    truncate_it();
+    ledger = open_ledger(&report);
+    assert_true(report.set_aside);
+    ledger_close(ledger);
+    assert_owners(&another, &one);
+}
+
+/* As an earlier version wrote it, byte by byte: without an earlier owner. */
+static void test_the_header_before_this_one(void **state)
+{
+    static const uint32_t words[] = {2, 32, 1 << 24, 2, 3, 0, 1, 0};
+    char header[64] = "apikeyd ledger\n";
+    uint32_t check = UINT32_C(2166136261);
+    struct ledger_report report;
+
+    (void)state;
+    ledger_close(open_ledger(&report));
+    memcpy(header + 16, words, sizeof words);
+    for (size_t i = 0; i < 48; i++)
+        check = (check ^ (unsigned char)header[i]) * UINT32_C(16777619);
+    memcpy(header + 48, &check, sizeof check);
+    int fd = open("ledger", O_WRONLY);
+    assert_int_equal(pwrite(fd, header, sizeof header, 0), sizeof header);
+    close(fd);
+    assert_owners(&one, &no_store);
+}
+
 /* The host's clock was ahead, and is right again. */
 static void test_later_than_now_is_now(void **state)
 {
@@ -390,6 +446,7 @@ static void lose_by(void (*change)(void), enum ledger_state state, uint64_t kept
     }
     assert_int_equal(ledger_look(ledger), state);
     assert_int_equal(ledger_half_lost(front), before - kept);
+    assert_true(ledger_map_faults(front->map) <= 3); /* a step at a time, not a page */
     renew(ledger, 0);
     swap_to_new_file(ledger, &pending);
     assert_int_equal(pending.len, keys - before + kept);
@@ -464,18 +521,18 @@ static void test_a_file_comes_back(void **state)
 /* A file of another database, put in the place of the one in use, is kept beside it. */
 static void test_usage_of_another_database_is_kept(void **state)
 {
-    const struct store_id one = {7, 0, 16384, 5, 0}, two = {7, 0, 16384, 6, 0};
+    const struct store_id two = {7, 0, 16384, 6, 0};
     struct ledger_report report;
     struct ledger *ledger = open_ledger(&report);
     uint32_t hint = UINT32_MAX;
 
     (void)state;
-    assert_int_equal(ledger_set_owner(ledger, &two), 0);
+    assert_int_equal(ledger_set_owner(ledger, &two, &no_store), 0);
     record(ledger_half(ledger, 0), 1, NOW, &hint);
     ledger_close(ledger);
     rename_it();
     ledger = open_ledger(&report);
-    assert_int_equal(ledger_set_owner(ledger, &one), 0);
+    assert_int_equal(ledger_set_owner(ledger, &one, &no_store), 0);
     assert_int_equal(rename("elsewhere", "ledger"), 0);
     assert_false(ledger_renew(ledger, NOW, &report));
     assert_true(report.set_aside);
@@ -484,8 +541,17 @@ static void test_usage_of_another_database_is_kept(void **state)
     ledger_close(ledger);
 }
 
-/* Where the file system has no room, the half goes on in memory. A descriptor that cannot be
- * written to stands in for it. */
+static void fill(struct ledger_half *half, uint64_t from, uint64_t to)
+{
+    for (uint64_t key = from; key < to; key++) {
+        uint32_t hint = UINT32_MAX;
+
+        record(half, key, NOW, &hint);
+    }
+}
+
+/* Where the file system has no room, the half goes on in memory, until it is emptied. A descriptor
+ * that cannot be written to stands in for it. */
 static void test_without_room_it_goes_on_in_memory(void **state)
 {
     struct ledger_report report;
@@ -494,32 +560,31 @@ static void test_without_room_it_goes_on_in_memory(void **state)
     const int fd = half->fd;
 
     (void)state;
-    for (uint64_t key = 0; key < 50000; key++) {
-        uint32_t hint = UINT32_MAX;
+    for (int round = 0; round < 2; round++) {
+        fill(half, 0, 20000);
+        half->fd = open("ledger", O_RDONLY);
+        fill(half, 20000, 40000);
+        close(half->fd);
+        half->fd = fd;
+        fill(half, 40000, 70000); /* there is room again, but a file has no gap */
+        assert_int_equal(ledger_look(ledger), LEDGER_CROWDED);
+        for (uint32_t i = 0; i < half->used; i++) {
+            struct uuid expected = uuid_number(i);
 
-        if (key == 20000)
-            half->fd = open("ledger", O_RDONLY);
-        record(half, key, NOW, &hint);
+            assert_memory_equal(&half->slots[i].api_key_id, &expected, 16);
+        }
+        if (round > 0)
+            break;
+        ledger_half_clear(half);
+        fill(half, 0, 70000);
+        assert_int_equal(ledger_look(ledger), LEDGER_SAFE);
+        ledger_half_clear(half);
+        half->reserved = 0; /* as if all had been given back */
     }
-    close(half->fd);
-    half->fd = fd;
-    assert_int_equal(ledger_look(ledger), LEDGER_CROWDED);
-    for (uint32_t i = 0; i < half->used; i++) {
-        struct uuid expected = uuid_number(i);
-
-        assert_memory_equal(&half->slots[i].api_key_id, &expected, 16);
-    }
-    ledger_half_clear(half);
-    assert_int_equal(ledger_look(ledger), LEDGER_SAFE);
-    for (uint64_t key = 0; key < 50000; key++) {
-        uint32_t hint = UINT32_MAX;
-
-        record(half, key, NOW, &hint);
-    }
-    assert_int_equal(ledger_look(ledger), LEDGER_SAFE);
     ledger_close(ledger);
-    ledger = open_ledger(&report);
-    assert_int_equal(ledger_half(ledger, 0)->used, 50000);
+    ledger = open_ledger(&report); /* a killed daemon loses what was in memory, and no more */
+    assert_false(report.set_aside);
+    assert_int_equal(ledger_half(ledger, 0)->used, 32768);
     ledger_close(ledger);
 }
 
@@ -556,6 +621,10 @@ int main(void)
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_one_daemon_at_a_time, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_survives_sigkill, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_owners_are_there_after_a_restart, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_the_header_before_this_one, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_damage_is_set_aside_and_saved_from, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_later_than_now_is_now, scratch_make, scratch_remove),

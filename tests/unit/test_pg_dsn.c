@@ -34,7 +34,7 @@ static void test_refused(void **state)
         {"postgres://u:hunter2@[::1/db", "\"]\" in IPv6 host address"},
         {"postgres://u:hunter2@h:1:2/db", "port: numbers from 1 to 65535"},
         {"postgres://u:hunter2%zz@h/db", "libpq says: invalid percent-encoded token: \"***\""},
-        {"postgres://u:hunter2@h/db?pasword=hunter2", "did you mean \"password\"?"},
+        {"postgres://u:hunter2@h/db?passwd=hunter2", "did you mean \"password\"?"},
         {"host=a port=70000", "port: numbers from 1 to 65535"},
         {"host=a port=0", "port: numbers from 1 to 65535"},
         {"host=a port=54x", "port: numbers from 1 to 65535"},

@@ -80,6 +80,30 @@ static void test_earlier_timelines_are_of_no_use(void **state)
     assert_int_equal(judge(&stores, &old), STORE_OUTDATED);
 }
 
+static void test_an_operator_goes_back_to_an_earlier_timeline(void **state)
+{
+    struct stores stores = {0};
+    struct store old = store(1, 7, 1, 5), new = store(2, 7, 2, 5), standby = store(3, 7, 0, 5);
+
+    (void)state;
+    standby.standby = true;
+    stores_feed(&stores, &old);
+    stores_learn(&stores, &standby);
+    assert_false(stores_forget_later(&stores)); /* there is nothing to forget */
+    assert_int_equal(judge(&stores, &old), STORE_CURRENT);
+    stores_feed(&stores, &new);
+    assert_true(stores_outdated(&stores, &old));
+    assert_true(stores_forget_later(&stores));
+    assert_false(stores_outdated(&stores, &old));
+    assert_true(stores_outdated(&stores, &standby));
+    assert_int_equal(judge(&stores, &old), STORE_UNKNOWN);
+    assert_int_equal(stores_feed(&stores, &old), STORE_KEPT);
+    assert_int_equal(judge(&stores, &old), STORE_CURRENT);
+    /* If the later one is still there it counts again. */
+    stores_learn(&stores, &new);
+    assert_int_equal(judge(&stores, &old), STORE_OUTDATED);
+}
+
 static void test_standbys_and_views(void **state)
 {
     struct stores stores = {0};
@@ -94,6 +118,20 @@ static void test_standbys_and_views(void **state)
     standby.standby = false; /* it has been promoted: on which timeline? */
     assert_int_equal(judge(&stores, &standby), STORE_UNKNOWN);
     assert_int_equal(judge(&stores, &view), STORE_NO_TABLE);
+}
+
+static void test_where_lookups_are_answered(void **state)
+{
+    struct stores stores = {0};
+    struct store_id home = {1, 1, 2, 3, 4}, restarted = {1, 1, 2, 3, 5}, other = {1, 1, 2, 4, 5};
+
+    (void)state;
+    assert_false(stores.has_home);
+    assert_true(stores_answered(&stores, &home));
+    assert_false(stores_answered(&stores, &home));
+    assert_true(stores_answered(&stores, &restarted));
+    assert_true(stores_answered(&stores, &other));
+    assert_true(stores.has_home && store_id_equal(&stores.home, &other));
 }
 
 static void test_names(void **state)
@@ -125,7 +163,9 @@ int main(void)
         cmocka_unit_test(test_what_is_not_known_has_to_be_asked_for),
         cmocka_unit_test(test_only_where_the_feed_listens),
         cmocka_unit_test(test_earlier_timelines_are_of_no_use),
+        cmocka_unit_test(test_an_operator_goes_back_to_an_earlier_timeline),
         cmocka_unit_test(test_standbys_and_views),
+        cmocka_unit_test(test_where_lookups_are_answered),
         cmocka_unit_test(test_names),
     };
 
