@@ -195,18 +195,58 @@ static json_t *events(const struct events *lines)
     return array;
 }
 
+/* Steps of which nothing is known, and what was not measured in a step, are null. */
+static json_t *column(const struct history *history, enum history_figure figure)
+{
+    json_t *array = json_array();
+
+    for (int64_t i = history_begin(history); i < history_end(history); i++) {
+        const struct history_step *step = history_at(history, i);
+
+        json_array_append_new(array, step && step->figure[figure] >= 0
+                                         ? json_integer(step->figure[figure])
+                                         : json_null());
+    }
+    return array;
+}
+
+/* Columns of numbers, the oldest step first: an object for each step would be thrice as long. */
+static json_t *history(const struct overview *overview)
+{
+    static const char *const names[HISTORY_FIGURES] = {
+        [HISTORY_COVERED_US] = "covered_us",
+        [HISTORY_ALLOW] = "allow",
+        [HISTORY_DENY_UNKNOWN] = "deny_unknown",
+        [HISTORY_DENY_INACTIVE] = "deny_inactive",
+        [HISTORY_UNAVAILABLE] = "unavailable",
+        [HISTORY_FROM_MEMORY] = "from_memory",
+        [HISTORY_P50_US] = "p50_us",
+        [HISTORY_P99_US] = "p99_us",
+        [HISTORY_LAG_P99_US] = "revocation_lag_p99_us",
+        [HISTORY_USAGE_PENDING] = "usage_pending",
+    };
+    int64_t begin_us = history_begin(overview->history) * HISTORY_STEP_SECONDS * INT64_C(1000000);
+    json_t *object = json_pack("{s:o,s:i}", "since",
+                               timestamp(overview->now_us - overview->uptime_us + begin_us),
+                               "step_seconds", HISTORY_STEP_SECONDS);
+
+    for (enum history_figure figure = 0; figure < HISTORY_FIGURES; figure++)
+        json_object_set_new(object, names[figure], column(overview->history, figure));
+    return object;
+}
+
 void status_json_print(const struct overview *overview, struct buffer *out)
 {
     struct buffer why = {0};
     bool ready = overview_ready(overview, &why);
     json_t *root = json_pack(
-        "{s:s,s:i,s:o,s:f,s:f,s:b,s:s%,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version",
+        "{s:s,s:i,s:o,s:f,s:f,s:b,s:s%,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version",
         APIKEYD_VERSION, "pid", (int)getpid(), "at", timestamp(overview->now_us), "uptime_seconds",
         (double)overview->uptime_us / 1e6, "window_seconds", (double)overview->window_us / 1e6,
         "ready", ready, "readiness", why.data, why.len, "checks", checks(overview), "latency",
         latency(overview), "cache", cache(overview), "link", link_of(overview), "redis",
         redis(overview), "postgres", postgres(overview), "usage", usage(overview), "process",
-        process(overview), "events", events(overview->events));
+        process(overview), "events", events(overview->events), "history", history(overview));
     char *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
     /* Nothing of it can fail but for memory. */
