@@ -632,9 +632,9 @@ void flusher_home_changed(struct flusher *flusher)
 {
     /* The front is asked for its half before it gets the first verdict of the other store. In the
      * midst of a round it goes on to use a half, which then holds usage of both. */
-    if (!usage_owner_settled(&flusher->owner) && flusher->phase != IDLE &&
-        flusher->phase != SWAPPING)
-        usage_owner_mix(&flusher->owner);
+    if (!usage_owner_settled(&flusher->owner))
+        usage_owner_leads_to_home(&flusher->owner,
+                                  flusher->phase != IDLE && flusher->phase != SWAPPING);
     flusher_start(flusher);
 }
 

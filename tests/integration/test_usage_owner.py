@@ -11,6 +11,7 @@ from harness.proxy import Proxy
 from harness.replication import Bouncer
 from harness.servers import migrate, wait_until
 from harness.standstill import Standstill
+from test_slow_disk import disk_stands_still, locked
 from test_usage import flush
 
 TABLE = "api.user_api_key"
@@ -235,3 +236,32 @@ def test_a_killed_daemon_leaves_no_usage_behind(db, postgres, other, scratch, st
         wait_until(lambda: there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0], "the other's usage")
         restart(daemon, **here)
         wait_until(lambda: db.last_used("good") is not None, "the usage of this one")
+
+
+@pytest.mark.parametrize("end", ["kill -9", "back again"])
+def test_a_store_that_changes_while_the_disk_stands_still(db, postgres, other, bouncer, scratch, start, end):
+    """The half in use holds usage of both then, whatever comes next."""
+    db.add_keys(2)
+    bouncer.start(postgres, db.name)
+    still = Standstill(scratch / f"{db.name}.still")
+    with psycopg.connect(postgres.dsn(other), autocommit=True) as there:
+        add_key(there, db, uuid.uuid4(), "there")
+        daemon = start({"postgres.dsn": bouncer.dsn(), "postgres.listen_dsn": db.dsn, "redis.url": ""},
+                       env=still.env)
+        with locked(db, "key-0"):
+            assert check(daemon.client(), "key-0")[0] == "ALLOW"
+            with disk_stands_still(daemon, still):
+                bouncer.point_to(postgres, other)
+                wait_until(lambda: check(daemon.client(), "there")[0] == "ALLOW", "the other database")
+                if end == "kill -9":
+                    daemon.kill()
+                bouncer.point_to(postgres, db.name)
+                if end != "kill -9":
+                    wait_until(lambda: check(daemon.client(), "key-1")[0] == "ALLOW", "this database")
+        if end != "kill -9":
+            wait_until(lambda: db.last_used("key-1"), "the usage of this database")
+            daemon.kill()
+        daemon.options.update({"postgres.dsn": postgres.dsn(other, "apikeyd"), "postgres.listen_dsn": ""})
+        daemon.start()
+        wait_until(lambda: there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0],
+                   "the usage of the other database")
