@@ -68,8 +68,8 @@ struct flusher {
     struct usage_batch pending;
     const struct usage_batch *lent; /* a job has it; both only read it */
     struct ledger_keeper ledger;
-    bool half_emptied; /* the half can be swapped; else its entries are in `pending` only */
-    bool fresh_sent;   /* the swap under way gives the front a half of a new file */
+    bool half_free;  /* the half can be swapped: it holds nothing that is not pending */
+    bool fresh_sent; /* the swap under way gives the front a half of a new file */
     struct spill_keeper spill;
     struct usage_owner owner;
     bool proven;            /* the connection leads to the store that owns the ledger, … */
@@ -178,7 +178,7 @@ static void finish_round(struct flusher *flusher)
 
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_FLUSH_TIME],
                      clock_monotonic_us() - flusher->round_started_us, 1);
-    if (!flusher->swapped && flusher->half_emptied) {
+    if (!flusher->swapped && flusher->half_free) {
         begin(flusher); /* it was about what an earlier one left: now comes the front's half */
         return;
     }
@@ -216,8 +216,8 @@ static void on_settled(struct job *job, enum job_end end)
     if (take_from_disk(flusher)) {
         spill_keeper_take(&flusher->spill, &settle->work);
         flusher->taken = flusher->taken && !flusher->spill.whole;
-        flusher->half_emptied = flusher->half_emptied || flusher->spill.whole;
-        if (flusher->half_emptied)
+        flusher->half_free = flusher->half_free || flusher->spill.whole || settle->work.kept;
+        if (flusher->spill.whole)
             usage_owner_emptied(&flusher->owner, &flusher->pending);
         finish_round(flusher);
     }
@@ -233,7 +233,7 @@ static void settle_round(struct flusher *flusher)
     usage_batch_compact(&flusher->pending);
     flusher->settled = 0;
     enum spill_order order = spill_keeper_order(&flusher->spill, &flusher->pending);
-    if (order == SPILL_LEAVE && flusher->half_emptied && !flusher->taken) {
+    if (order == SPILL_LEAVE && flusher->half_free && !flusher->taken) {
         finish_round(flusher);
         return;
     }
@@ -246,7 +246,7 @@ static void settle_round(struct flusher *flusher)
         .order = order,
         .batch = flusher->pending,
         .drop_aside = flusher->taken,
-        .half = flusher->half_emptied ? NULL : flusher->setup.half,
+        .half = flusher->half_free ? NULL : flusher->setup.half,
         .spill_size = -1,
     };
     settle->work.batch.owner = flusher->owner.owner;
@@ -555,7 +555,7 @@ static void begin(struct flusher *flusher)
 {
     struct ledger_half *fresh = ledger_fresh_half(flusher->setup.ledger);
     flusher->swapped = false;
-    if (!fresh && !flusher->half_emptied) {
+    if (!fresh && !flusher->half_free) {
         start_round(flusher);
         return;
     }
@@ -594,7 +594,7 @@ static void take_half(struct flusher *flusher)
 {
     struct ledger_half *half = flusher->setup.half;
 
-    flusher->half_emptied = half->used == 0;
+    flusher->half_free = half->used == 0;
     if (flusher->pending.len == 0)
         flusher->pending_since_us = flusher->front_since_us;
     flusher->front_since_us = clock_monotonic_us();
@@ -613,7 +613,7 @@ static void take_new_file(struct flusher *flusher)
     if (!half)
         memory_is_short(flusher);
     flusher->setup.half = half;
-    flusher->half_emptied = half->used == 0;
+    flusher->half_free = half->used == 0;
     flusher->spill.whole = flusher->spill.whole && half->used == 0;
     flusher->fresh_sent = false;
 }

@@ -5,6 +5,7 @@ import errno
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -145,6 +146,31 @@ def test_a_full_disk_is_no_slow_one(db, start, still):
         assert check(daemon.client(), "key-1")[0] == "ALLOW"
         assert info(daemon)["usage_spill_bytes"] == 0 and not daemon.spill.exists()
     assert flush(daemon) == 2, "what was left, and what came since"
+
+
+@pytest.mark.parametrize("end", ["the lock", "kill -9"])
+def test_a_row_that_waits_holds_no_others_up(db, start, end):
+    """The disk does not take its usage. That of others is written, and memory does not grow by it."""
+    db.add_keys(5)
+    daemon = start({"usage.flush_rows": "2", "usage.flush_interval": "1h"})
+    Path(f"{daemon.spill}.new").mkdir()
+    with locked(db, "key-0"):
+        asked = utc_now()
+        for i in range(5):
+            assert check(daemon.client(), "key-0")[0] == check(daemon.client(), f"key-{i}")[0] == "ALLOW"
+            flush(daemon)
+            assert info(daemon)["usage_pending"] == 1
+        assert db.one(f"SELECT count(last_used) FROM {TABLE} WHERE last_used >= %s", asked) == 4
+        swaps = info(daemon)["usage_swaps"]
+        assert check(daemon.client(), "key-0")[0] == "ALLOW"
+        assert info(daemon)["usage_spill_failures"] >= 5 and info(daemon)["usage_swaps"] == swaps
+        if end == "kill -9":
+            daemon.kill()
+    if end == "kill -9":
+        daemon.start()
+    else:
+        flush(daemon)
+    wait_until(lambda: db.last_used("key-0"), "its usage")
 
 
 def test_a_stop_that_loses_usage_says_so(db, start):
