@@ -616,6 +616,7 @@ static void take_new_file(struct flusher *flusher)
     flusher->half_free = half->used == 0;
     flusher->spill.whole = flusher->spill.whole && half->used == 0;
     flusher->fresh_sent = false;
+    usage_owner_renewed(&flusher->owner);
 }
 
 void flusher_swapped(struct flusher *flusher, struct ledger_half *half)

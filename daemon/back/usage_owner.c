@@ -18,12 +18,16 @@ static int64_t memory_us(const struct usage_owner *owner)
 
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger)
 {
-    *owner = (struct usage_owner){
-        .env = env,
-        .ledger = ledger,
-        .owner = *ledger_owner(ledger),
-        .left = *ledger_left(ledger),
-    };
+    *owner = (struct usage_owner){.env = env, .ledger = ledger};
+    usage_owner_renewed(owner);
+}
+
+void usage_owner_renewed(struct usage_owner *owner)
+{
+    if (store_id_known(&owner->owner))
+        return;
+    owner->owner = *ledger_owner(owner->ledger);
+    owner->left = *ledger_left(owner->ledger);
     owner->found = true;
     owner->mixed = store_id_known(&owner->left);
 }

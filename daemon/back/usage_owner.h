@@ -31,6 +31,9 @@ struct usage_owner {
 
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger);
 
+/* The ledger has a new file. What was found in that tells the owner, if nobody has known it. */
+void usage_owner_renewed(struct usage_owner *owner);
+
 /* Lookups are answered from another store than the owner. The front thread has none of its verdicts
  * yet. The ledger notes that store beside the owner, so that a daemon that is killed from now on
  * leaves a ledger that tells whose usage may be in it. `mixed`: the half in use will hold usage of
