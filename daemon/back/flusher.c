@@ -673,7 +673,7 @@ void flusher_tell_rest(const struct flusher *flusher)
 {
     const struct log *log = &flusher->env->log;
     const struct config *config = flusher->env->config;
-    bool in_memory = flusher->ledger.state == LEDGER_MEMORY;
+    enum ledger_state ledger = ledger_look(flusher->setup.ledger);
     bool on_disk = flusher->phase == IDLE && flusher->spill.whole;
     size_t pending = flusher_pending(flusher);
     const char *late = "could not be written";
@@ -684,9 +684,10 @@ void flusher_tell_rest(const struct flusher *flusher)
         late = "could not be written, as the disk does not answer";
     else if (pending == 0)
         return;
-    if (!on_disk && in_memory)
-        log_error(log, "usage: %zu keys' last_used %s; it is lost, as usage.ledger is in memory",
-                  pending, late);
+    if (!on_disk && ledger != LEDGER_SAFE)
+        log_error(log, "usage: %zu keys' last_used %s; it %s, as usage.ledger is %s", pending, late,
+                  ledger == LEDGER_MEMORY ? "is lost" : "may be lost",
+                  ledger == LEDGER_MEMORY ? "in memory" : "not safe");
     else
         log_warning(log, "usage: %zu keys' last_used %s; it waits in %s", pending, late,
                     on_disk ? config->usage_spill : config->usage_ledger);

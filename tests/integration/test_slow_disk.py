@@ -173,14 +173,18 @@ def test_a_row_that_waits_holds_no_others_up(db, start, end):
     wait_until(lambda: db.last_used("key-0"), "its usage")
 
 
-def test_a_stop_that_loses_usage_says_so(db, start):
-    """PostgreSQL does not take it, the disk does not, and the ledger is in memory."""
+@pytest.mark.parametrize("ledger, told", [
+    ("link", "it is lost, as usage.ledger is in memory"),
+    ("disk/ledger", "it may be lost, as usage.ledger is not safe"),
+])
+def test_a_stop_that_loses_usage_says_so(db, start, ledger, told):
+    """PostgreSQL does not take it, the disk does not, and the ledger is in memory, or removed."""
     db.add_key("good")
     daemon = start({"listen.drain_timeout": "1s"}, wait=False)
-    daemon.ledger.symlink_to("elsewhere")
     folder = daemon.folder / "disk"
     folder.mkdir()
-    daemon.options["usage.spill"] = folder / "usage.spill"
+    (daemon.folder / "link").symlink_to("elsewhere")
+    daemon.options.update({"usage.spill": folder / "usage.spill", "usage.ledger": daemon.folder / ledger})
     daemon.start()
     wait_until(daemon.settled, "the daemon to be connected")
     shutil.rmtree(folder)
@@ -188,4 +192,4 @@ def test_a_stop_that_loses_usage_says_so(db, start):
     with db.connect(autocommit=False) as lock:
         lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
         assert daemon.stop() == 0
-    assert "1 keys' last_used could not be written; it is lost, as usage.ledger is in memory" in daemon.log()
+    assert f"1 keys' last_used could not be written; {told}" in daemon.log()
