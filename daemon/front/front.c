@@ -86,7 +86,7 @@ static void apply_config(struct front *front, struct config *config)
     listener_configure(&front->check_listener, config);
     listener_configure(&front->admin_listener, config);
     listener_configure(&front->http_listener, config);
-    front_tick(front);
+    check_configured(front);
 }
 
 /* Every client has its answers and is gone. */
