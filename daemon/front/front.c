@@ -249,7 +249,7 @@ static void on_second(void *arg)
 
     front_tick(front);
     front->quiet_s++;
-    asked_expire(&front->asked, front->trust.now_us);
+    asked_expire(&front->asked, front->trust.now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_http)
