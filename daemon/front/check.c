@@ -265,6 +265,12 @@ static void on_deadline(void *arg)
         alarm_set(&front->deadline, next->asked_us - late_us, 0);
 }
 
+/* The deadline of those who wait already may be another now. */
+void check_configured(struct front *front)
+{
+    on_deadline(front);
+}
+
 void check_give_up(struct front *front)
 {
     expire(front, INT64_MAX, no_back_thread);

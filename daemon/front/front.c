@@ -93,7 +93,7 @@ static void apply_config(struct front *front, struct config *config)
     listener_configure(&front->check_listener, config);
     listener_configure(&front->admin_listener, config);
     listener_configure(&front->http_listener, config);
-    front_tick(front);
+    check_configured(front);
 }
 
 /* Every client has its answers and is gone. */
@@ -256,7 +256,7 @@ static void on_second(void *arg)
 
     front_tick(front);
     front->quiet_s++;
-    asked_expire(&front->asked, front->trust.now_us);
+    asked_expire(&front->asked, front->trust.now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_http)

@@ -13,6 +13,7 @@ from harness.proxy import Proxy
 from test_coherence import LONG, TTL_ONLY, becomes, cut, deaf_role
 from test_notify import TABLE, Ear, digest
 from test_usage import flush
+from wire import Wire
 
 ALLOWED, INACTIVE, UNKNOWN = "ALLOW", ["DENY", "inactive"], ["DENY", "unknown"]
 WAITING = "cache.ttl: transactions that were open when the triggers changed may still commit"
@@ -204,6 +205,10 @@ def fill_the_queue(db):
            "AS 'SELECT 0.6::float8'")
 
 
+def bound(operator):
+    return operator.ask("INFO", "server").decode().partition("revocation_bound:")[2].partition("\r\n")[0]
+
+
 @pytest.fixture
 def group(db):
     """A role that the daemon's role is a member of."""
@@ -264,6 +269,21 @@ def test_a_table_of_changes_that_is_locked_is_told(db, start):
         lock.commit()
     becomes(client, "good", INACTIVE)
     assert info(daemon)["link_losses"] == losses and info(daemon)["link_notifications"] == 0
+
+
+def test_a_table_of_changes_that_was_never_read_is_told(db, start):
+    """It is locked when the link comes up: "notification" is not stated before a heartbeat has read it."""
+    with db.connect(autocommit=False) as lock:
+        lock.execute(f"LOCK TABLE {CHANGES} IN ACCESS EXCLUSIVE MODE")
+        daemon, seen = start({**LONG, "cache.stale_max": "0s"}, settled=False), []
+        with Wire(daemon.admin) as operator:
+            def told():
+                seen.append(bound(operator))
+                return seen[-1] == UNREAD + "it is locked"
+            wait_until(told, "it to be told")
+            assert "notification" not in seen
+            lock.rollback()
+            wait_until(lambda: bound(operator) == "notification", "it to be read")
 
 
 def test_a_late_heartbeat_is_told(db, scratch, start):
@@ -390,6 +410,10 @@ def test_the_wait_for_writers_begins_anew_with_the_link(db, postgres, start):
     "DROP TABLE apikeyd.unannounced_change",
     "REVOKE SELECT ON apikeyd.unannounced_change FROM PUBLIC",
     "ALTER TABLE apikeyd.unannounced_change ENABLE ROW LEVEL SECURITY",
+    "CREATE COLLATION public.folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+    "DROP TRIGGER apikeyd_notify_update ON {t}; ALTER TABLE {t} ALTER key_id TYPE text COLLATE public.folding;"
+    "CREATE TRIGGER apikeyd_notify_update AFTER UPDATE ON {t} FOR EACH ROW {f};"
+    "ALTER TABLE {t} ENABLE ALWAYS TRIGGER apikeyd_notify_update",
 ], ids=lambda way: way[:60])
 def test_triggers_count_only_as_what_they_should_be(db, start, way):
     daemon = start(LONG)
