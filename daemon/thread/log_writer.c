@@ -100,8 +100,12 @@ static void enqueue(void *arg, enum log_level level, const struct log_place *pla
                     const char *line)
 {
     struct log_writer *writer = arg;
-    struct message message = {.level = level, .place = *place};
+    struct message message;
 
+    /* With the padding, as it goes through the pipe too. */
+    memset(&message, 0, offsetof(struct message, text));
+    message.level = level;
+    message.place = *place;
     message.len = strnlen(line, sizeof message.text - 1) + 1;
     memcpy(message.text, line, message.len - 1);
     message.text[message.len - 1] = '\0';
