@@ -509,6 +509,7 @@ void pg_connection_hurry(struct pg_connection *connection)
                 clock_monotonic_us() - connection->attempt_us > slow_connect_us;
 
     if (slow || connection->state == OVERDUE) {
+        pg_session_ended(&connection->session);
         close_pg(connection);
         connection->state = WAITING;
     }
