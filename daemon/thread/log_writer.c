@@ -102,10 +102,13 @@ static void enqueue(void *arg, enum log_level level, const struct log_place *pla
     struct log_writer *writer = arg;
     struct message message;
 
-    /* With the padding, as it goes through the pipe too. */
+    /* The padding goes through the pipe too; that of *place, which may be anything, is not copied.
+     */
     memset(&message, 0, offsetof(struct message, text));
     message.level = level;
-    message.place = *place;
+    message.place.file = place->file;
+    message.place.function = place->function;
+    message.place.line = place->line;
     message.len = strnlen(line, sizeof message.text - 1) + 1;
     memcpy(message.text, line, message.len - 1);
     message.text[message.len - 1] = '\0';
