@@ -102,9 +102,7 @@ static void enqueue(void *arg, enum log_level level, const struct log_place *pla
     struct log_writer *writer = arg;
     struct message message;
 
-    /* The padding goes through the pipe too; that of *place, which may be anything, is not copied.
-     */
-    memset(&message, 0, offsetof(struct message, text));
+    memset(&message, 0, offsetof(struct message, text)); /* what is between the members too */
     message.level = level;
     message.place.file = place->file;
     message.place.function = place->function;
