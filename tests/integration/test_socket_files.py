@@ -113,7 +113,7 @@ def test_sockets_of_systemd_are_told_of(start):
         wait_until(lambda: accepts(daemon.admin), "the daemon")
         os.rename(daemon.check, f"{daemon.check}.away")
         wait_until(lambda: info(daemon)["sockets_lost"] == 1, "that to be seen")
-        assert "restart its socket unit" in daemon.log()
+        assert "stop the daemon with its socket units" in daemon.log()
         os.rename(f"{daemon.check}.away", daemon.check)
         wait_until(lambda: info(daemon)["sockets_lost"] == 0, "that to be seen")
         assert info(daemon)["sockets_rebound"] == 0 and "is there again" in daemon.log()
