@@ -23,6 +23,7 @@ struct back_env {
     struct metrics metrics;
     struct log log;
     struct pg_sessions sessions;
+    size_t unresolved;         /* sessions whose last attempt missed a name: pg_names */
     char unresolved_name[256]; /* of a PostgreSQL host, as was logged last: pg_names */
     struct mailbox *to_front;
     bool front_gone;      /* nobody reads the mailbox any more */

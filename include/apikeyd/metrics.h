@@ -206,7 +206,7 @@
     X(POSTGRES_ANSWERS, "PostgreSQL", "postgres_answers", GAUGE, "postgres_answers", "",           \
       "1 while PostgreSQL answers lookups, by the link's session if by no other")                  \
     X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
-      "Sessions of any kind for which a host name has no address")                                 \
+      "Sessions of any kind that wait for a host name without an address")                         \
     X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
       "Sessions of any kind for which PostgreSQL has no room")                                     \
     X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \

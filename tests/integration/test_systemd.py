@@ -279,6 +279,13 @@ def test_log_lines_have_fields_in_the_journal(redis_server, start):
     assert (daemon.folder / "apikeyd.log").read_text() == ""
 
 
+def test_without_a_journal_the_log_goes_to_stderr(start):
+    """As in a container whose configuration came from a host."""
+    daemon = start({"log.target": "journal"},
+                   inside=["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"])
+    assert "apikeyd: the link is up" in daemon.log()
+
+
 def test_secrets_are_credentials(start, scratch):
     folder = scratch / f"credentials-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
