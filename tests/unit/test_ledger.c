@@ -180,7 +180,7 @@ static void fill_twice(uint64_t keys, struct usage_batch *pending)
         uint32_t hint = UINT32_MAX;
         struct usage_slot slot = {.api_key_id = uuid_number(i / 2), .last_used_us = NOW - 1000};
 
-        record(half, i / 2, NOW - 1000 * (int64_t)(i % 2), &hint);
+        record(half, i / 2, NOW - 1000 * (int64_t)((i + i / 4) % 2), &hint);
         if (i / 2 % 2 == 1)
             assert_true(usage_batch_merge(pending, &slot, i % 2));
     }
