@@ -35,9 +35,10 @@ void usage_owner_renewed(struct usage_owner *owner)
 /* The other store, while usage may be meant for it, or zeros. */
 static struct store_id still_left(const struct usage_owner *owner)
 {
+    const struct store_id none = {0};
     bool over = !owner->found && owner->left_us < clock_monotonic_us();
 
-    return over ? (struct store_id){0} : owner->left;
+    return over ? none : owner->left;
 }
 
 static struct store_id home_of(const struct usage_owner *owner)

@@ -125,9 +125,9 @@ static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t
  * written to. Some of them may have been recorded anew since. */
 size_t ledger_half_lost(const struct ledger_half *half);
 
-/* Leave only entries of keys that are pending, each once, so that the half can be handed on although
- * they are nowhere else yet. A process killed on the way leaves all of them. False, and nothing has
- * changed, when memory is short. */
+/* Leave only entries of keys that are pending, each once, so that the half can be handed on
+ * although they are nowhere else yet. A process killed on the way leaves all of them. False, and
+ * nothing has changed, when memory is short. */
 bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending);
 
 /* Empty every slot, for the next round, and return memory that this one did not need. May block:

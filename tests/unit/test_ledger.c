@@ -180,7 +180,7 @@ static void fill_twice(uint64_t keys, struct usage_batch *pending)
         uint32_t hint = UINT32_MAX;
         struct usage_slot slot = {.api_key_id = uuid_number(i / 2), .last_used_us = NOW - 1000};
 
-        record(half, i / 2, NOW - 1000 * (int64_t)(i % 2), &hint);
+        record(half, i / 2, NOW - 1000 * (int64_t)((i + i / 4) % 2), &hint);
         if (i / 2 % 2 == 1)
             assert_true(usage_batch_merge(pending, &slot, i % 2));
     }
@@ -330,6 +330,21 @@ static void assert_owners(const struct store_id *owner, const struct store_id *l
     assert_true(store_id_same_table(ledger_owner(ledger), owner));
     assert_true(store_id_same_table(ledger_left(ledger), left));
     ledger_close(ledger);
+}
+
+/* The front thread goes on in a new file from some moment on: both tell it. */
+static void test_owners_are_in_the_file_at_hand_too(void **state)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+
+    (void)state;
+    assert_int_equal(unlink("ledger"), 0);
+    assert_true(ledger_renew(ledger, NOW, &report));
+    assert_int_equal(ledger_set_owner(ledger, &one, &another), 0);
+    assert_non_null(ledger_fresh_half(ledger));
+    ledger_close(ledger);
+    assert_owners(&one, &another);
 }
 
 static void test_owners_are_there_after_a_restart(void **state)
@@ -687,6 +702,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_daemon_at_a_time, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_survives_sigkill, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_what_is_pending_is_kept, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_owners_are_in_the_file_at_hand_too, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_owners_are_there_after_a_restart, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_the_header_before_this_one, scratch_make,
