@@ -305,6 +305,7 @@ int daemon_run(const char *config_path)
                             .to_back = {.wake_fd = -1},
                             .to_front = {.wake_fd = -1},
                             .storage = {.spill_lock_fd = -1}};
+    bool files_free;
     int status;
 
     signals_hold();
@@ -335,7 +336,7 @@ int daemon_run(const char *config_path)
         status = EXIT_SUCCESS;
 
 done:
-    bool files_free = back_free(daemon.back);
+    files_free = back_free(daemon.back);
     front_free(daemon.front);
     sockets_close(&daemon.sockets);
     mailbox_done(&daemon.to_back);

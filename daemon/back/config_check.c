@@ -12,7 +12,8 @@
 #include "apikeyd/secret.h"
 
 /* The directory that a socket is in must be there: a file can be made, a directory is somebody's
- * decision. Those of ledger and spill file may come later, since usage keeps nobody from being answered.
+ * decision. Those of ledger and spill file may come later, since usage keeps nobody from being
+ * answered.
  */
 static void check_directory(struct config_draft *draft, const char *name, const char *path)
 {

@@ -147,12 +147,12 @@ static json_t *postgres(const struct overview *overview)
 {
     const uint64_t *total = overview->total.value;
 
-    return json_pack("{s:s,s:o,s:o,s:o,s:o,s:o}", "state", up_or_down(total[METRIC_POSTGRES_ANSWERS]),
-                     "connections_up", number(total[METRIC_POSTGRES_UP]), "connections",
-                     number(total[METRIC_POSTGRES_WANTED]), "round_trip",
-                     quantiles(overview, HISTOGRAM_POSTGRES_TIME), "timeouts",
-                     number(total[METRIC_POSTGRES_TIMEOUTS]), "errors",
-                     number(total[METRIC_POSTGRES_ERRORS]));
+    return json_pack(
+        "{s:s,s:o,s:o,s:o,s:o,s:o}", "state", up_or_down(total[METRIC_POSTGRES_ANSWERS]),
+        "connections_up", number(total[METRIC_POSTGRES_UP]), "connections",
+        number(total[METRIC_POSTGRES_WANTED]), "round_trip",
+        quantiles(overview, HISTOGRAM_POSTGRES_TIME), "timeouts",
+        number(total[METRIC_POSTGRES_TIMEOUTS]), "errors", number(total[METRIC_POSTGRES_ERRORS]));
 }
 
 static json_t *usage(const struct overview *overview)

@@ -100,8 +100,13 @@ static void enqueue(void *arg, enum log_level level, const struct log_place *pla
                     const char *line)
 {
     struct log_writer *writer = arg;
-    struct message message = {.level = level, .place = *place};
+    struct message message;
 
+    memset(&message, 0, offsetof(struct message, text)); /* what is between the members too */
+    message.level = level;
+    message.place.file = place->file;
+    message.place.function = place->function;
+    message.place.line = place->line;
     message.len = strnlen(line, sizeof message.text - 1) + 1;
     memcpy(message.text, line, message.len - 1);
     message.text[message.len - 1] = '\0';

@@ -15,6 +15,7 @@
 
 enum { TURNS_MAX = 100000 }; /* of the loop, after which a connection hangs for ever */
 
+static struct ledger *ledger;
 static struct front *front;
 static struct mailbox to_back, to_front;
 
@@ -39,7 +40,7 @@ static struct verdict verdict_of(struct slice key)
 
 static void answer(const struct to_back *message)
 {
-    struct to_front reply = {.type = TO_FRONT_REPLY, .hole = message->hole};
+    struct to_front reply = {.type = TO_FRONT_REPLY, .ask = message->ask};
 
     if (message->type == TO_BACK_LOOKUP) {
         struct slice key = {message->lookup.key, message->lookup.key_len};
@@ -49,7 +50,7 @@ static void answer(const struct to_back *message)
         reply.answer.verdict = verdict_of(key);
         reply.answer.tier = TIER_POSTGRES;
         reply.answer.why = "PostgreSQL does not answer";
-    } else if (!message->hole) {
+    } else if (message->ask == 0) {
         return;
     } else {
         if (message->type == TO_BACK_REPORT)
@@ -77,7 +78,6 @@ static void turn(void)
 static void make_front(void)
 {
     struct ledger_report report;
-    struct ledger *ledger;
     struct buffer errors = {0};
     struct config *config;
 
@@ -168,7 +168,8 @@ void fake_back_play(const struct play *play, struct buffer *replies)
     else
         shutdown(fd[0], SHUT_WR);
     bool open = !play->hang_up;
-    for (int i = 0; front->clients.count > 0 || front->flights.count > 0 || front->asks > 0; i++) {
+    for (int i = 0;
+         front->clients.count > 0 || front->flights.count > 0 || front->asked.awaited > 0; i++) {
         FUZZ_MUST(i < TURNS_MAX);
         turn();
         answer_all();

@@ -574,13 +574,13 @@ end:
             :: else
             fi;
             end_flight(i) }
-#ifndef NO_ASKING_AGAIN
     /* For those who asked later. */
     :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !BELIEVED(i, s[i].flight) && !down ->
             ask_postgres(i) }
-#endif
+#ifndef NO_ASKING_AGAIN
     :: d_step { s[i].stage == FROM_REDIS && !BELIEVED(i, s[i].flight) && !down ->
             ask_postgres(i) }
+#endif
     :: d_step { s[i].stage == FROM_REDIS && !BELIEVED(i, s[i].flight) && REFUSED ->
             keep_stale(i);
             end_flight(i) }

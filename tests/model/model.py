@@ -83,7 +83,7 @@ CASES = [
          violates=HEARD),
     Case("mutant: an answer is kept though a change has overtaken it",
          (*SHORT, "KNOWN_CHANGES", "KEEP_OVERTAKEN"), violates=KNOWN),
-    Case("mutant: no asking again", (*SMALL, "NO_ASKING_AGAIN"), live=True,
+    Case("mutant: no asking after Redis", (*SMALL, "NO_ASKING_AGAIN"), live=True,
          violates="acceptance cycle"),
 ]
 
