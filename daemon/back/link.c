@@ -205,6 +205,7 @@ static bool sees_old_server(struct link *link, const struct heartbeat *heartbeat
 
     if (!stores_outdated(&link->env->stores, &heartbeat->store))
         return false;
+    stores_learn(&link->env->stores, &heartbeat->store);
     store_id_to_text(&heartbeat->store.id, text);
     if (!link->server_said)
         log_error(&link->env->log,

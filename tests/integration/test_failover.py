@@ -326,7 +326,12 @@ def test_an_operator_goes_back_to_the_old_primary(pair, run):
     wait_until(lambda: hears(daemon, pair.b), "the promoted one")
     pair.b.run(f"UPDATE {TABLE} SET is_active = false")
     wait_until(lambda: check(daemon.client(), NAMES[0]) == ["DENY", "inactive"], "what stands there")
+    daemon.admin_client().execute_command("RELOAD")  # for another reason: nothing is forgotten
     pair.b.stop()
+    wait_until(lambda: not info(daemon)["link_up"], "the end of the link")
+    daemon.admin_client().execute_command("RELOAD")
+    assert check(daemon.client(), NAMES[0]) == ["DENY", "inactive"]
+    assert "timelines that were seen are forgotten" not in daemon.log()
     pair.a.start()
     wait_until(lambda: "on a timeline before one that was seen" in daemon.log(), "the refusal")
     wait_until(lambda: check(daemon.client(), NAMES[0]) and info(daemon)["checks_stale"], "stale service")
