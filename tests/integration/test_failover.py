@@ -330,7 +330,6 @@ def test_an_operator_goes_back_to_the_old_primary(pair, run):
     pair.b.stop()
     wait_until(lambda: not info(daemon)["link_up"], "the end of the link")
     daemon.admin_client().execute_command("RELOAD")
-    assert check(daemon.client(), NAMES[0]) == ["DENY", "inactive"]
     assert "timelines that were seen are forgotten" not in daemon.log()
     pair.a.start()
     wait_until(lambda: "on a timeline before one that was seen" in daemon.log(), "the refusal")

@@ -148,7 +148,7 @@ def test_a_link_that_is_back_ends_stale_service(db, start):
         for key in ("good", "revoked"):
             with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
                 check(client, key)
-        assert info(daemon)["revocation_bound"].startswith("cache.stale_max")
+        wait_until(lambda: info(daemon)["revocation_bound"].startswith("cache.stale_max"), "the table to be read")
         # What memory holds may not be served: so the daemon is not ready.
         assert fetch(daemon, "/readyz")[0] == 503
     finally:
