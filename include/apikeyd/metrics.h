@@ -99,9 +99,9 @@
     X(NEGATIVE_SLOTS, "Cache", "negative_slots", GAUGE, "cache_slots", "table=\"unknown\"",        \
       "Room for them")                                                                             \
     X(CACHE_BYTES, "Cache", "cache_bytes", GAUGE, "cache_bytes", "table=\"keys\"",                 \
-      "Memory that the table takes, bytes")                                                        \
+      "Memory of the verdicts' slots, bytes: 64 a slot, without its one-byte tag")                 \
     X(NEGATIVE_BYTES, "Cache", "negative_bytes", GAUGE, "cache_bytes", "table=\"unknown\"",        \
-      "Memory that the table of DENY unknown takes, bytes")                                        \
+      "The same for the table of DENY unknown")                                                    \
     X(CACHE_EVICTIONS, "Cache", "cache_evictions", COUNTER, "cache_evictions_total",               \
       "table=\"keys\"", "Believed verdicts evicted")                                               \
     X(NEGATIVE_EVICTIONS, "Cache", "negative_evictions", COUNTER, "cache_evictions_total",         \

@@ -201,6 +201,16 @@ def test_links_in_the_docs_lead_somewhere():
             assert (path.parent / link).exists(), f"{path}: {link}"
 
 
+def test_plots_show_the_table():
+    """A plot that is made from another run than the table beside it is wrong about one of them."""
+    table = (ROOT / "docs" / "performance.md").read_text()
+    plots = tracked("docs/plots/*.svg")
+    assert plots
+    for path in plots:
+        values = re.findall(r">([\d.]+)</text>", path.read_text())
+        assert values and all(f"| {value} µs |" in table for value in values), f"{path}: {values}"
+
+
 def test_readme_names_every_dependency():
     readme = (ROOT / "README.md").read_text()
     for group in re.findall(r"_packages=\(([^)]*)\)", (ROOT / "dev").read_text()):
