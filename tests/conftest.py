@@ -1,6 +1,7 @@
-"""Lets every test import the harness."""
+"""Lets every test import the harness and the tools."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+TESTS = Path(__file__).resolve().parent
+sys.path[:0] = [str(TESTS), str(TESTS.parent / "tools")]
