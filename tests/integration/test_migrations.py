@@ -6,10 +6,11 @@ import sys
 
 import psycopg
 import pytest
+from coherence import LONG, TABLE, TTL_ONLY, Ear, becomes, digest
 from conftest import Database, check, drop_database, info
 from harness.servers import ROOT, migrate, wait_until
-from test_coherence import LONG, TTL_ONLY, becomes
-from test_notify import TABLE, Ear, digest
+
+pytestmark = pytest.mark.slow
 
 numbers = itertools.count(1)
 

@@ -7,11 +7,12 @@ import threading
 
 import pytest
 import redis
-from conftest import check, info, spilled
+from conftest import check, flush, info, spilled, utc_now
 from harness.operators import fetch
 from harness.servers import wait_until
 from harness.standstill import Standstill
-from test_usage import flush, utc_now
+
+pytestmark = pytest.mark.slow
 
 TABLE = "api.user_api_key"
 SLOW = "the disk does not answer since"

@@ -4,11 +4,14 @@ import contextlib
 import os
 import socket
 
+import pytest
 from conftest import check, info
 from harness.activation import hand_over
 from harness.servers import accepts, wait_until
 from http_wire import HttpWire
 from wire import Wire
+
+pytestmark = pytest.mark.slow
 
 
 def answers_anew(path):

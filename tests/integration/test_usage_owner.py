@@ -6,12 +6,13 @@ import uuid
 import psycopg
 import pytest
 import redis
-from conftest import check, drop_database, info
+from conftest import check, drop_database, flush, info
 from harness.proxy import Proxy
 from harness.replication import Bouncer
 from harness.servers import migrate, wait_until
 from harness.standstill import Standstill
-from test_usage import flush
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("pgbouncer")]
 
 TABLE = "api.user_api_key"
 
