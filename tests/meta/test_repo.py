@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
 DAEMON = BUILD / "apikeyd"
-# What a debug build is not, and what clang-tidy and gcc read of one: ./dev lint builds both.
+# A test build has other flags and a command more. clang-tidy and gcc read a debug build: ./dev lint makes it.
 of_release = pytest.mark.skipif(BUILD.name != "release", reason="is about the release build")
 reads_debug = pytest.mark.skipif(not (ROOT / "build" / "debug" / "status_page.c").exists(),
                                  reason="reads the debug build: ./dev lint makes it")
@@ -127,10 +127,12 @@ def test_needed_packages_are_installed_for_all_tests():
                 assert package in known, f"{path}: {package}"
 
 
+@of_release
 def test_sample_config_is_the_tables():
     assert (ROOT / "config" / "apikeyd.conf").read_text() == run(DAEMON, "--sample-config").stdout
 
 
+@of_release
 @pytest.mark.parametrize("what", ["options", "commands", "metrics"])
 def test_manual_is_the_tables(what):
     text = (ROOT / "docs" / "reference.md").read_text()
@@ -139,6 +141,7 @@ def test_manual_is_the_tables(what):
     assert f"<!-- {what} -->\n{table}<!-- end -->" in text
 
 
+@of_release
 @pytest.mark.parametrize("page, marker, table", [
     ("apikeyd.conf.5", "options", ("apikeyd", "--list", "roff")),
     ("apikeyctl.1", "commands", ("apikeyctl", "--manual")),
