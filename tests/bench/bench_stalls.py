@@ -31,7 +31,7 @@ from harness.servers import Apikeyd, Redis, wait_until  # noqa: E402
 from harness.standstill import Standstill  # noqa: E402
 from wire import Wire  # noqa: E402
 
-HOT, COLD, ALLOWED = 1000, 1000000, 101
+HOT, COLD, ALLOWED = 100, 1000000, 101
 HOST, LOOPBACK = "postgres.test", "127.0.0.1"
 REDIS_TIMEOUT_MS, POSTGRES_TIMEOUT_MS = 50, 500
 DEADLINE_MS = REDIS_TIMEOUT_MS + 2 * POSTGRES_TIMEOUT_MS + 1000  # config_wait_max_us()

@@ -15,6 +15,7 @@
 
 enum { TURNS_MAX = 100000 }; /* of the loop, after which a connection hangs for ever */
 
+static struct ledger *ledger;
 static struct front *front;
 static struct mailbox to_back, to_front;
 
@@ -77,7 +78,6 @@ static void turn(void)
 static void make_front(void)
 {
     struct ledger_report report;
-    struct ledger *ledger;
     struct buffer errors = {0};
     struct config *config;
 
