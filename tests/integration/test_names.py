@@ -15,7 +15,8 @@ from harness.names import Names, NameServer, available, loopback
 from harness.proxy import TcpProxy
 from harness.servers import Postgres, wait_until
 
-pytestmark = pytest.mark.skipif(not available(), reason="needs a mount namespace and port 53: root")
+pytestmark = [pytest.mark.slow,
+              pytest.mark.skipif(not available(), reason="needs a mount namespace and port 53: root")]
 
 folders = itertools.count(1)
 NAME = "db.test"

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import redis
+from coherence import cut, deaf_role, entombed, redis_value
 from conftest import check, info
+from harness.operators import fetch
 from harness.proxy import POSTGRES
 from harness.servers import wait_until
-from test_coherence import cut, deaf_role, entombed, redis_value
-from test_pages import fetch
 from wire import Wire, command
+
+pytestmark = pytest.mark.slow
 
 KEYS = 20
 

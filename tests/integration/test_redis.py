@@ -14,6 +14,8 @@ from harness.names import Names, NameServer, available, loopback
 from harness.proxy import PASS, RESET, TcpProxy
 from harness.servers import Redis, wait_until
 
+pytestmark = pytest.mark.slow
+
 folders = itertools.count(1)
 BEGINS = "lookups go on without it"
 OVER = "redis: in use again"

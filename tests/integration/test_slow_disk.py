@@ -1,54 +1,25 @@
 """The disk stands still under the spill file. Whoever asks is answered, and no usage is lost."""
 
-import contextlib
 import errno
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 import redis
-from conftest import check, info, spilled
+from conftest import check, flush, info, spilled, utc_now
 from harness.operators import fetch
 from harness.servers import wait_until
 from harness.standstill import Standstill
-from test_usage import flush, utc_now
+from slow_disk import TABLE, disk_stands_still, locked
 
-TABLE = "api.user_api_key"
+pytestmark = pytest.mark.slow
+
 SLOW = "the disk does not answer since"
 
 
 @pytest.fixture
 def still(scratch, db):
     return Standstill(scratch / f"{db.name}.still")
-
-
-@contextlib.contextmanager
-def locked(db, key):
-    """Its row: so that its usage stays pending, and has to go to the spill file."""
-    with db.connect(autocommit=False) as holder:
-        holder.execute(f"SELECT FROM {TABLE} WHERE key_id = %s FOR UPDATE", [key])
-        yield
-        holder.rollback()
-
-
-@contextlib.contextmanager
-def disk_stands_still(daemon, still):
-    """From the first fsync on, whichever thread does it; a FLUSH waits for it."""
-    answer = []
-
-    def ask():
-        try:
-            answer.append(flush(daemon))
-        except redis.RedisError as error:
-            answer.append(str(error))
-
-    asking = threading.Thread(target=ask)
-    with still.stand("*", "fsync", "usage.spill"):
-        asking.start()
-        wait_until(still.stands, "the disk to stand still")
-        yield answer
-    asking.join()
 
 
 def test_answers_go_on(db, start, still):

@@ -12,6 +12,8 @@ from harness.servers import accepts, wait_until
 from http_wire import HttpWire
 from wire import Wire
 
+pytestmark = pytest.mark.slow
+
 
 def answers_anew(path):
     """Whether a new connection is answered, by whatever protocol is spoken there."""

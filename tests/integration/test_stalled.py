@@ -11,6 +11,8 @@ from harness.standstill import Standstill
 from http_wire import HttpWire
 from wire import Wire, command
 
+pytestmark = pytest.mark.slow
+
 # So that a check waits for 1.5 s at most, and the back thread is known to stand still after 3 s.
 SHORT = {"redis.timeout": "50ms", "postgres.timeout": "200ms"}
 SILENT = "UNAVAILABLE the daemon's back thread does not answer"

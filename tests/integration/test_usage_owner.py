@@ -6,13 +6,14 @@ import uuid
 import psycopg
 import pytest
 import redis
-from conftest import check, drop_database, info
+from conftest import check, drop_database, flush, info
 from harness.proxy import Proxy
 from harness.replication import Bouncer
 from harness.servers import migrate, wait_until
 from harness.standstill import Standstill
-from test_slow_disk import disk_stands_still, locked
-from test_usage import flush
+from slow_disk import disk_stands_still, locked
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("pgbouncer")]
 
 TABLE = "api.user_api_key"
 
