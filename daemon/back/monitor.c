@@ -34,10 +34,12 @@ struct monitor {
     TAILQ_HEAD(, ask) asks; /* in the order of their pulses, in which answers come too */
     size_t ask_count;
     uint32_t last_id;
-    bool beating; /* the tick's own ask is under way */
+    bool beating;    /* the tick's own ask is under way, … */
+    int64_t beat_us; /* … or was, since this time */
     int64_t started_us;
     size_t taken; /* samples, ever */
     struct sample sample[SAMPLES];
+    struct history *history;
 };
 
 static void finish(struct monitor *monitor, struct ask *ask, const struct overview *overview)
@@ -69,14 +71,6 @@ static const struct sample *window_start(const struct monitor *monitor)
     return &monitor->sample[monitor->taken < SAMPLES ? 0 : monitor->taken % SAMPLES];
 }
 
-static void subtract(struct metrics *target, const struct metrics *part)
-{
-    for (size_t i = 0; i < METRIC_COUNT; i++)
-        target->value[i] -= part->value[i];
-    for (size_t i = 0; i < HISTOGRAM_COUNT; i++)
-        histogram_subtract(&target->histogram[i], &part->histogram[i]);
-}
-
 void monitor_overview(struct monitor *monitor, const struct metrics *front,
                       struct overview *ret_overview)
 {
@@ -88,6 +82,7 @@ void monitor_overview(struct monitor *monitor, const struct metrics *front,
         .total = *front,
         .uptime_us = now_us - monitor->started_us,
         .now_us = clock_wall_us(),
+        .history = monitor->history,
     };
     metrics_add(&ret_overview->total, &env->metrics);
     ret_overview->total.value[METRIC_BACK_CPU] = (uint64_t)clock_read_us(CLOCK_THREAD_CPUTIME_ID);
@@ -98,7 +93,7 @@ void monitor_overview(struct monitor *monitor, const struct metrics *front,
     if (monitor->taken == 0)
         return;
     ret_overview->recent = ret_overview->total;
-    subtract(&ret_overview->recent, &start->metrics);
+    metrics_subtract(&ret_overview->recent, &start->metrics);
     ret_overview->window_us = now_us - start->at_us;
 }
 
@@ -125,6 +120,9 @@ static void on_beat(void *arg, const struct overview *overview)
     struct sample *sample = &monitor->sample[monitor->taken++ % SAMPLES];
     sample->at_us = clock_monotonic_us();
     sample->metrics = overview->total;
+    /* An answer that lay in the mailbox while this thread stood still tells of an earlier time. */
+    if (sample->at_us - monitor->beat_us <= patience_us)
+        history_add(monitor->history, overview->uptime_us, &overview->total);
     monitor->setup.on_alive(monitor->setup.arg, overview);
 }
 
@@ -140,6 +138,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     if (monitor->beating)
         return;
     monitor->beating = true;
+    monitor->beat_us = clock_monotonic_us();
     monitor_ask(monitor, on_beat, monitor);
 }
 
@@ -150,6 +149,11 @@ struct monitor *monitor_new(const struct monitor_setup *setup)
 
     if (!monitor)
         return NULL;
+    monitor->history = history_new();
+    if (!monitor->history) {
+        free(monitor);
+        return NULL;
+    }
     monitor->setup = *setup;
     monitor->started_us = clock_monotonic_us();
     TAILQ_INIT(&monitor->asks);
@@ -166,5 +170,6 @@ void monitor_free(struct monitor *monitor)
     for (struct ask *ask; (ask = TAILQ_FIRST(&monitor->asks));)
         finish(monitor, ask, NULL);
     event_del(&monitor->tick);
+    history_free(monitor->history);
     free(monitor);
 }

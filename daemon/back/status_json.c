@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "apikeyd/status_json.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,15 +40,27 @@ static json_t *text(const char *bytes)
     return json_string(ascii);
 }
 
-static json_t *timestamp(int64_t at_us)
+struct iso {
+    char text[sizeof "2026-11-24T00:00:00Z"]; /* "" when there is no such year */
+};
+
+static struct iso iso(int64_t at_us)
 {
     time_t at = (time_t)(at_us / 1000000);
     struct tm utc;
-    char iso[sizeof "2026-11-24T00:00:00Z"];
+    struct iso iso;
 
-    if (!gmtime_r(&at, &utc) || strftime(iso, sizeof iso, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
-        return json_null();
-    return json_string(iso);
+    if (!gmtime_r(&at, &utc) ||
+        strftime(iso.text, sizeof iso.text, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
+        iso.text[0] = '\0';
+    return iso;
+}
+
+static json_t *timestamp(int64_t at_us)
+{
+    struct iso at = iso(at_us);
+
+    return at.text[0] ? json_string(at.text) : json_null();
 }
 
 static double rate(const struct overview *overview, uint64_t count)
@@ -195,6 +209,51 @@ static json_t *events(const struct events *lines)
     return array;
 }
 
+/* A column of numbers, the oldest step first. A step without a sample, and what was not measured in
+ * a step, is null. */
+static void print_column(const struct history *history, enum history_figure figure,
+                         struct buffer *out)
+{
+    for (int64_t i = history_begin(history); i < history_end(history); i++) {
+        const struct history_step *step = history_at(history, i);
+        const char *comma = i > history_begin(history) ? "," : "";
+
+        if (step && step->figure[figure] >= 0)
+            buffer_printf(out, "%s%" PRId64, comma, step->figure[figure]);
+        else
+            buffer_printf(out, "%snull", comma);
+    }
+}
+
+/* Printed without jansson: thousands of its numbers would take a millisecond of the back thread. */
+static void print_history(const struct overview *overview, struct buffer *out)
+{
+    static const char *const names[HISTORY_FIGURES] = {
+        [HISTORY_COVERED_US] = "covered_us",
+        [HISTORY_ALLOW] = "allow",
+        [HISTORY_DENY_UNKNOWN] = "deny_unknown",
+        [HISTORY_DENY_INACTIVE] = "deny_inactive",
+        [HISTORY_UNAVAILABLE] = "unavailable",
+        [HISTORY_FROM_MEMORY] = "from_memory",
+        [HISTORY_P50_US] = "p50_us",
+        [HISTORY_P99_US] = "p99_us",
+        [HISTORY_LAG_P99_US] = "revocation_lag_p99_us",
+        [HISTORY_USAGE_PENDING] = "usage_pending",
+    };
+    const struct history *history = overview->history;
+    int64_t age_us =
+        overview->uptime_us - history_begin(history) * HISTORY_STEP_SECONDS * INT64_C(1000000);
+    struct iso since = iso(overview->now_us - age_us);
+
+    buffer_printf(out, "{\"since\":\"%s\",\"step_seconds\":%d", since.text, HISTORY_STEP_SECONDS);
+    for (enum history_figure figure = 0; figure < HISTORY_FIGURES; figure++) {
+        buffer_printf(out, ",\"%s\":[", names[figure]);
+        print_column(history, figure, out);
+        buffer_text(out, "]");
+    }
+    buffer_text(out, "}");
+}
+
 void status_json_print(const struct overview *overview, struct buffer *out)
 {
     struct buffer why = {0};
@@ -210,7 +269,14 @@ void status_json_print(const struct overview *overview, struct buffer *out)
     char *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
     /* Nothing of it can fail but for memory. */
-    buffer_text(out, json ? json : "{}");
+    if (json) {
+        buffer_append(out, json, strlen(json) - strlen("}"));
+        buffer_text(out, ",\"history\":");
+        print_history(overview, out);
+        buffer_text(out, "}");
+    } else {
+        buffer_text(out, "{}");
+    }
     free(json);
     json_decref(root);
     buffer_free(&why);

@@ -33,6 +33,14 @@ void metrics_add(struct metrics *target, const struct metrics *addend)
         histogram_add(&target->histogram[i], &addend->histogram[i]);
 }
 
+void metrics_subtract(struct metrics *target, const struct metrics *part)
+{
+    for (size_t i = 0; i < METRIC_COUNT; i++)
+        target->value[i] -= part->value[i];
+    for (size_t i = 0; i < HISTOGRAM_COUNT; i++)
+        histogram_subtract(&target->histogram[i], &part->histogram[i]);
+}
+
 void metrics_sum(struct metrics *metrics)
 {
     static const enum metric by_kind[] = {

@@ -325,8 +325,9 @@ static inline enum metric metric_of_check(enum verdict_kind kind, enum tier tier
     return (enum metric)(METRIC_ALLOW_MEMORY + TIER_NONE * (kind - VERDICT_ALLOW) + tier);
 }
 
-/* target += addend */
+/* target += addend; target -= part, after which gauges mean nothing */
 void metrics_add(struct metrics *target, const struct metrics *addend);
+void metrics_subtract(struct metrics *target, const struct metrics *part);
 
 /* Fill in the sums that are only made to be shown. */
 void metrics_sum(struct metrics *metrics);

@@ -1,8 +1,8 @@
 /* monitor: knows how the daemon is doing.
  *
  * Once a second it asks the front thread what it has counted, a pulse: the answer shows that both
- * threads are alive, and is kept for as long as the window over which rates and latencies are
- * told. Who wants to know more exactly asks for an overview, which costs another pulse. Back
+ * threads are alive, is kept for as long as the window over which rates and latencies are told, and
+ * is added to the history of the last hour. An overview that is asked for costs another pulse. Back
  * thread only.
  */
 /* SPDX-License-Identifier: MIT */

@@ -7,6 +7,7 @@
 #define APIKEYD_OVERVIEW_H
 
 #include "apikeyd/events.h"
+#include "apikeyd/history.h"
 #include "apikeyd/metrics.h"
 #include "apikeyd/store.h"
 
@@ -25,6 +26,7 @@ struct overview {
     bool redis_dated;             /* PostgreSQL's clock is known, so Redis' verdicts have an age */
     bool stopping;
     const struct events *events;
+    const struct history *history;
 };
 
 /* Whether a check asked now would be answered: PostgreSQL answers, or Redis is up and holds what

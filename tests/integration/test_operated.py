@@ -151,11 +151,50 @@ def test_values_shown_are_those_of_status_json(db, page):
     assert browser.complaints() == []
 
 
+# For each chart its name, its lines' paths, the last figures told, and how many gaps and events are marked.
+CHARTS = """return [...document.querySelectorAll(".plot")].map((plot) => ({
+    name: plot.getAttribute("aria-label"), paths: [...plot.querySelectorAll("path")].map((e) => e.getAttribute("d")),
+    titles: [...plot.querySelectorAll("title")].map((e) => e.textContent), told: [...plot.parentElement.querySelectorAll("b")].map((e) => e.textContent),
+    gaps: plot.querySelectorAll(".gap").length, marks: plot.querySelectorAll(".warning, .error").length}))"""
+
+
+def test_the_history_is_plotted(db, page):
+    db.add_key("good")
+    for _ in range(50):
+        check(page.daemon.client(), "good")
+    wait_until(lambda: sum(n or 0 for n in status_of(page)["history"]["allow"]) == 50, "a sample")
+    browser = page()
+    charts = browser.run(CHARTS)
+    assert [chart["name"].split(",")[0] for chart in charts] == [
+        "Checks per second", "Answer times", "Checks answered from memory", "Revocation lag", "Usage pending"]
+    for chart in charts:
+        assert chart["paths"][0].startswith("M"), chart
+    assert charts[4]["told"] == ["1"] and "to 1;" in charts[4]["name"]
+    rates, _, ratio, *_ = browser.run("""latest.history.covered_us = [1e7, null, null, 2e7, 1e7];
+        for (const name of ["allow", "from_memory"]) latest.history[name] = [70, null, null, 80, 0];
+        for (const name of ["deny_unknown", "deny_inactive", "unavailable"])
+            latest.history[name] = [10, null, null, 0, 0];
+        latest.history.since = new Date(Date.parse(latest.at) - 50000).toISOString();
+        latest.events = [{at: latest.at, level: "warning", text: "w"}, {at: latest.at, level: "info", text: "i"}];
+        showHistory(latest);""" + CHARTS)
+    # 7/s and, after a gap, 80 in 20 s: 4/s; then none, which is known.
+    assert rates["told"] == ["0"] * 4 and "ALLOW from 0 to 7; DENY unknown from 0 to 1" in rates["name"]
+    assert rates["paths"][0].count("M") == 2 and rates["paths"][0].count("H") == 3
+    assert rates["paths"][0].endswith("V100.0H1000.0")
+    assert ratio["told"] == ["–"] and "from 70 % to 100 %" in ratio["name"], "no check, no ratio"
+    assert browser.run("point(1e-6); return document.getElementById('span').textContent").startswith("At ")
+    assert browser.run(CHARTS)[0]["told"] == ["–"] * 4, "the daemon had not started yet"
+    assert (rates["gaps"], rates["marks"]) == (2, 1) and rates["titles"][0].endswith("warning: w")
+    assert browser.complaints() == []
+
+
 def test_a_stopped_redis_shows_as_down(redis_server, page):
     browser = page(dark=True)
+    before = browser.run(CHARTS)[0]["marks"]
     redis_server.stop()
     wait_until(lambda: browser.run(SHOWN)["redis.state"][1] == "down", "the page to tell")
     assert status_of(page)["redis"]["state"] == "down"
+    wait_until(lambda: all(chart["marks"] > before for chart in browser.run(CHARTS)), "the event to be marked")
     assert "Redis is down" in browser.run("return document.getElementById('trouble').textContent")
     assert browser.run("return document.querySelector('[data-value=\"redis.state\"]').className") == "bad"
     assert browser.run("return document.title") == "apikeyd: degraded"

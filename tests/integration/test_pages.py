@@ -1,11 +1,13 @@
 """The metrics listener: metrics, health, readiness, status, and what it does to bad clients."""
 
+import datetime
 import json
 import socket
 import time
 
 import pytest
 from conftest import check, info
+from harness.clocks import Clocks
 from harness.operators import fetch, metrics, samples, status
 from harness.servers import wait_until
 from wire import Wire
@@ -214,6 +216,60 @@ def test_status_tells_rates_and_events(db, start):
     assert found["latency"]["redis"]["p50_seconds"] is None
     assert found["link"]["state"] == "up" and found["link"]["revocation_bound"] == "notification"
     assert any("the link is up" in event["text"] for event in found["events"])
+
+
+def history_of(daemon):
+    found = status(daemon)["history"]
+    assert {len(column) for column in found.values() if isinstance(column, list)} == {len(found["allow"])}
+    return found
+
+
+def total(column):
+    return sum(number or 0 for number in column)
+
+
+def test_status_tells_the_last_hour(db, start):
+    """Nothing of it is lost on the way into steps, and what was not measured is null."""
+    for key, active in (("good", True), ("off", False)):
+        db.add_key(key, active=active)
+    daemon = start({"usage.flush_interval": "1h"})
+    client = daemon.client()
+    wait_until(lambda: history_of(daemon)["allow"], "the first sample")
+    assert set(history_of(daemon)["p50_us"]) == {None}
+    for key in ("good", "good", "good", "off", "none"):
+        check(client, key)
+    db.set_active("good", False)
+    wait_until(lambda: check(client, "good")[0] == "DENY", "the revocation")
+    found = wait_until(lambda: [one for one in [history_of(daemon)] if total(one["deny_inactive"]) >= 2],
+                       "a sample of all that")[0]
+    counted = status(daemon)["checks"]["total"]
+    assert total(found["allow"]) == counted["allow"]
+    assert total(found["deny_inactive"]) == counted["deny_inactive"]
+    assert total(found["deny_unknown"]) == 1 and total(found["unavailable"]) == 0
+    assert total(found["from_memory"]) >= 2
+    assert max(found["usage_pending"]) == 1
+    for name in ("p50_us", "p99_us", "revocation_lag_p99_us"):
+        assert total(found[name]) > 0, name
+    assert found["step_seconds"] == 10
+    assert abs(datetime.datetime.fromisoformat(found["since"]).timestamp() - metrics(daemon)["process_start_time_seconds"]) < 3
+    assert 0 < total(found["covered_us"]) / 1e6 <= status(daemon)["uptime_seconds"]
+
+
+def test_a_pause_is_a_gap_in_the_history(db, scratch, start):
+    """Not zeros: nobody knows. What comes after it tells for how long it counts."""
+    clocks = Clocks(scratch / f"clocks-{db.name}")
+    daemon = start(env=clocks.env)
+    wait_until(lambda: history_of(daemon)["allow"], "the first sample")
+    before = len(history_of(daemon)["allow"])
+    with clocks.pause(daemon.process):
+        clocks.wall = clocks.monotonic = 40
+    found = wait_until(lambda: [one for one in [history_of(daemon)] if len(one["allow"]) > before],
+                       "a sample after it")[0]
+    for name, column in found.items():
+        if isinstance(column, list):
+            assert column[-3:-1] == [None, None], name
+    assert found["allow"][0] == found["allow"][-1] == 0
+    assert found["covered_us"][-1] > 35e6
 
 
 def test_methods_and_paths(daemon):
