@@ -147,7 +147,7 @@ static bool take_one(struct sockets *sockets, int fd, const char *name, const st
     else if (gone)
         log_warning(log,
                     "socket activation: \"%s\" is not used: its file is gone, so nobody can reach "
-                    "it; restart its socket unit",
+                    "it; stop the daemon with its socket units, then start them",
                     name);
     if (gone)
         close(fd);

@@ -42,6 +42,12 @@ static bool to_stderr(enum log_level level, const struct log_place *place, const
     return write_whole(STDERR_FILENO, text, (size_t)len);
 }
 
+/* sd_journal_send(3) says that all is well when there is no journal, as in a container. */
+static bool journal_is_there(void)
+{
+    return access("/run/systemd/journal/socket", F_OK) == 0;
+}
+
 static bool to_journal(enum log_level level, const struct log_place *place, const char *line)
 {
     static const int priority[] = {
@@ -52,6 +58,8 @@ static bool to_journal(enum log_level level, const struct log_place *place, cons
     };
     const char *name = strrchr(place->file, '/');
 
+    if (!journal_is_there())
+        return to_stderr(level, place, line);
     name = name ? name + 1 : place->file;
     int sent = sd_journal_send("MESSAGE=%s", line, "PRIORITY=%d", priority[level],
                                "SYSLOG_IDENTIFIER=apikeyd", "CODE_FILE=%s", place->file,

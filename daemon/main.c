@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "apikeyd/commands.h"
 #include "apikeyd/config_check.h"
@@ -57,6 +59,17 @@ static int check_config(const char *path)
     return EXIT_SUCCESS;
 }
 
+/* A closed one would be given to the next file that is opened, such as the log's own pipe, and what
+ * is written to stderr would go there. */
+static bool fill_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -71,6 +84,8 @@ int main(int argc, char **argv)
     const char *path = default_path;
     bool check = false;
 
+    if (!fill_standard_files())
+        return EX_OSERR;
     for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (option) {
         case 'c':

@@ -37,7 +37,7 @@ static void tell_lost(struct listening *socket, int role, enum unix_socket_state
 {
     const char *what =
         state == UNIX_SOCKET_GONE ? "has been removed" : "is another file now, which is left alone";
-    const char *remedy = !socket->own             ? "restart its socket unit"
+    const char *remedy = !socket->own ? "stop the daemon with its socket units, then start them"
                          : may_move(socket, role) ? "remove that file, and it is bound anew"
                                                   : "restart the daemon";
 

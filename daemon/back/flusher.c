@@ -68,8 +68,8 @@ struct flusher {
     struct usage_batch pending;
     const struct usage_batch *lent; /* a job has it; both only read it */
     struct ledger_keeper ledger;
-    bool half_emptied; /* the half can be swapped; else its entries are in `pending` only */
-    bool fresh_sent;   /* the swap under way gives the front a half of a new file */
+    bool half_free;  /* the half can be swapped: it holds nothing that is not pending */
+    bool fresh_sent; /* the swap under way gives the front a half of a new file */
     struct spill_keeper spill;
     struct usage_owner owner;
     bool proven;            /* the connection leads to the store that owns the ledger, … */
@@ -178,7 +178,7 @@ static void finish_round(struct flusher *flusher)
 
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_FLUSH_TIME],
                      clock_monotonic_us() - flusher->round_started_us, 1);
-    if (!flusher->swapped && flusher->half_emptied) {
+    if (!flusher->swapped && flusher->half_free) {
         begin(flusher); /* it was about what an earlier one left: now comes the front's half */
         return;
     }
@@ -216,8 +216,8 @@ static void on_settled(struct job *job, enum job_end end)
     if (take_from_disk(flusher)) {
         spill_keeper_take(&flusher->spill, &settle->work);
         flusher->taken = flusher->taken && !flusher->spill.whole;
-        flusher->half_emptied = flusher->half_emptied || flusher->spill.whole;
-        if (flusher->half_emptied)
+        flusher->half_free = flusher->half_free || flusher->spill.whole || settle->work.kept;
+        if (flusher->spill.whole)
             usage_owner_emptied(&flusher->owner, &flusher->pending);
         finish_round(flusher);
     }
@@ -233,7 +233,7 @@ static void settle_round(struct flusher *flusher)
     usage_batch_compact(&flusher->pending);
     flusher->settled = 0;
     enum spill_order order = spill_keeper_order(&flusher->spill, &flusher->pending);
-    if (order == SPILL_LEAVE && flusher->half_emptied && !flusher->taken) {
+    if (order == SPILL_LEAVE && flusher->half_free && !flusher->taken) {
         finish_round(flusher);
         return;
     }
@@ -246,7 +246,7 @@ static void settle_round(struct flusher *flusher)
         .order = order,
         .batch = flusher->pending,
         .drop_aside = flusher->taken,
-        .half = flusher->half_emptied ? NULL : flusher->setup.half,
+        .half = flusher->half_free ? NULL : flusher->setup.half,
         .spill_size = -1,
     };
     settle->work.batch.owner = flusher->owner.owner;
@@ -555,7 +555,7 @@ static void begin(struct flusher *flusher)
 {
     struct ledger_half *fresh = ledger_fresh_half(flusher->setup.ledger);
     flusher->swapped = false;
-    if (!fresh && !flusher->half_emptied) {
+    if (!fresh && !flusher->half_free) {
         start_round(flusher);
         return;
     }
@@ -594,7 +594,7 @@ static void take_half(struct flusher *flusher)
 {
     struct ledger_half *half = flusher->setup.half;
 
-    flusher->half_emptied = half->used == 0;
+    flusher->half_free = half->used == 0;
     if (flusher->pending.len == 0)
         flusher->pending_since_us = flusher->front_since_us;
     flusher->front_since_us = clock_monotonic_us();
@@ -613,9 +613,10 @@ static void take_new_file(struct flusher *flusher)
     if (!half)
         memory_is_short(flusher);
     flusher->setup.half = half;
-    flusher->half_emptied = half->used == 0;
+    flusher->half_free = half->used == 0;
     flusher->spill.whole = flusher->spill.whole && half->used == 0;
     flusher->fresh_sent = false;
+    usage_owner_renewed(&flusher->owner);
 }
 
 void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
@@ -632,9 +633,9 @@ void flusher_home_changed(struct flusher *flusher)
 {
     /* The front is asked for its half before it gets the first verdict of the other store. In the
      * midst of a round it goes on to use a half, which then holds usage of both. */
-    if (!usage_owner_settled(&flusher->owner) && flusher->phase != IDLE &&
-        flusher->phase != SWAPPING)
-        usage_owner_mix(&flusher->owner);
+    if (!usage_owner_settled(&flusher->owner))
+        usage_owner_leads_to_home(&flusher->owner,
+                                  flusher->phase != IDLE && flusher->phase != SWAPPING);
     flusher_start(flusher);
 }
 
@@ -672,7 +673,7 @@ void flusher_tell_rest(const struct flusher *flusher)
 {
     const struct log *log = &flusher->env->log;
     const struct config *config = flusher->env->config;
-    bool in_memory = flusher->ledger.state == LEDGER_MEMORY;
+    enum ledger_state ledger = ledger_look(flusher->setup.ledger);
     bool on_disk = flusher->phase == IDLE && flusher->spill.whole;
     size_t pending = flusher_pending(flusher);
     const char *late = "could not be written";
@@ -683,9 +684,10 @@ void flusher_tell_rest(const struct flusher *flusher)
         late = "could not be written, as the disk does not answer";
     else if (pending == 0)
         return;
-    if (!on_disk && in_memory)
-        log_error(log, "usage: %zu keys' last_used %s; it is lost, as usage.ledger is in memory",
-                  pending, late);
+    if (!on_disk && ledger != LEDGER_SAFE)
+        log_error(log, "usage: %zu keys' last_used %s; it %s, as usage.ledger is %s", pending, late,
+                  ledger == LEDGER_MEMORY ? "is lost" : "may be lost",
+                  ledger == LEDGER_MEMORY ? "in memory" : "not safe");
     else
         log_warning(log, "usage: %zu keys' last_used %s; it waits in %s", pending, late,
                     on_disk ? config->usage_spill : config->usage_ledger);

@@ -84,7 +84,7 @@ static void say_unread(struct link *link)
 static void note_notified(struct link *link)
 {
     bool announced = link->announced == ANNOUNCED;
-    bool notified = announced && !link->unannounced.unread;
+    bool notified = announced && link->unannounced.read;
 
     link->env->grounds.notified = notified;
     link->env->metrics.value[METRIC_LINK_TRIGGER] = notified;
@@ -205,6 +205,7 @@ static bool sees_old_server(struct link *link, const struct heartbeat *heartbeat
 
     if (!stores_outdated(&link->env->stores, &heartbeat->store))
         return false;
+    stores_learn(&link->env->stores, &heartbeat->store);
     store_id_to_text(&heartbeat->store.id, text);
     if (!link->server_said)
         log_error(&link->env->log,
@@ -372,6 +373,7 @@ static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *re
     (void)result;
     /* Without it a lock ends the session, when a heartbeat is late. */
     link->unannounced.readable = outcome == PG_DONE || outcome == PG_REFUSED;
+    link->due = true; /* until a heartbeat has read them, nothing is known to be notified */
 }
 
 /* What the session reads of tables somebody may lock: it must not miss heartbeats for that. Not
@@ -608,6 +610,9 @@ struct bound link_bound(const struct link *link)
                               "cache.ttl: triggers do not notify of every change"};
     if (link->unannounced.unread)
         return (struct bound){config->cache_ttl, link->unannounced.unread};
+    if (!link->unannounced.read)
+        return (struct bound){config->cache_ttl,
+                              "cache.ttl: apikeyd.unannounced_change has not been read yet"};
     if (link->env->grounds.confirmed_us < clock_monotonic_us() - 2 * heartbeat_interval_us(link))
         return (struct bound){config->cache_ttl_unlinked,
                               "cache.ttl_unlinked: a heartbeat is late"};

@@ -45,7 +45,8 @@ struct pg_connection {
     struct pg_session session;  /* among the daemon's others */
     bool gives_way;             /* as soon as the query under way has ended */
     struct pg_attempt *attempt; /* while names are being resolved */
-    bool unresolved;            /* a name had no address at the last attempt */
+    bool unresolved;            /* a name had no address at the last attempt, … */
+    bool waits_for_name;        /* … and no other host has been reached; counted */
     struct event io, timer;
     bool io_added;
     struct backoff backoff;
@@ -171,6 +172,14 @@ static void on_retry(void *arg)
         start_timer(connection, give_way_us);
 }
 
+static void wait_for_name(struct pg_connection *connection, bool waits)
+{
+    uint64_t *count = &connection->setup.env->metrics.value[METRIC_POSTGRES_UNRESOLVED];
+
+    *count += (uint64_t)waits - (uint64_t)connection->waits_for_name;
+    connection->waits_for_name = waits;
+}
+
 /* Before 15, changes that logical replication applies may not be notified, and nothing is tried. */
 enum { SERVER_VERSION_MIN = 150000 };
 
@@ -189,6 +198,7 @@ static void connected(struct pg_connection *connection)
     PQsetnonblocking(connection->pg, 1);
     PQsetErrorVerbosity(connection->pg, PQERRORS_DEFAULT);
     log_info(&connection->setup.env->log, "postgres (%s): connected", connection->setup.purpose);
+    wait_for_name(connection, false);
     connection->down = false;
     connection->connected_us = clock_monotonic_us();
     connection->state = READY;
@@ -232,6 +242,7 @@ static void note_names(struct pg_connection *connection, const char *name, const
     if (!unresolved && connection->unresolved)
         pg_names_found(connection->setup.env);
     connection->unresolved = unresolved;
+    wait_for_name(connection, unresolved);
 }
 
 static void on_attempt(void *arg, const struct pg_attempt_result *result)
@@ -498,6 +509,7 @@ void pg_connection_hurry(struct pg_connection *connection)
                 clock_monotonic_us() - connection->attempt_us > slow_connect_us;
 
     if (slow || connection->state == OVERDUE) {
+        pg_session_ended(&connection->session);
         close_pg(connection);
         connection->state = WAITING;
     }

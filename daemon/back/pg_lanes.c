@@ -300,8 +300,10 @@ static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGre
         if (key_query_row(result, i, &row))
             take_row(lane, &row);
     }
-    /* All rows tell the same time, that of the store too. */
-    back_env_sample_clock(lanes->env, lane->sent_us, now_us, row.server_read_us);
+    /* All rows tell the same time, that of the store too. Another store's clock is not the feed's:
+     * taken for one, they would seem to be set at each answer. */
+    if (lane->store == AGREES)
+        back_env_sample_clock(lanes->env, lane->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
         answer_lookup(lanes, lookup, stores_find(&lanes->env->stores, &told->mark),
                       row.server_read_us);

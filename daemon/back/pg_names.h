@@ -1,7 +1,8 @@
 /* pg_names: host names of PostgreSQL that have no address now, told once.
  *
  * Each session resolves the names for itself; a name server that is silent is one event all the
- * same. The metric says how many sessions lack an address. */
+ * same. The metric counts those sessions that wait for it; a session may be up by another host of
+ * its list. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_NAMES_H
 #define APIKEYD_PG_NAMES_H

@@ -31,9 +31,24 @@ static void set_refused(struct pg_session *session, bool refused)
 
     if (refused && !session->refused)
         ++*count;
-    if (!refused && session->refused && --*count == 0)
-        log_info(&session->env->log, "postgres: the server has room for all sessions again");
+    if (!refused && session->refused)
+        --*count;
     session->refused = refused;
+}
+
+/* None is refused while those that were lost have not tried yet, so all have to be up. */
+static void tell_room(struct back_env *env)
+{
+    struct pg_session *session;
+
+    TAILQ_FOREACH(session, &env->sessions, in_list)
+    {
+        if (!session->up)
+            return;
+    }
+    if (env->no_room_told)
+        log_info(&env->log, "postgres: the server has room for all sessions again");
+    env->no_room_told = false;
 }
 
 void pg_session_remove(struct pg_session *session)
@@ -70,6 +85,7 @@ bool pg_session_connected(struct pg_session *session)
         later->gave_way = false;
     session->claimed_us = TIME_NEVER;
     set_refused(session, false);
+    tell_room(session->env);
     return true;
 }
 
@@ -96,12 +112,13 @@ void pg_session_refused(struct pg_session *session, const char *why)
     struct pg_session *last = whose_place(session);
 
     session->up = false;
-    if (session->env->metrics.value[METRIC_POSTGRES_REFUSED] == 0)
+    if (!session->env->no_room_told)
         log_warning(&session->env->log,
                     "postgres: the server has no room for a session (%s); the change feed comes "
                     "first, then one lookup session, usage, and the other lookup sessions; without "
                     "sessions, lookups and usage go by the change feed's (logged once)",
                     why);
+    session->env->no_room_told = true;
     set_refused(session, true);
     if (!last || claimed_within(session, next_claim_us))
         return;

@@ -32,6 +32,7 @@ struct redis_link {
     struct redis_address address;  /* the session's */
     struct redis_session *session; /* NULL unless TRYING or UP */
     struct event timer;
+    int64_t timed_us; /* when the read was sent that must not be late */
     struct backoff backoff;
     int64_t up_since_us;
     int failures[REDIS_USES]; /* in a row */
@@ -237,6 +238,20 @@ static void on_probe_read(void *arg, const struct redis_reply *reply)
         give_up(link, "its reply to MGET is none");
 }
 
+/* One that answers later than lookups wait would come up and go down for ever, at their cost. The
+ * reads before this one waited for the connection too. */
+static void on_timed_read(void *arg, const struct redis_reply *reply)
+{
+    struct redis_link *link = arg;
+
+    if (!reply || reply->kind == REPLY_ERROR)
+        on_greeted(arg, reply);
+    else if (clock_monotonic_us() - link->timed_us > link->env->config->redis_timeout)
+        give_up(link, "it answers later than redis.timeout");
+    else
+        come_up(link);
+}
+
 static void on_probe_write(void *arg, const struct redis_reply *reply)
 {
     struct redis_link *link = arg;
@@ -254,8 +269,10 @@ static void on_probe_write(void *arg, const struct redis_reply *reply)
         quote(reply->text, why);
         writes_fail(link, why);
     }
-    if (link->state == TRYING)
-        come_up(link);
+    if (link->state != TRYING)
+        return;
+    link->timed_us = clock_monotonic_us();
+    send_probe_read(link, on_timed_read);
 }
 
 /* Log in, choose the database, and see whether it does what it is wanted for. A session that ends

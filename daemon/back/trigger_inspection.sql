@@ -175,6 +175,18 @@ problem (place, says) AS (
     FROM named
     CROSS JOIN relation
     WHERE kind OPERATOR(pg_catalog.=) 'r' AND missing OPERATOR(pg_catalog.>) 0
+    UNION ALL
+    -- A key that becomes one of other bytes is no change for the trigger's condition then.
+    SELECT 7,
+        pg_catalog.concat(
+            'key column ', k, ' of ', relation.oid::pg_catalog.regclass,
+            ' has a collation that is not deterministic, so a change of the key may be none'
+        )
+    FROM named
+    CROSS JOIN relation
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) relation.oid
+    JOIN pg_catalog.pg_collation AS c ON c.oid OPERATOR(pg_catalog.=) a.attcollation
+    WHERE a.attname OPERATOR(pg_catalog.=) $3 AND NOT c.collisdeterministic
 )
 -- And who is changing the table now: such a statement may have begun, and a transaction written, with
 -- other triggers. Each holds its lock until it ends.

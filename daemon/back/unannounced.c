@@ -28,6 +28,7 @@ bool unannounced_refused(struct unannounced *table, const PGresult *result)
     if (!table->reading)
         return false;
     table->unread = reason(result);
+    table->read = false;
     table->refused = true;
     return true;
 }
@@ -41,18 +42,21 @@ bool unannounced_take(struct unannounced *table, const struct heartbeat *heartbe
     if (!heartbeat->has_unannounced) {
         table->unread = UNREAD "it is missing, or its owner or rights are wrong";
         table->snapshot[0] = '\0';
+        table->read = false;
         return false;
     }
     if (refused)
         return false;
     memcpy(table->snapshot, heartbeat->snapshot, sizeof table->snapshot);
-    if (table->reading)
+    if (table->reading) {
         table->unread = NULL;
+        table->read = true;
+    }
     return was_unread && !table->unread;
 }
 
 void unannounced_lost(struct unannounced *table)
 {
     table->snapshot[0] = '\0';
-    table->readable = table->reading = table->refused = false;
+    table->readable = table->read = table->reading = table->refused = false;
 }

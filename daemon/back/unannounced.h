@@ -15,6 +15,7 @@ struct unannounced {
     char snapshot[SNAPSHOT_SIZE]; /* what was committed by then has been seen; "": nothing was */
     const char *unread; /* why it is not read now, as a bound (see link_bound()); or NULL */
     bool readable;      /* the session waits for no lock for long */
+    bool read;          /* the session has read it, last time it tried */
     bool reading;       /* the heartbeat under way reads it, … */
     bool refused;       /* … or was sent again, as it could not be read */
 };

@@ -56,8 +56,10 @@ void usage_settle_run(struct job *job)
     settle->error = carry_out(settle);
     if (settle->order != SPILL_LEAVE)
         settle->spill_size = stat(settle->spill, &status) == 0 ? (int64_t)status.st_size : 0;
-    if (settle->error < 0 && settle->order != SPILL_REMOVE)
+    if (settle->error < 0 && settle->order != SPILL_REMOVE) {
+        settle->kept = settle->half && ledger_half_keep(settle->half, &settle->batch);
         return;
+    }
     if (settle->drop_aside && spill_aside_path(settle->spill, &settle->batch.owner, path))
         (void)spill_remove(path);
     if (settle->half)

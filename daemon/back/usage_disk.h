@@ -47,9 +47,11 @@ struct usage_settle {
     enum spill_order order;
     struct usage_batch batch; /* what is pending, with its owner */
     bool drop_aside;          /* it holds what was set aside for the owner: remove that file */
-    struct ledger_half *half; /* empty it when the spill file is as ordered; NULL: it is empty */
+    struct ledger_half *half; /* empty it when the spill file is as ordered; else have it keep the
+                                 batch's keys; NULL: it is empty */
 
     int error;          /* of the order; that a file cannot be removed keeps nothing back */
+    bool kept;          /* the half holds the batch's keys */
     int64_t spill_size; /* bytes; -1: as before */
 };
 

@@ -18,38 +18,50 @@ static int64_t memory_us(const struct usage_owner *owner)
 
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger)
 {
-    *owner = (struct usage_owner){
-        .env = env,
-        .ledger = ledger,
-        .owner = *ledger_owner(ledger),
-        .left = *ledger_left(ledger),
-    };
+    *owner = (struct usage_owner){.env = env, .ledger = ledger};
+    usage_owner_renewed(owner);
+}
+
+void usage_owner_renewed(struct usage_owner *owner)
+{
+    if (store_id_known(&owner->owner))
+        return;
+    owner->owner = *ledger_owner(owner->ledger);
+    owner->left = *ledger_left(owner->ledger);
     owner->found = true;
     owner->mixed = store_id_known(&owner->left);
 }
 
-void usage_owner_mix(struct usage_owner *owner)
+/* The other store, while usage may be meant for it, or zeros. */
+static struct store_id still_left(const struct usage_owner *owner)
 {
-    owner->mixed = true;
+    const struct store_id none = {0};
+    bool over = !owner->found && owner->left_us < clock_monotonic_us();
+
+    return over ? none : owner->left;
+}
+
+static struct store_id home_of(const struct usage_owner *owner)
+{
+    const struct store_id *home = &owner->env->stores.home;
+
+    return (struct store_id){home->system, 0, home->database, home->table, 0};
 }
 
 bool usage_owner_due(const struct usage_owner *owner, struct usage_move *ret)
 {
     const struct stores *stores = &owner->env->stores;
-    const struct store_id none = {0};
     bool changes = stores->has_home && !store_id_same_table(&owner->owner, &stores->home);
-    bool over =
-        store_id_known(&owner->left) && !owner->found && owner->left_us < clock_monotonic_us();
 
-    *ret = (struct usage_move){.owner = owner->owner, .left = over ? none : owner->left};
+    *ret = (struct usage_move){.owner = owner->owner, .left = still_left(owner)};
+    bool over = !store_id_same_table(&ret->left, &owner->left);
     ret->aside[0] = owner->left;
     if (changes) {
-        ret->owner =
-            (struct store_id){stores->home.system, 0, stores->home.database, stores->home.table, 0};
+        ret->owner = home_of(owner);
         ret->left = ret->aside[1] = owner->owner;
     }
     if (store_id_same_table(&ret->aside[0], &ret->owner))
-        ret->aside[0] = none;
+        ret->aside[0] = (struct store_id){0};
     ret->look = stores->has_home && (changes || !owner->looked);
     return changes || over || ret->look || store_id_known(&ret->aside[0]);
 }
@@ -104,6 +116,21 @@ static void note(struct usage_owner *owner, const struct store_id *now, const st
     owner->left = *left;
 }
 
+/* A third store at once is not noted: two are what the ledger names. */
+void usage_owner_leads_to_home(struct usage_owner *owner, bool mixed)
+{
+    const struct store_id home = home_of(owner);
+    const struct store_id left = still_left(owner);
+
+    owner->mixed = owner->mixed || mixed;
+    if (!store_id_known(&owner->owner) ||
+        (store_id_known(&left) && !store_id_same_table(&left, &home)))
+        return;
+    note(owner, &owner->owner, &home);
+    owner->left_us = clock_monotonic_us() + memory_us(owner);
+    owner->found = false;
+}
+
 bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *ret_taken)
 {
     bool changes = !store_id_same_table(&owner->owner, &move->owner);
@@ -121,6 +148,8 @@ bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *
     owner->said = false;
     if (changes && store_id_known(&owner->owner))
         take_change(owner, move);
+    if (!changes)
+        move->left = still_left(owner); /* home may have changed since, and back */
     note(owner, &move->owner, &move->left);
     owner->mixed = store_id_known(&owner->left);
     owner->answered = owner->env->stores.has_home;

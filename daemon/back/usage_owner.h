@@ -20,7 +20,7 @@ struct usage_owner {
     struct back_env *env;
     struct ledger *ledger;
     struct store_id owner; /* as the ledger notes it; zeros: not known yet */
-    struct store_id left;  /* the earlier one, while that may still be meant: … */
+    struct store_id left;  /* the earlier one, or the next, while that may be meant: … */
     int64_t left_us; /* … until then (monotonic); or, when no lookup of this daemon was … */
     bool found;      /* … answered from it, until what was found at the start is dealt with */
     bool answered;   /* lookups, when what is pending was last looked at */
@@ -31,8 +31,14 @@ struct usage_owner {
 
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger);
 
-/* Lookups are answered from another store than the owner, and a half is in use meanwhile. */
-void usage_owner_mix(struct usage_owner *owner);
+/* The ledger has a new file. What was found in that tells the owner, if nobody has known it. */
+void usage_owner_renewed(struct usage_owner *owner);
+
+/* Lookups are answered from another store than the owner. The front thread has none of its verdicts
+ * yet. The ledger notes that store beside the owner, so that a daemon that is killed from now on
+ * leaves a ledger that tells whose usage may be in it. `mixed`: the half in use will hold usage of
+ * both, and not just of the other one. */
+void usage_owner_leads_to_home(struct usage_owner *owner, bool mixed);
 
 /* Fill in what has to be done on disk before what is pending may be written, but for the batch.
  * False: nothing. */

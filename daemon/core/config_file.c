@@ -26,14 +26,25 @@ static int read_all(int fd, struct buffer *ret)
     }
 }
 
+/* A pipe gives what it holds once: read again, for a reload, it seems to be an empty file. */
+static bool is_empty_pipe(int fd, size_t len)
+{
+    struct stat status;
+
+    return len == 0 && fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
 int config_file_read(const char *path, struct buffer *ret)
 {
+    size_t before = ret->len;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     int error;
 
     if (fd < 0)
         return -errno;
     error = read_all(fd, ret); /* of a directory: EISDIR */
+    if (error == 0 && is_empty_pipe(fd, ret->len - before))
+        error = -ENODATA;
     close(fd);
     return error;
 }

@@ -37,6 +37,9 @@ int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
                      const struct store_id *left)
 {
     ledger->owners = (struct ledger_owners){*owner, *left};
+    /* The front thread may be on its way into that one. */
+    if (ledger->next)
+        (void)ledger_file_note_owners(ledger->next, &ledger->owners);
     return ledger_file_note_owners(ledger->file, &ledger->owners);
 }
 

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "apikeyd/ledger_map.h"
 
@@ -127,13 +128,56 @@ size_t ledger_half_lost(const struct ledger_half *half)
     return lost;
 }
 
+/* From the end: a process killed on the way leaves slots without a gap. */
+static void cut(struct ledger_half *half, uint32_t used)
+{
+    while (half->used > used)
+        *(volatile int64_t *)&half->slots[--half->used].last_used_us = 0;
+    half->kept = used;
+}
+
+/* Have `slot`, whose entry is not needed, hold the other one's. Neither key has a time meanwhile
+ * that is later than its own. */
+static void replace(struct usage_slot *slot, const struct usage_slot *other)
+{
+    if (slot->last_used_us > other->last_used_us)
+        *(volatile int64_t *)&slot->last_used_us = other->last_used_us;
+    atomic_signal_fence(memory_order_release);
+    store(slot, &other->api_key_id, other->last_used_us, other->count);
+}
+
+bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending)
+{
+    uint32_t *place = calloc(pending->len + 1, sizeof *place); /* of each key, plus 1 */
+    uint32_t kept = 0;
+
+    if (!place)
+        return false;
+    for (uint32_t i = 0; i < half->used; i++) {
+        struct usage_slot *slot = &half->slots[i];
+        const struct usage_slot *wanted = usage_batch_find(pending, &slot->api_key_id);
+
+        if (!wanted || slot->last_used_us == 0)
+            continue;
+        uint32_t *at = &place[wanted - pending->slots];
+        if (*at == 0) {
+            *at = ++kept;
+            if (i >= kept)
+                replace(&half->slots[kept - 1], slot);
+        } else if (slot->last_used_us > half->slots[*at - 1].last_used_us) {
+            *(volatile int64_t *)&half->slots[*at - 1].last_used_us = slot->last_used_us;
+        }
+    }
+    free(place);
+    cut(half, kept);
+    return true;
+}
+
 void ledger_half_clear(struct ledger_half *half)
 {
     uint32_t needed = half->used;
 
-    /* From the end: a process killed on the way leaves slots without a gap. */
-    while (half->used > 0)
-        *(volatile int64_t *)&half->slots[--half->used].last_used_us = 0;
+    cut(half, 0);
     return_borrowed(half);
     give_back(half, needed);
 }

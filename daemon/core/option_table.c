@@ -54,7 +54,7 @@ const struct option option_table[] = {
      "How long a stop may take to answer what is in flight and write usage."},
 
     {"cache", "memory", OPTION_SIZE, FIELD(cache_memory), "64MiB", KIB(4), GIB(64), FIXED, NULL,
-     "Memory for verdicts on existing keys, 64 bytes each."},
+     "Memory for verdicts on existing keys, 65 bytes each."},
     {"cache", "negative_memory", OPTION_SIZE, FIELD(cache_negative_memory), "8MiB", KIB(4), GIB(8),
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),

@@ -60,11 +60,28 @@ static enum store_change switch_to(struct stores *stores, const struct store_id 
     return change;
 }
 
+/* Servers of earlier timelines are known from now on only if they answer still. */
+static void drop_outdated(struct stores *stores)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < stores->count; i++) {
+        const struct store *known = &stores->known[i];
+
+        if (known->standby || !stores_outdated(stores, known))
+            stores->known[kept++] = *known;
+    }
+    if (kept < stores->count)
+        stores->next = 0;
+    stores->count = kept;
+}
+
 enum store_change stores_feed(struct stores *stores, const struct store *store)
 {
     stores_learn(stores, store);
     stores->has_feed = true;
     stores->feed = *store;
+    drop_outdated(stores);
     return switch_to(stores, &store->id);
 }
 
@@ -109,7 +126,7 @@ bool stores_forget_later(struct stores *stores)
 {
     bool barred = false;
 
-    for (size_t i = 0; i < stores->count; i++)
+    for (size_t i = 0; !stores->has_feed && i < stores->count; i++)
         barred =
             barred || (!stores->known[i].standby && stores_outdated(stores, &stores->known[i]));
     if (!barred)

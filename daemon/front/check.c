@@ -63,7 +63,7 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
         return;
     }
     front->metrics.value[METRIC_USAGE_RECORDED]++;
-    if (front->usage->used >= front->config->usage_flush_rows && !front->usage_full_said)
+    if (front->usage->used >= front->usage_full && !front->usage_full_said)
         front->usage_full_said = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
 }
 
@@ -263,6 +263,12 @@ static void on_deadline(void *arg)
     front->deadline_set = next != NULL;
     if (next)
         alarm_set(&front->deadline, next->asked_us - late_us, 0);
+}
+
+/* The deadline of those who wait already may be another now. */
+void check_configured(struct front *front)
+{
+    on_deadline(front);
 }
 
 void check_give_up(struct front *front)

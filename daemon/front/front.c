@@ -65,15 +65,21 @@ static void say_crowded(void *arg, const struct peer *peer, size_t connections)
         name, connections);
 }
 
+static void use_half(struct front *front, struct ledger_half *half)
+{
+    front->usage = half;
+    front->usage_full = half->kept + front->config->usage_flush_rows;
+}
+
 /* Hand the half in use over and go on in the other. There is one swap under way at most, so the
  * reserve has room for it. */
-static void swap_usage(struct front *front, struct ledger_half *empty)
+static void swap_usage(struct front *front, struct ledger_half *next)
 {
     struct to_back message = {.type = TO_BACK_SWAPPED, .half = front->usage};
 
     if (!mailbox_post_reserved(front->to_back, &message, sizeof message))
         abort();
-    front->usage = empty;
+    use_half(front, next);
     front->usage_full_said = false;
     front->unrecorded_said = false;
 }
@@ -83,10 +89,11 @@ static void apply_config(struct front *front, struct config *config)
     config_free(front->config);
     front->config = config;
     front->policy = config_trust_policy(config);
+    use_half(front, front->usage);
     listener_configure(&front->check_listener, config);
     listener_configure(&front->admin_listener, config);
     listener_configure(&front->http_listener, config);
-    front_tick(front);
+    check_configured(front);
 }
 
 /* Every client has its answers and is gone. */
@@ -249,7 +256,7 @@ static void on_second(void *arg)
 
     front_tick(front);
     front->quiet_s++;
-    asked_expire(&front->asked, front->trust.now_us);
+    asked_expire(&front->asked, front->trust.now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_http)
@@ -270,7 +277,7 @@ struct front *front_new(const struct front_setup *setup)
     front->grounds = no_grounds;
     front->to_back = setup->to_back;
     front->to_front = setup->to_front;
-    front->usage = setup->usage;
+    use_half(front, setup->usage);
     front->clients = (struct clients){
         .metrics = &front->metrics,
         .begin = begin_requests,

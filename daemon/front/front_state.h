@@ -51,6 +51,7 @@ struct front {
     struct share share;
     struct asked asked;
     struct ledger_half *usage; /* the half in use */
+    size_t usage_full;         /* so many slots used in it: flush_rows are waiting */
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
     bool unrecorded_said;
     struct refusal refusals[REFUSALS];

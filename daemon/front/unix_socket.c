@@ -60,7 +60,11 @@ static bool bind_path(int fd, const char *path, const struct sockaddr_un *addres
         return false;
     }
     if (file->group != (gid_t)-1 && chown(path, (uid_t)-1, file->group) != 0) {
-        buffer_printf(error, "%s: group %u: %s", path, (unsigned)file->group, strerror(errno));
+        buffer_printf(error, "%s: group %u: %s%s", path, (unsigned)file->group, strerror(errno),
+                      errno == EPERM
+                          ? "; the daemon has to be a member of it, and under systemd its "
+                            "unit needs SystemCallFilter=@chown"
+                          : "");
         return false;
     }
     done = chmod(path, file->mode) == 0 && listen(fd, BACKLOG) == 0;

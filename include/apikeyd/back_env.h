@@ -23,6 +23,8 @@ struct back_env {
     struct metrics metrics;
     struct log log;
     struct pg_sessions sessions;
+    bool no_room_told;         /* in the log, and not yet that it is over: pg_sessions */
+    size_t unresolved;         /* sessions whose last attempt missed a name: pg_names */
     char unresolved_name[256]; /* of a PostgreSQL host, as was logged last: pg_names */
     struct mailbox *to_front;
     bool front_gone;      /* nobody reads the mailbox any more */

@@ -54,6 +54,9 @@ const char *check_key_id(struct slice key);
 /* An answer for this key comes next: have the memory that it needs on its way. */
 void check_prefetch(const struct front *front, const struct digest *digest);
 
+/* The configuration is another: those who wait have its deadline from now on. */
+void check_configured(struct front *front);
+
 /* The back thread stands still: answer everyone who waits for it. */
 void check_give_up(struct front *front);
 

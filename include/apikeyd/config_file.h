@@ -24,8 +24,8 @@ struct config_reader {
     void *arg;
 };
 
-/* Append the file at `path` to *ret. 0, -EISDIR, -EFBIG (more than CONFIG_FILE_MAX bytes) or
- * another -errno. */
+/* Append the file at `path` to *ret. 0, -EISDIR, -EFBIG (more than CONFIG_FILE_MAX bytes),
+ * -ENODATA (a pipe that is empty, perhaps as it was read before) or another -errno. */
 int config_file_read(const char *path, struct buffer *ret);
 
 /* Call `reader` for each line of `text`, which is overwritten. */

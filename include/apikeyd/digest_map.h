@@ -1,8 +1,7 @@
 /* digest_map: find the work in flight for a digest.
  *
  * An intrusive chained hash table of fixed width: nodes live inside the caller's structs, so it
- * allocates nothing after _init and cannot fail. The front thread keeps its single flights in
- * one, the back thread its lookups.
+ * allocates nothing after _init and cannot fail. The front thread keeps its single flights in one.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_DIGEST_MAP_H

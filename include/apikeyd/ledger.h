@@ -41,6 +41,7 @@ struct ledger_half {
     struct usage_slot *slots; /* mapped */
     uint32_t used;            /* slots written, from the first */
     uint32_t reserved;        /* slots that there is room for */
+    uint32_t kept;            /* of `used`: those that ledger_half_keep() has left */
     uint32_t borrowed_from;   /* from this slot on the room is memory; UINT32_MAX: nowhere */
     int fd;                   /* -1: all of it is memory */
     int64_t offset;           /* of the half in the file, bytes */
@@ -123,6 +124,11 @@ static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t
 /* Entries that were recorded in the half and are not there any more, as the file was cut short or
  * written to. Some of them may have been recorded anew since. */
 size_t ledger_half_lost(const struct ledger_half *half);
+
+/* Leave only entries of keys that are pending, each once, so that the half can be handed on
+ * although they are nowhere else yet. A process killed on the way leaves all of them. False, and
+ * nothing has changed, when memory is short. */
+bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending);
 
 /* Empty every slot, for the next round, and return memory that this one did not need. May block:
  * back thread. */

@@ -96,7 +96,7 @@ enum to_front_type {
     TO_FRONT_INVALIDATE, /* invalidate: forget the key; what comes later is newer */
     TO_FRONT_TOMBSTONE,  /* invalidate: forget the key if it was read before then */
     TO_FRONT_REPLY,      /* ask, reply */
-    TO_FRONT_SWAP,       /* half: an empty one; send back the one in use */
+    TO_FRONT_SWAP,       /* half: go on in it, and send back the one in use */
     TO_FRONT_GROUNDS,    /* grounds: how far verdicts are believed has changed */
     TO_FRONT_CONFIG,     /* config: the receiver owns it */
     TO_FRONT_LISTEN,     /* listen: accept on this from now on, and close the last one */

@@ -99,9 +99,9 @@
     X(NEGATIVE_SLOTS, "Cache", "negative_slots", GAUGE, "cache_slots", "table=\"unknown\"",        \
       "Room for them")                                                                             \
     X(CACHE_BYTES, "Cache", "cache_bytes", GAUGE, "cache_bytes", "table=\"keys\"",                 \
-      "Memory that the table takes, bytes")                                                        \
+      "Memory of the verdicts' slots, bytes: 64 a slot, without its one-byte tag")                 \
     X(NEGATIVE_BYTES, "Cache", "negative_bytes", GAUGE, "cache_bytes", "table=\"unknown\"",        \
-      "Memory that the table of DENY unknown takes, bytes")                                        \
+      "The same for the table of DENY unknown")                                                    \
     X(CACHE_EVICTIONS, "Cache", "cache_evictions", COUNTER, "cache_evictions_total",               \
       "table=\"keys\"", "Believed verdicts evicted")                                               \
     X(NEGATIVE_EVICTIONS, "Cache", "negative_evictions", COUNTER, "cache_evictions_total",         \
@@ -206,7 +206,7 @@
     X(POSTGRES_ANSWERS, "PostgreSQL", "postgres_answers", GAUGE, "postgres_answers", "",           \
       "1 while PostgreSQL answers lookups, by the link's session if by no other")                  \
     X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
-      "Sessions of any kind for which a host name has no address")                                 \
+      "Sessions of any kind that wait for a host name without an address")                         \
     X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
       "Sessions of any kind for which PostgreSQL has no room")                                     \
     X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \

@@ -9,9 +9,11 @@ import struct
 import time
 import uuid
 from collections import Counter
+from datetime import datetime, timezone
 
 import psycopg
 import pytest
+from harness.activation import Notifications
 from harness.confined import allowed_calls
 from harness.servers import (BUILD, ROOT, Apikeyd, Postgres, Process, Redis, Scratch, accepts,
                              migrate, postgres_user, wait_until)
@@ -261,12 +263,42 @@ def wire(db, serve):
         yield client
 
 
+@pytest.fixture
+def notified(scratch, start):
+    """notified({…}, watchdog=seconds): a daemon that a systemd of ours is told by."""
+    opened = []
+
+    def run(options=None, watchdog=None, **rest):
+        notifications = Notifications(scratch / f"notify-{uuid.uuid4().hex[:8]}")
+        opened.append(notifications)
+        env = {"NOTIFY_SOCKET": str(notifications.path)}
+        if watchdog:
+            env["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
+        return start(options, env=env, **rest), notifications
+    yield run
+    for notifications in opened:
+        notifications.close()
+
+
 def check(client, key, *rest):
     return client.execute_command("CHECK", key, *rest)
 
 
 def info(daemon):
     return daemon.admin_client().info()
+
+
+def explain(daemon, key):
+    fields = daemon.admin_client().execute_command("EXPLAIN", key)
+    return dict(zip(fields[::2], fields[1::2]))
+
+
+def flush(daemon):
+    return daemon.admin_client().execute_command("FLUSH")
+
+
+def utc_now():
+    return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
 def play_enough(play, seconds, enough):

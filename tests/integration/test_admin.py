@@ -4,16 +4,12 @@ import time
 
 import pytest
 import redis
-from conftest import LOOKUP, check, info, let_redis_be_believed
+from conftest import LOOKUP, check, explain, info, let_redis_be_believed
 from harness.servers import wait_until
 from wire import Wire
 
 
-def explain(daemon, key):
-    fields = daemon.admin_client().execute_command("EXPLAIN", key)
-    return dict(zip(fields[::2], fields[1::2]))
-
-
+@pytest.mark.slow
 def test_explain_before_and_after(db, start):
     api_key_id = db.add_key("good")
     daemon = start()

@@ -44,6 +44,7 @@ def parsed(done, status=0):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_check_tells_by_its_exit_status(db, ctl, redis_server, postgres):
     api_key_id = db.add_key("good")
     db.add_key("off", active=False)

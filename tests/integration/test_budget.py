@@ -17,6 +17,8 @@ from conftest import BUILD
 from harness.servers import HANG, Process, wait_until
 from wire import Wire, command
 
+pytestmark = [pytest.mark.slow, pytest.mark.needs("valgrind")]
+
 BUDGET = {64: 1087, 1: 2583}  # by requests in a pipeline
 MARGIN = 1.05
 KEYS, REQUESTS = 64, 6400

@@ -1,8 +1,11 @@
 """A round of every fault under load, each answer judged, all usage accounted for. `./dev chaos` plays for longer."""
 
+import pytest
 from conftest import play_enough
 from harness import chaos
 from harness.servers import BUILD
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_wrong_answer_and_no_usage_lost():

@@ -124,6 +124,7 @@ def test_single_flight_while_postgres_hangs(db, postgres, start):
     assert db.statements(LOOKUP) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_redis", [True, False])
 def test_ten_thousand_cold_keys_in_one_pipeline(db, start, with_redis):
     db.add_keys(10000)
@@ -146,6 +147,7 @@ def test_ten_thousand_cold_keys_in_one_pipeline(db, start, with_redis):
     assert db.statements(LOOKUP) <= 10000 / 1000 + 2
 
 
+@pytest.mark.slow
 def test_redis_is_asked_before_postgres(db, start):
     api_key_id = db.add_key("good")
     db.add_key("bad", active=False)
@@ -184,6 +186,7 @@ def test_change_is_seen_within_the_ttl(db, start):
     assert check(client, "new")[0] == "ALLOW"
 
 
+@pytest.mark.slow
 def test_age_counts_through_redis(db, start):
     """What another daemon read too long ago is not believed, though Redis still holds it."""
     db.add_key("good")
@@ -200,6 +203,7 @@ def test_age_counts_through_redis(db, start):
     assert check(long.client(), "good")[0] == "ALLOW"  # within its own bound
 
 
+@pytest.mark.slow
 def test_hot_keys_are_refreshed_ahead(db, start):
     """Asked all the time, a key never misses again: each refresh is one lookup, nobody waits."""
     db.add_key("hot")

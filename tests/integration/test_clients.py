@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import redis
+import pytest
 from conftest import check
 from harness.servers import BUILD
 
@@ -44,6 +45,8 @@ def test_hiredis(db, daemon):
     assert out.splitlines() == [f"ALLOW {api_key_id} {db.user_id}", "DENY unknown"]
 
 
+@pytest.mark.slow
+@pytest.mark.needs("nodejs", "node-redis")
 def test_node_redis(db, daemon):
     api_key_id = db.add_key("good")
     out = run(["/usr/bin/nodejs", HERE / "node_client.js", daemon.check, "good", "none"],

@@ -7,7 +7,9 @@ import pytest
 from conftest import check, info
 from harness.clocks import Clocks
 from harness.proxy import Proxy
-from harness.servers import BUILD, wait_until
+from harness.servers import wait_until
+
+pytestmark = pytest.mark.slow
 
 YEAR = 365 * 86400
 

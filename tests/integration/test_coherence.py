@@ -9,21 +9,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import check, info
+from coherence import (ALLOWED, INACTIVE, LONG, TABLE, TTL_ONLY, UNKNOWN, becomes, cut, deaf_role,
+                       digest, entombed, redis_value)
+from conftest import check, explain, info
 from harness.proxy import Proxy
 from harness.servers import Postgres, wait_until
-from test_admin import explain
-from test_notify import TABLE, digest
 from wire import Wire
-
-LONG = {"cache.ttl": "1h", "cache.ttl_unlinked": "1h", "cache.negative_ttl": "1h"}
-ALLOWED, INACTIVE, UNKNOWN = "ALLOW", ["DENY", "inactive"], ["DENY", "unknown"]
-TTL_ONLY = "cache.ttl: triggers do not notify of every change"
-
-
-def becomes(client, key, answer):
-    wait_until(lambda: check(client, key) == answer or check(client, key)[0] == answer,
-               f"{key} to be {answer}")
 
 
 def test_revoked_whoever_does_it(db, start):
@@ -142,18 +133,6 @@ def test_a_key_that_is_notified_all_the_time_is_answered(db, scratch, start):
         assert counts["checks_unavailable"] == 0 and counts["postgres_selects"] == 10
 
 
-def redis_value(server, daemon, key):
-    """The value's name, or None, and the value. The name begins with what INFO calls the store."""
-    found = list(server.client().scan_iter(f"apikeyd:1:{info(daemon)['store']}/*:{digest(key)}"))
-    assert len(found) <= 1, found
-    return (found[0], server.client().get(found[0])) if found else (None, None)
-
-
-def entombed(server, daemon, key):
-    value = redis_value(server, daemon, key)[1]
-    return value and value.startswith("tombstone ")
-
-
 @pytest.mark.parametrize("lost", ["tombstone", "everything"])
 def test_a_late_fill_brings_nothing_back(db, redis_server, start, lost):
     """Redis forgets the tombstone and then takes a fill that another host read before: neither the
@@ -191,17 +170,6 @@ def test_a_tombstone_warns_who_cannot_hear(db, redis_server, start):
     assert check(deaf.client(), "good") == INACTIVE
 
 
-def deaf_role(db):
-    """A role whose connections can be cut and kept away."""
-    db.run("DO $$ BEGIN CREATE ROLE deaf LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
-    db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
-
-
-def cut(db):
-    db.run("ALTER ROLE deaf CONNECTION LIMIT 0")
-    db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'deaf'")
-
-
 def allowed_for(client, key, since):
     """How long after `since` the key was last allowed; it must be denied within a minute."""
     last = since
@@ -235,6 +203,7 @@ def test_without_the_trigger_ttl_is_the_bound(db, start):
     deny_bound(client, db, "good", 1)
 
 
+@pytest.mark.slow
 def test_the_trigger_goes_and_comes(db, start):
     """Noticed while running; what changed while it was away is not believed once it is back."""
     db.add_key("good")
@@ -295,6 +264,7 @@ def test_changed_behind_the_triggers(db, start, way):
     wait_until(lambda: info(daemon)["revocation_bound"] == bound, bound)
 
 
+@pytest.mark.slow
 def test_maintenance_costs_no_verdict(db, start):
     """What autovacuum and reindexing do to the catalog is no change of the definition."""
     db.add_keys(100)
@@ -307,6 +277,7 @@ def test_maintenance_costs_no_verdict(db, start):
     assert explain(daemon, "key-1")["memory"] == "believed"
 
 
+@pytest.mark.slow
 def test_triggers_of_another_column_or_maker_do_not_count(db, start):
     db.run("CREATE FUNCTION public.notify_key_change() RETURNS trigger LANGUAGE plpgsql AS "
            "$$ BEGIN RETURN NULL; END $$")
@@ -348,6 +319,7 @@ def test_the_lag_cannot_be_made_up(db, start):
     assert 0 < info(daemon)["revocation_lag_most_us"] < (time.monotonic() - begin + 4) * 1e6
 
 
+@pytest.mark.slow
 def test_link_killed_and_kept_away(db, start):
     """ttl_unlinked is the bound, and when the link is back what was missed is not believed."""
     for key in ("first", "second"):
@@ -370,6 +342,7 @@ def test_link_killed_and_kept_away(db, start):
     assert check(client, "second") == INACTIVE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["link back", "link away", "no triggers"])
 def test_missed_changes_are_not_served_for_want_of_patience(db, start, trouble):
     """PostgreSQL is slow, and what was revoked without being heard of is in hand."""
@@ -419,6 +392,7 @@ def test_what_postgres_said_comes_before_what_is_stale(db, scratch, start):
         assert check(daemon.client(), "good") == INACTIVE
 
 
+@pytest.mark.slow
 def test_a_link_that_falls_silent(db, scratch, start):
     """Nothing is closed, nothing comes any more: the bound holds before anybody has noticed."""
     db.add_key("good")
@@ -436,6 +410,7 @@ def test_a_link_that_falls_silent(db, scratch, start):
         wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
 
 
+@pytest.mark.slow
 def test_a_daemon_that_slept(db, start):
     """Stopped while a key is revoked: its first answer after that knows."""
     db.add_key("good")
@@ -450,6 +425,7 @@ def test_a_daemon_that_slept(db, start):
         assert wire.reply() == [b"DENY", b"inactive"]
 
 
+@pytest.mark.slow
 def test_an_answer_that_slept(db, start):
     """It was on its way when the daemon was stopped, and is older than the bound when it wakes:
     whoever asks then is not answered from it."""
@@ -476,12 +452,15 @@ def test_an_answer_that_slept(db, start):
         early.reply()
 
 
+@pytest.mark.slow
+@pytest.mark.needs("pgbouncer")
 def test_a_pooler_is_no_link(db, pgbouncer, start):
     daemon = start({"postgres.dsn": db.dsn, "postgres.listen_dsn": pgbouncer}, settled=False)
     wait_until(lambda: "leads through a pooler" in daemon.log(), "the complaint")
     assert info(daemon)["link_up"] == 0
 
 
+@pytest.mark.slow
 def test_a_standby_is_no_primary(db, postgres, scratch, start):
     """Lookups and the link go to the primary: a standby may lag behind what is notified."""
     db.add_key("good")
@@ -518,6 +497,7 @@ def test_notifications_of_others(db, start):
     assert check(client, "good")[0] == ALLOWED
 
 
+@pytest.mark.slow
 def test_many_changes_at_once(db, start):
     """One statement that revokes 20,000 keys is announced as one change of all: every one of them,
     while hits go on."""
@@ -534,6 +514,8 @@ def test_many_changes_at_once(db, start):
         assert check(client, f"key-{i}") == INACTIVE
 
 
+@pytest.mark.slow
+@pytest.mark.needs("faketime")
 @pytest.mark.parametrize("offset", ["+1h", "-1h"])
 def test_the_hosts_clock_is_wrong(db, redis_server, start, offset):
     """By an hour, which last_used shows, but trust does not depend on it: not in memory, nor

@@ -4,16 +4,11 @@ import os
 import random
 import threading
 import time
-from datetime import datetime, timezone
 
 import pytest
-from conftest import check, info, spilled
+from conftest import check, info, spilled, utc_now
 from harness.servers import wait_until
 from wire import Wire, command
-
-
-def utc_now():
-    return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
 class Load:
@@ -42,6 +37,7 @@ class Load:
             pass  # the daemon was killed
 
 
+@pytest.mark.slow
 def test_kill_9_under_load_loses_nothing(db, start):
     """20 times at random moments, in and out of flushes. Every other time what was written is looked at
     before more is asked for, which would hide what was lost; the other times the replay is cut short too."""

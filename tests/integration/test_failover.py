@@ -9,16 +9,16 @@ import time
 
 import psycopg
 import pytest
+from coherence import TABLE
 from conftest import Database, check, info
 from harness.judged_load import Keys, judged_load
 from harness.replication import DATABASE, Bouncer, Pair, template
 from harness.servers import wait_until
-from test_notify import TABLE
+from primaries import NAMES, OPTIONS, follows, hears, timelines
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer")]
 
 pairs = itertools.count(1)
-OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "3s",
-           "cache.stale_max": "0s", "postgres.timeout": "500ms", "log.level": "debug"}
-NAMES = [f"key-{i}" for i in range(12)]
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +52,6 @@ def bouncer(scratch, pair):
 def run(pair, start):
     """run({options}) starts a daemon whose change feed has a role of its own."""
     return lambda options=None: start({**OPTIONS, "postgres.listen_dsn": pair.dsn(user="feed"), **(options or {})})
-
-
-def hears(daemon, node):
-    """Whether the change feed listens to this primary, on its present timeline, and lookups go there."""
-    said = info(daemon)
-    return said["revocation_bound"] == "notification" and said.get("store") == node.store()
-
-
-def follows(load, node):
-    """The daemon has found the primary, and knows what stands there."""
-    load.wait(lambda: hears(load.daemon, node), "the primary to be heard")
-    load.all_known()
-
-
-def timelines(load):
-    """Those of the stores that INFO named, in turn."""
-    return [int(store.split("/")[1]) for store in load.judge.stores(load.daemon)]
 
 
 def fail_over(pair, load):
@@ -326,7 +309,11 @@ def test_an_operator_goes_back_to_the_old_primary(pair, run):
     wait_until(lambda: hears(daemon, pair.b), "the promoted one")
     pair.b.run(f"UPDATE {TABLE} SET is_active = false")
     wait_until(lambda: check(daemon.client(), NAMES[0]) == ["DENY", "inactive"], "what stands there")
+    daemon.admin_client().execute_command("RELOAD")  # for another reason: nothing is forgotten
     pair.b.stop()
+    wait_until(lambda: not info(daemon)["link_up"], "the end of the link")
+    daemon.admin_client().execute_command("RELOAD")
+    assert "timelines that were seen are forgotten" not in daemon.log()
     pair.a.start()
     wait_until(lambda: "on a timeline before one that was seen" in daemon.log(), "the refusal")
     wait_until(lambda: check(daemon.client(), NAMES[0]) and info(daemon)["checks_stale"], "stale service")

@@ -30,6 +30,7 @@ def redis_down_answers(db, daemon):
     return slowest
 
 
+@pytest.mark.slow
 def test_redis_killed_and_back(db, redis_server, daemon):
     db.add_key("good")
     assert check(daemon.client(), "good")[0] == "ALLOW"
@@ -46,6 +47,7 @@ def test_redis_killed_and_back(db, redis_server, daemon):
     wait_until(lambda: redis_server.client().keys(), "a fill")
 
 
+@pytest.mark.slow
 def test_redis_hung_opens_the_breaker(db, redis_server, start):
     """Each request waits redis.timeout and no more, five times; then Redis costs nothing."""
     daemon = start({"redis.timeout": "200ms"})
@@ -112,6 +114,7 @@ def test_redis_password_in_the_url(db, scratch, start, login):
         guarded.stop()
 
 
+@pytest.mark.slow
 def test_postgres_stopped(db, postgres, start):
     """Memory and Redis answer on; unknown keys get UNAVAILABLE, never DENY; then it is back."""
     for name in ("cached", "in-redis", "cold"):
@@ -172,6 +175,7 @@ def test_both_stopped_and_back(db, postgres, redis_server, start):
     wait_until(flushed, "usage to be written")
 
 
+@pytest.mark.slow
 def test_sessions_ended_by_the_server_are_not_noticed(db, daemon):
     """As by an administrator, a time-out for idle sessions or a pooler's restart."""
     db.add_keys(20)
@@ -206,6 +210,7 @@ def test_postgres_hung_is_unavailable_in_time(db, postgres, start):
     wait_until(works, "recovery")
 
 
+@pytest.mark.slow
 def test_stale_is_served_while_postgres_is_down_up_to_stale_max(db, postgres, start):
     db.add_key("good")
     daemon = start({"cache.ttl": "100ms", "cache.stale_max": "5s", "redis.url": ""})
@@ -267,6 +272,7 @@ def test_an_error_about_data_is_not_a_deny(db, daemon):
     assert check(daemon.client(), "good")[0] == "ALLOW"
 
 
+@pytest.mark.slow
 def test_late_queries_do_not_pile_up_on_the_server(db, start):
     """Behind a lock, each late query costs its connection; the server ends what is left behind."""
     daemon = start({"postgres.timeout": "100ms", "redis.url": ""})

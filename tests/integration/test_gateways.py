@@ -7,10 +7,12 @@ import time
 import uuid
 
 import pytest
+from coherence import LONG
 from conftest import info
 from harness.gateways import GATEWAYS, Application
 from harness.servers import wait_until
-from test_coherence import LONG
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("nginx", "caddy", "haproxy")]
 
 FORGED = {"X-User-Id": "00000000-0000-0000-0000-00000000bad0", "x-user-id": "forged",
           "X-Api-Key-Id": "forged"}

@@ -8,13 +8,11 @@ import uuid
 from email.utils import parsedate_to_datetime
 
 import pytest
-from conftest import check, info
+from coherence import LONG
+from conftest import check, explain, flush, info
 from harness.gateways import free_port
 from harness.servers import HANG, Apikeyd, wait_until
 from http_wire import HttpWire
-from test_admin import explain
-from test_coherence import LONG
-from test_usage import flush
 from wire import Wire
 
 
@@ -232,6 +230,7 @@ def test_a_head_of_64_kib_at_most(wire):
     assert reply.status == 431 and wire.ended()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start_of_request", [
     b"", b"GET /", SMUGGLED + b"GET /auth",
     b"POST /aws/authorizer HTTP/1.1\r\nHost: g\r\nContent-Length: 9999\r\n\r\n{"])
@@ -257,6 +256,7 @@ def test_slow_clients_are_cut_off(db, serve, start_of_request):
         assert idle.authorize("good").status == 200
 
 
+@pytest.mark.slow
 def test_who_does_not_take_replies_is_cut_off(db, serve):
     db.add_key("good")
     daemon, path = serve({"http.timeout": "1s"})
@@ -285,6 +285,7 @@ def test_unavailable_is_not_a_refusal(db, postgres, serve):
         assert re.search(r"ttl=(-\d+|0)$", reply.fields["cache-status"])
 
 
+@pytest.mark.slow
 def test_max_age_is_what_is_left(db, serve):
     db.add_key("good")
     _, path = serve({"cache.ttl": "10s"})
@@ -420,6 +421,7 @@ def test_no_key_is_logged_or_told(db, serve):
     assert "very-secret" not in daemon.log()
 
 
+@pytest.mark.slow
 def test_who_comes_on_is_not_cut_off(db, serve):
     """Requests that never end where a read does, and replies taken slowly: for longer than the time-out."""
     db.add_key("good")
@@ -434,6 +436,7 @@ def test_who_comes_on_is_not_cut_off(db, serve):
     assert info(daemon)["connections_cut_off"] == 0
 
 
+@pytest.mark.slow
 def test_waiting_for_us_costs_the_client_nothing(db, serve):
     """More requests than may be under way; what is unread for our sake is no fault of theirs."""
     db.add_key("good")

@@ -8,10 +8,10 @@ import shutil
 import struct
 import threading
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import pytest
-from conftest import check, info
+from conftest import flush, info, utc_now
 from harness.operators import status
 from harness.servers import wait_until
 from wire import Wire, command
@@ -20,14 +20,6 @@ HEADER, SLOT = 4096, 32
 ROOT = os.geteuid() == 0
 NOBODY = 65534
 INTERVAL = timedelta(milliseconds=1)
-
-
-def utc_now():
-    return datetime.now(timezone.utc).replace(tzinfo=None)
-
-
-def flush(daemon):
-    return daemon.admin_client().execute_command("FLUSH")
 
 
 def allow(daemon, *keys):
@@ -74,6 +66,7 @@ IN_THE_WAY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make, told", IN_THE_WAY)
 def test_something_else_in_the_ledgers_place(db, start, make, told):
     """It answers, writes usage, leaves the thing alone, and has a file as soon as it is gone."""
@@ -130,6 +123,7 @@ def small_tmpfs(daemon, size="1m"):
     yield lambda: f"/proc/{daemon.process.child.pid}/root{folder}"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ROOT, reason="needs root")
 def test_a_full_tmpfs_at_the_start(db, start):
     """No file that is damaged as it has no room for its header, and a file when there is room."""
@@ -151,6 +145,7 @@ def test_a_full_tmpfs_at_the_start(db, start):
         assert "set aside" not in daemon.log()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ROOT, reason="needs root")
 def test_a_tmpfs_that_is_full_when_the_ledger_grows(db, start):
     """What finds no room is kept in memory, and written like the rest."""
@@ -227,6 +222,7 @@ def overwrite(path):
         file.write(bytes(64))
 
 
+@pytest.mark.slow
 def test_lost_while_in_use(db, start):
     """Under load, in each way, one after the other. Only what a file that is cut short held is lost."""
     db.add_keys(2000)
@@ -252,6 +248,7 @@ def test_lost_while_in_use(db, start):
     wait_until(lambda: db.one("SELECT min(last_used) FROM api.user_api_key") >= asked, "the replay")
 
 
+@pytest.mark.slow
 def test_cut_short_is_counted(db, start):
     """What cannot be known any more is counted, and new uses of the same keys are noted."""
     db.add_keys(200)
@@ -283,6 +280,7 @@ def test_the_directories_come_later(db, start, scratch):
     assert db.last_used("key-0") >= first
 
 
+@pytest.mark.slow
 def test_two_daemons_and_a_file_that_moves(db, start):
     """While another daemon has the file of its name, a daemon keeps its usage in memory; and takes the
     file, with what it holds, when that daemon has ended."""

@@ -119,3 +119,10 @@ def test_a_second_signal_does_not_wait_for_the_log(db, postgres, full):
         assert daemon.wait_end() == 1
     finally:
         postgres.resume()
+
+
+def test_closed_standard_files_are_not_taken_for_the_log(start):
+    """Its own pipe would be stderr then, and lines would be read as what is queued there."""
+    daemon = start(inside=["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"])
+    assert daemon.admin_client().execute_command("RELOAD") == "OK"
+    assert [os.readlink(f"/proc/{daemon.process.pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3

@@ -1,13 +1,16 @@
 """sqitch migrations, on an empty database and on the application's own."""
 
 import itertools
+import subprocess
+import sys
 
 import psycopg
 import pytest
+from coherence import LONG, TABLE, TTL_ONLY, Ear, becomes, digest
 from conftest import Database, check, drop_database, info
-from harness.servers import migrate, wait_until
-from test_coherence import LONG, TTL_ONLY, becomes
-from test_notify import TABLE, Ear, digest
+from harness.servers import ROOT, migrate, wait_until
+
+pytestmark = pytest.mark.slow
 
 numbers = itertools.count(1)
 
@@ -253,3 +256,9 @@ def test_what_is_bound_well_is_left_alone(empty):
     before = empty.run("SELECT oid, xmin, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY oid")
     assert deploy(empty).returncode == 0
     assert empty.run("SELECT oid, xmin, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY oid") == before
+
+
+def test_the_command_takes_a_connection_string(db):
+    done = subprocess.run([sys.executable, ROOT / "tools" / "migrate.py", db.admin_dsn, "status"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Nothing to deploy (up-to-date)" in done.stdout, done.stdout + done.stderr

@@ -9,6 +9,8 @@ import redis
 from harness.misconfiguration import RIGHT, TOGETHER, WRONG, Case, all_cases, document, play, stage
 from harness.servers import BUILD, ROOT, Apikeyd, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place():

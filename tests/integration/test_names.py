@@ -15,7 +15,8 @@ from harness.names import Names, NameServer, available, loopback
 from harness.proxy import TcpProxy
 from harness.servers import Postgres, wait_until
 
-pytestmark = pytest.mark.skipif(not available(), reason="needs a mount namespace and port 53: root")
+pytestmark = [pytest.mark.slow,
+              pytest.mark.skipif(not available(), reason="needs a mount namespace and port 53: root")]
 
 folders = itertools.count(1)
 NAME = "db.test"
@@ -213,3 +214,12 @@ def test_a_certificate_is_held_against_the_name(start, names, tls_server):
     wait_until(lambda: "postgres (link): connected" in daemon.log(), "the certificate to be accepted")
     wait_until(lambda: 'does not match host name "alias.test"' in daemon.log(), "it to be refused for another name")
     assert "postgres (lookups): connected" not in daemon.log()
+
+
+def test_a_session_that_another_host_gave_waits_for_no_name(run, names, db, door):
+    """A standby whose name has gone is told, but is no lasting fault: nothing waits for it."""
+    names.say({NAME: [door.address]})
+    daemon = run(f"host=gone.test,{NAME} port={door.port}")
+    wait_until(daemon.settled, "the daemon to be connected")
+    assert 'the name "gone.test" is not resolved' in daemon.log()
+    assert info(daemon)["postgres_unresolved"] == 0

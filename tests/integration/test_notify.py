@@ -1,46 +1,13 @@
 """The trigger: which changes are notified, and that it is safe for whoever makes them."""
 
-import hashlib
 import uuid
 
 import psycopg
 import pytest
-from conftest import Database, check, drop_database
+from coherence import TABLE, Ear, digest
+from conftest import Database, check, drop_database, flush
 from harness.servers import migrate
-from test_usage import flush
 
-CHANNEL = "apikeyd_key"
-
-
-def digest(key):
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-class Ear:
-    """What is notified while it is open: digests or "*", in order."""
-
-    def __init__(self, database):
-        self.db = database.connect()
-        self.payloads = []
-        self.db.add_notify_handler(lambda note: self.payloads.append(note.payload))
-        self.db.execute(f"LISTEN {CHANNEL}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.db.close()
-
-    def heard(self):
-        # PostgreSQL sends what was committed before this query along with its result.
-        self.db.execute("SELECT 1")
-        found = [payload.split(" ")[0] for payload in self.payloads]
-        assert all(payload.split(" ")[1].isdigit() for payload in self.payloads)
-        self.payloads.clear()
-        return found
-
-
-TABLE = "api.user_api_key"
 CHANGES = {
     "deactivated": (f"UPDATE {TABLE} SET is_active = false WHERE key_id = 'a'", ["a"]),
     "given to another user":
@@ -141,6 +108,7 @@ def test_an_application_needs_no_rights_of_its_own(db):
         db.run(f"DROP ROLE app_{db.name}")
 
 
+@pytest.mark.slow
 def test_text_that_is_not_utf8_fails_no_change(postgres):
     """In a database without an encoding any bytes can be a key; nobody can ask for such a one."""
     name = "ascii"

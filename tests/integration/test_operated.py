@@ -14,6 +14,9 @@ from harness.gateways import EXAMPLES, free_port
 from harness.operators import Browser, Prometheus, fetch, status
 from harness.servers import HANG, Process, accepts, wait_until
 
+pytestmark = [pytest.mark.slow, pytest.mark.needs("prometheus", "chromium", "chromium-driver",
+                                                    "python3-selenium", "nginx")]
+
 
 def promtool(*arguments, text=None):
     return subprocess.run(["promtool", *map(str, arguments)], input=text, capture_output=True,

@@ -3,6 +3,8 @@
 import os
 import subprocess
 
+import pytest
+import redis
 from conftest import check
 from harness.servers import BUILD
 
@@ -37,6 +39,15 @@ def test_mistakes_exit_78_and_name_the_place(tmp_path):
         assert done.returncode == 78
         assert f"{path}:2: redis.timeout \"20\": a duration needs a unit" in done.stderr
         assert f"{path}:3: redis.foo: there is no such option" in done.stderr
+
+
+def test_a_configuration_that_could_be_read_once_only_is_not_taken_for_an_empty_one(start):
+    """`apikeyd -c <(decrypt …)`: a reload finds the pipe at its end, and must not go on with the defaults."""
+    daemon = start({"listen.allow_uids": os.getuid()},
+                   inside=["bash", "-c", 'exec "${@:1:$#-1}" <(cat "${!#}")', "bash"])
+    with pytest.raises(redis.ResponseError, match="nothing changed: .* the configuration cannot be read: No data"):
+        daemon.admin_client().execute_command("RELOAD")
+    assert daemon.admin_client().config_get("listen.allow_uids") == {"listen.allow_uids": str(os.getuid())}
 
 
 def test_missing_file(tmp_path):

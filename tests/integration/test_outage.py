@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import redis
+from coherence import cut, deaf_role, entombed, redis_value
 from conftest import check, info
+from harness.operators import fetch
 from harness.proxy import POSTGRES
 from harness.servers import wait_until
-from test_coherence import cut, deaf_role, entombed, redis_value
-from test_pages import fetch
 from wire import Wire, command
+
+pytestmark = pytest.mark.slow
 
 KEYS = 20
 
@@ -148,7 +150,7 @@ def test_a_link_that_is_back_ends_stale_service(db, start):
         for key in ("good", "revoked"):
             with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
                 check(client, key)
-        assert info(daemon)["revocation_bound"].startswith("cache.stale_max")
+        wait_until(lambda: info(daemon)["revocation_bound"].startswith("cache.stale_max"), "the table to be read")
         # What memory holds may not be served: so the daemon is not ready.
         assert fetch(daemon, "/readyz")[0] == 503
     finally:

@@ -5,6 +5,8 @@ import subprocess
 import pytest
 from harness.servers import ROOT, Apikeyd, wait_until
 
+pytestmark = [pytest.mark.slow, pytest.mark.needs("dpkg-dev", "debhelper", "file", "lintian")]
+
 
 @pytest.fixture(scope="module")
 def package():

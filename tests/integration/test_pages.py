@@ -120,6 +120,7 @@ def test_revocation_lag_is_measured(db, daemon):
     assert found["apikeyd_revocation_lag_longest_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_ready_while_something_can_answer(db, postgres, redis_server, start):
     db.add_key("good")
     daemon = start({"cache.ttl": "200ms", "cache.stale_max": "10s"})
@@ -143,6 +144,7 @@ def test_ready_while_something_can_answer(db, postgres, redis_server, start):
     wait_until(lambda: fetch(daemon, "/readyz")[0] == 200, "the recovery")
 
 
+@pytest.mark.slow
 def test_a_redis_that_holds_nothing_of_use_makes_nobody_ready(db, postgres, start):
     """It is up, and what it was given is too old by now: while PostgreSQL is down no check is answered."""
     db.add_key("good")
@@ -161,6 +163,7 @@ def test_a_redis_that_holds_nothing_of_use_makes_nobody_ready(db, postgres, star
     wait_until(lambda: fetch(daemon, "/readyz")[0] == 200, "the recovery")
 
 
+@pytest.mark.slow
 def test_probes_make_nobody_ready(db, postgres, start):
     """PostgreSQL has answered until now, but nothing that memory holds was read of late."""
     db.add_key("good")

@@ -8,7 +8,9 @@ from harness.judged_load import Keys, judged_load
 from harness.patroni import Cluster
 from harness.replication import DATABASE, template
 from harness.servers import wait_until
-from test_failover import NAMES, OPTIONS, follows, timelines
+from primaries import NAMES, OPTIONS, follows, timelines
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("patroni", "etcd-server", "python3-etcd")]
 
 
 @pytest.fixture

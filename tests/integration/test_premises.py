@@ -7,12 +7,11 @@ import time
 import psycopg
 import pytest
 import redis
-from conftest import check, info
+from coherence import LONG, TABLE, TTL_ONLY, Ear, becomes, cut, deaf_role, digest
+from conftest import check, flush, info
 from harness.servers import wait_until
 from harness.proxy import Proxy
-from test_coherence import LONG, TTL_ONLY, becomes, cut, deaf_role
-from test_notify import TABLE, Ear, digest
-from test_usage import flush
+from wire import Wire
 
 ALLOWED, INACTIVE, UNKNOWN = "ALLOW", ["DENY", "inactive"], ["DENY", "unknown"]
 WAITING = "cache.ttl: transactions that were open when the triggers changed may still commit"
@@ -82,6 +81,7 @@ def overloads(db, texts):
     return [sql for sql, in made] + variadic, [sql for sql, in operators]
 
 
+@pytest.mark.slow
 def test_overloads_of_another_role_are_not_called(db, start, mallory):
     """Twins of all that is called, first in everybody's path: nothing calls them, all goes on."""
     daemon, texts = statements(db, start)
@@ -157,6 +157,7 @@ def test_a_flood_of_made_up_notifications_is_bounded(db, redis_server, start, ma
     assert daemon.log().count("come faster than they are taken one by one") == 1
 
 
+@pytest.mark.slow
 def test_a_full_queue_prevents_no_revocation(db, start):
     """The trigger takes the queue for full: the change is found by the next heartbeat. (A real one
     takes 4 GB: ./dev chaos.)"""
@@ -204,6 +205,10 @@ def fill_the_queue(db):
            "AS 'SELECT 0.6::float8'")
 
 
+def bound(operator):
+    return operator.ask("INFO", "server").decode().partition("revocation_bound:")[2].partition("\r\n")[0]
+
+
 @pytest.fixture
 def group(db):
     """A role that the daemon's role is a member of."""
@@ -224,6 +229,7 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", UNREADABLE)
 def test_a_table_of_changes_that_cannot_be_read_is_told(db, start, group, way):
     """What could not be notified is not found then, so "notification" is no bound; the link stays."""
@@ -246,6 +252,7 @@ def test_a_table_of_changes_that_cannot_be_read_is_told(db, start, group, way):
     assert info(daemon)["link_losses"] == losses
 
 
+@pytest.mark.slow
 def test_a_table_of_changes_that_is_locked_is_told(db, start):
     """The link does not wait for it, and what is noted there meanwhile is found when the lock is gone."""
     db.add_key("good")
@@ -266,6 +273,22 @@ def test_a_table_of_changes_that_is_locked_is_told(db, start):
     assert info(daemon)["link_losses"] == losses and info(daemon)["link_notifications"] == 0
 
 
+def test_a_table_of_changes_that_was_never_read_is_told(db, start):
+    """It is locked when the link comes up: "notification" is not stated before a heartbeat has read it."""
+    with db.connect(autocommit=False) as lock:
+        lock.execute(f"LOCK TABLE {CHANGES} IN ACCESS EXCLUSIVE MODE")
+        daemon, seen = start({**LONG, "cache.stale_max": "0s"}, settled=False), []
+        with Wire(daemon.admin) as operator:
+            def told():
+                seen.append(bound(operator))
+                return seen[-1] == UNREAD + "it is locked"
+            wait_until(told, "it to be told")
+            assert "notification" not in seen
+            lock.rollback()
+            wait_until(lambda: bound(operator) == "notification", "it to be read")
+
+
+@pytest.mark.slow
 def test_a_late_heartbeat_is_told(db, scratch, start):
     """The lease still runs, and the session is not given up yet: but what was verified is old."""
     with Proxy(scratch / f"proxy-{db.name}", db.server.folder) as proxy:
@@ -348,6 +371,7 @@ def transaction_numbered(postgres, db, numbers):
     return session
 
 
+@pytest.mark.slow
 def test_the_wait_for_writers_begins_anew_with_the_link(db, postgres, start):
     """It goes on when the link comes back, and a restart of PostgreSQL, which ended them all, ends it: even
     if a transaction of the new run has the number of one of them."""
@@ -390,6 +414,10 @@ def test_the_wait_for_writers_begins_anew_with_the_link(db, postgres, start):
     "DROP TABLE apikeyd.unannounced_change",
     "REVOKE SELECT ON apikeyd.unannounced_change FROM PUBLIC",
     "ALTER TABLE apikeyd.unannounced_change ENABLE ROW LEVEL SECURITY",
+    "CREATE COLLATION public.folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+    "DROP TRIGGER apikeyd_notify_update ON {t}; ALTER TABLE {t} ALTER key_id TYPE text COLLATE public.folding;"
+    "CREATE TRIGGER apikeyd_notify_update AFTER UPDATE ON {t} FOR EACH ROW {f};"
+    "ALTER TABLE {t} ENABLE ALWAYS TRIGGER apikeyd_notify_update",
 ], ids=lambda way: way[:60])
 def test_triggers_count_only_as_what_they_should_be(db, start, way):
     daemon = start(LONG)
@@ -421,6 +449,7 @@ def test_the_shipped_condition_is_about_the_shipped_column(db, start):
     assert "for key column key_id_hash, announces UPDATE" in daemon.log()
 
 
+@pytest.mark.slow
 def test_partitions_and_children_are_all_looked_at(db, start):
     """TRUNCATE of a partition, or a trigger of one that is off, is seen."""
     db.run(f"ALTER TABLE {TABLE} RENAME TO plain")
@@ -486,6 +515,7 @@ def test_the_trigger_never_fails_a_change_nor_hides_it(db, trouble):
     assert heard in ([digest("a")], ["*"])
 
 
+@pytest.mark.slow
 def test_bulk_changes_are_one_announcement(db, start):
     """Beyond a thousand keys in a transaction, in however many statements."""
     with Ear(db) as ear:
@@ -526,6 +556,7 @@ ABSENT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ABSENT)
 def test_absence_is_no_proof(db, start, way):
     """A key that exists and cannot be seen is UNAVAILABLE, and it is said why. Nobody is told that
@@ -564,6 +595,7 @@ def test_the_owners_type_runs_nothing_as_who_deployed(db, mallory):
     db.run(f"ALTER TABLE {TABLE} OWNER TO postgres")
 
 
+@pytest.mark.slow
 def test_a_schema_of_another_role_is_not_read(db, start, mallory):
     """Where the migrations are not deployed, a role that may create makes a table that looks like
     theirs, whose column's type runs its code in whoever reads it."""
@@ -606,6 +638,7 @@ def test_the_bound_is_told_while_lookups_fail(db, start):
     assert info(daemon)["checks_stale"] == 0
 
 
+@pytest.mark.slow
 def test_a_lock_takes_no_link_and_no_hit_away(db, start):
     """Lookups queue behind it; the link's session must not, and what memory holds goes on."""
     db.add_keys(20)

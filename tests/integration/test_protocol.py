@@ -37,6 +37,7 @@ def test_one_byte_at_a_time(db, daemon):
         assert wire.reply() == b"PONG"
 
 
+@pytest.mark.slow
 def test_replies_keep_their_order(db, daemon):
     """Hits, misses, errors and texts that have to wait for the other thread, mixed."""
     for i in range(50):
@@ -155,6 +156,7 @@ def test_who_does_not_read_is_not_read_from(db, daemon):
         assert 8e6 < max(int(c["obuf"]) for c in daemon.admin_client().client_list()) < 8.5e6
 
 
+@pytest.mark.slow
 def test_a_library_that_sends_all_before_it_reads(db, daemon):
     db.add_keys(500)
     client = daemon.client()
@@ -195,6 +197,7 @@ def test_hang_up_with_answers_held_back(db, start):
     wait_until(lambda: info(daemon)["lookups_pending"] == 0, "lookups to end")
 
 
+@pytest.mark.slow
 def test_info_flood_is_bounded(db, daemon):
     """Replies that are long or dear are given a few at a time, and not kept by the thousand."""
     db.add_key("good")

@@ -1,8 +1,11 @@
 """Random changes and trouble; every answer is judged. `./dev random` plays for longer."""
 
+import pytest
 from conftest import play_enough
 from harness import random_coherence
 from harness.servers import BUILD
+
+pytestmark = pytest.mark.slow
 
 CHANGES = ("create", "toggle", "give", "delete")
 TROUBLE = ("redis_forgets", "redis_restarts", "redis_hangs", "links_break", "links_are_kept_away",

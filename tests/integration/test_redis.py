@@ -14,6 +14,8 @@ from harness.names import Names, NameServer, available, loopback
 from harness.proxy import PASS, RESET, TcpProxy
 from harness.servers import Redis, wait_until
 
+pytestmark = pytest.mark.slow
+
 folders = itertools.count(1)
 BEGINS = "lookups go on without it"
 OVER = "redis: in use again"
@@ -65,6 +67,25 @@ def test_values_of_100_mib_are_not_read(db, redis_server, start):
     assert check(client, "small")[0] == "ALLOW"
     wait_until(store.keys, "the fill")
     assert info(daemon)["redis_replies_too_long"] == 3
+
+
+def test_one_that_is_slower_than_lookups_wait_stays_out_of_use(db, redis_server, start):
+    """Else few lookups a second, too few to end it by five late ones soon, would each wait for redis.timeout."""
+    db.add_keys(100)
+    with TcpProxy(loopback(), redis_server.folder, "redis.sock") as proxy:
+        daemon = start({"redis.url": f"redis://{proxy.address}:{proxy.port}", "redis.timeout": "100ms"})
+        proxy.delay = lambda: 0.25
+        client, keys = daemon.client(), iter(range(100))
+
+        def ended():
+            assert check(client, f"key-{next(keys)}")[0] == "ALLOW"
+            return not info(daemon)["redis_up"]
+        wait_until(ended, "the late replies to end it")
+        before = info(daemon)
+        wait_until(lambda: info(daemon)["redis_errors"] >= before["redis_errors"] + 2, "two tries to fail")
+        assert info(daemon)["redis_breaker_opened"] == before["redis_breaker_opened"]
+        proxy.delay = lambda: 0
+        wait_until(lambda: info(daemon)["redis_up"], "Redis to be in use")
 
 
 def test_a_reply_at_a_byte_a_second(db, fake, start):

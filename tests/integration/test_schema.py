@@ -6,12 +6,8 @@ from datetime import datetime, timedelta, timezone
 import psycopg
 import pytest
 import redis
-from conftest import Database, check, drop_database, info
+from conftest import Database, check, drop_database, flush, info
 from harness.servers import ROOT, wait_until
-
-
-def flush(daemon):
-    return daemon.admin_client().execute_command("FLUSH")
 
 
 @pytest.mark.parametrize("column_type", ["timestamp", "timestamptz"])
@@ -145,6 +141,8 @@ def test_a_database_without_an_encoding_proves_no_absence(postgres, start):
         drop_database(postgres, "bytes")
 
 
+@pytest.mark.slow
+@pytest.mark.needs("pgbouncer")
 def test_through_pgbouncer_in_transaction_mode(db, pgbouncer, start):
     db.add_keys(3000)
     db.run(f"ALTER DATABASE {db.name} SET timezone = 'Asia/Tokyo'")

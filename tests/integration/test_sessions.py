@@ -8,6 +8,8 @@ import redis
 from conftest import check, info
 from harness.servers import wait_until
 
+pytestmark = pytest.mark.slow
+
 TOLD = "has no room for a session"
 
 

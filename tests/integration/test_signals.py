@@ -51,6 +51,7 @@ def stopping(daemon):
     return "the daemon is stopping" in fetch(daemon, "/readyz")[2]
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_does_not_hold_up_the_stop(db, start):
     db.add_key("good")
     daemon = start({"listen.drain_timeout": "4s"})
@@ -131,6 +132,7 @@ def test_no_signal_sent_by_habit_ends_it(db, daemon):
     assert daemon.stop() == 0
 
 
+@pytest.mark.slow
 def test_nor_at_the_start_or_the_end(start):
     daemon = start(wait=False)
     daemon.write_config()
@@ -250,6 +252,7 @@ def test_starts_while_everything_is_down(db, postgres, redis_server, start):
     wait_until(works, "recovery")
 
 
+@pytest.mark.slow
 def test_stop_under_load_many_times(db, start):
     """Whatever is going on, a stop is a clean one."""
     db.add_keys(50)

@@ -1,53 +1,25 @@
 """The disk stands still under the spill file. Whoever asks is answered, and no usage is lost."""
 
-import contextlib
 import errno
 import shutil
-import threading
+from pathlib import Path
 
 import pytest
 import redis
-from conftest import check, info, spilled
+from conftest import check, flush, info, spilled, utc_now
 from harness.operators import fetch
 from harness.servers import wait_until
 from harness.standstill import Standstill
-from test_usage import flush, utc_now
+from slow_disk import TABLE, disk_stands_still, locked
 
-TABLE = "api.user_api_key"
+pytestmark = pytest.mark.slow
+
 SLOW = "the disk does not answer since"
 
 
 @pytest.fixture
 def still(scratch, db):
     return Standstill(scratch / f"{db.name}.still")
-
-
-@contextlib.contextmanager
-def locked(db, key):
-    """Its row: so that its usage stays pending, and has to go to the spill file."""
-    with db.connect(autocommit=False) as holder:
-        holder.execute(f"SELECT FROM {TABLE} WHERE key_id = %s FOR UPDATE", [key])
-        yield
-        holder.rollback()
-
-
-@contextlib.contextmanager
-def disk_stands_still(daemon, still):
-    """From the first fsync on, whichever thread does it; a FLUSH waits for it."""
-    answer = []
-
-    def ask():
-        try:
-            answer.append(flush(daemon))
-        except redis.RedisError as error:
-            answer.append(str(error))
-
-    asking = threading.Thread(target=ask)
-    with still.stand("*", "fsync", "usage.spill"):
-        asking.start()
-        wait_until(still.stands, "the disk to stand still")
-        yield answer
-    asking.join()
 
 
 def test_answers_go_on(db, start, still):
@@ -142,14 +114,43 @@ def test_a_full_disk_is_no_slow_one(db, start, still):
     assert flush(daemon) == 2, "what was left, and what came since"
 
 
-def test_a_stop_that_loses_usage_says_so(db, start):
-    """PostgreSQL does not take it, the disk does not, and the ledger is in memory."""
+@pytest.mark.parametrize("end", ["the lock", "kill -9"])
+def test_a_row_that_waits_holds_no_others_up(db, start, end):
+    """The disk does not take its usage. That of others is written, and memory does not grow by it."""
+    db.add_keys(5)
+    daemon = start({"usage.flush_rows": "2", "usage.flush_interval": "1h"})
+    Path(f"{daemon.spill}.new").mkdir()
+    with locked(db, "key-0"):
+        asked = utc_now()
+        for i in range(5):
+            assert check(daemon.client(), "key-0")[0] == check(daemon.client(), f"key-{i}")[0] == "ALLOW"
+            flush(daemon)
+            assert info(daemon)["usage_pending"] == 1
+        assert db.one(f"SELECT count(last_used) FROM {TABLE} WHERE last_used >= %s", asked) == 4
+        swaps = info(daemon)["usage_swaps"]
+        assert check(daemon.client(), "key-0")[0] == "ALLOW"
+        assert info(daemon)["usage_spill_failures"] >= 5 and info(daemon)["usage_swaps"] == swaps
+        if end == "kill -9":
+            daemon.kill()
+    if end == "kill -9":
+        daemon.start()
+    else:
+        flush(daemon)
+    wait_until(lambda: db.last_used("key-0"), "its usage")
+
+
+@pytest.mark.parametrize("ledger, told", [
+    ("link", "it is lost, as usage.ledger is in memory"),
+    ("disk/ledger", "it may be lost, as usage.ledger is not safe"),
+])
+def test_a_stop_that_loses_usage_says_so(db, start, ledger, told):
+    """PostgreSQL does not take it, the disk does not, and the ledger is in memory, or removed."""
     db.add_key("good")
     daemon = start({"listen.drain_timeout": "1s"}, wait=False)
-    daemon.ledger.symlink_to("elsewhere")
     folder = daemon.folder / "disk"
     folder.mkdir()
-    daemon.options["usage.spill"] = folder / "usage.spill"
+    (daemon.folder / "link").symlink_to("elsewhere")
+    daemon.options.update({"usage.spill": folder / "usage.spill", "usage.ledger": daemon.folder / ledger})
     daemon.start()
     wait_until(daemon.settled, "the daemon to be connected")
     shutil.rmtree(folder)
@@ -157,4 +158,4 @@ def test_a_stop_that_loses_usage_says_so(db, start):
     with db.connect(autocommit=False) as lock:
         lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
         assert daemon.stop() == 0
-    assert "1 keys' last_used could not be written; it is lost, as usage.ledger is in memory" in daemon.log()
+    assert f"1 keys' last_used could not be written; {told}" in daemon.log()

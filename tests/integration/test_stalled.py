@@ -11,6 +11,8 @@ from harness.standstill import Standstill
 from http_wire import HttpWire
 from wire import Wire, command
 
+pytestmark = pytest.mark.slow
+
 # So that a check waits for 1.5 s at most, and the back thread is known to stand still after 3 s.
 SHORT = {"redis.timeout": "50ms", "postgres.timeout": "200ms"}
 SILENT = "UNAVAILABLE the daemon's back thread does not answer"
@@ -73,6 +75,23 @@ def test_the_back_thread_stands_still(db, start, still, wires):
     assert counts["back_standstills"] == 1
     assert "the back thread stood still for" in daemon.log()
     assert counts["revocation_bound"].split(":")[0] in ("notification", "cache.ttl", "cache.stale_max")
+
+
+def test_a_reload_shortens_the_wait(db, start, wires):
+    """For those too who ask while the first still has the earlier deadline, even about the same key."""
+    daemon = start({"postgres.timeout": "1m", "redis.url": "", "cache.stale_max": "0s"})
+    first, second, operator = wires(daemon.check), wires(daemon.check), wires(daemon.admin)
+    with db.connect(autocommit=False) as lock:
+        lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
+        first.send(command("CHECK", "k"))
+        wait_until(lambda: info(daemon)["lookups_pending"] == 1, "the lookup")
+        daemon.options["postgres.timeout"] = "100ms"
+        daemon.write_config()
+        assert operator.ask("RELOAD") == b"OK"
+        second.send(command("CHECK", "k"))
+        for wire in (first, second):
+            assert str(wire.reply()) == "UNAVAILABLE the lookup takes too long"
+        assert info(daemon)["lookups_pending"] == 1
 
 
 def test_long_timeouts_do_not_make_it_longer(db, serve, still, wires):

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import psycopg
 import pytest
 import redis
+from coherence import cut, deaf_role
 from conftest import check, drop_database, info, let_redis_be_believed
 from harness.judged_load import Keys, judged_load
 from harness.replication import DATABASE, STORE, Bouncer, template
 from harness.servers import Postgres, migrate, wait_until
-from test_coherence import cut, deaf_role
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer")]
 
 numbers = itertools.count(1)
 OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "1s", "cache.stale_max": "0s",

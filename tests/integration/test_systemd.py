@@ -13,27 +13,10 @@ import uuid
 
 import pytest
 from conftest import BUILD, check, info
-from harness.activation import Activated, Notifications, hand_over
+from harness.activation import Activated, hand_over
 from harness.restarts import restart
 from harness.servers import ROOT, Process, wait_until
 from wire import Wire
-
-
-@pytest.fixture
-def notified(scratch, start):
-    """notified({…}, watchdog=seconds): a daemon that a systemd of ours is told by."""
-    opened = []
-
-    def run(options=None, watchdog=None, **rest):
-        notifications = Notifications(scratch / f"notify-{uuid.uuid4().hex[:8]}")
-        opened.append(notifications)
-        env = {"NOTIFY_SOCKET": str(notifications.path)}
-        if watchdog:
-            env["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
-        return start(options, env=env, **rest), notifications
-    yield run
-    for notifications in opened:
-        notifications.close()
 
 
 def test_ready_reloading_stopping(db, notified):
@@ -50,6 +33,7 @@ def test_ready_reloading_stopping(db, notified):
     assert int(said.lines("EXTEND_TIMEOUT_USEC=")[0].split("=")[1]) == 15000000
 
 
+@pytest.mark.slow
 def test_status_tells_what_is_down(redis_server, notified):
     _, said = notified()
     wait_until(lambda: any("Redis is up" in line for line in said.lines("STATUS=")), "the status")
@@ -57,6 +41,7 @@ def test_status_tells_what_is_down(redis_server, notified):
     wait_until(lambda: "Redis is down" in said.lines("STATUS=")[-1], "the change")
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_fed(notified):
     _, said = notified(watchdog=2)
     wait_until(lambda: len(said.times("WATCHDOG=1")) >= 10, "pings")
@@ -237,6 +222,7 @@ def test_an_admin_socket_whose_file_is_gone_is_opened_anew(start):
         assert daemon.stop() == 0
 
 
+@pytest.mark.slow
 def test_restarts_under_load_refuse_nobody_and_lose_nothing(db, scratch, redis_server):
     """A short round; ./dev restarts has a long one."""
     db.add_keys(500)
@@ -277,6 +263,13 @@ def test_log_lines_have_fields_in_the_journal(redis_server, start):
     assert wait_until(lambda: entry("lookups go on without it"), "a warning")[0]["PRIORITY"] == "4"
     assert daemon.stop() == 0
     assert (daemon.folder / "apikeyd.log").read_text() == ""
+
+
+def test_without_a_journal_the_log_goes_to_stderr(start):
+    """As in a container whose configuration came from a host."""
+    daemon = start({"log.target": "journal"},
+                   inside=["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"])
+    assert "apikeyd: the link is up" in daemon.log()
 
 
 def test_secrets_are_credentials(start, scratch):

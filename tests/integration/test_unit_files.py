@@ -8,9 +8,12 @@ import shutil
 import signal
 import subprocess
 
+import pytest
 from conftest import BUILD, check, info
 from harness.confined import allowed_calls
 from harness.servers import ROOT, Process, wait_until
+
+pytestmark = pytest.mark.slow
 
 UNITS = ROOT / "systemd"
 
@@ -58,6 +61,7 @@ def test_the_units_verify(scratch):
     assert "nonsense" in done.stdout + done.stderr, "the check can fail"
 
 
+@pytest.mark.needs("strace")
 def test_the_system_calls_that_it_makes_are_let_through(db, postgres, start):
     """The whole life of a daemon, traced, against the filter of the unit."""
     db.add_key("good")

@@ -2,24 +2,16 @@
 
 import threading
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 import redis
-from conftest import USAGE, check, info, spilled
+from conftest import USAGE, check, flush, info, spilled, utc_now
 from harness.operators import metrics
 from harness.servers import wait_until
 from wire import Wire, command
-
-
-def flush(daemon):
-    return daemon.admin_client().execute_command("FLUSH")
-
-
-def utc_now():
-    return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
 def allowed(daemon, key):
@@ -202,6 +194,7 @@ def test_locked_rows_wait_for_the_next_round(db, daemon):
     assert db.one("SELECT count(*) FROM api.user_api_key WHERE last_used IS NULL") == 0
 
 
+@pytest.mark.slow
 def test_two_daemons_locks_and_another_writer(db, start):
     """Ten thousand keys, flushed by two daemons while a session locks some and updates others."""
     db.add_keys(10000)

@@ -6,12 +6,14 @@ import uuid
 import psycopg
 import pytest
 import redis
-from conftest import check, drop_database, info
+from conftest import check, drop_database, flush, info
 from harness.proxy import Proxy
 from harness.replication import Bouncer
 from harness.servers import migrate, wait_until
 from harness.standstill import Standstill
-from test_usage import flush
+from slow_disk import disk_stands_still, locked
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("pgbouncer")]
 
 TABLE = "api.user_api_key"
 
@@ -135,11 +137,22 @@ def test_usage_of_rows_that_are_hidden_is_kept(db, start, way):
 class Unanswering(Proxy):
     """Lookups get no answer, while the sessions for usage and for the change feed do."""
 
+    def __init__(self, *args):
+        self.held = []
+        super().__init__(*args)
+
+    def answer(self):
+        """What was kept back goes on, late."""
+        held, self.held = self.held, None
+        for end, data in held:
+            self.ends[end].sendall(data)
+
     def pass_on(self, end):
         data = b""
         with contextlib.suppress(OSError):
             data = end.recv(65536)
-            if b"row_security_active" in data and b"WITH pending" not in data:
+            if self.held is not None and b"row_security_active" in data and b"WITH pending" not in data:
+                self.held.append((end, data))
                 return
             self.ends[end].sendall(data)
         if not data:
@@ -165,6 +178,32 @@ def test_a_session_for_usage_alone_decides_nothing(db, postgres, other, scratch,
         with pytest.raises(redis.ResponseError, match="lookups have not told yet"):
             flush(daemon)
         assert pending_and_unmoved(daemon) and db.last_used("good") is None
+        daemon.kill()
+    daemon.options["postgres.dsn"] = db.dsn
+    daemon.start()
+    wait_until(lambda: db.last_used("good") is not None, "the usage")
+
+
+def test_a_ledger_that_is_found_tells_whose_it_is(db, postgres, other, scratch, start):
+    """It comes back while nobody knows yet where lookups are answered."""
+    db.add_key("good")
+    daemon = start()
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    daemon.kill()
+    found = daemon.ledger.rename(daemon.ledger.with_name("found"))
+    daemon.ledger.symlink_to("elsewhere")
+    with Unanswering(scratch / f"{db.name}.line", postgres.folder) as line:
+        daemon.options["postgres.dsn"] = f"host={line.folder} user=apikeyd dbname={other}"
+        daemon.start()
+        wait_until(lambda: info(daemon)["link_up"], "the link")
+        assert not info(daemon)["usage_ledger_safe"]
+        found.replace(daemon.ledger)
+        wait_until(lambda: info(daemon)["usage_ledger_safe"], "the ledger to be in use")
+        line.answer()
+        wait_until(lambda: info(daemon)["postgres_answers"], "lookups to be answered")
+        with contextlib.suppress(redis.ResponseError):
+            check(daemon.client(), "nobody")
+        wait_until(lambda: info(daemon)["usage_keys_set_aside"] == 1, "its usage to be set aside")
         daemon.kill()
     daemon.options["postgres.dsn"] = db.dsn
     daemon.start()
@@ -235,3 +274,32 @@ def test_a_killed_daemon_leaves_no_usage_behind(db, postgres, other, scratch, st
         wait_until(lambda: there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0], "the other's usage")
         restart(daemon, **here)
         wait_until(lambda: db.last_used("good") is not None, "the usage of this one")
+
+
+@pytest.mark.parametrize("end", ["kill -9", "back again"])
+def test_a_store_that_changes_while_the_disk_stands_still(db, postgres, other, bouncer, scratch, start, end):
+    """The half in use holds usage of both then, whatever comes next."""
+    db.add_keys(2)
+    bouncer.start(postgres, db.name)
+    still = Standstill(scratch / f"{db.name}.still")
+    with psycopg.connect(postgres.dsn(other), autocommit=True) as there:
+        add_key(there, db, uuid.uuid4(), "there")
+        daemon = start({"postgres.dsn": bouncer.dsn(), "postgres.listen_dsn": db.dsn, "redis.url": ""},
+                       env=still.env)
+        with locked(db, "key-0"):
+            assert check(daemon.client(), "key-0")[0] == "ALLOW"
+            with disk_stands_still(daemon, still):
+                bouncer.point_to(postgres, other)
+                wait_until(lambda: check(daemon.client(), "there")[0] == "ALLOW", "the other database")
+                if end == "kill -9":
+                    daemon.kill()
+                bouncer.point_to(postgres, db.name)
+                if end != "kill -9":
+                    wait_until(lambda: check(daemon.client(), "key-1")[0] == "ALLOW", "this database")
+        if end != "kill -9":
+            wait_until(lambda: db.last_used("key-1"), "the usage of this database")
+            daemon.kill()
+        daemon.options.update({"postgres.dsn": postgres.dsn(other, "apikeyd"), "postgres.listen_dsn": ""})
+        daemon.start()
+        wait_until(lambda: there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0],
+                   "the usage of the other database")

@@ -5,7 +5,6 @@ import time
 from conftest import info
 from harness.operators import fetch
 from harness.servers import wait_until
-from test_systemd import notified  # noqa: F401
 from wire import Wire
 
 

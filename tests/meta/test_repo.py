@@ -1,14 +1,21 @@
 """Checks of the repository itself: style, analysis, layering, and docs against tables."""
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-DAEMON = ROOT / "build" / "release" / "apikeyd"
+BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
+DAEMON = BUILD / "apikeyd"
+# A test build has other flags and a command more. clang-tidy and gcc read a debug build: ./dev lint makes it.
+of_release = pytest.mark.skipif(BUILD.name != "release", reason="is about the release build")
+reads_debug = pytest.mark.skipif(not (ROOT / "build" / "debug" / "status_page.c").exists(),
+                                 reason="reads the debug build: ./dev lint makes it")
 
 
 def run(*argv):
@@ -28,10 +35,14 @@ def clean(done):
     assert done.returncode == 0 and not done.stdout.strip(), done.stdout + done.stderr
 
 
+@pytest.mark.needs("clang-format")
 def test_clang_format():
     clean(run("clang-format", "--dry-run", "-Werror", *tracked("*.c", "*.h")))
 
 
+@pytest.mark.slow
+@pytest.mark.needs("clang-tidy")
+@reads_debug
 def test_clang_tidy():
     files = tracked("daemon/*.c", "ctl/*.c")
     halves = [subprocess.Popen(
@@ -41,6 +52,8 @@ def test_clang_tidy():
     assert all(half.returncode == 0 for half in halves), found
 
 
+@pytest.mark.slow
+@pytest.mark.needs("cppcheck")
 def test_cppcheck():
     clean(run("cppcheck", "--quiet", "--error-exitcode=1", "--std=c11",
               "--enable=warning,performance,portability", "-I", "include",
@@ -48,6 +61,8 @@ def test_cppcheck():
               "--include=/usr/include/x86_64-linux-gnu/sys/queue.h", "daemon", "ctl"))
 
 
+@pytest.mark.slow
+@reads_debug
 def test_gcc_analyzer():
     """Leaks are the sanitizers' work: it does not see that what is put into a list is not lost."""
     files = tracked("daemon/*.c")
@@ -61,6 +76,7 @@ def test_gcc_analyzer():
     assert all(half.returncode == 0 for half in halves), found
 
 
+@of_release
 def test_the_program_is_hardened():
     """readelf(1) and nm(1) on the release build."""
     headers, dynamic = run("readelf", "-hlW", DAEMON).stdout, run("readelf", "-dW", DAEMON).stdout
@@ -75,23 +91,48 @@ def test_the_program_is_hardened():
     assert re.search(r"<main>:\n.*endbr64", code), code
 
 
+@pytest.mark.needs("shellcheck")
 def test_shellcheck():
     clean(run("shellcheck", "-s", "bash", "dev", ".ci/run", "ctl/apikeyctl.bash"))
 
 
+@pytest.mark.needs("codespell")
 def test_spelling():
     clean(run("codespell", *tracked("*.md", "*.c", "*.h", "*.py", "*.sql", "dev", "*.conf")))
 
 
-def test_python_compiles():
+@pytest.mark.needs("python3-pyflakes")
+def test_pyflakes():
+    clean(run(sys.executable, "-m", "pyflakes", *tracked("*.py")))
+
+
+def test_tests_import_no_tests():
+    """Else a test runs only beside another one, and a change of one breaks the other."""
     for path in tracked("*.py"):
-        compile(path.read_text(), str(path), "exec")
+        found = re.search(r"^\s*(from|import) +(\w+\.)*test_\w+", path.read_text(), re.MULTILINE)
+        assert not found, f"{path}: {found.group()}"
 
 
+def test_tools_use_no_tests():
+    for path in tracked("tools/*"):
+        assert not re.search(r"harness|\btests\b", path.read_text()), path
+
+
+def test_needed_packages_are_installed_for_all_tests():
+    """What a test is marked to need is in a list of `dev`, whose ./dev test installs them all."""
+    known = " ".join(re.findall(r"_packages=\(([^)]*)\)", (ROOT / "dev").read_text())).split()
+    for path in tracked("tests/*.py"):
+        for names in re.findall(r"\.needs\(([^)]*)\)", path.read_text()):
+            for package in re.findall(r'"([^"]+)"', names):
+                assert package in known, f"{path}: {package}"
+
+
+@of_release
 def test_sample_config_is_the_tables():
     assert (ROOT / "config" / "apikeyd.conf").read_text() == run(DAEMON, "--sample-config").stdout
 
 
+@of_release
 @pytest.mark.parametrize("what", ["options", "commands", "metrics"])
 def test_manual_is_the_tables(what):
     text = (ROOT / "docs" / "reference.md").read_text()
@@ -100,6 +141,7 @@ def test_manual_is_the_tables(what):
     assert f"<!-- {what} -->\n{table}<!-- end -->" in text
 
 
+@of_release
 @pytest.mark.parametrize("page, marker, table", [
     ("apikeyd.conf.5", "options", ("apikeyd", "--list", "roff")),
     ("apikeyctl.1", "commands", ("apikeyctl", "--manual")),
@@ -111,6 +153,7 @@ def test_manual_pages_are_the_tables(page, marker, table):
     assert f'.\\" {marker}\n{made}.\\" end\n' in text
 
 
+@pytest.mark.needs("mandoc")
 def test_manual_pages_are_clean():
     pages = tracked("docs/man/*.[158]")
     assert len(pages) == 3
@@ -149,6 +192,7 @@ def test_includes_point_one_way(layer):
             assert not re.match(OTHERS[layer], name), f"{path} reaches {name}"
 
 
+@of_release
 def test_core_needs_no_other_library():
     """Nothing that core leaves to the linker comes from libevent, libpq or hiredis."""
     done = run("nm", "-u", "build/release/libapikeyd_core.a")
@@ -201,6 +245,16 @@ def test_links_in_the_docs_lead_somewhere():
             assert (path.parent / link).exists(), f"{path}: {link}"
 
 
+def test_plots_show_the_table():
+    """A plot that is made from another run than the table beside it is wrong about one of them."""
+    table = (ROOT / "docs" / "performance.md").read_text()
+    plots = tracked("docs/plots/*.svg")
+    assert plots
+    for path in plots:
+        values = re.findall(r">([\d.]+)</text>", path.read_text())
+        assert values and all(f"| {value} µs |" in table for value in values), f"{path}: {values}"
+
+
 def test_readme_names_every_dependency():
     readme = (ROOT / "README.md").read_text()
     for group in re.findall(r"_packages=\(([^)]*)\)", (ROOT / "dev").read_text()):
@@ -208,6 +262,7 @@ def test_readme_names_every_dependency():
             assert package in readme, package
 
 
+@pytest.mark.needs("lua5.4")
 def test_examples_are_well_formed():
     """Those that the integration tests do not run."""
     examples = ROOT / "config" / "examples"

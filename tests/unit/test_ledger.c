@@ -168,6 +168,71 @@ static void test_survives_sigkill(void **state)
     }
 }
 
+/* Every key is twice in half 0, as with a wrong hint, and the odd ones are pending. */
+static void fill_twice(uint64_t keys, struct usage_batch *pending)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+    struct ledger_half *half = ledger_half(ledger, 0);
+
+    ledger_half_clear(half);
+    for (uint64_t i = 0; i < 2 * keys; i++) {
+        uint32_t hint = UINT32_MAX;
+        struct usage_slot slot = {.api_key_id = uuid_number(i / 2), .last_used_us = NOW - 1000};
+
+        record(half, i / 2, NOW - 1000 * (int64_t)((i + i / 4) % 2), &hint);
+        if (i / 2 % 2 == 1)
+            assert_true(usage_batch_merge(pending, &slot, i % 2));
+    }
+    ledger_close(ledger);
+}
+
+static void keep_in_a_child(const struct usage_batch *pending, useconds_t killed_after_us)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        struct ledger_report report;
+        struct ledger *ledger = open_ledger(&report);
+
+        _exit(!ledger_half_keep(ledger_half(ledger, 0), pending));
+    }
+    usleep(killed_after_us);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
+/* What is pending stays, with its latest time, also when the process is killed on the way. */
+static void test_what_is_pending_is_kept(void **state)
+{
+    enum { KEYS = 2000 };
+    struct usage_batch pending = {0};
+    struct ledger_report report;
+
+    (void)state;
+    for (useconds_t round = 0; round < 40; round++) {
+        struct usage_batch found = {0};
+
+        fill_twice(KEYS, &pending);
+        keep_in_a_child(&pending, round < 39 ? round * 50 : 1000000);
+        struct ledger *ledger = open_ledger(&report);
+        struct ledger_half *half = ledger_half(ledger, 0);
+        assert_false(report.set_aside);
+        assert_true(usage_batch_merge(&found, half->slots, half->used));
+        for (size_t i = 0; i < pending.len; i++) {
+            const struct usage_slot *slot = usage_batch_find(&found, &pending.slots[i].api_key_id);
+
+            assert_non_null(slot);
+            assert_int_equal(slot->last_used_us, NOW);
+        }
+        if (round == 39)
+            assert_int_equal(half->used, KEYS / 2);
+        usage_batch_free(&found);
+        ledger_close(ledger);
+    }
+    usage_batch_free(&pending);
+}
+
 /* Damage a ledger that holds `keys` entries in half 0, open it, and count what was saved. */
 static size_t saved_after(void (*damage)(void), uint64_t keys)
 {
@@ -265,6 +330,21 @@ static void assert_owners(const struct store_id *owner, const struct store_id *l
     assert_true(store_id_same_table(ledger_owner(ledger), owner));
     assert_true(store_id_same_table(ledger_left(ledger), left));
     ledger_close(ledger);
+}
+
+/* The front thread goes on in a new file from some moment on: both tell it. */
+static void test_owners_are_in_the_file_at_hand_too(void **state)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+
+    (void)state;
+    assert_int_equal(unlink("ledger"), 0);
+    assert_true(ledger_renew(ledger, NOW, &report));
+    assert_int_equal(ledger_set_owner(ledger, &one, &another), 0);
+    assert_non_null(ledger_fresh_half(ledger));
+    ledger_close(ledger);
+    assert_owners(&one, &another);
 }
 
 static void test_owners_are_there_after_a_restart(void **state)
@@ -621,6 +701,9 @@ int main(void)
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_one_daemon_at_a_time, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_survives_sigkill, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_what_is_pending_is_kept, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_owners_are_in_the_file_at_hand_too, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_owners_are_there_after_a_restart, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_the_header_before_this_one, scratch_make,

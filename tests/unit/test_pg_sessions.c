@@ -142,6 +142,23 @@ static void test_a_claim_in_vain_costs_one_session(void **state)
     assert_non_null(let_go);
 }
 
+/* Sessions that were lost together come back one by one: some get the places of others. */
+static void test_it_is_over_when_all_are_up(void **state)
+{
+    (void)state;
+    refuse(FEED);
+    for (size_t i = LOOKUP; i < SESSIONS; i++)
+        pg_session_ended(&sessions[i]);
+    let_go = NULL;
+    assert_true(pg_session_connected(&sessions[FEED]));
+    assert_int_equal(env.metrics.value[METRIC_POSTGRES_REFUSED], 0);
+    refuse(USAGE);
+    assert_int_equal(lines, 1);
+    for (size_t i = 0; i < SESSIONS; i++)
+        assert_true(pg_session_connected(&sessions[i]));
+    assert_int_equal(lines, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +166,7 @@ int main(void)
         cmocka_unit_test_setup(test_nothing_is_claimed_from_what_comes_first, begin),
         cmocka_unit_test_setup(test_a_place_is_not_taken_past_a_claim, begin),
         cmocka_unit_test_setup(test_a_claim_in_vain_costs_one_session, begin),
+        cmocka_unit_test_setup(test_it_is_over_when_all_are_up, begin),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

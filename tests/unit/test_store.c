@@ -93,6 +93,14 @@ static void test_an_operator_goes_back_to_an_earlier_timeline(void **state)
     assert_int_equal(judge(&stores, &old), STORE_CURRENT);
     stores_feed(&stores, &new);
     assert_true(stores_outdated(&stores, &old));
+    assert_false(stores_forget_later(&stores)); /* a reload after a failover */
+    stores_feed_lost(&stores);
+    assert_false(stores_forget_later(&stores)); /* the old one has not come back */
+    stores_learn(&stores, &old);
+    stores_feed(&stores, &new);
+    stores_learn(&stores, &old);
+    assert_false(stores_forget_later(&stores)); /* the later one is there */
+    stores_feed_lost(&stores);
     assert_true(stores_forget_later(&stores));
     assert_false(stores_outdated(&stores, &old));
     assert_true(stores_outdated(&stores, &standby));

@@ -1,13 +1,16 @@
-"""./dev migrate DSN: apply the migrations to the database that a libpq connection string names."""
+"""./dev migrate DSN [ARGS]: apply the migrations to the database that a libpq connection string names.
 
+Without ARGS sqitch deploys and verifies; with ARGS it runs that command ("status", "revert -y")."""
+
+import os
+import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from psycopg.conninfo import conninfo_to_dict
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from harness import servers  # noqa: E402  (the path comes first)
+MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 
 
 def sqitch_uri(dsn):
@@ -25,8 +28,18 @@ def sqitch_uri(dsn):
             f"/{quote(database, safe='')}{'?' + urlencode(parts, quote_via=quote) if parts else ''}")
 
 
+def migrate(uri, *args):
+    """Run sqitch on the migrations; the completed process is returned."""
+    return subprocess.run(
+        ["sqitch", *(args or ("deploy", "--verify")), uri],
+        cwd=MIGRATIONS, capture_output=True, text=True, check=False,
+        env={**os.environ, "SQITCH_USER_CONFIG": "/dev/null", "SQITCH_SYSTEM_CONFIG": "/dev/null",
+             "SQITCH_FULLNAME": "apikeyd", "SQITCH_EMAIL": "apikeyd@localhost", "LC_ALL": "C.UTF-8"},
+    )
+
+
 def main():
-    done = servers.migrate(sqitch_uri(sys.argv[1]), *sys.argv[2:])
+    done = migrate(sqitch_uri(sys.argv[1]), *sys.argv[2:])
     sys.stdout.write(done.stdout)
     sys.stderr.write(done.stderr)
     return done.returncode
