@@ -188,6 +188,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_requests_are_never_allowed(wire, name):
     """Nor is a request behind them, that a gateway might have taken for their body."""

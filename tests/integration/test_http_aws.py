@@ -140,6 +140,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_bad_events_name_the_field(wire, name):
     body, field = BAD[name]

@@ -400,6 +400,7 @@ def test_the_wait_for_writers_begins_anew_with_the_link(db, postgres, start):
         wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the wait's end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [
     "CREATE OR REPLACE TRIGGER apikeyd_notify_update AFTER UPDATE ON {t} FOR EACH ROW "
     "WHEN (OLD.key_name IS DISTINCT FROM NEW.key_name) {f}",

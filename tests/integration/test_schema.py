@@ -10,6 +10,7 @@ from conftest import Database, check, drop_database, flush, info
 from harness.servers import ROOT, wait_until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column_type", ["timestamp", "timestamptz"])
 @pytest.mark.parametrize("index", ["unique", "plain"])
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])

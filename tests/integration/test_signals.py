@@ -97,6 +97,7 @@ def test_second_sigterm_exits_at_once(db, postgres, start):
     wait_until(lambda: db.last_used("good"), "the replay")
 
 
+@pytest.mark.slow
 def test_signals_during_the_start_are_kept_for_later(start):
     """Neither a reload nor a stop that comes early kills it."""
     daemon = start(wait=False)
