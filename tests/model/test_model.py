@@ -3,6 +3,9 @@
 import pytest
 from model import CASES, check_all
 
+# One worker plays them, two at a time.
+pytestmark = pytest.mark.xdist_group("model")
+
 QUICK = [case for case in CASES if not case.slow]
 
 @pytest.fixture(scope="module")
