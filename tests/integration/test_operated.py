@@ -155,7 +155,7 @@ def test_values_shown_are_those_of_status_json(db, page):
 CHARTS = """return [...document.querySelectorAll(".plot")].map((plot) => ({
     name: plot.getAttribute("aria-label"), paths: [...plot.querySelectorAll("path")].map((e) => e.getAttribute("d")),
     titles: [...plot.querySelectorAll("title")].map((e) => e.textContent), told: [...plot.parentElement.querySelectorAll("b")].map((e) => e.textContent),
-    gaps: plot.querySelectorAll(".gap").length, marks: plot.querySelectorAll(".warning, .error").length}))"""
+    gaps: plot.querySelectorAll(".gap").length, marks: plot.querySelectorAll(".target").length}))"""
 
 
 def test_the_history_is_plotted(db, page):

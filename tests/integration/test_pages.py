@@ -260,7 +260,8 @@ def test_a_pause_is_a_gap_in_the_history(db, scratch, start):
     clocks = Clocks(scratch / f"clocks-{db.name}")
     daemon = start(env=clocks.env)
     wait_until(lambda: history_of(daemon)["allow"], "the first sample")
-    before = len(history_of(daemon)["allow"])
+    first = history_of(daemon)
+    before = len(first["allow"])
     with clocks.pause(daemon.process):
         clocks.wall = clocks.monotonic = 40
     found = wait_until(lambda: [one for one in [history_of(daemon)] if len(one["allow"]) > before],
@@ -270,6 +271,8 @@ def test_a_pause_is_a_gap_in_the_history(db, scratch, start):
             assert column[-3:-1] == [None, None], name
     assert found["allow"][0] == found["allow"][-1] == 0
     assert found["covered_us"][-1] > 35e6
+    since = [datetime.datetime.fromisoformat(one["since"]).timestamp() for one in (first, found)]
+    assert abs(since[1] - since[0]) < 3, "the daemon's start"
 
 
 def test_methods_and_paths(daemon):
