@@ -179,7 +179,9 @@ class Postgres:
 
     def start(self):
         settings = ["listen_addresses=", f"unix_socket_directories={self.folder}", "fsync=off",
-                    "max_connections=60", "logging_collector=off", *self.settings]
+                    "max_connections=60", "logging_collector=off",
+                    # In its own folder: a server that is killed leaves nothing in /dev/shm.
+                    "dynamic_shared_memory_type=mmap", *self.settings]
         argv = [PG_BIN / "postgres", "-D", self.data]
         for setting in settings:
             argv += ["-c", setting]
