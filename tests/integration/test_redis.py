@@ -232,7 +232,7 @@ def test_a_cluster_is_not_used(db, rig):
 def names(scratch):
     if not available():
         pytest.skip("needs a mount namespace and port 53: root")
-    return Names(scratch / f"names{next(folders)}")
+    return Names(scratch / f"redis-names{next(folders)}")
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ CASES = [
     Case("Redis is read for stale service", (*SHORT, "KNOWN_CHANGES"), slow=True),
     Case("lookups lead elsewhere at times", ("LAST=1", "ELSEWHERE"), slow=True),
     Case("all of these", (*SMALL, "LAST=1", "QUEUE_FULL", "KNOWN_CHANGES", "ELSEWHERE"), slow=True),
-    Case("the triggers are disabled at times, short ttl", (*SHORT, "SILENT")),
+    Case("the triggers are disabled at times, short ttl", (*SHORT, "SILENT"), slow=True),
     Case("answers go on, from the last version", SMALL, live=True),
     Case("without a trigger, ttl is the bound", ("NO_TRIGGER",)),
     Case("the queue is full, one failure", (*SMALL, "QUEUE_FULL")),
