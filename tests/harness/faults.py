@@ -461,10 +461,18 @@ class Faults:
         next(refusing, None)
 
     def machine_paused(self):
-        """With it all of its clocks, or all but the wall clock."""
-        daemon = self.rng.choice(self.daemons)
-        with daemon.clocks.pause(daemon.process, wall_too=self.rng.choice([False, True])):
+        """With it all of its clocks, or all but the wall clock. In the former case that is set right some
+        time later, and what is used until then is dated too early."""
+        daemon, wall_too = self.rng.choice(self.daemons), self.rng.choice([False, True])
+        daemon.tells_usage = not wall_too
+        time.sleep(0.1)
+        with daemon.clocks.pause(daemon.process, wall_too=wall_too):
             yield
+        if wall_too:
+            time.sleep(0.5)
+            daemon.clocks.set_wall(0)
+            time.sleep(0.1)
+        daemon.tells_usage = True
 
     def clock_set_forward(self):
         """By two days, and back."""

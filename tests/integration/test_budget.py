@@ -58,10 +58,12 @@ def instructions(daemon, pipeline):
         subprocess.run(["callgrind_control", "-z", pid], check=True, capture_output=True, timeout=HANG)
         ask(REQUESTS // KEYS)
         subprocess.run(["callgrind_control", "-d", pid], check=True, capture_output=True, timeout=HANG)
-        # One of the dumps is each thread's: the second thread is the front.
-        dump = daemon.folder / "callgrind.out.1-02"
-        wait_until(lambda: dump.exists() and re.search(r"^totals: ", dump.read_text(), re.MULTILINE), "the dump")
-    costs = own_costs(dump)
+        # A dump for each thread. The first thread is the back; of the others only the front has work.
+        def dumps():
+            found = sorted(daemon.folder.glob("callgrind.out.1-*"))[1:]
+            whole = [dump for dump in found if re.search(r"^totals: ", dump.read_text(), re.MULTILINE)]
+            return len(whole) >= 2 and len(whole) == len(found) and whole
+        costs = max(map(own_costs, wait_until(dumps, "the dumps")), key=Counter.total)
     print({name: round(cost / REQUESTS, 1) for name, cost in costs.most_common(5)})
     return sum(cost for name, cost in costs.items() if not name.startswith("libcrypto")) / REQUESTS
 
@@ -77,4 +79,4 @@ def test_instructions_of_a_hot_check(db, start, pipeline):
     wait_until(lambda: daemon.admin.exists() and daemon.settled(), "the daemon")
     count = instructions(daemon, pipeline)
     print(f"{count:.0f} instructions a CHECK with -P {pipeline}, budget {BUDGET[pipeline]}")
-    assert 0 < count <= BUDGET[pipeline] * MARGIN
+    assert BUDGET[pipeline] / 2 < count <= BUDGET[pipeline] * MARGIN
