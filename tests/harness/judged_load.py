@@ -80,6 +80,7 @@ class Keys:
         self.dsn = find()
         with self.connect() as db:
             now = dict(db.execute(f"SELECT key_id, is_active FROM {TABLE}").fetchall())
+        assert self.rows.keys() <= now.keys(), "the new primary was promoted before it had got the keys"
         for name, (_, active) in self.rows.items():
             history = self.judge.histories[name]
             if len(history.ends) < len(history.versions) - 1:

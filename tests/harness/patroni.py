@@ -153,7 +153,9 @@ class Cluster:
         return next((member for member in (self.a, self.b) if member.is_leader()), None)
 
     def switch_over(self, member):
-        """As operators do it."""
+        """As operators do it: to one that has got everything, as Patroni promotes a member that lags a little, too."""
+        old = self.leader()
+        wait_until(lambda: member.has_all_of(old), f"{member.folder.name} to have what the leader wrote")
         done = subprocess.run(["patronictl", "-c", self.a.config, "switchover", SCOPE, "--candidate",
                                member.folder.name, "--force"], capture_output=True, text=True, check=False, timeout=60,
                               env={**os.environ, "LC_ALL": "C.UTF-8"})
