@@ -5,9 +5,11 @@
 
 #include "alarm.h"
 #include "apikeyd/clock_jump.h"
+#include "apikeyd/config.h"
 #include "apikeyd/connection.h"
 #include "apikeyd/digest_map.h"
-#include "apikeyd/front.h"
+#include "apikeyd/ledger.h"
+#include "apikeyd/mailbox.h"
 #include "apikeyd/http_reply.h"
 #include "apikeyd/listener.h"
 #include "apikeyd/trust.h"

@@ -6,12 +6,19 @@
 #ifndef APIKEYD_BACK_ENV_H
 #define APIKEYD_BACK_ENV_H
 
+#include <sys/queue.h>
+
 #include <event2/event.h>
 
+#include "apikeyd/config.h"
+#include "apikeyd/log.h"
 #include "apikeyd/mailbox.h"
+#include "apikeyd/metrics.h"
 #include "apikeyd/pg_clock.h"
-#include "apikeyd/pg_sessions.h"
 #include "apikeyd/store.h"
+
+struct pg_session;
+TAILQ_HEAD(pg_sessions, pg_session);
 
 struct back_env {
     struct event_base *base;

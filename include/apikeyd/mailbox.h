@@ -11,15 +11,18 @@
 
 #include <stdint.h>
 
-#include "apikeyd/config.h"
+#include "apikeyd/buffer.h"
 #include "apikeyd/digest.h"
-#include "apikeyd/ledger.h"
+#include "apikeyd/key_hasher.h"
 #include "apikeyd/log.h"
 #include "apikeyd/metrics.h"
 #include "apikeyd/ring.h"
 #include "apikeyd/socket_role.h"
 #include "apikeyd/trust.h"
 #include "apikeyd/verdict.h"
+
+struct config;
+struct ledger_half;
 
 enum to_back_type {
     TO_BACK_LOOKUP,     /* lookup */

@@ -17,6 +17,7 @@
 #include <libpq-fe.h>
 
 #include "apikeyd/back_env.h"
+#include "apikeyd/pg_sessions.h"
 
 struct pg_connection;
 

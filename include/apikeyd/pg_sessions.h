@@ -34,8 +34,6 @@ struct pg_session {
     TAILQ_ENTRY(pg_session) in_list;
 };
 
-TAILQ_HEAD(pg_sessions, pg_session);
-
 /* Fill in what comes before `up`, then add. */
 void pg_session_add(struct pg_session *session);
 void pg_session_remove(struct pg_session *session);
