@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/back.h"
+#include <apikeyd/back/back.h>
 
 #include <stdlib.h>
 
 #include <event2/event_struct.h>
 
-#include "apikeyd/back_env.h"
-#include "apikeyd/clock.h"
-#include "apikeyd/flusher.h"
-#include "apikeyd/link.h"
-#include "apikeyd/monitor.h"
-#include "apikeyd/pages.h"
-#include "apikeyd/report.h"
-#include "apikeyd/resolver.h"
-#include "apikeyd/resp_reply.h"
+#include <apikeyd/changes/change_feed.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/lookup/resolver.h>
+#include <apikeyd/observe/metrics_server.h>
+#include <apikeyd/observe/monitor.h>
+#include <apikeyd/observe/report.h>
+#include <apikeyd/thread/back_env.h>
+#include <apikeyd/usage/flusher.h>
+#include <apikeyd/wire/resp_reply.h>
+
 #include "reload.h"
 
 enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };

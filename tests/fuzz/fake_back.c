@@ -7,9 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "apikeyd/clock.h"
-#include "apikeyd/mailbox.h"
-#include "front_state.h"
+#include <apikeyd/auth/front_state.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/model/mailbox.h>
+
 #include "fuzz.h"
 #include "scratch.h"
 

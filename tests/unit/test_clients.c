@@ -5,9 +5,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "apikeyd/connection.h"
-#include "apikeyd/hole.h"
-#include "turn.h"
+#include <apikeyd/conn/connection.h>
+#include <apikeyd/conn/pending_reply.h>
+
+#include "quantum.h"
 
 /* A protocol of lines: each is said again, and "?" leaves a hole. */
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "scratch.h"
 
-#include "apikeyd/config.h"
-#include "apikeyd/log.h"
-#include "apikeyd/option.h"
+#include <apikeyd/base/log.h>
+#include <apikeyd/config/config.h>
+#include <apikeyd/config/option.h>
 
 static struct config *load(const char *text, struct buffer *errors)
 {

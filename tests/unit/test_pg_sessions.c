@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/back_env.h"
-#include "apikeyd/pg_sessions.h"
+#include <apikeyd/postgres/pg_sessions.h>
+#include <apikeyd/thread/back_env.h>
 
 enum { FEED, LOOKUP, USAGE, SPARE, SPARE_TOO, SESSIONS };
 
