@@ -5,19 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <apikeyd/config/config_draft.h>
-#include <apikeyd/config/config_rules.h>
 #include <apikeyd/config/option.h>
-
-struct config *config_load(const char *path, struct buffer *errors)
-{
-    struct config_draft draft;
-
-    if (config_draft_open(&draft, path, errors) < 0)
-        return NULL;
-    config_rules_check(&draft);
-    return config_draft_close(&draft);
-}
 
 void config_free(struct config *config)
 {

@@ -14,7 +14,6 @@
 
 #include <apikeyd/base/state_file.h>
 
-#include "ledger_half.h"
 #include "ledger_map.h"
 
 enum {

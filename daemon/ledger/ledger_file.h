@@ -3,7 +3,8 @@
 #ifndef APIKEYD_LEDGER_FILE_H
 #define APIKEYD_LEDGER_FILE_H
 
-#include <apikeyd/ledger/ledger.h>
+#include <apikeyd/ledger/ledger_half.h>
+#include <apikeyd/ledger/ledger_report.h>
 
 /* As the header notes them; zeros: not known, or none. */
 struct ledger_owners {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "ledger_half.h"
+#include <apikeyd/ledger/ledger_half.h>
 
 #include <assert.h>
 #include <fcntl.h>

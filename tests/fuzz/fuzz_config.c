@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <apikeyd/config/config.h>
+#include <apikeyd/config/config_load.h>
 #include <apikeyd/config/option.h>
 
 #include "fuzz.h"

@@ -2,7 +2,7 @@
 #include "scratch.h"
 
 #include <apikeyd/base/log.h>
-#include <apikeyd/config/config.h>
+#include <apikeyd/config/config_load.h>
 #include <apikeyd/config/option.h>
 
 static struct config *load(const char *text, struct buffer *errors)

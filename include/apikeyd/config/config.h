@@ -79,10 +79,6 @@ struct config {
     uint64_t log_target; /* enum log_target */
 };
 
-/* The defaults, then the file at `path` (NULL: none), then APIKEYD_<SECTION>_<OPTION> from the
- * environment. NULL on any error; every one found is described in `errors`, a line each. Looks at
- * no other file: see config_check.h. */
-struct config *config_load(const char *path, struct buffer *errors);
 void config_free(struct config *config);
 
 /* A deep copy; NULL when memory is short. */

@@ -26,44 +26,13 @@
 #define APIKEYD_LEDGER_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
+#include <apikeyd/ledger/ledger_half.h>
+#include <apikeyd/ledger/ledger_report.h>
 #include <apikeyd/ledger/usage_batch.h>
-#include <apikeyd/model/verdict.h>
-
-enum { LEDGER_HALVES = 2 };
 
 struct ledger;
-struct ledger_map;
-
-struct ledger_half {
-    struct usage_slot *slots; /* mapped */
-    uint32_t used;            /* slots written, from the first */
-    uint32_t reserved;        /* slots that there is room for */
-    uint32_t kept;            /* of `used`: those that ledger_half_keep() has left */
-    uint32_t borrowed_from;   /* from this slot on the room is memory; UINT32_MAX: nowhere */
-    int fd;                   /* -1: all of it is memory */
-    int64_t offset;           /* of the half in the file, bytes */
-    struct ledger_map *map;
-};
-
-struct ledger_report {
-    int error;             /* no file could be had for this -errno: usage is kept in memory */
-    bool set_aside;        /* a damaged file was found and renamed … */
-    char aside_path[4096]; /* … to this */
-    const char *damage;    /* what was wrong with it */
-    bool on_disk;          /* the file is not on tmpfs: stores may stall */
-    struct usage_judged judged;
-};
-
-enum ledger_state {
-    LEDGER_SAFE,     /* usage outlives a killed daemon */
-    LEDGER_CROWDED,  /* some of it does not: the file system has no room */
-    LEDGER_NAMELESS, /* the file was removed, renamed or replaced: no other daemon would find it */
-    LEDGER_BROKEN,   /* the file was cut short or written to, and entries may be lost */
-    LEDGER_MEMORY,   /* there is no file */
-};
 
 /* Open or create the ledger at `path` and take its lock. A damaged file is renamed, never
  * deleted; whole slots found in it go into the new one. Without a usable file it is in memory, and
@@ -108,30 +77,5 @@ struct ledger_half *ledger_fresh_half(struct ledger *ledger);
  * the new one hold all of *pending, and what was found in the new one be in *pending too. Returns
  * the half that is not the front's, or NULL when memory is short. */
 struct ledger_half *ledger_succeed(struct ledger *ledger, struct usage_batch *pending);
-
-/* A key was allowed at `now_us` (wall time, µs). *hint is kept by the caller beside the key. False
- * when the half is full: the use is not recorded. */
-bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id, int64_t now_us,
-                        uint32_t *hint);
-
-/* The slot that `hint` names may be recorded in soon: have its line come in. */
-static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t hint)
-{
-    if (hint < half->used)
-        __builtin_prefetch(&half->slots[hint], 1);
-}
-
-/* Entries that were recorded in the half and are not there any more, as the file was cut short or
- * written to. Some of them may have been recorded anew since. */
-size_t ledger_half_lost(const struct ledger_half *half);
-
-/* Leave only entries of keys that are pending, each once, so that the half can be handed on
- * although they are nowhere else yet. A process killed on the way leaves all of them. False, and
- * nothing has changed, when memory is short. */
-bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending);
-
-/* Empty every slot, for the next round, and return memory that this one did not need. May block:
- * back thread. */
-void ledger_half_clear(struct ledger_half *half);
 
 #endif
