@@ -10,6 +10,7 @@
 #include <apikeyd/auth/front_state.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/config/config_load.h>
+#include <apikeyd/front/front.h>
 #include <apikeyd/model/mailbox.h>
 
 #include "fuzz.h"
