@@ -151,6 +151,23 @@ def test_manual_is_the_tables(what):
 
 
 @of_release
+def test_table_of_folders_is_cmakes():
+    """tests/harness/tables.py writes it. In the figure a folder stands above all that it uses, in its own column."""
+    text, table = (ROOT / "docs" / "architecture.md").read_text(), (BUILD / "folders.md").read_text()
+    assert f"<!-- folders -->\n{table}<!-- end -->" in text
+    figure = text.split("<!-- layers -->")[1].strip("\n").split("\n\n")[0].splitlines()
+    at = {word: (depth, line.index(word)) for depth, line in enumerate(figure) for word in line.split()}
+    front = {word for word, (_, column) in at.items() if column == at["front"][1]}
+    back = {word for word, (_, column) in at.items() if column >= at["back"][1]}
+    rows = re.findall(r"\| `(?:daemon/)?(\w+)` \|.*\| (.*) \|$", table, re.MULTILINE)
+    assert {folder for folder, _ in rows} == set(at) and len(front) == 4 and len(back) == 8
+    for folder, uses in rows:
+        for used in set(uses.split(", ")) & set(at):
+            assert at[used][0] > at[folder][0], f"{folder} uses {used}"
+            assert not (folder in front and used in back or folder in back and used in front), f"{folder} uses {used}"
+
+
+@of_release
 @pytest.mark.parametrize("page, marker, table", [
     ("apikeyd.conf.5", "options", ("apikeyd", "--list", "roff")),
     ("apikeyctl.1", "commands", ("apikeyctl", "--manual")),
