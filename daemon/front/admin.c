@@ -13,7 +13,8 @@
 static const int64_t reply_limit_us = 5000000;
 static const int64_t flush_limit_us = 300000000;
 
-/* Leave a hole for the back thread's reply to `message`, which has to come within `limit_us`. */
+/* Open a pending reply for the back thread's reply to `message`, which has to come within
+ * `limit_us`. */
 static void ask_back(struct front *front, struct connection *connection, struct to_back *message,
                      int64_t limit_us)
 {
@@ -210,7 +211,7 @@ void admin_client_list(struct front *front, struct connection *connection)
             other->id, other->fd, other->name, (front->trust.now_us - other->opened_us) / 1000000,
             other->admin ? "admin" : other->protocol->name, (int)other->peer.pid,
             (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
-            other->hole_count, other->in.len, connection_unwritten(other), other->last_command);
+            other->pending_count, other->in.len, connection_unwritten(other), other->last_command);
     }
     resp_bulk(connection_reply(connection), buffer_held(&text));
     buffer_free(&text);

@@ -20,7 +20,7 @@ struct flight {
 struct waiter {
     struct front *front;
     struct flight *flight;
-    struct hole *hole;
+    struct pending_reply *pending;
     struct answer_form form;
     int64_t asked_us;
     TAILQ_ENTRY(waiter) in_flight;
@@ -166,7 +166,7 @@ static struct flight *start_flight(struct front *front, const struct connection 
     }
     digest_map_add(&front->flights, &flight->node);
     share_take(&front->share, flight->caller);
-    front->clients.holes_each = share_of_connection(&front->share);
+    front->clients.pending_replies_max = share_of_connection(&front->share);
     return flight;
 }
 
@@ -175,7 +175,7 @@ static void end_flight(struct front *front, struct flight *flight)
 {
     digest_map_remove(&front->flights, &flight->node);
     share_return(&front->share, flight->caller);
-    front->clients.holes_each = share_of_connection(&front->share);
+    front->clients.pending_replies_max = share_of_connection(&front->share);
     flight_free(flight);
 }
 
@@ -194,15 +194,15 @@ static void answer_waiter(struct waiter *waiter, struct cached_verdict *cached, 
                           const char *why)
 {
     struct front *front = waiter->front;
-    struct hole *hole = waiter->hole;
+    struct pending_reply *pending = waiter->pending;
 
     front_time_wait(front, cached ? tier : TIER_NONE, waiter->asked_us);
     if (cached)
-        answer_cached(front, cached, tier, hole_reply(hole), &waiter->form);
+        answer_cached(front, cached, tier, pending_reply_buffer(pending), &waiter->form);
     else
-        answer_unavailable(front, hole_reply(hole), &waiter->form, why);
+        answer_unavailable(front, pending_reply_buffer(pending), &waiter->form, why);
     waiter_free(waiter);
-    hole_close(hole);
+    pending_reply_close(pending);
 }
 
 static void on_client_gone(void *owner)
@@ -282,21 +282,21 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
                      int64_t within_ms, const struct answer_form *form)
 {
     struct waiter *waiter = calloc(1, sizeof *waiter);
-    struct hole *hole = waiter ? hole_open(connection) : NULL;
+    struct pending_reply *pending = waiter ? pending_reply_open(connection) : NULL;
     int64_t patience_us = front->config->postgres_patience;
     int64_t within_us = within_ms * 1000;
 
-    if (!hole) {
+    if (!pending) {
         free(waiter);
         return false;
     }
     *waiter = (struct waiter){.front = front,
                               .flight = flight,
-                              .hole = hole,
+                              .pending = pending,
                               .form = *form,
                               .asked_us = front->trust.now_us};
-    hole->cancel = on_client_gone;
-    hole->owner = waiter;
+    pending->cancel = on_client_gone;
+    pending->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
     TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
     if (!front->deadline_set)

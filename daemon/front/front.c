@@ -309,7 +309,7 @@ struct front *front_new(const struct front_setup *setup)
     listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
                    config);
     front->share.most = config->postgres_max_pending;
-    front->clients.holes_each = share_of_connection(&front->share);
+    front->clients.pending_replies_max = share_of_connection(&front->share);
     front->serves_http = setup->http_fd >= 0;
     alarm_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);

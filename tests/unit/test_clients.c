@@ -9,7 +9,7 @@
 #include "apikeyd/hole.h"
 #include "turn.h"
 
-/* A protocol of lines: each is said again, and "?" leaves a hole. */
+/* A protocol of lines: each is said again, and "?" leaves a reply pending. */
 
 enum { CLIENTS_MAX = 64 };
 
@@ -17,7 +17,7 @@ struct fixture {
     struct clients clients;
     struct metrics metrics;
     size_t handled;
-    struct hole *hole;
+    struct pending_reply *pending;
     int peer[CLIENTS_MAX]; /* the clients' ends */
     size_t peers;
 };
@@ -33,7 +33,7 @@ static size_t say_again(void *arg, struct connection *connection, struct slice b
     fixture->handled++;
     connection->requests++;
     if (bytes.at[0] == '?')
-        fixture->hole = hole_open(connection);
+        fixture->pending = pending_reply_open(connection);
     else
         buffer_append(connection_reply(connection), bytes.at, len);
     return len;
@@ -58,7 +58,7 @@ static int set_up(void **state)
                                         .metrics = &fixture->metrics,
                                         .begin = nothing,
                                         .end = nothing,
-                                        .holes_each = 10,
+                                        .pending_replies_max = 10,
                                         .arg = fixture};
     clients_init(&fixture->clients);
     *state = fixture;
@@ -168,8 +168,8 @@ static void test_an_answer_is_not_behind_much(void **state)
     for (size_t i = 1; i < CLIENTS_MAX; i++)
         ask_much(fixture->peer[i]);
     assert_false(round_of_loop(fixture));
-    buffer_text(hole_reply(fixture->hole), "now\n");
-    hole_close(fixture->hole);
+    buffer_text(pending_reply_buffer(fixture->pending), "now\n");
+    pending_reply_close(fixture->pending);
     assert_false(round_of_loop(fixture));
     assert_int_equal(hear(fixture->peer[0]), 4);
 }
@@ -295,8 +295,8 @@ static void test_what_is_held_has_a_bound(void **state)
             round_of_loop(fixture);
     }
     assert_int_equal(connection->held.len, 256 * 1024);
-    buffer_text(hole_reply(fixture->hole), "now\n");
-    hole_close(fixture->hole);
+    buffer_text(pending_reply_buffer(fixture->pending), "now\n");
+    pending_reply_close(fixture->pending);
     size_t heard = 0;
     for (int i = 0; i < 100000 && heard < asked + 4; i++) {
         round_of_loop(fixture);
