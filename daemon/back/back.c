@@ -24,7 +24,7 @@ struct back {
     const char *config_path;
     struct mailbox *to_back;
     struct resolver *resolver;
-    struct link *link;
+    struct feed *feed;
     struct flusher *flusher;
     struct event mail, drain_timer;
     enum stage stage;
@@ -55,7 +55,7 @@ static const int64_t stale_memory_us = 2000000;
  * be at any moment, as lookups are known not to be answered. */
 static const char *revocation_bound(struct back *back, const struct metrics *total, int64_t now_us)
 {
-    struct bound bound = link_bound(back->link);
+    struct bound bound = feed_bound(back->feed);
     uint64_t stale = 0;
 
     for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_DENY_INACTIVE; kind++)
@@ -104,7 +104,7 @@ static void look(void *arg, struct overview *overview)
     value[METRIC_POSTGRES_WANTED] = back->config->postgres_connections;
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
-    value[METRIC_LINK_UP] = link_up(back->link);
+    value[METRIC_FEED_UP] = feed_up(back->feed);
     if (back->log_writer) {
         value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
         value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
@@ -206,7 +206,7 @@ static void on_doubt(void *arg)
 }
 
 /* PostgreSQL is back: no connection shall wait for its next attempt, or hang. */
-static void on_link_up(void *arg, bool up)
+static void on_feed_up(void *arg, bool up)
 {
     struct back *back = arg;
 
@@ -223,7 +223,7 @@ static void on_beat(void *arg)
     resolver_beat(back->resolver);
 }
 
-static void on_link_idle(void *arg)
+static void on_feed_idle(void *arg)
 {
     struct back *back = arg;
 
@@ -249,7 +249,7 @@ static bool lend(void *arg, const struct pg_query *query)
 {
     struct back *back = arg;
 
-    return back->link && link_lend(back->link, query);
+    return back->feed && feed_lend(back->feed, query);
 }
 
 /* A server on an earlier timeline than another one is refused; the operator knows whether the later
@@ -270,7 +270,7 @@ static void reload(struct back *back, struct buffer *reply)
         return;
     flusher_configure(back->flusher);
     forget_later_stores(back);
-    link_configure(back->link);
+    feed_configure(back->feed);
 }
 
 void back_reload(struct back *back)
@@ -334,7 +334,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_CLOCK_JUMP:
         back_env_clock_jump(&back->env, message->jump.at_us, message->jump.jump_us);
-        link_beat(back->link);
+        feed_heartbeat(back->feed);
         break;
     case TO_BACK_DRAINED:
         if (back->stage == DRAINING_CLIENTS)
@@ -480,17 +480,17 @@ struct back *back_new(struct back_setup *setup)
         .lend = lend,
         .arg = back,
     });
-    back->link = link_new(&(struct link_setup){
+    back->feed = feed_new(&(struct feed_setup){
         .env = &back->env,
         .on_change = on_change,
         .on_doubt = on_doubt,
-        .on_up = on_link_up,
+        .on_up = on_feed_up,
         .on_beat = on_beat,
-        .on_idle = on_link_idle,
+        .on_idle = on_feed_idle,
         .lookups_agree = lookups_agree,
         .arg = back,
     });
-    if (!back->flusher || !back->resolver || !back->link)
+    if (!back->flusher || !back->resolver || !back->feed)
         goto fail;
     back->monitor = monitor_new(&(struct monitor_setup){
         .env = &back->env,
@@ -533,8 +533,8 @@ bool back_free(struct back *back)
         resolver_feed_is(back->resolver, false);
     if (back->flusher)
         flusher_feed_is(back->flusher, false);
-    link_free(back->link);
-    back->link = NULL;
+    feed_free(back->feed);
+    back->feed = NULL;
     resolver_free(back->resolver);
     bool files_free = flusher_free(back->flusher);
     if (event_initialized(&back->mail)) {

@@ -133,7 +133,8 @@ struct buffer explain_reply(const struct explanation *e)
     verdict_fields(&fields, e, &outcome);
     field_text(&fields, "memory", memory_state(e));
     field_text(&fields, "refreshing", e->memory.refreshing ? "yes" : "no");
-    field_text(&fields, "link", e->trust.linked ? "up" : "down");
+    field_text(&fields, "feed", e->trust.linked ? "up" : "down");
+    field_text(&fields, "link", e->trust.linked ? "up" : "down"); /* deprecated */
     field_time(&fields, "floor",
                e->floor_us == TIME_NEVER ? 0 : e->wall_us - (e->trust.now_us - e->floor_us));
     field_text(&fields, "redis", redis_state(e));

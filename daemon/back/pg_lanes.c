@@ -571,7 +571,7 @@ void pg_lanes_beat(struct pg_lanes *lanes)
     event_add(&lanes->lone_beat, &delay);
 }
 
-/* The link is away. What was refused for a while, for lost rights, say, is tried again all the
+/* The feed is away. What was refused for a while, for lost rights, say, is tried again all the
  * same: nobody asks a daemon that is not ready. */
 static void on_lone_beat(evutil_socket_t fd, short what, void *arg)
 {

@@ -27,7 +27,7 @@ struct resolver {
     struct lookup_list for_redis;
     bool shared; /* what is being answered may be filled into Redis */
     int64_t
-        elsewhere_us; /* when an answer came from another store than the link's; or TIME_NEVER */
+        elsewhere_us; /* when an answer came from another store than the feed's; or TIME_NEVER */
     bool elsewhere_said;
     int64_t newest_in_memory_us, newest_in_redis_us; /* read times, or TIME_NEVER */
     struct store_id redis_store;                     /* the store that the latter is of */
@@ -208,12 +208,11 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
     }
     if (!resolver->elsewhere_said) {
         store_id_to_text(store, text);
-        log_error(
-            &env->log,
-            "postgres (lookups): answers come from store %s, not from where the link listens: "
-            "a revocation is enforced within cache.ttl_unlinked until both agree (see "
-            "postgres.dsn and listen_dsn)",
-            text);
+        log_error(&env->log,
+                  "postgres (lookups): answers come from store %s, which is not the change feed's: "
+                  "a revocation is enforced within cache.ttl_unlinked until both agree (see "
+                  "postgres.dsn and listen_dsn)",
+                  text);
     }
     resolver->elsewhere_said = true;
 }

@@ -17,9 +17,9 @@
 #include "apikeyd/digest.h"
 #include "apikeyd/pg_connection.h"
 
-struct link;
+struct feed;
 
-struct link_setup {
+struct feed_setup {
     struct back_env *env;
     /* A key, or with NULL any key, was changed at `changed_at_us`; TIME_NEVER: that is not known.
      */
@@ -32,26 +32,26 @@ struct link_setup {
     void (*on_beat)(void *arg);
     /* The session has nothing to do. */
     void (*on_idle)(void *arg);
-    /* Whether lookups have been answered by the link's store since `since_us` (monotonic). */
+    /* Whether lookups have been answered by the feed's store since `since_us` (monotonic). */
     bool (*lookups_agree)(void *arg, int64_t since_us);
     void *arg;
 };
 
 /* NULL when memory is short. */
-struct link *link_new(const struct link_setup *setup);
-void link_free(struct link *link);
+struct feed *feed_new(const struct feed_setup *setup);
+void feed_free(struct feed *feed);
 
 /* The configuration has changed. */
-void link_configure(struct link *link);
+void feed_configure(struct feed *feed);
 
 /* Send a heartbeat now, or as soon as the session is free. */
-void link_beat(struct link *link);
+void feed_heartbeat(struct feed *feed);
 
 /* Whether changes are heard of now. */
-bool link_up(const struct link *link);
+bool feed_up(const struct feed *feed);
 
 /* Whether the session can take a query now; and send it, unless that is NULL. */
-bool link_lend(struct link *link, const struct pg_query *query);
+bool feed_lend(struct feed *feed, const struct pg_query *query);
 
 /* What bounds how late a revocation is enforced now: the option or the mechanism, and why, for
  * people (lives forever), and how long that is. */
@@ -59,6 +59,6 @@ struct bound {
     int64_t us;
     const char *text;
 };
-struct bound link_bound(const struct link *link);
+struct bound feed_bound(const struct feed *feed);
 
 #endif

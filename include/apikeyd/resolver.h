@@ -56,7 +56,7 @@ void resolver_feed_is(struct resolver *resolver, bool usable);
 /* Whether lookups have been answered by the feed's store since `since_us` (monotonic). */
 bool resolver_agrees(struct resolver *resolver, int64_t since_us);
 
-/* Whether lookups are answered, by the link's session if not by one of their own. */
+/* Whether lookups are answered, by the feed's session if not by one of their own. */
 bool resolver_answers(const struct resolver *resolver);
 
 /* Whether a lookup asked now may well get no answer: then verdicts are served stale. */

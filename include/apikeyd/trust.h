@@ -1,15 +1,15 @@
 /* trust: which read times are believed now.
  *
  * Every rule of coherence comes down to one question about a verdict: was PostgreSQL read late
- * enough? A ttl, the link and the floor all become one "oldest" time, so that looking up a verdict
- * is a single comparison. All times are monotonic microseconds.
+ * enough? A ttl, the change feed and the floor all become one "oldest" time, so that looking up a
+ * verdict is a single comparison. All times are monotonic microseconds.
  *
- * The link is a lease. A heartbeat sent at `confirmed_us` was answered, so every change committed
- * before then has been heard of: what is still held was right at that time, however long ago it
- * was read. Trust ends ttl_unlinked after the later of the two, whether or not anybody has noticed
- * that the link is gone. So the bound holds for a silent network and a stopped process too.
+ * The change feed is a lease. A heartbeat sent at `confirmed_us` was answered, so every change
+ * committed before then has been heard of: what is still held was right at that time, however long
+ * ago it was read. Trust ends ttl_unlinked after the later of the two, whether or not anybody has
+ * noticed that the feed is gone. So the bound holds for a silent network and a stopped process too.
  *
- * The link counts only while lookups are answered by the store that it listens to. What was read
+ * The feed counts only while lookups are answered by the store that it listens to. What was read
  * elsewhere may be older than changes that were heard of, however late it was read: until both
  * agree again nothing is served stale.
  *
@@ -34,7 +34,7 @@
 #define TIME_NEVER INT64_MIN /* earlier than every read time */
 
 struct trust_policy {
-    int64_t ttl_us;          /* of ALLOW and DENY inactive while the link is up */
+    int64_t ttl_us;          /* of ALLOW and DENY inactive while the change feed is up */
     int64_t ttl_unlinked_us; /* upper bound of every ttl while it is not */
     int64_t negative_ttl_us; /* of DENY unknown */
     int64_t stale_max_us;    /* how old a verdict may be that is served because no store answers */
@@ -47,7 +47,7 @@ struct grounds {
     int64_t forgotten_us; /* any key was changed, or all shall be forgotten: a floor for what is
                            * served stale too; not later than floor_us, or TIME_NEVER */
     bool notified;        /* triggers tell of every change */
-    bool elsewhere;       /* lookups were answered by another store than the link's */
+    bool elsewhere;       /* lookups were answered by another store than the feed's */
     bool postgres_down;   /* known not to answer lookups */
     int64_t jumped_us;    /* the clocks parted then, … */
     int64_t lost_us;      /* … and what was read before is so much older than it seems */

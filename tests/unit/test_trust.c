@@ -41,8 +41,8 @@ static void test_unlinked_bounds_every_ttl(void **state)
     assert_int_equal(trust.refresh_us, 996);
 }
 
-/* Nobody has to notice that the link is gone. */
-static void test_the_link_is_a_lease(void **state)
+/* Nobody has to notice that the feed is gone. */
+static void test_the_feed_is_a_lease(void **state)
 {
     (void)state;
     assert_true(at(995, TIME_NEVER).linked);
@@ -150,7 +150,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ttl_while_linked),
         cmocka_unit_test(test_unlinked_bounds_every_ttl),
-        cmocka_unit_test(test_the_link_is_a_lease),
+        cmocka_unit_test(test_the_feed_is_a_lease),
         cmocka_unit_test(test_nothing_below_the_floor),
         cmocka_unit_test(test_what_is_left),
         cmocka_unit_test(test_lookups_elsewhere_are_unlinked),
