@@ -65,19 +65,20 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     back->stale_checks = stale;
     bool serving =
         back->stale_seen_us != TIME_NEVER && now_us - back->stale_seen_us < stale_memory_us;
-    if ((serving || back->env.grounds.postgres_down || resolver_failing(back->resolver)) &&
+    if ((serving || back->env.freshness_inputs.postgres_down || resolver_failing(back->resolver)) &&
         back->config->cache_stale_max > bound.us)
         return "cache.stale_max: lookups are not answered, and verdicts are served stale";
     return bound.text;
 }
 
-/* What was read before this is of no use for any answer, believed or stale. */
+/* What was read before this is of no use for any answer, fresh or stale. */
 static int64_t oldest_of_use_us(const struct back *back, int64_t now_us)
 {
-    struct trust_policy policy = config_trust_policy(back->config);
-    struct trust trust = trust_at(&policy, &back->env.grounds, now_us);
+    struct freshness_policy policy = config_freshness_policy(back->config);
+    struct freshness freshness = freshness_at(&policy, &back->env.freshness_inputs, now_us);
 
-    return trust.oldest_us < trust.oldest_stale_us ? trust.oldest_us : trust.oldest_stale_us;
+    return freshness.oldest_us < freshness.oldest_stale_us ? freshness.oldest_us
+                                                           : freshness.oldest_stale_us;
 }
 
 /* Who can answer a check now. What Redis was given lives for cache.ttl there. */
@@ -172,7 +173,7 @@ static void invalidate_all(struct back *back)
 {
     back->env.metrics.value[METRIC_INVALIDATIONS]++;
     back_env_forget(&back->env);
-    back_env_post_grounds(&back->env);
+    back_env_post_freshness(&back->env);
 }
 
 static void take_invalidate(struct back *back, const struct to_back *message)
@@ -197,7 +198,8 @@ static void on_change(void *arg, const struct digest *digest, int64_t changed_at
         invalidate_all(back);
 }
 
-/* Better to know that PostgreSQL does not answer before trust ends and every hit becomes a miss. */
+/* Better to know that PostgreSQL does not answer before freshness ends and every hit becomes a
+ * miss. */
 static void on_doubt(void *arg)
 {
     struct back *back = arg;
@@ -452,7 +454,7 @@ struct back *back_new(struct back_setup *setup)
         .redis_secret = setup->redis_secret,
         .log = {.level = setup->log.level, .sink = on_log_line, .arg = back},
         .to_front = setup->to_front,
-        .grounds = no_grounds,
+        .freshness_inputs = no_freshness_inputs,
     };
     back->env.metrics.value[METRIC_USAGE_CLAMPED] = setup->judged.clamped;
     back->env.metrics.value[METRIC_USAGE_LOST] = setup->judged.dropped;

@@ -57,7 +57,7 @@ static void start_timer(struct feed *feed, int64_t delay_us)
     event_add(&feed->beat, &delay);
 }
 
-/* Often enough that one that is a little late does not end trust. */
+/* Often enough that one that is a little late does not end freshness. */
 static int64_t heartbeat_interval_us(const struct feed *feed)
 {
     int64_t part_us = feed->env->config->cache_ttl_unlinked / 4;
@@ -86,7 +86,7 @@ static void note_notified(struct feed *feed)
     bool announced = feed->announced == ANNOUNCED;
     bool notified = announced && feed->unannounced.read;
 
-    feed->env->grounds.notified = notified;
+    feed->env->freshness_inputs.notified = notified;
     feed->env->metrics.value[METRIC_FEED_TRIGGER] = notified;
     if (announced)
         say_unread(feed);
@@ -145,7 +145,7 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
     else if (inspection.writers_known)
         set_announced(feed, SETTLING);
     settle(feed);
-    back_env_post_grounds(feed->env);
+    back_env_post_freshness(feed->env);
 }
 
 static void on_writers(void *arg, enum pg_outcome outcome, const PGresult *result)
@@ -155,7 +155,7 @@ static void on_writers(void *arg, enum pg_outcome outcome, const PGresult *resul
     if (outcome != PG_DONE || !trigger_inspection_read_writers(result, feed->inspection.writers))
         return;
     settle(feed);
-    back_env_post_grounds(feed->env);
+    back_env_post_freshness(feed->env);
 }
 
 /* Have those who were changing the table at the inspection ended? */
@@ -255,8 +255,9 @@ static void note_store(struct feed *feed, const struct heartbeat *heartbeat)
 
     feed->server_said = false;
     back_env_store_changed(env, stores_feed(&env->stores, &heartbeat->store));
-    if (env->grounds.elsewhere && feed->setup.lookups_agree(feed->setup.arg, feed->previous_us)) {
-        env->grounds.elsewhere = false;
+    if (env->freshness_inputs.elsewhere &&
+        feed->setup.lookups_agree(feed->setup.arg, feed->previous_us)) {
+        env->freshness_inputs.elsewhere = false;
         back_env_forget(env);
         log_info(&env->log, "lookups are answered by the store of the change feed again");
     }
@@ -272,9 +273,9 @@ static void confirm(struct feed *feed)
     bool first = !feed->confirmed;
 
     feed->confirmed = true;
-    grounds_confirm(&env->grounds, feed->sent_us);
-    feed->due = feed->due || feed->sent_us < env->grounds.jumped_us;
-    back_env_post_grounds(env);
+    freshness_confirm(&env->freshness_inputs, feed->sent_us);
+    feed->due = feed->due || feed->sent_us < env->freshness_inputs.jumped_us;
+    back_env_post_freshness(env);
     if (first) {
         log_info(&env->log, "the change feed is up: changes are heard of as they are committed");
         feed->setup.on_up(feed->setup.arg, true);
@@ -455,7 +456,7 @@ static void on_down(void *arg)
 static int64_t changed_at_us(const struct feed *feed, const struct notification *notification)
 {
     int64_t now_us = clock_monotonic_us();
-    int64_t earliest_us = feed->env->grounds.confirmed_us;
+    int64_t earliest_us = feed->env->freshness_inputs.confirmed_us;
     int64_t at_us;
 
     if (!feed->confirmed || notification->server_us == 0 ||
@@ -577,7 +578,7 @@ void feed_heartbeat(struct feed *feed)
 
 bool feed_up(const struct feed *feed)
 {
-    return feed->confirmed && feed->env->grounds.confirmed_us >=
+    return feed->confirmed && feed->env->freshness_inputs.confirmed_us >=
                                   clock_monotonic_us() - feed->env->config->cache_ttl_unlinked;
 }
 
@@ -596,7 +597,7 @@ struct bound feed_bound(const struct feed *feed)
 
     if (!feed_up(feed))
         return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
-    if (feed->env->grounds.elsewhere)
+    if (feed->env->freshness_inputs.elsewhere)
         return (struct bound){
             config->cache_ttl_unlinked,
             "cache.ttl_unlinked: lookups are not answered where the link listens"};
@@ -613,7 +614,8 @@ struct bound feed_bound(const struct feed *feed)
     if (!feed->unannounced.read)
         return (struct bound){config->cache_ttl,
                               "cache.ttl: apikeyd.unannounced_change has not been read yet"};
-    if (feed->env->grounds.confirmed_us < clock_monotonic_us() - 2 * heartbeat_interval_us(feed))
+    if (feed->env->freshness_inputs.confirmed_us <
+        clock_monotonic_us() - 2 * heartbeat_interval_us(feed))
         return (struct bound){config->cache_ttl_unlinked,
                               "cache.ttl_unlinked: a heartbeat is late"};
     if (feed->queue_usage > queue_full)

@@ -15,7 +15,7 @@ enum { REDIS_BATCH = 1000 }; /* keys in one MGET at most: a bounded piece of wor
 struct redis_batch {
     struct resolver *resolver;
     struct lookup_list lookups; /* whose findings are to come, in order */
-    struct trust trust;         /* when they came */
+    struct freshness freshness; /* when they came */
 };
 
 struct resolver {
@@ -35,11 +35,11 @@ struct resolver {
     bool duplicates_said; /* in the log */
 };
 
-static struct trust trust_now(const struct resolver *resolver)
+static struct freshness freshness_now(const struct resolver *resolver)
 {
-    struct trust_policy policy = config_trust_policy(resolver->env->config);
+    struct freshness_policy policy = config_freshness_policy(resolver->env->config);
 
-    return trust_at(&policy, &resolver->env->grounds, clock_monotonic_us());
+    return freshness_at(&policy, &resolver->env->freshness_inputs, clock_monotonic_us());
 }
 
 static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
@@ -48,10 +48,10 @@ static bool changed_since(const struct resolver *resolver, const struct lookup *
     return verdict->read_at_us < floors_get(&resolver->floors, &lookup->request.digest);
 }
 
-static bool believed(const struct resolver *resolver, const struct lookup *lookup,
-                     const struct verdict *verdict, const struct trust *trust)
+static bool is_fresh(const struct resolver *resolver, const struct lookup *lookup,
+                     const struct verdict *verdict, const struct freshness *freshness)
 {
-    return verdict->read_at_us >= trust_oldest(trust, verdict->kind) &&
+    return verdict->read_at_us >= freshness_oldest(freshness, verdict->kind) &&
            !changed_since(resolver, lookup, verdict);
 }
 
@@ -69,19 +69,19 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     struct buffer reply;
     int64_t pending_us;
 
-    explanation->trust = trust_now(resolver);
+    explanation->freshness = freshness_now(resolver);
     explanation->wall_us = clock_wall_us();
     explanation->asked = verdict->kind != VERDICT_UNAVAILABLE;
     explanation->in_postgres = *verdict;
     explanation->why_not = why;
-    explanation->redis_believed =
-        believed(resolver, lookup, &explanation->in_redis, &explanation->trust);
+    explanation->redis_fresh =
+        is_fresh(resolver, lookup, &explanation->in_redis, &explanation->freshness);
     explanation->floor_us = floors_get(&resolver->floors, &lookup->request.digest);
-    if (resolver->env->grounds.floor_us > explanation->floor_us)
-        explanation->floor_us = resolver->env->grounds.floor_us;
+    if (resolver->env->freshness_inputs.floor_us > explanation->floor_us)
+        explanation->floor_us = resolver->env->freshness_inputs.floor_us;
     explanation->has_store = resolver->env->stores.has_current;
     explanation->store = resolver->env->stores.current;
-    explanation->postgres_down = resolver->env->grounds.postgres_down;
+    explanation->postgres_down = resolver->env->freshness_inputs.postgres_down;
     explanation->pending_last_used_us = explanation->memory.pending_last_used_us;
     pending_us = resolver->setup.pending(resolver->setup.arg, &verdict->api_key_id);
     if (pending_us > explanation->pending_last_used_us)
@@ -160,7 +160,7 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
                         int64_t server_read_us)
 {
     struct resolver *resolver = arg;
-    struct trust trust = trust_now(resolver);
+    struct freshness freshness = freshness_now(resolver);
 
     if (verdict->rows > 1 && !resolver->duplicates_said) {
         char fingerprint[FINGERPRINT_SIZE];
@@ -172,7 +172,7 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
         resolver->duplicates_said = true;
     }
     if (!lookup->explanation && resolver->shared && server_read_us != 0 &&
-        believed(resolver, lookup, verdict, &trust)) {
+        is_fresh(resolver, lookup, verdict, &freshness)) {
         redis_tier_fill(resolver->redis, &lookup->request.digest, verdict, server_read_us,
                         resolver->env->config->cache_ttl);
         note_in_redis(resolver, verdict);
@@ -197,14 +197,14 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
 
         back_env_store_changed(env, change);
         if (change != STORE_KEPT)
-            back_env_post_grounds(env);
+            back_env_post_freshness(env);
         return;
     }
     env->metrics.value[METRIC_READS_ELSEWHERE]++;
     resolver->elsewhere_us = clock_monotonic_us();
-    if (!env->grounds.elsewhere) {
-        env->grounds.elsewhere = true;
-        back_env_post_grounds(env);
+    if (!env->freshness_inputs.elsewhere) {
+        env->freshness_inputs.elsewhere = true;
+        back_env_post_freshness(env);
     }
     if (!resolver->elsewhere_said) {
         store_id_to_text(store, text);
@@ -221,18 +221,18 @@ static void on_findings_begin(void *arg)
 {
     struct redis_batch *batch = arg;
 
-    batch->trust = trust_now(batch->resolver);
+    batch->freshness = freshness_now(batch->resolver);
 }
 
 /* Another sidecar has heard of a change of the key: what was read before that is out of date, here
  * too, whether or not PostgreSQL can be asked. One that hears of every change itself knows better
  * when that was. */
 static void take_tombstone(struct resolver *resolver, const struct digest *digest,
-                           int64_t changed_at_us, const struct trust *trust)
+                           int64_t changed_at_us, const struct freshness *freshness)
 {
     struct to_front order = {.type = TO_FRONT_TOMBSTONE};
 
-    if (trust->linked && resolver->env->grounds.notified)
+    if (freshness->linked && resolver->env->freshness_inputs.notified)
         return;
     floors_raise(&resolver->floors, digest, changed_at_us);
     order.invalidate.digest = *digest;
@@ -245,10 +245,10 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
     struct redis_batch *batch = arg;
     struct resolver *resolver = batch->resolver;
     struct lookup *lookup = lookup_list_take(&batch->lookups);
-    const struct trust *trust = &batch->trust;
+    const struct freshness *freshness = &batch->freshness;
 
     if (finding == FOUND_TOMBSTONE && !lookup->explanation)
-        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us, trust);
+        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us, freshness);
     if (finding == FOUND_TOMBSTONE)
         verdict = NULL;
     if (lookup->explanation) {
@@ -260,9 +260,9 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
     }
     if (verdict)
         note_in_redis(resolver, verdict);
-    if (verdict && verdict->read_at_us >= trust->oldest_stale_us)
+    if (verdict && verdict->read_at_us >= freshness->oldest_stale_us)
         lookup->old = *verdict;
-    if (verdict && believed(resolver, lookup, verdict, trust)) {
+    if (verdict && is_fresh(resolver, lookup, verdict, freshness)) {
         resolver->env->metrics.value[METRIC_REDIS_HITS]++;
         answer(resolver, lookup, verdict, TIER_REDIS, NULL);
         return;
@@ -399,8 +399,8 @@ static void on_postgres_down(void *arg, bool down)
 {
     struct resolver *resolver = arg;
 
-    resolver->env->grounds.postgres_down = down;
-    back_env_post_grounds(resolver->env);
+    resolver->env->freshness_inputs.postgres_down = down;
+    back_env_post_freshness(resolver->env);
 }
 
 static bool on_lend(void *arg, const struct pg_query *query)

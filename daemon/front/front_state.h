@@ -57,11 +57,11 @@ struct front {
     struct refusal refusals[REFUSALS];
     int64_t crowded_said_us; /* a process that wants more than its share; 0: never */
 
-    struct trust_policy policy;
-    struct grounds grounds;
+    struct freshness_policy policy;
+    struct freshness_inputs freshness_inputs;
     struct clock_jump clocks;
-    struct trust trust; /* as of the read or message being handled */
-    int64_t wall_us;    /* likewise, µs since 1970 */
+    struct freshness freshness; /* as of the read or message being handled */
+    int64_t wall_us;            /* likewise, µs since 1970 */
     struct http_date date;
     bool stopped;
 };
@@ -70,7 +70,7 @@ struct front {
 void front_tick(struct front *front);
 
 /* The back thread judges by these now. */
-void front_take_grounds(struct front *front, const struct grounds *grounds);
+void front_take_freshness(struct front *front, const struct freshness_inputs *inputs);
 
 /* What memory has answered since the last call came in one read: record how long that took. */
 void front_time_read(struct front *front);

@@ -1,6 +1,6 @@
 /* floors: since when what is read of a key is believed.
  *
- * A change raises its key's floor: what was read before is not believed any more, wherever it
+ * A change raises its key's floor: what was read before is not fresh any more, wherever it
  * comes from and however late. One floor is shared by all keys whose digests fall into one place,
  * so the table never grows, forgets nothing and needs no tidying up; that a floor was raised for
  * another key costs one lookup in PostgreSQL, and no wrong answer. Times are monotonic
@@ -24,7 +24,7 @@ void floors_init(struct floors *floors);
 /* The key changed before `now_us`. */
 void floors_raise(struct floors *floors, const struct digest *digest, int64_t now_us);
 
-/* What was read of the key before this is not believed; TIME_NEVER when all is. */
+/* What was read of the key before this is not fresh; TIME_NEVER when all is. */
 int64_t floors_get(const struct floors *floors, const struct digest *digest);
 
 #endif

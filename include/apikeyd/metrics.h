@@ -104,9 +104,9 @@
     X(NEGATIVE_BYTES, "Cache", "negative_bytes", GAUGE, "cache_bytes", "table=\"unknown\"",        \
       "The same for the table of DENY unknown")                                                    \
     X(CACHE_EVICTIONS, "Cache", "cache_evictions", COUNTER, "cache_evictions_total",               \
-      "table=\"keys\"", "Believed verdicts evicted")                                               \
+      "table=\"keys\"", "Fresh verdicts evicted")                                                  \
     X(NEGATIVE_EVICTIONS, "Cache", "negative_evictions", COUNTER, "cache_evictions_total",         \
-      "table=\"unknown\"", "Believed DENY unknown verdicts evicted")                               \
+      "table=\"unknown\"", "Fresh DENY unknown verdicts evicted")                                  \
     X(INVALIDATIONS, "Cache", "invalidations", COUNTER, "invalidations_total", "",                 \
       "Keys invalidated")                                                                          \
     X(FEED_UP, "Feed", "feed_up", GAUGE, "feed_up", "",                                            \
@@ -186,7 +186,7 @@
     X(REDIS_KEYS, "Redis", "redis_keys_read", COUNTER, "redis_keys_read_total", "",                \
       "Keys asked for in them")                                                                    \
     X(REDIS_HITS, "Redis", "redis_hits", COUNTER, "redis_hits_total", "",                          \
-      "Believed verdicts found in Redis")                                                          \
+      "Fresh verdicts found in Redis")                                                             \
     X(REDIS_TIMEOUTS, "Redis", "redis_timeouts", COUNTER, "redis_timeouts_total", "",              \
       "MGETs late by redis.timeout")                                                               \
     X(REDIS_ERRORS, "Redis", "redis_errors", COUNTER, "redis_errors_total", "",                    \

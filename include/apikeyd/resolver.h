@@ -1,7 +1,7 @@
 /* resolver: answers what the memory cache could not.
  *
  *     LOOKUPs ─▶ Redis, one MGET for all that wait ─▶ PostgreSQL, one SELECT for a batch
- *                     └ believed: answer               └ answer, and fill Redis
+ *                     └ fresh: answer                  └ answer, and fill Redis
  *
  * What was read before the key's last change that was heard of (floors) is thrown away, wherever
  * it comes from, and PostgreSQL is asked again. Every lookup is answered exactly once, at shutdown
@@ -40,7 +40,7 @@ void resolver_add(struct resolver *resolver, const struct to_back *message);
 /* All that has arrived together is added: send it on its way. */
 void resolver_go(struct resolver *resolver);
 
-/* A key may have changed: nothing that was read of it before now is believed, and sidecars that
+/* A key may have changed: nothing that was read of it before now is fresh, and sidecars that
  * have not heard of it yet find a tombstone in Redis. */
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest);
 

@@ -6,8 +6,9 @@
  *
  * The change feed is a lease. A heartbeat sent at `confirmed_us` was answered, so every change
  * committed before then has been heard of: what is still held was right at that time, however long
- * ago it was read. Trust ends ttl_unlinked after the later of the two, whether or not anybody has
- * noticed that the feed is gone. So the bound holds for a silent network and a stopped process too.
+ * ago it was read. Freshness ends ttl_unlinked after the later of the two, whether or not anybody
+ * has noticed that the feed is gone. So the bound holds for a silent network and a stopped process
+ * too.
  *
  * The feed counts only while lookups are answered by the store that it listens to. What was read
  * elsewhere may be older than changes that were heard of, however late it was read: until both
@@ -33,15 +34,15 @@
 
 #define TIME_NEVER INT64_MIN /* earlier than every read time */
 
-struct trust_policy {
+struct freshness_policy {
     int64_t ttl_us;          /* of ALLOW and DENY inactive while the change feed is up */
     int64_t ttl_unlinked_us; /* upper bound of every ttl while it is not */
     int64_t negative_ttl_us; /* of DENY unknown */
     int64_t stale_max_us;    /* how old a verdict may be that is served because no store answers */
 };
 
-/* What the back thread knows and both threads judge by. */
-struct grounds {
+/* What freshness is judged by: the back thread knows it, and both threads judge. */
+struct freshness_inputs {
     int64_t confirmed_us; /* changes committed before then have been heard of; or TIME_NEVER */
     int64_t floor_us;     /* changes may have been missed that later reads know; or TIME_NEVER */
     int64_t forgotten_us; /* any key was changed, or all shall be forgotten: a floor for what is
@@ -53,22 +54,22 @@ struct grounds {
     int64_t lost_us;      /* … and what was read before is so much older than it seems */
 };
 
-static const struct grounds no_grounds = {
+static const struct freshness_inputs no_freshness_inputs = {
     .confirmed_us = TIME_NEVER, .floor_us = TIME_NEVER, .forgotten_us = TIME_NEVER};
 
 /* A heartbeat that was sent at `sent_us` was answered. One from before a jump of the clocks
  * confirms nothing: nobody can tell how long ago that was. */
-void grounds_confirm(struct grounds *grounds, int64_t sent_us);
+void freshness_confirm(struct freshness_inputs *inputs, int64_t sent_us);
 
 /* The clocks parted by `jump_us` (see clock_jump.h), as was seen at `now_us`: what was confirmed
  * before then is not, and what was read before then is read again. Doing so twice changes nothing.
  */
-void grounds_jump(struct grounds *grounds, int64_t now_us, int64_t jump_us);
+void freshness_jump(struct freshness_inputs *inputs, int64_t now_us, int64_t jump_us);
 
-struct trust {
+struct freshness {
     int64_t now_us;
     bool linked;
-    int64_t oldest_us;         /* ALLOW and DENY inactive read before this are not believed */
+    int64_t oldest_us;         /* ALLOW and DENY inactive read before this are not fresh */
     int64_t oldest_unknown_us; /* the same for DENY unknown */
     int64_t oldest_stale_us;   /* read before this are not served even when no store answers… */
     int64_t oldest_patient_us; /* …nor before this when one only takes long to answer */
@@ -76,25 +77,25 @@ struct trust {
     int64_t ttl_us, unknown_ttl_us; /* in force now: of ALLOW and DENY inactive, of DENY unknown */
 };
 
-/* What is believed at `now_us`. */
-struct trust trust_at(const struct trust_policy *policy, const struct grounds *grounds,
-                      int64_t now_us);
+/* What is fresh at `now_us`. */
+struct freshness freshness_at(const struct freshness_policy *policy,
+                              const struct freshness_inputs *inputs, int64_t now_us);
 
-/* The oldest believed read time for a verdict of `kind`. */
-static inline int64_t trust_oldest(const struct trust *trust, enum verdict_kind kind)
+/* The oldest fresh read time for a verdict of `kind`. */
+static inline int64_t freshness_oldest(const struct freshness *freshness, enum verdict_kind kind)
 {
-    return kind == VERDICT_DENY_UNKNOWN ? trust->oldest_unknown_us : trust->oldest_us;
+    return kind == VERDICT_DENY_UNKNOWN ? freshness->oldest_unknown_us : freshness->oldest_us;
 }
 
-/* How long a verdict of `kind` read at `read_at_us` goes on being believed if nothing happens;
- * negative: since when it is not. */
-static inline int64_t trust_left(const struct trust *trust, enum verdict_kind kind,
-                                 int64_t read_at_us)
+/* How long a verdict of `kind` read at `read_at_us` stays fresh if nothing happens; negative: since
+ * when it is not. */
+static inline int64_t freshness_left(const struct freshness *freshness, enum verdict_kind kind,
+                                     int64_t read_at_us)
 {
-    int64_t ttl_us = kind == VERDICT_DENY_UNKNOWN ? trust->unknown_ttl_us : trust->ttl_us;
-    int64_t over_us = read_at_us - trust_oldest(trust, kind);
+    int64_t ttl_us = kind == VERDICT_DENY_UNKNOWN ? freshness->unknown_ttl_us : freshness->ttl_us;
+    int64_t over_us = read_at_us - freshness_oldest(freshness, kind);
 
-    return over_us < 0 ? over_us : read_at_us + ttl_us - trust->now_us;
+    return over_us < 0 ? over_us : read_at_us + ttl_us - freshness->now_us;
 }
 
 #endif
