@@ -101,13 +101,14 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
+/* The states keep the words of earlier releases: scripts compare them. */
 static const char *memory_state(const struct explanation *e)
 {
     if (e->memory.kind == VERDICT_UNAVAILABLE)
         return "absent";
     if (e->memory.fresh)
         return "believed";
-    return e->memory.read_at_us < e->floor_us ? "below floor" : "expired";
+    return e->memory.read_at_us < e->watermark_us ? "below floor" : "expired";
 }
 
 static const char *redis_state(const struct explanation *e)
@@ -116,7 +117,7 @@ static const char *redis_state(const struct explanation *e)
         return redis_finding_name(e->redis);
     if (e->redis_fresh)
         return "believed";
-    return e->in_redis.read_at_us < e->floor_us ? "below floor" : "expired";
+    return e->in_redis.read_at_us < e->watermark_us ? "below floor" : "expired";
 }
 
 struct buffer explain_reply(const struct explanation *e)
@@ -127,6 +128,8 @@ struct buffer explain_reply(const struct explanation *e)
     struct buffer reply = {0};
     char fingerprint[FINGERPRINT_SIZE];
     char store[STORE_TEXT_SIZE] = "unknown";
+    int64_t watermark_wall_us =
+        e->watermark_us == TIME_NEVER ? 0 : e->wall_us - (e->freshness.now_us - e->watermark_us);
 
     digest_fingerprint(&e->digest, fingerprint);
     field_text(&fields, "key", fingerprint);
@@ -135,8 +138,8 @@ struct buffer explain_reply(const struct explanation *e)
     field_text(&fields, "refreshing", e->memory.refreshing ? "yes" : "no");
     field_text(&fields, "feed", e->freshness.linked ? "up" : "down");
     field_text(&fields, "link", e->freshness.linked ? "up" : "down"); /* deprecated */
-    field_time(&fields, "floor",
-               e->floor_us == TIME_NEVER ? 0 : e->wall_us - (e->freshness.now_us - e->floor_us));
+    field_time(&fields, "watermark", watermark_wall_us);
+    field_time(&fields, "floor", watermark_wall_us); /* deprecated */
     field_text(&fields, "redis", redis_state(e));
     if (e->has_store)
         store_id_to_text(&e->store, store);

@@ -103,7 +103,7 @@ static void settle(struct feed *feed)
 {
     if (feed->announced != SETTLING || feed->inspection.writers[0])
         return;
-    back_env_raise_floor(feed->env);
+    back_env_raise_watermark(feed->env);
     set_announced(feed, ANNOUNCED);
     log_info(&feed->env->log, "triggers notify of every change now");
 }
@@ -114,7 +114,7 @@ static void note_definition(struct feed *feed, const struct heartbeat *heartbeat
 {
     feed->asked = false;
     if (feed->announced == NOT_INSPECTED || heartbeat->definition != feed->definition) {
-        back_env_raise_floor(feed->env);
+        back_env_raise_watermark(feed->env);
         set_announced(feed, NOT_INSPECTED);
     }
     feed->definition = heartbeat->definition;
@@ -239,7 +239,7 @@ static void note_queue(struct feed *feed, double usage)
 static void note_unannounced(struct feed *feed, const struct heartbeat *heartbeat)
 {
     if (unannounced_take(&feed->unannounced, heartbeat))
-        back_env_raise_floor(feed->env);
+        back_env_raise_watermark(feed->env);
     note_notified(feed);
     if (!heartbeat->unannounced)
         return;
@@ -262,7 +262,7 @@ static void note_store(struct feed *feed, const struct heartbeat *heartbeat)
         log_info(&env->log, "lookups are answered by the store of the change feed again");
     }
     if (!feed->confirmed)
-        back_env_raise_floor(env);
+        back_env_raise_watermark(env);
 }
 
 /* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
@@ -350,8 +350,8 @@ static void on_listening(void *arg, enum pg_outcome outcome, const PGresult *res
         pg_connection_give_up(feed->connection, PQresultErrorMessage(result));
     if (outcome != PG_DONE)
         return;
-    /* What was committed before now is in every later read, and what comes is notified: the floor
-     * rises with the first heartbeat, which tells where this is. */
+    /* What was committed before now is in every later read, and what comes is notified: the
+     * watermark rises with the first heartbeat, which tells where this is. */
     feed->listening = true;
 }
 

@@ -23,7 +23,7 @@ struct resolver {
     struct back_env *env;
     struct redis_tier *redis;
     struct pg_lanes *postgres;
-    struct floors floors;
+    struct watermarks watermarks;
     struct lookup_list for_redis;
     bool shared; /* what is being answered may be filled into Redis */
     int64_t
@@ -45,7 +45,7 @@ static struct freshness freshness_now(const struct resolver *resolver)
 static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
                           const struct verdict *verdict)
 {
-    return verdict->read_at_us < floors_get(&resolver->floors, &lookup->request.digest);
+    return verdict->read_at_us < watermarks_get(&resolver->watermarks, &lookup->request.digest);
 }
 
 static bool is_fresh(const struct resolver *resolver, const struct lookup *lookup,
@@ -76,9 +76,9 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     explanation->why_not = why;
     explanation->redis_fresh =
         is_fresh(resolver, lookup, &explanation->in_redis, &explanation->freshness);
-    explanation->floor_us = floors_get(&resolver->floors, &lookup->request.digest);
-    if (resolver->env->freshness_inputs.floor_us > explanation->floor_us)
-        explanation->floor_us = resolver->env->freshness_inputs.floor_us;
+    explanation->watermark_us = watermarks_get(&resolver->watermarks, &lookup->request.digest);
+    if (resolver->env->freshness_inputs.watermark_us > explanation->watermark_us)
+        explanation->watermark_us = resolver->env->freshness_inputs.watermark_us;
     explanation->has_store = resolver->env->stores.has_current;
     explanation->store = resolver->env->stores.current;
     explanation->postgres_down = resolver->env->freshness_inputs.postgres_down;
@@ -234,7 +234,7 @@ static void take_tombstone(struct resolver *resolver, const struct digest *diges
 
     if (freshness->linked && resolver->env->freshness_inputs.notified)
         return;
-    floors_raise(&resolver->floors, digest, changed_at_us);
+    watermarks_raise(&resolver->watermarks, digest, changed_at_us);
     order.invalidate.digest = *digest;
     order.invalidate.changed_at_us = changed_at_us;
     back_env_post(resolver->env, &order);
@@ -340,7 +340,7 @@ void resolver_go(struct resolver *resolver)
 
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
 {
-    floors_raise(&resolver->floors, digest, clock_monotonic_us());
+    watermarks_raise(&resolver->watermarks, digest, clock_monotonic_us());
     redis_tier_tombstone(resolver->redis, digest, resolver->env->config->cache_ttl);
 }
 
@@ -422,7 +422,7 @@ struct resolver *resolver_new(const struct resolver_setup *setup)
     resolver->elsewhere_us = TIME_NEVER;
     resolver->newest_in_memory_us = resolver->newest_in_redis_us = TIME_NEVER;
     TAILQ_INIT(&resolver->for_redis);
-    floors_init(&resolver->floors);
+    watermarks_init(&resolver->watermarks);
     resolver->redis = redis_tier_new(env);
     resolver->postgres = pg_lanes_new(&(struct pg_lanes_setup){
         .env = env,

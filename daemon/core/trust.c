@@ -23,7 +23,7 @@ void freshness_jump(struct freshness_inputs *inputs, int64_t now_us, int64_t jum
         return;
     if (inputs->confirmed_us < now_us)
         inputs->confirmed_us = TIME_NEVER;
-    inputs->floor_us = later(inputs->floor_us, now_us);
+    inputs->watermark_us = later(inputs->watermark_us, now_us);
     inputs->jumped_us = now_us;
     inputs->lost_us += later(jump_us, 0);
 }
@@ -47,18 +47,18 @@ struct freshness freshness_at(const struct freshness_policy *policy,
     int64_t bound_us = linked ? INT64_MAX : policy->ttl_unlinked_us;
     int64_t ttl_us = sooner(policy->ttl_us, bound_us);
     int64_t negative_ttl_us = sooner(policy->negative_ttl_us, bound_us);
-    int64_t known_us = confirmed ? inputs->floor_us : inputs->forgotten_us;
+    int64_t known_us = confirmed ? inputs->watermark_us : inputs->known_watermark_us;
     int64_t oldest_stale_us =
         inputs->elsewhere ? INT64_MAX : later(known_us, stale_since(policy, inputs, now_us));
 
     return (struct freshness){
         .now_us = now_us,
         .linked = linked,
-        .oldest_us = later(inputs->floor_us, now_us - ttl_us),
-        .oldest_unknown_us = later(inputs->floor_us, now_us - negative_ttl_us),
+        .oldest_us = later(inputs->watermark_us, now_us - ttl_us),
+        .oldest_unknown_us = later(inputs->watermark_us, now_us - negative_ttl_us),
         .oldest_stale_us = oldest_stale_us,
         .oldest_patient_us =
-            linked && inputs->notified ? later(inputs->floor_us, oldest_stale_us) : INT64_MAX,
+            linked && inputs->notified ? later(inputs->watermark_us, oldest_stale_us) : INT64_MAX,
         .refresh_us = now_us - ttl_us + ttl_us / 5,
         .ttl_us = ttl_us,
         .unknown_ttl_us = negative_ttl_us,

@@ -44,7 +44,7 @@ void back_env_post_freshness(struct back_env *env);
 
 /* What was read before now may be out of date: have it read again. The front is told with the
  * next freshness inputs. */
-void back_env_raise_floor(struct back_env *env);
+void back_env_raise_watermark(struct back_env *env);
 
 /* The current store has changed so, and what was read before with it. */
 void back_env_store_changed(struct back_env *env, enum store_change change);

@@ -20,7 +20,7 @@ struct explanation {
     bool postgres_down;           /* known not to answer lookups */
     bool has_store;               /* it is known … */
     struct store_id store;        /* … which store is asked */
-    int64_t floor_us;             /* monotonic, or TIME_NEVER */
+    int64_t watermark_us;         /* the key's, monotonic, or TIME_NEVER */
     int64_t pending_last_used_us; /* wall time, or 0 */
     struct freshness freshness;
     int64_t wall_us; /* the wall time at freshness.now_us */

@@ -1,8 +1,8 @@
 /* trust: which read times are believed now.
  *
  * Every rule of coherence comes down to one question about a verdict: was PostgreSQL read late
- * enough? A ttl, the change feed and the floor all become one "oldest" time, so that looking up a
- * verdict is a single comparison. All times are monotonic microseconds.
+ * enough? A ttl, the change feed and the watermark all become one "oldest" time, so that looking up
+ * a verdict is a single comparison. All times are monotonic microseconds.
  *
  * The change feed is a lease. A heartbeat sent at `confirmed_us` was answered, so every change
  * committed before then has been heard of: what is still held was right at that time, however long
@@ -15,10 +15,10 @@
  * agree again nothing is served stale.
  *
  * What may be served stale is another question, with a bound of its own. While no heartbeat is
- * confirmed, a floor that rose because changes may have been missed does not end it, only one for
- * changes that are known. A confirmed heartbeat proves that PostgreSQL answers: then nothing below
- * any floor is served. A slow answer, which is no error, is replaced by what is held only while
- * every change is heard of.
+ * confirmed, a watermark that rose because changes may have been missed does not end it, only one
+ * for changes that are known. A confirmed heartbeat proves that PostgreSQL answers: then nothing
+ * below any watermark is served. A slow answer, which is no error, is replaced by what is held only
+ * while every change is heard of.
  *
  * Times are worth something only while the clock runs. If it stood still, as in a paused machine,
  * the lease ends at once, and what was read before is older than it seems.
@@ -44,18 +44,19 @@ struct freshness_policy {
 /* What freshness is judged by: the back thread knows it, and both threads judge. */
 struct freshness_inputs {
     int64_t confirmed_us; /* changes committed before then have been heard of; or TIME_NEVER */
-    int64_t floor_us;     /* changes may have been missed that later reads know; or TIME_NEVER */
-    int64_t forgotten_us; /* any key was changed, or all shall be forgotten: a floor for what is
-                           * served stale too; not later than floor_us, or TIME_NEVER */
-    bool notified;        /* triggers tell of every change */
-    bool elsewhere;       /* lookups were answered by another store than the feed's */
-    bool postgres_down;   /* known not to answer lookups */
-    int64_t jumped_us;    /* the clocks parted then, … */
-    int64_t lost_us;      /* … and what was read before is so much older than it seems */
+    int64_t watermark_us; /* changes may have been missed that later reads know; or TIME_NEVER */
+    /* Any key was changed, or all shall be forgotten: a watermark for what is served stale too. Not
+     * later than watermark_us, or TIME_NEVER. */
+    int64_t known_watermark_us;
+    bool notified;      /* triggers tell of every change */
+    bool elsewhere;     /* lookups were answered by another store than the feed's */
+    bool postgres_down; /* known not to answer lookups */
+    int64_t jumped_us;  /* the clocks parted then, … */
+    int64_t lost_us;    /* … and what was read before is so much older than it seems */
 };
 
 static const struct freshness_inputs no_freshness_inputs = {
-    .confirmed_us = TIME_NEVER, .floor_us = TIME_NEVER, .forgotten_us = TIME_NEVER};
+    .confirmed_us = TIME_NEVER, .watermark_us = TIME_NEVER, .known_watermark_us = TIME_NEVER};
 
 /* A heartbeat that was sent at `sent_us` was answered. One from before a jump of the clocks
  * confirms nothing: nobody can tell how long ago that was. */

@@ -6,11 +6,11 @@
 static const struct freshness_policy policy = {
     .ttl_us = 60, .ttl_unlinked_us = 5, .negative_ttl_us = 30, .stale_max_us = 300};
 
-static struct freshness at(int64_t confirmed_us, int64_t floor_us)
+static struct freshness at(int64_t confirmed_us, int64_t watermark_us)
 {
     struct freshness_inputs inputs = {.confirmed_us = confirmed_us,
-                                      .floor_us = floor_us,
-                                      .forgotten_us = TIME_NEVER,
+                                      .watermark_us = watermark_us,
+                                      .known_watermark_us = TIME_NEVER,
                                       .notified = true};
 
     return freshness_at(&policy, &inputs, 1000);
@@ -49,7 +49,7 @@ static void test_the_feed_is_a_lease(void **state)
     assert_false(at(994, TIME_NEVER).linked);
 }
 
-static void test_nothing_below_the_floor(void **state)
+static void test_nothing_below_the_watermark(void **state)
 {
     struct freshness freshness = at(999, 990);
 
@@ -69,7 +69,7 @@ static void test_what_is_left(void **state)
     (void)state;
     assert_int_equal(freshness_left(&freshness, VERDICT_ALLOW, 995), 55);
     assert_int_equal(freshness_left(&freshness, VERDICT_DENY_UNKNOWN, 995), 25);
-    assert_int_equal(freshness_left(&freshness, VERDICT_ALLOW, 985), -5); /* below the floor */
+    assert_int_equal(freshness_left(&freshness, VERDICT_ALLOW, 985), -5); /* below the watermark */
     freshness = at(TIME_NEVER, 990);
     assert_int_equal(freshness_left(&freshness, VERDICT_ALLOW, 997), 2);
     assert_int_equal(freshness_left(&freshness, VERDICT_ALLOW, 991), -4);
@@ -78,7 +78,7 @@ static void test_what_is_left(void **state)
 static void test_what_is_forgotten_is_not_served_stale(void **state)
 {
     struct freshness_inputs inputs = {
-        .confirmed_us = 999, .floor_us = 990, .forgotten_us = 980, .notified = true};
+        .confirmed_us = 999, .watermark_us = 990, .known_watermark_us = 980, .notified = true};
 
     (void)state;
     assert_int_equal(freshness_at(&policy, &inputs, 1000).oldest_us, 990);
@@ -90,7 +90,7 @@ static void test_what_is_forgotten_is_not_served_stale(void **state)
     inputs.notified = false;
     assert_true(freshness_at(&policy, &inputs, 1000).oldest_patient_us > 1000);
     inputs = (struct freshness_inputs){
-        .confirmed_us = 994, .forgotten_us = TIME_NEVER, .notified = true};
+        .confirmed_us = 994, .known_watermark_us = TIME_NEVER, .notified = true};
     assert_true(freshness_at(&policy, &inputs, 1000).oldest_patient_us > 1000);
 }
 
@@ -98,8 +98,8 @@ static void test_what_is_forgotten_is_not_served_stale(void **state)
 static void test_lookups_elsewhere_are_unlinked(void **state)
 {
     struct freshness_inputs inputs = {.confirmed_us = 999,
-                                      .floor_us = TIME_NEVER,
-                                      .forgotten_us = TIME_NEVER,
+                                      .watermark_us = TIME_NEVER,
+                                      .known_watermark_us = TIME_NEVER,
                                       .notified = true,
                                       .elsewhere = true};
     struct freshness freshness = freshness_at(&policy, &inputs, 1000);
@@ -114,7 +114,7 @@ static void test_lookups_elsewhere_are_unlinked(void **state)
 static void test_a_jump_ends_the_lease(void **state)
 {
     struct freshness_inputs inputs = {
-        .confirmed_us = 999, .floor_us = TIME_NEVER, .forgotten_us = TIME_NEVER};
+        .confirmed_us = 999, .watermark_us = TIME_NEVER, .known_watermark_us = TIME_NEVER};
 
     (void)state;
     freshness_jump(&inputs, 1000, 20);
@@ -152,7 +152,7 @@ int main(void)
         cmocka_unit_test(test_ttl_while_linked),
         cmocka_unit_test(test_unlinked_bounds_every_ttl),
         cmocka_unit_test(test_the_feed_is_a_lease),
-        cmocka_unit_test(test_nothing_below_the_floor),
+        cmocka_unit_test(test_nothing_below_the_watermark),
         cmocka_unit_test(test_what_is_left),
         cmocka_unit_test(test_lookups_elsewhere_are_unlinked),
         cmocka_unit_test(test_what_is_forgotten_is_not_served_stale),

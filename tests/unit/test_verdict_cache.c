@@ -14,7 +14,7 @@ static const struct freshness_policy policy = {.ttl_us = 60 * SECOND,
 
 static struct freshness at(int64_t now_us)
 {
-    struct freshness_inputs linked = {.confirmed_us = now_us, .floor_us = TIME_NEVER};
+    struct freshness_inputs linked = {.confirmed_us = now_us, .watermark_us = TIME_NEVER};
 
     return freshness_at(&policy, &linked, now_us);
 }
