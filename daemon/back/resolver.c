@@ -22,7 +22,7 @@ struct resolver {
     struct resolver_setup setup;
     struct back_env *env;
     struct redis_tier *redis;
-    struct pg_lanes *postgres;
+    struct pg_pool *postgres;
     struct watermarks watermarks;
     struct lookup_list for_redis;
     bool shared; /* what is being answered may be filled into Redis */
@@ -255,7 +255,7 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
         lookup->explanation->redis = finding;
         if (verdict)
             lookup->explanation->in_redis = *verdict;
-        pg_lanes_add(resolver->postgres, lookup);
+        pg_pool_add(resolver->postgres, lookup);
         return;
     }
     if (verdict)
@@ -267,7 +267,7 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
         answer(resolver, lookup, verdict, TIER_REDIS, NULL);
         return;
     }
-    pg_lanes_add(resolver->postgres, lookup);
+    pg_pool_add(resolver->postgres, lookup);
 }
 
 static void on_findings(void *arg)
@@ -276,7 +276,7 @@ static void on_findings(void *arg)
     struct resolver *resolver = batch->resolver;
 
     free(batch);
-    pg_lanes_go(resolver->postgres);
+    pg_pool_go(resolver->postgres);
 }
 
 /* Send up to REDIS_BATCH of the waiting lookups to Redis. */
@@ -328,14 +328,14 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
     if (!lookup->request.refresh && (lookup->explanation || use_redis))
         TAILQ_INSERT_TAIL(&resolver->for_redis, lookup, in_list);
     else
-        pg_lanes_add(resolver->postgres, lookup);
+        pg_pool_add(resolver->postgres, lookup);
 }
 
 void resolver_go(struct resolver *resolver)
 {
     while (!TAILQ_EMPTY(&resolver->for_redis))
         read_redis(resolver);
-    pg_lanes_go(resolver->postgres);
+    pg_pool_go(resolver->postgres);
 }
 
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
@@ -346,22 +346,22 @@ void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
 
 void resolver_probe(struct resolver *resolver, bool hurry)
 {
-    pg_lanes_probe(resolver->postgres, hurry);
+    pg_pool_probe(resolver->postgres, hurry);
 }
 
 void resolver_beat(struct resolver *resolver)
 {
-    pg_lanes_beat(resolver->postgres);
+    pg_pool_beat(resolver->postgres);
 }
 
 void resolver_feed_is(struct resolver *resolver, bool usable)
 {
-    pg_lanes_feed_is(resolver->postgres, usable);
+    pg_pool_feed_is(resolver->postgres, usable);
 }
 
 bool resolver_agrees(struct resolver *resolver, int64_t since_us)
 {
-    bool agrees = resolver->elsewhere_us < since_us && pg_lanes_agree(resolver->postgres);
+    bool agrees = resolver->elsewhere_us < since_us && pg_pool_agree(resolver->postgres);
 
     if (agrees)
         resolver->elsewhere_said = false;
@@ -370,12 +370,12 @@ bool resolver_agrees(struct resolver *resolver, int64_t since_us)
 
 bool resolver_answers(const struct resolver *resolver)
 {
-    return pg_lanes_answer(resolver->postgres);
+    return pg_pool_answer(resolver->postgres);
 }
 
 bool resolver_failing(const struct resolver *resolver)
 {
-    return resolver->failing || !pg_lanes_answer(resolver->postgres);
+    return resolver->failing || !pg_pool_answer(resolver->postgres);
 }
 
 int64_t resolver_newest_in_memory(const struct resolver *resolver)
@@ -392,7 +392,7 @@ int64_t resolver_newest_in_redis(const struct resolver *resolver)
 
 size_t resolver_connections_up(const struct resolver *resolver)
 {
-    return pg_lanes_up(resolver->postgres);
+    return pg_pool_up(resolver->postgres);
 }
 
 static void on_postgres_down(void *arg, bool down)
@@ -424,7 +424,7 @@ struct resolver *resolver_new(const struct resolver_setup *setup)
     TAILQ_INIT(&resolver->for_redis);
     watermarks_init(&resolver->watermarks);
     resolver->redis = redis_tier_new(env);
-    resolver->postgres = pg_lanes_new(&(struct pg_lanes_setup){
+    resolver->postgres = pg_pool_new(&(struct pg_pool_setup){
         .env = env,
         .answered = on_answered,
         .failed = on_failed,
@@ -447,7 +447,7 @@ void resolver_free(struct resolver *resolver)
     /* Lookups on their way come back with no answer and end as UNAVAILABLE. */
     if (resolver->redis)
         redis_tier_close(resolver->redis);
-    pg_lanes_free(resolver->postgres);
+    pg_pool_free(resolver->postgres);
     redis_tier_free(resolver->redis);
     free(resolver);
 }
