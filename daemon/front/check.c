@@ -145,7 +145,7 @@ static void flight_free(struct flight *flight)
 static struct flight *start_flight(struct front *front, const struct connection *connection,
                                    const struct digest *digest, struct slice column, bool refresh)
 {
-    if (share_used_up(&front->share, connection->caller) &&
+    if (admission_refuses(&front->admission, connection->caller) &&
         (front->flights.count >= config_pending_most(front->config) ||
          !verdict_cache_peek(front->cache, digest)))
         return NULL;
@@ -165,8 +165,8 @@ static struct flight *start_flight(struct front *front, const struct connection 
         return NULL;
     }
     digest_map_add(&front->flights, &flight->node);
-    share_take(&front->share, flight->caller);
-    front->clients.pending_replies_max = share_of_connection(&front->share);
+    admission_begin(&front->admission, flight->caller);
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
     return flight;
 }
 
@@ -174,8 +174,8 @@ static struct flight *start_flight(struct front *front, const struct connection 
 static void end_flight(struct front *front, struct flight *flight)
 {
     digest_map_remove(&front->flights, &flight->node);
-    share_return(&front->share, flight->caller);
-    front->clients.pending_replies_max = share_of_connection(&front->share);
+    admission_end(&front->admission, flight->caller);
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
     flight_free(flight);
 }
 

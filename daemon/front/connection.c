@@ -19,10 +19,10 @@ enum {
     /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
      * a whole pipeline before they read, so it is much; but not for everybody at once. */
     UNREAD_MAX = 8 * 1024 * 1024,
-    UNREAD_MAX_CROWDED = 64 * 1024,
-    CROWDED = 256 * 1024 * 1024, /* bytes kept for all clients together */
-    PIECE_SIZE = 4000,           /* of the backlog: one unread byte keeps no more */
-    HELD_MAX = 256 * 1024,       /* bytes behind a pending reply, as closing it moves them */
+    UNREAD_MAX_WHEN_FULL = 64 * 1024,
+    RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
+    PIECE_SIZE = 4000,                 /* of the backlog: one unread byte keeps no more */
+    HELD_MAX = 256 * 1024,             /* bytes behind a pending reply, as closing it moves them */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -122,7 +122,7 @@ size_t connection_unwritten(const struct connection *connection)
 static inline bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
-    size_t most = clients->kept < CROWDED ? UNREAD_MAX : UNREAD_MAX_CROWDED;
+    size_t most = clients->kept < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
 
     return unwritten(connection) + connection->held.len < most &&
            (clients->draining ||

@@ -46,15 +46,15 @@ static void say_refused(void *arg, uid_t uid)
               name);
 }
 
-static void say_crowded(void *arg, const struct peer *peer, size_t connections)
+static void say_over_share(void *arg, const struct peer *peer, size_t connections)
 {
     struct front *front = arg;
     int64_t now_us = clock_monotonic_us();
     char name[64] = "clients over TCP or in another PID namespace have";
 
-    if (front->crowded_said_us != 0 && front->crowded_said_us > now_us - 60000000)
+    if (front->over_share_said_us != 0 && front->over_share_said_us > now_us - 60000000)
         return;
-    front->crowded_said_us = now_us;
+    front->over_share_said_us = now_us;
     if (peer->pid > 0)
         snprintf(name, sizeof name, "process %ld of user %u has", (long)peer->pid,
                  (unsigned)peer->uid);
@@ -284,7 +284,7 @@ struct front *front_new(const struct front_setup *setup)
         .begin = begin_requests,
         .end = end_requests,
         .refused = say_refused,
-        .crowded = say_crowded,
+        .over_share = say_over_share,
         .arg = front,
     };
     clients_init(&front->clients);
@@ -309,8 +309,8 @@ struct front *front_new(const struct front_setup *setup)
                    config);
     listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
                    config);
-    front->share.most = config->postgres_max_pending;
-    front->clients.pending_replies_max = share_of_connection(&front->share);
+    front->admission.most = config->postgres_max_pending;
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
     front->serves_http = setup->http_fd >= 0;
     alarm_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);

@@ -48,14 +48,14 @@ struct front {
     struct alarm deadline;        /* of the first of them, or of one before it */
     bool deadline_set;
     unsigned quiet_s; /* since the back thread was last heard of: seconds of this thread's life */
-    struct share share;
+    struct admission admission;
     struct asked asked;
     struct ledger_half *usage; /* the half in use */
     size_t usage_full;         /* so many slots used in it: flush_rows are waiting */
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
     bool unrecorded_said;
     struct refusal refusals[REFUSALS];
-    int64_t crowded_said_us; /* a process that wants more than its share; 0: never */
+    int64_t over_share_said_us; /* a process over its share of connections; 0: never */
 
     struct freshness_policy policy;
     struct freshness_inputs freshness_inputs;

@@ -64,8 +64,8 @@ struct clients {
     void (*end)(void *arg);
     /* One was turned away for who it is; (uid_t)-1: nobody knows. */
     void (*refused)(void *arg, uid_t uid);
-    /* One was turned away as its process has its share of the connections already. */
-    void (*crowded)(void *arg, const struct peer *peer, size_t connections);
+    /* A connection was refused as its process is over its share of them. */
+    void (*over_share)(void *arg, const struct peer *peer, size_t connections);
     /* The last connection has gone; may be NULL. */
     void (*emptied)(void *arg);
     void *arg;

@@ -153,7 +153,7 @@
     X(CONNECTIONS_FULL, "Clients", "connections_refused_full", COUNTER,                            \
       "connections_refused_total", "reason=\"max_connections\"",                                   \
       "Connections refused at max_connections")                                                    \
-    X(CONNECTIONS_SHARE, "Clients", "connections_refused_share", COUNTER,                          \
+    X(CONNECTIONS_OVER_SHARE, "Clients", "connections_refused_share", COUNTER,                     \
       "connections_refused_total", "reason=\"process_share\"",                                     \
       "Connections refused to a process that has its share of max_connections")                    \
     X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \

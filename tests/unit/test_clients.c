@@ -254,7 +254,7 @@ static void test_unread(void **state)
 }
 
 /* Less is kept for each when there is much for all; what had to wait for that goes on. */
-static void test_crowded(void **state)
+static void test_less_is_retained_when_there_is_much(void **state)
 {
     struct fixture *fixture = *state;
     int peer = join(fixture);
@@ -368,7 +368,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_much_is_not_starved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_queues_is_not_polled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_crowded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_less_is_retained_when_there_is_much, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_held_has_a_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cut_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_closed, set_up, tear_down),
