@@ -20,7 +20,7 @@ struct flight {
 struct waiter {
     struct front *front;
     struct flight *flight;
-    struct hole *hole;
+    struct pending_reply *pending;
     struct answer_form form;
     int64_t asked_us;
     TAILQ_ENTRY(waiter) in_flight;
@@ -67,7 +67,7 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
         front->usage_full_said = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
 }
 
-/* Answer from a verdict in memory, believed or served stale. */
+/* Answer from a verdict in memory, fresh or served stale. */
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
                           struct buffer *out, const struct answer_form *form)
 {
@@ -76,7 +76,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
         .tier = tier,
         .api_key_id = &cached->api_key_id,
         .user_id = &cached->user_id,
-        .left_us = trust_left(&front->trust, cached->kind, cached->read_at_us),
+        .left_us = freshness_left(&front->freshness, cached->kind, cached->read_at_us),
     };
 
     /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
@@ -100,13 +100,13 @@ static struct cached_verdict *held_since(struct front *front, const struct diges
 /* When no store answers. */
 static struct cached_verdict *stale_verdict(struct front *front, const struct digest *digest)
 {
-    return held_since(front, digest, front->trust.oldest_stale_us);
+    return held_since(front, digest, front->freshness.oldest_stale_us);
 }
 
 /* When one takes longer than postgres.patience. */
 static struct cached_verdict *patient_verdict(struct front *front, const struct digest *digest)
 {
-    return held_since(front, digest, front->trust.oldest_patient_us);
+    return held_since(front, digest, front->freshness.oldest_patient_us);
 }
 
 static void answer_unavailable(struct front *front, struct buffer *out,
@@ -141,11 +141,11 @@ static void flight_free(struct flight *flight)
 }
 
 /* Begin a lookup. NULL when too many are under way already: there is some more room for keys that
- * memory holds, believed or not, which a flood of made-up ones cannot use up. */
+ * memory holds, fresh or not, which a flood of made-up ones cannot use up. */
 static struct flight *start_flight(struct front *front, const struct connection *connection,
                                    const struct digest *digest, struct slice column, bool refresh)
 {
-    if (share_used_up(&front->share, connection->caller) &&
+    if (admission_refuses(&front->admission, connection->caller) &&
         (front->flights.count >= config_pending_most(front->config) ||
          !verdict_cache_peek(front->cache, digest)))
         return NULL;
@@ -165,8 +165,8 @@ static struct flight *start_flight(struct front *front, const struct connection 
         return NULL;
     }
     digest_map_add(&front->flights, &flight->node);
-    share_take(&front->share, flight->caller);
-    front->clients.holes_each = share_of_connection(&front->share);
+    admission_begin(&front->admission, flight->caller);
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
     return flight;
 }
 
@@ -174,8 +174,8 @@ static struct flight *start_flight(struct front *front, const struct connection 
 static void end_flight(struct front *front, struct flight *flight)
 {
     digest_map_remove(&front->flights, &flight->node);
-    share_return(&front->share, flight->caller);
-    front->clients.holes_each = share_of_connection(&front->share);
+    admission_end(&front->admission, flight->caller);
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
     flight_free(flight);
 }
 
@@ -194,15 +194,15 @@ static void answer_waiter(struct waiter *waiter, struct cached_verdict *cached, 
                           const char *why)
 {
     struct front *front = waiter->front;
-    struct hole *hole = waiter->hole;
+    struct pending_reply *pending = waiter->pending;
 
     front_time_wait(front, cached ? tier : TIER_NONE, waiter->asked_us);
     if (cached)
-        answer_cached(front, cached, tier, hole_reply(hole), &waiter->form);
+        answer_cached(front, cached, tier, pending_reply_buffer(pending), &waiter->form);
     else
-        answer_unavailable(front, hole_reply(hole), &waiter->form, why);
+        answer_unavailable(front, pending_reply_buffer(pending), &waiter->form, why);
     waiter_free(waiter);
-    hole_close(hole);
+    pending_reply_close(pending);
 }
 
 static void on_client_gone(void *owner)
@@ -257,7 +257,7 @@ static void on_deadline(void *arg)
     struct front *front = arg;
 
     front_tick(front);
-    int64_t late_us = front->trust.now_us - config_wait_max_us(front->config);
+    int64_t late_us = front->freshness.now_us - config_wait_max_us(front->config);
     expire(front, late_us, "the lookup takes too long");
     const struct waiter *next = TAILQ_FIRST(&front->waiters);
     front->deadline_set = next != NULL;
@@ -282,21 +282,21 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
                      int64_t within_ms, const struct answer_form *form)
 {
     struct waiter *waiter = calloc(1, sizeof *waiter);
-    struct hole *hole = waiter ? hole_open(connection) : NULL;
+    struct pending_reply *pending = waiter ? pending_reply_open(connection) : NULL;
     int64_t patience_us = front->config->postgres_patience;
     int64_t within_us = within_ms * 1000;
 
-    if (!hole) {
+    if (!pending) {
         free(waiter);
         return false;
     }
     *waiter = (struct waiter){.front = front,
                               .flight = flight,
-                              .hole = hole,
+                              .pending = pending,
                               .form = *form,
-                              .asked_us = front->trust.now_us};
-    hole->cancel = on_client_gone;
-    hole->owner = waiter;
+                              .asked_us = front->freshness.now_us};
+    pending->cancel = on_client_gone;
+    pending->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
     TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
     if (!front->deadline_set)
@@ -343,7 +343,7 @@ static bool answer_stale(struct front *front, struct connection *connection, str
 
     if (!stale)
         return false;
-    if (verdict_cache_touch(stale, front->trust.now_us) &&
+    if (verdict_cache_touch(stale, front->freshness.now_us) &&
         !digest_map_find(&front->flights, digest))
         (void)start_flight(front, connection, digest, column, false);
     answer_cached(front, stale, TIER_STALE, connection_reply(connection), form);
@@ -363,7 +363,7 @@ static void refresh_ahead(struct front *front, const struct connection *connecti
     front->metrics.value[METRIC_REFRESHES]++;
 }
 
-/* Not in memory, or not believed. */
+/* Not in memory, or not fresh. */
 static const char *ask_stores(struct front *front, struct connection *connection, struct slice key,
                               const struct digest *digest, int64_t within_ms,
                               const struct answer_form *form)
@@ -379,7 +379,7 @@ static const char *ask_stores(struct front *front, struct connection *connection
     } else if (front_back_silent(front)) {
         if (!answer_stale(front, connection, column, digest, form))
             answer_unavailable(front, connection_reply(connection), form, no_back_thread);
-    } else if (!front->grounds.postgres_down ||
+    } else if (!front->freshness_inputs.postgres_down ||
                !answer_stale(front, connection, column, digest, form)) {
         check_miss(front, connection, column, digest, within_ms, form);
         return NULL;
@@ -392,12 +392,12 @@ const char *check_digest(struct front *front, struct connection *connection, str
                          const struct digest *digest, int64_t within_ms,
                          const struct answer_form *form)
 {
-    struct cached_verdict *cached = verdict_cache_get(front->cache, digest, &front->trust);
+    struct cached_verdict *cached = verdict_cache_get(front->cache, digest, &front->freshness);
     struct slice column;
 
     if (!cached)
         return ask_stores(front, connection, key, digest, within_ms, form);
-    if (cached->read_at_us < front->trust.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN &&
+    if (cached->read_at_us < front->freshness.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN &&
         key_hasher_column(front->hasher, key, &column))
         refresh_ahead(front, connection, cached, column);
     answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), form);
@@ -440,16 +440,16 @@ static struct cached_verdict *keep_answer(struct front *front, const struct to_f
         return stale_verdict(front, &message->answer.digest);
     }
     front->metrics.value[METRIC_DUPLICATE_KEYS] += verdict->rows > 1;
-    return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->trust);
+    return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->freshness);
 }
 
 /* A verdict that came is no answer for a waiter who joined the flight late if it is no longer
- * believed: it may be older than the question, and than a revocation that nobody heard of. */
+ * fresh: it may be older than the question, and than a revocation that nobody heard of. */
 static bool answers(const struct front *front, const struct cached_verdict *cached, enum tier tier,
                     const struct waiter *waiter)
 {
     return tier == TIER_STALE || cached->read_at_us >= waiter->asked_us ||
-           cached->read_at_us >= trust_oldest(&front->trust, cached->kind);
+           cached->read_at_us >= freshness_oldest(&front->freshness, cached->kind);
 }
 
 void check_prefetch(const struct front *front, const struct digest *digest)

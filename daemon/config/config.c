@@ -73,9 +73,9 @@ int64_t config_wait_max_us(const struct config *config)
     return redis_us + 2 * config->postgres_timeout + 1000000;
 }
 
-struct trust_policy config_trust_policy(const struct config *config)
+struct freshness_policy config_freshness_policy(const struct config *config)
 {
-    return (struct trust_policy){
+    return (struct freshness_policy){
         .ttl_us = config->cache_ttl,
         .ttl_unlinked_us = config->cache_ttl_unlinked,
         .negative_ttl_us = config->cache_negative_ttl,

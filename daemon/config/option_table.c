@@ -59,14 +59,15 @@ const struct option option_table[] = {
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),
      RELOADABLE, NULL,
-     "How long ALLOW and DENY inactive are believed while the link is up: how late a revocation "
+     "How long ALLOW and DENY inactive are fresh while the change feed is up: how late a "
+     "revocation "
      "can be "
      "then if no trigger notifies of it."},
     {"cache", "ttl_unlinked", OPTION_DURATION, FIELD(cache_ttl_unlinked), "5s", MILLISECONDS(100),
      HOURS(24), RELOADABLE, NULL,
-     "The bound of every ttl while the link is down: how late a revocation can be then."},
+     "The bound of every ttl while the change feed is down: how late a revocation can be then."},
     {"cache", "negative_ttl", OPTION_DURATION, FIELD(cache_negative_ttl), "30s", MILLISECONDS(100),
-     HOURS(24), RELOADABLE, NULL, "How long DENY unknown is believed."},
+     HOURS(24), RELOADABLE, NULL, "How long DENY unknown is fresh."},
     {"cache", "stale_max", OPTION_DURATION, FIELD(cache_stale_max), "5m", 0, HOURS(24), RELOADABLE,
      NULL, "How old a verdict may be that is served while no store answers; 0s: never serve one."},
 

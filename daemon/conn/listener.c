@@ -49,9 +49,9 @@ static void admit(struct listener *listener, int fd)
     } else if (clients->count >= most) {
         clients->metrics->value[METRIC_CONNECTIONS_FULL]++;
         refuse(fd, listener->protocol->full);
-    } else if (!listener->admin && process_share_used_up(connections, most - clients->count)) {
-        clients->metrics->value[METRIC_CONNECTIONS_SHARE]++;
-        clients->crowded(clients->arg, &peer, connections);
+    } else if (!listener->admin && process_over_share(connections, most - clients->count)) {
+        clients->metrics->value[METRIC_CONNECTIONS_OVER_SHARE]++;
+        clients->over_share(clients->arg, &peer, connections);
         refuse(fd, listener->protocol->full);
     } else if (connection_open(clients, fd, listener->protocol, listener->admin, peer)) {
         clients->metrics->value[METRIC_CONNECTIONS_ACCEPTED]++;

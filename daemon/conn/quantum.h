@@ -17,9 +17,9 @@
 
 enum {
     TURN_MAX = 64,
-    /* What else costs, measured by an answer from memory: a request that leaves a hole, and
-     * whatever is done once for a client, however much it asks for. */
-    TURN_HOLE = 4,
+    /* What else costs, measured by an answer from memory: a request that leaves a reply pending,
+     * and whatever is done once for a client, however much it asks for. */
+    TURN_PENDING_REPLY = 4,
     TURN_VISIT = 4,
     TURN_LITTLE = 4, /* what is done out of turn for one who has sent little */
     TURNS_TO_ACCEPT = 8,

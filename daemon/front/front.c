@@ -46,15 +46,15 @@ static void say_refused(void *arg, uid_t uid)
               name);
 }
 
-static void say_crowded(void *arg, const struct peer *peer, size_t connections)
+static void say_over_share(void *arg, const struct peer *peer, size_t connections)
 {
     struct front *front = arg;
     int64_t now_us = clock_monotonic_us();
     char name[64] = "clients over TCP or in another PID namespace have";
 
-    if (front->crowded_said_us != 0 && front->crowded_said_us > now_us - 60000000)
+    if (front->over_share_said_us != 0 && front->over_share_said_us > now_us - 60000000)
         return;
-    front->crowded_said_us = now_us;
+    front->over_share_said_us = now_us;
     if (peer->pid > 0)
         snprintf(name, sizeof name, "process %ld of user %u has", (long)peer->pid,
                  (unsigned)peer->uid);
@@ -88,7 +88,7 @@ static void apply_config(struct front *front, struct config *config)
 {
     config_free(front->config);
     front->config = config;
-    front->policy = config_trust_policy(config);
+    front->policy = config_freshness_policy(config);
     use_half(front, front->usage);
     listener_configure(&front->check_listener, config);
     listener_configure(&front->admin_listener, config);
@@ -166,7 +166,7 @@ static void handle_message(struct front *front, struct to_front *message)
         break;
     case TO_FRONT_STALE:
         verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
-                          &front->trust);
+                          &front->freshness);
         break;
     case TO_FRONT_INVALIDATE:
         invalidate(front, message);
@@ -181,8 +181,8 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_SWAP:
         swap_usage(front, message->half);
         break;
-    case TO_FRONT_GROUNDS:
-        front_take_grounds(front, &message->grounds);
+    case TO_FRONT_FRESHNESS:
+        front_take_freshness(front, &message->freshness_inputs);
         break;
     case TO_FRONT_CONFIG:
         apply_config(front, message->config);
@@ -256,11 +256,12 @@ static void on_second(void *arg)
 
     front_tick(front);
     front->quiet_s++;
-    asked_expire(&front->asked, front->trust.now_us + SECOND_US); /* the next look is too late */
+    asked_expire(&front->asked,
+                 front->freshness.now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_http)
-        clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
+        clients_cut_off(&front->clients, front->freshness.now_us - front->config->http_timeout);
 }
 
 struct front *front_new(const struct front_setup *setup)
@@ -273,8 +274,8 @@ struct front *front_new(const struct front_setup *setup)
         return NULL;
     }
     front->config = setup->config;
-    front->policy = config_trust_policy(config);
-    front->grounds = no_grounds;
+    front->policy = config_freshness_policy(config);
+    front->freshness_inputs = no_freshness_inputs;
     front->to_back = setup->to_back;
     front->to_front = setup->to_front;
     use_half(front, setup->usage);
@@ -283,7 +284,7 @@ struct front *front_new(const struct front_setup *setup)
         .begin = begin_requests,
         .end = end_requests,
         .refused = say_refused,
-        .crowded = say_crowded,
+        .over_share = say_over_share,
         .arg = front,
     };
     clients_init(&front->clients);
@@ -308,8 +309,8 @@ struct front *front_new(const struct front_setup *setup)
                    config);
     listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
                    config);
-    front->share.most = config->postgres_max_pending;
-    front->clients.holes_each = share_of_connection(&front->share);
+    front->admission.most = config->postgres_max_pending;
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
     front->serves_http = setup->http_fd >= 0;
     alarm_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);

@@ -126,19 +126,19 @@ static json_t *cache(const struct overview *overview)
                      number(total[METRIC_CACHE_EVICTIONS] + total[METRIC_NEGATIVE_EVICTIONS]));
 }
 
-static json_t *link_of(const struct overview *overview)
+static json_t *feed_of(const struct overview *overview)
 {
     const uint64_t *total = overview->total.value;
     const struct histogram *lag = &overview->total.histogram[HISTOGRAM_REVOCATION_LAG_US];
     bool measured = histogram_count(lag) > 0;
 
     return json_pack(
-        "{s:s,s:s,s:b,s:o,s:o,s:o,s:o}", "state", total[METRIC_LINK_UP] ? "up" : "down",
-        "revocation_bound", overview->revocation_bound, "triggers", total[METRIC_LINK_TRIGGER] > 0,
-        "round_trip_seconds", seconds(total[METRIC_LINK_ROUND_TRIP]), "lag_last_seconds",
+        "{s:s,s:s,s:b,s:o,s:o,s:o,s:o}", "state", total[METRIC_FEED_UP] ? "up" : "down",
+        "revocation_bound", overview->revocation_bound, "triggers", total[METRIC_FEED_TRIGGER] > 0,
+        "round_trip_seconds", seconds(total[METRIC_FEED_ROUND_TRIP]), "lag_last_seconds",
         known(measured, (double)total[METRIC_REVOCATION_LAG] / 1e6), "lag_p99_seconds",
         known(measured, histogram_quantile(lag, 0.99) / 1e6), "losses",
-        number(total[METRIC_LINK_LOSSES]));
+        number(total[METRIC_FEED_LOSSES]));
 }
 
 static const char *up_or_down(bool up)
@@ -259,13 +259,14 @@ void status_json_print(const struct overview *overview, struct buffer *out)
     struct buffer why = {0};
     bool ready = overview_ready(overview, &why);
     json_t *root = json_pack(
-        "{s:s,s:i,s:o,s:f,s:f,s:b,s:s%,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version",
+        "{s:s,s:i,s:o,s:f,s:f,s:b,s:s%,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version",
         APIKEYD_VERSION, "pid", (int)getpid(), "at", timestamp(overview->now_us), "uptime_seconds",
         (double)overview->uptime_us / 1e6, "window_seconds", (double)overview->window_us / 1e6,
         "ready", ready, "readiness", why.data, why.len, "checks", checks(overview), "latency",
-        latency(overview), "cache", cache(overview), "link", link_of(overview), "redis",
-        redis(overview), "postgres", postgres(overview), "usage", usage(overview), "process",
-        process(overview), "events", events(overview->events));
+        latency(overview), "cache", cache(overview), "feed", feed_of(overview), "link",
+        /* deprecated */ feed_of(overview), "redis", redis(overview), "postgres",
+        postgres(overview), "usage", usage(overview), "process", process(overview), "events",
+        events(overview->events));
     char *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
     /* Nothing of it can fail but for memory. */

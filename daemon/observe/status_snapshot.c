@@ -52,7 +52,7 @@ void overview_print_line(const struct overview *overview, struct buffer *out)
     if (checks > 0)
         buffer_printf(out, ", %.1f %% from memory",
                       100 * (double)recent[METRIC_HITS_MEMORY] / (double)checks);
-    buffer_printf(out, "; link %s; ", overview->total.value[METRIC_LINK_UP] ? "up" : "down");
+    buffer_printf(out, "; change feed %s; ", overview->total.value[METRIC_FEED_UP] ? "up" : "down");
     buffer_append(out, buffer_held(&why).at, why.len);
     buffer_free(&why);
 }

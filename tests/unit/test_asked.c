@@ -42,7 +42,7 @@ static int set_up(void **state)
                                         .metrics = &fixture->metrics,
                                         .begin = nothing,
                                         .end = nothing,
-                                        .holes_each = 10,
+                                        .pending_replies_max = 10,
                                         .arg = fixture};
     clients_init(&fixture->clients);
     asked_init(&fixture->asked);

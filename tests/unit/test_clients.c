@@ -10,7 +10,7 @@
 
 #include "quantum.h"
 
-/* A protocol of lines: each is said again, and "?" leaves a hole. */
+/* A protocol of lines: each is said again, and "?" leaves a reply pending. */
 
 enum { CLIENTS_MAX = 64 };
 
@@ -18,7 +18,7 @@ struct fixture {
     struct clients clients;
     struct metrics metrics;
     size_t handled;
-    struct hole *hole;
+    struct pending_reply *pending;
     int peer[CLIENTS_MAX]; /* the clients' ends */
     size_t peers;
 };
@@ -34,7 +34,7 @@ static size_t say_again(void *arg, struct connection *connection, struct slice b
     fixture->handled++;
     connection->requests++;
     if (bytes.at[0] == '?')
-        fixture->hole = hole_open(connection);
+        fixture->pending = pending_reply_open(connection);
     else
         buffer_append(connection_reply(connection), bytes.at, len);
     return len;
@@ -59,7 +59,7 @@ static int set_up(void **state)
                                         .metrics = &fixture->metrics,
                                         .begin = nothing,
                                         .end = nothing,
-                                        .holes_each = 10,
+                                        .pending_replies_max = 10,
                                         .arg = fixture};
     clients_init(&fixture->clients);
     *state = fixture;
@@ -169,8 +169,8 @@ static void test_an_answer_is_not_behind_much(void **state)
     for (size_t i = 1; i < CLIENTS_MAX; i++)
         ask_much(fixture->peer[i]);
     assert_false(round_of_loop(fixture));
-    buffer_text(hole_reply(fixture->hole), "now\n");
-    hole_close(fixture->hole);
+    buffer_text(pending_reply_buffer(fixture->pending), "now\n");
+    pending_reply_close(fixture->pending);
     assert_false(round_of_loop(fixture));
     assert_int_equal(hear(fixture->peer[0]), 4);
 }
@@ -255,7 +255,7 @@ static void test_unread(void **state)
 }
 
 /* Less is kept for each when there is much for all; what had to wait for that goes on. */
-static void test_crowded(void **state)
+static void test_less_is_retained_when_there_is_much(void **state)
 {
     struct fixture *fixture = *state;
     int peer = join(fixture);
@@ -296,8 +296,8 @@ static void test_what_is_held_has_a_bound(void **state)
             round_of_loop(fixture);
     }
     assert_int_equal(connection->held.len, 256 * 1024);
-    buffer_text(hole_reply(fixture->hole), "now\n");
-    hole_close(fixture->hole);
+    buffer_text(pending_reply_buffer(fixture->pending), "now\n");
+    pending_reply_close(fixture->pending);
     size_t heard = 0;
     for (int i = 0; i < 100000 && heard < asked + 4; i++) {
         round_of_loop(fixture);
@@ -369,7 +369,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_much_is_not_starved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_queues_is_not_polled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_crowded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_less_is_retained_when_there_is_much, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_held_has_a_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cut_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_closed, set_up, tear_down),

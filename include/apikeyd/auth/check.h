@@ -1,6 +1,6 @@
 /* check: from a key to an answer, on the front thread.
  *
- * A believed verdict in memory is answered at once. A miss starts a flight, or joins the one
+ * A fresh verdict in memory is answered at once. A miss starts a flight, or joins the one
  * that is under way for its digest; everyone who waits for a flight gets the answer that ends
  * it. Nobody waits longer than config_wait_max_us(), even if the back thread stands still, and when
  * it is known to, nobody waits at all. An ALLOW records usage; nothing else does. Which protocol

@@ -84,7 +84,7 @@ void config_free(struct config *config);
 /* A deep copy; NULL when memory is short. */
 struct config *config_copy(const struct config *config);
 
-struct trust_policy config_trust_policy(const struct config *config);
+struct freshness_policy config_freshness_policy(const struct config *config);
 
 /* Lookups that may ever be in flight: postgres.max_pending, and room for keys in memory. */
 size_t config_pending_most(const struct config *config);

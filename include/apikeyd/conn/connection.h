@@ -1,11 +1,11 @@
 /* connection: clients and their bytes.
  *
  * Reads requests, hands them to their protocol, writes replies in the order of the requests. A
- * reply that cannot be given at once leaves a hole (hole.h) in the stream; what comes after it is
- * held back until the hole is filled:
+ * reply that cannot be given at once is a pending reply (hole.h) in the stream. The text after it
+ * is held back until the pending reply is closed:
  *
  *     requests ─▶ in ─▶ handle ─▶ out ─▶ backlog ──▶ socket
- *                          └────▶ held │hole│ text │hole│ text
+ *                          └────▶ held │pending│ text │pending│ text
  *
  * Buffers are lent to a connection while it is being served and taken back when it is idle, so a
  * quiet connection costs no buffer and a busy one allocates nothing per request. What a client does
@@ -32,9 +32,9 @@
 enum { CLIENT_NAME_SIZE = 64 };
 
 struct connection;
-struct hole;
+struct pending_reply;
 TAILQ_HEAD(connection_list, connection);
-TAILQ_HEAD(hole_list, hole);
+TAILQ_HEAD(pending_reply_list, pending_reply);
 
 /* How bytes become requests. */
 struct protocol {
@@ -64,8 +64,8 @@ struct clients {
     void (*end)(void *arg);
     /* One was turned away for who it is; (uid_t)-1: nobody knows. */
     void (*refused)(void *arg, uid_t uid);
-    /* One was turned away as its process has its share of the connections already. */
-    void (*crowded)(void *arg, const struct peer *peer, size_t connections);
+    /* A connection was refused as its process is over its share of them. */
+    void (*over_share)(void *arg, const struct peer *peer, size_t connections);
     /* The last connection has gone; may be NULL. */
     void (*emptied)(void *arg);
     void *arg;
@@ -77,9 +77,9 @@ struct clients {
     size_t count;
     struct process_table processes; /* whose they are */
     bool draining;                  /* what is in hand is answered, however dear */
-    /* Unanswered requests that one client may have before it has to wait; its owner changes it. At
-     * least 1, or nobody would ever go on. */
-    size_t holes_each;
+    /* Pending replies that one connection may have before its next request has to wait. The owner
+     * changes this. At least 1, or no request would ever go on. */
+    size_t pending_replies_max;
     unsigned turns; /* of the event loop: see turn.h */
     int turn_left;  /* what may still be done in this one, in answers from memory */
     size_t kept;    /* bytes of buffers that connections keep between their turns */
@@ -121,8 +121,8 @@ struct connection {
     bool lingering;     /* everything is written; only waits for the client to be done as well */
     size_t kept;        /* its part of clients->kept */
     uint64_t held_base; /* stream position of the first byte held */
-    struct hole_list holes;
-    size_t hole_count, heavy_count;
+    struct pending_reply_list pending_replies;
+    size_t pending_count, expensive_count;
 };
 
 void clients_init(struct clients *clients);
