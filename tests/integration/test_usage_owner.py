@@ -134,6 +134,23 @@ def test_usage_of_rows_that_are_hidden_is_kept(db, start, way):
     assert db.last_used("good") is not None
 
 
+def test_a_round_that_has_asked_in_vain_waits(db, start):
+    """Its session comes back, and leads to what is no table."""
+    hide, show = HIDDEN["a view in its place"]
+    db.add_key("good")
+    daemon = start()
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    db.run(hide)
+    db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+           "WHERE usename = 'apikeyd' AND datname = current_database()")
+    wait_until(lambda: "(usage): postgres.table is not a table" in daemon.log(), "usage to be refused")
+    before = info(daemon)
+    wait_until(lambda: info(daemon)["link_heartbeats"] >= before["link_heartbeats"] + 2, "two seconds")
+    assert info(daemon)["usage_swaps"] < before["usage_swaps"] + 20
+    db.run(show)
+    wait_until(lambda: db.last_used("good") is not None, "the usage")
+
+
 class Unanswering(Proxy):
     """Lookups get no answer, while the sessions for usage and for the change feed do."""
 
