@@ -179,7 +179,7 @@ static void finish_round(struct flusher *flusher)
 
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_FLUSH_TIME],
                      clock_monotonic_us() - flusher->round_started_us, 1);
-    if (!flusher->swapped && flusher->half_free) {
+    if (!flusher->swapped && flusher->half_free && !flusher->aside_failed) {
         begin(flusher); /* it was about what an earlier one left: now comes the front's half */
         return;
     }
@@ -553,12 +553,13 @@ static void start_round(struct flusher *flusher)
     start_moving(flusher);
 }
 
-/* Have the front thread's half, if there is one to give it. */
+/* Have the front thread's half, if there is one to give it. What that holds is not mixed with usage
+ * of the store before, which could not be set aside. */
 static void begin(struct flusher *flusher)
 {
     struct ledger_half *fresh = ledger_fresh_half(flusher->setup.ledger);
     flusher->swapped = false;
-    if (!fresh && !flusher->half_free) {
+    if (!fresh && (!flusher->half_free || flusher->aside_failed)) {
         start_round(flusher);
         return;
     }
@@ -626,6 +627,7 @@ static void take_new_file(struct flusher *flusher)
 void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
 {
     flusher->setup.half = half;
+    flusher->owner.mixed = flusher->owner.mixed || flusher->aside_failed;
     flusher->env->metrics.value[METRIC_USAGE_SWAPS]++;
     take_half(flusher);
     if (flusher->fresh_sent)

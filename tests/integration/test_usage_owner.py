@@ -320,3 +320,29 @@ def test_a_store_that_changes_while_the_disk_stands_still(db, postgres, other, b
         daemon.start()
         wait_until(lambda: there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0],
                    "the usage of the other database")
+
+
+def test_usage_of_the_next_store_is_not_set_aside_for_the_one_before(db, postgres, other, bouncer, start):
+    """What is pending cannot be set aside for a while, and rounds go on meanwhile."""
+    db.add_key("good")
+    bouncer.start(postgres, db.name)
+    with psycopg.connect(postgres.dsn(other), autocommit=True) as there:
+        add_key(there, db, uuid.uuid4(), "there")
+        daemon = start({"postgres.dsn": bouncer.dsn(), "postgres.listen_dsn": db.dsn, "redis.url": ""}, wait=False)
+        folder = daemon.folder / "later"
+        daemon.options["usage.spill"] = folder / "usage.spill"
+        daemon.start()
+        wait_until(daemon.settled, "the daemon to be connected")
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+        bouncer.point_to(postgres, other)
+        wait_until(lambda: check(daemon.client(), "there")[0] == "ALLOW", "the other database")
+        for _ in range(2):
+            with pytest.raises(redis.ResponseError, match="cannot be set aside"):
+                flush(daemon)
+        folder.mkdir()
+        wait_until(lambda: there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0],
+                   "the usage of the other database")
+        daemon.kill()
+        daemon.options.update({"postgres.dsn": db.dsn, "postgres.listen_dsn": ""})
+        daemon.start()
+        wait_until(lambda: db.last_used("good") is not None, "the usage of the first one")
