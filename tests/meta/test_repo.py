@@ -208,15 +208,30 @@ def test_pure_folders_need_no_other_library(folder, pure):
     ("ledger/ledger.c", "apikeyd/clock/clock.h", False),
     ("auth/check.c", "apikeyd/conn/connection.h", True),
     ("auth/check.c", "apikeyd/thread/back_env.h", False),
-    ("auth/check.c", "quantum.h", False),
+    ("changes/change_feed.c", "notification_rate.h", True),
+    ("lookup/resolver.c", "notification_rate.h", False),
     ("lookup/resolver.c", "apikeyd/auth/check.h", False),
 ])
 def test_a_folder_sees_what_it_may_use(source, header, compiles):
     """Another #include does not compile."""
-    flags = dict(compiler_flags(BUILD))[ROOT / "daemon" / source]
-    done = subprocess.run(["gcc", *flags, "-fsyntax-only", "-x", "c", "-"], input=f"#include <{header}>\n", text=True,
+    source = ROOT / "daemon" / source
+    flags = [*dict(compiler_flags(BUILD))[source], "-iquote", source.parent]
+    done = subprocess.run(["gcc", *flags, "-fsyntax-only", "-x", "c", "-"], input=f'#include "{header}"\n', text=True,
                           capture_output=True, check=False)
     assert (done.returncode == 0) == compiles and (compiles or "No such file" in done.stderr), done.stderr
+
+
+def test_public_headers_are_used_by_other_folders():
+    """One that only its own folder uses stands beside its source."""
+    users = {}
+    for path in tracked("daemon/*.[ch]", "include/*.h", "ctl/*.[ch]"):
+        path = path.relative_to(ROOT)
+        folder = path.parts[2] if path.parts[0] == "include" else path.parts[1]
+        for used in re.findall(r"#include <apikeyd/(\w+/\w+\.h)>", (ROOT / path).read_text()):
+            if path.parts[0] == "include" or not used.startswith(f"{folder}/"):
+                users.setdefault(used, path)
+    public = {str(path.relative_to(ROOT / "include/apikeyd")) for path in tracked("include/*.h")}
+    assert public and sorted(public - users.keys()) == []
 
 
 def module(path):

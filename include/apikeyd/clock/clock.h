@@ -1,4 +1,4 @@
-/* clock: the two clocks that the threads read; core never does. */
+/* clock: the two clocks that the threads read; pure folders never do. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CLOCK_H
 #define APIKEYD_CLOCK_H
