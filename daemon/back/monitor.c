@@ -13,7 +13,7 @@ enum {
     SAMPLES = 11,                   /* the window is ten ticks */
 };
 
-static const int64_t patience_us = 2000000;
+static const int64_t front_late_us = 2000000;
 
 struct ask {
     uint32_t id;
@@ -121,7 +121,7 @@ static void on_beat(void *arg, const struct overview *overview)
     sample->at_us = clock_monotonic_us();
     sample->metrics = overview->total;
     /* An answer that lay in the mailbox while this thread stood still tells of an earlier time. */
-    if (sample->at_us - monitor->beat_us <= patience_us)
+    if (sample->at_us - monitor->beat_us <= front_late_us)
         history_add(monitor->history, overview->uptime_us, &overview->total);
     monitor->setup.on_alive(monitor->setup.arg, overview);
 }
@@ -129,7 +129,7 @@ static void on_beat(void *arg, const struct overview *overview)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct monitor *monitor = arg;
-    int64_t late_us = clock_monotonic_us() - patience_us;
+    int64_t late_us = clock_monotonic_us() - front_late_us;
 
     (void)fd;
     (void)what;

@@ -27,7 +27,7 @@ struct waiter {
     TAILQ_ENTRY(waiter) in_front; /* of all, in the order of asking */
     struct event timer;
     bool timed;
-    bool patience;              /* the timer ends patience, not the caller's WITHIN */
+    bool soft;                  /* the timer is postgres.soft_timeout's, not WITHIN's */
     struct timeval within_rest; /* what is left of WITHIN after that; zero: there is none */
 };
 
@@ -103,10 +103,10 @@ static struct cached_verdict *stale_verdict(struct front *front, const struct di
     return held_since(front, digest, front->freshness.oldest_stale_us);
 }
 
-/* When one takes longer than postgres.patience. */
-static struct cached_verdict *patient_verdict(struct front *front, const struct digest *digest)
+/* When one takes longer than postgres.soft_timeout. */
+static struct cached_verdict *soft_timeout_verdict(struct front *front, const struct digest *digest)
 {
-    return held_since(front, digest, front->freshness.oldest_patient_us);
+    return held_since(front, digest, front->freshness.oldest_at_soft_timeout_us);
 }
 
 static void answer_unavailable(struct front *front, struct buffer *out,
@@ -229,15 +229,15 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     front_tick(front);
-    struct cached_verdict *stale = patient_verdict(front, &waiter->flight->node.digest);
-    if (waiter->patience && !stale) {
-        waiter->patience = false;
+    struct cached_verdict *stale = soft_timeout_verdict(front, &waiter->flight->node.digest);
+    if (waiter->soft && !stale) {
+        waiter->soft = false;
         if (timerisset(&waiter->within_rest))
             start_timer(waiter, waiter->within_rest);
         return;
     }
-    front->metrics.value[METRIC_DEADLINES] += !waiter->patience;
-    answer_waiter(waiter, waiter->patience ? stale : NULL, TIER_STALE, "deadline");
+    front->metrics.value[METRIC_DEADLINES] += !waiter->soft;
+    answer_waiter(waiter, waiter->soft ? stale : NULL, TIER_STALE, "deadline");
 }
 
 /* Answer those who have waited since `late_us` or before, whatever the back thread is doing. Their
@@ -277,13 +277,13 @@ void check_give_up(struct front *front)
 }
 
 /* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
- * stale verdict in hand, patience is over; but no longer than config_wait_max_us(). */
+ * stale verdict in hand, postgres.soft_timeout passes; but no longer than config_wait_max_us(). */
 static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
                      int64_t within_ms, const struct answer_form *form)
 {
     struct waiter *waiter = calloc(1, sizeof *waiter);
     struct pending_reply *pending = waiter ? pending_reply_open(connection) : NULL;
-    int64_t patience_us = front->config->postgres_patience;
+    int64_t soft_timeout_us = front->config->postgres_soft_timeout;
     int64_t within_us = within_ms * 1000;
 
     if (!pending) {
@@ -302,13 +302,13 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     if (!front->deadline_set)
         alarm_set(&front->deadline, config_wait_max_us(front->config), 0);
     front->deadline_set = true;
-    waiter->patience =
-        patient_verdict(front, &flight->node.digest) && (within_us == 0 || patience_us < within_us);
-    if (waiter->patience) {
-        int64_t rest_us = within_us > 0 ? within_us - patience_us : 0;
+    waiter->soft = soft_timeout_verdict(front, &flight->node.digest) &&
+                   (within_us == 0 || soft_timeout_us < within_us);
+    if (waiter->soft) {
+        int64_t rest_us = within_us > 0 ? within_us - soft_timeout_us : 0;
 
         waiter->within_rest = (struct timeval){rest_us / 1000000, rest_us % 1000000};
-        start_timer(waiter, (struct timeval){patience_us / 1000000, patience_us % 1000000});
+        start_timer(waiter, (struct timeval){soft_timeout_us / 1000000, soft_timeout_us % 1000000});
     } else if (within_us > 0) {
         start_timer(waiter, (struct timeval){within_us / 1000000, within_us % 1000000});
     }
