@@ -517,7 +517,7 @@ fail:
 
 void back_run(struct back *back)
 {
-    /* What one turn of the loop has posted is announced once, at its end. */
+    /* What one loop iteration has posted is announced once, at its end. */
     while (!back->stopped) {
         event_base_loop(back->env.base, EVLOOP_ONCE);
         mailbox_wake(back->env.to_front);

@@ -368,7 +368,7 @@ const struct protocol resp_protocol = {
     .handle = handle_resp,
     .forbidden = "-NOPERM listen.allow_uids and allow_gids do not name you\r\n",
     .full = "-ERR max number of clients reached\r\n",
-    .little = 1024,
+    .small_request = 1024,
 };
 
 void commands_print_markdown(FILE *out)

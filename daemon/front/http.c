@@ -278,6 +278,6 @@ const struct protocol http_protocol = {
                  "listen.allow_uids and allow_gids do not let this process connect.\r\n",
     .full = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
             "Content-Length: 0\r\n\r\n",
-    .little = 16384, /* heads are long where there are cookies */
+    .small_request = 16384, /* heads are long where there are cookies */
     .timed = true,
 };
