@@ -122,11 +122,11 @@ static void on_moved(void *arg, enum socket_role role, int fd)
     back_move_listener(daemon->back, role, fd);
 }
 
-static void on_alive(void *arg, const struct overview *overview)
+static void on_alive(void *arg, const struct status_snapshot *snapshot)
 {
     struct daemon *daemon = arg;
 
-    supervisor_alive(&daemon->supervisor, overview);
+    supervisor_alive(&daemon->supervisor, snapshot);
     if (daemon->stopping)
         return;
     back_set_sockets_lost(daemon->back, socket_watch_look(&daemon->sockets, back_log(daemon->back),

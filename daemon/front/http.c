@@ -101,12 +101,12 @@ static void write_refusal(struct front *front, struct buffer *out, const struct 
 }
 
 static void write_answer(struct front *front, struct buffer *out, const struct answer *answer,
-                         const struct answer_form *form)
+                         const struct reply_encoder *encoder)
 {
     if (answer->kind == VERDICT_ALLOW)
-        write_allow(front, out, answer, form->flags);
+        write_allow(front, out, answer, encoder->flags);
     else
-        write_refusal(front, out, answer, form->flags);
+        write_refusal(front, out, answer, encoder->flags);
 }
 
 /* Any method, and no body is needed: if one comes, it is not waited for. */
@@ -114,7 +114,7 @@ static void authorize(struct front *front, struct connection *connection,
                       const struct http_request *request, unsigned flags)
 {
     static const char unauthorized[] = "WWW-Authenticate: ApiKey realm=\"api\"\r\n";
-    struct answer_form form = {.write = write_answer, .flags = flags};
+    struct reply_encoder encoder = {.write = write_answer, .flags = flags};
     const char *wrong = "there is no key";
 
     connection->last_command = "authorize";
@@ -123,7 +123,7 @@ static void authorize(struct front *front, struct connection *connection,
         return;
     }
     if (request->keys == 1)
-        wrong = check_key(front, connection, request->key, 0, &form);
+        wrong = check_key(front, connection, request->key, 0, &encoder);
     if (!wrong)
         return;
     front->metrics.value[METRIC_CHECKS_REFUSED]++;
