@@ -190,8 +190,8 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_LISTEN:
         move_listener(front, message);
         break;
-    case TO_FRONT_PULSE:
-        front_answer_pulse(front, message->pulse);
+    case TO_FRONT_STATS_POLL:
+        front_answer_stats_poll(front, message->stats_poll);
         break;
     case TO_FRONT_DRAIN:
         drain(front);
@@ -357,8 +357,8 @@ static void discard_mail(struct front *front)
     while (mailbox_take(front->to_back, &request)) {
         if (request.type == TO_BACK_REPORT)
             free(request.report.metrics);
-        if (request.type == TO_BACK_PULSE)
-            free(request.pulse.metrics);
+        if (request.type == TO_BACK_STATS)
+            free(request.stats.metrics);
     }
 }
 
