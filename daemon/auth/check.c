@@ -21,13 +21,13 @@ struct waiter {
     struct front *front;
     struct flight *flight;
     struct pending_reply *pending;
-    struct answer_form form;
+    struct reply_encoder encoder;
     int64_t asked_us;
     TAILQ_ENTRY(waiter) in_flight;
     TAILQ_ENTRY(waiter) in_front; /* of all, in the order of asking */
     struct event timer;
     bool timed;
-    bool patience;              /* the timer ends patience, not the caller's WITHIN */
+    bool soft;                  /* the timer is postgres.soft_timeout's, not WITHIN's */
     struct timeval within_rest; /* what is left of WITHIN after that; zero: there is none */
 };
 
@@ -69,7 +69,7 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
 
 /* Answer from a verdict in memory, fresh or served stale. */
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
-                          struct buffer *out, const struct answer_form *form)
+                          struct buffer *out, const struct reply_encoder *encoder)
 {
     struct answer answer = {
         .kind = cached->kind,
@@ -82,7 +82,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
      */
     ledger_half_prefetch(front->usage, cached->usage_slot);
-    form->write(front, out, &answer, form);
+    encoder->write(front, out, &answer, encoder);
     if (cached->kind == VERDICT_ALLOW)
         record_usage(front, cached);
     count_verdict(front, cached->kind, tier);
@@ -103,19 +103,19 @@ static struct cached_verdict *stale_verdict(struct front *front, const struct di
     return held_since(front, digest, front->freshness.oldest_stale_us);
 }
 
-/* When one takes longer than postgres.patience. */
-static struct cached_verdict *patient_verdict(struct front *front, const struct digest *digest)
+/* When one takes longer than postgres.soft_timeout. */
+static struct cached_verdict *soft_timeout_verdict(struct front *front, const struct digest *digest)
 {
-    return held_since(front, digest, front->freshness.oldest_patient_us);
+    return held_since(front, digest, front->freshness.oldest_at_soft_timeout_us);
 }
 
 static void answer_unavailable(struct front *front, struct buffer *out,
-                               const struct answer_form *form, const char *why)
+                               const struct reply_encoder *encoder, const char *why)
 {
     struct answer answer = {.kind = VERDICT_UNAVAILABLE, .tier = TIER_NONE, .why = why};
 
     count_verdict(front, VERDICT_UNAVAILABLE, TIER_NONE);
-    form->write(front, out, &answer, form);
+    encoder->write(front, out, &answer, encoder);
 }
 
 /* Ask the back thread. False when its mailbox is full. */
@@ -185,7 +185,7 @@ static void waiter_free(struct waiter *waiter)
         event_del(&waiter->timer);
     TAILQ_REMOVE(&waiter->flight->waiters, waiter, in_flight);
     TAILQ_REMOVE(&waiter->front->waiters, waiter, in_front);
-    free(waiter->form.text);
+    free(waiter->encoder.text);
     free(waiter);
 }
 
@@ -198,9 +198,9 @@ static void answer_waiter(struct waiter *waiter, struct cached_verdict *cached, 
 
     front_time_wait(front, cached ? tier : TIER_NONE, waiter->asked_us);
     if (cached)
-        answer_cached(front, cached, tier, pending_reply_buffer(pending), &waiter->form);
+        answer_cached(front, cached, tier, pending_reply_buffer(pending), &waiter->encoder);
     else
-        answer_unavailable(front, pending_reply_buffer(pending), &waiter->form, why);
+        answer_unavailable(front, pending_reply_buffer(pending), &waiter->encoder, why);
     waiter_free(waiter);
     pending_reply_close(pending);
 }
@@ -229,15 +229,15 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     front_tick(front);
-    struct cached_verdict *stale = patient_verdict(front, &waiter->flight->node.digest);
-    if (waiter->patience && !stale) {
-        waiter->patience = false;
+    struct cached_verdict *stale = soft_timeout_verdict(front, &waiter->flight->node.digest);
+    if (waiter->soft && !stale) {
+        waiter->soft = false;
         if (timerisset(&waiter->within_rest))
             start_timer(waiter, waiter->within_rest);
         return;
     }
-    front->metrics.value[METRIC_DEADLINES] += !waiter->patience;
-    answer_waiter(waiter, waiter->patience ? stale : NULL, TIER_STALE, "deadline");
+    front->metrics.value[METRIC_DEADLINES] += !waiter->soft;
+    answer_waiter(waiter, waiter->soft ? stale : NULL, TIER_STALE, "deadline");
 }
 
 /* Answer those who have waited since `late_us` or before, whatever the back thread is doing. Their
@@ -277,13 +277,13 @@ void check_give_up(struct front *front)
 }
 
 /* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
- * stale verdict in hand, patience is over; but no longer than config_wait_max_us(). */
+ * stale verdict in hand, postgres.soft_timeout passes; but no longer than config_wait_max_us(). */
 static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
-                     int64_t within_ms, const struct answer_form *form)
+                     int64_t within_ms, const struct reply_encoder *encoder)
 {
     struct waiter *waiter = calloc(1, sizeof *waiter);
     struct pending_reply *pending = waiter ? pending_reply_open(connection) : NULL;
-    int64_t patience_us = front->config->postgres_patience;
+    int64_t soft_timeout_us = front->config->postgres_soft_timeout;
     int64_t within_us = within_ms * 1000;
 
     if (!pending) {
@@ -293,7 +293,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     *waiter = (struct waiter){.front = front,
                               .flight = flight,
                               .pending = pending,
-                              .form = *form,
+                              .encoder = *encoder,
                               .asked_us = front->freshness.now_us};
     pending->cancel = on_client_gone;
     pending->owner = waiter;
@@ -302,13 +302,13 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     if (!front->deadline_set)
         alarm_set(&front->deadline, config_wait_max_us(front->config), 0);
     front->deadline_set = true;
-    waiter->patience =
-        patient_verdict(front, &flight->node.digest) && (within_us == 0 || patience_us < within_us);
-    if (waiter->patience) {
-        int64_t rest_us = within_us > 0 ? within_us - patience_us : 0;
+    waiter->soft = soft_timeout_verdict(front, &flight->node.digest) &&
+                   (within_us == 0 || soft_timeout_us < within_us);
+    if (waiter->soft) {
+        int64_t rest_us = within_us > 0 ? within_us - soft_timeout_us : 0;
 
         waiter->within_rest = (struct timeval){rest_us / 1000000, rest_us % 1000000};
-        start_timer(waiter, (struct timeval){patience_us / 1000000, patience_us % 1000000});
+        start_timer(waiter, (struct timeval){soft_timeout_us / 1000000, soft_timeout_us % 1000000});
     } else if (within_us > 0) {
         start_timer(waiter, (struct timeval){within_us / 1000000, within_us % 1000000});
     }
@@ -317,7 +317,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
 
 static void check_miss(struct front *front, struct connection *connection, struct slice column,
                        const struct digest *digest, int64_t within_ms,
-                       const struct answer_form *form)
+                       const struct reply_encoder *encoder)
 {
     struct flight *flight = (struct flight *)digest_map_find(&front->flights, digest);
 
@@ -325,19 +325,19 @@ static void check_miss(struct front *front, struct connection *connection, struc
         front->metrics.value[METRIC_LOOKUPS_SHARED]++;
     else
         flight = start_flight(front, connection, digest, column, false);
-    if (flight && wait_for(front, flight, connection, within_ms, form))
+    if (flight && wait_for(front, flight, connection, within_ms, encoder))
         return;
 
     front->metrics.value[METRIC_OVERLOADS]++;
-    answer_unavailable(front, connection_reply(connection), form, "too many lookups pending");
-    free(form->text);
+    answer_unavailable(front, connection_reply(connection), encoder, "too many lookups pending");
+    free(encoder->text);
 }
 
 /* PostgreSQL is known to be down, or the back thread to stand still: nobody waits with a verdict in
  * hand that may be served. About once a second the stores are asked all the same: Redis may have
  * what others know. */
 static bool answer_stale(struct front *front, struct connection *connection, struct slice column,
-                         const struct digest *digest, const struct answer_form *form)
+                         const struct digest *digest, const struct reply_encoder *encoder)
 {
     struct cached_verdict *stale = stale_verdict(front, digest);
 
@@ -346,7 +346,7 @@ static bool answer_stale(struct front *front, struct connection *connection, str
     if (verdict_cache_touch(stale, front->freshness.now_us) &&
         !digest_map_find(&front->flights, digest))
         (void)start_flight(front, connection, digest, column, false);
-    answer_cached(front, stale, TIER_STALE, connection_reply(connection), form);
+    answer_cached(front, stale, TIER_STALE, connection_reply(connection), encoder);
     return true;
 }
 
@@ -366,7 +366,7 @@ static void refresh_ahead(struct front *front, const struct connection *connecti
 /* Not in memory, or not fresh. */
 static const char *ask_stores(struct front *front, struct connection *connection, struct slice key,
                               const struct digest *digest, int64_t within_ms,
-                              const struct answer_form *form)
+                              const struct reply_encoder *encoder)
 {
     /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
     const char *wrong = check_key_id(key);
@@ -375,38 +375,38 @@ static const char *ask_stores(struct front *front, struct connection *connection
     if (wrong)
         return wrong;
     if (!key_hasher_column(front->hasher, key, &column)) {
-        answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
+        answer_unavailable(front, connection_reply(connection), encoder, "libcrypto failed");
     } else if (front_back_silent(front)) {
-        if (!answer_stale(front, connection, column, digest, form))
-            answer_unavailable(front, connection_reply(connection), form, no_back_thread);
+        if (!answer_stale(front, connection, column, digest, encoder))
+            answer_unavailable(front, connection_reply(connection), encoder, no_back_thread);
     } else if (!front->freshness_inputs.postgres_down ||
-               !answer_stale(front, connection, column, digest, form)) {
-        check_miss(front, connection, column, digest, within_ms, form);
+               !answer_stale(front, connection, column, digest, encoder)) {
+        check_miss(front, connection, column, digest, within_ms, encoder);
         return NULL;
     }
-    free(form->text);
+    free(encoder->text);
     return NULL;
 }
 
 const char *check_digest(struct front *front, struct connection *connection, struct slice key,
                          const struct digest *digest, int64_t within_ms,
-                         const struct answer_form *form)
+                         const struct reply_encoder *encoder)
 {
     struct cached_verdict *cached = verdict_cache_get(front->cache, digest, &front->freshness);
     struct slice column;
 
     if (!cached)
-        return ask_stores(front, connection, key, digest, within_ms, form);
+        return ask_stores(front, connection, key, digest, within_ms, encoder);
     if (cached->read_at_us < front->freshness.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN &&
         key_hasher_column(front->hasher, key, &column))
         refresh_ahead(front, connection, cached, column);
-    answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), form);
-    free(form->text);
+    answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), encoder);
+    free(encoder->text);
     return NULL;
 }
 
 const char *check_key(struct front *front, struct connection *connection, struct slice key,
-                      int64_t within_ms, const struct answer_form *form)
+                      int64_t within_ms, const struct reply_encoder *encoder)
 {
     struct slice column;
     struct digest digest;
@@ -415,15 +415,15 @@ const char *check_key(struct front *front, struct connection *connection, struct
         return check_key_id(key);
     /* It may be in the table, for all that is known. */
     if (key.len > KEY_LEN_MAX) {
-        answer_unavailable(front, connection_reply(connection), form,
+        answer_unavailable(front, connection_reply(connection), encoder,
                            "key id is longer than 255 bytes, and cannot be looked up");
-        free(form->text);
+        free(encoder->text);
         return NULL;
     }
     if (key_hasher_digest(front->hasher, key, &column, &digest))
-        return check_digest(front, connection, key, &digest, within_ms, form);
-    answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
-    free(form->text);
+        return check_digest(front, connection, key, &digest, within_ms, encoder);
+    answer_unavailable(front, connection_reply(connection), encoder, "libcrypto failed");
+    free(encoder->text);
     return NULL;
 }
 

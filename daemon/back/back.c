@@ -34,11 +34,11 @@ struct back {
     uint64_t stale_checks; /* answered stale, as was last seen, … */
     int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
     struct monitor *monitor;
-    struct pages *pages; /* NULL: none */
+    struct metrics_server *metrics_server; /* NULL: none */
     struct events events;
     struct log log; /* where lines go on from env.log */
     const struct log_writer *log_writer;
-    void (*on_alive)(void *arg, const struct overview *overview);
+    void (*on_alive)(void *arg, const struct status_snapshot *snapshot);
     void *alive_arg;
 };
 
@@ -83,24 +83,24 @@ static int64_t oldest_of_use_us(const struct back *back, int64_t now_us)
 }
 
 /* Who can answer a check now. What Redis was given lives for cache.ttl there. */
-static void look_who_answers(struct back *back, struct overview *overview, int64_t now_us)
+static void look_who_answers(struct back *back, struct status_snapshot *snapshot, int64_t now_us)
 {
     int64_t oldest_us = oldest_of_use_us(back, now_us);
     int64_t in_redis_us = resolver_newest_in_redis(back->resolver);
 
-    overview->redis_dated = back->env.clock.known;
-    overview->postgres_answers = resolver_answers(back->resolver);
-    overview->redis_servable =
+    snapshot->redis_dated = back->env.clock.known;
+    snapshot->postgres_answers = resolver_answers(back->resolver);
+    snapshot->redis_servable =
         in_redis_us >= oldest_us && in_redis_us > now_us - back->config->cache_ttl;
-    overview->memory_servable = resolver_newest_in_memory(back->resolver) >= oldest_us;
-    overview->total.value[METRIC_POSTGRES_ANSWERS] = overview->postgres_answers;
+    snapshot->memory_servable = resolver_newest_in_memory(back->resolver) >= oldest_us;
+    snapshot->total.value[METRIC_POSTGRES_ANSWERS] = snapshot->postgres_answers;
 }
 
 /* The gauges of the back's parts. */
-static void look(void *arg, struct overview *overview)
+static void look(void *arg, struct status_snapshot *snapshot)
 {
     struct back *back = arg;
-    uint64_t *value = overview->total.value;
+    uint64_t *value = snapshot->total.value;
     int64_t now_us = clock_monotonic_us();
 
     value[METRIC_POSTGRES_WANTED] = back->config->postgres_connections;
@@ -111,41 +111,41 @@ static void look(void *arg, struct overview *overview)
         value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
         value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
     }
-    flusher_look(back->flusher, &overview->total);
-    look_who_answers(back, overview, now_us);
-    overview->revocation_bound = revocation_bound(back, &overview->total, now_us);
-    overview->has_store = back->env.stores.has_current;
-    overview->store = back->env.stores.current;
-    overview->stopping = back->stage != SERVING;
-    overview->events = &back->events;
+    flusher_look(back->flusher, &snapshot->total);
+    look_who_answers(back, snapshot, now_us);
+    snapshot->revocation_bound = revocation_bound(back, &snapshot->total, now_us);
+    snapshot->has_store = back->env.stores.has_current;
+    snapshot->store = back->env.stores.current;
+    snapshot->stopping = back->stage != SERVING;
+    snapshot->events = &back->events;
 }
 
 static void take_report(struct back *back, const struct to_back *message)
 {
     struct buffer text = {0};
     struct buffer reply = {0};
-    struct overview overview;
+    struct status_snapshot snapshot;
 
-    monitor_overview(back->monitor, message->report.metrics, &overview);
+    monitor_snapshot(back->monitor, message->report.metrics, &snapshot);
     free(message->report.metrics);
-    report_print(message->report.kind, message->report.section, &overview, &text);
+    report_print(message->report.kind, message->report.section, &snapshot, &text);
     resp_bulk(&reply, buffer_held(&text));
     buffer_free(&text);
     back_env_reply(&back->env, message->ask, &reply);
 }
 
-static void take_pulse(struct back *back, const struct to_back *message)
+static void take_stats(struct back *back, const struct to_back *message)
 {
-    monitor_answer(back->monitor, message->pulse.id, message->pulse.metrics);
-    free(message->pulse.metrics);
+    monitor_answer(back->monitor, message->stats.id, message->stats.metrics);
+    free(message->stats.metrics);
 }
 
-static void on_alive(void *arg, const struct overview *overview)
+static void on_alive(void *arg, const struct status_snapshot *snapshot)
 {
     struct back *back = arg;
 
     if (back->on_alive)
-        back->on_alive(back->alive_arg, overview);
+        back->on_alive(back->alive_arg, snapshot);
 }
 
 /* What is logged is shown on the status page too. */
@@ -219,11 +219,11 @@ static void on_feed_up(void *arg, bool up)
         resolver_probe(back->resolver, true);
 }
 
-static void on_beat(void *arg)
+static void on_heartbeat(void *arg)
 {
     struct back *back = arg;
 
-    resolver_beat(back->resolver);
+    resolver_heartbeat(back->resolver);
 }
 
 static void on_feed_idle(void *arg)
@@ -319,8 +319,8 @@ static void handle_message(struct back *back, const struct to_back *message)
     case TO_BACK_REPORT:
         take_report(back, message);
         break;
-    case TO_BACK_PULSE:
-        take_pulse(back, message);
+    case TO_BACK_STATS:
+        take_stats(back, message);
         break;
     case TO_BACK_RELOAD:
         reload(back, &reply);
@@ -488,7 +488,7 @@ struct back *back_new(struct back_setup *setup)
         .on_change = on_change,
         .on_doubt = on_doubt,
         .on_up = on_feed_up,
-        .on_beat = on_beat,
+        .on_heartbeat = on_heartbeat,
         .on_idle = on_feed_idle,
         .lookups_agree = lookups_agree,
         .arg = back,
@@ -505,8 +505,8 @@ struct back *back_new(struct back_setup *setup)
     if (!back->monitor)
         goto fail;
     if (setup->metrics_fd >= 0)
-        back->pages = pages_new(back->env.base, back->monitor, setup->metrics_fd);
-    if (setup->metrics_fd >= 0 && !back->pages)
+        back->metrics_server = metrics_server_new(back->env.base, back->monitor, setup->metrics_fd);
+    if (setup->metrics_fd >= 0 && !back->metrics_server)
         goto fail;
     return back;
 
@@ -518,7 +518,7 @@ fail:
 
 void back_run(struct back *back)
 {
-    /* What one turn of the loop has posted is announced once, at its end. */
+    /* What one loop iteration has posted is announced once, at its end. */
     while (!back->stopped) {
         event_base_loop(back->env.base, EVLOOP_ONCE);
         mailbox_wake(back->env.to_front);
@@ -531,7 +531,7 @@ bool back_free(struct back *back)
         return true;
     back->env.front_gone = true;
     monitor_free(back->monitor);
-    pages_free(back->pages);
+    metrics_server_free(back->metrics_server);
     if (back->resolver)
         resolver_feed_is(back->resolver, false);
     if (back->flusher)

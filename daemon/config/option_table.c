@@ -3,7 +3,7 @@
 #include <apikeyd/config/config.h>
 #include <apikeyd/config/option.h>
 
-#define FIELD(field) offsetof(struct config, field)
+#define FIELD(field) .offset = offsetof(struct config, field)
 #define MILLISECONDS(n) ((int64_t)(n)*1000)
 #define SECONDS(n) ((int64_t)(n)*1000000)
 #define HOURS(n) ((int64_t)(n)*3600 * 1000000)
@@ -103,9 +103,10 @@ const struct option option_table[] = {
      "Keys in one lookup query at most."},
     {"postgres", "timeout", OPTION_DURATION, FIELD(postgres_timeout), "500ms", MILLISECONDS(10),
      SECONDS(60), RELOADABLE, NULL, "How long a lookup waits for PostgreSQL."},
-    {"postgres", "patience", OPTION_DURATION, FIELD(postgres_patience), "50ms", MILLISECONDS(1),
-     SECONDS(60), RELOADABLE, NULL,
-     "How long a check waits while a stale verdict is in hand (see cache.stale_max)."},
+    {"postgres", "soft_timeout", OPTION_DURATION, FIELD(postgres_soft_timeout), "50ms",
+     MILLISECONDS(1), SECONDS(60), RELOADABLE, NULL,
+     "How long a check waits while a stale verdict is in hand (see cache.stale_max).",
+     .old_name = "patience"},
     {"postgres", "max_pending", OPTION_COUNT, FIELD(postgres_max_pending), "10000", 100, 1000000,
      FIXED, NULL, "Lookups in flight; a miss above that gets UNAVAILABLE at once."},
 

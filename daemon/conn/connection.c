@@ -140,7 +140,7 @@ static void handle_requests(struct connection *connection)
            may_go_on(connection)) {
         size_t before = connection->pending_count;
 
-        if (turn_is_over(clients) && !clients->draining) {
+        if (quantum_used_up(clients) && !clients->draining) {
             connection_touch(connection);
             return;
         }
@@ -151,7 +151,7 @@ static void handle_requests(struct connection *connection)
             return;
         buffer_consume(&connection->in, taken);
         connection->wanted = connection->scanned = 0;
-        turn_spend(clients, connection->pending_count > before ? TURN_PENDING_REPLY : 1);
+        quantum_spend(clients, connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
     }
 }
 
@@ -290,7 +290,7 @@ static bool answer(struct connection *connection)
     bool waits = connection->in.len > connection->wanted && !may_go_on(connection);
     bool fine = write_output(connection) && keep_output(connection);
     buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
-    if (connection->waiting != &clients->queue) /* else the rest of it has its turn */
+    if (connection->waiting != &clients->queue) /* else the rest is handled later */
         buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
     note_kept(connection);
     if (waits && may_go_on(connection)) /* as it has taken what it had */
@@ -307,7 +307,7 @@ void connection_serve(struct connection *connection)
         return;
     if (fine) {
         fine = answer(connection);
-        turn_spend(clients, TURN_VISIT);
+        quantum_spend(clients, COST_OF_VISIT);
         clients->end(clients->arg);
         note_behind(connection);
     }
@@ -361,7 +361,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         event_del(&connection->readable);
     } else {
         read_input(connection);
-        if (turn_for(connection)) {
+        if (quantum_serves_now(connection)) {
             connection_serve(connection);
         } else {
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);

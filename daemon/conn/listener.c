@@ -87,7 +87,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (!turn_to_accept(listener->clients))
+    if (!quantum_may_accept(listener->clients))
         return;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         int client = accept_client(listener);

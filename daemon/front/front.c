@@ -190,8 +190,8 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_LISTEN:
         move_listener(front, message);
         break;
-    case TO_FRONT_PULSE:
-        front_answer_pulse(front, message->pulse);
+    case TO_FRONT_STATS_POLL:
+        front_answer_stats_poll(front, message->stats_poll);
         break;
     case TO_FRONT_DRAIN:
         drain(front);
@@ -206,8 +206,8 @@ static void handle_message(struct front *front, struct to_front *message)
  * before it is touched for the first. */
 enum { MAIL_AHEAD = 16 };
 
-/* What is done about mail before requests get their turn again. An invalidation costs 1. */
-enum { MAIL_TURN_MAX = 1024, ANSWER_COST = 16 };
+/* The work for mail before requests are served again. An invalidation costs 1. */
+enum { MAIL_QUANTUM = 1024, ANSWER_COST = 16 };
 
 /* The back thread has said something. */
 static void hear_back(struct front *front)
@@ -234,7 +234,7 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
     mailbox_clear_wake(front->to_front);
     front_tick(front);
     hear_back(front);
-    while (len == MAIL_AHEAD && done < MAIL_TURN_MAX) {
+    while (len == MAIL_AHEAD && done < MAIL_QUANTUM) {
         for (len = 0; len < MAIL_AHEAD && mailbox_take(front->to_front, &message[len]); len++) {
             if (message[len].type == TO_FRONT_VERDICT)
                 check_prefetch(front, &message[len].answer.digest);
@@ -321,23 +321,23 @@ fail:
     return NULL;
 }
 
-/* Lookups of a deep pipeline shall go in large batches: while each turn of the loop has more of
- * them the back thread is not woken, for so many turns or messages. */
-enum { GATHER_TURNS = 32, GATHER_MAX = 512 };
+/* Lookups of a deep pipeline shall go in large batches: while each loop iteration has
+ * more of them the back thread is not woken, for so many iterations or messages. */
+enum { GATHER_ITERATIONS = 32, GATHER_MAX = 512 };
 
 void front_run(struct front *front)
 {
     bool settled = true;
-    unsigned turns = 0; /* since the first message that the back thread does not know of */
+    unsigned iterations = 0; /* since the first message that the back thread does not know of */
 
     while (!front->stopped) {
         size_t posted = front->to_back->posted;
 
         event_base_loop(front->base, settled ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
         settled = clients_settle(&front->clients);
-        turns = posted > 0 ? turns + 1 : 0;
+        iterations = posted > 0 ? iterations + 1 : 0;
         if (settled || front->to_back->posted == posted || posted >= GATHER_MAX ||
-            turns >= GATHER_TURNS)
+            iterations >= GATHER_ITERATIONS)
             mailbox_wake(front->to_back);
     }
 }
@@ -357,8 +357,8 @@ static void discard_mail(struct front *front)
     while (mailbox_take(front->to_back, &request)) {
         if (request.type == TO_BACK_REPORT)
             free(request.report.metrics);
-        if (request.type == TO_BACK_PULSE)
-            free(request.pulse.metrics);
+        if (request.type == TO_BACK_STATS)
+            free(request.stats.metrics);
     }
 }
 

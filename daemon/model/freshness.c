@@ -57,7 +57,7 @@ struct freshness freshness_at(const struct freshness_policy *policy,
         .oldest_us = later(inputs->watermark_us, now_us - ttl_us),
         .oldest_unknown_us = later(inputs->watermark_us, now_us - negative_ttl_us),
         .oldest_stale_us = oldest_stale_us,
-        .oldest_patient_us =
+        .oldest_at_soft_timeout_us =
             linked && inputs->notified ? later(inputs->watermark_us, oldest_stale_us) : INT64_MAX,
         .refresh_us = now_us - ttl_us + ttl_us / 5,
         .ttl_us = ttl_us,

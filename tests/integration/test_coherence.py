@@ -344,13 +344,13 @@ def test_link_killed_and_kept_away(db, start):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["feed back", "feed away", "no triggers"])
-def test_missed_changes_are_not_served_for_want_of_patience(db, start, trouble):
+def test_missed_changes_are_not_served_after_the_soft_timeout(db, start, trouble):
     """PostgreSQL is slow, and what was revoked without being heard of is in hand."""
     db.add_key("good")
     deaf_role(db)
     daemon = start({"cache.ttl": "300ms" if trouble == "no triggers" else "1h",
                     "cache.ttl_unlinked": "300ms", "redis.url": "",
-                    "postgres.timeout": "20s", "postgres.patience": "10ms",
+                    "postgres.timeout": "20s", "postgres.soft_timeout": "10ms",
                     "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
     assert check(daemon.client(), "good")[0] == ALLOWED
     if trouble == "no triggers":

@@ -40,10 +40,10 @@ static size_t say_again(void *arg, struct connection *connection, struct slice b
     return len;
 }
 
-static const struct protocol lines = {.name = "lines", .handle = say_again, .little = 1024};
+static const struct protocol lines = {.name = "lines", .handle = say_again, .small_request = 1024};
 
 static const struct protocol timed_lines = {
-    .name = "timed lines", .handle = say_again, .little = 1024, .timed = true};
+    .name = "timed lines", .handle = say_again, .small_request = 1024, .timed = true};
 
 static void nothing(void *arg)
 {
@@ -150,7 +150,7 @@ static void test_little_is_not_behind_much(void **state)
         ask(polite, "a\n");
         assert_false(round_of_loop(fixture));
         assert_int_equal(hear(polite), 2);
-        assert_in_range(fixture->handled - before, 1, 2 * TURN_MAX + 1);
+        assert_in_range(fixture->handled - before, 1, 2 * QUANTUM + 1);
     }
     while (!round_of_loop(fixture))
         ;
@@ -175,7 +175,7 @@ static void test_an_answer_is_not_behind_much(void **state)
     assert_int_equal(hear(fixture->peer[0]), 4);
 }
 
-/* Those who have much go on in turn, however many come with little meanwhile. */
+/* Connections with much to ask go on, however many small requests come meanwhile. */
 static void test_much_is_not_starved(void **state)
 {
     struct fixture *fixture = *state;
@@ -183,7 +183,7 @@ static void test_much_is_not_starved(void **state)
     join_all(fixture);
     ask_much(fixture->peer[0]);
     ask_much(fixture->peer[1]);
-    for (size_t i = 0; i < 4 * 8000 / TURN_MAX; i++) {
+    for (size_t i = 0; i < 4 * 8000 / QUANTUM; i++) {
         for (size_t k = 2; k < CLIENTS_MAX; k++)
             ask(fixture->peer[k], "a\n");
         round_of_loop(fixture);
@@ -194,7 +194,7 @@ static void test_much_is_not_starved(void **state)
     assert_int_equal(hear(fixture->peer[1]), 8000);
 }
 
-/* Whoever waits for a turn is not looked at in each round: there may be thousands. */
+/* A connection that queues is not looked at in each iteration: there may be thousands. */
 static void test_who_queues_is_not_polled(void **state)
 {
     struct fixture *fixture = *state;
@@ -206,13 +206,13 @@ static void test_who_queues_is_not_polled(void **state)
     ask(peer, "more\n");
     assert_false(round_of_loop(fixture));
     assert_false(event_pending(&connection->readable, EV_READ, NULL));
-    assert_int_equal(turn_to_accept(&fixture->clients),
-                     fixture->clients.turns % TURNS_TO_ACCEPT == 0);
+    assert_int_equal(quantum_may_accept(&fixture->clients),
+                     fixture->clients.iterations % ITERATIONS_TO_ACCEPT == 0);
     while (!round_of_loop(fixture))
         ;
     round_of_loop(fixture);
     assert_int_equal(hear(peer), 8005);
-    assert_true(turn_to_accept(&fixture->clients));
+    assert_true(quantum_may_accept(&fixture->clients));
 }
 
 /* Much that is not read is kept, to a bound, and comes in order once it is read. */
@@ -306,7 +306,7 @@ static void test_what_is_held_has_a_bound(void **state)
     assert_int_equal(heard, asked + 4);
 }
 
-/* Time that a client has to wait for its turn is not its own. */
+/* The time that a connection queues is not counted against its client. */
 static void test_cut_off(void **state)
 {
     struct fixture *fixture = *state;
@@ -326,7 +326,7 @@ static void test_cut_off(void **state)
     assert_int_equal(fixture->clients.count, 0);
 }
 
-/* Requests that came before the end are answered, though it takes more than a turn. */
+/* Requests that came before the end are answered, though it takes more than a quantum. */
 static void test_half_closed(void **state)
 {
     struct fixture *fixture = *state;

@@ -56,7 +56,7 @@ static void test_nothing_below_the_watermark(void **state)
     (void)state;
     assert_int_equal(freshness_oldest(&freshness, VERDICT_ALLOW), 990);
     assert_int_equal(freshness_oldest(&freshness, VERDICT_DENY_UNKNOWN), 990);
-    assert_int_equal(freshness.oldest_patient_us, 990);
+    assert_int_equal(freshness.oldest_at_soft_timeout_us, 990);
     /* A confirmed heartbeat proves that PostgreSQL answers. */
     assert_int_equal(freshness.oldest_stale_us, 990);
     assert_int_equal(at(994, 990).oldest_stale_us, 700);
@@ -83,15 +83,15 @@ static void test_what_is_forgotten_is_not_served_stale(void **state)
     (void)state;
     assert_int_equal(freshness_at(&policy, &inputs, 1000).oldest_us, 990);
     assert_int_equal(freshness_at(&policy, &inputs, 1000).oldest_stale_us, 990);
-    assert_int_equal(freshness_at(&policy, &inputs, 1000).oldest_patient_us, 990);
+    assert_int_equal(freshness_at(&policy, &inputs, 1000).oldest_at_soft_timeout_us, 990);
     inputs.confirmed_us = 994;
     assert_int_equal(freshness_at(&policy, &inputs, 1000).oldest_stale_us, 980);
     inputs.confirmed_us = 999;
     inputs.notified = false;
-    assert_true(freshness_at(&policy, &inputs, 1000).oldest_patient_us > 1000);
+    assert_true(freshness_at(&policy, &inputs, 1000).oldest_at_soft_timeout_us > 1000);
     inputs = (struct freshness_inputs){
         .confirmed_us = 994, .known_watermark_us = TIME_NEVER, .notified = true};
-    assert_true(freshness_at(&policy, &inputs, 1000).oldest_patient_us > 1000);
+    assert_true(freshness_at(&policy, &inputs, 1000).oldest_at_soft_timeout_us > 1000);
 }
 
 /* A heartbeat tells nothing about verdicts that were read elsewhere. */
@@ -107,7 +107,7 @@ static void test_lookups_elsewhere_are_unlinked(void **state)
     (void)state;
     assert_false(freshness.linked);
     assert_int_equal(freshness_oldest(&freshness, VERDICT_ALLOW), 995);
-    assert_true(freshness.oldest_patient_us > 1000);
+    assert_true(freshness.oldest_at_soft_timeout_us > 1000);
     assert_true(freshness.oldest_stale_us > 1000);
 }
 

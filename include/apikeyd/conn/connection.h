@@ -44,8 +44,8 @@ struct protocol {
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
     /* What is said to who is turned away: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
-    size_t little; /* bytes that are a request, or few (turn.h) */
-    bool timed;    /* requests and replies have to go over within a time: see clients_cut_off() */
+    size_t small_request; /* at most so many bytes are one (turn.h) */
+    bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
 };
 
 /* Who is on the other side. */
@@ -71,8 +71,8 @@ struct clients {
     void *arg;
 
     struct connection_list all;
-    /* To be served outside of their own events: those who only have to be written to, and those
-     * who wait for a turn (turn.h). */
+    /* The ready list: to be served outside of their own events. `answered` have only replies to be
+     * written, `queue` wait for the next quantum (turn.h). */
     struct connection_list answered, queue;
     size_t count;
     struct process_table processes; /* whose they are */
@@ -80,9 +80,9 @@ struct clients {
     /* Pending replies that one connection may have before its next request has to wait. The owner
      * changes this. At least 1, or no request would ever go on. */
     size_t pending_replies_max;
-    unsigned turns; /* of the event loop: see turn.h */
-    int turn_left;  /* what may still be done in this one, in answers from memory */
-    size_t kept;    /* bytes of buffers that connections keep between their turns */
+    unsigned iterations; /* of the event loop: see turn.h */
+    int quantum_left;    /* the work that may still be done before the next poll, in cache hits */
+    size_t kept;         /* bytes of buffers that connections keep while they are not served */
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
@@ -139,7 +139,7 @@ struct buffer *connection_reply(struct connection *connection);
 /* Take no more requests; close when all is answered. */
 void connection_finish(struct connection *connection);
 
-/* Close in its turn of clients_settle(). */
+/* Close in the next clients_settle(). */
 void connection_kill(struct connection *connection);
 
 /* Bytes of replies that are not written, for want of the client or of an answer before them. */
@@ -148,9 +148,9 @@ size_t connection_unwritten(const struct connection *connection);
 /* Something was added to a connection's output outside of its own event: settle it later. */
 void connection_touch(struct connection *connection);
 
-/* A turn: write what touched connections have ready, go on with requests that had to wait, close
- * what is finished. To be called after each round of the event loop; false when there is more to
- * do, so that the next round shall not wait. */
+/* Run the ready list: write what its connections have ready, go on with requests that had to wait,
+ * close what is finished. To be called after each round of the event loop; false when there is more
+ * to do, so that the next round shall not wait. */
 bool clients_settle(struct clients *clients);
 
 /* Close those of a timed protocol that have been behind since before `before_us`. */

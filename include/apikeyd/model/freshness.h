@@ -73,8 +73,8 @@ struct freshness {
     int64_t oldest_us;         /* ALLOW and DENY inactive read before this are not fresh */
     int64_t oldest_unknown_us; /* the same for DENY unknown */
     int64_t oldest_stale_us;   /* read before this are not served even when no store answers… */
-    int64_t oldest_patient_us; /* …nor before this when one only takes long to answer */
-    int64_t refresh_us;        /* read before this are in the last fifth of their ttl */
+    int64_t oldest_at_soft_timeout_us; /* …nor before this after postgres.soft_timeout */
+    int64_t refresh_us;                /* read before this are in the last fifth of their ttl */
     int64_t ttl_us, unknown_ttl_us; /* in force now: of ALLOW and DENY inactive, of DENY unknown */
 };
 
