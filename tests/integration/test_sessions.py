@@ -2,6 +2,7 @@
 with those that there are."""
 
 import contextlib
+import itertools
 import threading
 
 import pytest
@@ -105,6 +106,39 @@ def test_usage_goes_on_when_its_session_comes_while_the_feeds_is_lent(start, db,
     wait_until(lambda: flush(daemon) and db.last_used("key-0"), "its use to be written")
     assert check(daemon.client(), "key-0")[0] == "ALLOW"
     assert flush(daemon)
+
+
+def test_misses_without_end_leave_usage_its_turn(start, db, role):
+    """All go by the one session that there is, and a lookup waits for it at any time."""
+    db.add_keys(1)
+    daemon = start({"postgres.dsn": role(1), "postgres.batch": 1, "redis.url": ""}, settled=False)
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the change feed")
+    assert check(daemon.client(), "key-0")[0] == "ALLOW"
+    done = threading.Event()
+
+    def miss(name):
+        with daemon.client() as client:
+            for n in itertools.count():
+                if done.is_set():
+                    return
+                pipeline = client.pipeline(transaction=False)
+                for i in range(100):
+                    pipeline.execute_command("CHECK", f"{name}-{n}-{i}")
+                pipeline.execute(raise_on_error=False)
+
+    missing = [threading.Thread(target=miss, args=[name]) for name in "abcd"]
+    for thread in missing:
+        thread.start()
+    try:
+        wait_until(lambda: info(daemon)["postgres_selects"] > 100, "misses")
+        before = info(daemon)["postgres_selects"]
+        assert flush(daemon)
+        assert db.last_used("key-0") is not None
+        assert info(daemon)["postgres_selects"] < before + 1000
+    finally:
+        done.set()
+        for thread in missing:
+            thread.join()
 
 
 def test_a_place_that_another_client_takes_costs_one_session(start, db, role):
