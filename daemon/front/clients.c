@@ -64,7 +64,7 @@ void clients_cut_off(struct clients *clients, int64_t before_us)
     {
         bool ours = connection->waiting && !connection->lingering; /* it waits in the queue */
 
-        if (connection->behind_us == 0 || connection->behind_us >= before_us || ours ||
+        if (connection->stalled_us == 0 || connection->stalled_us >= before_us || ours ||
             connection->killed)
             continue;
         clients->metrics->value[METRIC_CUT_OFF] += !connection->lingering;

@@ -73,7 +73,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
     connection->admin = admin;
     connection->peer = peer;
     connection->opened_us = clock_monotonic_us();
-    connection->behind_us = protocol->timed ? connection->opened_us : 0;
+    connection->stalled_us = protocol->timed ? connection->opened_us : 0;
     connection->id = ++clients->last_id;
     connection->caller = peer.pid > 0 ? (uint32_t)peer.pid : (uint32_t)connection->id;
     connection->last_command = "none";
@@ -233,25 +233,25 @@ static void watch(struct connection *connection)
         event_del(&connection->writable);
 }
 
-/* Note since when a client of a timed protocol owes us the rest of a request, its first one, or to
- * take what is written. Another request, or all bytes that were due, and the time starts anew; what
- * we owe the client costs it nothing. */
-static void note_behind(struct connection *connection)
+/* Note since when a client of a timed protocol has been stalled: it owes the rest of a request, its
+ * first one, or to take what is written. Progress is another request, or all bytes that were due:
+ * then the time starts anew. What the daemon owes the client is not counted against it. */
+static void note_stall(struct connection *connection)
 {
     if (!connection->protocol->timed)
         return;
     size_t owed = unwritten(connection);
     bool asks = connection->requests > 0 &&
                 (connection->in.len == 0 || connection->closing || !may_go_on(connection));
-    bool came_on = connection->requests > connection->behind_requests ||
-                   connection->written >= connection->behind_bytes;
+    bool progressed = connection->requests > connection->progress_requests ||
+                      connection->written >= connection->progress_bytes;
 
     if (asks && owed == 0) {
-        connection->behind_us = 0;
-    } else if (connection->behind_us == 0 || came_on) {
-        connection->behind_us = clock_monotonic_us();
-        connection->behind_requests = connection->requests;
-        connection->behind_bytes = owed > 0 ? connection->written + owed : UINT64_MAX;
+        connection->stalled_us = 0;
+    } else if (connection->stalled_us == 0 || progressed) {
+        connection->stalled_us = clock_monotonic_us();
+        connection->progress_requests = connection->requests;
+        connection->progress_bytes = owed > 0 ? connection->written + owed : UINT64_MAX;
     }
 }
 
@@ -266,7 +266,7 @@ static bool linger(struct connection *connection)
         explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
     buffer_consume(&connection->in, connection->in.len);
     connection->lingering = true;
-    connection->behind_us = clock_monotonic_us();
+    connection->stalled_us = clock_monotonic_us();
     event_del(&connection->writable);
     event_add(&connection->readable, NULL);
     return true;
@@ -308,7 +308,7 @@ void connection_serve(struct connection *connection)
         fine = answer(connection);
         quantum_spend(clients, COST_OF_VISIT);
         clients->end(clients->arg);
-        note_behind(connection);
+        note_stall(connection);
     }
     bool done = connection->closing && unwritten(connection) == 0 && connection->pending_count == 0;
     if (!fine || (done && !linger(connection)))

@@ -112,10 +112,10 @@ struct connection {
     struct evbuffer *backlog; /* what is to be written before `out`; NULL: nothing */
     size_t wanted;  /* the protocol need not look at `in` before it has more bytes than this */
     size_t scanned; /* bytes of `in` that the protocol has looked at */
-    /* Timed: since when the client has been behind with a request, or with taking a reply; 0: it is
-     * not. Requests taken and bytes written by then, to see whether it has come on. */
-    int64_t behind_us;
-    uint64_t behind_requests, behind_bytes;
+    /* Timed: since when the client has been stalled, with a request or with taking a reply; 0: it
+     * is not. The requests taken and bytes written by then, to detect progress. */
+    int64_t stalled_us;
+    uint64_t progress_requests, progress_bytes;
     uint64_t written;   /* bytes, ever */
     bool ended;         /* the client sends no more */
     bool lingering;     /* everything is written; only waits for the client to be done as well */
@@ -153,7 +153,7 @@ void connection_touch(struct connection *connection);
  * to do, so that the next round shall not wait. */
 bool clients_settle(struct clients *clients);
 
-/* Close those of a timed protocol that have been behind since before `before_us`. */
+/* Close those of a timed protocol that have been stalled since before `before_us`. */
 void clients_cut_off(struct clients *clients, int64_t before_us);
 
 /* Read what has already arrived, then take no more requests from anybody. Each connection is
