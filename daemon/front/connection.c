@@ -22,7 +22,7 @@ enum {
     UNREAD_MAX_WHEN_FULL = 64 * 1024,
     RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
     PIECE_SIZE = 4000,                 /* of the backlog: one unread byte keeps no more */
-    HELD_MAX = 256 * 1024,             /* bytes behind a pending reply, as closing it moves them */
+    QUEUED_MAX = 256 * 1024,           /* bytes behind a pending reply, as closing it moves them */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -41,12 +41,12 @@ void connection_close(struct connection *connection)
         TAILQ_REMOVE(connection->waiting, connection, in_waiting);
     clients->count--;
     process_table_leave(connection->process);
-    clients->kept -= connection->kept;
+    clients->retained -= connection->retained;
     if (connection->in.len > 0)
         explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
     buffer_free(&connection->in);
     buffer_free(&connection->out);
-    buffer_free(&connection->held);
+    buffer_free(&connection->queued);
     if (connection->backlog)
         evbuffer_free(connection->backlog);
     free(connection);
@@ -90,7 +90,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
 
 struct buffer *connection_reply(struct connection *connection)
 {
-    return TAILQ_EMPTY(&connection->pending_replies) ? &connection->out : &connection->held;
+    return TAILQ_EMPTY(&connection->pending_replies) ? &connection->out : &connection->queued;
 }
 
 void connection_finish(struct connection *connection)
@@ -114,7 +114,7 @@ static inline size_t unwritten(const struct connection *connection)
 
 size_t connection_unwritten(const struct connection *connection)
 {
-    return unwritten(connection) + connection->held.len;
+    return unwritten(connection) + connection->queued.len;
 }
 
 /* Whether another request may be answered before the client takes what it has, and is given what it
@@ -122,12 +122,12 @@ size_t connection_unwritten(const struct connection *connection)
 static inline bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
-    size_t most = clients->kept < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
+    size_t most = clients->retained < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
 
-    return unwritten(connection) + connection->held.len < most &&
+    return unwritten(connection) + connection->queued.len < most &&
            (clients->draining ||
             (connection->pending_count < clients->pending_replies_max &&
-             connection->expensive_count < EXPENSIVE_MAX && connection->held.len < HELD_MAX));
+             connection->expensive_count < EXPENSIVE_MAX && connection->queued.len < QUEUED_MAX));
 }
 
 /* Handle the requests in `in`, as many as may be now. */
@@ -197,7 +197,7 @@ static bool write_output(struct connection *connection)
 
 /* What is ready and not taken goes where it is not moved again as more of it comes. False when
  * memory is short. */
-static bool keep_output(struct connection *connection)
+static bool move_to_backlog(struct connection *connection)
 {
     if (connection->out.len > 0 && !connection->backlog)
         connection->backlog = evbuffer_new();
@@ -272,11 +272,11 @@ static bool linger(struct connection *connection)
     return true;
 }
 
-static void note_kept(struct connection *connection)
+static void note_retained(struct connection *connection)
 {
-    connection->clients->kept -= connection->kept;
-    connection->kept = connection->in.cap + unwritten(connection) + connection->held.cap;
-    connection->clients->kept += connection->kept;
+    connection->clients->retained -= connection->retained;
+    connection->retained = connection->in.cap + unwritten(connection) + connection->queued.cap;
+    connection->clients->retained += connection->retained;
 }
 
 /* Handle and write what can be. False when the connection is broken. */
@@ -287,11 +287,11 @@ static bool answer(struct connection *connection)
     buffer_borrow(&connection->out, &clients->spare_out, READ_SIZE);
     handle_input(connection);
     bool waits = connection->in.len > connection->wanted && !may_go_on(connection);
-    bool fine = write_output(connection) && keep_output(connection);
+    bool fine = write_output(connection) && move_to_backlog(connection);
     buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
     if (connection->waiting != &clients->queue) /* else the rest is handled later */
         buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
-    note_kept(connection);
+    note_retained(connection);
     if (waits && may_go_on(connection)) /* as it has taken what it had */
         connection_touch(connection);
     return fine;
@@ -364,7 +364,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
             connection_serve(connection);
         } else {
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
-            note_kept(connection);
+            note_retained(connection);
             connection_touch(connection);
         }
     }

@@ -2,10 +2,10 @@
  *
  * Reads requests, hands them to their protocol, writes replies in the order of the requests. A
  * reply that cannot be given at once is a pending reply (hole.h) in the stream. The text after it
- * is held back until the pending reply is closed:
+ * is queued until the pending reply is closed:
  *
  *     requests ─▶ in ─▶ handle ─▶ out ─▶ backlog ──▶ socket
- *                          └────▶ held │pending│ text │pending│ text
+ *                          └────▶ queued │pending│ text │pending│ text
  *
  * Buffers are lent to a connection while it is being served and taken back when it is idle, so a
  * quiet connection costs no buffer and a busy one allocates nothing per request. What a client does
@@ -82,7 +82,7 @@ struct clients {
     size_t pending_replies_max;
     unsigned iterations; /* of the event loop: see turn.h */
     int quantum_left;    /* the work that may still be done before the next poll, in cache hits */
-    size_t kept;         /* bytes of buffers that connections keep while they are not served */
+    size_t retained;     /* bytes of buffers that connections hold between two loop iterations */
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
@@ -108,7 +108,7 @@ struct connection {
     uint64_t requests;
     const char *last_command; /* lives forever */
     struct event readable, writable;
-    struct buffer in, out, held;
+    struct buffer in, out, queued;
     struct evbuffer *backlog; /* what is to be written before `out`; NULL: nothing */
     size_t wanted;  /* the protocol need not look at `in` before it has more bytes than this */
     size_t scanned; /* bytes of `in` that the protocol has looked at */
@@ -116,11 +116,11 @@ struct connection {
      * is not. The requests taken and bytes written by then, to detect progress. */
     int64_t stalled_us;
     uint64_t progress_requests, progress_bytes;
-    uint64_t written;   /* bytes, ever */
-    bool ended;         /* the client sends no more */
-    bool lingering;     /* everything is written; only waits for the client to be done as well */
-    size_t kept;        /* its part of clients->kept */
-    uint64_t held_base; /* stream position of the first byte held */
+    uint64_t written;     /* bytes, ever */
+    bool ended;           /* the client sends no more */
+    bool lingering;       /* everything is written; only waits for the client to be done as well */
+    size_t retained;      /* its part of clients->retained */
+    uint64_t queued_base; /* stream position of the first byte queued */
     struct pending_reply_list pending_replies;
     size_t pending_count, expensive_count;
 };

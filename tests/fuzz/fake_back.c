@@ -179,5 +179,5 @@ void fake_back_play(const struct play *play, struct buffer *replies)
         FUZZ_MUST(!take_replies(fd[0], replies));
         close(fd[0]);
     }
-    FUZZ_MUST(front->clients.kept == 0);
+    FUZZ_MUST(front->clients.retained == 0);
 }

@@ -214,7 +214,7 @@ static void test_who_queues_is_not_polled(void **state)
     assert_true(quantum_may_accept(&fixture->clients));
 }
 
-/* Much that is not read is kept, to a bound, and comes in order once it is read. */
+/* Much that is not read is retained, to a bound, and comes in order once it is read. */
 static void test_unread(void **state)
 {
     struct fixture *fixture = *state;
@@ -250,10 +250,10 @@ static void test_unread(void **state)
     }
     assert_int_equal(fixture->handled, asked);
     assert_null(TAILQ_FIRST(&fixture->clients.all)->backlog);
-    assert_int_equal(fixture->clients.kept, 0);
+    assert_int_equal(fixture->clients.retained, 0);
 }
 
-/* Less is kept for each when there is much for all; what had to wait for that goes on. */
+/* Less is retained for each when there is much for all; what had to wait for that goes on. */
 static void test_less_is_retained_when_there_is_much(void **state)
 {
     struct fixture *fixture = *state;
@@ -262,7 +262,7 @@ static void test_less_is_retained_when_there_is_much(void **state)
     char burst[8000];
     size_t asked = 0, heard = 0;
 
-    fixture->clients.kept = 256 << 20;
+    fixture->clients.retained = 256 << 20;
     memset(burst, 'x', sizeof burst);
     for (size_t i = 0; i < 8; i++)
         burst[1000 * i + 999] = '\n';
@@ -278,7 +278,7 @@ static void test_less_is_retained_when_there_is_much(void **state)
         round_of_loop(fixture);
     }
     assert_int_equal(heard, asked);
-    assert_int_equal(fixture->clients.kept, 256 << 20);
+    assert_int_equal(fixture->clients.retained, 256 << 20);
 }
 
 static void test_what_is_held_has_a_bound(void **state)
@@ -294,7 +294,7 @@ static void test_what_is_held_has_a_bound(void **state)
         for (int i = 0; i < 20; i++)
             round_of_loop(fixture);
     }
-    assert_int_equal(connection->held.len, 256 * 1024);
+    assert_int_equal(connection->queued.len, 256 * 1024);
     buffer_text(pending_reply_buffer(fixture->pending), "now\n");
     pending_reply_close(fixture->pending);
     size_t heard = 0;
