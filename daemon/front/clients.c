@@ -24,7 +24,7 @@ void clients_done(struct clients *clients)
         close(clients->reserve_fd);
 }
 
-void connection_touch(struct connection *connection)
+void connection_schedule(struct connection *connection)
 {
     struct clients *clients = connection->clients;
 
@@ -43,7 +43,7 @@ static void serve_first(struct connection_list *waiting)
     connection_serve(connection);
 }
 
-bool clients_settle(struct clients *clients)
+bool clients_run_ready(struct clients *clients)
 {
     while (!TAILQ_EMPTY(&clients->answered))
         serve_first(&clients->answered);
@@ -83,6 +83,6 @@ void clients_drain(struct clients *clients)
             connection_kill(connection);
         if (!connection->closing)
             connection_drain(connection);
-        connection_touch(connection);
+        connection_schedule(connection);
     }
 }

@@ -102,7 +102,7 @@ void connection_kill(struct connection *connection)
 {
     connection->closing = true;
     connection->killed = true;
-    connection_touch(connection);
+    connection_schedule(connection);
 }
 
 /* What could be written now. */
@@ -140,7 +140,7 @@ static void handle_requests(struct connection *connection)
         size_t before = connection->pending_count;
 
         if (quantum_used_up(clients) && !clients->draining) {
-            connection_touch(connection);
+            connection_schedule(connection);
             return;
         }
         size_t taken =
@@ -293,7 +293,7 @@ static bool answer(struct connection *connection)
         buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
     note_retained(connection);
     if (waits && may_go_on(connection)) /* as it has taken what it had */
-        connection_touch(connection);
+        connection_schedule(connection);
     return fine;
 }
 
@@ -365,7 +365,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         } else {
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
             note_retained(connection);
-            connection_touch(connection);
+            connection_schedule(connection);
         }
     }
 }

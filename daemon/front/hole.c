@@ -77,7 +77,7 @@ void pending_reply_close(struct pending_reply *pending)
     }
     if (TAILQ_EMPTY(&connection->pending_replies))
         buffer_free(&connection->queued);
-    connection_touch(connection);
+    connection_schedule(connection);
 }
 
 void pending_replies_abandon(struct connection *connection)

@@ -139,19 +139,19 @@ struct buffer *connection_reply(struct connection *connection);
 /* Take no more requests; close when all is answered. */
 void connection_finish(struct connection *connection);
 
-/* Close in the next clients_settle(). */
+/* Close in the next clients_run_ready(). */
 void connection_kill(struct connection *connection);
 
 /* Bytes of replies that are not written, for want of the client or of an answer before them. */
 size_t connection_unwritten(const struct connection *connection);
 
-/* Something was added to a connection's output outside of its own event: settle it later. */
-void connection_touch(struct connection *connection);
+/* Put a connection on the ready list, as when output was added to it outside of its own event. */
+void connection_schedule(struct connection *connection);
 
 /* Run the ready list: write what its connections have ready, go on with requests that had to wait,
  * close what is finished. To be called after each round of the event loop; false when there is more
  * to do, so that the next round shall not wait. */
-bool clients_settle(struct clients *clients);
+bool clients_run_ready(struct clients *clients);
 
 /* Close those of a timed protocol that have been stalled since before `before_us`. */
 void clients_cut_off(struct clients *clients, int64_t before_us);

@@ -72,7 +72,7 @@ static void answer_all(void)
 static void iterate(void)
 {
     event_base_loop(front->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-    (void)clients_settle(&front->clients);
+    (void)clients_run_ready(&front->clients);
 }
 
 static void make_front(void)

@@ -95,7 +95,7 @@ static int join(struct fixture *fixture)
 static bool round_of_loop(struct fixture *fixture)
 {
     event_base_loop(fixture->clients.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-    return clients_settle(&fixture->clients);
+    return clients_run_ready(&fixture->clients);
 }
 
 static void ask(int peer, const char *text)
@@ -134,7 +134,7 @@ static void join_all(struct fixture *fixture)
         assert_int_equal(hear(fixture->peer[i]), 6);
 }
 
-static void test_little_is_not_behind_much(void **state)
+static void test_a_small_request_does_not_wait_behind_large_ones(void **state)
 {
     struct fixture *fixture = *state;
     int polite;
@@ -158,7 +158,7 @@ static void test_little_is_not_behind_much(void **state)
 }
 
 /* Nor is an answer that had to be waited for. */
-static void test_an_answer_is_not_behind_much(void **state)
+static void test_a_reply_does_not_wait_behind_large_requests(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -363,8 +363,10 @@ static void test_draining(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_little_is_not_behind_much, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_answer_is_not_behind_much, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_small_request_does_not_wait_behind_large_ones,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_reply_does_not_wait_behind_large_requests, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_much_is_not_starved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_queues_is_not_polled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),
