@@ -71,11 +71,10 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
                           struct buffer *out, const struct reply_encoder *encoder)
 {
+    struct verdict verdict = cached_verdict_get(cached);
     struct answer answer = {
-        .kind = cached->kind,
+        .verdict = &verdict,
         .tier = tier,
-        .api_key_id = &cached->api_key_id,
-        .user_id = &cached->user_id,
         .left_us = freshness_left(&front->freshness, cached->kind, cached->read_at_us),
     };
 
@@ -112,7 +111,7 @@ static struct cached_verdict *soft_timeout_verdict(struct front *front, const st
 static void answer_unavailable(struct front *front, struct buffer *out,
                                const struct reply_encoder *encoder, const char *why)
 {
-    struct answer answer = {.kind = VERDICT_UNAVAILABLE, .tier = TIER_NONE, .why = why};
+    struct answer answer = {.verdict = &verdict_unavailable, .tier = TIER_NONE, .why = why};
 
     count_verdict(front, VERDICT_UNAVAILABLE, TIER_NONE);
     encoder->write(front, out, &answer, encoder);
@@ -499,14 +498,9 @@ void check_outdated(struct front *front, const struct to_front *message)
     if (!flight)
         return;
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
-        struct cached_verdict passing = {
-            .digest = message->answer.digest,
-            .api_key_id = verdict->api_key_id,
-            .user_id = verdict->user_id,
-            .read_at_us = verdict->read_at_us,
-            .kind = (uint8_t)verdict->kind,
-        };
+        struct cached_verdict passing = {.digest = message->answer.digest};
 
+        cached_verdict_set(&passing, verdict);
         next = TAILQ_NEXT(waiter, in_flight);
         if (verdict->read_at_us >= waiter->asked_us)
             answer_waiter(waiter, &passing, message->answer.tier, NULL);

@@ -104,12 +104,11 @@ static bool take_key(struct front *front, struct connection *connection, struct 
 static struct explain_memory peek(struct front *front, const struct digest *digest)
 {
     const struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
-    struct explain_memory found = {.kind = VERDICT_UNAVAILABLE};
+    struct explain_memory found = {.verdict = verdict_unavailable};
 
     if (!cached)
         return found;
-    found.kind = cached->kind;
-    found.read_at_us = cached->read_at_us;
+    found.verdict = cached_verdict_get(cached);
     found.refreshing = cached->flags & CACHED_REFRESHING;
     found.fresh = cached->read_at_us >= freshness_oldest(&front->freshness, cached->kind);
     found.servable_stale = cached->read_at_us >= front->freshness.oldest_stale_us;

@@ -28,7 +28,7 @@ static void write_resp(struct front *front, struct buffer *out, const struct ans
 {
     (void)front;
     (void)encoder;
-    resp_verdict(out, answer->kind, answer->api_key_id, answer->user_id, answer->why);
+    resp_verdict(out, answer->verdict, answer->why);
 }
 
 /* "WITHIN <ms>"; false when it is anything else. */

@@ -70,8 +70,8 @@ static void write_allow(struct front *front, struct buffer *out, const struct an
     int64_t left_us = answer->left_us > 0 ? answer->left_us : 0;
 
     http_reply_begin(out, 200, &front->date, front->wall_us, flags);
-    write_uuid(out, "X-Api-Key-Id: ", answer->api_key_id);
-    write_uuid(out, "X-User-Id: ", answer->user_id);
+    write_uuid(out, "X-Api-Key-Id: ", &answer->verdict->api_key_id);
+    write_uuid(out, "X-User-Id: ", &answer->verdict->user_id);
     buffer_text(out, "Vary: ");
     buffer_text(out, front->config->http_key_header);
     write_number(out, "\r\nCache-Control: max-age=", left_us / 1000000);
@@ -92,11 +92,12 @@ static void write_refusal(struct front *front, struct buffer *out, const struct 
         [VERDICT_DENY_INACTIVE] = {403, "", "the key is inactive"},
         [VERDICT_UNAVAILABLE] = {503, "Retry-After: 1\r\n", NULL},
     };
-    int status = refusal[answer->kind].status;
-    const char *detail = refusal[answer->kind].detail;
+    enum verdict_kind kind = answer->verdict->kind;
+    int status = refusal[kind].status;
+    const char *detail = refusal[kind].detail;
 
     http_reply_begin(out, status, &front->date, front->wall_us, flags);
-    buffer_printf(out, "Cache-Control: no-store\r\n%s", refusal[answer->kind].field);
+    buffer_printf(out, "Cache-Control: no-store\r\n%s", refusal[kind].field);
     write_cache_status(out, answer);
     http_reply_problem(out, status, flags, detail ? detail : answer->why);
 }
@@ -104,7 +105,7 @@ static void write_refusal(struct front *front, struct buffer *out, const struct 
 static void write_answer(struct front *front, struct buffer *out, const struct answer *answer,
                          const struct reply_encoder *encoder)
 {
-    if (answer->kind == VERDICT_ALLOW)
+    if (answer->verdict->kind == VERDICT_ALLOW)
         write_allow(front, out, answer, encoder->flags);
     else
         write_refusal(front, out, answer, encoder->flags);

@@ -32,9 +32,9 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
 {
     struct buffer body = {0};
 
-    switch (answer->kind) {
+    switch (answer->verdict->kind) {
     case VERDICT_ALLOW:
-        aws_event_allow(&body, encoder->text, answer->api_key_id, answer->user_id);
+        aws_event_allow(&body, encoder->text, answer->verdict);
         reply(front, out, encoder, &body);
         break;
     case VERDICT_DENY_UNKNOWN:

@@ -64,6 +64,7 @@ def test_explain_while_postgres_is_down(db, postgres, start):
     assert found["verdict"] == "ALLOW"
     assert found["memory"] == "expired"
     assert "postgres" in found["postgres"]
+    assert found["api_key_id"] == check(daemon.client(), "good")[1]
     assert explain(daemon, "none")["verdict"] == "UNAVAILABLE"
 
 

@@ -23,9 +23,8 @@ bool check_init(struct front *front, uint64_t seed);
 void check_done(struct front *front);
 
 struct answer {
-    enum verdict_kind kind;
+    const struct verdict *verdict;
     enum tier tier;
-    const struct uuid *api_key_id, *user_id; /* of ALLOW and DENY inactive */
     int64_t left_us; /* what is left of the verdict's ttl; negative when it is served stale */
     const char *why; /* what stands behind UNAVAILABLE; lives forever */
 };

@@ -49,11 +49,10 @@ struct lookup_request {
 
 /* What the front thread knows, for EXPLAIN. */
 struct explain_memory {
-    enum verdict_kind kind; /* UNAVAILABLE: nothing is held */
+    struct verdict verdict; /* UNAVAILABLE: nothing is held */
     bool fresh;
     bool servable_stale;
     bool refreshing;
-    int64_t read_at_us;
     int64_t pending_last_used_us; /* in the ledger, or 0 */
 };
 
