@@ -47,12 +47,12 @@ static int print_list(const char *what)
 
 static int check_config(const char *path)
 {
-    struct buffer errors = {0};
+    struct buffer told = {0}; /* errors and warnings alike */
     struct config *config = NULL;
-    int error = config_check(path, &config, &errors);
+    int error = config_check(path, &config, &told, &told);
 
-    fprintf(stderr, "%.*s", (int)errors.len, buffer_held(&errors).at);
-    buffer_free(&errors);
+    fprintf(stderr, "%.*s", (int)told.len, buffer_held(&told).at);
+    buffer_free(&told);
     if (error < 0)
         return error == -ENOMEM ? EX_OSERR : EX_CONFIG;
     config_free(config);

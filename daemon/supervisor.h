@@ -28,7 +28,7 @@ void supervisor_init(struct supervisor *supervisor);
 void supervisor_done(struct supervisor *supervisor);
 
 void supervisor_ready(struct supervisor *supervisor);
-void supervisor_alive(struct supervisor *supervisor, const struct overview *overview);
+void supervisor_alive(struct supervisor *supervisor, const struct status_snapshot *snapshot);
 void supervisor_reloading(struct supervisor *supervisor);
 /* The stop may take so long. */
 void supervisor_stopping(struct supervisor *supervisor, int64_t drain_us);

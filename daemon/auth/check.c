@@ -20,14 +20,14 @@ struct flight {
 struct waiter {
     struct front *front;
     struct flight *flight;
-    struct hole *hole;
-    struct answer_form form;
+    struct pending_reply *pending;
+    struct reply_encoder encoder;
     int64_t asked_us;
     TAILQ_ENTRY(waiter) in_flight;
     TAILQ_ENTRY(waiter) in_front; /* of all, in the order of asking */
     struct event timer;
     bool timed;
-    bool patience;              /* the timer ends patience, not the caller's WITHIN */
+    bool soft;                  /* the timer is postgres.soft_timeout's, not WITHIN's */
     struct timeval within_rest; /* what is left of WITHIN after that; zero: there is none */
 };
 
@@ -67,22 +67,22 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
         front->usage_full_said = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
 }
 
-/* Answer from a verdict in memory, believed or served stale. */
+/* Answer from a verdict in memory, fresh or served stale. */
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
-                          struct buffer *out, const struct answer_form *form)
+                          struct buffer *out, const struct reply_encoder *encoder)
 {
     struct answer answer = {
         .kind = cached->kind,
         .tier = tier,
         .api_key_id = &cached->api_key_id,
         .user_id = &cached->user_id,
-        .left_us = trust_left(&front->trust, cached->kind, cached->read_at_us),
+        .left_us = freshness_left(&front->freshness, cached->kind, cached->read_at_us),
     };
 
     /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
      */
     ledger_half_prefetch(front->usage, cached->usage_slot);
-    form->write(front, out, &answer, form);
+    encoder->write(front, out, &answer, encoder);
     if (cached->kind == VERDICT_ALLOW)
         record_usage(front, cached);
     count_verdict(front, cached->kind, tier);
@@ -100,22 +100,22 @@ static struct cached_verdict *held_since(struct front *front, const struct diges
 /* When no store answers. */
 static struct cached_verdict *stale_verdict(struct front *front, const struct digest *digest)
 {
-    return held_since(front, digest, front->trust.oldest_stale_us);
+    return held_since(front, digest, front->freshness.oldest_stale_us);
 }
 
-/* When one takes longer than postgres.patience. */
-static struct cached_verdict *patient_verdict(struct front *front, const struct digest *digest)
+/* When one takes longer than postgres.soft_timeout. */
+static struct cached_verdict *soft_timeout_verdict(struct front *front, const struct digest *digest)
 {
-    return held_since(front, digest, front->trust.oldest_patient_us);
+    return held_since(front, digest, front->freshness.oldest_at_soft_timeout_us);
 }
 
 static void answer_unavailable(struct front *front, struct buffer *out,
-                               const struct answer_form *form, const char *why)
+                               const struct reply_encoder *encoder, const char *why)
 {
     struct answer answer = {.kind = VERDICT_UNAVAILABLE, .tier = TIER_NONE, .why = why};
 
     count_verdict(front, VERDICT_UNAVAILABLE, TIER_NONE);
-    form->write(front, out, &answer, form);
+    encoder->write(front, out, &answer, encoder);
 }
 
 /* Ask the back thread. False when its mailbox is full. */
@@ -141,11 +141,11 @@ static void flight_free(struct flight *flight)
 }
 
 /* Begin a lookup. NULL when too many are under way already: there is some more room for keys that
- * memory holds, believed or not, which a flood of made-up ones cannot use up. */
+ * memory holds, fresh or not, which a flood of made-up ones cannot use up. */
 static struct flight *start_flight(struct front *front, const struct connection *connection,
                                    const struct digest *digest, struct slice column, bool refresh)
 {
-    if (share_used_up(&front->share, connection->caller) &&
+    if (admission_refuses(&front->admission, connection->caller) &&
         (front->flights.count >= config_pending_most(front->config) ||
          !verdict_cache_peek(front->cache, digest)))
         return NULL;
@@ -165,8 +165,8 @@ static struct flight *start_flight(struct front *front, const struct connection 
         return NULL;
     }
     digest_map_add(&front->flights, &flight->node);
-    share_take(&front->share, flight->caller);
-    front->clients.holes_each = share_of_connection(&front->share);
+    admission_begin(&front->admission, flight->caller);
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
     return flight;
 }
 
@@ -174,8 +174,8 @@ static struct flight *start_flight(struct front *front, const struct connection 
 static void end_flight(struct front *front, struct flight *flight)
 {
     digest_map_remove(&front->flights, &flight->node);
-    share_return(&front->share, flight->caller);
-    front->clients.holes_each = share_of_connection(&front->share);
+    admission_end(&front->admission, flight->caller);
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
     flight_free(flight);
 }
 
@@ -185,7 +185,7 @@ static void waiter_free(struct waiter *waiter)
         event_del(&waiter->timer);
     TAILQ_REMOVE(&waiter->flight->waiters, waiter, in_flight);
     TAILQ_REMOVE(&waiter->front->waiters, waiter, in_front);
-    free(waiter->form.text);
+    free(waiter->encoder.text);
     free(waiter);
 }
 
@@ -194,15 +194,15 @@ static void answer_waiter(struct waiter *waiter, struct cached_verdict *cached, 
                           const char *why)
 {
     struct front *front = waiter->front;
-    struct hole *hole = waiter->hole;
+    struct pending_reply *pending = waiter->pending;
 
     front_time_wait(front, cached ? tier : TIER_NONE, waiter->asked_us);
     if (cached)
-        answer_cached(front, cached, tier, hole_reply(hole), &waiter->form);
+        answer_cached(front, cached, tier, pending_reply_buffer(pending), &waiter->encoder);
     else
-        answer_unavailable(front, hole_reply(hole), &waiter->form, why);
+        answer_unavailable(front, pending_reply_buffer(pending), &waiter->encoder, why);
     waiter_free(waiter);
-    hole_close(hole);
+    pending_reply_close(pending);
 }
 
 static void on_client_gone(void *owner)
@@ -229,15 +229,15 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     front_tick(front);
-    struct cached_verdict *stale = patient_verdict(front, &waiter->flight->node.digest);
-    if (waiter->patience && !stale) {
-        waiter->patience = false;
+    struct cached_verdict *stale = soft_timeout_verdict(front, &waiter->flight->node.digest);
+    if (waiter->soft && !stale) {
+        waiter->soft = false;
         if (timerisset(&waiter->within_rest))
             start_timer(waiter, waiter->within_rest);
         return;
     }
-    front->metrics.value[METRIC_DEADLINES] += !waiter->patience;
-    answer_waiter(waiter, waiter->patience ? stale : NULL, TIER_STALE, "deadline");
+    front->metrics.value[METRIC_DEADLINES] += !waiter->soft;
+    answer_waiter(waiter, waiter->soft ? stale : NULL, TIER_STALE, "deadline");
 }
 
 /* Answer those who have waited since `late_us` or before, whatever the back thread is doing. Their
@@ -257,7 +257,7 @@ static void on_deadline(void *arg)
     struct front *front = arg;
 
     front_tick(front);
-    int64_t late_us = front->trust.now_us - config_wait_max_us(front->config);
+    int64_t late_us = front->freshness.now_us - config_wait_max_us(front->config);
     expire(front, late_us, "the lookup takes too long");
     const struct waiter *next = TAILQ_FIRST(&front->waiters);
     front->deadline_set = next != NULL;
@@ -277,38 +277,38 @@ void check_give_up(struct front *front)
 }
 
 /* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
- * stale verdict in hand, patience is over; but no longer than config_wait_max_us(). */
+ * stale verdict in hand, postgres.soft_timeout passes; but no longer than config_wait_max_us(). */
 static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
-                     int64_t within_ms, const struct answer_form *form)
+                     int64_t within_ms, const struct reply_encoder *encoder)
 {
     struct waiter *waiter = calloc(1, sizeof *waiter);
-    struct hole *hole = waiter ? hole_open(connection) : NULL;
-    int64_t patience_us = front->config->postgres_patience;
+    struct pending_reply *pending = waiter ? pending_reply_open(connection) : NULL;
+    int64_t soft_timeout_us = front->config->postgres_soft_timeout;
     int64_t within_us = within_ms * 1000;
 
-    if (!hole) {
+    if (!pending) {
         free(waiter);
         return false;
     }
     *waiter = (struct waiter){.front = front,
                               .flight = flight,
-                              .hole = hole,
-                              .form = *form,
-                              .asked_us = front->trust.now_us};
-    hole->cancel = on_client_gone;
-    hole->owner = waiter;
+                              .pending = pending,
+                              .encoder = *encoder,
+                              .asked_us = front->freshness.now_us};
+    pending->cancel = on_client_gone;
+    pending->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
     TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
     if (!front->deadline_set)
         alarm_set(&front->deadline, config_wait_max_us(front->config), 0);
     front->deadline_set = true;
-    waiter->patience =
-        patient_verdict(front, &flight->node.digest) && (within_us == 0 || patience_us < within_us);
-    if (waiter->patience) {
-        int64_t rest_us = within_us > 0 ? within_us - patience_us : 0;
+    waiter->soft = soft_timeout_verdict(front, &flight->node.digest) &&
+                   (within_us == 0 || soft_timeout_us < within_us);
+    if (waiter->soft) {
+        int64_t rest_us = within_us > 0 ? within_us - soft_timeout_us : 0;
 
         waiter->within_rest = (struct timeval){rest_us / 1000000, rest_us % 1000000};
-        start_timer(waiter, (struct timeval){patience_us / 1000000, patience_us % 1000000});
+        start_timer(waiter, (struct timeval){soft_timeout_us / 1000000, soft_timeout_us % 1000000});
     } else if (within_us > 0) {
         start_timer(waiter, (struct timeval){within_us / 1000000, within_us % 1000000});
     }
@@ -317,7 +317,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
 
 static void check_miss(struct front *front, struct connection *connection, struct slice column,
                        const struct digest *digest, int64_t within_ms,
-                       const struct answer_form *form)
+                       const struct reply_encoder *encoder)
 {
     struct flight *flight = (struct flight *)digest_map_find(&front->flights, digest);
 
@@ -325,28 +325,28 @@ static void check_miss(struct front *front, struct connection *connection, struc
         front->metrics.value[METRIC_LOOKUPS_SHARED]++;
     else
         flight = start_flight(front, connection, digest, column, false);
-    if (flight && wait_for(front, flight, connection, within_ms, form))
+    if (flight && wait_for(front, flight, connection, within_ms, encoder))
         return;
 
     front->metrics.value[METRIC_OVERLOADS]++;
-    answer_unavailable(front, connection_reply(connection), form, "too many lookups pending");
-    free(form->text);
+    answer_unavailable(front, connection_reply(connection), encoder, "too many lookups pending");
+    free(encoder->text);
 }
 
 /* PostgreSQL is known to be down, or the back thread to stand still: nobody waits with a verdict in
  * hand that may be served. About once a second the stores are asked all the same: Redis may have
  * what others know. */
 static bool answer_stale(struct front *front, struct connection *connection, struct slice column,
-                         const struct digest *digest, const struct answer_form *form)
+                         const struct digest *digest, const struct reply_encoder *encoder)
 {
     struct cached_verdict *stale = stale_verdict(front, digest);
 
     if (!stale)
         return false;
-    if (verdict_cache_touch(stale, front->trust.now_us) &&
+    if (verdict_cache_touch(stale, front->freshness.now_us) &&
         !digest_map_find(&front->flights, digest))
         (void)start_flight(front, connection, digest, column, false);
-    answer_cached(front, stale, TIER_STALE, connection_reply(connection), form);
+    answer_cached(front, stale, TIER_STALE, connection_reply(connection), encoder);
     return true;
 }
 
@@ -363,10 +363,10 @@ static void refresh_ahead(struct front *front, const struct connection *connecti
     front->metrics.value[METRIC_REFRESHES]++;
 }
 
-/* Not in memory, or not believed. */
+/* Not in memory, or not fresh. */
 static const char *ask_stores(struct front *front, struct connection *connection, struct slice key,
                               const struct digest *digest, int64_t within_ms,
-                              const struct answer_form *form)
+                              const struct reply_encoder *encoder)
 {
     /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
     const char *wrong = check_key_id(key);
@@ -375,38 +375,38 @@ static const char *ask_stores(struct front *front, struct connection *connection
     if (wrong)
         return wrong;
     if (!key_hasher_column(front->hasher, key, &column)) {
-        answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
+        answer_unavailable(front, connection_reply(connection), encoder, "libcrypto failed");
     } else if (front_back_silent(front)) {
-        if (!answer_stale(front, connection, column, digest, form))
-            answer_unavailable(front, connection_reply(connection), form, no_back_thread);
-    } else if (!front->grounds.postgres_down ||
-               !answer_stale(front, connection, column, digest, form)) {
-        check_miss(front, connection, column, digest, within_ms, form);
+        if (!answer_stale(front, connection, column, digest, encoder))
+            answer_unavailable(front, connection_reply(connection), encoder, no_back_thread);
+    } else if (!front->freshness_inputs.postgres_down ||
+               !answer_stale(front, connection, column, digest, encoder)) {
+        check_miss(front, connection, column, digest, within_ms, encoder);
         return NULL;
     }
-    free(form->text);
+    free(encoder->text);
     return NULL;
 }
 
 const char *check_digest(struct front *front, struct connection *connection, struct slice key,
                          const struct digest *digest, int64_t within_ms,
-                         const struct answer_form *form)
+                         const struct reply_encoder *encoder)
 {
-    struct cached_verdict *cached = verdict_cache_get(front->cache, digest, &front->trust);
+    struct cached_verdict *cached = verdict_cache_get(front->cache, digest, &front->freshness);
     struct slice column;
 
     if (!cached)
-        return ask_stores(front, connection, key, digest, within_ms, form);
-    if (cached->read_at_us < front->trust.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN &&
+        return ask_stores(front, connection, key, digest, within_ms, encoder);
+    if (cached->read_at_us < front->freshness.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN &&
         key_hasher_column(front->hasher, key, &column))
         refresh_ahead(front, connection, cached, column);
-    answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), form);
-    free(form->text);
+    answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), encoder);
+    free(encoder->text);
     return NULL;
 }
 
 const char *check_key(struct front *front, struct connection *connection, struct slice key,
-                      int64_t within_ms, const struct answer_form *form)
+                      int64_t within_ms, const struct reply_encoder *encoder)
 {
     struct slice column;
     struct digest digest;
@@ -415,15 +415,15 @@ const char *check_key(struct front *front, struct connection *connection, struct
         return check_key_id(key);
     /* It may be in the table, for all that is known. */
     if (key.len > KEY_LEN_MAX) {
-        answer_unavailable(front, connection_reply(connection), form,
+        answer_unavailable(front, connection_reply(connection), encoder,
                            "key id is longer than 255 bytes, and cannot be looked up");
-        free(form->text);
+        free(encoder->text);
         return NULL;
     }
     if (key_hasher_digest(front->hasher, key, &column, &digest))
-        return check_digest(front, connection, key, &digest, within_ms, form);
-    answer_unavailable(front, connection_reply(connection), form, "libcrypto failed");
-    free(form->text);
+        return check_digest(front, connection, key, &digest, within_ms, encoder);
+    answer_unavailable(front, connection_reply(connection), encoder, "libcrypto failed");
+    free(encoder->text);
     return NULL;
 }
 
@@ -440,16 +440,16 @@ static struct cached_verdict *keep_answer(struct front *front, const struct to_f
         return stale_verdict(front, &message->answer.digest);
     }
     front->metrics.value[METRIC_DUPLICATE_KEYS] += verdict->rows > 1;
-    return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->trust);
+    return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->freshness);
 }
 
 /* A verdict that came is no answer for a waiter who joined the flight late if it is no longer
- * believed: it may be older than the question, and than a revocation that nobody heard of. */
+ * fresh: it may be older than the question, and than a revocation that nobody heard of. */
 static bool answers(const struct front *front, const struct cached_verdict *cached, enum tier tier,
                     const struct waiter *waiter)
 {
     return tier == TIER_STALE || cached->read_at_us >= waiter->asked_us ||
-           cached->read_at_us >= trust_oldest(&front->trust, cached->kind);
+           cached->read_at_us >= freshness_oldest(&front->freshness, cached->kind);
 }
 
 void check_prefetch(const struct front *front, const struct digest *digest)

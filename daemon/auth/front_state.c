@@ -11,7 +11,7 @@ static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
 {
     struct to_back message = {.type = TO_BACK_CLOCK_JUMP};
 
-    grounds_jump(&front->grounds, now_us, jump_us);
+    freshness_jump(&front->freshness_inputs, now_us, jump_us);
     message.jump.at_us = now_us;
     message.jump.jump_us = jump_us;
     (void)front_post(front, &message);
@@ -25,17 +25,18 @@ void front_tick(struct front *front)
     int64_t jump_us = clock_jump_look(&front->clocks, now_us, front->wall_us);
     if (jump_us != 0)
         note_jump(front, now_us, jump_us);
-    front->trust = trust_at(&front->policy, &front->grounds, now_us);
+    front->freshness = freshness_at(&front->policy, &front->freshness_inputs, now_us);
 }
 
 /* They may be from before a jump of which the back thread has not heard yet. */
-void front_take_grounds(struct front *front, const struct grounds *grounds)
+void front_take_freshness(struct front *front, const struct freshness_inputs *inputs)
 {
-    struct grounds before = front->grounds;
+    struct freshness_inputs before = front->freshness_inputs;
 
-    front->grounds = *grounds;
-    if (before.jumped_us > grounds->jumped_us)
-        grounds_jump(&front->grounds, before.jumped_us, before.lost_us - grounds->lost_us);
+    front->freshness_inputs = *inputs;
+    if (before.jumped_us > inputs->jumped_us)
+        freshness_jump(&front->freshness_inputs, before.jumped_us,
+                       before.lost_us - inputs->lost_us);
     front_tick(front);
 }
 

@@ -86,7 +86,8 @@ static void check_surroundings(struct config_draft *draft)
                  config->postgres_key_transform_secret_file);
 }
 
-int config_check(const char *path, struct config **ret, struct buffer *errors)
+int config_check(const char *path, struct config **ret, struct buffer *errors,
+                 struct buffer *warnings)
 {
     struct config_draft draft;
     int error = config_draft_open(&draft, path, errors);
@@ -95,6 +96,7 @@ int config_check(const char *path, struct config **ret, struct buffer *errors)
         return error;
     config_rules_check(&draft);
     check_surroundings(&draft);
+    config_draft_deprecated(&draft, warnings);
     struct config *config = config_draft_close(&draft);
     if (!config)
         return -EINVAL;

@@ -26,8 +26,8 @@ static const double queue_full = 0.5;
  * open when the definitions changed may have run the earlier ones. */
 enum announced { NOT_INSPECTED, NOT_ANNOUNCED, SETTLING, ANNOUNCED };
 
-struct link {
-    struct link_setup setup;
+struct feed {
+    struct feed_setup setup;
     struct back_env *env;
     struct pg_connection *connection;
     struct event beat;
@@ -51,177 +51,177 @@ struct link {
     const char *unread_said;
 };
 
-static void start_timer(struct link *link, int64_t delay_us)
+static void start_timer(struct feed *feed, int64_t delay_us)
 {
     struct timeval delay = clock_timeval(delay_us);
 
-    event_add(&link->beat, &delay);
+    event_add(&feed->beat, &delay);
 }
 
-/* Often enough that one that is a little late does not end trust. */
-static int64_t heartbeat_interval_us(const struct link *link)
+/* Often enough that one that is a little late does not end freshness. */
+static int64_t heartbeat_interval_us(const struct feed *feed)
 {
-    int64_t part_us = link->env->config->cache_ttl_unlinked / 4;
+    int64_t part_us = feed->env->config->cache_ttl_unlinked / 4;
 
     return part_us < heartbeat_most_us ? part_us : heartbeat_most_us;
 }
 
-static void say_unread(struct link *link)
+static void say_unread(struct feed *feed)
 {
-    const struct log *log = &link->env->log;
-    const char *unread = link->unannounced.unread;
+    const struct log *log = &feed->env->log;
+    const char *unread = feed->unannounced.unread;
 
-    if (unread == link->unread_said)
+    if (unread == feed->unread_said)
         return;
     if (unread)
         log_warning(log, "changes that are not notified may be missed, and revocations late: %s",
                     unread);
     else
         log_info(log, "apikeyd.unannounced_change is read again");
-    link->unread_said = unread;
+    feed->unread_said = unread;
 }
 
 /* Every change is heard of if triggers announce it, and if what they cannot notify is found. */
-static void note_notified(struct link *link)
+static void note_notified(struct feed *feed)
 {
-    bool announced = link->announced == ANNOUNCED;
-    bool notified = announced && link->unannounced.read;
+    bool announced = feed->announced == ANNOUNCED;
+    bool notified = announced && feed->unannounced.read;
 
-    link->env->grounds.notified = notified;
-    link->env->metrics.value[METRIC_LINK_TRIGGER] = notified;
+    feed->env->freshness_inputs.notified = notified;
+    feed->env->metrics.value[METRIC_FEED_TRIGGER] = notified;
     if (announced)
-        say_unread(link);
+        say_unread(feed);
 }
 
-static void set_announced(struct link *link, enum announced announced)
+static void set_announced(struct feed *feed, enum announced announced)
 {
-    link->announced = announced;
-    note_notified(link);
+    feed->announced = announced;
+    note_notified(feed);
 }
 
 /* Every transaction that may have run other triggers has ended, announced or not. */
-static void settle(struct link *link)
+static void settle(struct feed *feed)
 {
-    if (link->announced != SETTLING || link->inspection.writers[0])
+    if (feed->announced != SETTLING || feed->inspection.writers[0])
         return;
-    back_env_raise_floor(link->env);
-    set_announced(link, ANNOUNCED);
-    log_info(&link->env->log, "triggers notify of every change now");
+    back_env_raise_watermark(feed->env);
+    set_announced(feed, ANNOUNCED);
+    log_info(&feed->env->log, "triggers notify of every change now");
 }
 
 /* What was changed while the triggers were others, or before they were there, has not been
  * notified, and only the change of their definition tells that they were. */
-static void note_definition(struct link *link, const struct heartbeat *heartbeat)
+static void note_definition(struct feed *feed, const struct heartbeat *heartbeat)
 {
-    link->asked = false;
-    if (link->announced == NOT_INSPECTED || heartbeat->definition != link->definition) {
-        back_env_raise_floor(link->env);
-        set_announced(link, NOT_INSPECTED);
+    feed->asked = false;
+    if (feed->announced == NOT_INSPECTED || heartbeat->definition != feed->definition) {
+        back_env_raise_watermark(feed->env);
+        set_announced(feed, NOT_INSPECTED);
     }
-    link->definition = heartbeat->definition;
+    feed->definition = heartbeat->definition;
 }
 
 static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct link *link = arg;
+    struct feed *feed = arg;
     struct inspection inspection;
 
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
     if (outcome == PG_REFUSED || !trigger_inspection_read(result, &inspection)) {
-        pg_connection_give_up(link->connection, outcome == PG_REFUSED
+        pg_connection_give_up(feed->connection, outcome == PG_REFUSED
                                                     ? PQresultErrorMessage(result)
                                                     : "an inspection of an unexpected form");
         return;
     }
-    if (inspection.problem[0] && strcmp(inspection.problem, link->inspection.problem) != 0)
-        log_warning(&link->env->log,
+    if (inspection.problem[0] && strcmp(inspection.problem, feed->inspection.problem) != 0)
+        log_warning(&feed->env->log,
                     "the triggers on %s do not notify of every change: %s; a revocation is "
                     "enforced within cache.ttl only; deploy the migrations",
-                    link->env->config->postgres_table, inspection.problem);
-    link->inspection = inspection;
-    link->asked = true;
+                    feed->env->config->postgres_table, inspection.problem);
+    feed->inspection = inspection;
+    feed->asked = true;
     if (inspection.problem[0])
-        set_announced(link, NOT_ANNOUNCED);
+        set_announced(feed, NOT_ANNOUNCED);
     else if (inspection.writers_known)
-        set_announced(link, SETTLING);
-    settle(link);
-    back_env_post_grounds(link->env);
+        set_announced(feed, SETTLING);
+    settle(feed);
+    back_env_post_freshness(feed->env);
 }
 
 static void on_writers(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct link *link = arg;
+    struct feed *feed = arg;
 
-    if (outcome != PG_DONE || !trigger_inspection_read_writers(result, link->inspection.writers))
+    if (outcome != PG_DONE || !trigger_inspection_read_writers(result, feed->inspection.writers))
         return;
-    settle(link);
-    back_env_post_grounds(link->env);
+    settle(feed);
+    back_env_post_freshness(feed->env);
 }
 
 /* Have those who were changing the table at the inspection ended? */
-static void send_writers(struct link *link)
+static void send_writers(struct feed *feed)
 {
     struct pg_query query = {
         .timeout_us = heartbeat_late_us,
         .done = on_writers,
-        .arg = link,
+        .arg = feed,
     };
 
-    link->asked = true;
-    trigger_inspection_bind_writers(&query, link->inspection.writers);
-    pg_connection_send(link->connection, &query);
+    feed->asked = true;
+    trigger_inspection_bind_writers(&query, feed->inspection.writers);
+    pg_connection_send(feed->connection, &query);
 }
 
-static void send_inspection(struct link *link)
+static void send_inspection(struct feed *feed)
 {
     struct pg_query query = {
         .timeout_us = heartbeat_late_us,
         .done = on_inspected,
-        .arg = link,
+        .arg = feed,
     };
 
-    trigger_inspection_bind(&query, link->env->config);
-    pg_connection_send(link->connection, &query);
+    trigger_inspection_bind(&query, feed->env->config);
+    pg_connection_send(feed->connection, &query);
 }
 
 /* A pooler answers with other sessions than the one that listens. */
-static bool sees_pooler(struct link *link, const struct heartbeat *heartbeat)
+static bool sees_pooler(struct feed *feed, const struct heartbeat *heartbeat)
 {
-    if (heartbeat->server_pid == pg_connection_server_pid(link->connection))
+    if (heartbeat->server_pid == pg_connection_server_pid(feed->connection))
         return false;
-    if (!link->pooler_said)
-        log_error(&link->env->log,
+    if (!feed->pooler_said)
+        log_error(&feed->env->log,
                   "postgres.listen_dsn leads through a pooler, which drops notifications: a "
                   "revocation is enforced within cache.ttl_unlinked; name PostgreSQL itself");
-    link->pooler_said = true;
-    pg_connection_give_up(link->connection, "this is a pooler");
+    feed->pooler_said = true;
+    pg_connection_give_up(feed->connection, "this is a pooler");
     return true;
 }
 
 /* A server that was the primary before a failover, and does not know that it is not any more. */
-static bool sees_old_server(struct link *link, const struct heartbeat *heartbeat)
+static bool sees_old_server(struct feed *feed, const struct heartbeat *heartbeat)
 {
     char text[STORE_TEXT_SIZE];
 
-    if (!stores_outdated(&link->env->stores, &heartbeat->store))
+    if (!stores_outdated(&feed->env->stores, &heartbeat->store))
         return false;
-    stores_learn(&link->env->stores, &heartbeat->store);
+    stores_learn(&feed->env->stores, &heartbeat->store);
     store_id_to_text(&heartbeat->store.id, text);
-    if (!link->server_said)
-        log_error(&link->env->log,
+    if (!feed->server_said)
+        log_error(&feed->env->log,
                   "store %s is a standby, or on a timeline before one that was seen: not listening "
                   "there (logged once)",
                   text);
-    link->server_said = true;
-    pg_connection_give_up(link->connection, "an old primary or a standby");
+    feed->server_said = true;
+    pg_connection_give_up(feed->connection, "an old primary or a standby");
     return true;
 }
 
-static void note_queue(struct link *link, double usage)
+static void note_queue(struct feed *feed, double usage)
 {
-    const struct log *log = &link->env->log;
-    bool full = usage > queue_full, was_full = link->queue_usage > queue_full;
+    const struct log *log = &feed->env->log;
+    bool full = usage > queue_full, was_full = feed->queue_usage > queue_full;
 
     if (full && !was_full)
         log_warning(
@@ -232,235 +232,236 @@ static void note_queue(struct link *link, double usage)
             usage * 100);
     else if (!full && was_full)
         log_info(log, "PostgreSQL's notification queue has room again");
-    link->queue_usage = usage;
-    link->env->metrics.value[METRIC_LINK_QUEUE] = (uint64_t)(usage * 1e6);
+    feed->queue_usage = usage;
+    feed->env->metrics.value[METRIC_FEED_QUEUE] = (uint64_t)(usage * 1e6);
 }
 
 /* What could not be notified, as the queue was full. */
-static void note_unannounced(struct link *link, const struct heartbeat *heartbeat)
+static void note_unannounced(struct feed *feed, const struct heartbeat *heartbeat)
 {
-    if (unannounced_take(&link->unannounced, heartbeat))
-        back_env_raise_floor(link->env);
-    note_notified(link);
+    if (unannounced_take(&feed->unannounced, heartbeat))
+        back_env_raise_watermark(feed->env);
+    note_notified(feed);
     if (!heartbeat->unannounced)
         return;
-    link->env->metrics.value[METRIC_LINK_UNANNOUNCED]++;
-    link->setup.on_change(link->setup.arg, NULL, TIME_NEVER);
+    feed->env->metrics.value[METRIC_FEED_UNANNOUNCED]++;
+    feed->setup.on_change(feed->setup.arg, NULL, TIME_NEVER);
 }
 
-/* Lookups and the link lead to one store, or they do not. When they do again, nobody can tell which
+/* Lookups and the feed lead to one store, or they do not. When they do again, nobody can tell which
  * verdicts were read elsewhere: all are forgotten, for stale service too. */
-static void note_store(struct link *link, const struct heartbeat *heartbeat)
+static void note_store(struct feed *feed, const struct heartbeat *heartbeat)
 {
-    struct back_env *env = link->env;
+    struct back_env *env = feed->env;
 
-    link->server_said = false;
+    feed->server_said = false;
     back_env_store_changed(env, stores_feed(&env->stores, &heartbeat->store));
-    if (env->grounds.elsewhere && link->setup.lookups_agree(link->setup.arg, link->previous_us)) {
-        env->grounds.elsewhere = false;
+    if (env->freshness_inputs.elsewhere &&
+        feed->setup.lookups_agree(feed->setup.arg, feed->previous_us)) {
+        env->freshness_inputs.elsewhere = false;
         back_env_forget(env);
-        log_info(&env->log, "lookups are answered where the link listens again");
+        log_info(&env->log, "lookups are answered by the store of the change feed again");
     }
-    if (!link->confirmed)
-        back_env_raise_floor(env);
+    if (!feed->confirmed)
+        back_env_raise_watermark(env);
 }
 
 /* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
  * notifications before it says that it is ready for the next query. */
-static void confirm(struct link *link)
+static void confirm(struct feed *feed)
 {
-    struct back_env *env = link->env;
-    bool first = !link->confirmed;
+    struct back_env *env = feed->env;
+    bool first = !feed->confirmed;
 
-    link->confirmed = true;
-    grounds_confirm(&env->grounds, link->sent_us);
-    link->due = link->due || link->sent_us < env->grounds.jumped_us;
-    back_env_post_grounds(env);
+    feed->confirmed = true;
+    freshness_confirm(&env->freshness_inputs, feed->sent_us);
+    feed->due = feed->due || feed->sent_us < env->freshness_inputs.jumped_us;
+    back_env_post_freshness(env);
     if (first) {
-        log_info(&env->log, "the link is up: changes are heard of as they are committed");
-        link->setup.on_up(link->setup.arg, true);
+        log_info(&env->log, "the change feed is up: changes are heard of as they are committed");
+        feed->setup.on_up(feed->setup.arg, true);
     }
-    link->setup.on_beat(link->setup.arg);
+    feed->setup.on_beat(feed->setup.arg);
 }
 
-static void take_heartbeat(struct link *link, const struct heartbeat *heartbeat)
+static void take_heartbeat(struct feed *feed, const struct heartbeat *heartbeat)
 {
-    struct back_env *env = link->env;
+    struct back_env *env = feed->env;
     int64_t now_us = clock_monotonic_us();
 
-    env->metrics.value[METRIC_LINK_HEARTBEATS]++;
-    env->metrics.value[METRIC_LINK_ROUND_TRIP] = (uint64_t)(now_us - link->sent_us);
-    back_env_sample_clock(env, link->sent_us, now_us, heartbeat->server_us);
-    note_store(link, heartbeat);
-    note_definition(link, heartbeat);
-    note_queue(link, heartbeat->queue_usage);
-    note_unannounced(link, heartbeat);
-    confirm(link);
+    env->metrics.value[METRIC_FEED_HEARTBEATS]++;
+    env->metrics.value[METRIC_FEED_ROUND_TRIP] = (uint64_t)(now_us - feed->sent_us);
+    back_env_sample_clock(env, feed->sent_us, now_us, heartbeat->server_us);
+    note_store(feed, heartbeat);
+    note_definition(feed, heartbeat);
+    note_queue(feed, heartbeat->queue_usage);
+    note_unannounced(feed, heartbeat);
+    confirm(feed);
 }
 
 /* The heartbeat goes without what could not be read. */
-static void send_again(struct link *link, const PGresult *result)
+static void send_again(struct feed *feed, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    log_debug(&link->env->log, "a heartbeat is sent again: %.*s", (int)strcspn(message, "\n"),
+    log_debug(&feed->env->log, "a heartbeat is sent again: %.*s", (int)strcspn(message, "\n"),
               message);
-    link->due = true;
+    feed->due = true;
 }
 
 static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct link *link = arg;
+    struct feed *feed = arg;
     struct heartbeat heartbeat;
 
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
-    if (outcome == PG_REFUSED && unannounced_refused(&link->unannounced, result))
-        send_again(link, result);
+    if (outcome == PG_REFUSED && unannounced_refused(&feed->unannounced, result))
+        send_again(feed, result);
     else if (outcome == PG_REFUSED)
-        pg_connection_give_up(link->connection, PQresultErrorMessage(result));
+        pg_connection_give_up(feed->connection, PQresultErrorMessage(result));
     else if (!heartbeat_query_read(result, &heartbeat))
-        pg_connection_give_up(link->connection, "a heartbeat of an unexpected form");
-    else if (!sees_pooler(link, &heartbeat) && !sees_old_server(link, &heartbeat))
-        take_heartbeat(link, &heartbeat);
+        pg_connection_give_up(feed->connection, "a heartbeat of an unexpected form");
+    else if (!sees_pooler(feed, &heartbeat) && !sees_old_server(feed, &heartbeat))
+        take_heartbeat(feed, &heartbeat);
 }
 
-static void send_heartbeat(struct link *link)
+static void send_heartbeat(struct feed *feed)
 {
     struct pg_query query = {
         .timeout_us = heartbeat_late_us,
         .done = on_heartbeat,
-        .arg = link,
+        .arg = feed,
     };
 
-    heartbeat_query_bind(&query, link->env->config, unannounced_begin(&link->unannounced));
-    link->previous_us = link->sent_us;
-    link->sent_us = clock_monotonic_us();
-    link->due = false;
-    link->doubted = false;
-    start_timer(link, heartbeat_interval_us(link));
-    pg_connection_send(link->connection, &query);
+    heartbeat_query_bind(&query, feed->env->config, unannounced_begin(&feed->unannounced));
+    feed->previous_us = feed->sent_us;
+    feed->sent_us = clock_monotonic_us();
+    feed->due = false;
+    feed->doubted = false;
+    start_timer(feed, heartbeat_interval_us(feed));
+    pg_connection_send(feed->connection, &query);
 }
 
 static void on_listening(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct link *link = arg;
+    struct feed *feed = arg;
 
     if (outcome == PG_REFUSED)
-        pg_connection_give_up(link->connection, PQresultErrorMessage(result));
+        pg_connection_give_up(feed->connection, PQresultErrorMessage(result));
     if (outcome != PG_DONE)
         return;
-    /* What was committed before now is in every later read, and what comes is notified: the floor
-     * rises with the first heartbeat, which tells where this is. */
-    link->listening = true;
+    /* What was committed before now is in every later read, and what comes is notified: the
+     * watermark rises with the first heartbeat, which tells where this is. */
+    feed->listening = true;
 }
 
-static void send_listen(struct link *link)
+static void send_listen(struct feed *feed)
 {
     struct pg_query query = {
         .sql = "LISTEN " NOTIFICATION_CHANNEL,
         .timeout_us = heartbeat_late_us,
         .done = on_listening,
-        .arg = link,
+        .arg = feed,
     };
 
-    pg_connection_send(link->connection, &query);
+    pg_connection_send(feed->connection, &query);
 }
 
 static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct link *link = arg;
+    struct feed *feed = arg;
 
     (void)result;
     /* Without it a lock ends the session, when a heartbeat is late. */
-    link->unannounced.readable = outcome == PG_DONE || outcome == PG_REFUSED;
-    link->due = true; /* until a heartbeat has read them, nothing is known to be notified */
+    feed->unannounced.readable = outcome == PG_DONE || outcome == PG_REFUSED;
+    feed->due = true; /* until a heartbeat has read them, nothing is known to be notified */
 }
 
 /* What the session reads of tables somebody may lock: it must not miss heartbeats for that. Not
  * before it is known to be no pooler's, which others would have it from. */
-static void send_lock_limit(struct link *link)
+static void send_lock_limit(struct feed *feed)
 {
     struct pg_query query = {
         .sql = "SELECT pg_catalog.set_config('lock_timeout', '200ms', false)",
         .timeout_us = heartbeat_late_us,
         .done = on_lock_limit,
-        .arg = link,
+        .arg = feed,
     };
 
-    pg_connection_send(link->connection, &query);
+    pg_connection_send(feed->connection, &query);
 }
 
 static void on_ready(void *arg)
 {
-    struct link *link = arg;
+    struct feed *feed = arg;
 
-    if (!link->listening)
-        send_listen(link);
-    else if (link->due || !evtimer_pending(&link->beat, NULL))
-        send_heartbeat(link);
-    else if (link->confirmed && !link->unannounced.readable)
-        send_lock_limit(link);
-    else if (link->confirmed && link->announced == NOT_INSPECTED && !link->asked)
-        send_inspection(link);
-    else if (link->announced == SETTLING && !link->asked)
-        send_writers(link);
-    else if (link->confirmed)
-        link->setup.on_idle(link->setup.arg);
+    if (!feed->listening)
+        send_listen(feed);
+    else if (feed->due || !evtimer_pending(&feed->beat, NULL))
+        send_heartbeat(feed);
+    else if (feed->confirmed && !feed->unannounced.readable)
+        send_lock_limit(feed);
+    else if (feed->confirmed && feed->announced == NOT_INSPECTED && !feed->asked)
+        send_inspection(feed);
+    else if (feed->announced == SETTLING && !feed->asked)
+        send_writers(feed);
+    else if (feed->confirmed)
+        feed->setup.on_idle(feed->setup.arg);
 }
 
 static void on_beat(evutil_socket_t fd, short what, void *arg)
 {
-    struct link *link = arg;
+    struct feed *feed = arg;
 
     (void)fd;
     (void)what;
-    if (!link->listening)
+    if (!feed->listening)
         return;
-    if (pg_connection_ready(link->connection)) {
-        send_heartbeat(link);
+    if (pg_connection_ready(feed->connection)) {
+        send_heartbeat(feed);
         return;
     }
-    link->due = true;
-    start_timer(link, heartbeat_interval_us(link));
-    if (link->doubted || clock_monotonic_us() - link->sent_us < doubt_us)
+    feed->due = true;
+    start_timer(feed, heartbeat_interval_us(feed));
+    if (feed->doubted || clock_monotonic_us() - feed->sent_us < doubt_us)
         return;
-    link->doubted = true;
-    link->setup.on_doubt(link->setup.arg);
+    feed->doubted = true;
+    feed->setup.on_doubt(feed->setup.arg);
 }
 
 static void on_down(void *arg)
 {
-    struct link *link = arg;
-    bool confirmed = link->confirmed;
+    struct feed *feed = arg;
+    bool confirmed = feed->confirmed;
 
-    link->listening = false;
-    link->confirmed = false;
-    link->due = false;
-    link->asked = false;
-    unannounced_lost(&link->unannounced);
+    feed->listening = false;
+    feed->confirmed = false;
+    feed->due = false;
+    feed->asked = false;
+    unannounced_lost(&feed->unannounced);
     /* Who was changing the table was told by that server's run, whose numbers are used again. */
-    if (link->announced != ANNOUNCED)
-        set_announced(link, NOT_INSPECTED);
-    event_del(&link->beat);
-    stores_feed_lost(&link->env->stores);
+    if (feed->announced != ANNOUNCED)
+        set_announced(feed, NOT_INSPECTED);
+    event_del(&feed->beat);
+    stores_feed_lost(&feed->env->stores);
     if (confirmed) {
-        link->env->metrics.value[METRIC_LINK_LOSSES]++;
-        link->setup.on_up(link->setup.arg, false);
+        feed->env->metrics.value[METRIC_FEED_LOSSES]++;
+        feed->setup.on_up(feed->setup.arg, false);
     }
 }
 
 /* When the change was made, for all that is known. Everything committed before the last heartbeat
  * was sent has been heard of, and before LISTEN nothing is: a transaction that began long before
  * it was committed, or a NOTIFY by hand that tells another time, makes it no earlier. */
-static int64_t changed_at_us(const struct link *link, const struct notification *notification)
+static int64_t changed_at_us(const struct feed *feed, const struct notification *notification)
 {
     int64_t now_us = clock_monotonic_us();
-    int64_t earliest_us = link->env->grounds.confirmed_us;
+    int64_t earliest_us = feed->env->freshness_inputs.confirmed_us;
     int64_t at_us;
 
-    if (!link->confirmed || notification->server_us == 0 ||
-        !pg_clock_estimate(&link->env->clock, notification->server_us, &at_us))
+    if (!feed->confirmed || notification->server_us == 0 ||
+        !pg_clock_estimate(&feed->env->clock, notification->server_us, &at_us))
         return TIME_NEVER;
     if (at_us > now_us)
         return now_us;
@@ -468,11 +469,11 @@ static int64_t changed_at_us(const struct link *link, const struct notification 
 }
 
 /* Everything may have changed, as far as anybody has told. */
-static void change_all(struct link *link, int64_t changed_at_us)
+static void change_all(struct feed *feed, int64_t changed_at_us)
 {
-    notification_rate_cleared(&link->rate, clock_monotonic_us());
-    event_del(&link->flood);
-    link->setup.on_change(link->setup.arg, NULL, changed_at_us);
+    notification_rate_cleared(&feed->rate, clock_monotonic_us());
+    event_del(&feed->flood);
+    feed->setup.on_change(feed->setup.arg, NULL, changed_at_us);
 }
 
 static void on_flood(evutil_socket_t fd, short what, void *arg)
@@ -484,143 +485,144 @@ static void on_flood(evutil_socket_t fd, short what, void *arg)
 
 /* Any role may notify: what comes faster than keys change becomes one change of everything, soon.
  */
-static void coalesce(struct link *link, int64_t due_us)
+static void coalesce(struct feed *feed, int64_t due_us)
 {
     struct timeval delay = clock_timeval(due_us - clock_monotonic_us());
 
-    link->env->metrics.value[METRIC_LINK_COALESCED]++;
-    if (!evtimer_pending(&link->flood, NULL))
-        event_add(&link->flood, &delay);
-    if (!link->flood_said)
+    feed->env->metrics.value[METRIC_FEED_COALESCED]++;
+    if (!evtimer_pending(&feed->flood, NULL))
+        event_add(&feed->flood, &delay);
+    if (!feed->flood_said)
         log_warning(
-            &link->env->log,
+            &feed->env->log,
             "notifications on channel " NOTIFICATION_CHANNEL
             " come faster than they are taken one by one: all keys are looked up anew once a "
             "second (logged once)");
-    link->flood_said = true;
+    feed->flood_said = true;
 }
 
 static void on_notify(void *arg, const char *payload)
 {
-    struct link *link = arg;
+    struct feed *feed = arg;
     struct notification notification;
     int64_t due_us;
 
-    link->env->metrics.value[METRIC_LINK_NOTIFICATIONS]++;
+    feed->env->metrics.value[METRIC_FEED_NOTIFICATIONS]++;
     if (!notification_parse((struct slice){payload, strlen(payload)}, &notification)) {
-        link->env->metrics.value[METRIC_LINK_BAD]++;
-        if (!link->bad_said)
-            log_warning(&link->env->log, "a notification on channel " NOTIFICATION_CHANNEL
+        feed->env->metrics.value[METRIC_FEED_BAD]++;
+        if (!feed->bad_said)
+            log_warning(&feed->env->log, "a notification on channel " NOTIFICATION_CHANNEL
                                          " is not of the trigger's making (said once)");
-        link->bad_said = true;
+        feed->bad_said = true;
         return;
     }
-    if (!notification_rate_take(&link->rate, notification.all, clock_monotonic_us(), &due_us))
-        coalesce(link, due_us);
+    if (!notification_rate_take(&feed->rate, notification.all, clock_monotonic_us(), &due_us))
+        coalesce(feed, due_us);
     else if (notification.all)
-        change_all(link, changed_at_us(link, &notification));
+        change_all(feed, changed_at_us(feed, &notification));
     else
-        link->setup.on_change(link->setup.arg, &notification.digest,
-                              changed_at_us(link, &notification));
+        feed->setup.on_change(feed->setup.arg, &notification.digest,
+                              changed_at_us(feed, &notification));
 }
 
-struct link *link_new(const struct link_setup *setup)
+struct feed *feed_new(const struct feed_setup *setup)
 {
-    struct link *link = calloc(1, sizeof *link);
+    struct feed *feed = calloc(1, sizeof *feed);
     const struct config *config = setup->env->config;
 
-    if (!link)
+    if (!feed)
         return NULL;
-    link->setup = *setup;
-    link->env = setup->env;
-    event_assign(&link->beat, link->env->base, -1, 0, on_beat, link);
-    event_assign(&link->flood, link->env->base, -1, 0, on_flood, link);
-    notification_rate_init(&link->rate);
-    link->connection = pg_connection_new(&(struct pg_connection_setup){
+    feed->setup = *setup;
+    feed->env = setup->env;
+    event_assign(&feed->beat, feed->env->base, -1, 0, on_beat, feed);
+    event_assign(&feed->flood, feed->env->base, -1, 0, on_flood, feed);
+    notification_rate_init(&feed->rate);
+    feed->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = setup->env,
-        .purpose = "link",
+        .purpose = "feed",
         .rank = PG_RANK_FEED,
         .dsn = config->postgres_listen_dsn[0] ? config->postgres_listen_dsn : config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,
         .on_notify = on_notify,
-        .arg = link,
+        .arg = feed,
     });
-    if (!link->connection) {
-        link_free(link);
+    if (!feed->connection) {
+        feed_free(feed);
         return NULL;
     }
-    return link;
+    return feed;
 }
 
-void link_free(struct link *link)
+void feed_free(struct feed *feed)
 {
-    if (!link)
+    if (!feed)
         return;
-    pg_connection_free(link->connection);
-    event_del(&link->beat);
-    event_del(&link->flood);
-    free(link);
+    pg_connection_free(feed->connection);
+    event_del(&feed->beat);
+    event_del(&feed->flood);
+    free(feed);
 }
 
-void link_configure(struct link *link)
+void feed_configure(struct feed *feed)
 {
-    link_beat(link);
+    feed_heartbeat(feed);
 }
 
-void link_beat(struct link *link)
+void feed_heartbeat(struct feed *feed)
 {
-    if (link->listening && pg_connection_ready(link->connection))
-        send_heartbeat(link);
+    if (feed->listening && pg_connection_ready(feed->connection))
+        send_heartbeat(feed);
     else
-        link->due = link->listening;
+        feed->due = feed->listening;
 }
 
-bool link_up(const struct link *link)
+bool feed_up(const struct feed *feed)
 {
-    return link->confirmed && link->env->grounds.confirmed_us >=
-                                  clock_monotonic_us() - link->env->config->cache_ttl_unlinked;
+    return feed->confirmed && feed->env->freshness_inputs.confirmed_us >=
+                                  clock_monotonic_us() - feed->env->config->cache_ttl_unlinked;
 }
 
-bool link_lend(struct link *link, const struct pg_query *query)
+bool feed_lend(struct feed *feed, const struct pg_query *query)
 {
-    if (!link->confirmed || link->due || !pg_connection_ready(link->connection))
+    if (!feed->confirmed || feed->due || !pg_connection_ready(feed->connection))
         return false;
     if (query)
-        pg_connection_send(link->connection, query);
+        pg_connection_send(feed->connection, query);
     return true;
 }
 
-struct bound link_bound(const struct link *link)
+struct bound feed_bound(const struct feed *feed)
 {
-    const struct config *config = link->env->config;
+    const struct config *config = feed->env->config;
 
-    if (!link_up(link))
+    if (!feed_up(feed))
         return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
-    if (link->env->grounds.elsewhere)
+    if (feed->env->freshness_inputs.elsewhere)
         return (struct bound){
             config->cache_ttl_unlinked,
             "cache.ttl_unlinked: lookups are not answered where the link listens"};
-    if (link->announced == SETTLING)
+    if (feed->announced == SETTLING)
         return (struct bound){config->cache_ttl, "cache.ttl: transactions that were open when the "
                                                  "triggers changed may still commit"};
-    if (link->announced == NOT_INSPECTED)
+    if (feed->announced == NOT_INSPECTED)
         return (struct bound){config->cache_ttl, "cache.ttl: the triggers are being inspected"};
-    if (link->announced != ANNOUNCED)
+    if (feed->announced != ANNOUNCED)
         return (struct bound){config->cache_ttl,
                               "cache.ttl: triggers do not notify of every change"};
-    if (link->unannounced.unread)
-        return (struct bound){config->cache_ttl, link->unannounced.unread};
-    if (!link->unannounced.read)
+    if (feed->unannounced.unread)
+        return (struct bound){config->cache_ttl, feed->unannounced.unread};
+    if (!feed->unannounced.read)
         return (struct bound){config->cache_ttl,
                               "cache.ttl: apikeyd.unannounced_change has not been read yet"};
-    if (link->env->grounds.confirmed_us < clock_monotonic_us() - 2 * heartbeat_interval_us(link))
+    if (feed->env->freshness_inputs.confirmed_us <
+        clock_monotonic_us() - 2 * heartbeat_interval_us(feed))
         return (struct bound){config->cache_ttl_unlinked,
                               "cache.ttl_unlinked: a heartbeat is late"};
-    if (link->queue_usage > queue_full)
+    if (feed->queue_usage > queue_full)
         return (struct bound){heartbeat_most_us, "notification: by heartbeat, as PostgreSQL's "
                                                  "notification queue is more than half full"};
-    if (evtimer_pending(&link->flood, NULL))
+    if (evtimer_pending(&feed->flood, NULL))
         return (struct bound){heartbeat_most_us,
                               "notification: once a second, as there is a flood of notifications"};
     return (struct bound){0, "notification"};

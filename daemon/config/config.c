@@ -73,9 +73,9 @@ int64_t config_wait_max_us(const struct config *config)
     return redis_us + 2 * config->postgres_timeout + 1000000;
 }
 
-struct trust_policy config_trust_policy(const struct config *config)
+struct freshness_policy config_freshness_policy(const struct config *config)
 {
-    return (struct trust_policy){
+    return (struct freshness_policy){
         .ttl_us = config->cache_ttl,
         .ttl_unlinked_us = config->cache_ttl_unlinked,
         .negative_ttl_us = config->cache_negative_ttl,
@@ -83,17 +83,28 @@ struct trust_policy config_trust_policy(const struct config *config)
     };
 }
 
+/* Whether "section.name" matches; it is in `ret` then. `name` may be NULL. */
+static bool matches(const struct option *option, const char *name, const char *glob, char *ret,
+                    size_t size)
+{
+    if (!name)
+        return false;
+    snprintf(ret, size, "%s.%s", option->section, name);
+    return fnmatch(glob, ret, 0) == 0;
+}
+
 void config_each(const struct config *config, const char *glob,
                  void (*each)(void *arg, const char *name, const char *value), void *arg)
 {
     for (size_t i = 0; i < option_count; i++) {
+        const struct option *option = &option_table[i];
         struct buffer value = {0};
         char name[128];
 
-        snprintf(name, sizeof name, "%s.%s", option_table[i].section, option_table[i].name);
-        if (fnmatch(glob, name, 0) != 0)
+        if (!matches(option, option->name, glob, name, sizeof name) &&
+            !matches(option, option->old_name, glob, name, sizeof name))
             continue;
-        option_show(&option_table[i], config, &value);
+        option_show(option, config, &value);
         buffer_append(&value, "", 1);
         each(arg, name, value.data);
         buffer_free(&value);
@@ -134,6 +145,8 @@ void config_print_roff(FILE *out)
         fprintf(out, ".It Cm %s Pq %s%s\n%s\n", option->name,
                 option->value[0] ? option->value : "empty", option->reloadable ? "" : ", restart",
                 option->help);
+        if (option->old_name)
+            fprintf(out, "The deprecated name\n.Cm %s\nis still taken.\n", option->old_name);
     }
     fprintf(out, ".El\n");
 }
@@ -144,8 +157,11 @@ void config_print_markdown(FILE *out)
     for (size_t i = 0; i < option_count; i++) {
         const struct option *option = &option_table[i];
 
-        fprintf(out, "| `%s.%s` | %s%s%s | %s | %s |\n", option->section, option->name,
+        fprintf(out, "| `%s.%s` | %s%s%s | %s | %s", option->section, option->name,
                 option->value[0] ? "`" : "", option->value, option->value[0] ? "`" : "",
                 option->reloadable ? "yes" : "restart", option->help);
+        if (option->old_name)
+            fprintf(out, " Deprecated: `%s.%s`.", option->section, option->old_name);
+        fprintf(out, " |\n");
     }
 }

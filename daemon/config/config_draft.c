@@ -28,9 +28,9 @@ static struct config_origin *origin_of(const struct config_draft *draft,
     return &draft->origin[option - option_table];
 }
 
-static void variable_name(const struct option *option, char ret[NAME_SIZE])
+static void variable_name(const struct option *option, const char *name, char ret[NAME_SIZE])
 {
-    snprintf(ret, NAME_SIZE, "APIKEYD_%s_%s", option->section, option->name);
+    snprintf(ret, NAME_SIZE, "APIKEYD_%s_%s", option->section, name);
     for (char *at = ret; *at; at++)
         *at = (char)toupper((unsigned char)*at);
 }
@@ -54,13 +54,22 @@ static bool is_default(const struct config_origin *origin)
     return !origin->environment && origin->line == 0;
 }
 
+/* The option's name as it was given. */
+static const char *given_name(const struct config_draft *draft, const struct option *option)
+{
+    const struct config_origin *origin = origin_of(draft, option);
+    bool old = origin->environment ? origin->variable_is_old : origin->line_is_old;
+
+    return old ? option->old_name : option->name;
+}
+
 static void append_place(const struct config_draft *draft, const struct option *option,
                          struct buffer *out)
 {
     const struct config_origin *origin = origin_of(draft, option);
     char variable[NAME_SIZE];
 
-    variable_name(option, variable);
+    variable_name(option, given_name(draft, option), variable);
     if (origin->environment)
         buffer_text(out, variable);
     else if (origin->line > 0)
@@ -92,7 +101,7 @@ static void append_error(struct config_draft *draft, const struct option *option
         append_place(draft, option, out);
         buffer_text(out, ": ");
     }
-    buffer_printf(out, "%s.%s", option->section, option->name);
+    buffer_printf(out, "%s.%s", option->section, given_name(draft, option));
     if (!is_private(option, value)) {
         buffer_text(out, " \"");
         blot_control(buffer_held(&shown), out);
@@ -183,10 +192,26 @@ static void unknown_option(struct reading *reading, int line, const char *name)
     buffer_free(&shown);
 }
 
+static void set_already(struct reading *reading, int line, const struct option *option,
+                        const char *name)
+{
+    const struct config_origin *origin = origin_of(reading->draft, option);
+    const char *before = origin->line_is_old ? option->old_name : option->name;
+
+    if (strcmp(before, name) == 0)
+        fail_at(reading->draft, line, "%s.%s: line %d sets it already; one of them has to go",
+                option->section, name, origin->line);
+    else
+        fail_at(reading->draft, line,
+                "%s.%s: line %d sets it already as %s.%s; one of them has to go", option->section,
+                name, origin->line, option->section, before);
+}
+
 static void on_option(void *arg, int line, const char *name, const char *value)
 {
     struct reading *reading = arg;
     const struct option *option = option_find(reading->section, name);
+    bool old = !option && (option = option_find_old(reading->section, name));
 
     if (!reading->section[0]) {
         fail_at(reading->draft, line, "a [section] is needed before the first option");
@@ -200,11 +225,11 @@ static void on_option(void *arg, int line, const char *name, const char *value)
     }
     struct config_origin *origin = origin_of(reading->draft, option);
     if (origin->line > 0) {
-        fail_at(reading->draft, line, "%s.%s: line %d sets it already; one of them has to go",
-                reading->section, name, origin->line);
+        set_already(reading, line, option, name);
         return;
     }
     origin->line = line;
+    origin->line_is_old = old;
     set(reading->draft, option, value);
 }
 
@@ -241,15 +266,40 @@ static void load_environment(struct config_draft *draft)
 {
     for (size_t i = 0; i < option_count; i++) {
         const struct option *option = &option_table[i];
-        char variable[NAME_SIZE];
+        char variable[NAME_SIZE], old_variable[NAME_SIZE];
+        const char *value, *old_value = NULL;
 
-        variable_name(option, variable);
-        const char *value = getenv(variable);
-        if (!value)
+        variable_name(option, option->name, variable);
+        value = getenv(variable);
+        if (option->old_name) {
+            variable_name(option, option->old_name, old_variable);
+            old_value = getenv(old_variable);
+        }
+        if (value && old_value) {
+            buffer_printf(draft->errors, "%s: %s sets it already; one of them has to go\n",
+                          old_variable, variable);
+            draft->failed = true;
+        }
+        if (!value && !old_value)
             continue;
         draft->origin[i].environment = true;
-        set(draft, option, value);
+        draft->origin[i].variable_is_old = !value;
+        set(draft, option, value ? value : old_value);
     }
+}
+
+/* Whether it is the variable of the option, by either name. */
+static bool is_variable_of(const struct option *option, const char *name)
+{
+    char variable[NAME_SIZE];
+
+    variable_name(option, option->name, variable);
+    if (strcmp(variable, name) == 0)
+        return true;
+    if (!option->old_name)
+        return false;
+    variable_name(option, option->old_name, variable);
+    return strcmp(variable, name) == 0;
 }
 
 /* A variable that is an option's but for a typing error. Others, such as those that containers are
@@ -266,14 +316,14 @@ static void check_variables(struct config_draft *draft)
             continue;
         snprintf(name, sizeof name, "%.*s", (int)len, *at);
         for (size_t i = 0; i < option_count && !known; i++) {
-            variable_name(&option_table[i], variable);
-            known = strcmp(variable, name) == 0;
+            known = is_variable_of(&option_table[i], name);
+            variable_name(&option_table[i], option_table[i].name, variable);
             if (edit_distance(variable, name) <= EDIT_DISTANCE_TYPO)
                 nearest = &option_table[i];
         }
         if (known || !nearest)
             continue;
-        variable_name(nearest, variable);
+        variable_name(nearest, nearest->name, variable);
         buffer_printf(draft->errors, "%s: there is no such option; did you mean %s?\n", name,
                       variable);
         draft->failed = true;
@@ -356,6 +406,25 @@ void config_draft_fail(struct config_draft *draft, const char *name, const char 
 bool config_draft_sound(const struct config_draft *draft, const char *name)
 {
     return !origin_of(draft, named(name))->wrong;
+}
+
+void config_draft_deprecated(const struct config_draft *draft, struct buffer *out)
+{
+    for (size_t i = 0; i < option_count; i++) {
+        const struct option *option = &option_table[i];
+        const struct config_origin *origin = &draft->origin[i];
+        char old[NAME_SIZE], now[NAME_SIZE];
+
+        if (origin->line_is_old)
+            buffer_printf(out, "%s:%d: %s.%s is deprecated; its name is %s.%s now\n", draft->path,
+                          origin->line, option->section, option->old_name, option->section,
+                          option->name);
+        if (!origin->variable_is_old)
+            continue;
+        variable_name(option, option->old_name, old);
+        variable_name(option, option->name, now);
+        buffer_printf(out, "%s is deprecated; its name is %s now\n", old, now);
+    }
 }
 
 void config_draft_place(const struct config_draft *draft, const char *name, struct buffer *out)

@@ -3,7 +3,7 @@
 #include <apikeyd/config/config.h>
 #include <apikeyd/config/option.h>
 
-#define FIELD(field) offsetof(struct config, field)
+#define FIELD(field) .offset = offsetof(struct config, field)
 #define MILLISECONDS(n) ((int64_t)(n)*1000)
 #define SECONDS(n) ((int64_t)(n)*1000000)
 #define HOURS(n) ((int64_t)(n)*3600 * 1000000)
@@ -59,14 +59,15 @@ const struct option option_table[] = {
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),
      RELOADABLE, NULL,
-     "How long ALLOW and DENY inactive are believed while the link is up: how late a revocation "
+     "How long ALLOW and DENY inactive are fresh while the change feed is up: how late a "
+     "revocation "
      "can be "
      "then if no trigger notifies of it."},
     {"cache", "ttl_unlinked", OPTION_DURATION, FIELD(cache_ttl_unlinked), "5s", MILLISECONDS(100),
      HOURS(24), RELOADABLE, NULL,
-     "The bound of every ttl while the link is down: how late a revocation can be then."},
+     "The bound of every ttl while the change feed is down: how late a revocation can be then."},
     {"cache", "negative_ttl", OPTION_DURATION, FIELD(cache_negative_ttl), "30s", MILLISECONDS(100),
-     HOURS(24), RELOADABLE, NULL, "How long DENY unknown is believed."},
+     HOURS(24), RELOADABLE, NULL, "How long DENY unknown is fresh."},
     {"cache", "stale_max", OPTION_DURATION, FIELD(cache_stale_max), "5m", 0, HOURS(24), RELOADABLE,
      NULL, "How old a verdict may be that is served while no store answers; 0s: never serve one."},
 
@@ -102,9 +103,10 @@ const struct option option_table[] = {
      "Keys in one lookup query at most."},
     {"postgres", "timeout", OPTION_DURATION, FIELD(postgres_timeout), "500ms", MILLISECONDS(10),
      SECONDS(60), RELOADABLE, NULL, "How long a lookup waits for PostgreSQL."},
-    {"postgres", "patience", OPTION_DURATION, FIELD(postgres_patience), "50ms", MILLISECONDS(1),
-     SECONDS(60), RELOADABLE, NULL,
-     "How long a check waits while a stale verdict is in hand (see cache.stale_max)."},
+    {"postgres", "soft_timeout", OPTION_DURATION, FIELD(postgres_soft_timeout), "50ms",
+     MILLISECONDS(1), SECONDS(60), RELOADABLE, NULL,
+     "How long a check waits while a stale verdict is in hand (see cache.stale_max).",
+     .old_name = "patience"},
     {"postgres", "max_pending", OPTION_COUNT, FIELD(postgres_max_pending), "10000", 100, 1000000,
      FIXED, NULL, "Lookups in flight; a miss above that gets UNAVAILABLE at once."},
 

@@ -34,6 +34,18 @@ const struct option *option_find(const char *section, const char *name)
     return NULL;
 }
 
+const struct option *option_find_old(const char *section, const char *name)
+{
+    for (size_t i = 0; i < option_count; i++) {
+        const struct option *option = &option_table[i];
+
+        if (option->old_name && strcmp(option->section, section) == 0 &&
+            strcmp(option->old_name, name) == 0)
+            return option;
+    }
+    return NULL;
+}
+
 static void *field_of(const struct option *option, void *config)
 {
     return (char *)config + option->offset;

@@ -11,7 +11,7 @@ struct question {
     TAILQ_ENTRY(question) in_waiting;
     uint64_t number;
     int64_t deadline_us;
-    struct hole *hole;
+    struct pending_reply *pending;
 };
 
 void asked_init(struct asked *asked)
@@ -39,29 +39,29 @@ static void on_client_gone(void *owner)
 bool asked_wait(struct asked *asked, struct connection *connection, int64_t deadline_us)
 {
     struct question *question = malloc(sizeof *question);
-    struct hole *hole = question ? hole_open_heavy(connection) : NULL;
+    struct pending_reply *pending = question ? pending_reply_open_expensive(connection) : NULL;
 
     asked->last++;
     asked->awaited++;
-    if (!hole) {
+    if (!pending) {
         free(question);
         return false;
     }
     *question = (struct question){
-        .asked = asked, .number = asked->last, .deadline_us = deadline_us, .hole = hole};
-    hole->cancel = on_client_gone;
-    hole->owner = question;
+        .asked = asked, .number = asked->last, .deadline_us = deadline_us, .pending = pending};
+    pending->cancel = on_client_gone;
+    pending->owner = question;
     TAILQ_INSERT_TAIL(&asked->waiting, question, in_waiting);
     return true;
 }
 
 static void answer(struct question *question, struct slice reply)
 {
-    struct hole *hole = question->hole;
+    struct pending_reply *pending = question->pending;
 
     question_free(question);
-    buffer_append(hole_reply(hole), reply.at, reply.len);
-    hole_close(hole);
+    buffer_append(pending_reply_buffer(pending), reply.at, reply.len);
+    pending_reply_close(pending);
 }
 
 void asked_reply(struct asked *asked, uint64_t number, struct slice reply)

@@ -12,7 +12,7 @@ void clients_init(struct clients *clients)
     TAILQ_INIT(&clients->answered);
     TAILQ_INIT(&clients->queue);
     clients->reserve_fd = -1;
-    turn_begin(clients);
+    quantum_begin(clients);
 }
 
 void clients_done(struct clients *clients)
@@ -48,13 +48,12 @@ bool clients_settle(struct clients *clients)
 {
     while (!TAILQ_EMPTY(&clients->answered))
         serve_first(&clients->answered);
-    /* What was done for those who came with little does not count here: they cannot keep the queue
-     * from going on. */
-    turn_begin(clients);
-    while (!turn_is_over(clients) && !TAILQ_EMPTY(&clients->queue))
+    /* Work for small requests does not count here: they cannot keep the queue from going on. */
+    quantum_begin(clients);
+    while (!quantum_used_up(clients) && !TAILQ_EMPTY(&clients->queue))
         serve_first(&clients->queue);
-    turn_begin(clients);
-    clients->turns++;
+    quantum_begin(clients);
+    clients->iterations++;
     return TAILQ_EMPTY(&clients->queue);
 }
 
@@ -64,7 +63,7 @@ void clients_cut_off(struct clients *clients, int64_t before_us)
 
     TAILQ_FOREACH(connection, &clients->all, in_all)
     {
-        bool ours = connection->waiting && !connection->lingering; /* it waits for its turn */
+        bool ours = connection->waiting && !connection->lingering; /* it waits in the queue */
 
         if (connection->behind_us == 0 || connection->behind_us >= before_us || ours ||
             connection->killed)

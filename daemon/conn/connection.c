@@ -14,16 +14,16 @@
 
 enum {
     READ_SIZE = 16 * 1024,
-    DRAIN_READS = 16, /* more than a Unix socket holds, unless somebody made it hold more */
-    HEAVY_MAX = 4,    /* unanswered INFO and the like of one client before it has to wait */
+    DRAIN_READS = 16,  /* more than a Unix socket holds, unless somebody made it hold more */
+    EXPENSIVE_MAX = 4, /* unanswered INFO and the like of one client before it has to wait */
     SPARE_MAX = 2 * 1024 * 1024,
     /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
      * a whole pipeline before they read, so it is much; but not for everybody at once. */
     UNREAD_MAX = 8 * 1024 * 1024,
-    UNREAD_MAX_CROWDED = 64 * 1024,
-    CROWDED = 256 * 1024 * 1024, /* bytes kept for all clients together */
-    PIECE_SIZE = 4000,           /* of the backlog: one unread byte keeps no more */
-    HELD_MAX = 256 * 1024,       /* bytes behind a hole, as they are moved when it is filled */
+    UNREAD_MAX_WHEN_FULL = 64 * 1024,
+    RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
+    PIECE_SIZE = 4000,                 /* of the backlog: one unread byte keeps no more */
+    HELD_MAX = 256 * 1024,             /* bytes behind a pending reply, as closing it moves them */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -33,7 +33,7 @@ void connection_close(struct connection *connection)
 {
     struct clients *clients = connection->clients;
 
-    holes_abandon(connection);
+    pending_replies_abandon(connection);
     event_del(&connection->readable);
     event_del(&connection->writable);
     close(connection->fd);
@@ -78,7 +78,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
     connection->id = ++clients->last_id;
     connection->caller = peer.pid > 0 ? (uint32_t)peer.pid : (uint32_t)connection->id;
     connection->last_command = "none";
-    TAILQ_INIT(&connection->holes);
+    TAILQ_INIT(&connection->pending_replies);
     event_assign(&connection->readable, clients->base, fd, EV_READ | EV_PERSIST, on_readable,
                  connection);
     event_assign(&connection->writable, clients->base, fd, EV_WRITE | EV_PERSIST, on_writable,
@@ -91,7 +91,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
 
 struct buffer *connection_reply(struct connection *connection)
 {
-    return TAILQ_EMPTY(&connection->holes) ? &connection->out : &connection->held;
+    return TAILQ_EMPTY(&connection->pending_replies) ? &connection->out : &connection->held;
 }
 
 void connection_finish(struct connection *connection)
@@ -123,12 +123,12 @@ size_t connection_unwritten(const struct connection *connection)
 static inline bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
-    size_t most = clients->kept < CROWDED ? UNREAD_MAX : UNREAD_MAX_CROWDED;
+    size_t most = clients->kept < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
 
     return unwritten(connection) + connection->held.len < most &&
            (clients->draining ||
-            (connection->hole_count < clients->holes_each && connection->heavy_count < HEAVY_MAX &&
-             connection->held.len < HELD_MAX));
+            (connection->pending_count < clients->pending_replies_max &&
+             connection->expensive_count < EXPENSIVE_MAX && connection->held.len < HELD_MAX));
 }
 
 /* Handle the requests in `in`, as many as may be now. */
@@ -138,9 +138,9 @@ static void handle_requests(struct connection *connection)
 
     while (connection->in.len > connection->wanted && !connection->closing &&
            may_go_on(connection)) {
-        size_t holes = connection->hole_count;
+        size_t before = connection->pending_count;
 
-        if (turn_is_over(clients) && !clients->draining) {
+        if (quantum_used_up(clients) && !clients->draining) {
             connection_touch(connection);
             return;
         }
@@ -151,7 +151,7 @@ static void handle_requests(struct connection *connection)
             return;
         buffer_consume(&connection->in, taken);
         connection->wanted = connection->scanned = 0;
-        turn_spend(clients, connection->hole_count > holes ? TURN_HOLE : 1);
+        quantum_spend(clients, connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
     }
 }
 
@@ -290,7 +290,7 @@ static bool answer(struct connection *connection)
     bool waits = connection->in.len > connection->wanted && !may_go_on(connection);
     bool fine = write_output(connection) && keep_output(connection);
     buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
-    if (connection->waiting != &clients->queue) /* else the rest of it has its turn */
+    if (connection->waiting != &clients->queue) /* else the rest is handled later */
         buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
     note_kept(connection);
     if (waits && may_go_on(connection)) /* as it has taken what it had */
@@ -307,11 +307,11 @@ void connection_serve(struct connection *connection)
         return;
     if (fine) {
         fine = answer(connection);
-        turn_spend(clients, TURN_VISIT);
+        quantum_spend(clients, COST_OF_VISIT);
         clients->end(clients->arg);
         note_behind(connection);
     }
-    bool done = connection->closing && unwritten(connection) == 0 && connection->hole_count == 0;
+    bool done = connection->closing && unwritten(connection) == 0 && connection->pending_count == 0;
     if (!fine || (done && !linger(connection)))
         connection_close(connection);
     else if (!done)
@@ -361,7 +361,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         event_del(&connection->readable);
     } else {
         read_input(connection);
-        if (turn_for(connection)) {
+        if (quantum_serves_now(connection)) {
             connection_serve(connection);
         } else {
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);

@@ -49,9 +49,9 @@ static void admit(struct listener *listener, int fd)
     } else if (clients->count >= most) {
         clients->metrics->value[METRIC_CONNECTIONS_FULL]++;
         refuse(fd, listener->protocol->full);
-    } else if (!listener->admin && process_share_used_up(connections, most - clients->count)) {
-        clients->metrics->value[METRIC_CONNECTIONS_SHARE]++;
-        clients->crowded(clients->arg, &peer, connections);
+    } else if (!listener->admin && process_over_share(connections, most - clients->count)) {
+        clients->metrics->value[METRIC_CONNECTIONS_OVER_SHARE]++;
+        clients->over_share(clients->arg, &peer, connections);
         refuse(fd, listener->protocol->full);
     } else if (connection_open(clients, fd, listener->protocol, listener->admin, peer)) {
         clients->metrics->value[METRIC_CONNECTIONS_ACCEPTED]++;
@@ -87,7 +87,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (!turn_to_accept(listener->clients))
+    if (!quantum_may_accept(listener->clients))
         return;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         int client = accept_client(listener);

@@ -3,92 +3,93 @@
 
 #include <stdlib.h>
 
-struct hole *hole_open(struct connection *connection)
+struct pending_reply *pending_reply_open(struct connection *connection)
 {
-    struct hole *hole = calloc(1, sizeof *hole);
+    struct pending_reply *pending = calloc(1, sizeof *pending);
 
-    if (!hole)
+    if (!pending)
         return NULL;
-    hole->connection = connection;
-    hole->position = connection->held_base + connection->held.len;
-    TAILQ_INSERT_TAIL(&connection->holes, hole, in_connection);
-    connection->hole_count++;
-    return hole;
+    pending->connection = connection;
+    pending->position = connection->held_base + connection->held.len;
+    TAILQ_INSERT_TAIL(&connection->pending_replies, pending, in_connection);
+    connection->pending_count++;
+    return pending;
 }
 
-struct hole *hole_open_heavy(struct connection *connection)
+struct pending_reply *pending_reply_open_expensive(struct connection *connection)
 {
-    struct hole *hole = hole_open(connection);
+    struct pending_reply *pending = pending_reply_open(connection);
 
-    if (hole) {
-        hole->heavy = true;
-        connection->heavy_count++;
+    if (pending) {
+        pending->expensive = true;
+        connection->expensive_count++;
     }
-    return hole;
+    return pending;
 }
 
-struct buffer *hole_reply(struct hole *hole)
+struct buffer *pending_reply_buffer(struct pending_reply *pending)
 {
-    struct connection *connection = hole->connection;
+    struct connection *connection = pending->connection;
 
-    if (TAILQ_FIRST(&connection->holes) == hole)
+    if (TAILQ_FIRST(&connection->pending_replies) == pending)
         return &connection->out;
-    return &hole->reply;
+    return &pending->reply;
 }
 
-static void hole_free(struct hole *hole)
+static void pending_reply_free(struct pending_reply *pending)
 {
-    buffer_free(&hole->reply);
-    free(hole);
+    buffer_free(&pending->reply);
+    free(pending);
 }
 
-/* Take the first hole away: the text held up to the next one is free to go. */
+/* Remove the first pending reply: the text held up to the next one is free to go. */
 static void pop_first(struct connection *connection)
 {
-    struct hole *hole = TAILQ_FIRST(&connection->holes);
-    struct hole *next = TAILQ_NEXT(hole, in_connection);
+    struct pending_reply *pending = TAILQ_FIRST(&connection->pending_replies);
+    struct pending_reply *next = TAILQ_NEXT(pending, in_connection);
     uint64_t end = next ? next->position : connection->held_base + connection->held.len;
     size_t len = (size_t)(end - connection->held_base);
 
     buffer_append(&connection->out, buffer_held(&connection->held).at, len);
     buffer_consume(&connection->held, len);
     connection->held_base = end;
-    TAILQ_REMOVE(&connection->holes, hole, in_connection);
-    connection->hole_count--;
-    if (hole->heavy)
-        connection->heavy_count--;
-    hole_free(hole);
+    TAILQ_REMOVE(&connection->pending_replies, pending, in_connection);
+    connection->pending_count--;
+    if (pending->expensive)
+        connection->expensive_count--;
+    pending_reply_free(pending);
 }
 
-void hole_close(struct hole *hole)
+void pending_reply_close(struct pending_reply *pending)
 {
-    struct connection *connection = hole->connection;
+    struct connection *connection = pending->connection;
 
-    hole->answered = true;
-    if (TAILQ_FIRST(&connection->holes) != hole)
+    pending->answered = true;
+    if (TAILQ_FIRST(&connection->pending_replies) != pending)
         return;
     pop_first(connection);
-    for (struct hole *next; (next = TAILQ_FIRST(&connection->holes)) && next->answered;) {
+    for (struct pending_reply *next;
+         (next = TAILQ_FIRST(&connection->pending_replies)) && next->answered;) {
         struct slice reply = buffer_held(&next->reply);
 
         buffer_append(&connection->out, reply.at, reply.len);
         pop_first(connection);
     }
-    if (TAILQ_EMPTY(&connection->holes))
+    if (TAILQ_EMPTY(&connection->pending_replies))
         buffer_free(&connection->held);
     connection_touch(connection);
 }
 
-void holes_abandon(struct connection *connection)
+void pending_replies_abandon(struct connection *connection)
 {
-    for (struct hole *hole; (hole = TAILQ_FIRST(&connection->holes));) {
-        TAILQ_REMOVE(&connection->holes, hole, in_connection);
-        connection->hole_count--;
-        if (hole->heavy)
-            connection->heavy_count--;
+    for (struct pending_reply *pending; (pending = TAILQ_FIRST(&connection->pending_replies));) {
+        TAILQ_REMOVE(&connection->pending_replies, pending, in_connection);
+        connection->pending_count--;
+        if (pending->expensive)
+            connection->expensive_count--;
         /* Whoever answered it has let go of it already. */
-        if (hole->cancel && !hole->answered)
-            hole->cancel(hole->owner);
-        hole_free(hole);
+        if (pending->cancel && !pending->answered)
+            pending->cancel(pending->owner);
+        pending_reply_free(pending);
     }
 }

@@ -1,13 +1,14 @@
 /* quantum: whoever asks for little is not kept waiting by those who ask for much.
  *
- * One thread serves everybody, so what it does between two looks at its sockets is what a single
- * request may have to wait for. That is bounded by turns, the work of TURN_MAX answers from memory:
- * one for those who are seen in a look and one for those who queue (clients->queue) with more to
- * ask than was left of it. Who has little is served at once, out of turn, and so is not behind that
- * queue; and so is who only has to be written to, as an answer has come.
+ * One thread serves all connections, so the work that it does before it polls again is what a
+ * single request may have to wait for. A quantum bounds that work: the work of QUANTUM cache hits.
+ * Each loop iteration has one for the connections that have become readable, and one for those that
+ * queue (clients->queue), because they had more to ask than was left of the quantum. A connection
+ * that has sent a small request is served out of order, so it does not wait behind that queue.
+ * Neither does a connection that only has replies to be written.
  *
- * New connections wait while others queue, but for every TURNS_TO_ACCEPT-th turn: otherwise clients
- * that connect, ask and go would fill the queue faster than it can be worked off.
+ * New connections wait while others queue, but for every ITERATIONS_TO_ACCEPT-th iteration:
+ * otherwise clients that connect, ask and go would fill the queue faster than it is worked off.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_QUANTUM_H
@@ -16,43 +17,43 @@
 #include <apikeyd/conn/connection.h>
 
 enum {
-    TURN_MAX = 64,
-    /* What else costs, measured by an answer from memory: a request that leaves a hole, and
-     * whatever is done once for a client, however much it asks for. */
-    TURN_HOLE = 4,
-    TURN_VISIT = 4,
-    TURN_LITTLE = 4, /* what is done out of turn for one who has sent little */
-    TURNS_TO_ACCEPT = 8,
+    QUANTUM = 64,
+    /* Other work, in cache hits: a request that leaves a reply pending, and the work that is done
+     * once for a connection, however much it asks for. */
+    COST_OF_PENDING_REPLY = 4,
+    COST_OF_VISIT = 4,
+    QUANTUM_OF_SMALL_REQUEST = 4, /* served out of order */
+    ITERATIONS_TO_ACCEPT = 8,
 };
 
-static inline void turn_begin(struct clients *clients)
+static inline void quantum_begin(struct clients *clients)
 {
-    clients->turn_left = TURN_MAX;
+    clients->quantum_left = QUANTUM;
 }
 
-static inline bool turn_is_over(const struct clients *clients)
+static inline bool quantum_used_up(const struct clients *clients)
 {
-    return clients->turn_left <= 0;
+    return clients->quantum_left <= 0;
 }
 
-static inline void turn_spend(struct clients *clients, int work)
+static inline void quantum_spend(struct clients *clients, int work)
 {
-    clients->turn_left -= work;
+    clients->quantum_left -= work;
 }
 
-/* Whether somebody who was just read from is served now. */
-static inline bool turn_for(const struct connection *connection)
+/* Whether a connection that was just read from is served now. */
+static inline bool quantum_serves_now(const struct connection *connection)
 {
     struct clients *clients = connection->clients;
 
-    if (turn_is_over(clients) && connection->in.len <= connection->protocol->little)
-        clients->turn_left = TURN_LITTLE;
-    return !turn_is_over(clients);
+    if (quantum_used_up(clients) && connection->in.len <= connection->protocol->small_request)
+        clients->quantum_left = QUANTUM_OF_SMALL_REQUEST;
+    return !quantum_used_up(clients);
 }
 
-static inline bool turn_to_accept(const struct clients *clients)
+static inline bool quantum_may_accept(const struct clients *clients)
 {
-    return TAILQ_EMPTY(&clients->queue) || clients->turns % TURNS_TO_ACCEPT == 0;
+    return TAILQ_EMPTY(&clients->queue) || clients->iterations % ITERATIONS_TO_ACCEPT == 0;
 }
 
 #endif

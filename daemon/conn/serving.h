@@ -5,7 +5,7 @@
 
 #include <apikeyd/conn/connection.h>
 
-/* Handle what can be handled in this turn, write what can be written, and close or wait for what
+/* Handle what can be handled in this quantum, write what can be written, and close or wait for what
  * comes next. The connection may be gone afterwards. */
 void connection_serve(struct connection *connection);
 

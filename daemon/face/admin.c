@@ -13,7 +13,8 @@
 static const int64_t reply_limit_us = 5000000;
 static const int64_t flush_limit_us = 300000000;
 
-/* Leave a hole for the back thread's reply to `message`, which has to come within `limit_us`. */
+/* Open a pending reply for the back thread's reply to `message`, which has to come within
+ * `limit_us`. */
 static void ask_back(struct front *front, struct connection *connection, struct to_back *message,
                      int64_t limit_us)
 {
@@ -27,7 +28,7 @@ static void ask_back(struct front *front, struct connection *connection, struct 
                    silent ? ASKED_NO_ANSWER : "ERR too many requests pending");
         return;
     }
-    if (!asked_wait(&front->asked, connection, front->trust.now_us + limit_us))
+    if (!asked_wait(&front->asked, connection, front->freshness.now_us + limit_us))
         resp_error(connection_reply(connection), "ERR memory is short");
 }
 
@@ -110,8 +111,8 @@ static struct explain_memory peek(struct front *front, const struct digest *dige
     found.kind = cached->kind;
     found.read_at_us = cached->read_at_us;
     found.refreshing = cached->flags & CACHED_REFRESHING;
-    found.believed = cached->read_at_us >= trust_oldest(&front->trust, cached->kind);
-    found.servable_stale = cached->read_at_us >= front->trust.oldest_stale_us;
+    found.fresh = cached->read_at_us >= freshness_oldest(&front->freshness, cached->kind);
+    found.servable_stale = cached->read_at_us >= front->freshness.oldest_stale_us;
     if (cached->usage_slot < front->usage->used) {
         const struct usage_slot *slot = &front->usage->slots[cached->usage_slot];
 
@@ -203,14 +204,15 @@ void admin_client_list(struct front *front, struct connection *connection)
 
     TAILQ_FOREACH(other, &front->clients.all, in_all)
     {
-        buffer_printf(
-            &text,
-            "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
-            "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
-            other->id, other->fd, other->name, (front->trust.now_us - other->opened_us) / 1000000,
-            other->admin ? "admin" : other->protocol->name, (int)other->peer.pid,
-            (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
-            other->hole_count, other->in.len, connection_unwritten(other), other->last_command);
+        buffer_printf(&text,
+                      "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
+                      "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
+                      other->id, other->fd, other->name,
+                      (front->freshness.now_us - other->opened_us) / 1000000,
+                      other->admin ? "admin" : other->protocol->name, (int)other->peer.pid,
+                      (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
+                      other->pending_count, other->in.len, connection_unwritten(other),
+                      other->last_command);
     }
     resp_bulk(connection_reply(connection), buffer_held(&text));
     buffer_free(&text);

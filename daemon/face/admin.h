@@ -1,7 +1,8 @@
 /* admin: the commands that look into the daemon or change it.
  *
  * Each is called with a number of arguments that its table row allows. Those that need the back
- * thread leave a hole, which its reply fills, or an error when it takes too long (asked.h).
+ * thread open a pending reply. The back thread's reply closes it, or an error does when that reply
+ * takes too long (asked.h).
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ADMIN_H

@@ -24,10 +24,10 @@ struct command {
 };
 
 static void write_resp(struct front *front, struct buffer *out, const struct answer *answer,
-                       const struct answer_form *form)
+                       const struct reply_encoder *encoder)
 {
     (void)front;
-    (void)form;
+    (void)encoder;
     resp_verdict(out, answer->kind, answer->api_key_id, answer->user_id, answer->why);
 }
 
@@ -38,7 +38,7 @@ static bool parse_within(const struct resp_request *request, int64_t *ret_ms)
            slice_number(request->argv[3], ret_ms) && *ret_ms > 0 && *ret_ms <= WITHIN_MAX_MS;
 }
 
-static const struct answer_form resp = {.write = write_resp};
+static const struct reply_encoder resp = {.write = write_resp};
 
 static void refuse_key(struct front *front, struct connection *connection, const char *wrong)
 {
@@ -369,7 +369,7 @@ const struct protocol resp_protocol = {
     .handle = handle_resp,
     .forbidden = "-NOPERM listen.allow_uids and allow_gids do not name you\r\n",
     .full = "-ERR max number of clients reached\r\n",
-    .little = 1024,
+    .small_request = 1024,
 };
 
 void commands_print_markdown(FILE *out)

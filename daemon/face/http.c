@@ -102,12 +102,12 @@ static void write_refusal(struct front *front, struct buffer *out, const struct 
 }
 
 static void write_answer(struct front *front, struct buffer *out, const struct answer *answer,
-                         const struct answer_form *form)
+                         const struct reply_encoder *encoder)
 {
     if (answer->kind == VERDICT_ALLOW)
-        write_allow(front, out, answer, form->flags);
+        write_allow(front, out, answer, encoder->flags);
     else
-        write_refusal(front, out, answer, form->flags);
+        write_refusal(front, out, answer, encoder->flags);
 }
 
 /* Any method, and no body is needed: if one comes, it is not waited for. */
@@ -115,7 +115,7 @@ static void authorize(struct front *front, struct connection *connection,
                       const struct http_request *request, unsigned flags)
 {
     static const char unauthorized[] = "WWW-Authenticate: ApiKey realm=\"api\"\r\n";
-    struct answer_form form = {.write = write_answer, .flags = flags};
+    struct reply_encoder encoder = {.write = write_answer, .flags = flags};
     const char *wrong = "there is no key";
 
     connection->last_command = "authorize";
@@ -124,7 +124,7 @@ static void authorize(struct front *front, struct connection *connection,
         return;
     }
     if (request->keys == 1)
-        wrong = check_key(front, connection, request->key, 0, &form);
+        wrong = check_key(front, connection, request->key, 0, &encoder);
     if (!wrong)
         return;
     front->metrics.value[METRIC_CHECKS_REFUSED]++;
@@ -279,6 +279,6 @@ const struct protocol http_protocol = {
                  "listen.allow_uids and allow_gids do not let this process connect.\r\n",
     .full = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
             "Content-Length: 0\r\n\r\n",
-    .little = 16384, /* heads are long where there are cookies */
+    .small_request = 16384, /* heads are long where there are cookies */
     .timed = true,
 };

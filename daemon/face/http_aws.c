@@ -9,61 +9,62 @@
 #include "http_aws.h"
 
 /* Takes the bytes of *body. */
-static void reply(struct front *front, struct buffer *out, const struct answer_form *form,
+static void reply(struct front *front, struct buffer *out, const struct reply_encoder *encoder,
                   struct buffer *body)
 {
-    http_reply_begin(out, 200, &front->date, front->wall_us, form->flags);
+    http_reply_begin(out, 200, &front->date, front->wall_us, encoder->flags);
     buffer_printf(out, "Cache-Control: no-store\r\n");
-    http_reply_end(out, form->flags, "application/json", buffer_held(body));
+    http_reply_end(out, encoder->flags, "application/json", buffer_held(body));
     buffer_free(body);
 }
 
-static void deny(struct front *front, struct buffer *out, const struct answer_form *form,
+static void deny(struct front *front, struct buffer *out, const struct reply_encoder *encoder,
                  const char *why)
 {
     struct buffer body = {0};
 
-    aws_event_deny(&body, form->text, why);
-    reply(front, out, form, &body);
+    aws_event_deny(&body, encoder->text, why);
+    reply(front, out, encoder, &body);
 }
 
 static void write_answer(struct front *front, struct buffer *out, const struct answer *answer,
-                         const struct answer_form *form)
+                         const struct reply_encoder *encoder)
 {
     struct buffer body = {0};
 
     switch (answer->kind) {
     case VERDICT_ALLOW:
-        aws_event_allow(&body, form->text, answer->api_key_id, answer->user_id);
-        reply(front, out, form, &body);
+        aws_event_allow(&body, encoder->text, answer->api_key_id, answer->user_id);
+        reply(front, out, encoder, &body);
         break;
     case VERDICT_DENY_UNKNOWN:
-        deny(front, out, form, "unknown");
+        deny(front, out, encoder, "unknown");
         break;
     case VERDICT_DENY_INACTIVE:
-        deny(front, out, form, "inactive");
+        deny(front, out, encoder, "inactive");
         break;
     case VERDICT_UNAVAILABLE:
-        http_reply_begin(out, 503, &front->date, front->wall_us, form->flags);
+        http_reply_begin(out, 503, &front->date, front->wall_us, encoder->flags);
         buffer_printf(out, "Cache-Control: no-store\r\nRetry-After: 1\r\n");
-        http_reply_problem(out, 503, form->flags, answer->why);
+        http_reply_problem(out, 503, encoder->flags, answer->why);
         break;
     }
 }
 
-/* Whether the event's key is being, or has been, checked; the answer's text is then the form's. */
+/* Whether the event's key is being, or has been, checked; the answer's text is then the encoder's.
+ */
 static bool check_event(struct front *front, struct connection *connection,
-                        const struct aws_event *event, const struct answer_form *form)
+                        const struct aws_event *event, const struct reply_encoder *encoder)
 {
     struct slice key = {event->key, event->key ? strlen(event->key) : 0};
     const char *wrong = "missing";
 
-    if (event->key && !check_key(front, connection, key, 0, form))
+    if (event->key && !check_key(front, connection, key, 0, encoder))
         return true;
     if (event->key)
         wrong = "malformed";
     front->metrics.value[METRIC_CHECKS_REFUSED]++;
-    deny(front, connection_reply(connection), form, wrong);
+    deny(front, connection_reply(connection), encoder, wrong);
     return false;
 }
 
@@ -72,9 +73,9 @@ const char *http_aws_authorizer(struct front *front, struct connection *connecti
 {
     struct aws_event parsed;
     const char *wrong = aws_event_parse(event, front->config->http_key_header, &parsed);
-    struct answer_form form = {.write = write_answer, .flags = flags, .text = parsed.resource};
+    struct reply_encoder encoder = {.write = write_answer, .flags = flags, .text = parsed.resource};
 
-    if (!wrong && check_event(front, connection, &parsed, &form))
+    if (!wrong && check_event(front, connection, &parsed, &encoder))
         parsed.resource = NULL;
     aws_event_free(&parsed);
     return wrong;

@@ -28,10 +28,10 @@ static bool memory_is_servable(const struct explanation *e)
 
 static struct outcome decide(const struct explanation *e)
 {
-    if (e->memory.kind != VERDICT_UNAVAILABLE && e->memory.believed)
+    if (e->memory.kind != VERDICT_UNAVAILABLE && e->memory.fresh)
         return (struct outcome){e->memory.kind, TIER_MEMORY, e->memory.read_at_us, NULL,
                                 "memory holds a verdict within its ttl"};
-    if (e->redis == FOUND_VERDICT && e->redis_believed)
+    if (e->redis == FOUND_VERDICT && e->redis_fresh)
         return (struct outcome){e->in_redis.kind, TIER_REDIS, e->in_redis.read_at_us, &e->in_redis,
                                 "memory holds none; Redis holds one within its ttl"};
     if (memory_is_servable(e) && e->postgres_down)
@@ -40,7 +40,7 @@ static struct outcome decide(const struct explanation *e)
     if (e->asked)
         return (struct outcome){e->in_postgres.kind, TIER_POSTGRES, e->in_postgres.read_at_us,
                                 &e->in_postgres,
-                                "no cached verdict is believed; PostgreSQL was asked"};
+                                "no cached verdict is fresh; PostgreSQL was asked"};
     if (memory_is_servable(e))
         return (struct outcome){e->memory.kind, TIER_STALE, e->memory.read_at_us, NULL,
                                 "PostgreSQL does not answer; memory holds one within "
@@ -90,8 +90,8 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
                            const struct outcome *outcome)
 {
     bool held = outcome->kind != VERDICT_UNAVAILABLE;
-    int64_t age_us = e->trust.now_us - outcome->read_at_us;
-    int64_t left_us = trust_left(&e->trust, outcome->kind, outcome->read_at_us);
+    int64_t age_us = e->freshness.now_us - outcome->read_at_us;
+    int64_t left_us = freshness_left(&e->freshness, outcome->kind, outcome->read_at_us);
 
     field_text(out, "verdict", verdict_kind_name(outcome->kind));
     field_text(out, "tier", tier_name(outcome->tier));
@@ -101,22 +101,23 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
+/* The states keep the words of earlier releases: scripts compare them. */
 static const char *memory_state(const struct explanation *e)
 {
     if (e->memory.kind == VERDICT_UNAVAILABLE)
         return "absent";
-    if (e->memory.believed)
+    if (e->memory.fresh)
         return "believed";
-    return e->memory.read_at_us < e->floor_us ? "below floor" : "expired";
+    return e->memory.read_at_us < e->watermark_us ? "below floor" : "expired";
 }
 
 static const char *redis_state(const struct explanation *e)
 {
     if (e->redis != FOUND_VERDICT)
         return redis_finding_name(e->redis);
-    if (e->redis_believed)
+    if (e->redis_fresh)
         return "believed";
-    return e->in_redis.read_at_us < e->floor_us ? "below floor" : "expired";
+    return e->in_redis.read_at_us < e->watermark_us ? "below floor" : "expired";
 }
 
 struct buffer explain_reply(const struct explanation *e)
@@ -127,15 +128,18 @@ struct buffer explain_reply(const struct explanation *e)
     struct buffer reply = {0};
     char fingerprint[FINGERPRINT_SIZE];
     char store[STORE_TEXT_SIZE] = "unknown";
+    int64_t watermark_wall_us =
+        e->watermark_us == TIME_NEVER ? 0 : e->wall_us - (e->freshness.now_us - e->watermark_us);
 
     digest_fingerprint(&e->digest, fingerprint);
     field_text(&fields, "key", fingerprint);
     verdict_fields(&fields, e, &outcome);
     field_text(&fields, "memory", memory_state(e));
     field_text(&fields, "refreshing", e->memory.refreshing ? "yes" : "no");
-    field_text(&fields, "link", e->trust.linked ? "up" : "down");
-    field_time(&fields, "floor",
-               e->floor_us == TIME_NEVER ? 0 : e->wall_us - (e->trust.now_us - e->floor_us));
+    field_text(&fields, "feed", e->freshness.linked ? "up" : "down");
+    field_text(&fields, "link", e->freshness.linked ? "up" : "down"); /* deprecated */
+    field_time(&fields, "watermark", watermark_wall_us);
+    field_time(&fields, "floor", watermark_wall_us); /* deprecated */
     field_text(&fields, "redis", redis_state(e));
     if (e->has_store)
         store_id_to_text(&e->store, store);

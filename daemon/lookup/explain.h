@@ -13,17 +13,17 @@ struct explanation {
     struct explain_memory memory;
     enum redis_finding redis;
     struct verdict in_redis; /* for FOUND_VERDICT */
-    bool redis_believed;
+    bool redis_fresh;
     bool asked; /* PostgreSQL answered … */
     struct verdict in_postgres;
     const char *why_not;          /* … or why it did not */
     bool postgres_down;           /* known not to answer lookups */
     bool has_store;               /* it is known … */
     struct store_id store;        /* … which store is asked */
-    int64_t floor_us;             /* monotonic, or TIME_NEVER */
+    int64_t watermark_us;         /* the key's, monotonic, or TIME_NEVER */
     int64_t pending_last_used_us; /* wall time, or 0 */
-    struct trust trust;
-    int64_t wall_us; /* the wall time at trust.now_us */
+    struct freshness freshness;
+    int64_t wall_us; /* the wall time at freshness.now_us */
 };
 
 /* The RESP reply: an array of fields and values. */

@@ -17,17 +17,17 @@
 static const int64_t guest_bar_us = 10000000;
 
 /* Without the feed's heartbeats connections are asked after so long. */
-static const int64_t lone_beat_us = 2000000;
+static const int64_t lone_heartbeat_us = 2000000;
 
-/* What a lane last knew of where it leads. NOT_PROVEN: nothing was looked up there yet. USELESS:
+/* What a slot last knew of where it leads. NOT_PROVEN: nothing was looked up there yet. USELESS:
  * what it answers cannot be used, or is an error. */
-enum lane_store { NOT_ASKED, NOT_PROVEN, AGREES, ELSEWHERE, USELESS };
+enum slot_store { NOT_ASKED, NOT_PROVEN, AGREES, ELSEWHERE, USELESS };
 
 /* A connection and the batch that it carries out. The guest has none: it uses the feed's. */
-struct lane {
-    struct pg_lanes *lanes;
+struct pool_slot {
+    struct pg_pool *pool;
     struct pg_connection *connection;
-    enum lane_store store;
+    enum slot_store store;
     bool told; /* since the last heartbeat */
     struct lookup_list lookups;
     size_t len;
@@ -36,8 +36,8 @@ struct lane {
     struct buffer keys; /* the text[] parameter */
 };
 
-struct pg_lanes {
-    struct pg_lanes_setup setup;
+struct pg_pool {
+    struct pg_pool_setup setup;
     struct back_env *env;
     struct fair_queue waiting;
     struct event deadline;
@@ -48,21 +48,21 @@ struct pg_lanes {
     char *sql, *probe_sql;
     bool feed_usable;
     int64_t guest_barred_us; /* a lookup by it was late or refused: none until then */
-    struct lane guest;
-    struct event lone_beat;
+    struct pool_slot guest;
+    struct event lone_heartbeat;
     size_t count;
-    struct lane lane[];
+    struct pool_slot slot[];
 };
 
-static void fail(struct pg_lanes *lanes, struct lookup *lookup, const char *why)
+static void fail(struct pg_pool *pool, struct lookup *lookup, const char *why)
 {
-    lanes->setup.failed(lanes->setup.arg, lookup, why);
+    pool->setup.failed(pool->setup.arg, lookup, why);
 }
 
-static bool own_down(const struct pg_lanes *lanes)
+static bool own_down(const struct pg_pool *pool)
 {
-    for (size_t i = 0; i < lanes->count; i++) {
-        const struct pg_connection *connection = lanes->lane[i].connection;
+    for (size_t i = 0; i < pool->count; i++) {
+        const struct pg_connection *connection = pool->slot[i].connection;
 
         if (connection && !pg_connection_down(connection))
             return false;
@@ -72,86 +72,86 @@ static bool own_down(const struct pg_lanes *lanes)
 
 /* Whether the feed's session may be asked: all own ones are refused. Behind a lock it would only
  * get stuck too, and the feed with it. */
-static bool guest_free(const struct pg_lanes *lanes)
+static bool guest_free(const struct pg_pool *pool)
 {
-    for (size_t i = 0; i < lanes->count; i++) {
-        const struct pg_connection *connection = lanes->lane[i].connection;
+    for (size_t i = 0; i < pool->count; i++) {
+        const struct pg_connection *connection = pool->slot[i].connection;
 
         if (connection && pg_connection_overdue(connection))
             return false;
     }
-    return lanes->feed_usable && own_down(lanes) && clock_monotonic_us() >= lanes->guest_barred_us;
+    return pool->feed_usable && own_down(pool) && clock_monotonic_us() >= pool->guest_barred_us;
 }
 
 /* Whether it stands in for them. One that was refused is asked without keys first. */
-static bool feed_stands_in(const struct pg_lanes *lanes)
+static bool feed_stands_in(const struct pg_pool *pool)
 {
-    return guest_free(lanes) && lanes->guest.store != USELESS;
+    return guest_free(pool) && pool->guest.store != USELESS;
 }
 
 /* What is wrong with all connections at once, or NULL while one of them may still answer. */
-static const char *all_down(const struct pg_lanes *lanes)
+static const char *all_down(const struct pg_pool *pool)
 {
-    return own_down(lanes) && !feed_stands_in(lanes) ? "postgres is down" : NULL;
+    return own_down(pool) && !feed_stands_in(pool) ? "postgres is down" : NULL;
 }
 
-static void tell_whether_down(struct pg_lanes *lanes)
+static void tell_whether_down(struct pg_pool *pool)
 {
-    bool down = all_down(lanes) != NULL;
+    bool down = all_down(pool) != NULL;
 
-    if (down != lanes->down)
-        lanes->setup.on_down(lanes->setup.arg, down);
-    lanes->down = down;
+    if (down != pool->down)
+        pool->setup.on_down(pool->setup.arg, down);
+    pool->down = down;
 }
 
 /* Arm the timer for the lookup that has waited longest for a connection. */
-static void arm_deadline(struct pg_lanes *lanes)
+static void arm_deadline(struct pg_pool *pool)
 {
     const struct lookup *urgent =
-        lanes->deadline_armed ? NULL : fair_queue_most_urgent(&lanes->waiting);
+        pool->deadline_armed ? NULL : fair_queue_most_urgent(&pool->waiting);
 
     if (!urgent)
         return;
     int64_t wait_us = urgent->deadline_us - clock_monotonic_us();
     struct timeval delay = clock_timeval(wait_us > 0 ? wait_us : 0);
-    lanes->deadline_armed = true;
-    event_add(&lanes->deadline, &delay);
+    pool->deadline_armed = true;
+    event_add(&pool->deadline, &delay);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
-    struct pg_lanes *lanes = arg;
+    struct pg_pool *pool = arg;
     int64_t now_us = clock_monotonic_us();
 
     (void)fd;
     (void)what;
-    lanes->deadline_armed = false;
+    pool->deadline_armed = false;
     for (struct lookup *lookup;
-         (lookup = fair_queue_most_urgent(&lanes->waiting)) && lookup->deadline_us <= now_us;) {
-        fair_queue_remove(&lanes->waiting, lookup);
-        fail(lanes, lookup, "postgres timeout");
+         (lookup = fair_queue_most_urgent(&pool->waiting)) && lookup->deadline_us <= now_us;) {
+        fair_queue_remove(&pool->waiting, lookup);
+        fail(pool, lookup, "postgres timeout");
     }
-    arm_deadline(lanes);
+    arm_deadline(pool);
 }
 
-void pg_lanes_add(struct pg_lanes *lanes, struct lookup *lookup)
+void pg_pool_add(struct pg_pool *pool, struct lookup *lookup)
 {
-    const char *down = all_down(lanes);
+    const char *down = all_down(pool);
 
     if (down) {
-        fail(lanes, lookup, down);
+        fail(pool, lookup, down);
         return;
     }
-    lookup->deadline_us = clock_monotonic_us() + lanes->env->config->postgres_timeout;
-    fair_queue_add(&lanes->waiting, lookup);
+    lookup->deadline_us = clock_monotonic_us() + pool->env->config->postgres_timeout;
+    fair_queue_add(&pool->waiting, lookup);
 }
 
-static void take_row(struct lane *lane, const struct key_row *row)
+static void take_row(struct pool_slot *slot, const struct key_row *row)
 {
     struct lookup *lookup;
     size_t place = 0;
 
-    while ((lookup = lookup_index_next(&lane->index, row->key, &place)))
+    while ((lookup = lookup_index_next(&slot->index, row->key, &place)))
         key_query_combine(&lookup->finding, row);
 }
 
@@ -165,93 +165,93 @@ static const char *wrong_with(enum store_standing standing, bool hidden)
     return hidden ? "row security hides rows of postgres.table from the daemon's role" : NULL;
 }
 
-static void say_wrong(struct pg_lanes *lanes, const char *wrong)
+static void say_wrong(struct pg_pool *pool, const char *wrong)
 {
-    if (wrong && wrong != lanes->said)
-        log_error(&lanes->env->log,
-                  "postgres (lookups): %s; its answers are not used (logged once)", wrong);
-    lanes->said = wrong;
+    if (wrong && wrong != pool->said)
+        log_error(&pool->env->log, "postgres (lookups): %s; its answers are not used (logged once)",
+                  wrong);
+    pool->said = wrong;
 }
 
 /* What waited for answers and gets none any more. */
-static void fail_waiting(struct pg_lanes *lanes)
+static void fail_waiting(struct pg_pool *pool)
 {
-    const char *down = all_down(lanes);
+    const char *down = all_down(pool);
     struct lookup *lookup;
 
-    tell_whether_down(lanes);
-    while (down && (lookup = fair_queue_take(&lanes->waiting)))
-        fail(lanes, lookup, down);
+    tell_whether_down(pool);
+    while (down && (lookup = fair_queue_take(&pool->waiting)))
+        fail(pool, lookup, down);
 }
 
 /* The feed's role need not be allowed to read keys; but it may be, later. */
-static void bar_guest(struct pg_lanes *lanes)
+static void bar_guest(struct pg_pool *pool)
 {
-    lanes->guest.store = USELESS;
-    lanes->guest_barred_us = clock_monotonic_us() + guest_bar_us;
-    fail_waiting(lanes);
+    pool->guest.store = USELESS;
+    pool->guest_barred_us = clock_monotonic_us() + guest_bar_us;
+    fail_waiting(pool);
 }
 
 /* The answer is of no use. From a server that will not do another connection may lead elsewhere;
  * what is wrong with the table is so wherever it is asked. */
-static void refuse_answer(struct lane *lane, struct lookup_list *lookups,
+static void refuse_answer(struct pool_slot *slot, struct lookup_list *lookups,
                           enum store_standing standing, const char *wrong)
 {
-    struct pg_lanes *lanes = lane->lanes;
+    struct pg_pool *pool = slot->pool;
     struct lookup *lookup;
 
-    lanes->env->metrics.value[METRIC_READS_UNUSED]++;
-    lane->store = USELESS;
+    pool->env->metrics.value[METRIC_READS_UNUSED]++;
+    slot->store = USELESS;
     while ((lookup = lookup_list_take(lookups))) {
-        if (standing == STORE_OUTDATED && lookup->losses++ <= lanes->count)
-            pg_lanes_add(lanes, lookup);
+        if (standing == STORE_OUTDATED && lookup->losses++ <= pool->count)
+            pg_pool_add(pool, lookup);
         else
-            fail(lanes, lookup, wrong);
+            fail(pool, lookup, wrong);
     }
-    if (lane == &lanes->guest)
-        bar_guest(lanes);
+    if (slot == &pool->guest)
+        bar_guest(pool);
     else if (standing == STORE_OUTDATED)
-        pg_connection_give_up(lane->connection, wrong);
+        pg_connection_give_up(slot->connection, wrong);
 }
 
 /* Nobody has told yet what the mark stands for: the session is asked, then the lookups are sent
  * again. */
-static void ask_first(struct lane *lane, struct lookup_list *lookups)
+static void ask_first(struct pool_slot *slot, struct lookup_list *lookups)
 {
-    struct pg_lanes *lanes = lane->lanes;
+    struct pg_pool *pool = slot->pool;
     struct lookup *lookup;
 
-    lane->store = NOT_ASKED;
+    slot->store = NOT_ASKED;
     while ((lookup = lookup_list_take(lookups))) {
-        if (lookup->losses++ > lanes->count)
-            fail(lanes, lookup, "postgres sessions lead to ever other servers");
+        if (lookup->losses++ > pool->count)
+            fail(pool, lookup, "postgres sessions lead to ever other servers");
         else
-            pg_lanes_add(lanes, lookup);
+            pg_pool_add(pool, lookup);
     }
 }
 
 /* Where an answer came from is told before it is. False when it cannot be used. */
-static bool judge_store(struct lane *lane, struct lookup_list *lookups,
+static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups,
                         const struct store_told *told)
 {
-    struct pg_lanes *lanes = lane->lanes;
+    struct pg_pool *pool = slot->pool;
     struct store_id store;
     enum store_standing standing =
-        stores_judge(&lanes->env->stores, &told->mark, told->standby, &store);
+        stores_judge(&pool->env->stores, &told->mark, told->standby, &store);
     const char *wrong = wrong_with(standing, told->hidden);
 
-    lane->told = true;
+    slot->told = true;
     if (standing == STORE_UNKNOWN) {
-        ask_first(lane, lookups);
+        ask_first(slot, lookups);
         return false;
     }
-    say_wrong(lanes, wrong);
+    say_wrong(pool, wrong);
     if (wrong) {
-        refuse_answer(lane, lookups, standing, wrong);
+        refuse_answer(slot, lookups, standing, wrong);
         return false;
     }
-    lane->store = standing == STORE_ELSEWHERE ? ELSEWHERE : AGREES;
-    lanes->setup.on_store(lanes->setup.arg, &store, standing == STORE_ELSEWHERE);
+    slot->store = standing == STORE_ELSEWHERE ? ELSEWHERE : AGREES;
+    pool->setup.on_store(pool->setup.arg, &store, standing == STORE_ELSEWHERE);
     return true;
 }
 
@@ -265,59 +265,59 @@ static bool is_ascii(const struct lookup *lookup)
 }
 
 /* Without an encoding, text that another client wrote may be the same key in other bytes. */
-static void answer_lookup(struct pg_lanes *lanes, struct lookup *lookup, const struct store *store,
+static void answer_lookup(struct pg_pool *pool, struct lookup *lookup, const struct store *store,
                           int64_t server_read_us)
 {
     const struct verdict *verdict = &lookup->finding.verdict;
 
     if (verdict->kind != VERDICT_DENY_UNKNOWN || !store || !store->bytes || is_ascii(lookup)) {
-        lanes->setup.answered(lanes->setup.arg, lookup, verdict, server_read_us);
+        pool->setup.answered(pool->setup.arg, lookup, verdict, server_read_us);
         return;
     }
-    if (!lanes->bytes_said)
-        log_error(&lanes->env->log,
+    if (!pool->bytes_said)
+        log_error(&pool->env->log,
                   "postgres (lookups): the database's encoding is SQL_ASCII: a key that is not of "
                   "ASCII characters, and is not found, is UNAVAILABLE (logged once)");
-    lanes->bytes_said = true;
-    fail(lanes, lookup, "the database has no encoding (SQL_ASCII), and the key is not ASCII");
+    pool->bytes_said = true;
+    fail(pool, lookup, "the database has no encoding (SQL_ASCII), and the key is not ASCII");
 }
 
 /* Put the rows together, each with its lookups, before the first of these is answered. */
-static void take_rows(struct lane *lane, struct lookup_list *lookups, const PGresult *result,
+static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const PGresult *result,
                       const struct store_told *told)
 {
-    struct pg_lanes *lanes = lane->lanes;
+    struct pg_pool *pool = slot->pool;
     int64_t now_us = clock_monotonic_us();
     struct lookup *lookup;
     struct key_row row = {0};
 
-    lanes->refused_said = false;
+    pool->refused_said = false;
     if (!TAILQ_EMPTY(lookups))
-        histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_TIME],
-                         now_us - lane->sent_us, 1);
-    if (!judge_store(lane, lookups, told))
+        histogram_record(&pool->env->metrics.histogram[HISTOGRAM_POSTGRES_TIME],
+                         now_us - slot->sent_us, 1);
+    if (!judge_store(slot, lookups, told))
         return;
     for (int i = 0; i < PQntuples(result); i++) {
         if (key_query_row(result, i, &row))
-            take_row(lane, &row);
+            take_row(slot, &row);
     }
     /* All rows tell the same time, that of the store too. Another store's clock is not the feed's:
      * taken for one, they would seem to be set at each answer. */
-    if (lane->store == AGREES)
-        back_env_sample_clock(lanes->env, lane->sent_us, now_us, row.server_read_us);
+    if (slot->store == AGREES)
+        back_env_sample_clock(pool->env, slot->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
-        answer_lookup(lanes, lookup, stores_find(&lanes->env->stores, &told->mark),
+        answer_lookup(pool, lookup, stores_find(&pool->env->stores, &told->mark),
                       row.server_read_us);
 }
 
-static void log_refusal(struct pg_lanes *lanes, const PGresult *result)
+static void log_refusal(struct pg_pool *pool, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    if (!lanes->refused_said)
-        log_error(&lanes->env->log, "postgres (lookups): %.*s", (int)strcspn(message, "\n"),
+    if (!pool->refused_said)
+        log_error(&pool->env->log, "postgres (lookups): %.*s", (int)strcspn(message, "\n"),
                   message[0] ? message : "rows of an unexpected form");
-    lanes->refused_said = true;
+    pool->refused_said = true;
 }
 
 /* Text that the server's encoding does not have: character_not_in_repertoire and
@@ -331,351 +331,351 @@ static bool is_bad_text(const PGresult *result)
 
 /* The server refused the statement. Bad text is the fault of one key, which must not fail the
  * others: each half is asked again, down to that key, which then cannot be in the table. */
-static void take_refusal(struct lane *lane, struct lookup_list *lookups, size_t len,
+static void take_refusal(struct pool_slot *slot, struct lookup_list *lookups, size_t len,
                          const PGresult *result)
 {
-    const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = lane->sent_us};
-    struct pg_lanes *lanes = lane->lanes;
+    const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = slot->sent_us};
+    struct pg_pool *pool = slot->pool;
     const struct lookup *only = len == 1 ? TAILQ_FIRST(lookups) : NULL;
     bool bad_text = is_bad_text(result) && !(only && is_ascii(only));
     struct lookup *lookup;
 
     if (!bad_text) {
-        log_refusal(lanes, result);
-        lane->store = USELESS;
+        log_refusal(pool, result);
+        slot->store = USELESS;
     }
-    if (!bad_text && lane == &lanes->guest)
-        bar_guest(lanes);
+    if (!bad_text && slot == &pool->guest)
+        bar_guest(pool);
     while ((lookup = lookup_list_take(lookups))) {
         if (!bad_text) {
-            fail(lanes, lookup, "postgres error");
+            fail(pool, lookup, "postgres error");
         } else if (len == 1) {
-            lanes->setup.answered(lanes->setup.arg, lookup, &unknown, 0);
+            pool->setup.answered(pool->setup.arg, lookup, &unknown, 0);
         } else {
             lookup->batch_most = len / 2;
-            pg_lanes_add(lanes, lookup);
+            pg_pool_add(pool, lookup);
         }
     }
 }
 
 /* A session that the server ended is no answer, but the next one may have it. If the server ended
  * all of them, each can break once before one is made anew. */
-static void take_loss(struct lane *lane, struct lookup_list *lookups, enum pg_outcome outcome)
+static void take_loss(struct pool_slot *slot, struct lookup_list *lookups, enum pg_outcome outcome)
 {
-    struct pg_lanes *lanes = lane->lanes;
+    struct pg_pool *pool = slot->pool;
     struct lookup *lookup;
 
-    if (lane == &lanes->guest && outcome == PG_LATE)
-        bar_guest(lanes);
+    if (slot == &pool->guest && outcome == PG_LATE)
+        bar_guest(pool);
     while ((lookup = lookup_list_take(lookups))) {
-        if (outcome == PG_LATE || lookup->losses++ > lanes->count) {
-            fail(lanes, lookup,
+        if (outcome == PG_LATE || lookup->losses++ > pool->count) {
+            fail(pool, lookup,
                  outcome == PG_LATE ? "postgres timeout" : "postgres connection lost");
         } else {
-            pg_lanes_add(lanes, lookup);
+            pg_pool_add(pool, lookup);
         }
     }
 }
 
 static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct lane *lane = arg;
+    struct pool_slot *slot = arg;
     struct lookup_list lookups;
     struct store_told told;
-    size_t len = lane->len;
+    size_t len = slot->len;
 
-    /* The lane is free again: answers may hand lookups in anew. */
+    /* The slot is free again: answers may hand lookups in anew. */
     TAILQ_INIT(&lookups);
-    TAILQ_CONCAT(&lookups, &lane->lookups, in_list);
-    lane->len = 0;
-    explicit_bzero(lane->keys.data, lane->keys.cap);
+    TAILQ_CONCAT(&lookups, &slot->lookups, in_list);
+    slot->len = 0;
+    explicit_bzero(slot->keys.data, slot->keys.cap);
     if (!result)
-        take_loss(lane, &lookups, outcome);
+        take_loss(slot, &lookups, outcome);
     else if (outcome == PG_DONE && key_query_valid(result, &told))
-        take_rows(lane, &lookups, result, &told);
+        take_rows(slot, &lookups, result, &told);
     else
-        take_refusal(lane, &lookups, len, result);
-    if (lane == &lane->lanes->guest)
-        tell_whether_down(lane->lanes);
-    arm_deadline(lane->lanes);
+        take_refusal(slot, &lookups, len, result);
+    if (slot == &slot->pool->guest)
+        tell_whether_down(slot->pool);
+    arm_deadline(slot->pool);
 }
 
 /* Take those of the waiting whose turn it is, as many as may go into one batch. */
-static void gather(struct lane *lane)
+static void gather(struct pool_slot *slot)
 {
-    struct fair_queue *waiting = &lane->lanes->waiting;
-    size_t most = lane->lanes->env->config->postgres_batch;
+    struct fair_queue *waiting = &slot->pool->waiting;
+    size_t most = slot->pool->env->config->postgres_batch;
 
-    for (struct lookup *next; (next = fair_queue_first(waiting)); lane->len++) {
+    for (struct lookup *next; (next = fair_queue_first(waiting)); slot->len++) {
         if (next->batch_most > 0 && next->batch_most < most)
             most = next->batch_most;
-        if (lane->len >= most)
+        if (slot->len >= most)
             return;
         (void)fair_queue_take(waiting);
-        TAILQ_INSERT_TAIL(&lane->lookups, next, in_list);
+        TAILQ_INSERT_TAIL(&slot->lookups, next, in_list);
     }
 }
 
 /* Send what waits. Even if that is nothing: the answer shows that lookups are answered, and from
  * where. */
-static void send_batch(struct lane *lane)
+static void send_batch(struct pool_slot *slot)
 {
-    struct pg_lanes *lanes = lane->lanes;
+    struct pg_pool *pool = slot->pool;
     struct pg_query query = {
-        .sql = lanes->sql,
+        .sql = pool->sql,
         .params = 1,
-        .timeout_us = lanes->env->config->postgres_timeout,
+        .timeout_us = pool->env->config->postgres_timeout,
         .done = on_result,
-        .arg = lane,
+        .arg = slot,
     };
     struct key_finding unknown = {.verdict.kind = VERDICT_DENY_UNKNOWN};
     struct lookup *lookup;
 
     /* Before it is sent: the verdicts are at least as old as this says. */
-    lane->sent_us = unknown.verdict.read_at_us = clock_monotonic_us();
-    gather(lane);
-    lookup_index_reset(&lane->index, lane->len);
-    buffer_consume(&lane->keys, lane->keys.len);
+    slot->sent_us = unknown.verdict.read_at_us = clock_monotonic_us();
+    gather(slot);
+    lookup_index_reset(&slot->index, slot->len);
+    buffer_consume(&slot->keys, slot->keys.len);
     /* All at once: growing would leave a copy of the keys behind. */
-    buffer_reserve(&lane->keys, 20 + lane->len * (4 + KEY_LEN_MAX));
-    pg_array_begin(&lane->keys, PG_TEXT, lane->len);
-    TAILQ_FOREACH(lookup, &lane->lookups, in_list)
+    buffer_reserve(&slot->keys, 20 + slot->len * (4 + KEY_LEN_MAX));
+    pg_array_begin(&slot->keys, PG_TEXT, slot->len);
+    TAILQ_FOREACH(lookup, &slot->lookups, in_list)
     {
         lookup->finding = unknown;
-        lookup_index_add(&lane->index, lookup);
-        pg_array_element(&lane->keys, lookup->request.key, lookup->request.key_len);
+        lookup_index_add(&slot->index, lookup);
+        pg_array_element(&slot->keys, lookup->request.key, lookup->request.key_len);
     }
-    query.param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&lane->keys)};
-    size_t len = lane->len;
+    query.param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&slot->keys)};
+    size_t len = slot->len;
     if (len == 0) {
-        query.sql = lanes->probe_sql;
+        query.sql = pool->probe_sql;
         query.params = 0;
     } else {
-        lanes->env->metrics.value[METRIC_POSTGRES_SELECTS]++;
-        lanes->env->metrics.value[METRIC_POSTGRES_KEYS] += len;
-        histogram_record(&lanes->env->metrics.histogram[HISTOGRAM_POSTGRES_BATCH], (int64_t)len, 1);
+        pool->env->metrics.value[METRIC_POSTGRES_SELECTS]++;
+        pool->env->metrics.value[METRIC_POSTGRES_KEYS] += len;
+        histogram_record(&pool->env->metrics.histogram[HISTOGRAM_POSTGRES_BATCH], (int64_t)len, 1);
     }
-    if (lane->connection)
-        pg_connection_send(lane->connection, &query);
+    if (slot->connection)
+        pg_connection_send(slot->connection, &query);
     else
-        (void)lanes->setup.lend(lanes->setup.arg, &query);
+        (void)pool->setup.lend(pool->setup.arg, &query);
 }
 
 static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct lane *lane = arg;
-    struct pg_lanes *lanes = lane->lanes;
+    struct pool_slot *slot = arg;
+    struct pg_pool *pool = slot->pool;
     struct store store;
     int64_t server_us;
 
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
     if (outcome == PG_REFUSED || !store_query_read(result, 0, &store, &server_us)) {
-        log_refusal(lanes, result);
-        pg_connection_give_up(lane->connection, "it does not tell which store it leads to");
+        log_refusal(pool, result);
+        pg_connection_give_up(slot->connection, "it does not tell which store it leads to");
         return;
     }
-    stores_learn(&lanes->env->stores, &store);
-    lane->told = true;
-    if (stores_outdated(&lanes->env->stores, &store)) {
+    stores_learn(&pool->env->stores, &store);
+    slot->told = true;
+    if (stores_outdated(&pool->env->stores, &store)) {
         const char *wrong = wrong_with(STORE_OUTDATED, false);
 
-        lane->store = USELESS;
-        say_wrong(lanes, wrong);
-        pg_connection_give_up(lane->connection, wrong);
+        slot->store = USELESS;
+        say_wrong(pool, wrong);
+        pg_connection_give_up(slot->connection, wrong);
         return;
     }
-    back_env_sample_clock(lanes->env, lane->sent_us, clock_monotonic_us(), server_us);
-    lane->store = NOT_PROVEN;
+    back_env_sample_clock(pool->env, slot->sent_us, clock_monotonic_us(), server_us);
+    slot->store = NOT_PROVEN;
 }
 
 /* Which store does it lead to? */
-static void ask_store(struct lane *lane)
+static void ask_store(struct pool_slot *slot)
 {
     struct pg_query query = {
-        .timeout_us = lane->lanes->env->config->postgres_timeout,
+        .timeout_us = slot->pool->env->config->postgres_timeout,
         .done = on_asked,
-        .arg = lane,
+        .arg = slot,
     };
 
-    store_query_bind(&query, lane->lanes->env->config);
-    lane->sent_us = clock_monotonic_us();
-    pg_connection_send(lane->connection, &query);
+    store_query_bind(&query, slot->pool->env->config);
+    slot->sent_us = clock_monotonic_us();
+    pg_connection_send(slot->connection, &query);
 }
 
-void pg_lanes_go(struct pg_lanes *lanes)
+void pg_pool_go(struct pg_pool *pool)
 {
-    for (size_t i = 0; i < lanes->count; i++) {
-        struct lane *lane = &lanes->lane[i];
+    for (size_t i = 0; i < pool->count; i++) {
+        struct pool_slot *slot = &pool->slot[i];
 
-        if (!lane->connection || !pg_connection_ready(lane->connection))
+        if (!slot->connection || !pg_connection_ready(slot->connection))
             continue;
-        if (lane->store == NOT_ASKED)
-            ask_store(lane);
-        else if (lanes->waiting.len > 0 || lane->store == NOT_PROVEN)
-            send_batch(lane);
+        if (slot->store == NOT_ASKED)
+            ask_store(slot);
+        else if (pool->waiting.len > 0 || slot->store == NOT_PROVEN)
+            send_batch(slot);
     }
     bool asks =
-        lanes->waiting.len > 0 || lanes->guest.store == NOT_ASKED || lanes->guest.store == USELESS;
-    if (asks && guest_free(lanes) && lanes->setup.lend(lanes->setup.arg, NULL))
-        send_batch(&lanes->guest);
-    arm_deadline(lanes);
+        pool->waiting.len > 0 || pool->guest.store == NOT_ASKED || pool->guest.store == USELESS;
+    if (asks && guest_free(pool) && pool->setup.lend(pool->setup.arg, NULL))
+        send_batch(&pool->guest);
+    arm_deadline(pool);
 }
 
 static void on_ready(void *arg)
 {
-    struct lane *lane = arg;
+    struct pool_slot *slot = arg;
 
-    tell_whether_down(lane->lanes);
-    pg_lanes_go(lane->lanes);
+    tell_whether_down(slot->pool);
+    pg_pool_go(slot->pool);
 }
 
 static void on_down(void *arg)
 {
-    struct lane *lane = arg;
+    struct pool_slot *slot = arg;
 
-    lane->store = NOT_ASKED;
-    fail_waiting(lane->lanes);
-    /* What this lane gave back another one may take. */
-    pg_lanes_go(lane->lanes);
+    slot->store = NOT_ASKED;
+    fail_waiting(slot->pool);
+    /* What this slot gave back another one may take. */
+    pg_pool_go(slot->pool);
 }
 
-void pg_lanes_feed_is(struct pg_lanes *lanes, bool usable)
+void pg_pool_feed_is(struct pg_pool *pool, bool usable)
 {
-    lanes->feed_usable = usable;
-    lanes->guest.store = NOT_ASKED;
-    fail_waiting(lanes);
+    pool->feed_usable = usable;
+    pool->guest.store = NOT_ASKED;
+    fail_waiting(pool);
 }
 
-void pg_lanes_probe(struct pg_lanes *lanes, bool hurry)
+void pg_pool_probe(struct pg_pool *pool, bool hurry)
 {
-    for (size_t i = 0; i < lanes->count; i++) {
-        if (pg_connection_ready(lanes->lane[i].connection))
-            send_batch(&lanes->lane[i]);
+    for (size_t i = 0; i < pool->count; i++) {
+        if (pg_connection_ready(pool->slot[i].connection))
+            send_batch(&pool->slot[i]);
         else if (hurry)
-            pg_connection_hurry(lanes->lane[i].connection);
+            pg_connection_hurry(pool->slot[i].connection);
         else
-            pg_connection_retry(lanes->lane[i].connection);
+            pg_connection_retry(pool->slot[i].connection);
     }
 }
 
-void pg_lanes_beat(struct pg_lanes *lanes)
+void pg_pool_beat(struct pg_pool *pool)
 {
-    for (size_t i = 0; i < lanes->count; i++) {
-        struct lane *lane = &lanes->lane[i];
+    for (size_t i = 0; i < pool->count; i++) {
+        struct pool_slot *slot = &pool->slot[i];
 
-        if (!lane->told && pg_connection_ready(lane->connection))
-            send_batch(lane);
-        lane->told = false;
+        if (!slot->told && pg_connection_ready(slot->connection))
+            send_batch(slot);
+        slot->told = false;
     }
-    struct timeval delay = clock_timeval(lone_beat_us);
-    event_add(&lanes->lone_beat, &delay);
+    struct timeval delay = clock_timeval(lone_heartbeat_us);
+    event_add(&pool->lone_heartbeat, &delay);
 }
 
-/* The link is away. What was refused for a while, for lost rights, say, is tried again all the
+/* The feed is away. What was refused for a while, for lost rights, say, is tried again all the
  * same: nobody asks a daemon that is not ready. */
-static void on_lone_beat(evutil_socket_t fd, short what, void *arg)
+static void on_lone_heartbeat(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    pg_lanes_beat(arg);
+    pg_pool_beat(arg);
 }
 
-bool pg_lanes_agree(const struct pg_lanes *lanes)
+bool pg_pool_agree(const struct pg_pool *pool)
 {
-    if (!pg_lanes_answer(lanes))
+    if (!pg_pool_answer(pool))
         return false;
-    for (size_t i = 0; i < lanes->count; i++) {
-        const struct lane *lane = &lanes->lane[i];
+    for (size_t i = 0; i < pool->count; i++) {
+        const struct pool_slot *slot = &pool->slot[i];
 
-        if (pg_connection_up(lane->connection) && lane->store == ELSEWHERE)
+        if (pg_connection_up(slot->connection) && slot->store == ELSEWHERE)
             return false;
     }
     return true;
 }
 
-bool pg_lanes_answer(const struct pg_lanes *lanes)
+bool pg_pool_answer(const struct pg_pool *pool)
 {
-    return pg_lanes_up(lanes) > 0 || (feed_stands_in(lanes) && lanes->guest.store == AGREES);
+    return pg_pool_up(pool) > 0 || (feed_stands_in(pool) && pool->guest.store == AGREES);
 }
 
-size_t pg_lanes_up(const struct pg_lanes *lanes)
+size_t pg_pool_up(const struct pg_pool *pool)
 {
     size_t up = 0;
 
-    for (size_t i = 0; i < lanes->count; i++) {
-        const struct lane *lane = &lanes->lane[i];
+    for (size_t i = 0; i < pool->count; i++) {
+        const struct pool_slot *slot = &pool->slot[i];
 
-        up += pg_connection_up(lane->connection) &&
-              (lane->store == AGREES || lane->store == ELSEWHERE);
+        up += pg_connection_up(slot->connection) &&
+              (slot->store == AGREES || slot->store == ELSEWHERE);
     }
     return up;
 }
 
-static bool open_lane(struct lane *lane, struct pg_lanes *lanes)
+static bool open_slot(struct pool_slot *slot, struct pg_pool *pool)
 {
-    lane->lanes = lanes;
-    TAILQ_INIT(&lane->lookups);
-    lane->connection = pg_connection_new(&(struct pg_connection_setup){
-        .env = lanes->env,
+    slot->pool = pool;
+    TAILQ_INIT(&slot->lookups);
+    slot->connection = pg_connection_new(&(struct pg_connection_setup){
+        .env = pool->env,
         .purpose = "lookups",
-        .rank = lane == lanes->lane ? PG_RANK_LOOKUP : PG_RANK_SPARE,
-        .dsn = lanes->env->config->postgres_dsn,
+        .rank = slot == pool->slot ? PG_RANK_LOOKUP : PG_RANK_SPARE,
+        .dsn = pool->env->config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,
-        .arg = lane,
+        .arg = slot,
         .waits_when_late = true,
     });
-    return lane->connection != NULL;
+    return slot->connection != NULL;
 }
 
-struct pg_lanes *pg_lanes_new(const struct pg_lanes_setup *setup)
+struct pg_pool *pg_pool_new(const struct pg_pool_setup *setup)
 {
     size_t count = setup->env->config->postgres_connections;
-    struct pg_lanes *lanes = calloc(1, sizeof *lanes + count * sizeof lanes->lane[0]);
+    struct pg_pool *pool = calloc(1, sizeof *pool + count * sizeof pool->slot[0]);
 
-    if (!lanes)
+    if (!pool)
         return NULL;
-    lanes->setup = *setup;
-    lanes->env = setup->env;
-    fair_queue_init(&lanes->waiting);
-    event_assign(&lanes->deadline, lanes->env->base, -1, 0, on_deadline, lanes);
-    event_assign(&lanes->lone_beat, lanes->env->base, -1, 0, on_lone_beat, lanes);
-    lanes->sql = key_query_sql(lanes->env->config);
-    lanes->probe_sql = key_query_probe_sql(lanes->env->config);
-    lanes->guest.lanes = lanes;
-    TAILQ_INIT(&lanes->guest.lookups);
-    while (lanes->count < count && open_lane(&lanes->lane[lanes->count], lanes))
-        lanes->count++;
-    if (!lanes->sql || !lanes->probe_sql || lanes->count < count) {
-        pg_lanes_free(lanes);
+    pool->setup = *setup;
+    pool->env = setup->env;
+    fair_queue_init(&pool->waiting);
+    event_assign(&pool->deadline, pool->env->base, -1, 0, on_deadline, pool);
+    event_assign(&pool->lone_heartbeat, pool->env->base, -1, 0, on_lone_heartbeat, pool);
+    pool->sql = key_query_sql(pool->env->config);
+    pool->probe_sql = key_query_probe_sql(pool->env->config);
+    pool->guest.pool = pool;
+    TAILQ_INIT(&pool->guest.lookups);
+    while (pool->count < count && open_slot(&pool->slot[pool->count], pool))
+        pool->count++;
+    if (!pool->sql || !pool->probe_sql || pool->count < count) {
+        pg_pool_free(pool);
         return NULL;
     }
-    pg_lanes_beat(lanes);
-    return lanes;
+    pg_pool_beat(pool);
+    return pool;
 }
 
-void pg_lanes_free(struct pg_lanes *lanes)
+void pg_pool_free(struct pg_pool *pool)
 {
     struct lookup *lookup;
 
-    if (!lanes)
+    if (!pool)
         return;
-    for (size_t i = 0; i < lanes->count; i++) {
-        struct pg_connection *connection = lanes->lane[i].connection;
+    for (size_t i = 0; i < pool->count; i++) {
+        struct pg_connection *connection = pool->slot[i].connection;
 
-        lanes->lane[i].connection = NULL;
+        pool->slot[i].connection = NULL;
         pg_connection_free(connection);
-        lookup_index_free(&lanes->lane[i].index);
-        buffer_free(&lanes->lane[i].keys);
+        lookup_index_free(&pool->slot[i].index);
+        buffer_free(&pool->slot[i].keys);
     }
-    lookup_index_free(&lanes->guest.index);
-    buffer_free(&lanes->guest.keys);
-    while ((lookup = fair_queue_take(&lanes->waiting)))
-        fail(lanes, lookup, "shutting down");
-    event_del(&lanes->deadline);
-    event_del(&lanes->lone_beat);
-    free(lanes->sql);
-    free(lanes->probe_sql);
-    free(lanes);
+    lookup_index_free(&pool->guest.index);
+    buffer_free(&pool->guest.keys);
+    while ((lookup = fair_queue_take(&pool->waiting)))
+        fail(pool, lookup, "shutting down");
+    event_del(&pool->deadline);
+    event_del(&pool->lone_heartbeat);
+    free(pool->sql);
+    free(pool->probe_sql);
+    free(pool);
 }

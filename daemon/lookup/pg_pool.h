@@ -20,9 +20,9 @@
 
 #include "lookup.h"
 
-struct pg_lanes;
+struct pg_pool;
 
-struct pg_lanes_setup {
+struct pg_pool_setup {
     struct back_env *env;
     /* A lookup handed in comes back by one of these, once. `server_read_us` is PostgreSQL's clock
      * when it was read; 0: it cannot be in the table. `why` lives forever. */
@@ -40,33 +40,33 @@ struct pg_lanes_setup {
 };
 
 /* NULL when memory is short. */
-struct pg_lanes *pg_lanes_new(const struct pg_lanes_setup *setup);
+struct pg_pool *pg_pool_new(const struct pg_pool_setup *setup);
 
 /* All lookups fail first. */
-void pg_lanes_free(struct pg_lanes *lanes);
+void pg_pool_free(struct pg_pool *pool);
 
-/* Hand a lookup in; it may come back before this returns. Nothing is sent before pg_lanes_go(). */
-void pg_lanes_add(struct pg_lanes *lanes, struct lookup *lookup);
-void pg_lanes_go(struct pg_lanes *lanes);
+/* Hand a lookup in; it may come back before this returns. Nothing is sent before pg_pool_go(). */
+void pg_pool_add(struct pg_pool *pool, struct lookup *lookup);
+void pg_pool_go(struct pg_pool *pool);
 
 /* See whether the server answers, and which store it is: connections that have nothing to do ask
  * it, and those that wait for their next attempt make it now. With `hurry` it is known to answer
  * others: those that hang begin anew. */
-void pg_lanes_probe(struct pg_lanes *lanes, bool hurry);
+void pg_pool_probe(struct pg_pool *pool, bool hurry);
 
 /* A heartbeat's time: connections that have told nothing since the last one are asked. */
-void pg_lanes_beat(struct pg_lanes *lanes);
+void pg_pool_beat(struct pg_pool *pool);
 
 /* Whether lookups are answered, and all that answer have told of the feed's store last. */
-bool pg_lanes_agree(const struct pg_lanes *lanes);
+bool pg_pool_agree(const struct pg_pool *pool);
 
 /* The feed's session can be used from now on, or no longer. */
-void pg_lanes_feed_is(struct pg_lanes *lanes, bool usable);
+void pg_pool_feed_is(struct pg_pool *pool, bool usable);
 
 /* Whether lookups are answered, by the feed's session if not by one of its own. */
-bool pg_lanes_answer(const struct pg_lanes *lanes);
+bool pg_pool_answer(const struct pg_pool *pool);
 
 /* Connections that can take a query or are carrying one out, and whose last answer was of use. */
-size_t pg_lanes_up(const struct pg_lanes *lanes);
+size_t pg_pool_up(const struct pg_pool *pool);
 
 #endif

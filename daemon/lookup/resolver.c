@@ -16,19 +16,19 @@ enum { REDIS_BATCH = 1000 }; /* keys in one MGET at most: a bounded piece of wor
 struct redis_batch {
     struct resolver *resolver;
     struct lookup_list lookups; /* whose findings are to come, in order */
-    struct trust trust;         /* when they came */
+    struct freshness freshness; /* when they came */
 };
 
 struct resolver {
     struct resolver_setup setup;
     struct back_env *env;
     struct redis_tier *redis;
-    struct pg_lanes *postgres;
-    struct floors floors;
+    struct pg_pool *postgres;
+    struct watermarks watermarks;
     struct lookup_list for_redis;
     bool shared; /* what is being answered may be filled into Redis */
     int64_t
-        elsewhere_us; /* when an answer came from another store than the link's; or TIME_NEVER */
+        elsewhere_us; /* when an answer came from another store than the feed's; or TIME_NEVER */
     bool elsewhere_said;
     int64_t newest_in_memory_us, newest_in_redis_us; /* read times, or TIME_NEVER */
     struct store_id redis_store;                     /* the store that the latter is of */
@@ -36,23 +36,23 @@ struct resolver {
     bool duplicates_said; /* in the log */
 };
 
-static struct trust trust_now(const struct resolver *resolver)
+static struct freshness freshness_now(const struct resolver *resolver)
 {
-    struct trust_policy policy = config_trust_policy(resolver->env->config);
+    struct freshness_policy policy = config_freshness_policy(resolver->env->config);
 
-    return trust_at(&policy, &resolver->env->grounds, clock_monotonic_us());
+    return freshness_at(&policy, &resolver->env->freshness_inputs, clock_monotonic_us());
 }
 
 static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
                           const struct verdict *verdict)
 {
-    return verdict->read_at_us < floors_get(&resolver->floors, &lookup->request.digest);
+    return verdict->read_at_us < watermarks_get(&resolver->watermarks, &lookup->request.digest);
 }
 
-static bool believed(const struct resolver *resolver, const struct lookup *lookup,
-                     const struct verdict *verdict, const struct trust *trust)
+static bool is_fresh(const struct resolver *resolver, const struct lookup *lookup,
+                     const struct verdict *verdict, const struct freshness *freshness)
 {
-    return verdict->read_at_us >= trust_oldest(trust, verdict->kind) &&
+    return verdict->read_at_us >= freshness_oldest(freshness, verdict->kind) &&
            !changed_since(resolver, lookup, verdict);
 }
 
@@ -70,19 +70,19 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     struct buffer reply;
     int64_t pending_us;
 
-    explanation->trust = trust_now(resolver);
+    explanation->freshness = freshness_now(resolver);
     explanation->wall_us = clock_wall_us();
     explanation->asked = verdict->kind != VERDICT_UNAVAILABLE;
     explanation->in_postgres = *verdict;
     explanation->why_not = why;
-    explanation->redis_believed =
-        believed(resolver, lookup, &explanation->in_redis, &explanation->trust);
-    explanation->floor_us = floors_get(&resolver->floors, &lookup->request.digest);
-    if (resolver->env->grounds.floor_us > explanation->floor_us)
-        explanation->floor_us = resolver->env->grounds.floor_us;
+    explanation->redis_fresh =
+        is_fresh(resolver, lookup, &explanation->in_redis, &explanation->freshness);
+    explanation->watermark_us = watermarks_get(&resolver->watermarks, &lookup->request.digest);
+    if (resolver->env->freshness_inputs.watermark_us > explanation->watermark_us)
+        explanation->watermark_us = resolver->env->freshness_inputs.watermark_us;
     explanation->has_store = resolver->env->stores.has_current;
     explanation->store = resolver->env->stores.current;
-    explanation->postgres_down = resolver->env->grounds.postgres_down;
+    explanation->postgres_down = resolver->env->freshness_inputs.postgres_down;
     explanation->pending_last_used_us = explanation->memory.pending_last_used_us;
     pending_us = resolver->setup.pending(resolver->setup.arg, &verdict->api_key_id);
     if (pending_us > explanation->pending_last_used_us)
@@ -161,7 +161,7 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
                         int64_t server_read_us)
 {
     struct resolver *resolver = arg;
-    struct trust trust = trust_now(resolver);
+    struct freshness freshness = freshness_now(resolver);
 
     if (verdict->rows > 1 && !resolver->duplicates_said) {
         char fingerprint[FINGERPRINT_SIZE];
@@ -173,7 +173,7 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
         resolver->duplicates_said = true;
     }
     if (!lookup->explanation && resolver->shared && server_read_us != 0 &&
-        believed(resolver, lookup, verdict, &trust)) {
+        is_fresh(resolver, lookup, verdict, &freshness)) {
         redis_tier_fill(resolver->redis, &lookup->request.digest, verdict, server_read_us,
                         resolver->env->config->cache_ttl);
         note_in_redis(resolver, verdict);
@@ -198,23 +198,22 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
 
         back_env_store_changed(env, change);
         if (change != STORE_KEPT)
-            back_env_post_grounds(env);
+            back_env_post_freshness(env);
         return;
     }
     env->metrics.value[METRIC_READS_ELSEWHERE]++;
     resolver->elsewhere_us = clock_monotonic_us();
-    if (!env->grounds.elsewhere) {
-        env->grounds.elsewhere = true;
-        back_env_post_grounds(env);
+    if (!env->freshness_inputs.elsewhere) {
+        env->freshness_inputs.elsewhere = true;
+        back_env_post_freshness(env);
     }
     if (!resolver->elsewhere_said) {
         store_id_to_text(store, text);
-        log_error(
-            &env->log,
-            "postgres (lookups): answers come from store %s, not from where the link listens: "
-            "a revocation is enforced within cache.ttl_unlinked until both agree (see "
-            "postgres.dsn and listen_dsn)",
-            text);
+        log_error(&env->log,
+                  "postgres (lookups): answers come from store %s, which is not the change feed's: "
+                  "a revocation is enforced within cache.ttl_unlinked until both agree (see "
+                  "postgres.dsn and listen_dsn)",
+                  text);
     }
     resolver->elsewhere_said = true;
 }
@@ -223,20 +222,20 @@ static void on_findings_begin(void *arg)
 {
     struct redis_batch *batch = arg;
 
-    batch->trust = trust_now(batch->resolver);
+    batch->freshness = freshness_now(batch->resolver);
 }
 
 /* Another sidecar has heard of a change of the key: what was read before that is out of date, here
  * too, whether or not PostgreSQL can be asked. One that hears of every change itself knows better
  * when that was. */
 static void take_tombstone(struct resolver *resolver, const struct digest *digest,
-                           int64_t changed_at_us, const struct trust *trust)
+                           int64_t changed_at_us, const struct freshness *freshness)
 {
     struct to_front order = {.type = TO_FRONT_TOMBSTONE};
 
-    if (trust->linked && resolver->env->grounds.notified)
+    if (freshness->linked && resolver->env->freshness_inputs.notified)
         return;
-    floors_raise(&resolver->floors, digest, changed_at_us);
+    watermarks_raise(&resolver->watermarks, digest, changed_at_us);
     order.invalidate.digest = *digest;
     order.invalidate.changed_at_us = changed_at_us;
     back_env_post(resolver->env, &order);
@@ -247,29 +246,29 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
     struct redis_batch *batch = arg;
     struct resolver *resolver = batch->resolver;
     struct lookup *lookup = lookup_list_take(&batch->lookups);
-    const struct trust *trust = &batch->trust;
+    const struct freshness *freshness = &batch->freshness;
 
     if (finding == FOUND_TOMBSTONE && !lookup->explanation)
-        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us, trust);
+        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us, freshness);
     if (finding == FOUND_TOMBSTONE)
         verdict = NULL;
     if (lookup->explanation) {
         lookup->explanation->redis = finding;
         if (verdict)
             lookup->explanation->in_redis = *verdict;
-        pg_lanes_add(resolver->postgres, lookup);
+        pg_pool_add(resolver->postgres, lookup);
         return;
     }
     if (verdict)
         note_in_redis(resolver, verdict);
-    if (verdict && verdict->read_at_us >= trust->oldest_stale_us)
+    if (verdict && verdict->read_at_us >= freshness->oldest_stale_us)
         lookup->old = *verdict;
-    if (verdict && believed(resolver, lookup, verdict, trust)) {
+    if (verdict && is_fresh(resolver, lookup, verdict, freshness)) {
         resolver->env->metrics.value[METRIC_REDIS_HITS]++;
         answer(resolver, lookup, verdict, TIER_REDIS, NULL);
         return;
     }
-    pg_lanes_add(resolver->postgres, lookup);
+    pg_pool_add(resolver->postgres, lookup);
 }
 
 static void on_findings(void *arg)
@@ -278,7 +277,7 @@ static void on_findings(void *arg)
     struct resolver *resolver = batch->resolver;
 
     free(batch);
-    pg_lanes_go(resolver->postgres);
+    pg_pool_go(resolver->postgres);
 }
 
 /* Send up to REDIS_BATCH of the waiting lookups to Redis. */
@@ -330,40 +329,40 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
     if (!lookup->request.refresh && (lookup->explanation || use_redis))
         TAILQ_INSERT_TAIL(&resolver->for_redis, lookup, in_list);
     else
-        pg_lanes_add(resolver->postgres, lookup);
+        pg_pool_add(resolver->postgres, lookup);
 }
 
 void resolver_go(struct resolver *resolver)
 {
     while (!TAILQ_EMPTY(&resolver->for_redis))
         read_redis(resolver);
-    pg_lanes_go(resolver->postgres);
+    pg_pool_go(resolver->postgres);
 }
 
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
 {
-    floors_raise(&resolver->floors, digest, clock_monotonic_us());
+    watermarks_raise(&resolver->watermarks, digest, clock_monotonic_us());
     redis_tier_tombstone(resolver->redis, digest, resolver->env->config->cache_ttl);
 }
 
 void resolver_probe(struct resolver *resolver, bool hurry)
 {
-    pg_lanes_probe(resolver->postgres, hurry);
+    pg_pool_probe(resolver->postgres, hurry);
 }
 
 void resolver_beat(struct resolver *resolver)
 {
-    pg_lanes_beat(resolver->postgres);
+    pg_pool_beat(resolver->postgres);
 }
 
 void resolver_feed_is(struct resolver *resolver, bool usable)
 {
-    pg_lanes_feed_is(resolver->postgres, usable);
+    pg_pool_feed_is(resolver->postgres, usable);
 }
 
 bool resolver_agrees(struct resolver *resolver, int64_t since_us)
 {
-    bool agrees = resolver->elsewhere_us < since_us && pg_lanes_agree(resolver->postgres);
+    bool agrees = resolver->elsewhere_us < since_us && pg_pool_agree(resolver->postgres);
 
     if (agrees)
         resolver->elsewhere_said = false;
@@ -372,12 +371,12 @@ bool resolver_agrees(struct resolver *resolver, int64_t since_us)
 
 bool resolver_answers(const struct resolver *resolver)
 {
-    return pg_lanes_answer(resolver->postgres);
+    return pg_pool_answer(resolver->postgres);
 }
 
 bool resolver_failing(const struct resolver *resolver)
 {
-    return resolver->failing || !pg_lanes_answer(resolver->postgres);
+    return resolver->failing || !pg_pool_answer(resolver->postgres);
 }
 
 int64_t resolver_newest_in_memory(const struct resolver *resolver)
@@ -394,15 +393,15 @@ int64_t resolver_newest_in_redis(const struct resolver *resolver)
 
 size_t resolver_connections_up(const struct resolver *resolver)
 {
-    return pg_lanes_up(resolver->postgres);
+    return pg_pool_up(resolver->postgres);
 }
 
 static void on_postgres_down(void *arg, bool down)
 {
     struct resolver *resolver = arg;
 
-    resolver->env->grounds.postgres_down = down;
-    back_env_post_grounds(resolver->env);
+    resolver->env->freshness_inputs.postgres_down = down;
+    back_env_post_freshness(resolver->env);
 }
 
 static bool on_lend(void *arg, const struct pg_query *query)
@@ -424,9 +423,9 @@ struct resolver *resolver_new(const struct resolver_setup *setup)
     resolver->elsewhere_us = TIME_NEVER;
     resolver->newest_in_memory_us = resolver->newest_in_redis_us = TIME_NEVER;
     TAILQ_INIT(&resolver->for_redis);
-    floors_init(&resolver->floors);
+    watermarks_init(&resolver->watermarks);
     resolver->redis = redis_tier_new(env);
-    resolver->postgres = pg_lanes_new(&(struct pg_lanes_setup){
+    resolver->postgres = pg_pool_new(&(struct pg_pool_setup){
         .env = env,
         .answered = on_answered,
         .failed = on_failed,
@@ -449,7 +448,7 @@ void resolver_free(struct resolver *resolver)
     /* Lookups on their way come back with no answer and end as UNAVAILABLE. */
     if (resolver->redis)
         redis_tier_close(resolver->redis);
-    pg_lanes_free(resolver->postgres);
+    pg_pool_free(resolver->postgres);
     redis_tier_free(resolver->redis);
     free(resolver);
 }

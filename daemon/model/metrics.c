@@ -6,15 +6,27 @@
 enum kind { COUNTER, GAUGE, COUNTER_US, GAUGE_US, GAUGE_PPM };
 enum unit { MICROSECONDS, ITEMS };
 
-static const struct {
-    const char *section, *name, *family, *labels, *help;
+struct row {
+    const char *section, *name, *family, *labels;
     enum kind kind;
-} table[METRIC_COUNT] = {
-#define X(enumerator, section, name, kind, family, labels, help)                                   \
-    {section, name, family, labels, help, kind},
+    const char *help;
+    const char *old_name, *old_family; /* deprecated; NULL or "": there is none */
+};
+
+static const struct row table[METRIC_COUNT] = {
+#define OLD(name, family) .old_name = name, .old_family = family
+/* The last argument is the help and, perhaps, OLD. */
+#define X(enumerator, section, name, kind, family, labels, ...)                                    \
+    {section, name, family, labels, kind, .help = __VA_ARGS__},
     METRICS(X)
 #undef X
+#undef OLD
 };
+
+/* Sections of INFO that had another name before. */
+static const struct {
+    const char *old, *now;
+} renamed_sections[] = {{"Link", "Feed"}};
 
 static const struct {
     const char *name, *family, *labels, *help;
@@ -82,10 +94,25 @@ static void print_distributions(const struct metrics *metrics, struct buffer *ou
     }
 }
 
+static bool there(const char *text)
+{
+    return text && text[0];
+}
+
+static const char *section_now(const char *section)
+{
+    for (size_t i = 0; i < sizeof renamed_sections / sizeof renamed_sections[0]; i++) {
+        if (strcasecmp(section, renamed_sections[i].old) == 0)
+            return renamed_sections[i].now;
+    }
+    return section;
+}
+
 void metrics_print_info(const struct metrics *metrics, const char *section, struct buffer *out)
 {
     const char *last = "";
 
+    section = section_now(section);
     for (size_t i = 0; i < METRIC_COUNT; i++) {
         if (!table[i].name[0] || (section[0] && strcasecmp(section, table[i].section) != 0))
             continue;
@@ -93,6 +120,8 @@ void metrics_print_info(const struct metrics *metrics, const char *section, stru
             buffer_printf(out, "\r\n# %s\r\n", table[i].section);
         last = table[i].section;
         buffer_printf(out, "%s:%" PRIu64 "\r\n", table[i].name, metrics->value[i]);
+        if (there(table[i].old_name))
+            buffer_printf(out, "%s:%" PRIu64 "\r\n", table[i].old_name, metrics->value[i]);
     }
     if (!section[0] || strcasecmp(section, "distributions") == 0)
         print_distributions(metrics, out);
@@ -118,13 +147,14 @@ static void print_millionths(uint64_t us, struct buffer *out)
     buffer_printf(out, "%" PRIu64 ".%06" PRIu64 "\n", us / 1000000, us % 1000000);
 }
 
-static void print_number(size_t i, uint64_t value, struct buffer *out)
+static void print_number(const struct row *row, const char *family, uint64_t value,
+                         struct buffer *out)
 {
-    bool labelled = table[i].labels[0];
+    bool labelled = row->labels[0];
 
-    buffer_printf(out, "%s%s%s%s%s ", prefix_of(table[i].family), table[i].family,
-                  labelled ? "{" : "", table[i].labels, labelled ? "}" : "");
-    if (table[i].kind >= COUNTER_US)
+    buffer_printf(out, "%s%s%s%s%s ", prefix_of(family), family, labelled ? "{" : "", row->labels,
+                  labelled ? "}" : "");
+    if (row->kind >= COUNTER_US)
         print_millionths(value, out);
     else
         buffer_printf(out, "%" PRIu64 "\n", value);
@@ -168,6 +198,27 @@ static const char *type_of(enum kind kind)
     return kind == COUNTER || kind == COUNTER_US ? "counter" : "gauge";
 }
 
+/* The same numbers under the names that they had before. */
+static void print_deprecated(const struct metrics *metrics, struct buffer *out)
+{
+    const char *last = "";
+
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        const struct row *row = &table[i];
+
+        if (!there(row->old_family))
+            continue;
+        if (strcmp(last, row->old_family) != 0) {
+            char help[128];
+
+            snprintf(help, sizeof help, "deprecated: %s%s", prefix_of(row->family), row->family);
+            print_head(row->old_family, help, type_of(row->kind), out);
+        }
+        last = row->old_family;
+        print_number(row, row->old_family, metrics->value[i], out);
+    }
+}
+
 void metrics_print_exposition(const struct metrics *metrics, struct buffer *out)
 {
     const char *last = "";
@@ -178,7 +229,7 @@ void metrics_print_exposition(const struct metrics *metrics, struct buffer *out)
         if (strcmp(last, table[i].family) != 0)
             print_head(table[i].family, table[i].help, type_of(table[i].kind), out);
         last = table[i].family;
-        print_number(i, metrics->value[i], out);
+        print_number(&table[i], table[i].family, metrics->value[i], out);
     }
     for (size_t i = 0; i < HISTOGRAM_COUNT; i++) {
         if (strcmp(last, histograms[i].family) != 0)
@@ -186,6 +237,7 @@ void metrics_print_exposition(const struct metrics *metrics, struct buffer *out)
         last = histograms[i].family;
         print_histogram(i, &metrics->histogram[i], out);
     }
+    print_deprecated(metrics, out);
 }
 
 static void print_row(FILE *out, const char *section, const char *name, const char *family,
@@ -203,17 +255,35 @@ static void print_row(FILE *out, const char *section, const char *name, const ch
                 labelled ? "}" : "");
     else
         fprintf(out, "| ");
-    fprintf(out, "| %s | %s |\n", type, help);
+    fprintf(out, "| %s | %s", type, help);
+}
+
+static void print_old_names(FILE *out, const struct row *row)
+{
+    bool name = there(row->old_name), family = there(row->old_family);
+
+    if (!name && !family)
+        return;
+    fprintf(out, ". Deprecated: ");
+    if (name)
+        fprintf(out, "`%s`%s", row->old_name, family ? ", " : "");
+    if (family)
+        fprintf(out, "`%s%s`", prefix_of(row->old_family), row->old_family);
 }
 
 void metrics_print_markdown(FILE *out)
 {
     fprintf(out, "| INFO section | INFO name | metric | kind | meaning |\n"
                  "| --- | --- | --- | --- | --- |\n");
-    for (size_t i = 0; i < METRIC_COUNT; i++)
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
         print_row(out, table[i].section, table[i].name, table[i].family, table[i].labels,
                   type_of(table[i].kind), table[i].help);
-    for (size_t i = 0; i < HISTOGRAM_COUNT; i++)
+        print_old_names(out, &table[i]);
+        fprintf(out, " |\n");
+    }
+    for (size_t i = 0; i < HISTOGRAM_COUNT; i++) {
         print_row(out, "Distributions", histograms[i].name, histograms[i].family,
                   histograms[i].labels, "histogram", histograms[i].help);
+        fprintf(out, " |\n");
+    }
 }

@@ -190,7 +190,7 @@ static uint16_t coarse(int64_t now_us)
     return (uint16_t)(now_us >> 20);
 }
 
-/* The slot of a full set to give up: one that nobody would believe (but which may still be served
+/* The slot of a full set to give up: one that is not fresh (but which may still be served
  * stale), else the one not used for longest. */
 static struct cached_verdict *victim(const struct table *table, const struct place *place,
                                      int64_t oldest_us, int64_t now_us)
@@ -260,13 +260,13 @@ struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const str
 }
 
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
-                                         const struct trust *trust)
+                                         const struct freshness *freshness)
 {
     struct cached_verdict *slot = verdict_cache_peek(cache, digest);
 
-    if (!slot || slot->read_at_us < trust_oldest(trust, slot->kind))
+    if (!slot || slot->read_at_us < freshness_oldest(freshness, slot->kind))
         return NULL;
-    verdict_cache_touch(slot, trust->now_us);
+    verdict_cache_touch(slot, freshness->now_us);
     return slot;
 }
 
@@ -308,7 +308,8 @@ static struct cached_verdict *make_room(struct table *table, const struct place 
 }
 
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
-                                         const struct verdict *verdict, const struct trust *trust)
+                                         const struct verdict *verdict,
+                                         const struct freshness *freshness)
 {
     struct table *table = table_for(cache, verdict->kind);
     struct cached_verdict *slot = verdict_cache_peek(cache, digest);
@@ -322,7 +323,8 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
     if (!slot) {
         struct place place = place_of(table, digest_mix(digest, cache->seed));
 
-        slot = make_room(table, &place, trust_oldest(trust, verdict->kind), trust->now_us);
+        slot =
+            make_room(table, &place, freshness_oldest(freshness, verdict->kind), freshness->now_us);
         *tag_at(table, slot) = place.tag;
         slot->usage_slot = 0;
     }
@@ -332,7 +334,7 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
         .user_id = verdict->user_id,
         .read_at_us = verdict->read_at_us,
         .usage_slot = slot->usage_slot,
-        .used = coarse(trust->now_us),
+        .used = coarse(freshness->now_us),
         .kind = (uint8_t)verdict->kind,
         .flags = verdict->rows > 1 ? CACHED_DUPLICATE : 0,
     };

@@ -3,27 +3,27 @@
 
 #include <apikeyd/model/freshness.h>
 
-/* Only keys that exist raise floors, so nobody gains by choosing where theirs fall. */
+/* Only keys that exist raise watermarks, so nobody gains by choosing where theirs fall. */
 static size_t place_of(const struct digest *digest)
 {
-    return digest->word[0] % FLOORS;
+    return digest->word[0] % WATERMARKS;
 }
 
-void floors_init(struct floors *floors)
+void watermarks_init(struct watermarks *watermarks)
 {
-    for (size_t i = 0; i < FLOORS; i++)
-        floors->of[i] = TIME_NEVER;
+    for (size_t i = 0; i < WATERMARKS; i++)
+        watermarks->of[i] = TIME_NEVER;
 }
 
-void floors_raise(struct floors *floors, const struct digest *digest, int64_t now_us)
+void watermarks_raise(struct watermarks *watermarks, const struct digest *digest, int64_t now_us)
 {
-    int64_t *floor_us = &floors->of[place_of(digest)];
+    int64_t *watermark_us = &watermarks->of[place_of(digest)];
 
-    if (now_us > *floor_us)
-        *floor_us = now_us;
+    if (now_us > *watermark_us)
+        *watermark_us = now_us;
 }
 
-int64_t floors_get(const struct floors *floors, const struct digest *digest)
+int64_t watermarks_get(const struct watermarks *watermarks, const struct digest *digest)
 {
-    return floors->of[place_of(digest)];
+    return watermarks->of[place_of(digest)];
 }

@@ -15,21 +15,21 @@
 /* Fewer than may ask the monitor, so that its own pulse always finds room. */
 enum { CONNECTIONS_MAX = 24, IDLE_SECONDS = 15, CONNECTION_BYTES = 16 * 1024 };
 
-struct pages {
-    struct MHD_Daemon *server;
+struct metrics_server {
+    struct MHD_Daemon *mhd;
     struct monitor *monitor;
     struct event readable, timer;
 };
 
-/* What a path shows. Without an overview the front thread does not answer. */
+/* What a path shows. Without a snapshot the front thread does not answer. */
 struct page {
     const char *path, *type;
-    unsigned (*print)(struct overview *overview, struct buffer *out);
+    unsigned (*print)(struct status_snapshot *snapshot, struct buffer *out);
 };
 
 /* One request; suspended while the monitor is asked. */
 struct request {
-    struct pages *pages;
+    struct metrics_server *server;
     struct MHD_Connection *connection;
     const struct page *page;
     bool asked;
@@ -39,36 +39,36 @@ struct request {
 
 static const char silent[] = "the front thread does not answer\n";
 
-static unsigned print_status_page(struct overview *overview, struct buffer *out)
+static unsigned print_status_page(struct status_snapshot *snapshot, struct buffer *out)
 {
-    (void)overview;
+    (void)snapshot;
     buffer_append(out, status_page, status_page_len);
     return MHD_HTTP_OK;
 }
 
-static unsigned print_status(struct overview *overview, struct buffer *out)
+static unsigned print_status(struct status_snapshot *snapshot, struct buffer *out)
 {
-    report_print(REPORT_STATUS, "", overview, out);
+    report_print(REPORT_STATUS, "", snapshot, out);
     return MHD_HTTP_OK;
 }
 
-static unsigned print_metrics(struct overview *overview, struct buffer *out)
+static unsigned print_metrics(struct status_snapshot *snapshot, struct buffer *out)
 {
-    report_print(REPORT_METRICS, "", overview, out);
+    report_print(REPORT_METRICS, "", snapshot, out);
     return MHD_HTTP_OK;
 }
 
-static unsigned print_health(struct overview *overview, struct buffer *out)
+static unsigned print_health(struct status_snapshot *snapshot, struct buffer *out)
 {
-    (void)overview;
+    (void)snapshot;
     buffer_text(out, "alive\n");
     return MHD_HTTP_OK;
 }
 
-static unsigned print_readiness(struct overview *overview, struct buffer *out)
+static unsigned print_readiness(struct status_snapshot *snapshot, struct buffer *out)
 {
     struct buffer why = {0};
-    bool ready = overview_ready(overview, &why);
+    bool ready = status_snapshot_ready(snapshot, &why);
 
     buffer_printf(out, "%sready: %.*s\n", ready ? "" : "not ", (int)why.len, why.data);
     buffer_free(&why);
@@ -115,14 +115,14 @@ static struct MHD_Response *make_response(struct buffer *text, const char *type)
     return response;
 }
 
-static void on_overview(void *arg, const struct overview *overview)
+static void on_snapshot(void *arg, const struct status_snapshot *snapshot)
 {
     struct request *request = arg;
     struct buffer text = {0};
-    struct overview own;
+    struct status_snapshot own;
 
-    if (overview) {
-        own = *overview;
+    if (snapshot) {
+        own = *snapshot;
         request->status = request->page->print(&own, &text);
         request->response = make_response(&text, request->page->type);
     } else {
@@ -132,7 +132,7 @@ static void on_overview(void *arg, const struct overview *overview)
     }
     MHD_resume_connection(request->connection);
     /* The library has to be run for it, but not from here: it may be what called. */
-    event_active(&request->pages->timer, EV_TIMEOUT, 0);
+    event_active(&request->server->timer, EV_TIMEOUT, 0);
 }
 
 static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status, const char *why)
@@ -171,7 +171,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
         request = calloc(1, sizeof *request);
         if (!request)
             return MHD_NO;
-        *request = (struct request){.pages = arg, .connection = connection, .page = page};
+        *request = (struct request){.server = arg, .connection = connection, .page = page};
         *context = request;
         return MHD_YES;
     }
@@ -179,7 +179,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     if (!request->asked) {
         request->asked = true;
         MHD_suspend_connection(connection);
-        monitor_ask(request->pages->monitor, on_overview, request);
+        monitor_ask(request->server->monitor, on_snapshot, request);
         return MHD_YES;
     }
     return request->response ? MHD_queue_response(connection, request->status, request->response)
@@ -201,19 +201,19 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 }
 
 /* Do what there is to do, and be called again when the library wants to be. */
-static void run(struct pages *pages)
+static void run(struct metrics_server *server)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
 
-    MHD_run(pages->server);
+    MHD_run(server->mhd);
     /* Whether there is room for connections again is looked at when a run begins. */
-    MHD_run(pages->server);
-    if (MHD_get_timeout(pages->server, &wait_ms) == MHD_YES) {
+    MHD_run(server->mhd);
+    if (MHD_get_timeout(server->mhd, &wait_ms) == MHD_YES) {
         struct timeval delay = clock_timeval((int64_t)wait_ms * 1000);
 
-        event_add(&pages->timer, &delay);
+        event_add(&server->timer, &delay);
     } else {
-        event_del(&pages->timer);
+        event_del(&server->timer);
     }
 }
 
@@ -232,41 +232,41 @@ static void ignore_message(void *arg, const char *format, va_list args)
     (void)args;
 }
 
-struct pages *pages_new(struct event_base *base, struct monitor *monitor, int fd)
+struct metrics_server *metrics_server_new(struct event_base *base, struct monitor *monitor, int fd)
 {
-    struct pages *pages = calloc(1, sizeof *pages);
+    struct metrics_server *server = calloc(1, sizeof *server);
     const union MHD_DaemonInfo *info;
 
-    if (!pages)
+    if (!server)
         return NULL;
-    pages->monitor = monitor;
-    pages->server = MHD_start_daemon(
+    server->monitor = monitor;
+    server->mhd = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
-        pages, MHD_OPTION_EXTERNAL_LOGGER, ignore_message, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        server, MHD_OPTION_EXTERNAL_LOGGER, ignore_message, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
-    info = pages->server ? MHD_get_daemon_info(pages->server, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+    info = server->mhd ? MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (!info) {
-        if (pages->server)
-            MHD_stop_daemon(pages->server);
-        free(pages);
+        if (server->mhd)
+            MHD_stop_daemon(server->mhd);
+        free(server);
         return NULL;
     }
-    event_assign(&pages->readable, base, info->epoll_fd, EV_READ | EV_PERSIST, on_event, pages);
-    event_assign(&pages->timer, base, -1, 0, on_event, pages);
-    event_add(&pages->readable, NULL);
-    return pages;
+    event_assign(&server->readable, base, info->epoll_fd, EV_READ | EV_PERSIST, on_event, server);
+    event_assign(&server->timer, base, -1, 0, on_event, server);
+    event_add(&server->readable, NULL);
+    return server;
 }
 
-void pages_free(struct pages *pages)
+void metrics_server_free(struct metrics_server *server)
 {
-    if (!pages)
+    if (!server)
         return;
-    event_del(&pages->readable);
-    event_del(&pages->timer);
-    MHD_run(pages->server);            /* what was resumed last */
-    MHD_quiesce_daemon(pages->server); /* or else it would close the socket */
-    MHD_stop_daemon(pages->server);
-    free(pages);
+    event_del(&server->readable);
+    event_del(&server->timer);
+    MHD_run(server->mhd);            /* what was resumed last */
+    MHD_quiesce_daemon(server->mhd); /* or else it would close the socket */
+    MHD_stop_daemon(server->mhd);
+    free(server);
 }

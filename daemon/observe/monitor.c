@@ -13,7 +13,7 @@ enum {
     SAMPLES = 11,                   /* the window is ten ticks */
 };
 
-static const int64_t patience_us = 2000000;
+static const int64_t front_late_us = 2000000;
 
 struct ask {
     uint32_t id;
@@ -42,11 +42,11 @@ struct monitor {
     struct history *history;
 };
 
-static void finish(struct monitor *monitor, struct ask *ask, const struct overview *overview)
+static void finish(struct monitor *monitor, struct ask *ask, const struct status_snapshot *snapshot)
 {
     TAILQ_REMOVE(&monitor->asks, ask, in_asks);
     monitor->ask_count--;
-    ask->done(ask->arg, overview);
+    ask->done(ask->arg, snapshot);
     free(ask);
 }
 
@@ -71,65 +71,65 @@ static const struct sample *window_start(const struct monitor *monitor)
     return &monitor->sample[monitor->taken < SAMPLES ? 0 : monitor->taken % SAMPLES];
 }
 
-void monitor_overview(struct monitor *monitor, const struct metrics *front,
-                      struct overview *ret_overview)
+void monitor_snapshot(struct monitor *monitor, const struct metrics *front,
+                      struct status_snapshot *ret_snapshot)
 {
     struct back_env *env = monitor->setup.env;
     const struct sample *start = window_start(monitor);
     int64_t now_us = clock_monotonic_us();
 
-    *ret_overview = (struct overview){
+    *ret_snapshot = (struct status_snapshot){
         .total = *front,
         .uptime_us = now_us - monitor->started_us,
         .now_us = clock_wall_us(),
         .history = monitor->history,
     };
-    metrics_add(&ret_overview->total, &env->metrics);
-    ret_overview->total.value[METRIC_BACK_CPU] = (uint64_t)clock_read_us(CLOCK_THREAD_CPUTIME_ID);
-    ret_overview->total.value[METRIC_PROCESS_START] =
-        (uint64_t)(ret_overview->now_us - ret_overview->uptime_us);
-    monitor->setup.look(monitor->setup.arg, ret_overview);
-    metrics_sum(&ret_overview->total);
+    metrics_add(&ret_snapshot->total, &env->metrics);
+    ret_snapshot->total.value[METRIC_BACK_CPU] = (uint64_t)clock_read_us(CLOCK_THREAD_CPUTIME_ID);
+    ret_snapshot->total.value[METRIC_PROCESS_START] =
+        (uint64_t)(ret_snapshot->now_us - ret_snapshot->uptime_us);
+    monitor->setup.look(monitor->setup.arg, ret_snapshot);
+    metrics_sum(&ret_snapshot->total);
     if (monitor->taken == 0)
         return;
-    ret_overview->recent = ret_overview->total;
-    metrics_subtract(&ret_overview->recent, &start->metrics);
-    ret_overview->window_us = now_us - start->at_us;
+    ret_snapshot->recent = ret_snapshot->total;
+    metrics_subtract(&ret_snapshot->recent, &start->metrics);
+    ret_snapshot->window_us = now_us - start->at_us;
 }
 
 /* A late answer finds that nobody waits for it any more. */
 void monitor_answer(struct monitor *monitor, uint32_t id, const struct metrics *metrics)
 {
     struct ask *ask = TAILQ_FIRST(&monitor->asks);
-    struct overview overview;
+    struct status_snapshot snapshot;
 
     if (!ask || ask->id != id)
         return;
     if (metrics)
-        monitor_overview(monitor, metrics, &overview);
-    finish(monitor, ask, metrics ? &overview : NULL);
+        monitor_snapshot(monitor, metrics, &snapshot);
+    finish(monitor, ask, metrics ? &snapshot : NULL);
 }
 
-static void on_beat(void *arg, const struct overview *overview)
+static void on_beat(void *arg, const struct status_snapshot *snapshot)
 {
     struct monitor *monitor = arg;
 
     monitor->beating = false;
-    if (!overview)
+    if (!snapshot)
         return;
     struct sample *sample = &monitor->sample[monitor->taken++ % SAMPLES];
     sample->at_us = clock_monotonic_us();
-    sample->metrics = overview->total;
+    sample->metrics = snapshot->total;
     /* An answer that lay in the mailbox while this thread stood still tells of an earlier time. */
-    if (sample->at_us - monitor->beat_us <= patience_us)
-        history_add(monitor->history, overview->uptime_us, &overview->total);
-    monitor->setup.on_alive(monitor->setup.arg, overview);
+    if (sample->at_us - monitor->beat_us <= front_late_us)
+        history_add(monitor->history, snapshot->uptime_us, &snapshot->total);
+    monitor->setup.on_alive(monitor->setup.arg, snapshot);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct monitor *monitor = arg;
-    int64_t late_us = clock_monotonic_us() - patience_us;
+    int64_t late_us = clock_monotonic_us() - front_late_us;
 
     (void)fd;
     (void)what;

@@ -4,19 +4,19 @@
 #include "process_metrics.h"
 #include "status_json.h"
 
-void report_print(enum report_kind kind, const char *section, struct overview *overview,
+void report_print(enum report_kind kind, const char *section, struct status_snapshot *snapshot,
                   struct buffer *out)
 {
-    process_metrics_read(&overview->total);
+    process_metrics_read(&snapshot->total);
     switch (kind) {
     case REPORT_INFO:
-        overview_print_info(overview, section, out);
+        status_snapshot_print_info(snapshot, section, out);
         break;
     case REPORT_METRICS:
-        metrics_print_exposition(&overview->total, out);
+        metrics_print_exposition(&snapshot->total, out);
         break;
     case REPORT_STATUS:
-        status_json_print(overview, out);
+        status_json_print(snapshot, out);
         break;
     }
 }

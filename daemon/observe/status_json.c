@@ -63,9 +63,9 @@ static json_t *timestamp(int64_t at_us)
     return at.text[0] ? json_string(at.text) : json_null();
 }
 
-static double rate(const struct overview *overview, uint64_t count)
+static double rate(const struct status_snapshot *snapshot, uint64_t count)
 {
-    return overview->window_us > 0 ? (double)count * 1e6 / (double)overview->window_us : 0;
+    return snapshot->window_us > 0 ? (double)count * 1e6 / (double)snapshot->window_us : 0;
 }
 
 static uint64_t checks_of(const struct metrics *metrics)
@@ -76,48 +76,48 @@ static uint64_t checks_of(const struct metrics *metrics)
            value[METRIC_CHECKS_INACTIVE] + value[METRIC_CHECKS_UNAVAILABLE];
 }
 
-static json_t *checks(const struct overview *overview)
+static json_t *checks(const struct status_snapshot *snapshot)
 {
-    const uint64_t *recent = overview->recent.value;
-    const uint64_t *total = overview->total.value;
-    uint64_t answered = checks_of(&overview->recent);
+    const uint64_t *recent = snapshot->recent.value;
+    const uint64_t *total = snapshot->total.value;
+    uint64_t answered = checks_of(&snapshot->recent);
 
     return json_pack(
         "{s:{s:f,s:f,s:f,s:f,s:f},s:{s:o,s:o,s:o,s:o},s:o,s:f}", "per_second", "all",
-        rate(overview, answered), "allow", rate(overview, recent[METRIC_CHECKS_ALLOW]),
-        "deny_unknown", rate(overview, recent[METRIC_CHECKS_UNKNOWN]), "deny_inactive",
-        rate(overview, recent[METRIC_CHECKS_INACTIVE]), "unavailable",
-        rate(overview, recent[METRIC_CHECKS_UNAVAILABLE]), "total", "allow",
+        rate(snapshot, answered), "allow", rate(snapshot, recent[METRIC_CHECKS_ALLOW]),
+        "deny_unknown", rate(snapshot, recent[METRIC_CHECKS_UNKNOWN]), "deny_inactive",
+        rate(snapshot, recent[METRIC_CHECKS_INACTIVE]), "unavailable",
+        rate(snapshot, recent[METRIC_CHECKS_UNAVAILABLE]), "total", "allow",
         number(total[METRIC_CHECKS_ALLOW]), "deny_unknown", number(total[METRIC_CHECKS_UNKNOWN]),
         "deny_inactive", number(total[METRIC_CHECKS_INACTIVE]), "unavailable",
         number(total[METRIC_CHECKS_UNAVAILABLE]), "hit_ratio",
         known(answered > 0, (double)recent[METRIC_HITS_MEMORY] / (double)(answered ? answered : 1)),
-        "stale_per_second", rate(overview, recent[METRIC_HITS_STALE]));
+        "stale_per_second", rate(snapshot, recent[METRIC_HITS_STALE]));
 }
 
 /* Of the last window; null where nothing was measured. */
-static json_t *quantiles(const struct overview *overview, enum histogram_id id)
+static json_t *quantiles(const struct status_snapshot *snapshot, enum histogram_id id)
 {
-    const struct histogram *histogram = &overview->recent.histogram[id];
+    const struct histogram *histogram = &snapshot->recent.histogram[id];
     uint64_t count = histogram_count(histogram);
 
-    return json_pack("{s:f,s:o,s:o}", "per_second", rate(overview, count), "p50_seconds",
+    return json_pack("{s:f,s:o,s:o}", "per_second", rate(snapshot, count), "p50_seconds",
                      known(count > 0, histogram_quantile(histogram, 0.5) / 1e6), "p99_seconds",
                      known(count > 0, histogram_quantile(histogram, 0.99) / 1e6));
 }
 
-static json_t *latency(const struct overview *overview)
+static json_t *latency(const struct status_snapshot *snapshot)
 {
-    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "memory", quantiles(overview, HISTOGRAM_CHECK_MEMORY),
-                     "redis", quantiles(overview, HISTOGRAM_CHECK_REDIS), "postgres",
-                     quantiles(overview, HISTOGRAM_CHECK_POSTGRES), "stale",
-                     quantiles(overview, HISTOGRAM_CHECK_STALE), "unavailable",
-                     quantiles(overview, HISTOGRAM_CHECK_NONE));
+    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "memory", quantiles(snapshot, HISTOGRAM_CHECK_MEMORY),
+                     "redis", quantiles(snapshot, HISTOGRAM_CHECK_REDIS), "postgres",
+                     quantiles(snapshot, HISTOGRAM_CHECK_POSTGRES), "stale",
+                     quantiles(snapshot, HISTOGRAM_CHECK_STALE), "unavailable",
+                     quantiles(snapshot, HISTOGRAM_CHECK_NONE));
 }
 
-static json_t *cache(const struct overview *overview)
+static json_t *cache(const struct status_snapshot *snapshot)
 {
-    const uint64_t *total = overview->total.value;
+    const uint64_t *total = snapshot->total.value;
 
     return json_pack("{s:o,s:o,s:o,s:o,s:o}", "entries", number(total[METRIC_CACHE_ENTRIES]),
                      "slots", number(total[METRIC_CACHE_SLOTS]), "unknown_entries",
@@ -126,19 +126,19 @@ static json_t *cache(const struct overview *overview)
                      number(total[METRIC_CACHE_EVICTIONS] + total[METRIC_NEGATIVE_EVICTIONS]));
 }
 
-static json_t *link_of(const struct overview *overview)
+static json_t *feed_of(const struct status_snapshot *snapshot)
 {
-    const uint64_t *total = overview->total.value;
-    const struct histogram *lag = &overview->total.histogram[HISTOGRAM_REVOCATION_LAG_US];
+    const uint64_t *total = snapshot->total.value;
+    const struct histogram *lag = &snapshot->total.histogram[HISTOGRAM_REVOCATION_LAG_US];
     bool measured = histogram_count(lag) > 0;
 
     return json_pack(
-        "{s:s,s:s,s:b,s:o,s:o,s:o,s:o}", "state", total[METRIC_LINK_UP] ? "up" : "down",
-        "revocation_bound", overview->revocation_bound, "triggers", total[METRIC_LINK_TRIGGER] > 0,
-        "round_trip_seconds", seconds(total[METRIC_LINK_ROUND_TRIP]), "lag_last_seconds",
+        "{s:s,s:s,s:b,s:o,s:o,s:o,s:o}", "state", total[METRIC_FEED_UP] ? "up" : "down",
+        "revocation_bound", snapshot->revocation_bound, "triggers", total[METRIC_FEED_TRIGGER] > 0,
+        "round_trip_seconds", seconds(total[METRIC_FEED_ROUND_TRIP]), "lag_last_seconds",
         known(measured, (double)total[METRIC_REVOCATION_LAG] / 1e6), "lag_p99_seconds",
         known(measured, histogram_quantile(lag, 0.99) / 1e6), "losses",
-        number(total[METRIC_LINK_LOSSES]));
+        number(total[METRIC_FEED_LOSSES]));
 }
 
 static const char *up_or_down(bool up)
@@ -146,52 +146,52 @@ static const char *up_or_down(bool up)
     return up ? "up" : "down";
 }
 
-static json_t *redis(const struct overview *overview)
+static json_t *redis(const struct status_snapshot *snapshot)
 {
-    const uint64_t *total = overview->total.value;
+    const uint64_t *total = snapshot->total.value;
     const char *state = total[METRIC_REDIS_CONFIGURED] ? up_or_down(total[METRIC_REDIS_UP]) : "off";
 
     return json_pack(
         "{s:s,s:o,s:o,s:o,s:o}", "state", state, "round_trip",
-        quantiles(overview, HISTOGRAM_REDIS_TIME), "timeouts", number(total[METRIC_REDIS_TIMEOUTS]),
+        quantiles(snapshot, HISTOGRAM_REDIS_TIME), "timeouts", number(total[METRIC_REDIS_TIMEOUTS]),
         "errors", number(total[METRIC_REDIS_ERRORS]), "forged", number(total[METRIC_REDIS_FORGED]));
 }
 
-static json_t *postgres(const struct overview *overview)
+static json_t *postgres(const struct status_snapshot *snapshot)
 {
-    const uint64_t *total = overview->total.value;
+    const uint64_t *total = snapshot->total.value;
 
     return json_pack(
         "{s:s,s:o,s:o,s:o,s:o,s:o}", "state", up_or_down(total[METRIC_POSTGRES_ANSWERS]),
         "connections_up", number(total[METRIC_POSTGRES_UP]), "connections",
         number(total[METRIC_POSTGRES_WANTED]), "round_trip",
-        quantiles(overview, HISTOGRAM_POSTGRES_TIME), "timeouts",
+        quantiles(snapshot, HISTOGRAM_POSTGRES_TIME), "timeouts",
         number(total[METRIC_POSTGRES_TIMEOUTS]), "errors", number(total[METRIC_POSTGRES_ERRORS]));
 }
 
-static json_t *usage(const struct overview *overview)
+static json_t *usage(const struct status_snapshot *snapshot)
 {
-    const uint64_t *total = overview->total.value;
+    const uint64_t *total = snapshot->total.value;
 
     return json_pack(
         "{s:o,s:o,s:f,s:o,s:o,s:o,s:b,s:o,s:o}", "pending", number(total[METRIC_USAGE_PENDING]),
         "oldest_pending_seconds", seconds(total[METRIC_USAGE_OLDEST]), "rows_per_second",
-        rate(overview, overview->recent.value[METRIC_USAGE_ROWS]), "flush_failures",
+        rate(snapshot, snapshot->recent.value[METRIC_USAGE_ROWS]), "flush_failures",
         number(total[METRIC_USAGE_FAILURES]), "unrecorded", number(total[METRIC_USAGE_UNRECORDED]),
         "lost", number(total[METRIC_USAGE_LOST]), "ledger_safe", total[METRIC_LEDGER_SAFE] > 0,
         "ledger_bytes", number(total[METRIC_LEDGER_BYTES]), "spill_bytes",
         number(total[METRIC_SPILL_BYTES]));
 }
 
-static json_t *process(const struct overview *overview)
+static json_t *process(const struct status_snapshot *snapshot)
 {
-    const uint64_t *total = overview->total.value;
-    const uint64_t *recent = overview->recent.value;
+    const uint64_t *total = snapshot->total.value;
+    const uint64_t *recent = snapshot->recent.value;
 
     return json_pack("{s:o,s:f,s:f,s:o,s:o,s:o}", "resident_bytes",
                      number(total[METRIC_PROCESS_MEMORY]), "front_cpu",
-                     rate(overview, recent[METRIC_FRONT_CPU]) / 1e6, "back_cpu",
-                     rate(overview, recent[METRIC_BACK_CPU]) / 1e6, "connections",
+                     rate(snapshot, recent[METRIC_FRONT_CPU]) / 1e6, "back_cpu",
+                     rate(snapshot, recent[METRIC_BACK_CPU]) / 1e6, "connections",
                      number(total[METRIC_CONNECTIONS]), "connections_limit",
                      number(total[METRIC_CONNECTIONS_MOST]), "lookups_pending",
                      number(total[METRIC_LOOKUPS_PENDING]));
@@ -226,7 +226,7 @@ static void print_column(const struct history *history, enum history_figure figu
 }
 
 /* Printed without jansson: thousands of its numbers would take a millisecond of the back thread. */
-static void print_history(const struct overview *overview, struct buffer *out)
+static void print_history(const struct status_snapshot *snapshot, struct buffer *out)
 {
     static const char *const names[HISTORY_FIGURES] = {
         [HISTORY_COVERED_US] = "covered_us",
@@ -240,10 +240,10 @@ static void print_history(const struct overview *overview, struct buffer *out)
         [HISTORY_LAG_P99_US] = "revocation_lag_p99_us",
         [HISTORY_USAGE_PENDING] = "usage_pending",
     };
-    const struct history *history = overview->history;
+    const struct history *history = snapshot->history;
     int64_t age_us =
-        overview->uptime_us - history_begin(history) * HISTORY_STEP_SECONDS * INT64_C(1000000);
-    struct iso since = iso(overview->now_us - age_us);
+        snapshot->uptime_us - history_begin(history) * HISTORY_STEP_SECONDS * INT64_C(1000000);
+    struct iso since = iso(snapshot->now_us - age_us);
 
     buffer_printf(out, "{\"since\":\"%s\",\"step_seconds\":%d", since.text, HISTORY_STEP_SECONDS);
     for (enum history_figure figure = 0; figure < HISTORY_FIGURES; figure++) {
@@ -254,25 +254,26 @@ static void print_history(const struct overview *overview, struct buffer *out)
     buffer_text(out, "}");
 }
 
-void status_json_print(const struct overview *overview, struct buffer *out)
+void status_json_print(const struct status_snapshot *snapshot, struct buffer *out)
 {
     struct buffer why = {0};
-    bool ready = overview_ready(overview, &why);
+    bool ready = status_snapshot_ready(snapshot, &why);
     json_t *root = json_pack(
-        "{s:s,s:i,s:o,s:f,s:f,s:b,s:s%,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version",
-        APIKEYD_VERSION, "pid", (int)getpid(), "at", timestamp(overview->now_us), "uptime_seconds",
-        (double)overview->uptime_us / 1e6, "window_seconds", (double)overview->window_us / 1e6,
-        "ready", ready, "readiness", why.data, why.len, "checks", checks(overview), "latency",
-        latency(overview), "cache", cache(overview), "link", link_of(overview), "redis",
-        redis(overview), "postgres", postgres(overview), "usage", usage(overview), "process",
-        process(overview), "events", events(overview->events));
+        "{s:s,s:i,s:o,s:f,s:f,s:b,s:s%,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version",
+        APIKEYD_VERSION, "pid", (int)getpid(), "at", timestamp(snapshot->now_us), "uptime_seconds",
+        (double)snapshot->uptime_us / 1e6, "window_seconds", (double)snapshot->window_us / 1e6,
+        "ready", ready, "readiness", why.data, why.len, "checks", checks(snapshot), "latency",
+        latency(snapshot), "cache", cache(snapshot), "feed", feed_of(snapshot), "link",
+        /* deprecated */ feed_of(snapshot), "redis", redis(snapshot), "postgres",
+        postgres(snapshot), "usage", usage(snapshot), "process", process(snapshot), "events",
+        events(snapshot->events));
     char *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
     /* Nothing of it can fail but for memory. */
     if (json) {
         buffer_append(out, json, strlen(json) - strlen("}"));
         buffer_text(out, ",\"history\":");
-        print_history(overview, out);
+        print_history(snapshot, out);
         buffer_text(out, "}");
     } else {
         buffer_text(out, "{}");

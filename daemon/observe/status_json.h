@@ -6,6 +6,6 @@
 #include <apikeyd/observe/status_snapshot.h>
 
 /* Append it; docs/operations.md tells what the members mean. */
-void status_json_print(const struct overview *overview, struct buffer *out);
+void status_json_print(const struct status_snapshot *snapshot, struct buffer *out);
 
 #endif

@@ -426,9 +426,9 @@ bool redis_link_may(const struct redis_link *link, enum redis_use use)
     return link->state == UP && (use == REDIS_READ || link->writes);
 }
 
-bool redis_link_crowded(const struct redis_link *link)
+bool redis_link_half_full(const struct redis_link *link)
 {
-    return link->state == UP && redis_session_crowded(link->session);
+    return link->state == UP && redis_session_half_full(link->session);
 }
 
 bool redis_link_send(struct redis_link *link, struct slice request,

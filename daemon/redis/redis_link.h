@@ -32,8 +32,8 @@ void redis_link_free(struct redis_link *link);
 /* Whether Redis may be asked now, or written to. */
 bool redis_link_may(const struct redis_link *link, enum redis_use use);
 
-/* Whether so much is waiting that fills had better be left out. */
-bool redis_link_crowded(const struct redis_link *link);
+/* Whether the queue is half full, so that fills are to be dropped. */
+bool redis_link_half_full(const struct redis_link *link);
 
 /* Send one encoded command (resp_array(), resp_bulk()). `done` is called exactly once: with the
  * reply, which holds that long, or with NULL when the connection has gone, which is counted

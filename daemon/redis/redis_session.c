@@ -219,7 +219,7 @@ bool redis_session_send(struct redis_session *session, struct slice request,
     return true;
 }
 
-bool redis_session_crowded(const struct redis_session *session)
+bool redis_session_half_full(const struct redis_session *session)
 {
     return session->len >= REDIS_PENDING_MAX / 2 ||
            evbuffer_get_length(bufferevent_get_output(session->stream)) >= REDIS_OUTPUT_MAX / 2;

@@ -51,8 +51,8 @@ __attribute__((warn_unused_result)) bool
 redis_session_send(struct redis_session *session, struct slice request,
                    void (*done)(void *arg, const struct redis_reply *reply), void *arg);
 
-/* Whether half of what may wait is waiting: for requests that can be left out. */
-bool redis_session_crowded(const struct redis_session *session);
+/* Whether half of what may wait is waiting: then requests that can be dropped are. */
+bool redis_session_half_full(const struct redis_session *session);
 
 /* When the oldest request that has no reply yet was sent (monotonic, µs); `now_us` when there is
  * none. */

@@ -40,14 +40,15 @@ void back_env_post(struct back_env *env, const struct to_front *message)
     }
 }
 
-void back_env_post_grounds(struct back_env *env)
+void back_env_post_freshness(struct back_env *env)
 {
-    back_env_post(env, &(struct to_front){.type = TO_FRONT_GROUNDS, .grounds = env->grounds});
+    back_env_post(env, &(struct to_front){.type = TO_FRONT_FRESHNESS,
+                                          .freshness_inputs = env->freshness_inputs});
 }
 
-void back_env_raise_floor(struct back_env *env)
+void back_env_raise_watermark(struct back_env *env)
 {
-    env->grounds.floor_us = clock_monotonic_us();
+    env->freshness_inputs.watermark_us = clock_monotonic_us();
 }
 
 /* Once a minute: a clock that is set again and again shall not fill the log. */
@@ -67,8 +68,8 @@ void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
 {
     env->metrics.value[METRIC_CLOCK_JUMPS]++;
     say_jump(env, at_us, jump_us);
-    grounds_jump(&env->grounds, at_us, jump_us);
-    back_env_post_grounds(env);
+    freshness_jump(&env->freshness_inputs, at_us, jump_us);
+    back_env_post_freshness(env);
 }
 
 void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t received_us,
@@ -82,8 +83,8 @@ void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t receiv
 
 void back_env_forget(struct back_env *env)
 {
-    back_env_raise_floor(env);
-    env->grounds.forgotten_us = env->grounds.floor_us;
+    back_env_raise_watermark(env);
+    env->freshness_inputs.known_watermark_us = env->freshness_inputs.watermark_us;
 }
 
 void back_env_store_changed(struct back_env *env, enum store_change change)
@@ -91,7 +92,7 @@ void back_env_store_changed(struct back_env *env, enum store_change change)
     if (change == STORE_REPLACED)
         back_env_forget(env);
     else if (change == STORE_RESTARTED)
-        back_env_raise_floor(env);
+        back_env_raise_watermark(env);
 }
 
 void back_env_reply(struct back_env *env, uint64_t ask, struct buffer *reply)

@@ -56,7 +56,7 @@ def test_few_sessions_are_enough_and_the_change_feed_has_the_first(start, db, ro
     daemon = start({"postgres.dsn": role(limit), "postgres.connections": 4, "cache.ttl": "1h"}, settled=False)
     all_is_done(db, daemon, "key-0")
     end_sessions(db)
-    wait_until(lambda: info(daemon)["link_losses"] == 1, "the sessions to be lost")
+    wait_until(lambda: info(daemon)["feed_losses"] == 1, "the sessions to be lost")
     all_is_done(db, daemon, "key-1")
     wait_until(lambda: info(daemon)["postgres_refused"] == 6 - limit, "all others to be refused")
     wait_until(lambda: sessions(db) == limit, "no more sessions than are allowed")
@@ -67,7 +67,7 @@ def test_few_sessions_are_enough_and_the_change_feed_has_the_first(start, db, ro
 def test_sessions_come_back_when_there_is_room(start, db, role):
     dsn = role(1)
     daemon = start({"postgres.dsn": dsn}, settled=False)
-    wait_until(lambda: info(daemon)["link_up"], "the change feed")
+    wait_until(lambda: info(daemon)["feed_up"], "the change feed")
     role(10)
     wait_until(daemon.settled, "the other sessions")
     wait_until(lambda: info(daemon)["postgres_refused"] == 0, "the last of them")

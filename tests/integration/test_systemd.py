@@ -269,7 +269,7 @@ def test_without_a_journal_the_log_goes_to_stderr(start):
     """As in a container whose configuration came from a host."""
     daemon = start({"log.target": "journal"},
                    inside=["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"])
-    assert "apikeyd: the link is up" in daemon.log()
+    assert "apikeyd: the change feed is up" in daemon.log()
 
 
 def test_secrets_are_credentials(start, scratch):

@@ -34,7 +34,7 @@ def restart(daemon, **options):
     daemon.kill()
     daemon.options.update(options)
     daemon.start()
-    wait_until(lambda: info(daemon)["link_up"] and info(daemon)["postgres_connections_up"] == 2,
+    wait_until(lambda: info(daemon)["feed_up"] and info(daemon)["postgres_connections_up"] == 2,
                "the daemon to be connected")
 
 
@@ -174,7 +174,7 @@ def test_a_session_for_usage_alone_decides_nothing(db, postgres, other, scratch,
     with Unanswering(scratch / f"{db.name}.line", postgres.folder) as line:
         daemon.options["postgres.dsn"] = f"host={line.folder} user=apikeyd dbname={other}"
         daemon.start()
-        wait_until(lambda: info(daemon)["link_up"], "the link")
+        wait_until(lambda: info(daemon)["feed_up"], "the feed")
         with pytest.raises(redis.ResponseError, match="lookups have not told yet"):
             flush(daemon)
         assert pending_and_unmoved(daemon) and db.last_used("good") is None
@@ -195,7 +195,7 @@ def test_a_ledger_that_is_found_tells_whose_it_is(db, postgres, other, scratch, 
     with Unanswering(scratch / f"{db.name}.line", postgres.folder) as line:
         daemon.options["postgres.dsn"] = f"host={line.folder} user=apikeyd dbname={other}"
         daemon.start()
-        wait_until(lambda: info(daemon)["link_up"], "the link")
+        wait_until(lambda: info(daemon)["feed_up"], "the feed")
         assert not info(daemon)["usage_ledger_safe"]
         found.replace(daemon.ledger)
         wait_until(lambda: info(daemon)["usage_ledger_safe"], "the ledger to be in use")
@@ -219,7 +219,7 @@ def bouncer(scratch, db):
 
 def test_a_session_that_is_led_elsewhere_writes_nothing(db, postgres, other, bouncer, start):
     """A pooler is pointed to a copy of the database between two statements of the session for usage; lookups
-    are answered by the link's session. Its own lookup sessions are refused."""
+    are answered by the feed's session. Its own lookup sessions are refused."""
     there = key_of_both(db, postgres, other)
     bouncer.start(postgres, db.name)
     daemon = start({"postgres.dsn": bouncer.dsn(), "postgres.listen_dsn": db.dsn, "redis.url": ""})

@@ -2,14 +2,14 @@
  * others.
  *
  * Both bounds shrink as room does (A. Choudhury, E. Hahne, "Dynamic Queue Length Thresholds",
- * 1998), so there is always some left for one that comes anew:
+ * 1998), so there is always some left for a process that comes anew:
  *
  * - A connection may wait for half as many lookups as there is still room for: a single one for a
- *   third of max_pending, each of a hundred for a hundredth. Who has its share waits with its next
- *   request, and is refused nothing.
- * - A lookup goes on when nobody waits for it any more, after WITHIN or when the client has hung
- *   up. So a process, with all of its connections, may have four times as many in flight as there
- * is room for: a single one four fifths of max_pending. Beyond that it is refused.
+ *   third of max_pending, each of a hundred for a hundredth. At its bound a connection waits with
+ *   its next request; nothing is refused.
+ * - A lookup goes on after its last waiter has left: WITHIN has passed, or the client has hung up.
+ *   So a process, with all of its connections, may have four times as many lookups in flight as
+ *   there is room for: a single one four fifths of max_pending. Beyond that the lookup is refused.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ADMISSION_H
@@ -19,45 +19,45 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Processes are told apart by a hash of who they are. */
-enum { SHARE_CALLERS = 1024 };
+/* Processes are told apart by a hash. */
+enum { ADMISSION_PROCESSES = 1024 };
 
-struct share {
+struct admission {
     size_t most; /* lookups in flight, of all */
     size_t len;  /* those that are; from keys in memory there may be more than `most` */
-    uint32_t in_flight[SHARE_CALLERS];
+    uint32_t in_flight[ADMISSION_PROCESSES];
 };
 
 /* Lookups that there is still room for. */
-static inline size_t share_room(const struct share *share)
+static inline size_t admission_room(const struct admission *admission)
 {
-    return share->len < share->most ? share->most - share->len : 0;
+    return admission->len < admission->most ? admission->most - admission->len : 0;
 }
 
 /* How many lookups one connection may wait for; at least 1. */
-static inline size_t share_of_connection(const struct share *share)
+static inline size_t admission_connection_max(const struct admission *admission)
 {
-    return 1 + share_room(share) / 2;
+    return 1 + admission_room(admission) / 2;
 }
 
 /* Whether a lookup for `caller` has to be refused. */
-static inline bool share_used_up(const struct share *share, uint32_t caller)
+static inline bool admission_refuses(const struct admission *admission, uint32_t caller)
 {
-    return share->len >= share->most ||
-           share->in_flight[caller % SHARE_CALLERS] > 4 * share_room(share);
+    return admission->len >= admission->most ||
+           admission->in_flight[caller % ADMISSION_PROCESSES] > 4 * admission_room(admission);
 }
 
 /* A lookup for `caller` begins, or has ended. */
-static inline void share_take(struct share *share, uint32_t caller)
+static inline void admission_begin(struct admission *admission, uint32_t caller)
 {
-    share->len++;
-    share->in_flight[caller % SHARE_CALLERS]++;
+    admission->len++;
+    admission->in_flight[caller % ADMISSION_PROCESSES]++;
 }
 
-static inline void share_return(struct share *share, uint32_t caller)
+static inline void admission_end(struct admission *admission, uint32_t caller)
 {
-    share->len--;
-    share->in_flight[caller % SHARE_CALLERS]--;
+    admission->len--;
+    admission->in_flight[caller % ADMISSION_PROCESSES]--;
 }
 
 #endif

@@ -1,10 +1,10 @@
 /* check: from a key to an answer, on the front thread.
  *
- * A believed verdict in memory is answered at once. A miss starts a flight, or joins the one
+ * A fresh verdict in memory is answered at once. A miss starts a flight, or joins the one
  * that is under way for its digest; everyone who waits for a flight gets the answer that ends
  * it. Nobody waits longer than config_wait_max_us(), even if the back thread stands still, and when
  * it is known to, nobody waits at all. An ALLOW records usage; nothing else does. Which protocol
- * asked does not matter but to the form of the answer.
+ * asked matters only to the reply encoder.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CHECK_H
@@ -30,23 +30,23 @@ struct answer {
     const char *why; /* what stands behind UNAVAILABLE; lives forever */
 };
 
-/* How an answer is written. */
-struct answer_form {
+/* How a protocol writes an answer. */
+struct reply_encoder {
     void (*write)(struct front *front, struct buffer *out, const struct answer *answer,
-                  const struct answer_form *form);
+                  const struct reply_encoder *encoder);
     unsigned flags; /* for `write` to know */
     char *text;     /* likewise; malloc()ed or NULL */
 };
 
 /* Answer in its place among the connection's replies, now or later: within `within_ms` (0: no
- * limit). Takes form->text. Otherwise, and with nothing done, what is wrong with the key. */
+ * limit). Takes encoder->text. Otherwise, and with nothing done, what is wrong with the key. */
 const char *check_key(struct front *front, struct connection *connection, struct slice key,
-                      int64_t within_ms, const struct answer_form *form);
+                      int64_t within_ms, const struct reply_encoder *encoder);
 
 /* The same for a key (1 to 255 bytes) whose digest is known. */
 const char *check_digest(struct front *front, struct connection *connection, struct slice key,
                          const struct digest *digest, int64_t within_ms,
-                         const struct answer_form *form);
+                         const struct reply_encoder *encoder);
 
 /* What is wrong with a key ID, or NULL. Lives forever. */
 const char *check_key_id(struct slice key);

@@ -50,20 +50,20 @@ struct front {
     struct alarm deadline;        /* of the first of them, or of one before it */
     bool deadline_set;
     unsigned quiet_s; /* since the back thread was last heard of: seconds of this thread's life */
-    struct share share;
+    struct admission admission;
     struct asked asked;
     struct ledger_half *usage; /* the half in use */
     size_t usage_full;         /* so many slots used in it: flush_rows are waiting */
     bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
     bool unrecorded_said;
     struct refusal refusals[REFUSALS];
-    int64_t crowded_said_us; /* a process that wants more than its share; 0: never */
+    int64_t over_share_said_us; /* a process over its share of connections; 0: never */
 
-    struct trust_policy policy;
-    struct grounds grounds;
+    struct freshness_policy policy;
+    struct freshness_inputs freshness_inputs;
     struct clock_jump clocks;
-    struct trust trust; /* as of the read or message being handled */
-    int64_t wall_us;    /* likewise, µs since 1970 */
+    struct freshness freshness; /* as of the read or message being handled */
+    int64_t wall_us;            /* likewise, µs since 1970 */
     struct http_date date;
     bool stopped;
 };
@@ -72,7 +72,7 @@ struct front {
 void front_tick(struct front *front);
 
 /* The back thread judges by these now. */
-void front_take_grounds(struct front *front, const struct grounds *grounds);
+void front_take_freshness(struct front *front, const struct freshness_inputs *inputs);
 
 /* What memory has answered since the last call came in one read: record how long that took. */
 void front_time_read(struct front *front);

@@ -31,7 +31,7 @@ struct back_setup {
     struct usage_judged judged; /* as both were read */
     int metrics_fd;             /* listening; not owned; -1: none */
     /* Both threads are alive: called every `tick_us` (0: a second); may be NULL. */
-    void (*on_alive)(void *arg, const struct overview *overview);
+    void (*on_alive)(void *arg, const struct status_snapshot *snapshot);
     void *alive_arg;
     int64_t tick_us;
     struct mailbox *to_back, *to_front;

@@ -12,11 +12,12 @@
 
 #include <apikeyd/config/config.h>
 
-/* Load as config_load() does, and check. 0 with the config, to be freed by config_free(); -EINVAL
+/* Load as config_load() does, and check. 0 with the config, to be freed by config_free(), and in
+ * *warnings a line for each deprecated name that it uses; -EINVAL
  * with every error found, a line each, in *errors; -ENOMEM with a line there too. Reads files, and
  * asks the system's databases for a group (getgrnam(3)), so it may block: never on the front
  * thread. */
-__attribute__((warn_unused_result)) int config_check(const char *path, struct config **ret,
-                                                     struct buffer *errors);
+__attribute__((warn_unused_result)) int
+config_check(const char *path, struct config **ret, struct buffer *errors, struct buffer *warnings);
 
 #endif

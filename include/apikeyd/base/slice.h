@@ -38,4 +38,19 @@ static inline bool slice_number(struct slice slice, int64_t *ret)
     return true;
 }
 
+/* Take the next line of *text, without its end. False when there is none. */
+static inline bool slice_take_line(struct slice *text, struct slice *ret)
+{
+    if (text->len == 0)
+        return false;
+    const char *end = memchr(text->at, '\n', text->len);
+    size_t len = end ? (size_t)(end - text->at) : text->len;
+
+    *ret = (struct slice){text->at, len};
+    len += end ? 1 : 0;
+    text->at += len;
+    text->len -= len;
+    return true;
+}
+
 #endif

@@ -61,7 +61,7 @@ struct config {
     uint64_t postgres_connections;
     uint64_t postgres_batch;
     int64_t postgres_timeout;
-    int64_t postgres_patience;
+    int64_t postgres_soft_timeout;
     uint64_t postgres_max_pending;
 
     char *usage_ledger;
@@ -84,7 +84,7 @@ void config_free(struct config *config);
 /* A deep copy; NULL when memory is short. */
 struct config *config_copy(const struct config *config);
 
-struct trust_policy config_trust_policy(const struct config *config);
+struct freshness_policy config_freshness_policy(const struct config *config);
 
 /* Lookups that may ever be in flight: postgres.max_pending, and room for keys in memory. */
 size_t config_pending_most(const struct config *config);
@@ -98,7 +98,8 @@ int64_t config_wait_max_us(const struct config *config);
 void config_keep_fixed(struct config *next, const struct config *running, struct buffer *restart);
 
 /* Call `each` with "section.option" and its value as it would stand in the file, passwords blotted
- * out, for every option whose name matches the shell pattern `glob`. */
+ * out, for every option whose name matches the shell pattern `glob`. An option of which only the
+ * deprecated name matches is given under that name. */
 void config_each(const struct config *config, const char *glob,
                  void (*each)(void *arg, const char *name, const char *value), void *arg);
 

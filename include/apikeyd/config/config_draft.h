@@ -16,6 +16,8 @@
 struct config_origin {
     int line;         /* of the file; 0: not set there */
     bool environment; /* a variable overrides the file */
+    /* The line, or the variable, has the deprecated name. */
+    bool line_is_old, variable_is_old;
     bool wrong;
 };
 
@@ -41,6 +43,9 @@ config_draft_fail(struct config_draft *draft, const char *name, const char *expe
 
 /* No error was found in the option "section.name". */
 bool config_draft_sound(const struct config_draft *draft, const char *name);
+
+/* Append a line for each option that the file or the environment sets by its deprecated name. */
+void config_draft_deprecated(const struct config_draft *draft, struct buffer *out);
 
 /* Append where the option's value comes from: "apikeyd.conf:12", "APIKEYD_CACHE_TTL", "the
  * default". */

@@ -51,6 +51,7 @@ struct option {
     bool reloadable;
     const char *const *choices; /* of CHOICE, ended by NULL */
     const char *help;
+    const char *old_name; /* deprecated, in the same section: taken for a release; NULL: none */
 };
 
 extern const struct option option_table[];
@@ -58,6 +59,9 @@ extern const size_t option_count;
 
 /* NULL when there is none of that name. */
 const struct option *option_find(const char *section, const char *name);
+
+/* The same by the deprecated name. */
+const struct option *option_find_old(const char *section, const char *name);
 
 /* Read `text` into the option's field of `config`; what the field held before is freed. Returns
  * NULL, or what was expected (in `scratch`), with the field as it was. */

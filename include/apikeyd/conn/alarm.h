@@ -1,8 +1,8 @@
 /* alarm: a timer that costs the event loop nothing while it waits.
  *
- * libevent looks at the clock in each turn of the loop while a timer of its own is pending, which
- * is felt where a turn answers one request. This one is a descriptor (timerfd_create(2)), to be set
- * rarely. Time in which the machine is suspended does not count.
+ * libevent looks at the clock in each iteration of the loop while a timer of its own is pending,
+ * which is felt where an iteration answers one request. This one is a descriptor
+ * (timerfd_create(2)), to be set rarely. Time in which the machine is suspended does not count.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ALARM_H

@@ -1,11 +1,11 @@
 /* connection: clients and their bytes.
  *
  * Reads requests, hands them to their protocol, writes replies in the order of the requests. A
- * reply that cannot be given at once leaves a hole (hole.h) in the stream; what comes after it is
- * held back until the hole is filled:
+ * reply that cannot be given at once is a pending reply (hole.h) in the stream. The text after it
+ * is held back until the pending reply is closed:
  *
  *     requests ─▶ in ─▶ handle ─▶ out ─▶ backlog ──▶ socket
- *                          └────▶ held │hole│ text │hole│ text
+ *                          └────▶ held │pending│ text │pending│ text
  *
  * Buffers are lent to a connection while it is being served and taken back when it is idle, so a
  * quiet connection costs no buffer and a busy one allocates nothing per request. What a client does
@@ -32,9 +32,9 @@
 enum { CLIENT_NAME_SIZE = 64 };
 
 struct connection;
-struct hole;
+struct pending_reply;
 TAILQ_HEAD(connection_list, connection);
-TAILQ_HEAD(hole_list, hole);
+TAILQ_HEAD(pending_reply_list, pending_reply);
 
 /* How bytes become requests. */
 struct protocol {
@@ -44,8 +44,8 @@ struct protocol {
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
     /* What is said to who is turned away: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
-    size_t little; /* bytes that are a request, or few (turn.h) */
-    bool timed;    /* requests and replies have to go over within a time: see clients_cut_off() */
+    size_t small_request; /* at most so many bytes are one (turn.h) */
+    bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
 };
 
 /* Who is on the other side. */
@@ -64,25 +64,25 @@ struct clients {
     void (*end)(void *arg);
     /* One was turned away for who it is; (uid_t)-1: nobody knows. */
     void (*refused)(void *arg, uid_t uid);
-    /* One was turned away as its process has its share of the connections already. */
-    void (*crowded)(void *arg, const struct peer *peer, size_t connections);
+    /* A connection was refused as its process is over its share of them. */
+    void (*over_share)(void *arg, const struct peer *peer, size_t connections);
     /* The last connection has gone; may be NULL. */
     void (*emptied)(void *arg);
     void *arg;
 
     struct connection_list all;
-    /* To be served outside of their own events: those who only have to be written to, and those
-     * who wait for a turn (turn.h). */
+    /* The ready list: to be served outside of their own events. `answered` have only replies to be
+     * written, `queue` wait for the next quantum (turn.h). */
     struct connection_list answered, queue;
     size_t count;
     struct process_table processes; /* whose they are */
     bool draining;                  /* what is in hand is answered, however dear */
-    /* Unanswered requests that one client may have before it has to wait; its owner changes it. At
-     * least 1, or nobody would ever go on. */
-    size_t holes_each;
-    unsigned turns; /* of the event loop: see turn.h */
-    int turn_left;  /* what may still be done in this one, in answers from memory */
-    size_t kept;    /* bytes of buffers that connections keep between their turns */
+    /* Pending replies that one connection may have before its next request has to wait. The owner
+     * changes this. At least 1, or no request would ever go on. */
+    size_t pending_replies_max;
+    unsigned iterations; /* of the event loop: see turn.h */
+    int quantum_left;    /* the work that may still be done before the next poll, in cache hits */
+    size_t kept;         /* bytes of buffers that connections keep while they are not served */
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
@@ -121,8 +121,8 @@ struct connection {
     bool lingering;     /* everything is written; only waits for the client to be done as well */
     size_t kept;        /* its part of clients->kept */
     uint64_t held_base; /* stream position of the first byte held */
-    struct hole_list holes;
-    size_t hole_count, heavy_count;
+    struct pending_reply_list pending_replies;
+    size_t pending_count, expensive_count;
 };
 
 void clients_init(struct clients *clients);
@@ -139,7 +139,7 @@ struct buffer *connection_reply(struct connection *connection);
 /* Take no more requests; close when all is answered. */
 void connection_finish(struct connection *connection);
 
-/* Close in its turn of clients_settle(). */
+/* Close in the next clients_settle(). */
 void connection_kill(struct connection *connection);
 
 /* Bytes of replies that are not written, for want of the client or of an answer before them. */
@@ -148,9 +148,9 @@ size_t connection_unwritten(const struct connection *connection);
 /* Something was added to a connection's output outside of its own event: settle it later. */
 void connection_touch(struct connection *connection);
 
-/* A turn: write what touched connections have ready, go on with requests that had to wait, close
- * what is finished. To be called after each round of the event loop; false when there is more to
- * do, so that the next round shall not wait. */
+/* Run the ready list: write what its connections have ready, go on with requests that had to wait,
+ * close what is finished. To be called after each round of the event loop; false when there is more
+ * to do, so that the next round shall not wait. */
 bool clients_settle(struct clients *clients);
 
 /* Close those of a timed protocol that have been behind since before `before_us`. */

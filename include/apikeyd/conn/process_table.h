@@ -36,7 +36,7 @@ void process_table_leave(struct process *process);
 
 /* Whether a process with `connections` has to be refused another one, while there is room for
  * `room` more. */
-static inline bool process_share_used_up(size_t connections, size_t room)
+static inline bool process_over_share(size_t connections, size_t room)
 {
     return connections >= 7 * room;
 }

@@ -1,11 +1,11 @@
 /* resolver: answers what the memory cache could not.
  *
  *     LOOKUPs ─▶ Redis, one MGET for all that wait ─▶ PostgreSQL, one SELECT for a batch
- *                     └ believed: answer               └ answer, and fill Redis
+ *                     └ fresh: answer                  └ answer, and fill Redis
  *
- * What was read before the key's last change that was heard of (floors) is thrown away, wherever
- * it comes from, and PostgreSQL is asked again. Every lookup is answered exactly once, at shutdown
- * too, and has a deadline wherever it waits. Back thread only.
+ * What was read before the key's last change that was heard of (watermarks) is thrown away,
+ * wherever it comes from, and PostgreSQL is asked again. Every lookup is answered exactly once, at
+ * shutdown too, and has a deadline wherever it waits. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_RESOLVER_H
@@ -40,7 +40,7 @@ void resolver_add(struct resolver *resolver, const struct to_back *message);
 /* All that has arrived together is added: send it on its way. */
 void resolver_go(struct resolver *resolver);
 
-/* A key may have changed: nothing that was read of it before now is believed, and sidecars that
+/* A key may have changed: nothing that was read of it before now is fresh, and sidecars that
  * have not heard of it yet find a tombstone in Redis. */
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest);
 
@@ -56,7 +56,7 @@ void resolver_feed_is(struct resolver *resolver, bool usable);
 /* Whether lookups have been answered by the feed's store since `since_us` (monotonic). */
 bool resolver_agrees(struct resolver *resolver, int64_t since_us);
 
-/* Whether lookups are answered, by the link's session if not by one of their own. */
+/* Whether lookups are answered, by the feed's session if not by one of their own. */
 bool resolver_answers(const struct resolver *resolver);
 
 /* Whether a lookup asked now may well get no answer: then verdicts are served stale. */

@@ -50,7 +50,7 @@ struct lookup_request {
 /* What the front thread knows, for EXPLAIN. */
 struct explain_memory {
     enum verdict_kind kind; /* UNAVAILABLE: nothing is held */
-    bool believed;
+    bool fresh;
     bool servable_stale;
     bool refreshing;
     int64_t read_at_us;
@@ -83,7 +83,7 @@ struct to_back {
         } pulse;
         struct ledger_half *half;
         struct {
-            int64_t at_us, jump_us; /* see grounds_jump() */
+            int64_t at_us, jump_us; /* see freshness_jump() */
         } jump;
         struct {
             enum log_level level;
@@ -100,7 +100,7 @@ enum to_front_type {
     TO_FRONT_TOMBSTONE,  /* invalidate: forget the key if it was read before then */
     TO_FRONT_REPLY,      /* ask, reply */
     TO_FRONT_SWAP,       /* half: go on in it, and send back the one in use */
-    TO_FRONT_GROUNDS,    /* grounds: how far verdicts are believed has changed */
+    TO_FRONT_FRESHNESS,  /* freshness_inputs: what freshness is judged by has changed */
     TO_FRONT_CONFIG,     /* config: the receiver owns it */
     TO_FRONT_LISTEN,     /* listen: accept on this from now on, and close the last one */
     TO_FRONT_PULSE,      /* pulse: say that the thread is alive, and what it has counted */
@@ -124,7 +124,7 @@ struct to_front {
         } invalidate;
         struct buffer reply; /* RESP; the receiver frees it */
         struct ledger_half *half;
-        struct grounds grounds;
+        struct freshness_inputs freshness_inputs;
         struct config *config;
         struct {
             enum socket_role role; /* check, admin or http */

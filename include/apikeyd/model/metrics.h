@@ -17,13 +17,14 @@
 #include <apikeyd/base/slice.h>
 #include <apikeyd/model/verdict.h>
 
-/* X(enumerator, section, name, kind, family, labels, help)
+/* X(enumerator, section, name, kind, family, labels, help[, OLD(name, family)])
  *
  * `section` and `name` are INFO's; without a name INFO leaves it out. `family` and `labels` are
  * Prometheus', whose names start with apikeyd_ (process_ for PROCESS…); without a family METRICS
  * leaves it out. Families stand together, and their first help is the one shown. A number of kind
  * …_US is kept in µs and exposed in seconds, one of kind …_PPM in millionths and exposed as a
- * ratio. */
+ * ratio. OLD has the deprecated names of a renamed metric, "" for none: INFO and METRICS show its
+ * value under these too. */
 #define METRICS(X)                                                                                 \
     /* In the order of metric_of_check(). */                                                       \
     X(ALLOW_MEMORY, "", "", COUNTER, "checks_total", "verdict=\"allow\",tier=\"memory\"",          \
@@ -103,42 +104,46 @@
     X(NEGATIVE_BYTES, "Cache", "negative_bytes", GAUGE, "cache_bytes", "table=\"unknown\"",        \
       "The same for the table of DENY unknown")                                                    \
     X(CACHE_EVICTIONS, "Cache", "cache_evictions", COUNTER, "cache_evictions_total",               \
-      "table=\"keys\"", "Believed verdicts evicted")                                               \
+      "table=\"keys\"", "Fresh verdicts evicted")                                                  \
     X(NEGATIVE_EVICTIONS, "Cache", "negative_evictions", COUNTER, "cache_evictions_total",         \
-      "table=\"unknown\"", "Believed DENY unknown verdicts evicted")                               \
+      "table=\"unknown\"", "Fresh DENY unknown verdicts evicted")                                  \
     X(INVALIDATIONS, "Cache", "invalidations", COUNTER, "invalidations_total", "",                 \
       "Keys invalidated")                                                                          \
-    X(LINK_UP, "Link", "link_up", GAUGE, "link_up", "",                                            \
-      "1 while changes are heard of as they are committed")                                        \
-    X(LINK_TRIGGER, "Link", "link_trigger", GAUGE, "link_trigger", "",                             \
-      "1 while a trigger notifies of changes")                                                     \
-    X(LINK_LOSSES, "Link", "link_losses", COUNTER, "link_losses_total", "",                        \
-      "Times that the link was lost")                                                              \
-    X(LINK_HEARTBEATS, "Link", "link_heartbeats", COUNTER, "link_heartbeats_total", "",            \
-      "Heartbeats answered")                                                                       \
-    X(LINK_ROUND_TRIP, "Link", "link_round_trip_us", GAUGE_US, "link_round_trip_seconds", "",      \
-      "The last heartbeat's round trip")                                                           \
-    X(LINK_NOTIFICATIONS, "Link", "link_notifications", COUNTER, "link_notifications_total", "",   \
-      "Notifications received")                                                                    \
-    X(CLOCK_JUMPS, "Link", "clock_jumps", COUNTER, "clock_jumps_total", "",                        \
+    X(FEED_UP, "Feed", "feed_up", GAUGE, "feed_up", "",                                            \
+      "1 while changes are heard of as they are committed", OLD("link_up", "link_up"))             \
+    X(FEED_TRIGGER, "Feed", "feed_trigger", GAUGE, "feed_trigger", "",                             \
+      "1 while a trigger notifies of changes", OLD("link_trigger", "link_trigger"))                \
+    X(FEED_LOSSES, "Feed", "feed_losses", COUNTER, "feed_losses_total", "",                        \
+      "Times that the change feed was lost", OLD("link_losses", "link_losses_total"))              \
+    X(FEED_HEARTBEATS, "Feed", "feed_heartbeats", COUNTER, "feed_heartbeats_total", "",            \
+      "Heartbeats answered", OLD("link_heartbeats", "link_heartbeats_total"))                      \
+    X(FEED_ROUND_TRIP, "Feed", "feed_round_trip_us", GAUGE_US, "feed_round_trip_seconds", "",      \
+      "The last heartbeat's round trip", OLD("link_round_trip_us", "link_round_trip_seconds"))     \
+    X(FEED_NOTIFICATIONS, "Feed", "feed_notifications", COUNTER, "feed_notifications_total", "",   \
+      "Notifications received", OLD("link_notifications", "link_notifications_total"))             \
+    X(CLOCK_JUMPS, "Feed", "clock_jumps", COUNTER, "clock_jumps_total", "",                        \
       "Times that this host's clocks parted: a pause of the machine, or a clock that was set")     \
-    X(LINK_BAD, "Link", "link_notifications_bad", COUNTER, "link_notifications_bad_total", "",     \
-      "Notifications not of the trigger's making")                                                 \
-    X(LINK_COALESCED, "Link", "link_notifications_coalesced", COUNTER,                             \
-      "link_notifications_coalesced_total", "",                                                    \
-      "Notifications beyond the rate at which they are taken one by one")                          \
-    X(LINK_UNANNOUNCED, "Link", "link_changes_unannounced", COUNTER,                               \
-      "link_changes_unannounced_total", "",                                                        \
-      "Heartbeats that found changes which could not be notified, as the queue was full")          \
-    X(LINK_QUEUE, "Link", "link_queue_usage_ppm", GAUGE_PPM, "link_queue_usage_ratio", "",         \
-      "How full PostgreSQL's notification queue is")                                               \
-    X(READS_ELSEWHERE, "Link", "lookups_elsewhere", COUNTER, "lookups_elsewhere_total", "",        \
-      "Lookup SELECTs answered by another store than the link's")                                  \
-    X(READS_UNUSED, "Link", "lookups_unused", COUNTER, "lookups_unused_total", "",                 \
+    X(FEED_BAD, "Feed", "feed_notifications_bad", COUNTER, "feed_notifications_bad_total", "",     \
+      "Malformed notifications, which are ignored",                                                \
+      OLD("link_notifications_bad", "link_notifications_bad_total"))                               \
+    X(FEED_COALESCED, "Feed", "feed_notifications_coalesced", COUNTER,                             \
+      "feed_notifications_coalesced_total", "",                                                    \
+      "Notifications beyond the rate at which they are taken one by one",                          \
+      OLD("link_notifications_coalesced", "link_notifications_coalesced_total"))                   \
+    X(FEED_UNANNOUNCED, "Feed", "feed_changes_unannounced", COUNTER,                               \
+      "feed_changes_unannounced_total", "",                                                        \
+      "Heartbeats that found changes which could not be notified, as the queue was full",          \
+      OLD("link_changes_unannounced", "link_changes_unannounced_total"))                           \
+    X(FEED_QUEUE, "Feed", "feed_queue_usage_ppm", GAUGE_PPM, "feed_queue_usage_ratio", "",         \
+      "How full PostgreSQL's notification queue is",                                               \
+      OLD("link_queue_usage_ppm", "link_queue_usage_ratio"))                                       \
+    X(READS_ELSEWHERE, "Feed", "lookups_elsewhere", COUNTER, "lookups_elsewhere_total", "",        \
+      "Lookup SELECTs answered by another store than the change feed's")                           \
+    X(READS_UNUSED, "Feed", "lookups_unused", COUNTER, "lookups_unused_total", "",                 \
       "Answers of PostgreSQL not used: a standby, an old timeline, or rows may be hidden")         \
-    X(REVOCATION_LAG, "Link", "revocation_lag_us", GAUGE_US, "", "",                               \
+    X(REVOCATION_LAG, "Feed", "revocation_lag_us", GAUGE_US, "", "",                               \
       "From the last notified change's trigger in PostgreSQL to its enforcement in memory")        \
-    X(REVOCATION_LAG_MOST, "Link", "revocation_lag_most_us", GAUGE_US,                             \
+    X(REVOCATION_LAG_MOST, "Feed", "revocation_lag_most_us", GAUGE_US,                             \
       "revocation_lag_longest_seconds", "", "The longest revocation lag so far")                   \
     X(CONNECTIONS, "Clients", "connected_clients", GAUGE, "connections", "", "Connections open")   \
     X(CONNECTIONS_MOST, "Clients", "maxclients", GAUGE, "connections_limit", "",                   \
@@ -148,7 +153,7 @@
     X(CONNECTIONS_FULL, "Clients", "connections_refused_full", COUNTER,                            \
       "connections_refused_total", "reason=\"max_connections\"",                                   \
       "Connections refused at max_connections")                                                    \
-    X(CONNECTIONS_SHARE, "Clients", "connections_refused_share", COUNTER,                          \
+    X(CONNECTIONS_OVER_SHARE, "Clients", "connections_refused_share", COUNTER,                     \
       "connections_refused_total", "reason=\"process_share\"",                                     \
       "Connections refused to a process that has its share of max_connections")                    \
     X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \
@@ -181,7 +186,7 @@
     X(REDIS_KEYS, "Redis", "redis_keys_read", COUNTER, "redis_keys_read_total", "",                \
       "Keys asked for in them")                                                                    \
     X(REDIS_HITS, "Redis", "redis_hits", COUNTER, "redis_hits_total", "",                          \
-      "Believed verdicts found in Redis")                                                          \
+      "Fresh verdicts found in Redis")                                                             \
     X(REDIS_TIMEOUTS, "Redis", "redis_timeouts", COUNTER, "redis_timeouts_total", "",              \
       "MGETs late by redis.timeout")                                                               \
     X(REDIS_ERRORS, "Redis", "redis_errors", COUNTER, "redis_errors_total", "",                    \
@@ -204,7 +209,7 @@
     X(POSTGRES_UP, "PostgreSQL", "postgres_connections_up", GAUGE, "postgres_connections_up", "",  \
       "Lookup connections ready")                                                                  \
     X(POSTGRES_ANSWERS, "PostgreSQL", "postgres_answers", GAUGE, "postgres_answers", "",           \
-      "1 while PostgreSQL answers lookups, by the link's session if by no other")                  \
+      "1 while PostgreSQL answers lookups, by the change feed's session if by no other")           \
     X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
       "Sessions of any kind that wait for a host name without an address")                         \
     X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
@@ -333,7 +338,7 @@ void metrics_subtract(struct metrics *target, const struct metrics *part);
 void metrics_sum(struct metrics *metrics);
 
 /* Append them as an INFO text: "# Section", then name:value lines. `section` limits it to one (""
- * is all). */
+ * is all), by its name or by the deprecated one. */
 void metrics_print_info(const struct metrics *metrics, const char *section, struct buffer *out);
 
 /* Append them in Prometheus' text exposition format, version 0.0.4. */

@@ -10,7 +10,7 @@
  * maxslewrate, 83,333 ppm). So the bounds widen by an eighth of a sample's age, and a verdict may
  * be older by an eighth of what it seems. A sample that contradicts them means that PostgreSQL's
  * clock was set, or that this host's stood still. If the server's was set back, what was dated
- * before then cannot be told from what is dated since, and is not believed. A step back may hide
+ * before then cannot be told from what is dated since, and is not fresh. A step back may hide
  * in those bounds, so to doubt takes less: a sample that lies below an earlier one by more than
  * clocks drift by themselves (a thousandth, and a millisecond). While the server's clock is slewed
  * back, what was dated before the last sample is doubted too, which costs lookups.

@@ -45,10 +45,10 @@ struct verdict_cache_stats {
 struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed);
 void verdict_cache_free(struct verdict_cache *cache);
 
-/* The verdict for `digest` if one is held and believed, else NULL. A hit counts as use. The
+/* The verdict for `digest` if one is held and fresh, else NULL. A hit counts as use. The
  * pointer is good until the next put or remove. */
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
-                                         const struct trust *trust);
+                                         const struct freshness *freshness);
 
 /* The verdict for `digest` will be asked for: have it come in, if it is where most are. */
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
@@ -63,7 +63,8 @@ struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const str
 
 /* Keep `verdict` (not UNAVAILABLE), unless one read later is held. Returns what is held now. */
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
-                                         const struct verdict *verdict, const struct trust *trust);
+                                         const struct verdict *verdict,
+                                         const struct freshness *freshness);
 
 /* Forget a verdict. */
 void verdict_cache_remove(struct verdict_cache *cache, const struct digest *digest);

@@ -1,9 +1,9 @@
 /* watermarks: since when what is read of a key is believed.
  *
- * A change raises its key's floor: what was read before is not believed any more, wherever it
- * comes from and however late. One floor is shared by all keys whose digests fall into one place,
- * so the table never grows, forgets nothing and needs no tidying up; that a floor was raised for
- * another key costs one lookup in PostgreSQL, and no wrong answer. Times are monotonic
+ * A change raises its key's watermark: what was read before is no longer fresh, wherever it
+ * comes from and however late. One watermark is shared by all keys whose digests fall into one
+ * place, so the table never grows, forgets nothing and needs no tidying up; that a watermark was
+ * raised for another key costs one lookup in PostgreSQL, and no wrong answer. Times are monotonic
  * microseconds. One thread owns it.
  */
 /* SPDX-License-Identifier: MIT */
@@ -12,19 +12,19 @@
 
 #include <apikeyd/model/digest.h>
 
-enum { FLOORS = 16384 };
+enum { WATERMARKS = 16384 };
 
-struct floors {
-    int64_t of[FLOORS];
+struct watermarks {
+    int64_t of[WATERMARKS];
 };
 
-/* No floor is raised yet. */
-void floors_init(struct floors *floors);
+/* No watermark is raised yet. */
+void watermarks_init(struct watermarks *watermarks);
 
 /* The key changed before `now_us`. */
-void floors_raise(struct floors *floors, const struct digest *digest, int64_t now_us);
+void watermarks_raise(struct watermarks *watermarks, const struct digest *digest, int64_t now_us);
 
-/* What was read of the key before this is not believed; TIME_NEVER when all is. */
-int64_t floors_get(const struct floors *floors, const struct digest *digest);
+/* What was read of the key before this is not fresh; TIME_NEVER when all is. */
+int64_t watermarks_get(const struct watermarks *watermarks, const struct digest *digest);
 
 #endif

@@ -18,11 +18,11 @@
 
 #include <apikeyd/observe/monitor.h>
 
-struct pages;
+struct metrics_server;
 
 /* Serve on `fd`, a listening socket, which is not owned. NULL when memory is short or the
- * library cannot. The monitor must outlive the pages' requests: free it first. */
-struct pages *pages_new(struct event_base *base, struct monitor *monitor, int fd);
-void pages_free(struct pages *pages);
+ * library cannot. The monitor must outlive the server's requests: free it first. */
+struct metrics_server *metrics_server_new(struct event_base *base, struct monitor *monitor, int fd);
+void metrics_server_free(struct metrics_server *server);
 
 #endif

@@ -2,8 +2,8 @@
  *
  * Once a second it asks the front thread what it has counted, a pulse: the answer shows that both
  * threads are alive, is kept for as long as the window over which rates and latencies are told, and
- * is added to the history of the last hour. An overview that is asked for costs another pulse. Back
- * thread only.
+ * is added to the history of the last hour. Each snapshot that is asked for costs another pulse.
+ * Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_MONITOR_H
@@ -17,9 +17,9 @@ struct monitor;
 struct monitor_setup {
     struct back_env *env;
     /* Fill in the back's gauges (into `total`) and all that the monitor does not know itself. */
-    void (*look)(void *arg, struct overview *overview);
+    void (*look)(void *arg, struct status_snapshot *snapshot);
     /* Both threads are alive; once a tick. */
-    void (*on_alive)(void *arg, const struct overview *overview);
+    void (*on_alive)(void *arg, const struct status_snapshot *snapshot);
     void *arg;
     int64_t tick_us; /* how often; 0: every second */
 };
@@ -30,16 +30,16 @@ struct monitor *monitor_new(const struct monitor_setup *setup);
 /* Who still waits is told that the front thread does not answer. */
 void monitor_free(struct monitor *monitor);
 
-/* Called once: with the overview, or with NULL when the front thread does not answer within two
+/* Called once: with the snapshot, or with NULL when the front thread does not answer within two
  * seconds or too many ask. */
-typedef void monitor_done(void *arg, const struct overview *overview);
+typedef void monitor_done(void *arg, const struct status_snapshot *snapshot);
 void monitor_ask(struct monitor *monitor, monitor_done *done, void *arg);
 
 /* A pulse's answer; `metrics` may be NULL, and belongs to the caller. */
 void monitor_answer(struct monitor *monitor, uint32_t id, const struct metrics *metrics);
 
-/* The overview from what the front thread has counted. */
-void monitor_overview(struct monitor *monitor, const struct metrics *front,
-                      struct overview *ret_overview);
+/* The snapshot from what the front thread has counted. */
+void monitor_snapshot(struct monitor *monitor, const struct metrics *front,
+                      struct status_snapshot *ret_snapshot);
 
 #endif

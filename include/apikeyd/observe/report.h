@@ -6,9 +6,9 @@
 #include <apikeyd/model/mailbox.h>
 #include <apikeyd/observe/status_snapshot.h>
 
-/* Append the text; `section` is INFO's, "" is all. Completes the overview by what the process
+/* Append the text; `section` is INFO's, "" is all. Completes the snapshot by what the process
  * uses. */
-void report_print(enum report_kind kind, const char *section, struct overview *overview,
+void report_print(enum report_kind kind, const char *section, struct status_snapshot *snapshot,
                   struct buffer *out);
 
 #endif

@@ -11,7 +11,7 @@
 #include <apikeyd/observe/events.h>
 #include <apikeyd/observe/history.h>
 
-struct overview {
+struct status_snapshot {
     struct metrics total;  /* of both threads, since the start */
     struct metrics recent; /* counters and histograms of the last window; gauges mean nothing */
     int64_t window_us;     /* how long that was; 0: the daemon has just started */
@@ -20,7 +20,7 @@ struct overview {
     bool postgres_answers;        /* lookups */
     bool memory_servable;         /* the newest verdict in memory may be served, if only stale */
     bool redis_servable;          /* so may the newest one that Redis is known to hold */
-    const char *revocation_bound; /* see link_bound() */
+    const char *revocation_bound; /* see feed_bound() */
     bool has_store;               /* it is known … */
     struct store_id store;        /* … which store this is about */
     bool redis_dated;             /* PostgreSQL's clock is known, so Redis' verdicts have an age */
@@ -31,12 +31,13 @@ struct overview {
 
 /* Whether a check asked now would be answered: PostgreSQL answers, or Redis is up and holds what
  * may be used, or memory does. What each of them is able to do is appended to *why. */
-bool overview_ready(const struct overview *overview, struct buffer *why);
+bool status_snapshot_ready(const struct status_snapshot *snapshot, struct buffer *why);
 
 /* One line for systemctl status. */
-void overview_print_line(const struct overview *overview, struct buffer *out);
+void status_snapshot_print_line(const struct status_snapshot *snapshot, struct buffer *out);
 
 /* The INFO text; `section` "" is all. */
-void overview_print_info(const struct overview *overview, const char *section, struct buffer *out);
+void status_snapshot_print_info(const struct status_snapshot *snapshot, const char *section,
+                                struct buffer *out);
 
 #endif

@@ -3,7 +3,7 @@
  * Optional, and never waited for longer than redis.timeout. Fills use NX, so that they cannot
  * overwrite a tombstone, which outlives every verdict read before it: so a revocation that one
  * sidecar has heard of keeps the old verdict from those that have not. Whether a verdict is
- * believed is not decided here, and never rests on Redis keeping what it was given. Back thread
+ * fresh is not decided here, and never rests on Redis keeping what it was given. Back thread
  * only.
  */
 /* SPDX-License-Identifier: MIT */
@@ -24,7 +24,7 @@ enum redis_finding {
     FOUND_FORGED,
     FOUND_BROKEN,
     FOUND_UNDATED, /* a verdict whose age cannot be told (see pg_clock) */
-    FOUND_VERDICT, /* with its read time: whether it is believed is the caller's to say */
+    FOUND_VERDICT, /* with its read time: whether it is fresh is the caller's to say */
 };
 
 const char *redis_finding_name(enum redis_finding finding);

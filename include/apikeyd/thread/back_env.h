@@ -24,7 +24,7 @@ struct back_env {
     struct event_base *base;
     const struct config *config;
     struct slice redis_password, redis_secret; /* empty: none */
-    struct grounds grounds;                    /* the front is told of each change */
+    struct freshness_inputs freshness_inputs;  /* the front is told of each change */
     struct pg_clock clock;
     struct stores stores;
     struct metrics metrics;
@@ -47,16 +47,17 @@ void back_env_close(struct back_env *env);
 void back_env_post(struct back_env *env, const struct to_front *message);
 
 /* Tell the front thread what verdicts are judged by now. */
-void back_env_post_grounds(struct back_env *env);
+void back_env_post_freshness(struct back_env *env);
 
 /* What was read before now may be out of date: have it read again. The front is told with the
- * next grounds. */
-void back_env_raise_floor(struct back_env *env);
+ * next freshness inputs. */
+void back_env_raise_watermark(struct back_env *env);
 
 /* The current store has changed so, and what was read before with it. */
 void back_env_store_changed(struct back_env *env, enum store_change change);
 
-/* The clocks parted by `jump_us`, as was seen at `at_us`: grounds_jump(). The front is told. */
+/* The clocks parted by `jump_us`, as was seen at `at_us`: freshness_jump(). The front is
+ * told. */
 void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us);
 
 /* A query was answered with PostgreSQL's time: pg_clock_sample(). If that is further than it can
