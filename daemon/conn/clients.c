@@ -3,7 +3,6 @@
 
 #include <apikeyd/conn/connection.h>
 
-#include "quantum.h"
 #include "serving.h"
 
 void clients_init(struct clients *clients)
@@ -12,7 +11,7 @@ void clients_init(struct clients *clients)
     TAILQ_INIT(&clients->answered);
     TAILQ_INIT(&clients->queue);
     clients->reserve_fd = -1;
-    quantum_begin(clients);
+    quantum_begin(&clients->quantum);
 }
 
 void clients_done(struct clients *clients)
@@ -49,12 +48,17 @@ bool clients_settle(struct clients *clients)
     while (!TAILQ_EMPTY(&clients->answered))
         serve_first(&clients->answered);
     /* Work for small requests does not count here: they cannot keep the queue from going on. */
-    quantum_begin(clients);
-    while (!quantum_used_up(clients) && !TAILQ_EMPTY(&clients->queue))
+    quantum_begin(&clients->quantum);
+    while (!quantum_used_up(&clients->quantum) && !TAILQ_EMPTY(&clients->queue))
         serve_first(&clients->queue);
-    quantum_begin(clients);
-    clients->iterations++;
+    quantum_begin(&clients->quantum);
+    clients->quantum.iterations++;
     return TAILQ_EMPTY(&clients->queue);
+}
+
+bool clients_may_accept(const struct clients *clients)
+{
+    return quantum_may_accept(&clients->quantum, !TAILQ_EMPTY(&clients->queue));
 }
 
 void clients_cut_off(struct clients *clients, int64_t before_us)

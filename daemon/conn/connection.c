@@ -9,7 +9,6 @@
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/conn/pending_reply.h>
 
-#include "quantum.h"
 #include "serving.h"
 
 enum {
@@ -140,7 +139,7 @@ static void handle_requests(struct connection *connection)
            may_go_on(connection)) {
         size_t before = connection->pending_count;
 
-        if (quantum_used_up(clients) && !clients->draining) {
+        if (quantum_used_up(&clients->quantum) && !clients->draining) {
             connection_touch(connection);
             return;
         }
@@ -151,7 +150,8 @@ static void handle_requests(struct connection *connection)
             return;
         buffer_consume(&connection->in, taken);
         connection->wanted = connection->scanned = 0;
-        quantum_spend(clients, connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
+        quantum_spend(&clients->quantum,
+                      connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
     }
 }
 
@@ -307,7 +307,7 @@ void connection_serve(struct connection *connection)
         return;
     if (fine) {
         fine = answer(connection);
-        quantum_spend(clients, COST_OF_VISIT);
+        quantum_spend(&clients->quantum, COST_OF_VISIT);
         clients->end(clients->arg);
         note_behind(connection);
     }
@@ -361,7 +361,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         event_del(&connection->readable);
     } else {
         read_input(connection);
-        if (quantum_serves_now(connection)) {
+        bool small = connection->in.len <= connection->protocol->small_request;
+
+        if (quantum_serves_now(&clients->quantum, small)) {
             connection_serve(connection);
         } else {
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);

@@ -27,6 +27,7 @@
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/base/slice.h>
 #include <apikeyd/conn/process_table.h>
+#include <apikeyd/conn/quantum.h>
 #include <apikeyd/model/metrics.h>
 
 enum { CLIENT_NAME_SIZE = 64 };
@@ -72,7 +73,7 @@ struct clients {
 
     struct connection_list all;
     /* The ready list: to be served outside of their own events. `answered` have only replies to be
-     * written, `queue` wait for the next quantum (turn.h). */
+     * written, `queue` wait for the next quantum (quantum.h). */
     struct connection_list answered, queue;
     size_t count;
     struct process_table processes; /* whose they are */
@@ -80,9 +81,8 @@ struct clients {
     /* Pending replies that one connection may have before its next request has to wait. The owner
      * changes this. At least 1, or no request would ever go on. */
     size_t pending_replies_max;
-    unsigned iterations; /* of the event loop: see turn.h */
-    int quantum_left;    /* the work that may still be done before the next poll, in cache hits */
-    size_t kept;         /* bytes of buffers that connections keep while they are not served */
+    struct quantum quantum;
+    size_t kept; /* bytes of buffers that connections keep while they are not served */
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
@@ -152,6 +152,9 @@ void connection_touch(struct connection *connection);
  * close what is finished. To be called after each round of the event loop; false when there is more
  * to do, so that the next round shall not wait. */
 bool clients_settle(struct clients *clients);
+
+/* Whether new connections are accepted in this iteration: see quantum.h. */
+bool clients_may_accept(const struct clients *clients);
 
 /* Close those of a timed protocol that have been behind since before `before_us`. */
 void clients_cut_off(struct clients *clients, int64_t before_us);
