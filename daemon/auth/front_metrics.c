@@ -97,11 +97,11 @@ void front_print_info(const struct front *front, struct metrics *metrics, struct
     }
 }
 
-void front_answer_pulse(struct front *front, uint32_t id)
+void front_answer_stats_poll(struct front *front, uint32_t id)
 {
-    struct to_back message = {.type = TO_BACK_PULSE,
-                              .pulse = {.metrics = front_take_metrics(front), .id = id}};
+    struct to_back message = {.type = TO_BACK_STATS,
+                              .stats = {.metrics = front_take_metrics(front), .id = id}};
 
     if (!mailbox_post_reserved(front->to_back, &message, sizeof message))
-        free(message.pulse.metrics);
+        free(message.stats.metrics);
 }

@@ -134,10 +134,10 @@ static void take_report(struct back *back, const struct to_back *message)
     back_env_reply(&back->env, message->ask, &reply);
 }
 
-static void take_pulse(struct back *back, const struct to_back *message)
+static void take_stats(struct back *back, const struct to_back *message)
 {
-    monitor_answer(back->monitor, message->pulse.id, message->pulse.metrics);
-    free(message->pulse.metrics);
+    monitor_answer(back->monitor, message->stats.id, message->stats.metrics);
+    free(message->stats.metrics);
 }
 
 static void on_alive(void *arg, const struct status_snapshot *snapshot)
@@ -219,11 +219,11 @@ static void on_feed_up(void *arg, bool up)
         resolver_probe(back->resolver, true);
 }
 
-static void on_beat(void *arg)
+static void on_heartbeat(void *arg)
 {
     struct back *back = arg;
 
-    resolver_beat(back->resolver);
+    resolver_heartbeat(back->resolver);
 }
 
 static void on_feed_idle(void *arg)
@@ -319,8 +319,8 @@ static void handle_message(struct back *back, const struct to_back *message)
     case TO_BACK_REPORT:
         take_report(back, message);
         break;
-    case TO_BACK_PULSE:
-        take_pulse(back, message);
+    case TO_BACK_STATS:
+        take_stats(back, message);
         break;
     case TO_BACK_RELOAD:
         reload(back, &reply);
@@ -488,7 +488,7 @@ struct back *back_new(struct back_setup *setup)
         .on_change = on_change,
         .on_doubt = on_doubt,
         .on_up = on_feed_up,
-        .on_beat = on_beat,
+        .on_heartbeat = on_heartbeat,
         .on_idle = on_feed_idle,
         .lookups_agree = lookups_agree,
         .arg = back,

@@ -30,7 +30,7 @@ struct feed {
     struct feed_setup setup;
     struct back_env *env;
     struct pg_connection *connection;
-    struct event beat;
+    struct event heartbeat_timer;
     bool listening;               /* on this connection, */
     bool confirmed;               /* and a heartbeat has come back on it */
     int64_t sent_us, previous_us; /* the last heartbeat, and the one before it */
@@ -55,7 +55,7 @@ static void start_timer(struct feed *feed, int64_t delay_us)
 {
     struct timeval delay = clock_timeval(delay_us);
 
-    event_add(&feed->beat, &delay);
+    event_add(&feed->heartbeat_timer, &delay);
 }
 
 /* Often enough that one that is a little late does not end freshness. */
@@ -281,7 +281,7 @@ static void confirm(struct feed *feed)
         log_info(&env->log, "the change feed is up: changes are heard of as they are committed");
         feed->setup.on_up(feed->setup.arg, true);
     }
-    feed->setup.on_beat(feed->setup.arg);
+    feed->setup.on_heartbeat(feed->setup.arg);
 }
 
 static void take_heartbeat(struct feed *feed, const struct heartbeat *heartbeat)
@@ -398,7 +398,7 @@ static void on_ready(void *arg)
 
     if (!feed->listening)
         send_listen(feed);
-    else if (feed->due || !evtimer_pending(&feed->beat, NULL))
+    else if (feed->due || !evtimer_pending(&feed->heartbeat_timer, NULL))
         send_heartbeat(feed);
     else if (feed->confirmed && !feed->unannounced.readable)
         send_lock_limit(feed);
@@ -410,7 +410,7 @@ static void on_ready(void *arg)
         feed->setup.on_idle(feed->setup.arg);
 }
 
-static void on_beat(evutil_socket_t fd, short what, void *arg)
+static void on_heartbeat_due(evutil_socket_t fd, short what, void *arg)
 {
     struct feed *feed = arg;
 
@@ -443,7 +443,7 @@ static void on_down(void *arg)
     /* Who was changing the table was told by that server's run, whose numbers are used again. */
     if (feed->announced != ANNOUNCED)
         set_announced(feed, NOT_INSPECTED);
-    event_del(&feed->beat);
+    event_del(&feed->heartbeat_timer);
     stores_feed_lost(&feed->env->stores);
     if (confirmed) {
         feed->env->metrics.value[METRIC_FEED_LOSSES]++;
@@ -534,7 +534,7 @@ struct feed *feed_new(const struct feed_setup *setup)
         return NULL;
     feed->setup = *setup;
     feed->env = setup->env;
-    event_assign(&feed->beat, feed->env->base, -1, 0, on_beat, feed);
+    event_assign(&feed->heartbeat_timer, feed->env->base, -1, 0, on_heartbeat_due, feed);
     event_assign(&feed->flood, feed->env->base, -1, 0, on_flood, feed);
     notification_rate_init(&feed->rate);
     feed->connection = pg_connection_new(&(struct pg_connection_setup){
@@ -559,7 +559,7 @@ void feed_free(struct feed *feed)
     if (!feed)
         return;
     pg_connection_free(feed->connection);
-    event_del(&feed->beat);
+    event_del(&feed->heartbeat_timer);
     event_del(&feed->flood);
     free(feed);
 }

@@ -24,7 +24,7 @@ void clients_done(struct clients *clients)
         close(clients->reserve_fd);
 }
 
-void connection_touch(struct connection *connection)
+void connection_schedule(struct connection *connection)
 {
     struct clients *clients = connection->clients;
 
@@ -43,7 +43,7 @@ static void serve_first(struct connection_list *waiting)
     connection_serve(connection);
 }
 
-bool clients_settle(struct clients *clients)
+bool clients_run_ready(struct clients *clients)
 {
     while (!TAILQ_EMPTY(&clients->answered))
         serve_first(&clients->answered);
@@ -69,7 +69,7 @@ void clients_cut_off(struct clients *clients, int64_t before_us)
     {
         bool ours = connection->waiting && !connection->lingering; /* it waits in the queue */
 
-        if (connection->behind_us == 0 || connection->behind_us >= before_us || ours ||
+        if (connection->stalled_us == 0 || connection->stalled_us >= before_us || ours ||
             connection->killed)
             continue;
         clients->metrics->value[METRIC_CUT_OFF] += !connection->lingering;
@@ -88,6 +88,6 @@ void clients_drain(struct clients *clients)
             connection_kill(connection);
         if (!connection->closing)
             connection_drain(connection);
-        connection_touch(connection);
+        connection_schedule(connection);
     }
 }

@@ -22,7 +22,7 @@ enum {
     UNREAD_MAX_WHEN_FULL = 64 * 1024,
     RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
     PIECE_SIZE = 4000,                 /* of the backlog: one unread byte keeps no more */
-    HELD_MAX = 256 * 1024,             /* bytes behind a pending reply, as closing it moves them */
+    QUEUED_MAX = 256 * 1024,           /* bytes behind a pending reply, as closing it moves them */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -41,12 +41,12 @@ void connection_close(struct connection *connection)
         TAILQ_REMOVE(connection->waiting, connection, in_waiting);
     clients->count--;
     process_table_leave(connection->process);
-    clients->kept -= connection->kept;
+    clients->retained -= connection->retained;
     if (connection->in.len > 0)
         explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
     buffer_free(&connection->in);
     buffer_free(&connection->out);
-    buffer_free(&connection->held);
+    buffer_free(&connection->queued);
     if (connection->backlog)
         evbuffer_free(connection->backlog);
     free(connection);
@@ -73,7 +73,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
     connection->admin = admin;
     connection->peer = peer;
     connection->opened_us = clock_monotonic_us();
-    connection->behind_us = protocol->timed ? connection->opened_us : 0;
+    connection->stalled_us = protocol->timed ? connection->opened_us : 0;
     connection->id = ++clients->last_id;
     connection->caller = peer.pid > 0 ? (uint32_t)peer.pid : (uint32_t)connection->id;
     connection->last_command = "none";
@@ -90,7 +90,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
 
 struct buffer *connection_reply(struct connection *connection)
 {
-    return TAILQ_EMPTY(&connection->pending_replies) ? &connection->out : &connection->held;
+    return TAILQ_EMPTY(&connection->pending_replies) ? &connection->out : &connection->queued;
 }
 
 void connection_finish(struct connection *connection)
@@ -102,7 +102,7 @@ void connection_kill(struct connection *connection)
 {
     connection->closing = true;
     connection->killed = true;
-    connection_touch(connection);
+    connection_schedule(connection);
 }
 
 /* What could be written now. */
@@ -114,7 +114,7 @@ static inline size_t unwritten(const struct connection *connection)
 
 size_t connection_unwritten(const struct connection *connection)
 {
-    return unwritten(connection) + connection->held.len;
+    return unwritten(connection) + connection->queued.len;
 }
 
 /* Whether another request may be answered before the client takes what it has, and is given what it
@@ -122,12 +122,12 @@ size_t connection_unwritten(const struct connection *connection)
 static inline bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
-    size_t most = clients->kept < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
+    size_t most = clients->retained < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
 
-    return unwritten(connection) + connection->held.len < most &&
+    return unwritten(connection) + connection->queued.len < most &&
            (clients->draining ||
             (connection->pending_count < clients->pending_replies_max &&
-             connection->expensive_count < EXPENSIVE_MAX && connection->held.len < HELD_MAX));
+             connection->expensive_count < EXPENSIVE_MAX && connection->queued.len < QUEUED_MAX));
 }
 
 /* Handle the requests in `in`, as many as may be now. */
@@ -140,7 +140,7 @@ static void handle_requests(struct connection *connection)
         size_t before = connection->pending_count;
 
         if (quantum_used_up(&clients->quantum) && !clients->draining) {
-            connection_touch(connection);
+            connection_schedule(connection);
             return;
         }
         size_t taken =
@@ -198,7 +198,7 @@ static bool write_output(struct connection *connection)
 
 /* What is ready and not taken goes where it is not moved again as more of it comes. False when
  * memory is short. */
-static bool keep_output(struct connection *connection)
+static bool move_to_backlog(struct connection *connection)
 {
     if (connection->out.len > 0 && !connection->backlog)
         connection->backlog = evbuffer_new();
@@ -234,25 +234,25 @@ static void watch(struct connection *connection)
         event_del(&connection->writable);
 }
 
-/* Note since when a client of a timed protocol owes us the rest of a request, its first one, or to
- * take what is written. Another request, or all bytes that were due, and the time starts anew; what
- * we owe the client costs it nothing. */
-static void note_behind(struct connection *connection)
+/* Note since when a client of a timed protocol has been stalled: it owes the rest of a request, its
+ * first one, or to take what is written. Progress is another request, or all bytes that were due:
+ * then the time starts anew. What the daemon owes the client is not counted against it. */
+static void note_stall(struct connection *connection)
 {
     if (!connection->protocol->timed)
         return;
     size_t owed = unwritten(connection);
     bool asks = connection->requests > 0 &&
                 (connection->in.len == 0 || connection->closing || !may_go_on(connection));
-    bool came_on = connection->requests > connection->behind_requests ||
-                   connection->written >= connection->behind_bytes;
+    bool progressed = connection->requests > connection->progress_requests ||
+                      connection->written >= connection->progress_bytes;
 
     if (asks && owed == 0) {
-        connection->behind_us = 0;
-    } else if (connection->behind_us == 0 || came_on) {
-        connection->behind_us = clock_monotonic_us();
-        connection->behind_requests = connection->requests;
-        connection->behind_bytes = owed > 0 ? connection->written + owed : UINT64_MAX;
+        connection->stalled_us = 0;
+    } else if (connection->stalled_us == 0 || progressed) {
+        connection->stalled_us = clock_monotonic_us();
+        connection->progress_requests = connection->requests;
+        connection->progress_bytes = owed > 0 ? connection->written + owed : UINT64_MAX;
     }
 }
 
@@ -267,17 +267,17 @@ static bool linger(struct connection *connection)
         explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
     buffer_consume(&connection->in, connection->in.len);
     connection->lingering = true;
-    connection->behind_us = clock_monotonic_us();
+    connection->stalled_us = clock_monotonic_us();
     event_del(&connection->writable);
     event_add(&connection->readable, NULL);
     return true;
 }
 
-static void note_kept(struct connection *connection)
+static void note_retained(struct connection *connection)
 {
-    connection->clients->kept -= connection->kept;
-    connection->kept = connection->in.cap + unwritten(connection) + connection->held.cap;
-    connection->clients->kept += connection->kept;
+    connection->clients->retained -= connection->retained;
+    connection->retained = connection->in.cap + unwritten(connection) + connection->queued.cap;
+    connection->clients->retained += connection->retained;
 }
 
 /* Handle and write what can be. False when the connection is broken. */
@@ -288,13 +288,13 @@ static bool answer(struct connection *connection)
     buffer_borrow(&connection->out, &clients->spare_out, READ_SIZE);
     handle_input(connection);
     bool waits = connection->in.len > connection->wanted && !may_go_on(connection);
-    bool fine = write_output(connection) && keep_output(connection);
+    bool fine = write_output(connection) && move_to_backlog(connection);
     buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
     if (connection->waiting != &clients->queue) /* else the rest is handled later */
         buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
-    note_kept(connection);
+    note_retained(connection);
     if (waits && may_go_on(connection)) /* as it has taken what it had */
-        connection_touch(connection);
+        connection_schedule(connection);
     return fine;
 }
 
@@ -309,7 +309,7 @@ void connection_serve(struct connection *connection)
         fine = answer(connection);
         quantum_spend(&clients->quantum, COST_OF_VISIT);
         clients->end(clients->arg);
-        note_behind(connection);
+        note_stall(connection);
     }
     bool done = connection->closing && unwritten(connection) == 0 && connection->pending_count == 0;
     if (!fine || (done && !linger(connection)))
@@ -367,8 +367,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
             connection_serve(connection);
         } else {
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
-            note_kept(connection);
-            connection_touch(connection);
+            note_retained(connection);
+            connection_schedule(connection);
         }
     }
 }

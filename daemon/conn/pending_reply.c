@@ -10,7 +10,7 @@ struct pending_reply *pending_reply_open(struct connection *connection)
     if (!pending)
         return NULL;
     pending->connection = connection;
-    pending->position = connection->held_base + connection->held.len;
+    pending->position = connection->queued_base + connection->queued.len;
     TAILQ_INSERT_TAIL(&connection->pending_replies, pending, in_connection);
     connection->pending_count++;
     return pending;
@@ -42,17 +42,17 @@ static void pending_reply_free(struct pending_reply *pending)
     free(pending);
 }
 
-/* Remove the first pending reply: the text held up to the next one is free to go. */
+/* Remove the first pending reply: the text queued up to the next one is free to go. */
 static void pop_first(struct connection *connection)
 {
     struct pending_reply *pending = TAILQ_FIRST(&connection->pending_replies);
     struct pending_reply *next = TAILQ_NEXT(pending, in_connection);
-    uint64_t end = next ? next->position : connection->held_base + connection->held.len;
-    size_t len = (size_t)(end - connection->held_base);
+    uint64_t end = next ? next->position : connection->queued_base + connection->queued.len;
+    size_t len = (size_t)(end - connection->queued_base);
 
-    buffer_append(&connection->out, buffer_held(&connection->held).at, len);
-    buffer_consume(&connection->held, len);
-    connection->held_base = end;
+    buffer_append(&connection->out, buffer_held(&connection->queued).at, len);
+    buffer_consume(&connection->queued, len);
+    connection->queued_base = end;
     TAILQ_REMOVE(&connection->pending_replies, pending, in_connection);
     connection->pending_count--;
     if (pending->expensive)
@@ -76,8 +76,8 @@ void pending_reply_close(struct pending_reply *pending)
         pop_first(connection);
     }
     if (TAILQ_EMPTY(&connection->pending_replies))
-        buffer_free(&connection->held);
-    connection_touch(connection);
+        buffer_free(&connection->queued);
+    connection_schedule(connection);
 }
 
 void pending_replies_abandon(struct connection *connection)

@@ -190,8 +190,8 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_LISTEN:
         move_listener(front, message);
         break;
-    case TO_FRONT_PULSE:
-        front_answer_pulse(front, message->pulse);
+    case TO_FRONT_STATS_POLL:
+        front_answer_stats_poll(front, message->stats_poll);
         break;
     case TO_FRONT_DRAIN:
         drain(front);
@@ -327,16 +327,16 @@ enum { GATHER_ITERATIONS = 32, GATHER_MAX = 512 };
 
 void front_run(struct front *front)
 {
-    bool settled = true;
+    bool idle = true;
     unsigned iterations = 0; /* since the first message that the back thread does not know of */
 
     while (!front->stopped) {
         size_t posted = front->to_back->posted;
 
-        event_base_loop(front->base, settled ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
-        settled = clients_settle(&front->clients);
+        event_base_loop(front->base, idle ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        idle = clients_run_ready(&front->clients);
         iterations = posted > 0 ? iterations + 1 : 0;
-        if (settled || front->to_back->posted == posted || posted >= GATHER_MAX ||
+        if (idle || front->to_back->posted == posted || posted >= GATHER_MAX ||
             iterations >= GATHER_ITERATIONS)
             mailbox_wake(front->to_back);
     }
@@ -357,8 +357,8 @@ static void discard_mail(struct front *front)
     while (mailbox_take(front->to_back, &request)) {
         if (request.type == TO_BACK_REPORT)
             free(request.report.metrics);
-        if (request.type == TO_BACK_PULSE)
-            free(request.pulse.metrics);
+        if (request.type == TO_BACK_STATS)
+            free(request.stats.metrics);
     }
 }
 

@@ -559,7 +559,7 @@ void pg_pool_probe(struct pg_pool *pool, bool hurry)
     }
 }
 
-void pg_pool_beat(struct pg_pool *pool)
+void pg_pool_heartbeat(struct pg_pool *pool)
 {
     for (size_t i = 0; i < pool->count; i++) {
         struct pool_slot *slot = &pool->slot[i];
@@ -578,7 +578,7 @@ static void on_lone_heartbeat(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    pg_pool_beat(arg);
+    pg_pool_heartbeat(arg);
 }
 
 bool pg_pool_agree(const struct pg_pool *pool)
@@ -651,7 +651,7 @@ struct pg_pool *pg_pool_new(const struct pg_pool_setup *setup)
         pg_pool_free(pool);
         return NULL;
     }
-    pg_pool_beat(pool);
+    pg_pool_heartbeat(pool);
     return pool;
 }
 

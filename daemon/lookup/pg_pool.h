@@ -55,7 +55,7 @@ void pg_pool_go(struct pg_pool *pool);
 void pg_pool_probe(struct pg_pool *pool, bool hurry);
 
 /* A heartbeat's time: connections that have told nothing since the last one are asked. */
-void pg_pool_beat(struct pg_pool *pool);
+void pg_pool_heartbeat(struct pg_pool *pool);
 
 /* Whether lookups are answered, and all that answer have told of the feed's store last. */
 bool pg_pool_agree(const struct pg_pool *pool);

@@ -350,9 +350,9 @@ void resolver_probe(struct resolver *resolver, bool hurry)
     pg_pool_probe(resolver->postgres, hurry);
 }
 
-void resolver_beat(struct resolver *resolver)
+void resolver_heartbeat(struct resolver *resolver)
 {
-    pg_pool_beat(resolver->postgres);
+    pg_pool_heartbeat(resolver->postgres);
 }
 
 void resolver_feed_is(struct resolver *resolver, bool usable)

@@ -12,7 +12,7 @@
 
 #include "status_page.h"
 
-/* Fewer than may ask the monitor, so that its own pulse always finds room. */
+/* Fewer than may ask the monitor, so that its own stats poll always finds room. */
 enum { CONNECTIONS_MAX = 24, IDLE_SECONDS = 15, CONNECTION_BYTES = 16 * 1024 };
 
 struct metrics_server {

@@ -31,11 +31,11 @@ struct sample {
 struct monitor {
     struct monitor_setup setup;
     struct event tick;
-    TAILQ_HEAD(, ask) asks; /* in the order of their pulses, in which answers come too */
+    TAILQ_HEAD(, ask) asks; /* in the order of their polls, in which answers come too */
     size_t ask_count;
     uint32_t last_id;
-    bool beating;    /* the tick's own ask is under way, … */
-    int64_t beat_us; /* … or was, since this time */
+    bool polling;      /* the tick's own ask is under way, … */
+    int64_t polled_us; /* … or was, since this time */
     int64_t started_us;
     size_t taken; /* samples, ever */
     struct sample sample[SAMPLES];
@@ -62,7 +62,8 @@ void monitor_ask(struct monitor *monitor, monitor_done *done, void *arg)
         .id = ++monitor->last_id, .asked_us = clock_monotonic_us(), .done = done, .arg = arg};
     TAILQ_INSERT_TAIL(&monitor->asks, ask, in_asks);
     monitor->ask_count++;
-    back_env_post(monitor->setup.env, &(struct to_front){.type = TO_FRONT_PULSE, .pulse = ask->id});
+    back_env_post(monitor->setup.env,
+                  &(struct to_front){.type = TO_FRONT_STATS_POLL, .stats_poll = ask->id});
 }
 
 /* The oldest sample that there is. */
@@ -110,18 +111,18 @@ void monitor_answer(struct monitor *monitor, uint32_t id, const struct metrics *
     finish(monitor, ask, metrics ? &snapshot : NULL);
 }
 
-static void on_beat(void *arg, const struct status_snapshot *snapshot)
+static void on_polled(void *arg, const struct status_snapshot *snapshot)
 {
     struct monitor *monitor = arg;
 
-    monitor->beating = false;
+    monitor->polling = false;
     if (!snapshot)
         return;
     struct sample *sample = &monitor->sample[monitor->taken++ % SAMPLES];
     sample->at_us = clock_monotonic_us();
     sample->metrics = snapshot->total;
     /* An answer that lay in the mailbox while this thread stood still tells of an earlier time. */
-    if (sample->at_us - monitor->beat_us <= front_late_us)
+    if (sample->at_us - monitor->polled_us <= front_late_us)
         history_add(monitor->history, snapshot->uptime_us, &snapshot->total);
     monitor->setup.on_alive(monitor->setup.arg, snapshot);
 }
@@ -135,11 +136,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     for (struct ask *ask; (ask = TAILQ_FIRST(&monitor->asks)) && ask->asked_us < late_us;)
         finish(monitor, ask, NULL);
-    if (monitor->beating)
+    if (monitor->polling)
         return;
-    monitor->beating = true;
-    monitor->beat_us = clock_monotonic_us();
-    monitor_ask(monitor, on_beat, monitor);
+    monitor->polling = true;
+    monitor->polled_us = clock_monotonic_us();
+    monitor_ask(monitor, on_polled, monitor);
 }
 
 struct monitor *monitor_new(const struct monitor_setup *setup)

@@ -353,7 +353,7 @@ def test_a_tcp_listener(start):
 
 
 def test_a_stopped_daemon_is_back_as_it_was(db, daemon):
-    """SIGSTOP and SIGCONT: late pulses are no one's."""
+    """SIGSTOP and SIGCONT: late stats polls are no one's."""
     daemon.process.pause()
     time.sleep(0.5)
     daemon.process.resume()

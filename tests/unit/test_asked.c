@@ -70,7 +70,7 @@ static int tear_down(void **state)
 static void iterate(struct fixture *fixture)
 {
     event_base_loop(fixture->clients.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-    (void)clients_settle(&fixture->clients);
+    (void)clients_run_ready(&fixture->clients);
 }
 
 static void ask(struct fixture *fixture, const char *text)

@@ -94,7 +94,7 @@ static int join(struct fixture *fixture)
 static bool round_of_loop(struct fixture *fixture)
 {
     event_base_loop(fixture->clients.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-    return clients_settle(&fixture->clients);
+    return clients_run_ready(&fixture->clients);
 }
 
 static void ask(int peer, const char *text)
@@ -133,7 +133,7 @@ static void join_all(struct fixture *fixture)
         assert_int_equal(hear(fixture->peer[i]), 6);
 }
 
-static void test_little_is_not_behind_much(void **state)
+static void test_a_small_request_does_not_wait_behind_large_ones(void **state)
 {
     struct fixture *fixture = *state;
     int polite;
@@ -157,7 +157,7 @@ static void test_little_is_not_behind_much(void **state)
 }
 
 /* Nor is an answer that had to be waited for. */
-static void test_an_answer_is_not_behind_much(void **state)
+static void test_a_reply_does_not_wait_behind_large_requests(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -213,7 +213,7 @@ static void test_who_queues_is_not_polled(void **state)
     assert_true(clients_may_accept(&fixture->clients));
 }
 
-/* Much that is not read is kept, to a bound, and comes in order once it is read. */
+/* Much that is not read is retained, to a bound, and comes in order once it is read. */
 static void test_unread(void **state)
 {
     struct fixture *fixture = *state;
@@ -249,10 +249,10 @@ static void test_unread(void **state)
     }
     assert_int_equal(fixture->handled, asked);
     assert_null(TAILQ_FIRST(&fixture->clients.all)->backlog);
-    assert_int_equal(fixture->clients.kept, 0);
+    assert_int_equal(fixture->clients.retained, 0);
 }
 
-/* Less is kept for each when there is much for all; what had to wait for that goes on. */
+/* Less is retained for each when there is much for all; what had to wait for that goes on. */
 static void test_less_is_retained_when_there_is_much(void **state)
 {
     struct fixture *fixture = *state;
@@ -261,7 +261,7 @@ static void test_less_is_retained_when_there_is_much(void **state)
     char burst[8000];
     size_t asked = 0, heard = 0;
 
-    fixture->clients.kept = 256 << 20;
+    fixture->clients.retained = 256 << 20;
     memset(burst, 'x', sizeof burst);
     for (size_t i = 0; i < 8; i++)
         burst[1000 * i + 999] = '\n';
@@ -277,7 +277,7 @@ static void test_less_is_retained_when_there_is_much(void **state)
         round_of_loop(fixture);
     }
     assert_int_equal(heard, asked);
-    assert_int_equal(fixture->clients.kept, 256 << 20);
+    assert_int_equal(fixture->clients.retained, 256 << 20);
 }
 
 static void test_what_is_held_has_a_bound(void **state)
@@ -293,7 +293,7 @@ static void test_what_is_held_has_a_bound(void **state)
         for (int i = 0; i < 20; i++)
             round_of_loop(fixture);
     }
-    assert_int_equal(connection->held.len, 256 * 1024);
+    assert_int_equal(connection->queued.len, 256 * 1024);
     buffer_text(pending_reply_buffer(fixture->pending), "now\n");
     pending_reply_close(fixture->pending);
     size_t heard = 0;
@@ -362,8 +362,10 @@ static void test_draining(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_little_is_not_behind_much, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_answer_is_not_behind_much, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_small_request_does_not_wait_behind_large_ones,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_reply_does_not_wait_behind_large_requests, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_much_is_not_starved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_queues_is_not_polled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),

@@ -87,7 +87,7 @@ struct metrics *front_take_metrics(struct front *front);
 void front_print_info(const struct front *front, struct metrics *metrics, struct slice section,
                       struct buffer *out);
 
-void front_answer_pulse(struct front *front, uint32_t id);
+void front_answer_stats_poll(struct front *front, uint32_t id);
 
 /* Whether the back thread, which says something every second, stands still: it has not been heard
  * of for longer than a check may wait, or for 5 s. Only time in which this thread ran itself

@@ -29,7 +29,7 @@ struct feed_setup {
     /* The first heartbeat on a new connection was answered, or that connection is lost. */
     void (*on_up)(void *arg, bool up);
     /* A heartbeat was answered. */
-    void (*on_beat)(void *arg);
+    void (*on_heartbeat)(void *arg);
     /* The session has nothing to do. */
     void (*on_idle)(void *arg);
     /* Whether lookups have been answered by the feed's store since `since_us` (monotonic). */

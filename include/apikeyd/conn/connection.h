@@ -2,10 +2,10 @@
  *
  * Reads requests, hands them to their protocol, writes replies in the order of the requests. A
  * reply that cannot be given at once is a pending reply (hole.h) in the stream. The text after it
- * is held back until the pending reply is closed:
+ * is queued until the pending reply is closed:
  *
  *     requests ─▶ in ─▶ handle ─▶ out ─▶ backlog ──▶ socket
- *                          └────▶ held │pending│ text │pending│ text
+ *                          └────▶ queued │pending│ text │pending│ text
  *
  * Buffers are lent to a connection while it is being served and taken back when it is idle, so a
  * quiet connection costs no buffer and a busy one allocates nothing per request. What a client does
@@ -82,7 +82,7 @@ struct clients {
      * changes this. At least 1, or no request would ever go on. */
     size_t pending_replies_max;
     struct quantum quantum;
-    size_t kept; /* bytes of buffers that connections keep while they are not served */
+    size_t retained; /* bytes of buffers that connections hold between two loop iterations */
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
@@ -108,19 +108,19 @@ struct connection {
     uint64_t requests;
     const char *last_command; /* lives forever */
     struct event readable, writable;
-    struct buffer in, out, held;
+    struct buffer in, out, queued;
     struct evbuffer *backlog; /* what is to be written before `out`; NULL: nothing */
     size_t wanted;  /* the protocol need not look at `in` before it has more bytes than this */
     size_t scanned; /* bytes of `in` that the protocol has looked at */
-    /* Timed: since when the client has been behind with a request, or with taking a reply; 0: it is
-     * not. Requests taken and bytes written by then, to see whether it has come on. */
-    int64_t behind_us;
-    uint64_t behind_requests, behind_bytes;
-    uint64_t written;   /* bytes, ever */
-    bool ended;         /* the client sends no more */
-    bool lingering;     /* everything is written; only waits for the client to be done as well */
-    size_t kept;        /* its part of clients->kept */
-    uint64_t held_base; /* stream position of the first byte held */
+    /* Timed: since when the client has been stalled, with a request or with taking a reply; 0: it
+     * is not. The requests taken and bytes written by then, to detect progress. */
+    int64_t stalled_us;
+    uint64_t progress_requests, progress_bytes;
+    uint64_t written;     /* bytes, ever */
+    bool ended;           /* the client sends no more */
+    bool lingering;       /* everything is written; only waits for the client to be done as well */
+    size_t retained;      /* its part of clients->retained */
+    uint64_t queued_base; /* stream position of the first byte queued */
     struct pending_reply_list pending_replies;
     size_t pending_count, expensive_count;
 };
@@ -139,24 +139,24 @@ struct buffer *connection_reply(struct connection *connection);
 /* Take no more requests; close when all is answered. */
 void connection_finish(struct connection *connection);
 
-/* Close in the next clients_settle(). */
+/* Close in the next clients_run_ready(). */
 void connection_kill(struct connection *connection);
 
 /* Bytes of replies that are not written, for want of the client or of an answer before them. */
 size_t connection_unwritten(const struct connection *connection);
 
-/* Something was added to a connection's output outside of its own event: settle it later. */
-void connection_touch(struct connection *connection);
+/* Put a connection on the ready list, as when output was added to it outside of its own event. */
+void connection_schedule(struct connection *connection);
 
 /* Run the ready list: write what its connections have ready, go on with requests that had to wait,
  * close what is finished. To be called after each round of the event loop; false when there is more
  * to do, so that the next round shall not wait. */
-bool clients_settle(struct clients *clients);
+bool clients_run_ready(struct clients *clients);
 
 /* Whether new connections are accepted in this iteration: see quantum.h. */
 bool clients_may_accept(const struct clients *clients);
 
-/* Close those of a timed protocol that have been behind since before `before_us`. */
+/* Close those of a timed protocol that have been stalled since before `before_us`. */
 void clients_cut_off(struct clients *clients, int64_t before_us);
 
 /* Read what has already arrived, then take no more requests from anybody. Each connection is

@@ -12,7 +12,7 @@
 struct pending_reply {
     struct connection *connection;
     TAILQ_ENTRY(pending_reply) in_connection;
-    uint64_t position; /* in the stream of text held back: this is where the reply belongs */
+    uint64_t position; /* in the stream of queued text: this is where the reply belongs */
     bool answered;
     bool expensive; /* the reply is long or costs the back thread work: a client may have only a few
                      */

@@ -48,7 +48,7 @@ void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
 void resolver_probe(struct resolver *resolver, bool hurry);
 
 /* A heartbeat was answered: see whether lookups still are, and from where. */
-void resolver_beat(struct resolver *resolver);
+void resolver_heartbeat(struct resolver *resolver);
 
 /* The feed's session can be used for lookups from now on, or no longer. */
 void resolver_feed_is(struct resolver *resolver, bool usable);

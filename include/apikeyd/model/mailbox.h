@@ -30,7 +30,7 @@ enum to_back_type {
     TO_BACK_INVALIDATE, /* invalidate, ask */
     TO_BACK_FLUSH,      /* ask */
     TO_BACK_REPORT,     /* report, ask */
-    TO_BACK_PULSE,      /* pulse: the answer to TO_FRONT_PULSE */
+    TO_BACK_STATS,      /* stats: the answer to TO_FRONT_STATS_POLL */
     TO_BACK_RELOAD,     /* ask */
     TO_BACK_SWAPPED,    /* half: drain it */
     TO_BACK_USAGE_FULL, /* flush_rows are waiting */
@@ -80,7 +80,7 @@ struct to_back {
         struct {
             struct metrics *metrics; /* likewise; NULL when memory is short */
             uint32_t id;
-        } pulse;
+        } stats;
         struct ledger_half *half;
         struct {
             int64_t at_us, jump_us; /* see freshness_jump() */
@@ -103,7 +103,7 @@ enum to_front_type {
     TO_FRONT_FRESHNESS,  /* freshness_inputs: what freshness is judged by has changed */
     TO_FRONT_CONFIG,     /* config: the receiver owns it */
     TO_FRONT_LISTEN,     /* listen: accept on this from now on, and close the last one */
-    TO_FRONT_PULSE,      /* pulse: say that the thread is alive, and what it has counted */
+    TO_FRONT_STATS_POLL, /* stats_poll: say that the thread is alive, and what it has counted */
     TO_FRONT_DRAIN,      /* take no more requests */
     TO_FRONT_STOP,       /* leave the loop */
 };
@@ -130,7 +130,7 @@ struct to_front {
             enum socket_role role; /* check, admin or http */
             int fd;
         } listen;
-        uint32_t pulse;
+        uint32_t stats_poll;
     };
 };
 

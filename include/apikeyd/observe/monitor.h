@@ -1,9 +1,9 @@
 /* monitor: knows how the daemon is doing.
  *
- * Once a second it asks the front thread what it has counted, a pulse: the answer shows that both
- * threads are alive, is kept for as long as the window over which rates and latencies are told, and
- * is added to the history of the last hour. Each snapshot that is asked for costs another pulse.
- * Back thread only.
+ * Once a second it asks the front thread what it has counted, a stats poll: the answer shows that
+ * both threads are alive, is kept for as long as the window over which rates and latencies are
+ * told, and is added to the history of the last hour. Each snapshot that is asked for costs another
+ * poll. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_MONITOR_H
@@ -35,7 +35,7 @@ void monitor_free(struct monitor *monitor);
 typedef void monitor_done(void *arg, const struct status_snapshot *snapshot);
 void monitor_ask(struct monitor *monitor, monitor_done *done, void *arg);
 
-/* A pulse's answer; `metrics` may be NULL, and belongs to the caller. */
+/* A stats poll's answer; `metrics` may be NULL, and belongs to the caller. */
 void monitor_answer(struct monitor *monitor, uint32_t id, const struct metrics *metrics);
 
 /* The snapshot from what the front thread has counted. */
