@@ -10,8 +10,8 @@
 /* One lookup under way, and who waits for it, in the order of asking. A refresh may have nobody. */
 struct flight {
     struct digest_node node; /* first: found by it */
-    uint32_t caller;         /* whose process asked first */
-    uint32_t client;         /* and which of its connections */
+    uint32_t process_id;     /* the process that asked first */
+    uint32_t connection_id;  /* and its connection */
     TAILQ_HEAD(, waiter) waiters;
     uint8_t key_len;
     char key[]; /* the column's value, as it may be asked for again */
@@ -124,7 +124,7 @@ static bool post_lookup(struct front *front, const struct flight *flight, bool r
     struct to_back message = {.type = TO_BACK_LOOKUP};
 
     message.lookup.digest = flight->node.digest;
-    message.lookup.client = flight->client;
+    message.lookup.connection_id = flight->connection_id;
     message.lookup.refresh = refresh;
     message.lookup.key_len = flight->key_len;
     memcpy(message.lookup.key, flight->key, flight->key_len);
@@ -145,7 +145,7 @@ static void flight_free(struct flight *flight)
 static struct flight *start_flight(struct front *front, const struct connection *connection,
                                    const struct digest *digest, struct slice column, bool refresh)
 {
-    if (admission_refuses(&front->admission, connection->caller) &&
+    if (admission_refuses(&front->admission, connection->process_id) &&
         (front->flights.count >= config_pending_most(front->config) ||
          !verdict_cache_peek(front->cache, digest)))
         return NULL;
@@ -154,8 +154,8 @@ static struct flight *start_flight(struct front *front, const struct connection 
         return NULL;
     *flight = (struct flight){
         .node = {.digest = *digest},
-        .caller = connection->caller,
-        .client = (uint32_t)connection->id,
+        .process_id = connection->process_id,
+        .connection_id = (uint32_t)connection->id,
         .key_len = (uint8_t)column.len,
     };
     memcpy(flight->key, column.at, column.len);
@@ -165,7 +165,7 @@ static struct flight *start_flight(struct front *front, const struct connection 
         return NULL;
     }
     digest_map_add(&front->flights, &flight->node);
-    admission_begin(&front->admission, flight->caller);
+    admission_begin(&front->admission, flight->process_id);
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
     return flight;
 }
@@ -174,7 +174,7 @@ static struct flight *start_flight(struct front *front, const struct connection 
 static void end_flight(struct front *front, struct flight *flight)
 {
     digest_map_remove(&front->flights, &flight->node);
-    admission_end(&front->admission, flight->caller);
+    admission_end(&front->admission, flight->process_id);
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
     flight_free(flight);
 }
@@ -220,7 +220,7 @@ static void start_timer(struct waiter *waiter, struct timeval delay)
     event_add(&waiter->timer, &delay);
 }
 
-/* Waited long enough: for the caller, or while a stale verdict is in hand. */
+/* Waited long enough: by WITHIN, or while a stale verdict is in hand. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct waiter *waiter = arg;
@@ -276,7 +276,7 @@ void check_give_up(struct front *front)
     expire(front, INT64_MAX, no_back_thread);
 }
 
-/* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
+/* Wait for `flight`: until it ends, `within_ms` (0: the request has no limit) passes, or, with a
  * stale verdict in hand, postgres.soft_timeout passes; but no longer than config_wait_max_us(). */
 static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
                      int64_t within_ms, const struct reply_encoder *encoder)

@@ -75,7 +75,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
     connection->opened_us = clock_monotonic_us();
     connection->stalled_us = protocol->timed ? connection->opened_us : 0;
     connection->id = ++clients->last_id;
-    connection->caller = peer.pid > 0 ? (uint32_t)peer.pid : (uint32_t)connection->id;
+    connection->process_id = peer.pid > 0 ? (uint32_t)peer.pid : (uint32_t)connection->id;
     connection->last_command = "none";
     TAILQ_INIT(&connection->pending_replies);
     event_assign(&connection->readable, clients->base, fd, EV_READ | EV_PERSIST, on_readable,

@@ -130,7 +130,7 @@ void admin_explain(struct front *front, struct connection *connection,
 
     if (!take_key(front, connection, request->argv[1], &column, &message.lookup.digest))
         return;
-    message.lookup.client = (uint32_t)connection->id;
+    message.lookup.connection_id = (uint32_t)connection->id;
     message.lookup.key_len = (uint8_t)column.len;
     memcpy(message.lookup.key, column.at, column.len);
     message.explain = peek(front, &message.lookup.digest);

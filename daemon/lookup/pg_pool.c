@@ -400,7 +400,7 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
     arm_deadline(slot->pool);
 }
 
-/* Take those of the waiting whose turn it is, as many as may go into one batch. */
+/* Take the lookups that are next, as many as may go into one batch. */
 static void gather(struct pool_slot *slot)
 {
     struct fair_queue *waiting = &slot->pool->waiting;

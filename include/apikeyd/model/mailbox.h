@@ -41,9 +41,9 @@ enum to_back_type {
 
 struct lookup_request {
     struct digest digest;
-    uint32_t client; /* whose: clients take turns */
-    bool refresh;    /* ask PostgreSQL: what Redis holds is what is to be renewed */
-    uint8_t key_len; /* the key column's value */
+    uint32_t connection_id; /* the one that asked: fair_queue.h */
+    bool refresh;           /* ask PostgreSQL: what Redis holds is what is to be renewed */
+    uint8_t key_len;        /* the key column's value */
     char key[KEY_LEN_MAX];
 };
 
