@@ -31,6 +31,7 @@ struct back {
     enum stage stage;
     int64_t drain_began_us; /* monotonic */
     bool stopped;
+    bool usage_first;      /* the change feed's session, when it has nothing to do */
     uint64_t stale_checks; /* answered stale, as was last seen, … */
     int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
     struct monitor *monitor;
@@ -226,12 +227,17 @@ static void on_heartbeat(void *arg)
     resolver_heartbeat(back->resolver);
 }
 
+/* Lookups and usage take turns, or misses that never end would leave none to usage. */
 static void on_feed_idle(void *arg)
 {
     struct back *back = arg;
 
+    back->usage_first = !back->usage_first;
+    if (back->usage_first)
+        flusher_feed_idle(back->flusher);
     resolver_go(back->resolver);
-    flusher_feed_idle(back->flusher);
+    if (!back->usage_first)
+        flusher_feed_idle(back->flusher);
 }
 
 static void on_home(void *arg)

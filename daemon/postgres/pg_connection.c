@@ -32,8 +32,10 @@ static const int64_t overdue_us = 10000000;
 /* An attempt to connect that takes longer is started anew when there is news of the server. */
 static const int64_t slow_connect_us = 200000;
 
-/* The server takes about so long to end a session. */
+/* The server takes about so long to end a session; a busy one takes longer, so its place is asked for
+ * again and again while it is kept from others. */
 static const int64_t give_way_us = 20000;
+static const int64_t claim_interval_us = 200000;
 
 struct pg_connection {
     struct pg_connection_setup setup;
@@ -106,6 +108,15 @@ static void count_failure(struct pg_connection *connection, enum pg_outcome outc
         .value[outcome == PG_LATE ? METRIC_POSTGRES_TIMEOUTS : METRIC_POSTGRES_ERRORS]++;
 }
 
+static int64_t next_attempt_us(struct pg_connection *connection)
+{
+    int64_t delay_us = backoff_next(&connection->backoff, arc4random());
+
+    return pg_session_claims(&connection->session) && delay_us > claim_interval_us
+               ? claim_interval_us
+               : delay_us;
+}
+
 /* The connection is of no use any more: close it, tell whoever waits, and try again later. */
 static void lose(struct pg_connection *connection, enum pg_outcome outcome, const char *why)
 {
@@ -130,7 +141,7 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     close_pg(connection);
     if (proven)
         backoff_reset(&connection->backoff);
-    start_timer(connection, proven ? 0 : backoff_next(&connection->backoff, arc4random()));
+    start_timer(connection, proven ? 0 : next_attempt_us(connection));
     if (refused)
         pg_session_refused(&connection->session, line);
     else

@@ -61,12 +61,17 @@ static bool claimed_within(const struct pg_session *session, int64_t us)
     return session->claimed_us != TIME_NEVER && clock_monotonic_us() - session->claimed_us < us;
 }
 
+bool pg_session_claims(const struct pg_session *session)
+{
+    return session->refused && claimed_within(session, claim_us);
+}
+
 bool pg_session_may_connect(const struct pg_session *session)
 {
     const struct pg_session *earlier = session;
 
     while ((earlier = TAILQ_PREV(earlier, pg_sessions, in_list))) {
-        if (earlier->refused && claimed_within(earlier, claim_us))
+        if (pg_session_claims(earlier))
             return false;
     }
     return true;
@@ -90,7 +95,8 @@ bool pg_session_connected(struct pg_session *session)
 }
 
 /* The last of those that come later and are up. Within a rank none comes before another. None while
- * a place that was left is lost, maybe to another client: each claim would cost one more. */
+ * a place that was left for this rank is lost, maybe to another client: each claim would cost one
+ * more. One that was left for a later rank is no matter. */
 static struct pg_session *whose_place(const struct pg_session *session)
 {
     struct pg_session *later, *last = NULL;
@@ -99,7 +105,7 @@ static struct pg_session *whose_place(const struct pg_session *session)
     {
         if (later->rank <= session->rank)
             break;
-        if (later->gave_way)
+        if (later->gave_way && later->gave_way_to <= session->rank)
             return NULL;
         if (later->up && !last)
             last = later;
@@ -137,10 +143,12 @@ void pg_session_gave_way(struct pg_session *session)
 
     session->up = false;
     session->gave_way = true;
+    session->gave_way_to = PG_RANK_FEED; /* whose claim has ended meanwhile, most likely */
     set_refused(session, true);
     TAILQ_FOREACH(claimant, &session->env->sessions, in_list)
     {
-        if (claimant->refused && claimed_within(claimant, claim_us)) {
+        if (pg_session_claims(claimant)) {
+            session->gave_way_to = claimant->rank;
             claimant->retry(claimant->arg);
             return;
         }

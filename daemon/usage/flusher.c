@@ -75,6 +75,7 @@ struct flusher {
     struct usage_owner owner;
     bool proven;            /* the connection leads to the store that owns the ledger, … */
     struct store_mark mark; /* … where it tells this */
+    bool lost;              /* the connection, since the last round began; or it was never there */
     bool taken;      /* what had been set aside for that is pending; its file is still there */
     unsigned asks;   /* in this round */
     int64_t stay_us; /* monotonic: no session is left for where it leads to before then */
@@ -179,7 +180,7 @@ static void finish_round(struct flusher *flusher)
 
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_FLUSH_TIME],
                      clock_monotonic_us() - flusher->round_started_us, 1);
-    if (!flusher->swapped && flusher->half_free) {
+    if (!flusher->swapped && flusher->half_free && !flusher->aside_failed) {
         begin(flusher); /* it was about what an earlier one left: now comes the front's half */
         return;
     }
@@ -452,8 +453,9 @@ static void on_ready(void *arg)
     struct flusher *flusher = arg;
 
     /* Back after a loss, or there for the first time: what waits need not wait for the timer. As
-     * long as no lookup has told where usage belongs, it does wait: the telling begins a round. */
-    if (flusher->phase == IDLE && !flusher->proven && flusher->env->stores.has_home)
+     * long as no lookup has told where usage belongs, it does wait: the telling begins a round. A
+     * round that has asked in vain waits for the timer too. */
+    if (flusher->phase == IDLE && flusher->lost && flusher->env->stores.has_home)
         flusher_start(flusher);
     else
         go_on(flusher);
@@ -464,6 +466,7 @@ static void on_down(void *arg)
     struct flusher *flusher = arg;
 
     flusher->proven = false;
+    flusher->lost = true;
     go_on(flusher);
 }
 
@@ -551,12 +554,13 @@ static void start_round(struct flusher *flusher)
     start_moving(flusher);
 }
 
-/* Have the front thread's half, if there is one to give it. */
+/* Have the front thread's half, if there is one to give it. What that holds is not mixed with usage
+ * of the store before, which could not be set aside. */
 static void begin(struct flusher *flusher)
 {
     struct ledger_half *fresh = ledger_fresh_half(flusher->setup.ledger);
     flusher->swapped = false;
-    if (!fresh && !flusher->half_free) {
+    if (!fresh && (!flusher->half_free || flusher->aside_failed)) {
         start_round(flusher);
         return;
     }
@@ -576,6 +580,7 @@ void flusher_start(struct flusher *flusher)
         return;
     }
     flusher->again = false;
+    flusher->lost = false;
     flusher->served = flusher->waiting;
     flusher->waiting = (struct reply_list){0};
     flusher->updated = 0;
@@ -623,6 +628,7 @@ static void take_new_file(struct flusher *flusher)
 void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
 {
     flusher->setup.half = half;
+    flusher->owner.mixed = flusher->owner.mixed || flusher->aside_failed;
     flusher->env->metrics.value[METRIC_USAGE_SWAPS]++;
     take_half(flusher);
     if (flusher->fresh_sent)
@@ -774,7 +780,7 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->disk = job_queue_new(flusher->env->base, "apikeyd-disk");
     flusher->pending_since_us = flusher->front_since_us = clock_monotonic_us();
     take_half(flusher);
-    flusher->connection_failed = true; /* until it is there: start when it is */
+    flusher->connection_failed = flusher->lost = true; /* until it is there: start when it is */
     flusher_configure(flusher);
     start_timer(flusher, flusher->interval_us);
     flusher->session = usage_session_new(&(struct usage_session_setup){

@@ -57,6 +57,9 @@ static void on_borrowed(void *arg, enum pg_outcome outcome, const PGresult *resu
     if (outcome == PG_LATE)
         bar_feed(session);
     session->query.done(session->query.arg, outcome, result);
+    /* Its own came up meanwhile, and could not go on. The feed's is not lent any more. */
+    if (!session->borrowing && pg_connection_ready(session->own))
+        session->setup.on_ready(session->setup.arg);
 }
 
 void usage_session_send(struct usage_session *session, const struct pg_query *query)

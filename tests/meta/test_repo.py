@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from harness import figures
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
@@ -315,21 +317,33 @@ def test_links_in_the_docs_lead_somewhere():
             assert (path.parent / link).exists(), f"{path}: {link}"
 
 
-def test_plots_show_the_table():
-    """A plot that is made from another run than the table beside it is wrong about one of them."""
-    table = (ROOT / "docs" / "performance.md").read_text()
-    plots = tracked("docs/plots/*.svg")
-    assert plots
-    for path in plots:
-        values = re.findall(r">([\d.]+)</text>", path.read_text())
-        assert values and all(f"| {value} µs |" in table for value in values), f"{path}: {values}"
+def test_plots_and_table_are_of_one_run():
+    """./dev figures makes both. A plot from another run than the table beside it is wrong about one of them."""
+    files = figures.made()
+    assert {path for path in files if path.suffix == ".svg"} == set(tracked("docs/plots/*.svg"))
+    for path, text in files.items():
+        assert path.read_text() == text, path
 
 
-def test_readme_names_every_dependency():
-    readme = (ROOT / "README.md").read_text()
+def test_pictures_are_what_the_script_draws(tmp_path):
+    """./dev pictures draws them. Each is shown in a document."""
+    for source in tracked("docs/pictures/*.py"):
+        shutil.copy(source, tmp_path)
+    clean(run(sys.executable, "-B", tmp_path / "draw.py"))
+    drawn = {path.name: path.read_text() for path in tmp_path.glob("*.svg")}
+    assert len(drawn) > 4
+    assert drawn == {path.name: path.read_text() for path in tracked("docs/pictures/*.svg")}
+    documents = "".join(path.read_text() for path in tracked("*.md"))
+    for name in drawn:
+        assert f"pictures/{name})" in documents, name
+
+
+def test_every_dependency_is_documented():
+    table = (ROOT / "docs" / "dependencies.md").read_text()
+    named = set(re.findall(r"[\w.+-]+", table))
     for group in re.findall(r"_packages=\(([^)]*)\)", (ROOT / "dev").read_text()):
         for package in group.split():
-            assert package in readme, package
+            assert package in named, package
 
 
 @pytest.mark.needs("lua5.4")

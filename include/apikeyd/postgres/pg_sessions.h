@@ -6,8 +6,8 @@
  * 53300). Then it claims the place of the last one in this order: that session is let go as soon as
  * it carries out nothing, and no session that comes later connects before the claimant has its own.
  * A claim ends by itself, as the place may go to another client. It is not made again at once, nor
- * before that session is back: so a claim in vain costs one session, no more. Lookups and usage
- * whose sessions are refused go by the change feed's. Back thread only. */
+ * before that session is back: so claims in vain cost one session for each rank, no more. Lookups
+ * and usage whose sessions are refused go by the change feed's. Back thread only. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_SESSIONS_H
 #define APIKEYD_PG_SESSIONS_H
@@ -29,7 +29,8 @@ struct pg_session {
     void *arg;
     bool up;
     bool refused;  /* for want of room, and has not been up since */
-    bool gave_way; /* for a session that has not come up since, nor has this one */
+    bool gave_way; /* for a session that has not come up since, nor has this one, … */
+    enum pg_rank gave_way_to; /* … of this rank */
     int64_t claimed_us;
     TAILQ_ENTRY(pg_session) in_list;
 };
@@ -40,6 +41,9 @@ void pg_session_remove(struct pg_session *session);
 
 /* Whether it should try to connect now: no session that comes earlier has a claim. */
 bool pg_session_may_connect(const struct pg_session *session);
+
+/* Whether the next place that is left is this one's. */
+bool pg_session_claims(const struct pg_session *session);
 
 /* What became of it. `why` is the server's message. False: an attempt that began before a claim has
  * taken the place, and has to be let go. */
