@@ -32,8 +32,8 @@ static const int64_t overdue_us = 10000000;
 /* An attempt to connect that takes longer is started anew when there is news of the server. */
 static const int64_t slow_connect_us = 200000;
 
-/* The server takes about so long to end a session; a busy one takes longer, so its place is asked for
- * again and again while it is kept from others. */
+/* The server takes about so long to end a session; a busy one takes longer, so its place is asked
+ * for again and again while it is kept from others. */
 static const int64_t give_way_us = 20000;
 static const int64_t claim_interval_us = 200000;
 
