@@ -98,7 +98,7 @@ static void raise_fd_limit(struct daemon *daemon)
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
 static bool open_mailboxes(struct daemon *daemon)
 {
-    size_t lookups = config_pending_most(daemon->config);
+    size_t lookups = config_pending_max(daemon->config);
     int error = mailbox_init(&daemon->to_back, lookups + 1024, sizeof(struct to_back));
 
     if (error == 0)

@@ -12,7 +12,7 @@
 
 #include <apikeyd/clock/clock.h>
 
-static const int64_t tick_most_us = 1000000;
+static const int64_t tick_max_us = 1000000;
 static const int64_t tell_interval_us = 5000000;
 
 /* sd_notify(3) has the address: a path, or a name that begins with @. */
@@ -53,10 +53,10 @@ void supervisor_init(struct supervisor *supervisor)
 {
     uint64_t watchdog_us;
 
-    *supervisor = (struct supervisor){.tick_us = tick_most_us, .fd = -1};
+    *supervisor = (struct supervisor){.tick_us = tick_max_us, .fd = -1};
     open_socket(supervisor);
     /* A ping is due within the time given; a few of them may go missing on a busy machine. */
-    if (sd_watchdog_enabled(0, &watchdog_us) > 0 && (int64_t)(watchdog_us / 4) < tick_most_us)
+    if (sd_watchdog_enabled(0, &watchdog_us) > 0 && (int64_t)(watchdog_us / 4) < tick_max_us)
         supervisor->tick_us = (int64_t)(watchdog_us / 4);
 }
 

@@ -146,7 +146,7 @@ static struct flight *start_flight(struct front *front, const struct connection 
                                    const struct digest *digest, struct slice column, bool refresh)
 {
     if (admission_refuses(&front->admission, connection->process_id) &&
-        (front->flights.count >= config_pending_most(front->config) ||
+        (front->flights.count >= config_pending_max(front->config) ||
          !verdict_cache_peek(front->cache, digest)))
         return NULL;
     struct flight *flight = malloc(sizeof *flight + column.len);

@@ -15,7 +15,7 @@
 #include "trigger_inspection.h"
 #include "unannounced.h"
 
-static const int64_t heartbeat_most_us = 1000000; /* from one heartbeat to the next */
+static const int64_t heartbeat_max_us = 1000000; /* from one heartbeat to the next */
 static const int64_t heartbeat_late_us = 3000000;
 static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
 
@@ -63,7 +63,7 @@ static int64_t heartbeat_interval_us(const struct feed *feed)
 {
     int64_t part_us = feed->env->config->cache_ttl_unlinked / 4;
 
-    return part_us < heartbeat_most_us ? part_us : heartbeat_most_us;
+    return part_us < heartbeat_max_us ? part_us : heartbeat_max_us;
 }
 
 static void say_unread(struct feed *feed)
@@ -620,10 +620,10 @@ struct bound feed_bound(const struct feed *feed)
         return (struct bound){config->cache_ttl_unlinked,
                               "cache.ttl_unlinked: a heartbeat is late"};
     if (feed->queue_usage > queue_full)
-        return (struct bound){heartbeat_most_us, "notification: by heartbeat, as PostgreSQL's "
-                                                 "notification queue is more than half full"};
+        return (struct bound){heartbeat_max_us, "notification: by heartbeat, as PostgreSQL's "
+                                                "notification queue is more than half full"};
     if (evtimer_pending(&feed->flood, NULL))
-        return (struct bound){heartbeat_most_us,
+        return (struct bound){heartbeat_max_us,
                               "notification: once a second, as there is a flood of notifications"};
     return (struct bound){0, "notification"};
 }

@@ -122,9 +122,9 @@ size_t connection_unwritten(const struct connection *connection)
 static inline bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
-    size_t most = clients->retained < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
+    size_t max = clients->retained < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
 
-    return unwritten(connection) + connection->queued.len < most &&
+    return unwritten(connection) + connection->queued.len < max &&
            (clients->draining ||
             (connection->pending_count < clients->pending_replies_max &&
              connection->expensive_count < EXPENSIVE_MAX && connection->queued.len < QUEUED_MAX));

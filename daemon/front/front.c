@@ -120,7 +120,7 @@ static void drain(struct front *front)
 
 static void invalidate(struct front *front, const struct to_front *message)
 {
-    uint64_t *most_us = &front->metrics.value[METRIC_REVOCATION_LAG_MOST];
+    uint64_t *max_us = &front->metrics.value[METRIC_REVOCATION_LAG_MAX];
     int64_t changed_at_us = message->invalidate.changed_at_us;
 
     verdict_cache_remove(front->cache, &message->invalidate.digest);
@@ -130,8 +130,8 @@ static void invalidate(struct front *front, const struct to_front *message)
     uint64_t lag_us = (uint64_t)(clock_monotonic_us() - changed_at_us);
     histogram_record(&front->metrics.histogram[HISTOGRAM_REVOCATION_LAG_US], (int64_t)lag_us, 1);
     front->metrics.value[METRIC_REVOCATION_LAG] = lag_us;
-    if (lag_us > *most_us)
-        *most_us = lag_us;
+    if (lag_us > *max_us)
+        *max_us = lag_us;
 }
 
 /* A change that another sidecar has heard of. What was read later stays. */
@@ -309,7 +309,7 @@ struct front *front_new(const struct front_setup *setup)
                    config);
     listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
                    config);
-    front->admission.most = config->postgres_max_pending;
+    front->admission.max = config->postgres_max_pending;
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
     front->serves_http = setup->http_fd >= 0;
     alarm_set(&front->second, SECOND_US, SECOND_US);

@@ -352,7 +352,7 @@ static void take_refusal(struct pool_slot *slot, struct lookup_list *lookups, si
         } else if (len == 1) {
             pool->setup.answered(pool->setup.arg, lookup, &unknown, 0);
         } else {
-            lookup->batch_most = len / 2;
+            lookup->batch_max = len / 2;
             pg_pool_add(pool, lookup);
         }
     }
@@ -404,12 +404,12 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
 static void gather(struct pool_slot *slot)
 {
     struct fair_queue *waiting = &slot->pool->waiting;
-    size_t most = slot->pool->env->config->postgres_batch;
+    size_t max = slot->pool->env->config->postgres_batch;
 
     for (struct lookup *next; (next = fair_queue_first(waiting)); slot->len++) {
-        if (next->batch_most > 0 && next->batch_most < most)
-            most = next->batch_most;
-        if (slot->len >= most)
+        if (next->batch_max > 0 && next->batch_max < max)
+            max = next->batch_max;
+        if (slot->len >= max)
             return;
         (void)fair_queue_take(waiting);
         TAILQ_INSERT_TAIL(&slot->lookups, next, in_list);

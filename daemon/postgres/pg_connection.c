@@ -443,7 +443,7 @@ struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
         return NULL;
     }
     connection->setup = *setup;
-    connection->backoff = (struct backoff){.first_us = 100000, .most_us = 3000000};
+    connection->backoff = (struct backoff){.first_us = 100000, .max_us = 3000000};
     connection->session = (struct pg_session){
         .env = setup->env,
         .rank = setup->rank,

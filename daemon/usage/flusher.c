@@ -81,10 +81,10 @@ struct flusher {
     int64_t stay_us; /* monotonic: no session is left for where it leads to before then */
     bool refused_said, hidden_said, elsewhere_said;
 
-    size_t next, len;  /* the chunk under way in `pending` */
-    size_t chunk_most; /* bound of a chunk, less than usage.batch after a refusal */
-    size_t refusals;   /* in this round */
-    size_t settled;    /* entries of `pending` that this round has emptied */
+    size_t next, len; /* the chunk under way in `pending` */
+    size_t chunk_max; /* bound of a chunk, less than usage.batch after a refusal */
+    size_t refusals;  /* in this round */
+    size_t settled;   /* entries of `pending` that this round has emptied */
     bool connection_failed, statement_failed, aside_failed, elsewhere, not_yet;
     bool wrote_all;   /* the last round met none of these */
     uint64_t updated; /* rows of this round */
@@ -272,11 +272,11 @@ static void take_refusal(struct flusher *flusher, const PGresult *result)
     flusher->refusals++;
     if (flusher->len > 1 && flusher->refusals < REFUSALS_MAX &&
         usage_query_fault_of_a_row(result)) {
-        flusher->chunk_most = flusher->len / 2;
+        flusher->chunk_max = flusher->len / 2;
         return;
     }
     if (flusher->refusals >= REFUSALS_MAX)
-        flusher->chunk_most = flusher->env->config->usage_batch;
+        flusher->chunk_max = flusher->env->config->usage_batch;
     flusher->statement_failed = true;
     flusher->next += flusher->len;
 }
@@ -319,7 +319,7 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
         flusher->updated += settled.updated;
         flusher->settled += flusher->len - settled.locked;
         flusher->next += flusher->len;
-        flusher->chunk_most *= 2;
+        flusher->chunk_max *= 2;
         count[METRIC_USAGE_STATEMENTS]++;
         count[METRIC_USAGE_ROWS] += settled.updated;
         count[METRIC_USAGE_LOCKED] += settled.locked;
@@ -346,9 +346,9 @@ static void send_chunk(struct flusher *flusher)
     size_t left = flusher->pending.len - flusher->next;
     size_t batch = flusher->env->config->usage_batch;
 
-    if (flusher->chunk_most > batch)
-        flusher->chunk_most = batch;
-    flusher->len = left < flusher->chunk_most ? left : flusher->chunk_most;
+    if (flusher->chunk_max > batch)
+        flusher->chunk_max = batch;
+    flusher->len = left < flusher->chunk_max ? left : flusher->chunk_max;
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_USAGE_BATCH], (int64_t)flusher->len,
                      1);
     usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
@@ -542,7 +542,7 @@ static void start_round(struct flusher *flusher)
 {
     flusher->round_started_us = clock_monotonic_us();
     flusher->next = 0;
-    flusher->chunk_most = flusher->env->config->usage_batch;
+    flusher->chunk_max = flusher->env->config->usage_batch;
     flusher->refusals = 0;
     flusher->settled = 0;
     flusher->connection_failed = false;
@@ -774,7 +774,7 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     spill_keeper_init(&flusher->spill, setup->env, setup->spill, &flusher->pending);
     usage_owner_init(&flusher->owner, setup->env, setup->ledger);
     ledger_keeper_init(&flusher->ledger, setup->env, setup->ledger, on_new_file, flusher);
-    flusher->backoff = (struct backoff){.first_us = 200000, .most_us = 10000000};
+    flusher->backoff = (struct backoff){.first_us = 200000, .max_us = 10000000};
     event_assign(&flusher->timer, flusher->env->base, -1, 0, on_timer, flusher);
     event_assign(&flusher->disk_timer, flusher->env->base, -1, 0, on_disk_slow, flusher);
     flusher->disk = job_queue_new(flusher->env->base, "apikeyd-disk");

@@ -33,10 +33,10 @@ void buffer_consume(struct buffer *buffer, size_t len);
 void buffer_free(struct buffer *buffer);
 
 /* Room that is lent to whoever is being served: give `buffer` that of `spare`, unless it holds more
- * than `most` bytes; and give it back, keeping no more than the bytes held, unless it has become
- * larger than `most`. What is held moves along, and leaves no copy behind. */
-void buffer_borrow(struct buffer *buffer, struct buffer *spare, size_t most);
-void buffer_give_back(struct buffer *buffer, struct buffer *spare, size_t most);
+ * than `max` bytes; and give it back, keeping no more than the bytes held, unless it has become
+ * larger than `max`. What is held moves along, and leaves no copy behind. */
+void buffer_borrow(struct buffer *buffer, struct buffer *spare, size_t max);
+void buffer_give_back(struct buffer *buffer, struct buffer *spare, size_t max);
 
 static inline struct slice buffer_held(const struct buffer *buffer)
 {

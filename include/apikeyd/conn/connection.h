@@ -101,8 +101,7 @@ struct connection {
     int fd;
     struct peer peer;
     struct process *process;
-    uint32_t process_id; /* for admission: of the process, or of the connection where that is not
-                            known */
+    uint32_t process_id; /* for admission; the connection's own where its process is not known */
     uint64_t id;
     char name[CLIENT_NAME_SIZE];
     int64_t opened_us; /* monotonic */
