@@ -5,7 +5,7 @@
 
 #include <apikeyd/auth/front_state.h>
 #include <apikeyd/base/utf8.h>
-#include <apikeyd/conn/pending_reply.h>
+#include <apikeyd/conn/connection.h>
 
 /* One lookup under way, and who waits for it, in the order of asking. A refresh may have nobody. */
 struct flight {

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include <apikeyd/conn/pending_reply.h>
+#include <apikeyd/conn/connection.h>
 #include <apikeyd/wire/resp_reply.h>
 
 struct question {

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <apikeyd/conn/connection.h>
-#include <apikeyd/conn/pending_reply.h>
 
 /* A protocol of lines: each is said again, and "?" leaves a reply pending. */
 

@@ -163,4 +163,36 @@ void clients_cut_off(struct clients *clients, int64_t before_us);
  * closed once its replies are written. */
 void clients_drain(struct clients *clients);
 
+/* Pending reply: a reply that is still to come, and its place among a client's replies.
+ *
+ * Each pending reply ends exactly once: its owner closes it with the reply, or is told that the
+ * client has gone, at shutdown too.
+ */
+struct pending_reply {
+    struct connection *connection;
+    TAILQ_ENTRY(pending_reply) in_connection;
+    uint64_t position; /* in the stream of queued text: this is where the reply belongs */
+    bool answered;
+    bool expensive; /* the reply is long or costs the back thread work: a client may have only a few
+                     */
+    struct buffer reply; /* until the pending replies before it are closed */
+    /* The client has gone: let go of the pending reply, which is freed next. */
+    void (*cancel)(void *owner);
+    void *owner;
+};
+
+/* A pending reply where the reply to the request being handled belongs. NULL when memory is short.
+ */
+struct pending_reply *pending_reply_open(struct connection *connection);
+
+/* The same for a reply that is long or expensive: the client's next request waits while the client
+ * has a few of them. */
+struct pending_reply *pending_reply_open_expensive(struct connection *connection);
+
+/* The buffer to write the reply to; pending_reply_close() must follow. */
+struct buffer *pending_reply_buffer(struct pending_reply *pending);
+
+/* The reply is written; this frees the pending reply. */
+void pending_reply_close(struct pending_reply *pending);
+
 #endif
