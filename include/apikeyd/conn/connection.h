@@ -1,7 +1,7 @@
 /* connection: clients and their bytes.
  *
  * Reads requests, hands them to their protocol, writes replies in the order of the requests. A
- * reply that cannot be given at once is a pending reply (hole.h) in the stream. The text after it
+ * reply that cannot be given at once is a pending reply (below) in the stream. The text after it
  * is queued until the pending reply is closed:
  *
  *     requests ─▶ in ─▶ handle ─▶ out ─▶ backlog ──▶ socket
@@ -45,7 +45,7 @@ struct protocol {
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
     /* What is said to who is turned away: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
-    size_t small_request; /* at most so many bytes are one (turn.h) */
+    size_t small_request; /* at most so many bytes are one (quantum.h) */
     bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
 };
 

@@ -2,7 +2,7 @@
  *
  * A process may have seven times as many connections as stay free: a single one seven eighths of
  * listen.max_connections, each of two seven fifteenths. As the bound shrinks with the room (as in
- * share.h), a process that comes anew finds room, however many came before. Processes that the
+ * admission.h), a process that comes anew finds room, however many came before. Processes that the
  * kernel cannot name (over TCP, or in another PID namespace) count as one. Front thread only.
  */
 /* SPDX-License-Identifier: MIT */
