@@ -584,7 +584,7 @@ void flusher_start(struct flusher *flusher)
 
 static void memory_is_short(const struct flusher *flusher)
 {
-    log_error(&flusher->env->log, "usage: memory is short");
+    log_error(&flusher->env->log, "usage: out of memory");
     abort(); /* all of it is in the ledger */
 }
 

@@ -29,7 +29,7 @@ static void ask_back(struct front *front, struct connection *connection, struct 
         return;
     }
     if (!asked_wait(&front->asked, connection, front->freshness.now_us + limit_us))
-        resp_error(connection_reply(connection), "ERR memory is short");
+        resp_error(connection_reply(connection), "ERR out of memory");
 }
 
 /* What this thread can tell by itself. */
@@ -51,7 +51,7 @@ static void ask_report(struct front *front, struct connection *connection, enum 
 
     message.report.metrics = front_take_metrics(front);
     if (!message.report.metrics) {
-        resp_error(connection_reply(connection), "ERR memory is short");
+        resp_error(connection_reply(connection), "ERR out of memory");
         return;
     }
     if (kind == REPORT_INFO && front_back_silent(front)) {

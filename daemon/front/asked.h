@@ -28,7 +28,7 @@ void asked_init(struct asked *asked);
 uint64_t asked_number(const struct asked *asked);
 
 /* Request asked_number() has been posted: its reply belongs here in the client's stream, and has to
- * come before `deadline_us` (monotonic). False when memory is short: the reply will be dropped. */
+ * come before `deadline_us` (monotonic). False when out of memory: the reply will be dropped. */
 bool asked_wait(struct asked *asked, struct connection *connection, int64_t deadline_us);
 
 /* The reply has come. */

@@ -31,7 +31,7 @@ struct back_env {
     int64_t jump_said_us; /* a jump of the clocks was logged then; 0: none */
 };
 
-/* Make the loop. False when memory is short. */
+/* Make the loop. False when out of memory. */
 bool back_env_open(struct back_env *env);
 void back_env_close(struct back_env *env);
 

@@ -129,7 +129,7 @@ void clients_init(struct clients *clients);
 /* Close every connection. */
 void clients_done(struct clients *clients);
 
-/* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when memory is short. */
+/* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when out of memory. */
 bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
                      struct peer peer);
 

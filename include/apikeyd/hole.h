@@ -22,7 +22,7 @@ struct pending_reply {
     void *owner;
 };
 
-/* A pending reply where the reply to the request being handled belongs. NULL when memory is short.
+/* A pending reply where the reply to the request being handled belongs. NULL when out of memory.
  */
 struct pending_reply *pending_reply_open(struct connection *connection);
 

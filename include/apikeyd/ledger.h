@@ -106,7 +106,7 @@ struct ledger_half *ledger_fresh_half(struct ledger *ledger);
 
 /* The front thread has that half, and both of the old file's are in *pending. Close that file, have
  * the new one hold all of *pending, and what was found in the new one be in *pending too. Returns
- * the half that is not the front's, or NULL when memory is short. */
+ * the half that is not the front's, or NULL when out of memory. */
 struct ledger_half *ledger_succeed(struct ledger *ledger, struct usage_batch *pending);
 
 /* A key was allowed at `now_us` (wall time, µs). *hint is kept by the caller beside the key. False
@@ -127,7 +127,7 @@ size_t ledger_half_lost(const struct ledger_half *half);
 
 /* Leave only entries of keys that are pending, each once, so that the half can be handed on
  * although they are nowhere else yet. A process killed on the way leaves all of them. False, and
- * nothing has changed, when memory is short. */
+ * nothing has changed, when out of memory. */
 bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending);
 
 /* Empty every slot, for the next round, and return memory that this one did not need. May block:

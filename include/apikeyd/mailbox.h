@@ -75,7 +75,7 @@ struct to_back {
             char section[32];
         } report;
         struct {
-            struct metrics *metrics; /* likewise; NULL when memory is short */
+            struct metrics *metrics; /* likewise; NULL when out of memory */
             uint32_t id;
         } stats;
         struct ledger_half *half;
