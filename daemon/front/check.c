@@ -56,15 +56,15 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
     if (!ledger_half_record(front->usage, &cached->api_key_id, front->wall_us,
                             &cached->usage_slot)) {
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
-        if (!front->unrecorded_said)
+        if (!front->unrecorded_logged)
             front_log(front, LOG_LEVEL_WARNING,
                       "usage.ledger: no room for more keys; last_used is being lost");
-        front->unrecorded_said = true;
+        front->unrecorded_logged = true;
         return;
     }
     front->metrics.value[METRIC_USAGE_RECORDED]++;
-    if (front->usage->used >= front->usage_full && !front->usage_full_said)
-        front->usage_full_said = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
+    if (front->usage->used >= front->usage_full && !front->usage_full_logged)
+        front->usage_full_logged = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
 }
 
 /* Answer from a verdict in memory, fresh or served stale. */

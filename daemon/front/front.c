@@ -24,17 +24,17 @@ static void end_requests(void *arg)
 }
 
 /* Once a minute for each user: whoever tries on and on shall not fill the log. */
-static void say_refused(void *arg, uid_t uid)
+static void log_refused(void *arg, uid_t uid)
 {
     struct front *front = arg;
     struct refusal *refusal = &front->refusals[0];
 
     for (size_t i = 0; i < REFUSALS && refusal->uid != uid; i++) {
-        if (front->refusals[i].uid == uid || front->refusals[i].said_us < refusal->said_us)
+        if (front->refusals[i].uid == uid || front->refusals[i].logged_us < refusal->logged_us)
             refusal = &front->refusals[i];
     }
     int64_t now_us = clock_monotonic_us();
-    if (refusal->uid == uid && refusal->said_us != 0 && refusal->said_us > now_us - 60000000)
+    if (refusal->uid == uid && refusal->logged_us != 0 && refusal->logged_us > now_us - 60000000)
         return;
     *refusal = (struct refusal){uid, now_us};
     char name[32] = "a TCP client";
@@ -42,19 +42,19 @@ static void say_refused(void *arg, uid_t uid)
         snprintf(name, sizeof name, "user %u", (unsigned)uid);
     front_log(front, LOG_LEVEL_WARNING,
               "%s may not connect: neither listen.allow_uids nor allow_gids names it "
-              "(said once a minute; see connections_refused_forbidden)",
+              "(logged at most once a minute for each user; see connections_refused_forbidden)",
               name);
 }
 
-static void say_over_share(void *arg, const struct peer *peer, size_t connections)
+static void log_over_share(void *arg, const struct peer *peer, size_t connections)
 {
     struct front *front = arg;
     int64_t now_us = clock_monotonic_us();
     char name[64] = "clients over TCP or in another PID namespace have";
 
-    if (front->over_share_said_us != 0 && front->over_share_said_us > now_us - 60000000)
+    if (front->over_share_logged_us != 0 && front->over_share_logged_us > now_us - 60000000)
         return;
-    front->over_share_said_us = now_us;
+    front->over_share_logged_us = now_us;
     if (peer->pid > 0)
         snprintf(name, sizeof name, "process %ld of user %u has", (long)peer->pid,
                  (unsigned)peer->uid);
@@ -80,8 +80,8 @@ static void swap_usage(struct front *front, struct ledger_half *next)
     if (!mailbox_post_reserved(front->to_back, &message, sizeof message))
         abort();
     use_half(front, next);
-    front->usage_full_said = false;
-    front->unrecorded_said = false;
+    front->usage_full_logged = false;
+    front->unrecorded_logged = false;
 }
 
 static void apply_config(struct front *front, struct config *config)
@@ -209,7 +209,7 @@ enum { MAIL_AHEAD = 16 };
 /* The work for mail before requests are served again. An invalidation costs 1. */
 enum { MAIL_QUANTUM = 1024, ANSWER_COST = 16 };
 
-/* The back thread has said something. */
+/* A message from the back thread has come. */
 static void hear_back(struct front *front)
 {
     if (front_back_silent(front)) {
@@ -283,8 +283,8 @@ struct front *front_new(const struct front_setup *setup)
         .metrics = &front->metrics,
         .begin = begin_requests,
         .end = end_requests,
-        .refused = say_refused,
-        .over_share = say_over_share,
+        .refused = log_refused,
+        .over_share = log_over_share,
         .arg = front,
     };
     clients_init(&front->clients);
