@@ -20,15 +20,17 @@ static void ask_back(struct front *front, struct connection *connection, struct 
 {
     bool silent = front_back_silent(front);
 
-    message->ask = asked_number(&front->asked);
-    if (silent || front->asked.awaited >= FRONT_ASKS_MAX || !front_post(front, message)) {
+    message->ask = operator_requests_number(&front->operator_requests);
+    if (silent || front->operator_requests.awaited >= FRONT_ASKS_MAX ||
+        !front_post(front, message)) {
         if (message->type == TO_BACK_REPORT)
             free(message->report.metrics);
         resp_error(connection_reply(connection),
-                   silent ? ASKED_NO_ANSWER : "ERR too many requests pending");
+                   silent ? NO_ANSWER_FROM_BACK : "ERR too many requests pending");
         return;
     }
-    if (!asked_wait(&front->asked, connection, front->freshness.now_us + limit_us))
+    if (!operator_requests_wait(&front->operator_requests, connection,
+                                front->freshness.now_us + limit_us))
         resp_error(connection_reply(connection), "ERR out of memory");
 }
 

@@ -175,7 +175,8 @@ static void handle_message(struct front *front, struct to_front *message)
         take_tombstone(front, message);
         break;
     case TO_FRONT_REPLY:
-        asked_reply(&front->asked, message->ask, buffer_held(&message->reply));
+        operator_requests_reply(&front->operator_requests, message->ask,
+                                buffer_held(&message->reply));
         buffer_free(&message->reply);
         break;
     case TO_FRONT_SWAP:
@@ -256,8 +257,8 @@ static void on_second(void *arg)
 
     front_tick(front);
     front->quiet_s++;
-    asked_expire(&front->asked,
-                 front->freshness.now_us + SECOND_US); /* the next look is too late */
+    operator_requests_expire(&front->operator_requests,
+                             front->freshness.now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_http)
@@ -288,7 +289,7 @@ struct front *front_new(const struct front_setup *setup)
         .arg = front,
     };
     clients_init(&front->clients);
-    asked_init(&front->asked);
+    operator_requests_init(&front->operator_requests);
     front->check_listener.fd = front->admin_listener.fd = front->http_listener.fd = -1;
     front->base = event_base_new();
     front->hasher =
@@ -300,7 +301,7 @@ struct front *front_new(const struct front_setup *setup)
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
     if (!front->mail || event_add(front->mail, NULL) != 0 ||
-        !alarm_init(&front->second, front->base, on_second, front))
+        !timer_init(&front->second, front->base, on_second, front))
         goto fail;
     front->clients.base = front->base;
     listener_start(&front->check_listener, &front->clients, setup->check_fd, &resp_protocol, false,
@@ -312,7 +313,7 @@ struct front *front_new(const struct front_setup *setup)
     front->admission.max = config->postgres_max_pending;
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
     front->serves_http = setup->http_fd >= 0;
-    alarm_set(&front->second, SECOND_US, SECOND_US);
+    timer_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);
     return front;
 
@@ -372,7 +373,7 @@ void front_free(struct front *front)
     listener_stop(&front->check_listener);
     listener_stop(&front->admin_listener);
     listener_stop(&front->http_listener);
-    alarm_done(&front->second);
+    timer_done(&front->second);
     if (front->mail)
         event_free(front->mail);
     check_done(front);

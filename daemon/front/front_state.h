@@ -35,7 +35,7 @@ struct front {
     struct clients clients;
     struct listener check_listener, admin_listener, http_listener;
     bool serves_http;
-    struct alarm second; /* for what is too slow */
+    struct timer second; /* for what is too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;
     uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
@@ -45,11 +45,11 @@ struct front {
     struct lookahead lookahead;
     struct digest_map flights;
     TAILQ_HEAD(, waiter) waiters; /* for flights, in the order of asking */
-    struct alarm deadline;        /* of the first of them, or of one before it */
+    struct timer deadline;        /* of the first of them, or of one before it */
     bool deadline_set;
     unsigned quiet_s; /* since the back thread was last heard of: seconds of this thread's life */
     struct admission admission;
-    struct asked asked;
+    struct operator_requests operator_requests;
     struct ledger_half *usage; /* the half in use */
     size_t usage_full;         /* so many slots used in it: flush_rows are waiting */
     bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
