@@ -47,8 +47,8 @@ struct feed {
     struct notification_rate rate;
     struct event flood; /* when what was coalesced is due */
 
-    bool pooler_said, bad_said, flood_said, server_said; /* in the log */
-    const char *unread_said;
+    bool pooler_logged, bad_logged, flood_logged, server_logged; /* in the log */
+    const char *unread_logged;
 };
 
 static void start_timer(struct feed *feed, int64_t delay_us)
@@ -66,19 +66,19 @@ static int64_t heartbeat_interval_us(const struct feed *feed)
     return part_us < heartbeat_max_us ? part_us : heartbeat_max_us;
 }
 
-static void say_unread(struct feed *feed)
+static void log_unread(struct feed *feed)
 {
     const struct log *log = &feed->env->log;
     const char *unread = feed->unannounced.unread;
 
-    if (unread == feed->unread_said)
+    if (unread == feed->unread_logged)
         return;
     if (unread)
         log_warning(log, "changes that are not notified may be missed, and revocations late: %s",
                     unread);
     else
         log_info(log, "apikeyd.unannounced_change is read again");
-    feed->unread_said = unread;
+    feed->unread_logged = unread;
 }
 
 /* Every change is heard of if triggers announce it, and if what they cannot notify is found. */
@@ -90,7 +90,7 @@ static void note_notified(struct feed *feed)
     feed->env->freshness_inputs.notified = notified;
     feed->env->metrics.value[METRIC_FEED_TRIGGER] = notified;
     if (announced)
-        say_unread(feed);
+        log_unread(feed);
 }
 
 static void set_announced(struct feed *feed, enum announced announced)
@@ -190,11 +190,11 @@ static bool sees_pooler(struct feed *feed, const struct heartbeat *heartbeat)
 {
     if (heartbeat->server_pid == pg_connection_server_pid(feed->connection))
         return false;
-    if (!feed->pooler_said)
+    if (!feed->pooler_logged)
         log_error(&feed->env->log,
                   "postgres.listen_dsn leads through a pooler, which drops notifications: a "
                   "revocation is enforced within cache.ttl_unlinked; name PostgreSQL itself");
-    feed->pooler_said = true;
+    feed->pooler_logged = true;
     pg_connection_give_up(feed->connection, "this is a pooler");
     return true;
 }
@@ -208,12 +208,12 @@ static bool sees_old_server(struct feed *feed, const struct heartbeat *heartbeat
         return false;
     stores_learn(&feed->env->stores, &heartbeat->store);
     store_id_to_text(&heartbeat->store.id, text);
-    if (!feed->server_said)
+    if (!feed->server_logged)
         log_error(&feed->env->log,
                   "store %s is a standby, or on a timeline before one that was seen: not listening "
                   "there (logged once)",
                   text);
-    feed->server_said = true;
+    feed->server_logged = true;
     pg_connection_give_up(feed->connection, "an old primary or a standby");
     return true;
 }
@@ -254,7 +254,7 @@ static void note_store(struct feed *feed, const struct heartbeat *heartbeat)
 {
     struct back_env *env = feed->env;
 
-    feed->server_said = false;
+    feed->server_logged = false;
     back_env_store_changed(env, stores_feed(&env->stores, &heartbeat->store));
     if (env->freshness_inputs.elsewhere &&
         feed->setup.lookups_agree(feed->setup.arg, feed->previous_us)) {
@@ -492,13 +492,13 @@ static void coalesce(struct feed *feed, int64_t due_us)
     feed->env->metrics.value[METRIC_FEED_COALESCED]++;
     if (!evtimer_pending(&feed->flood, NULL))
         event_add(&feed->flood, &delay);
-    if (!feed->flood_said)
+    if (!feed->flood_logged)
         log_warning(
             &feed->env->log,
             "notifications on channel " NOTIFICATION_CHANNEL
             " come faster than they are taken one by one: all keys are looked up anew once a "
             "second (logged once)");
-    feed->flood_said = true;
+    feed->flood_logged = true;
 }
 
 static void on_notify(void *arg, const char *payload)
@@ -510,10 +510,12 @@ static void on_notify(void *arg, const char *payload)
     feed->env->metrics.value[METRIC_FEED_NOTIFICATIONS]++;
     if (!notification_parse((struct slice){payload, strlen(payload)}, &notification)) {
         feed->env->metrics.value[METRIC_FEED_BAD]++;
-        if (!feed->bad_said)
-            log_warning(&feed->env->log, "a notification on channel " NOTIFICATION_CHANNEL
-                                         " is not of the trigger's making (said once)");
-        feed->bad_said = true;
+        if (!feed->bad_logged)
+            log_warning(
+                &feed->env->log,
+                "change feed: ignoring a malformed notification on channel " NOTIFICATION_CHANNEL
+                " (logged once)");
+        feed->bad_logged = true;
         return;
     }
     if (!notification_rate_take(&feed->rate, notification.all, clock_monotonic_us(), &due_us))

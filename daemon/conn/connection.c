@@ -287,7 +287,7 @@ static bool write_output(struct connection *connection)
 }
 
 /* What is ready and not taken goes where it is not moved again as more of it comes. False when
- * memory is short. */
+ * out of memory. */
 static bool move_to_backlog(struct connection *connection)
 {
     if (connection->out.len > 0 && !connection->backlog)

@@ -15,7 +15,7 @@
 #include <apikeyd/model/verdict.h>
 #include <apikeyd/postgres/store_query.h>
 
-/* The statement for this configuration; free() it. NULL when memory is short. */
+/* The statement for this configuration; free() it. NULL when out of memory. */
 char *key_query_sql(const struct config *config);
 
 /* The same of no keys and without a parameter: it takes the same rights and locks, and tells the

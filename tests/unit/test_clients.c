@@ -7,7 +7,7 @@
 
 #include <apikeyd/conn/connection.h>
 
-/* A protocol of lines: each is said again, and "?" leaves a reply pending. */
+/* A protocol of lines: each is echoed, and "?" leaves a reply pending. */
 
 enum { CLIENTS_MAX = 64 };
 
@@ -20,7 +20,7 @@ struct fixture {
     size_t peers;
 };
 
-static size_t say_again(void *arg, struct connection *connection, struct slice bytes)
+static size_t echo_line(void *arg, struct connection *connection, struct slice bytes)
 {
     struct fixture *fixture = arg;
     const char *end = memchr(bytes.at, '\n', bytes.len);
@@ -37,10 +37,10 @@ static size_t say_again(void *arg, struct connection *connection, struct slice b
     return len;
 }
 
-static const struct protocol lines = {.name = "lines", .handle = say_again, .small_request = 1024};
+static const struct protocol lines = {.name = "lines", .handle = echo_line, .small_request = 1024};
 
 static const struct protocol timed_lines = {
-    .name = "timed lines", .handle = say_again, .small_request = 1024, .timed = true};
+    .name = "timed lines", .handle = echo_line, .small_request = 1024, .timed = true};
 
 static void nothing(void *arg)
 {

@@ -129,7 +129,7 @@ void clients_init(struct clients *clients);
 /* Close every connection. */
 void clients_done(struct clients *clients);
 
-/* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when memory is short. */
+/* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when out of memory. */
 bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
                      struct peer peer);
 
@@ -181,8 +181,7 @@ struct pending_reply {
     void *owner;
 };
 
-/* A pending reply where the reply to the request being handled belongs. NULL when memory is short.
- */
+/* A pending reply where the reply to the request being handled belongs. NULL when out of memory. */
 struct pending_reply *pending_reply_open(struct connection *connection);
 
 /* The same for a reply that is long or expensive: the client's next request waits while the client

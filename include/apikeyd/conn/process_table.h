@@ -30,7 +30,7 @@ struct process_table {
 /* How many connections the process has. */
 size_t process_table_connections(const struct process_table *table, pid_t pid);
 
-/* A connection of the process is opened, or closed. NULL when memory is short. */
+/* A connection of the process is opened, or closed. NULL when out of memory. */
 struct process *process_table_join(struct process_table *table, pid_t pid);
 void process_table_leave(struct process *process);
 

@@ -60,7 +60,7 @@ struct pg_connection_setup {
     void *arg;
 };
 
-/* NULL when memory is short. Starts to connect at once. */
+/* NULL when out of memory. Starts to connect at once. */
 struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup);
 
 /* A query under way ends as LOST. */
