@@ -12,7 +12,7 @@ void connection_serve(struct connection *connection);
 /* Read and handle what has arrived, and take no more. */
 void connection_drain(struct connection *connection);
 
-/* Now, whatever is in hand. */
+/* Close now; pending and unwritten replies are lost. */
 void connection_close(struct connection *connection);
 
 #endif
