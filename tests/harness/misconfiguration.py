@@ -89,7 +89,7 @@ WRONG = {
     "postgres.connections": ["0", "65", "two"],
     "postgres.batch": ["0", "10001"],
     "postgres.timeout": ["500", "9ms", "61s"],
-    "postgres.patience": ["50", "999us", "61s"],
+    "postgres.soft_timeout": ["50", "999us", "61s"],
     "postgres.max_pending": ["99", "1000001"],
     "usage.ledger": ["", *NO_PATHS, "{folder}/" + "x" * 128],
     "usage.spill": ["", "run/x", "{folder}/" + "x" * 128],
