@@ -120,6 +120,14 @@ static void note_definition(struct link *link, const struct heartbeat *heartbeat
     link->definition = heartbeat->definition;
 }
 
+/* The session waits for no lock for long: send_lock_limit(). lock_not_available. */
+static bool is_locked(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && strcmp(state, "55P03") == 0;
+}
+
 static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct link *link = arg;
@@ -127,6 +135,10 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
 
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
+    if (outcome == PG_REFUSED && is_locked(result)) {
+        link->asked = true; /* by the next heartbeat it may not be */
+        return;
+    }
     if (outcome == PG_REFUSED || !trigger_inspection_read(result, &inspection)) {
         pg_connection_give_up(link->connection, outcome == PG_REFUSED
                                                     ? PQresultErrorMessage(result)
