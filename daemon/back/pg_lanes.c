@@ -42,7 +42,7 @@ struct pg_lanes {
     struct event deadline;
     bool deadline_armed;
     const char *said; /* in the log: what is wrong with answers */
-    bool refused_said, bytes_said;
+    bool refused_said, bytes_said, broken_said;
     bool down; /* as was told */
     char *sql, *probe_sql;
     bool feed_usable;
@@ -263,12 +263,27 @@ static bool is_ascii(const struct lookup *lookup)
     return true;
 }
 
+/* The owner's table may let a row be without IDs, or have others than UUIDs. */
+static void fail_broken(struct pg_lanes *lanes, struct lookup *lookup)
+{
+    if (!lanes->broken_said)
+        log_error(&lanes->env->log,
+                  "postgres (lookups): a row's api_key_id or user_id is NULL or no uuid: its key is "
+                  "UNAVAILABLE (logged once)");
+    lanes->broken_said = true;
+    fail(lanes, lookup, "its row's api_key_id or user_id is NULL or no uuid");
+}
+
 /* Without an encoding, text that another client wrote may be the same key in other bytes. */
 static void answer_lookup(struct pg_lanes *lanes, struct lookup *lookup, const struct store *store,
                           int64_t server_read_us)
 {
     const struct verdict *verdict = &lookup->finding.verdict;
 
+    if (lookup->finding.broken) {
+        fail_broken(lanes, lookup);
+        return;
+    }
     if (verdict->kind != VERDICT_DENY_UNKNOWN || !store || !store->bytes || is_ascii(lookup)) {
         lanes->setup.answered(lanes->setup.arg, lookup, verdict, server_read_us);
         return;
@@ -313,9 +328,11 @@ static void log_refusal(struct pg_lanes *lanes, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
+    if (message[0] == '\0')
+        message = "rows of an unexpected form";
     if (!lanes->refused_said)
         log_error(&lanes->env->log, "postgres (lookups): %.*s", (int)strcspn(message, "\n"),
-                  message[0] ? message : "rows of an unexpected form");
+                  message);
     lanes->refused_said = true;
 }
 
@@ -484,7 +501,6 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
         pg_connection_give_up(lane->connection, wrong);
         return;
     }
-    back_env_sample_clock(lanes->env, lane->sent_us, clock_monotonic_us(), server_us);
     lane->store = NOT_PROVEN;
 }
 
