@@ -280,7 +280,7 @@ static bool serve(struct daemon *daemon)
         supervisor_ready(&daemon->supervisor);
         back_run(daemon->back);
     } else {
-        log_error(&daemon->log, "signals cannot be taken: memory is short");
+        log_error(&daemon->log, "signals cannot be taken: out of memory");
     }
     stop_front(daemon, thread);
     signals_free(signals);

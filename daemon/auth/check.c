@@ -5,7 +5,7 @@
 
 #include <apikeyd/auth/front_state.h>
 #include <apikeyd/base/utf8.h>
-#include <apikeyd/conn/pending_reply.h>
+#include <apikeyd/conn/connection.h>
 
 /* One lookup under way, and who waits for it, in the order of asking. A refresh may have nobody. */
 struct flight {
@@ -56,15 +56,15 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
     if (!ledger_half_record(front->usage, &cached->api_key_id, front->wall_us,
                             &cached->usage_slot)) {
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
-        if (!front->unrecorded_said)
+        if (!front->unrecorded_logged)
             front_log(front, LOG_LEVEL_WARNING,
                       "usage.ledger: no room for more keys; last_used is being lost");
-        front->unrecorded_said = true;
+        front->unrecorded_logged = true;
         return;
     }
     front->metrics.value[METRIC_USAGE_RECORDED]++;
-    if (front->usage->used >= front->usage_full && !front->usage_full_said)
-        front->usage_full_said = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
+    if (front->usage->used >= front->usage_full && !front->usage_full_logged)
+        front->usage_full_logged = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
 }
 
 /* Answer from a verdict in memory, fresh or served stale. */
@@ -239,8 +239,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     answer_waiter(waiter, waiter->soft ? stale : NULL, TIER_STALE, "deadline");
 }
 
-/* Answer those who have waited since `late_us` or before, whatever the back thread is doing. Their
- * lookups go on: the answers, when they come, are for those who ask then. */
+/* Answer the requests that have waited since `late_us` or longer, without the back thread. Their
+ * lookups go on, and later requests use the answers. */
 static void expire(struct front *front, int64_t late_us, const char *why)
 {
     struct waiter *waiter;
@@ -261,7 +261,7 @@ static void on_deadline(void *arg)
     const struct waiter *next = TAILQ_FIRST(&front->waiters);
     front->deadline_set = next != NULL;
     if (next)
-        alarm_set(&front->deadline, next->asked_us - late_us, 0);
+        timer_set(&front->deadline, next->asked_us - late_us, 0);
 }
 
 /* The deadline of those who wait already may be another now. */
@@ -299,7 +299,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
     TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
     if (!front->deadline_set)
-        alarm_set(&front->deadline, config_wait_max_us(front->config), 0);
+        timer_set(&front->deadline, config_wait_max_us(front->config), 0);
     front->deadline_set = true;
     waiter->soft = soft_timeout_verdict(front, &flight->node.digest) &&
                    (within_us == 0 || soft_timeout_us < within_us);
@@ -457,8 +457,8 @@ void check_prefetch(const struct front *front, const struct digest *digest)
     verdict_cache_prefetch(front->cache, digest);
 }
 
-/* The answer is too old for this waiter, who came late. The first such one has the lookup sent
- * again, for all of them: PostgreSQL is asked after them. */
+/* The answer is too old for this waiter, which joined late. The first such waiter sends the lookup
+ * again, for all of them, so PostgreSQL is asked after they joined. */
 static void ask_again(struct waiter *waiter, bool *again)
 {
     *again = *again || post_lookup(waiter->front, waiter->flight, true);
@@ -514,7 +514,7 @@ void check_outdated(struct front *front, const struct to_front *message)
 bool check_init(struct front *front, uint64_t seed)
 {
     TAILQ_INIT(&front->waiters);
-    return alarm_init(&front->deadline, front->base, on_deadline, front) &&
+    return timer_init(&front->deadline, front->base, on_deadline, front) &&
            digest_map_init(&front->flights, front->config->postgres_max_pending, seed);
 }
 
@@ -522,7 +522,7 @@ void check_done(struct front *front)
 {
     struct digest_map *flights = &front->flights;
 
-    alarm_done(&front->deadline);
+    timer_done(&front->deadline);
     for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
         for (struct digest_node *node; (node = flights->bucket[i]);) {
             flights->bucket[i] = node->next;

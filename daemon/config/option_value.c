@@ -217,7 +217,7 @@ static const char *parse_text(const char *text, char **field)
     char *copy = strdup(text);
 
     if (!copy)
-        return "memory is short";
+        return "out of memory";
     free(*field);
     *field = copy;
     return NULL;

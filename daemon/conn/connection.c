@@ -7,10 +7,6 @@
 #include <unistd.h>
 
 #include <apikeyd/clock/clock.h>
-#include <apikeyd/conn/pending_reply.h>
-
-#include "quantum.h"
-#include "serving.h"
 
 enum {
     READ_SIZE = 16 * 1024,
@@ -26,10 +22,103 @@ enum {
     QUEUED_MAX = 256 * 1024,           /* bytes behind a pending reply, as closing it moves them */
 };
 
+struct pending_reply *pending_reply_open(struct connection *connection)
+{
+    struct pending_reply *pending = calloc(1, sizeof *pending);
+
+    if (!pending)
+        return NULL;
+    pending->connection = connection;
+    pending->position = connection->queued_base + connection->queued.len;
+    TAILQ_INSERT_TAIL(&connection->pending_replies, pending, in_connection);
+    connection->pending_count++;
+    return pending;
+}
+
+struct pending_reply *pending_reply_open_expensive(struct connection *connection)
+{
+    struct pending_reply *pending = pending_reply_open(connection);
+
+    if (pending) {
+        pending->expensive = true;
+        connection->expensive_count++;
+    }
+    return pending;
+}
+
+struct buffer *pending_reply_buffer(struct pending_reply *pending)
+{
+    struct connection *connection = pending->connection;
+
+    if (TAILQ_FIRST(&connection->pending_replies) == pending)
+        return &connection->out;
+    return &pending->reply;
+}
+
+static void pending_reply_free(struct pending_reply *pending)
+{
+    buffer_free(&pending->reply);
+    free(pending);
+}
+
+/* Remove the first pending reply: the text queued up to the next one is free to go. */
+static void pop_first(struct connection *connection)
+{
+    struct pending_reply *pending = TAILQ_FIRST(&connection->pending_replies);
+    struct pending_reply *next = TAILQ_NEXT(pending, in_connection);
+    uint64_t end = next ? next->position : connection->queued_base + connection->queued.len;
+    size_t len = (size_t)(end - connection->queued_base);
+
+    buffer_append(&connection->out, buffer_held(&connection->queued).at, len);
+    buffer_consume(&connection->queued, len);
+    connection->queued_base = end;
+    TAILQ_REMOVE(&connection->pending_replies, pending, in_connection);
+    connection->pending_count--;
+    if (pending->expensive)
+        connection->expensive_count--;
+    pending_reply_free(pending);
+}
+
+void pending_reply_close(struct pending_reply *pending)
+{
+    struct connection *connection = pending->connection;
+
+    pending->answered = true;
+    if (TAILQ_FIRST(&connection->pending_replies) != pending)
+        return;
+    pop_first(connection);
+    for (struct pending_reply *next;
+         (next = TAILQ_FIRST(&connection->pending_replies)) && next->answered;) {
+        struct slice reply = buffer_held(&next->reply);
+
+        buffer_append(&connection->out, reply.at, reply.len);
+        pop_first(connection);
+    }
+    if (TAILQ_EMPTY(&connection->pending_replies))
+        buffer_free(&connection->queued);
+    connection_schedule(connection);
+}
+
+/* Cancel all pending replies of a connection that is going away. */
+static void pending_replies_abandon(struct connection *connection)
+{
+    for (struct pending_reply *pending; (pending = TAILQ_FIRST(&connection->pending_replies));) {
+        TAILQ_REMOVE(&connection->pending_replies, pending, in_connection);
+        connection->pending_count--;
+        if (pending->expensive)
+            connection->expensive_count--;
+        /* Whoever answered it has let go of it already. */
+        if (pending->cancel && !pending->answered)
+            pending->cancel(pending->owner);
+        pending_reply_free(pending);
+    }
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 
-void connection_close(struct connection *connection)
+/* Now, whatever is in hand. */
+static void connection_close(struct connection *connection)
 {
     struct clients *clients = connection->clients;
 
@@ -140,7 +229,7 @@ static void handle_requests(struct connection *connection)
            may_go_on(connection)) {
         size_t before = connection->pending_count;
 
-        if (quantum_used_up(clients) && !clients->draining) {
+        if (quantum_used_up(&clients->quantum) && !clients->draining) {
             connection_schedule(connection);
             return;
         }
@@ -151,7 +240,8 @@ static void handle_requests(struct connection *connection)
             return;
         buffer_consume(&connection->in, taken);
         connection->wanted = connection->scanned = 0;
-        quantum_spend(clients, connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
+        quantum_spend(&clients->quantum,
+                      connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
     }
 }
 
@@ -197,7 +287,7 @@ static bool write_output(struct connection *connection)
 }
 
 /* What is ready and not taken goes where it is not moved again as more of it comes. False when
- * memory is short. */
+ * out of memory. */
 static bool move_to_backlog(struct connection *connection)
 {
     if (connection->out.len > 0 && !connection->backlog)
@@ -298,7 +388,9 @@ static bool answer(struct connection *connection)
     return fine;
 }
 
-void connection_serve(struct connection *connection)
+/* Handle what can be handled in this quantum, write what can be written, and close or wait for what
+ * comes next. The connection may be gone afterwards. */
+static void connection_serve(struct connection *connection)
 {
     struct clients *clients = connection->clients;
     bool fine = !connection->killed;
@@ -307,7 +399,7 @@ void connection_serve(struct connection *connection)
         return;
     if (fine) {
         fine = answer(connection);
-        quantum_spend(clients, COST_OF_VISIT);
+        quantum_spend(&clients->quantum, COST_OF_VISIT);
         clients->end(clients->arg);
         note_stall(connection);
     }
@@ -361,7 +453,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         event_del(&connection->readable);
     } else {
         read_input(connection);
-        if (quantum_serves_now(connection)) {
+        bool small = connection->in.len <= connection->protocol->small_request;
+
+        if (quantum_serves_now(&clients->quantum, small)) {
             connection_serve(connection);
         } else {
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
@@ -378,7 +472,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     connection_serve(arg);
 }
 
-void connection_drain(struct connection *connection)
+/* Read and handle what has arrived, and take no more. */
+static void connection_drain(struct connection *connection)
 {
     int left = DRAIN_READS;
     bool fine;
@@ -390,4 +485,91 @@ void connection_drain(struct connection *connection)
     connection_finish(connection);
     if (!fine)
         connection_kill(connection);
+}
+
+void clients_init(struct clients *clients)
+{
+    TAILQ_INIT(&clients->all);
+    TAILQ_INIT(&clients->answered);
+    TAILQ_INIT(&clients->queue);
+    clients->reserve_fd = -1;
+    quantum_begin(&clients->quantum);
+}
+
+void clients_done(struct clients *clients)
+{
+    for (struct connection *connection; (connection = TAILQ_FIRST(&clients->all));)
+        connection_close(connection);
+    buffer_free(&clients->spare_in);
+    buffer_free(&clients->spare_out);
+    if (clients->reserve_fd >= 0)
+        close(clients->reserve_fd);
+}
+
+void connection_schedule(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+
+    if (connection->waiting)
+        return;
+    connection->waiting = connection->in.len > 0 ? &clients->queue : &clients->answered;
+    TAILQ_INSERT_TAIL(connection->waiting, connection, in_waiting);
+}
+
+static void serve_first(struct connection_list *waiting)
+{
+    struct connection *connection = TAILQ_FIRST(waiting);
+
+    TAILQ_REMOVE(waiting, connection, in_waiting);
+    connection->waiting = NULL;
+    connection_serve(connection);
+}
+
+bool clients_run_ready(struct clients *clients)
+{
+    while (!TAILQ_EMPTY(&clients->answered))
+        serve_first(&clients->answered);
+    /* Work for small requests does not count here: they cannot keep the queue from going on. */
+    quantum_begin(&clients->quantum);
+    while (!quantum_used_up(&clients->quantum) && !TAILQ_EMPTY(&clients->queue))
+        serve_first(&clients->queue);
+    quantum_begin(&clients->quantum);
+    clients->quantum.iterations++;
+    return TAILQ_EMPTY(&clients->queue);
+}
+
+bool clients_may_accept(const struct clients *clients)
+{
+    return quantum_may_accept(&clients->quantum, !TAILQ_EMPTY(&clients->queue));
+}
+
+void clients_cut_off(struct clients *clients, int64_t before_us)
+{
+    struct connection *connection;
+
+    TAILQ_FOREACH(connection, &clients->all, in_all)
+    {
+        bool ours = connection->waiting && !connection->lingering; /* it waits in the queue */
+
+        if (connection->stalled_us == 0 || connection->stalled_us >= before_us || ours ||
+            connection->killed)
+            continue;
+        clients->metrics->value[METRIC_CUT_OFF] += !connection->lingering;
+        connection_kill(connection);
+    }
+}
+
+void clients_drain(struct clients *clients)
+{
+    struct connection *connection, *next;
+
+    clients->draining = true;
+    for (connection = TAILQ_FIRST(&clients->all); connection; connection = next) {
+        next = TAILQ_NEXT(connection, in_all);
+        if (connection->lingering)
+            connection_kill(connection);
+        if (!connection->closing)
+            connection_drain(connection);
+        connection_schedule(connection);
+    }
 }

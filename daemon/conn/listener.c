@@ -6,8 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "quantum.h"
-
 enum { ACCEPTS_PER_EVENT = 2, ADMIN_RESERVE = 16 };
 
 static bool listed(const struct id_list *list, uint32_t id)
@@ -87,7 +85,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (!quantum_may_accept(listener->clients))
+    if (!clients_may_accept(listener->clients))
         return;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         int client = accept_client(listener);

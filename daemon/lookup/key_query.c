@@ -62,14 +62,18 @@ static bool tells_store(const PGresult *result, int i)
 
 static bool key_row_valid(const PGresult *result, int i)
 {
-    static const int len[COLUMNS] = {
-        [COLUMN_API_KEY_ID] = 16, [COLUMN_USER_ID] = 16, [COLUMN_ACTIVE] = 1};
+    return PQgetlength(result, i, COLUMN_ACTIVE) == 1 &&
+           (PQgetlength(result, i, COLUMN_CREATED) == 8 || PQgetisnull(result, i, COLUMN_CREATED));
+}
 
-    for (int column = 0; column < COLUMNS; column++) {
-        if (len[column] > 0 && PQgetlength(result, i, column) != len[column])
-            return false;
-    }
-    return PQgetlength(result, i, COLUMN_CREATED) == 8 || PQgetisnull(result, i, COLUMN_CREATED);
+/* False, and *ret is zeros, when it is NULL or no uuid. */
+static bool read_uuid(const PGresult *result, int i, int column, struct uuid *ret)
+{
+    *ret = (struct uuid){0};
+    if (PQgetlength(result, i, column) != sizeof *ret)
+        return false;
+    memcpy(ret, PQgetvalue(result, i, column), sizeof *ret);
+    return true;
 }
 
 bool key_query_valid(const PGresult *result, struct store_told *ret_told)
@@ -94,15 +98,14 @@ bool key_query_valid(const PGresult *result, struct store_told *ret_told)
     return told;
 }
 
-static struct verdict read_verdict(const PGresult *result, int i)
+/* False when the row has not both IDs; they are zeros. */
+static bool read_verdict(const PGresult *result, int i, struct verdict *ret)
 {
     bool active = PQgetvalue(result, i, COLUMN_ACTIVE)[0] != 0;
-    struct verdict verdict = {.kind = active ? VERDICT_ALLOW : VERDICT_DENY_INACTIVE, .rows = 1};
 
-    memcpy(&verdict.api_key_id, PQgetvalue(result, i, COLUMN_API_KEY_ID),
-           sizeof verdict.api_key_id);
-    memcpy(&verdict.user_id, PQgetvalue(result, i, COLUMN_USER_ID), sizeof verdict.user_id);
-    return verdict;
+    *ret = (struct verdict){.kind = active ? VERDICT_ALLOW : VERDICT_DENY_INACTIVE, .rows = 1};
+    bool has_id = read_uuid(result, i, COLUMN_API_KEY_ID, &ret->api_key_id);
+    return read_uuid(result, i, COLUMN_USER_ID, &ret->user_id) && has_id;
 }
 
 bool key_query_row(const PGresult *result, int i, struct key_row *ret)
@@ -112,7 +115,7 @@ bool key_query_row(const PGresult *result, int i, struct key_row *ret)
         return false;
     ret->key.at = PQgetvalue(result, i, COLUMN_KEY);
     ret->key.len = (size_t)PQgetlength(result, i, COLUMN_KEY);
-    ret->verdict = read_verdict(result, i);
+    ret->broken = !read_verdict(result, i, &ret->verdict);
     ret->created_at = PQgetisnull(result, i, COLUMN_CREATED)
                           ? INT64_MAX
                           : pg_get_int64(PQgetvalue(result, i, COLUMN_CREATED));
@@ -139,5 +142,6 @@ void key_query_combine(struct key_finding *finding, const struct key_row *row)
     verdict->read_at_us = before.read_at_us;
     if (before.kind == VERDICT_DENY_INACTIVE || row->verdict.kind == VERDICT_DENY_INACTIVE)
         verdict->kind = VERDICT_DENY_INACTIVE;
+    finding->broken = finding->broken || row->broken;
     finding->server_read_us = row->server_read_us;
 }

@@ -39,7 +39,7 @@ struct pg_pool_setup {
     void *arg;
 };
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct pg_pool *pg_pool_new(const struct pg_pool_setup *setup);
 
 /* All lookups fail first. */

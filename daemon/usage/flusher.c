@@ -79,7 +79,7 @@ struct flusher {
     bool taken;      /* what had been set aside for that is pending; its file is still there */
     unsigned asks;   /* in this round */
     int64_t stay_us; /* monotonic: no session is left for where it leads to before then */
-    bool refused_said, hidden_said, elsewhere_said;
+    bool refused_logged, hidden_logged, elsewhere_logged;
 
     size_t next, len; /* the chunk under way in `pending` */
     size_t chunk_max; /* bound of a chunk, less than usage.batch after a refusal */
@@ -88,7 +88,7 @@ struct flusher {
     bool connection_failed, statement_failed, aside_failed, elsewhere, not_yet;
     bool wrote_all;   /* the last round met none of these */
     uint64_t updated; /* rows of this round */
-    bool clamped_said;
+    bool clamped_logged;
     char *sql;
     struct usage_params params;
     struct reply_list waiting, served; /* for the next round; for this one */
@@ -97,9 +97,9 @@ struct flusher {
 static void note_clamped(struct flusher *flusher, uint64_t clamped)
 {
     flusher->env->metrics.value[METRIC_USAGE_CLAMPED] += clamped;
-    if (clamped == 0 || flusher->clamped_said)
+    if (clamped == 0 || flusher->clamped_logged)
         return;
-    flusher->clamped_said = true;
+    flusher->clamped_logged = true;
     log_warning(&flusher->env->log,
                 "usage: this host's clock is ahead of PostgreSQL's: last_used is written as "
                 "PostgreSQL's now (logged once)");
@@ -194,7 +194,7 @@ static void finish_round(struct flusher *flusher)
     }
     if (!failure) {
         backoff_reset(&flusher->backoff);
-        flusher->refused_said = flusher->elsewhere_said = false;
+        flusher->refused_logged = flusher->elsewhere_logged = false;
     }
     start_timer(flusher, failure ? backoff_next(&flusher->backoff, arc4random())
                                  : flusher->env->config->usage_flush_interval);
@@ -265,10 +265,10 @@ static void take_refusal(struct flusher *flusher, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    if (result && message[0] && !flusher->refused_said)
+    if (result && message[0] && !flusher->refused_logged)
         log_error(&flusher->env->log, "postgres (usage): %.*s", (int)strcspn(message, "\n"),
                   message);
-    flusher->refused_said = flusher->refused_said || (result && message[0]);
+    flusher->refused_logged = flusher->refused_logged || (result && message[0]);
     flusher->refusals++;
     if (flusher->len > 1 && flusher->refusals < REFUSALS_MAX &&
         usage_query_fault_of_a_row(result)) {
@@ -298,10 +298,10 @@ static bool told_right(struct flusher *flusher, const PGresult *result)
         flusher->proven = false; /* and the statement, if it was sent elsewhere, wrote nothing */
         return false;
     }
-    if (told.hidden && !flusher->hidden_said)
+    if (told.hidden && !flusher->hidden_logged)
         log_error(&flusher->env->log, "postgres (usage): row security hides rows from the daemon's "
                                       "role; usage stays pending (logged once)");
-    flusher->hidden_said = told.hidden;
+    flusher->hidden_logged = told.hidden;
     return !told.hidden;
 }
 
@@ -363,12 +363,12 @@ static void leave_elsewhere(struct flusher *flusher, const struct store_id *stor
 
     store_id_to_text(store, here);
     store_id_to_text(&flusher->env->stores.home, there);
-    if (!flusher->elsewhere_said)
+    if (!flusher->elsewhere_logged)
         log_error(&flusher->env->log,
                   "postgres (usage): the session leads to store %s, and lookups are answered from "
                   "%s; usage stays pending (logged once)",
                   here, there);
-    flusher->elsewhere_said = flusher->elsewhere = true;
+    flusher->elsewhere_logged = flusher->elsewhere = true;
     if (clock_monotonic_us() < flusher->stay_us) {
         settle_round(flusher);
         return;
@@ -382,9 +382,9 @@ static void take_store(struct flusher *flusher, const struct store *store)
     enum usage_place place = usage_owner_place(&flusher->owner, &store->id);
 
     if (!store->plain) {
-        if (!flusher->refused_said)
+        if (!flusher->refused_logged)
             log_error(&flusher->env->log, "postgres (usage): postgres.table is not a table");
-        flusher->refused_said = flusher->statement_failed = true;
+        flusher->refused_logged = flusher->statement_failed = true;
         settle_round(flusher);
     } else if (place == USAGE_ELSEWHERE) {
         leave_elsewhere(flusher, &store->id);
@@ -590,7 +590,7 @@ void flusher_start(struct flusher *flusher)
 
 static void memory_is_short(const struct flusher *flusher)
 {
-    log_error(&flusher->env->log, "usage: memory is short");
+    log_error(&flusher->env->log, "usage: out of memory");
     abort(); /* all of it is in the ledger */
 }
 

@@ -171,8 +171,9 @@ void fake_back_play(const struct play *play, struct buffer *replies)
     else
         shutdown(fd[0], SHUT_WR);
     bool open = !play->hang_up;
-    for (int i = 0;
-         front->clients.count > 0 || front->flights.count > 0 || front->asked.awaited > 0; i++) {
+    for (int i = 0; front->clients.count > 0 || front->flights.count > 0 ||
+                    front->operator_requests.awaited > 0;
+         i++) {
         FUZZ_MUST(i < ITERATIONS_MAX);
         iterate();
         answer_all();

@@ -6,11 +6,8 @@
 #include <unistd.h>
 
 #include <apikeyd/conn/connection.h>
-#include <apikeyd/conn/pending_reply.h>
 
-#include "quantum.h"
-
-/* A protocol of lines: each is said again, and "?" leaves a reply pending. */
+/* A protocol of lines: each is echoed, and "?" leaves a reply pending. */
 
 enum { CLIENTS_MAX = 64 };
 
@@ -23,7 +20,7 @@ struct fixture {
     size_t peers;
 };
 
-static size_t say_again(void *arg, struct connection *connection, struct slice bytes)
+static size_t echo_line(void *arg, struct connection *connection, struct slice bytes)
 {
     struct fixture *fixture = arg;
     const char *end = memchr(bytes.at, '\n', bytes.len);
@@ -40,10 +37,10 @@ static size_t say_again(void *arg, struct connection *connection, struct slice b
     return len;
 }
 
-static const struct protocol lines = {.name = "lines", .handle = say_again, .small_request = 1024};
+static const struct protocol lines = {.name = "lines", .handle = echo_line, .small_request = 1024};
 
 static const struct protocol timed_lines = {
-    .name = "timed lines", .handle = say_again, .small_request = 1024, .timed = true};
+    .name = "timed lines", .handle = echo_line, .small_request = 1024, .timed = true};
 
 static void nothing(void *arg)
 {
@@ -206,13 +203,13 @@ static void test_who_queues_is_not_polled(void **state)
     ask(peer, "more\n");
     assert_false(round_of_loop(fixture));
     assert_false(event_pending(&connection->readable, EV_READ, NULL));
-    assert_int_equal(quantum_may_accept(&fixture->clients),
-                     fixture->clients.iterations % ITERATIONS_TO_ACCEPT == 0);
+    assert_int_equal(clients_may_accept(&fixture->clients),
+                     fixture->clients.quantum.iterations % ITERATIONS_TO_ACCEPT == 0);
     while (!round_of_loop(fixture))
         ;
     round_of_loop(fixture);
     assert_int_equal(hear(peer), 8005);
-    assert_true(quantum_may_accept(&fixture->clients));
+    assert_true(clients_may_accept(&fixture->clients));
 }
 
 /* Much that is not read is retained, to a bound, and comes in order once it is read. */

@@ -14,7 +14,7 @@ struct buffer {
     size_t cap;
 };
 
-/* Room for `more` bytes behind those held; returns where they go. When memory is short the
+/* Room for `more` bytes behind those held; returns where they go. When out of memory the
  * process ends: a daemon that cannot hold one reply has no better answer. */
 char *buffer_reserve(struct buffer *buffer, size_t more);
 

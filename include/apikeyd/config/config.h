@@ -81,7 +81,7 @@ struct config {
 
 void config_free(struct config *config);
 
-/* A deep copy; NULL when memory is short. */
+/* A deep copy; NULL when out of memory. */
 struct config *config_copy(const struct config *config);
 
 struct freshness_policy config_freshness_policy(const struct config *config);

@@ -1,7 +1,7 @@
 /* connection: clients and their bytes.
  *
  * Reads requests, hands them to their protocol, writes replies in the order of the requests. A
- * reply that cannot be given at once is a pending reply (hole.h) in the stream. The text after it
+ * reply that cannot be given at once is a pending reply (below) in the stream. The text after it
  * is queued until the pending reply is closed:
  *
  *     requests ─▶ in ─▶ handle ─▶ out ─▶ backlog ──▶ socket
@@ -27,6 +27,7 @@
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/base/slice.h>
 #include <apikeyd/conn/process_table.h>
+#include <apikeyd/conn/quantum.h>
 #include <apikeyd/model/metrics.h>
 
 enum { CLIENT_NAME_SIZE = 64 };
@@ -44,7 +45,7 @@ struct protocol {
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
     /* What is said to who is turned away: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
-    size_t small_request; /* at most so many bytes are one (turn.h) */
+    size_t small_request; /* at most so many bytes are one (quantum.h) */
     bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
 };
 
@@ -72,7 +73,7 @@ struct clients {
 
     struct connection_list all;
     /* The ready list: to be served outside of their own events. `answered` have only replies to be
-     * written, `queue` wait for the next quantum (turn.h). */
+     * written, `queue` wait for the next quantum (quantum.h). */
     struct connection_list answered, queue;
     size_t count;
     struct process_table processes; /* whose they are */
@@ -80,9 +81,8 @@ struct clients {
     /* Pending replies that one connection may have before its next request has to wait. The owner
      * changes this. At least 1, or no request would ever go on. */
     size_t pending_replies_max;
-    unsigned iterations; /* of the event loop: see turn.h */
-    int quantum_left;    /* the work that may still be done before the next poll, in cache hits */
-    size_t retained;     /* bytes of buffers that connections hold between two loop iterations */
+    struct quantum quantum;
+    size_t retained; /* bytes of buffers that connections hold between two loop iterations */
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
@@ -129,7 +129,7 @@ void clients_init(struct clients *clients);
 /* Close every connection. */
 void clients_done(struct clients *clients);
 
-/* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when memory is short. */
+/* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when out of memory. */
 bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
                      struct peer peer);
 
@@ -153,11 +153,45 @@ void connection_schedule(struct connection *connection);
  * to do, so that the next round shall not wait. */
 bool clients_run_ready(struct clients *clients);
 
+/* Whether new connections are accepted in this iteration: see quantum.h. */
+bool clients_may_accept(const struct clients *clients);
+
 /* Close those of a timed protocol that have been stalled since before `before_us`. */
 void clients_cut_off(struct clients *clients, int64_t before_us);
 
 /* Read what has already arrived, then take no more requests from anybody. Each connection is
  * closed once its replies are written. */
 void clients_drain(struct clients *clients);
+
+/* Pending reply: a reply that is still to come, and its place among a client's replies.
+ *
+ * Each pending reply ends exactly once: its owner closes it with the reply, or is told that the
+ * client has gone, at shutdown too.
+ */
+struct pending_reply {
+    struct connection *connection;
+    TAILQ_ENTRY(pending_reply) in_connection;
+    uint64_t position; /* in the stream of queued text: this is where the reply belongs */
+    bool answered;
+    bool expensive; /* the reply is long or costs the back thread work: a client may have only a few
+                     */
+    struct buffer reply; /* until the pending replies before it are closed */
+    /* The client has gone: let go of the pending reply, which is freed next. */
+    void (*cancel)(void *owner);
+    void *owner;
+};
+
+/* A pending reply where the reply to the request being handled belongs. NULL when out of memory. */
+struct pending_reply *pending_reply_open(struct connection *connection);
+
+/* The same for a reply that is long or expensive: the client's next request waits while the client
+ * has a few of them. */
+struct pending_reply *pending_reply_open_expensive(struct connection *connection);
+
+/* The buffer to write the reply to; pending_reply_close() must follow. */
+struct buffer *pending_reply_buffer(struct pending_reply *pending);
+
+/* The reply is written; this frees the pending reply. */
+void pending_reply_close(struct pending_reply *pending);
 
 #endif
