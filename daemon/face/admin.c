@@ -198,6 +198,13 @@ void admin_config(struct front *front, struct connection *connection,
     buffer_free(&listing.text);
 }
 
+static const char *name_of(const struct connection *connection)
+{
+    const struct protocol *protocol = connection->protocol;
+
+    return protocol->client_name ? protocol->client_name(connection) : "";
+}
+
 void admin_client_list(struct front *front, struct connection *connection)
 {
     struct buffer text = {0};
@@ -208,12 +215,11 @@ void admin_client_list(struct front *front, struct connection *connection)
         buffer_printf(&text,
                       "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
                       "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
-                      other->id, other->fd, other->name,
-                      (front->freshness.now_us - other->opened_us) / 1000000,
-                      other->admin ? "admin" : other->protocol->name, (int)other->peer.pid,
-                      (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
-                      other->pending_count, other->in.len, connection_unwritten(other),
-                      other->last_command);
+                      other->id, other->fd, name_of(other),
+                      (front->freshness.now_us - other->opened_us) / 1000000, other->protocol->name,
+                      (int)other->peer.pid, (unsigned)other->peer.uid, (unsigned)other->peer.gid,
+                      other->requests, other->pending_count, other->in.len,
+                      connection_unwritten(other), other->last_command);
     }
     resp_bulk(connection_reply(connection), buffer_held(&text));
     buffer_free(&text);

@@ -12,7 +12,12 @@
 
 #include "admin.h"
 
-enum { WITHIN_MAX_MS = 9999999 };
+enum { WITHIN_MAX_MS = 9999999, NAME_SIZE = 64 };
+
+/* What a connection has told of itself. */
+struct resp_client {
+    char name[NAME_SIZE];
+};
 
 struct command {
     const char *name;
@@ -93,9 +98,11 @@ static void quit(struct front *front, struct connection *connection,
 static void reset(struct front *front, struct connection *connection,
                   const struct resp_request *request)
 {
+    struct resp_client *client = connection->state;
+
     (void)front;
     (void)request;
-    connection->name[0] = '\0';
+    client->name[0] = '\0';
     resp_simple(connection_reply(connection), "RESET");
 }
 
@@ -110,13 +117,21 @@ static void select_db(struct front *front, struct connection *connection,
         resp_error(connection_reply(connection), "ERR DB index is out of range");
 }
 
+static const char *client_name(const struct connection *connection)
+{
+    const struct resp_client *client = connection->state;
+
+    return client->name;
+}
+
 /* Names are shown in CLIENT LIST, a line each, so blanks and line breaks are refused. */
 static void set_name(struct connection *connection, struct slice name)
 {
     struct buffer *out = connection_reply(connection);
+    struct resp_client *client = connection->state;
 
-    if (name.len >= CLIENT_NAME_SIZE) {
-        resp_error(out, "ERR client names have at most %d bytes", CLIENT_NAME_SIZE - 1);
+    if (name.len >= NAME_SIZE) {
+        resp_error(out, "ERR client names have at most %d bytes", NAME_SIZE - 1);
         return;
     }
     for (size_t i = 0; i < name.len; i++) {
@@ -126,8 +141,8 @@ static void set_name(struct connection *connection, struct slice name)
             return;
         }
     }
-    memcpy(connection->name, name.at, name.len);
-    connection->name[name.len] = '\0';
+    memcpy(client->name, name.at, name.len);
+    client->name[name.len] = '\0';
     resp_simple(out, "OK");
 }
 
@@ -194,6 +209,7 @@ static void client_kill(struct front *front, struct connection *connection,
 static void client(struct front *front, struct connection *connection,
                    const struct resp_request *request)
 {
+    const char *name = client_name(connection);
     struct slice what = request->argv[1];
     struct buffer *out = connection_reply(connection);
 
@@ -201,21 +217,21 @@ static void client(struct front *front, struct connection *connection,
         set_name(connection, request->argv[2]);
     else if (slice_is(what, "SETINFO") && request->argc == 4)
         resp_simple(out, "OK");
-    else if (slice_is(what, "GETNAME") && connection->name[0])
-        resp_text(out, connection->name);
+    else if (slice_is(what, "GETNAME") && name[0])
+        resp_text(out, name);
     else if (slice_is(what, "GETNAME"))
         resp_null(out);
     else if (slice_is(what, "ID"))
         resp_integer(out, (int64_t)connection->id);
-    else if (connection->admin && slice_is(what, "LIST"))
+    else if (connection->protocol->admin && slice_is(what, "LIST"))
         client_list(front, connection, request);
-    else if (connection->admin && slice_is(what, "KILL"))
+    else if (connection->protocol->admin && slice_is(what, "KILL"))
         client_kill(front, connection, request);
     else
         resp_error(out,
                    "ERR unknown or malformed CLIENT subcommand; here are SETNAME, SETINFO, "
                    "GETNAME, ID%s",
-                   connection->admin ? ", LIST and KILL" : "");
+                   connection->protocol->admin ? ", LIST and KILL" : "");
 }
 
 static void command_command(struct front *front, struct connection *connection,
@@ -294,14 +310,14 @@ static void command_command(struct front *front, struct connection *connection,
 
     (void)front;
     for (size_t i = 0; i < COMMANDS; i++)
-        shown += !table[i].admin || connection->admin;
+        shown += !table[i].admin || connection->protocol->admin;
     if (request->argc > 1 && slice_is(request->argv[1], "COUNT")) {
         resp_integer(out, (int64_t)shown);
         return;
     }
     resp_array(out, docs ? 2 * shown : shown);
     for (size_t i = 0; i < COMMANDS; i++) {
-        if (table[i].admin && !connection->admin)
+        if (table[i].admin && !connection->protocol->admin)
             continue;
         if (docs)
             document(out, &table[i]);
@@ -318,7 +334,7 @@ static void run_command(struct front *front, struct connection *connection,
     for (size_t i = 0; i < COMMANDS; i++) {
         const struct command *command = &table[i];
 
-        if (!slice_is(name, command->name) || (command->admin && !connection->admin))
+        if (!slice_is(name, command->name) || (command->admin && !connection->protocol->admin))
             continue;
         connection->last_command = command->name;
         if (request->argc < command->min || request->argc > command->max)
@@ -364,13 +380,14 @@ static size_t handle_resp(void *arg, struct connection *connection, struct slice
     return consumed;
 }
 
-const struct protocol resp_protocol = {
-    .name = "check",
-    .handle = handle_resp,
-    .forbidden = "-NOPERM listen.allow_uids and allow_gids do not name you\r\n",
-    .full = "-ERR max number of clients reached\r\n",
-    .small_request = 1024,
-};
+#define RESP_PROTOCOL                                                                              \
+    .handle = handle_resp,                                                                         \
+    .forbidden = "-NOPERM listen.allow_uids and allow_gids do not name you\r\n",                   \
+    .full = "-ERR max number of clients reached\r\n", .small_request = 1024,                       \
+    .state_size = sizeof(struct resp_client), .client_name = client_name
+
+const struct protocol check_protocol = {.name = "check", RESP_PROTOCOL};
+const struct protocol admin_protocol = {.name = "admin", .admin = true, RESP_PROTOCOL};
 
 void commands_print_markdown(FILE *out)
 {

@@ -15,6 +15,10 @@ enum {
     BODY_MAX = 64 * 1024,
 };
 
+struct http_state {
+    size_t scanned; /* bytes of a head that is not complete; they have no blank line */
+};
+
 /* Reply with a problem. Field lines in `fields` go along. */
 static void reply_problem(struct front *front, struct connection *connection, int status,
                           unsigned flags, const char *fields, const char *detail)
@@ -235,22 +239,24 @@ static size_t empty_lines(struct slice bytes)
 /* The head is not complete, which takes a blank line to come. */
 static size_t wait_for_more(struct front *front, struct connection *connection, struct slice bytes)
 {
-    connection->scanned = bytes.len;
+    struct http_state *state = connection->state;
+
+    state->scanned = bytes.len;
     if (bytes.len < HEAD_MAX)
         return 0;
     return give_up(front, connection, bytes, 431, "the head is larger than 64 KiB");
 }
 
-static size_t handle_http(void *arg, struct connection *connection, struct slice bytes)
+static size_t take_request(struct front *front, struct connection *connection, struct slice bytes)
 {
-    struct front *front = arg;
+    const struct http_state *state = connection->state;
     struct http_request request;
     const char *why;
     size_t taken = empty_lines(bytes);
 
     if (taken > 0)
         return taken;
-    if (connection->scanned > 0 && !http_request_blank_line(bytes, connection->scanned))
+    if (state->scanned > 0 && !http_request_blank_line(bytes, state->scanned))
         return wait_for_more(front, connection, bytes);
     switch (http_request_parse(bytes, front->config->http_key_header, &request, &why)) {
     case HTTP_INCOMPLETE:
@@ -271,6 +277,16 @@ static size_t handle_http(void *arg, struct connection *connection, struct slice
     return taken;
 }
 
+static size_t handle_http(void *arg, struct connection *connection, struct slice bytes)
+{
+    struct http_state *state = connection->state;
+    size_t taken = take_request(arg, connection, bytes);
+
+    if (taken > 0)
+        state->scanned = 0;
+    return taken;
+}
+
 const struct protocol http_protocol = {
     .name = "http",
     .handle = handle_http,
@@ -282,4 +298,5 @@ const struct protocol http_protocol = {
             "Content-Length: 0\r\n\r\n",
     .small_request = 16384, /* heads are long where there are cookies */
     .timed = true,
+    .state_size = sizeof(struct http_state),
 };
