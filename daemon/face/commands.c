@@ -43,31 +43,34 @@ static bool parse_within(const struct resp_request *request, int64_t *ret_ms)
            slice_number(request->argv[3], ret_ms) && *ret_ms > 0 && *ret_ms <= WITHIN_MAX_MS;
 }
 
-static const struct reply_encoder resp = {.write = write_resp};
-
 static void refuse_key(struct front *front, struct connection *connection, const char *wrong)
 {
     front->metrics.value[METRIC_CHECKS_REFUSED]++;
     resp_error(connection_reply(connection), "ERR %s", wrong);
 }
 
-static void check(struct front *front, struct connection *connection,
-                  const struct resp_request *request)
+static void run_check(struct front *front, struct connection *connection,
+                      const struct resp_request *request)
 {
     const char *wrong = "syntax: CHECK <key id> [WITHIN <ms from 1 to 9999999>]";
-    int64_t within_ms = 0;
+    struct check check = {
+        .connection = connection, .key = request->argv[1], .encoder = {.write = write_resp}};
 
-    if (request->argc <= 2 || parse_within(request, &within_ms))
-        wrong = check_key(front, connection, request->argv[1], within_ms, &resp);
+    if (request->argc <= 2 || parse_within(request, &check.within_ms))
+        wrong = check_key(front, &check);
     if (wrong)
         refuse_key(front, connection, wrong);
 }
 
 /* The same for one that was seen ahead. */
-static size_t check_ahead(struct front *front, struct connection *connection,
-                          const struct ahead *ahead)
+static size_t run_check_ahead(struct front *front, struct connection *connection,
+                              const struct ahead *ahead)
 {
-    const char *wrong = check_digest(front, connection, ahead->key, &ahead->digest, 0, &resp);
+    struct check check = {.connection = connection,
+                          .key = ahead->key,
+                          .digest = ahead->digest,
+                          .encoder = {.write = write_resp}};
+    const char *wrong = check_digest(front, &check);
 
     connection->requests++;
     connection->last_command = "CHECK";
@@ -255,7 +258,7 @@ static void debug(struct front *front, struct connection *connection,
 
 /* CHECK comes first: it is looked for first. */
 static const struct command table[] = {
-    {"CHECK", 2, 4, false, check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
+    {"CHECK", 2, 4, false, run_check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
     {"PING", 1, 2, false, ping, "PING [message]"},
     {"ECHO", 2, 2, false, ping, "ECHO <message>"},
     {"QUIT", 1, 1, false, quit, "QUIT: close the connection"},
@@ -360,7 +363,7 @@ static size_t handle_resp(void *arg, struct connection *connection, struct slice
     size_t consumed = 0;
 
     if (ahead)
-        return check_ahead(front, connection, ahead);
+        return run_check_ahead(front, connection, ahead);
     switch (
         resp_request_parse(bytes, front->config->listen_max_request, &request, &consumed, &why)) {
     case RESP_INCOMPLETE:

@@ -120,7 +120,9 @@ static void authorize(struct front *front, struct connection *connection,
                       const struct http_request *request, unsigned flags)
 {
     static const char unauthorized[] = "WWW-Authenticate: ApiKey realm=\"api\"\r\n";
-    struct reply_encoder encoder = {.write = write_answer, .flags = flags};
+    struct check check = {.connection = connection,
+                          .key = request->key,
+                          .encoder = {.write = write_answer, .flags = flags}};
     const char *wrong = "there is no key";
 
     connection->last_command = "authorize";
@@ -129,7 +131,7 @@ static void authorize(struct front *front, struct connection *connection,
         return;
     }
     if (request->keys == 1)
-        wrong = check_key(front, connection, request->key, 0, &encoder);
+        wrong = check_key(front, &check);
     if (!wrong)
         return;
     front->metrics.value[METRIC_CHECKS_REFUSED]++;
