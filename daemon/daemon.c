@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/daemon.h"
+#include "daemon.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -10,20 +10,21 @@
 
 #include <jansson.h>
 
-#include "apikeyd/activation.h"
-#include "apikeyd/back.h"
-#include "apikeyd/config_check.h"
-#include "apikeyd/front.h"
-#include "apikeyd/log_hooks.h"
-#include "apikeyd/log_sink.h"
-#include "apikeyd/redis_url.h"
-#include "apikeyd/secret.h"
-#include "apikeyd/signals.h"
-#include "apikeyd/socket_watch.h"
-#include "apikeyd/sockets.h"
-#include "apikeyd/storage.h"
-#include "apikeyd/supervisor.h"
-#include "apikeyd/thread.h"
+#include <apikeyd/back/back.h>
+#include <apikeyd/back/config_check.h>
+#include <apikeyd/base/secret.h>
+#include <apikeyd/config/redis_url.h>
+#include <apikeyd/front/front.h>
+#include <apikeyd/thread/thread.h>
+
+#include "activation.h"
+#include "log_hooks.h"
+#include "log_sink.h"
+#include "signals.h"
+#include "socket_watch.h"
+#include "sockets.h"
+#include "storage.h"
+#include "supervisor.h"
 
 struct daemon {
     struct config *config;

@@ -8,10 +8,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "apikeyd/commands.h"
-#include "apikeyd/config_check.h"
-#include "apikeyd/daemon.h"
-#include "apikeyd/metrics.h"
+#include <apikeyd/back/config_check.h>
+#include <apikeyd/face/commands.h>
+#include <apikeyd/model/metrics.h>
+
+#include "daemon.h"
 
 static const char default_path[] = "/etc/apikeyd/apikeyd.conf";
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/supervisor.h"
+#include "supervisor.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 
 #include <systemd/sd-daemon.h>
 
-#include "apikeyd/clock.h"
+#include <apikeyd/clock/clock.h>
 
 static const int64_t tick_max_us = 1000000;
 static const int64_t tell_interval_us = 5000000;

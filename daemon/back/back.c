@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/back.h"
+#include <apikeyd/back/back.h>
 
 #include <stdlib.h>
 
 #include <event2/event_struct.h>
 
-#include "apikeyd/back_env.h"
-#include "apikeyd/clock.h"
-#include "apikeyd/flusher.h"
-#include "apikeyd/link.h"
-#include "apikeyd/monitor.h"
-#include "apikeyd/pages.h"
-#include "apikeyd/report.h"
-#include "apikeyd/resolver.h"
-#include "apikeyd/resp_reply.h"
+#include <apikeyd/changes/change_feed.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/lookup/resolver.h>
+#include <apikeyd/observe/metrics_server.h>
+#include <apikeyd/observe/monitor.h>
+#include <apikeyd/observe/report.h>
+#include <apikeyd/thread/back_env.h>
+#include <apikeyd/usage/flusher.h>
+#include <apikeyd/wire/resp_reply.h>
+
 #include "reload.h"
 
 enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };
@@ -30,6 +31,7 @@ struct back {
     enum stage stage;
     int64_t drain_began_us; /* monotonic */
     bool stopped;
+    bool usage_first;      /* the change feed's session, when it has nothing to do */
     uint64_t stale_checks; /* answered stale, as was last seen, … */
     int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
     struct monitor *monitor;
@@ -225,12 +227,17 @@ static void on_heartbeat(void *arg)
     resolver_heartbeat(back->resolver);
 }
 
+/* Lookups and usage take turns, or misses that never end would leave none to usage. */
 static void on_feed_idle(void *arg)
 {
     struct back *back = arg;
 
+    back->usage_first = !back->usage_first;
+    if (back->usage_first)
+        flusher_feed_idle(back->flusher);
     resolver_go(back->resolver);
-    flusher_feed_idle(back->flusher);
+    if (!back->usage_first)
+        flusher_feed_idle(back->flusher);
 }
 
 static void on_home(void *arg)

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "apikeyd/config_check.h"
-#include "apikeyd/resp_reply.h"
+#include <apikeyd/back/config_check.h>
+#include <apikeyd/wire/resp_reply.h>
 
 /* Names of options that need a restart go to `restart`, the reasons of a failure to `errors`, and
  * deprecated names to `warnings`. */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/front.h"
+#include <apikeyd/front/front.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "apikeyd/check.h"
-#include "apikeyd/clock.h"
-#include "apikeyd/commands.h"
-#include "apikeyd/http.h"
-#include "front_state.h"
+#include <apikeyd/auth/check.h>
+#include <apikeyd/auth/front_state.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/face/commands.h>
+#include <apikeyd/face/http.h>
 
 static void begin_requests(void *arg)
 {

@@ -7,9 +7,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "apikeyd/clock.h"
-#include "apikeyd/mailbox.h"
-#include "front_state.h"
+#include <apikeyd/auth/front_state.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/config/config_load.h>
+#include <apikeyd/front/front.h>
+#include <apikeyd/model/mailbox.h>
+
 #include "fuzz.h"
 #include "scratch.h"
 
@@ -168,8 +171,9 @@ void fake_back_play(const struct play *play, struct buffer *replies)
     else
         shutdown(fd[0], SHUT_WR);
     bool open = !play->hang_up;
-    for (int i = 0;
-         front->clients.count > 0 || front->flights.count > 0 || front->operator_requests.awaited > 0; i++) {
+    for (int i = 0; front->clients.count > 0 || front->flights.count > 0 ||
+                    front->operator_requests.awaited > 0;
+         i++) {
         FUZZ_MUST(i < ITERATIONS_MAX);
         iterate();
         answer_all();

@@ -1,4 +1,5 @@
-"""tables.py: write the tables of options, commands and metrics, as the release build prints them, into the documents.
+"""tables.py: write the tables of options, commands and metrics, as the release build prints them, and of folders, as
+CMake has them, into the documents.
 
 tests/meta/test_repo.py checks that they stand there.
 """
@@ -9,17 +10,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "release"
-# File, the lines before and after the table, and the program that prints it.
+# File, the lines before and after the table, and the program of the build that prints it, or the build's file.
 TABLES = [
     *(("docs/reference.md", f"<!-- {what} -->\n", "<!-- end -->", ["apikeyd", "--list", what])
       for what in ("options", "commands", "metrics")),
     ("docs/man/apikeyd.conf.5", '.\\" options\n', '.\\" end\n', ["apikeyd", "--list", "roff"]),
     ("docs/man/apikeyctl.1", '.\\" commands\n', '.\\" end\n', ["apikeyctl", "--manual"]),
     ("config/apikeyd.conf", "", "", ["apikeyd", "--sample-config"]),
+    ("docs/architecture.md", "<!-- folders -->\n", "<!-- end -->", ["folders.md"]),
 ]
 
 
 def printed(program, *args):
+    if program.endswith(".md"):
+        return (BUILD / program).read_text()
     return subprocess.run([BUILD / program, *args], capture_output=True, text=True, check=True).stdout
 
 

@@ -257,7 +257,7 @@ def test_log_lines_have_fields_in_the_journal(redis_server, start):
     connected = wait_until(lambda: entry("redis: connected"), "the journal")[0]
     assert connected["PRIORITY"] == "6" and connected["SYSLOG_IDENTIFIER"] == "apikeyd"
     assert connected["APIKEYD_MODULE"] == "redis_link"
-    assert connected["CODE_FILE"] == "daemon/back/redis_link.c" and int(connected["CODE_LINE"]) > 0
+    assert connected["CODE_FILE"] == "daemon/redis/redis_link.c" and int(connected["CODE_LINE"]) > 0
     assert connected["CODE_FUNC"] == "come_up"
     redis_server.stop()
     assert wait_until(lambda: entry("lookups go on without it"), "a warning")[0]["PRIORITY"] == "4"

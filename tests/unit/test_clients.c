@@ -5,9 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "apikeyd/connection.h"
-#include "apikeyd/hole.h"
-#include "turn.h"
+#include <apikeyd/conn/connection.h>
 
 /* A protocol of lines: each is echoed, and "?" leaves a reply pending. */
 
@@ -205,13 +203,13 @@ static void test_who_queues_is_not_polled(void **state)
     ask(peer, "more\n");
     assert_false(round_of_loop(fixture));
     assert_false(event_pending(&connection->readable, EV_READ, NULL));
-    assert_int_equal(quantum_may_accept(&fixture->clients),
-                     fixture->clients.iterations % ITERATIONS_TO_ACCEPT == 0);
+    assert_int_equal(clients_may_accept(&fixture->clients),
+                     fixture->clients.quantum.iterations % ITERATIONS_TO_ACCEPT == 0);
     while (!round_of_loop(fixture))
         ;
     round_of_loop(fixture);
     assert_int_equal(hear(peer), 8005);
-    assert_true(quantum_may_accept(&fixture->clients));
+    assert_true(clients_may_accept(&fixture->clients));
 }
 
 /* Much that is not read is retained, to a bound, and comes in order once it is read. */

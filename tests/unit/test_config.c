@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "scratch.h"
 
-#include "apikeyd/config.h"
-#include "apikeyd/config_draft.h"
-#include "apikeyd/log.h"
-#include "apikeyd/option.h"
+#include <apikeyd/base/log.h>
+#include <apikeyd/config/config_draft.h>
+#include <apikeyd/config/config_load.h>
+#include <apikeyd/config/option.h>
 
 static struct config *load(const char *text, struct buffer *errors)
 {

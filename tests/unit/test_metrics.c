@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/metrics.h"
+#include <apikeyd/model/metrics.h>
 
 static bool has(const struct buffer *text, const char *line)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/process_table.h"
+#include <apikeyd/conn/process_table.h>
 
 enum { MOST = 10000 };
 

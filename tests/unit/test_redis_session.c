@@ -5,7 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "apikeyd/redis_session.h"
+#include "redis_session.h"
 
 /* A session, and the other end of its connection. */
 struct line {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/verdict_cache.h"
+#include <apikeyd/model/verdict_cache.h>
 
 #define SECOND INT64_C(1000000)
 

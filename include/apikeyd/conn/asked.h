@@ -1,0 +1,43 @@
+/* asked: requests that the back thread answers, and how long the front thread waits for that.
+ *
+ * The back thread knows a request by a number, which comes back with the reply. A reply is dropped
+ * when its client has gone, or has had an error because the deadline passed. So the back thread
+ * holds nothing of a client's, and when the back thread stands still no client waits for ever.
+ * Front thread only.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_ASKED_H
+#define APIKEYD_ASKED_H
+
+#include <apikeyd/conn/connection.h>
+
+/* The error that a client gets after the deadline. */
+#define NO_ANSWER_FROM_BACK "UNAVAILABLE the daemon's back thread does not answer"
+
+TAILQ_HEAD(operator_request_list, operator_request);
+
+struct operator_requests {
+    struct operator_request_list waiting;
+    uint64_t last;  /* number given out */
+    size_t awaited; /* replies that are still to come, whether their client has gone or not */
+};
+
+void operator_requests_init(struct operator_requests *requests);
+
+/* The number of a request that has just been posted to the back thread. */
+uint64_t operator_requests_number(const struct operator_requests *requests);
+
+/* Request operator_requests_number() has been posted: its reply belongs here in the client's
+ * stream, and has to come before `deadline_us` (monotonic). False when out of memory: the reply
+ * will be dropped. */
+bool operator_requests_wait(struct operator_requests *requests, struct connection *connection,
+                            int64_t deadline_us);
+
+/* The reply has come. */
+void operator_requests_reply(struct operator_requests *requests, uint64_t number,
+                             struct slice reply);
+
+/* Answer the requests whose deadline has passed with an error. */
+void operator_requests_expire(struct operator_requests *requests, int64_t now_us);
+
+#endif
