@@ -25,7 +25,7 @@ static PGconn *connect_to(const char *dsn)
     const char *const names[] = {"dbname", "fallback_application_name", "client_encoding", NULL};
     const char *const values[] = {dsn, "apikeyctl", "UTF8", NULL};
 
-    /* Times are shown in UTC, whatever type the columns have. */
+    /* Times are shown in UTC for columns of either type. */
     setenv("PGTZ", "UTC", 1);
     PGconn *connection = PQconnectdbParams(names, values, 1);
     if (PQstatus(connection) != CONNECTION_OK) {

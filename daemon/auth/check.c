@@ -240,8 +240,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     answer_waiter(waiter, waiter->soft ? stale : NULL, TIER_STALE, "deadline");
 }
 
-/* Answer those who have waited since `late_us` or before, whatever the back thread is doing. Their
- * lookups go on: the answers, when they come, are for those who ask then. */
+/* Answer the requests that have waited since `late_us` or longer, without the back thread. Their
+ * lookups go on, and later requests use the answers. */
 static void expire(struct front *front, int64_t late_us, const char *why)
 {
     struct waiter *waiter;
@@ -458,8 +458,8 @@ void check_prefetch(const struct front *front, const struct digest *digest)
     verdict_cache_prefetch(front->cache, digest);
 }
 
-/* The answer is too old for this waiter, who came late. The first such one has the lookup sent
- * again, for all of them: PostgreSQL is asked after them. */
+/* The answer is too old for this waiter, which joined late. The first such waiter sends the lookup
+ * again, for all of them, so PostgreSQL is asked after they joined. */
 static void ask_again(struct waiter *waiter, bool *again)
 {
     *again = *again || post_lookup(waiter->front, waiter->flight, true);

@@ -121,6 +121,14 @@ static void note_definition(struct feed *feed, const struct heartbeat *heartbeat
     feed->definition = heartbeat->definition;
 }
 
+/* The session waits for no lock for long: send_lock_limit(). lock_not_available. */
+static bool is_locked(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && strcmp(state, "55P03") == 0;
+}
+
 static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct feed *feed = arg;
@@ -128,6 +136,10 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
 
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
+    if (outcome == PG_REFUSED && is_locked(result)) {
+        feed->asked = true; /* by the next heartbeat it may not be */
+        return;
+    }
     if (outcome == PG_REFUSED || !trigger_inspection_read(result, &inspection)) {
         pg_connection_give_up(feed->connection, outcome == PG_REFUSED
                                                     ? PQresultErrorMessage(result)
@@ -278,7 +290,8 @@ static void confirm(struct feed *feed)
     feed->due = feed->due || feed->sent_us < env->freshness_inputs.jumped_us;
     back_env_post_freshness(env);
     if (first) {
-        log_info(&env->log, "the change feed is up: changes are heard of as they are committed");
+        log_write(&env->log, pg_connection_flaps(feed->connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+                  "the change feed is up: changes are heard of as they are committed");
         feed->setup.on_up(feed->setup.arg, true);
     }
     feed->setup.on_heartbeat(feed->setup.arg);

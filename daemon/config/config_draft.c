@@ -35,7 +35,7 @@ static void variable_name(const struct option *option, const char *name, char re
         *at = (char)toupper((unsigned char)*at);
 }
 
-/* An error in a line of the file, whatever option it is about. */
+/* An error in a line of the file. */
 __attribute__((format(printf, 3, 4))) static void fail_at(struct config_draft *draft, int line,
                                                           const char *format, ...)
 {

@@ -248,14 +248,14 @@ static const struct command table[] = {
     {"HELLO", 1, 7, false, hello, "HELLO [2 [SETNAME <name>]]"},
     {"CLIENT", 2, 8, false, client, "CLIENT SETNAME|SETINFO|GETNAME|ID|LIST|KILL"},
     {"COMMAND", 1, RESP_ARGS_MAX, false, command_command, "COMMAND [COUNT|DOCS|INFO]"},
-    {"INFO", 1, 2, false, admin_info, "INFO [section]: what the daemon counts"},
+    {"INFO", 1, 2, false, admin_info, "INFO [section]: counters and state"},
     {"EXPLAIN", 2, 2, true, admin_explain, "EXPLAIN <key id>: why CHECK answers as it does"},
     {"INVALIDATE", 2, 2, true, admin_invalidate, "INVALIDATE <key id>|ALL: forget verdicts"},
     {"FLUSH", 1, 1, true, admin_flush, "FLUSH: write pending usage now; replies with rows written"},
     {"CONFIG", 3, 3, true, admin_config, "CONFIG GET <glob>"},
     {"RELOAD", 1, 1, true, admin_reload, "RELOAD: read the configuration again"},
-    {"METRICS", 1, 1, true, admin_metrics, "METRICS: the numbers in Prometheus' text format"},
-    {"STATUS", 1, 1, true, admin_status, "STATUS: how things are, as JSON"},
+    {"METRICS", 1, 1, true, admin_metrics, "METRICS: the metrics in Prometheus' text format"},
+    {"STATUS", 1, 1, true, admin_status, "STATUS: state, rates and latencies as JSON"},
 #ifdef APIKEYD_DEBUG_COMMANDS
     {"DEBUG", 3, 3, true, debug, "DEBUG HANG <seconds>: in test builds only"},
 #endif

@@ -43,7 +43,7 @@ struct pg_pool {
     struct event deadline;
     bool deadline_armed;
     const char *logged; /* in the log: what is wrong with answers */
-    bool refused_logged, bytes_logged;
+    bool refused_logged, bytes_logged, broken_logged;
     bool down; /* as was told */
     char *sql, *probe_sql;
     bool feed_usable;
@@ -264,12 +264,27 @@ static bool is_ascii(const struct lookup *lookup)
     return true;
 }
 
+/* The owner's table may let a row be without IDs, or have others than UUIDs. */
+static void fail_broken(struct pg_pool *pool, struct lookup *lookup)
+{
+    if (!pool->broken_logged)
+        log_error(&pool->env->log,
+                  "postgres (lookups): a row's api_key_id or user_id is NULL or no uuid: its key is "
+                  "UNAVAILABLE (logged once)");
+    pool->broken_logged = true;
+    fail(pool, lookup, "its row's api_key_id or user_id is NULL or no uuid");
+}
+
 /* Without an encoding, text that another client wrote may be the same key in other bytes. */
 static void answer_lookup(struct pg_pool *pool, struct lookup *lookup, const struct store *store,
                           int64_t server_read_us)
 {
     const struct verdict *verdict = &lookup->finding.verdict;
 
+    if (lookup->finding.broken) {
+        fail_broken(pool, lookup);
+        return;
+    }
     if (verdict->kind != VERDICT_DENY_UNKNOWN || !store || !store->bytes || is_ascii(lookup)) {
         pool->setup.answered(pool->setup.arg, lookup, verdict, server_read_us);
         return;
@@ -314,9 +329,11 @@ static void log_refusal(struct pg_pool *pool, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
+    if (message[0] == '\0')
+        message = "rows of an unexpected form";
     if (!pool->refused_logged)
         log_error(&pool->env->log, "postgres (lookups): %.*s", (int)strcspn(message, "\n"),
-                  message[0] ? message : "rows of an unexpected form");
+                  message);
     pool->refused_logged = true;
 }
 
@@ -485,7 +502,6 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
         pg_connection_give_up(slot->connection, wrong);
         return;
     }
-    back_env_sample_clock(pool->env, slot->sent_us, clock_monotonic_us(), server_us);
     slot->store = NOT_PROVEN;
 }
 

@@ -1,6 +1,6 @@
 /* pg_connect: an attempt to connect to PostgreSQL is started beside the event loop.
  *
- * A worker resolves the names of the hosts, reads whatever files libpq wants to read first (service
+ * A worker resolves the names of the hosts, reads the files that libpq needs first (service
  * file, password file), and has libpq begin. The loop then polls the connection, which does not
  * block any more: libpq knows an address for each host. Back thread only.
  */

@@ -1,8 +1,8 @@
 /* redis_reply: what Redis answers, read from bytes that need not be Redis's.
  *
- * A reader has all of its memory from the start: no reply makes it grow, whatever lengths it
- * announces, and a longer one ends the reader with -EMSGSIZE. hiredis does the parsing and hands
- * each part over as it comes (redisReplyObjectFunctions), so nothing of it shows here. RESP2
+ * A reader has all of its memory from the start: no reply makes it grow, whatever length the
+ * reply announces, and a longer one ends the reader with -EMSGSIZE. hiredis does the parsing and
+ * hands each part over as it comes (redisReplyObjectFunctions), so nothing of it shows here. RESP2
  * only. Any one thread.
  *
  *     bytes ──feed──▶ hiredis ──parts──▶ texts, elements ──take──▶ one reply

@@ -181,8 +181,7 @@ struct pending_reply {
     void *owner;
 };
 
-/* A pending reply where the reply to the request being handled belongs. NULL when out of memory.
- */
+/* A pending reply where the reply to the request being handled belongs. NULL when out of memory. */
 struct pending_reply *pending_reply_open(struct connection *connection);
 
 /* The same for a reply that is long or expensive: the client's next request waits while the client

@@ -58,7 +58,7 @@ int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
  * half 0. Before there are two threads. */
 void ledger_gather(struct ledger *ledger);
 
-/* Half 0 or 1 of the file in use. Whoever is sent a half owns it. */
+/* Half 0 or 1 of the file in use. The receiver of a half owns it. */
 struct ledger_half *ledger_half(struct ledger *ledger, int index);
 
 /* What has become of the file: three system calls that read no disk. Back thread, as all below. */

@@ -42,7 +42,7 @@ struct usage_batch {
     struct usage_slot *slots;
     size_t len;
     size_t cap;
-    struct store_id owner; /* whose rows these are, whatever the timeline; zeros: not known */
+    struct store_id owner; /* the store of these rows, on any timeline; zeros: unknown */
 };
 
 /* Merge `len` slots in any order, duplicates and zero entries included. `slots` is read only.

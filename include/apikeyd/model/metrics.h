@@ -2,8 +2,8 @@
  *
  * METRICS and HISTOGRAMS name every number that the daemon keeps; the enums, INFO, METRICS, the
  * metrics page and the manual's list come from them. Each thread has a struct of its own and adds
- * to it without any lock; whoever shows them adds the structs up. A gauge says what is now and is
- * set by its owner just before it is shown.
+ * to it without a lock; a reader adds the structs up. A gauge is a current value, which its owner
+ * sets just before it is shown.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_METRICS_H

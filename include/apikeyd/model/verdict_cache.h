@@ -53,8 +53,8 @@ struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const stru
 /* The verdict for `digest` will be asked for: have it come in, if it is where most are. */
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
 
-/* Then have it come in if it is elsewhere. What is returned is likely it: good for hints only, as
- * now and then it is another's. NULL when it is not to be seen where it should be. */
+/* Prefetch the verdict if it is not in its home slot. Returns a likely match found by tag, for
+ * hints only, or NULL. */
 const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
                                                            const struct digest *digest);
 

@@ -75,6 +75,9 @@ bool pg_connection_up(const struct pg_connection *connection);
  * late. False at first, and while a connection that broke is being made anew. */
 bool pg_connection_down(const struct pg_connection *connection);
 
+/* Whether it comes and goes, so that no more of it is logged. */
+bool pg_connection_flaps(const struct pg_connection *connection);
+
 /* Whether the server had no room for it at the last attempt, or it left its place to a session that
  * comes before it. */
 bool pg_connection_refused(const struct pg_connection *connection);

@@ -52,7 +52,7 @@ void flusher_start(struct flusher *flusher);
 /* The same for a FLUSH request: its reply is the number of rows written. */
 void flusher_request(struct flusher *flusher, uint64_t ask);
 
-/* One last round; on_drained is called when it is over, whatever came of it. */
+/* One last round; on_drained is called when it ends, also if it failed. */
 void flusher_drain(struct flusher *flusher);
 
 /* PostgreSQL has had its time to drain: what it has not taken goes to the disk. */
