@@ -188,7 +188,7 @@ static void check_fits(const struct request *request, unsigned given)
             die(EX_USAGE, "%s%s%s does not take --%s; see apikeyctl %s%s%s --help", command->group,
                 blank, command->name, options[i].name, command->group, blank, command->name);
     }
-    if (request->argc < command->least || request->argc > command->most)
+    if (request->argc < command->min || request->argc > command->max)
         die(EX_USAGE, "usage: apikeyctl %s%s%s %s", command->group, blank, command->name,
             command->arguments);
 }

@@ -64,7 +64,7 @@ struct keys_db *keys_db_open(const struct request *request)
     struct buffer error = {0};
 
     if (!db)
-        die(EX_OSERR, "memory is short");
+        die(EX_OSERR, "out of memory");
     if (!secret_read(config->postgres_key_transform_secret_file, &secret, &error))
         die(EX_CONFIG, "postgres.key_transform_secret_file \"%s\": %.*s",
             config->postgres_key_transform_secret_file, (int)error.len, error.data);

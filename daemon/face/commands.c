@@ -16,8 +16,8 @@ enum { WITHIN_MAX_MS = 9999999 };
 
 struct command {
     const char *name;
-    size_t least, most; /* arguments, the name included */
-    bool admin;         /* on the admin socket only */
+    size_t min, max; /* arguments, the name included */
+    bool admin;      /* on the admin socket only */
     void (*run)(struct front *front, struct connection *connection,
                 const struct resp_request *request);
     const char *summary;
@@ -267,8 +267,8 @@ static void describe(struct buffer *out, const struct command *command)
 {
     resp_array(out, 6);
     resp_text(out, command->name);
-    resp_integer(out, command->least == command->most ? (int64_t)command->least
-                                                      : -(int64_t)command->least);
+    resp_integer(out,
+                 command->min == command->max ? (int64_t)command->min : -(int64_t)command->min);
     resp_array(out, 1);
     resp_simple(out, command->admin ? "admin" : "fast");
     resp_integer(out, 0);
@@ -321,7 +321,7 @@ static void run_command(struct front *front, struct connection *connection,
         if (!slice_is(name, command->name) || (command->admin && !connection->admin))
             continue;
         connection->last_command = command->name;
-        if (request->argc < command->least || request->argc > command->most)
+        if (request->argc < command->min || request->argc > command->max)
             resp_error(connection_reply(connection),
                        "ERR wrong number of arguments for '%s' command; use %s", command->name,
                        command->summary);

@@ -16,7 +16,7 @@ struct pg_attempt;
 struct pg_attempt_result {
     PGconn *pg; /* as from PQconnectStartParams(), the receiver's; NULL: there is no address */
     const char *unresolved; /* a name without an address, or NULL; others may have one */
-    const char *why;        /* … and why, or that memory is short */
+    const char *why;        /* … and why, or that the process is out of memory */
 };
 
 /* `turn` is how many addresses go to the end of the list, so that another one comes first. Returns

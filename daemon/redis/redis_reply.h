@@ -36,12 +36,12 @@ struct redis_reply {
 
 struct redis_reader;
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct redis_reader *redis_reader_new(void);
 void redis_reader_free(struct redis_reader *reader);
 
 /* Give it bytes, a few KiB at a time: that much more than a reply's maximum may be held until
- * redis_reader_take() looks. False when memory is short. */
+ * redis_reader_take() looks. False when out of memory. */
 __attribute__((warn_unused_result)) bool redis_reader_feed(struct redis_reader *reader,
                                                            const void *bytes, size_t len);
 

@@ -136,7 +136,7 @@ static void write_answer(struct buffer *out, const char *resource, bool allowed,
         answer = json_pack("{s:b, s:o}", "isAuthorized", allowed, "context", context);
     char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
     if (!text)
-        abort(); /* memory is short */
+        abort(); /* out of memory */
     buffer_append(out, text, strlen(text));
     free(text);
     json_decref(answer);

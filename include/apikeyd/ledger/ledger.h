@@ -75,7 +75,7 @@ struct ledger_half *ledger_fresh_half(struct ledger *ledger);
 
 /* The front thread has that half, and both of the old file's are in *pending. Close that file, have
  * the new one hold all of *pending, and what was found in the new one be in *pending too. Returns
- * the half that is not the front's, or NULL when memory is short. */
+ * the half that is not the front's, or NULL when out of memory. */
 struct ledger_half *ledger_succeed(struct ledger *ledger, struct usage_batch *pending);
 
 #endif

@@ -46,7 +46,7 @@ struct usage_batch {
 };
 
 /* Merge `len` slots in any order, duplicates and zero entries included. `slots` is read only.
- * False, with the batch as it was, when memory is short. */
+ * False, with the batch as it was, when out of memory. */
 bool usage_batch_merge(struct usage_batch *batch, const struct usage_slot *slots, size_t len);
 
 /* Keep only the entries whose last_used is not zero. */

@@ -41,7 +41,7 @@ struct verdict_cache_stats {
 };
 
 /* At most `bytes` for verdicts on existing keys and `negative_bytes` for DENY unknown. NULL when
- * memory is short. `seed` should be random and secret. */
+ * out of memory. `seed` should be random and secret. */
 struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed);
 void verdict_cache_free(struct verdict_cache *cache);
 

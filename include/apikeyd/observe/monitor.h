@@ -24,7 +24,7 @@ struct monitor_setup {
     int64_t tick_us; /* how often; 0: every second */
 };
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct monitor *monitor_new(const struct monitor_setup *setup);
 
 /* Waiting requests get the error that the front thread does not answer. */

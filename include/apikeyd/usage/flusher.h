@@ -39,7 +39,7 @@ struct flusher_setup {
     void *arg;
 };
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct flusher *flusher_new(struct flusher_setup *setup);
 
 /* Waiting FLUSH requests get an error. False: the disk still holds a job up, and the ledger must
