@@ -311,6 +311,20 @@ def test_every_script_pins_its_path():
         assert "\nBEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n" in path.read_text(), path
 
 
+def test_promises_name_tests_that_exist():
+    """The last column of tables of promises has files of tests, and names as -k takes them."""
+    tests = tracked("tests/*.py", "tests/*.c")
+    known = " ".join([path.name for path in tests] +
+                     [name for path in tests for name in re.findall(r"\btest_\w+", path.read_text())])
+    for page, least in (("SECURITY.md", 30), ("docs/guarantees.md", 40)):
+        tables = re.findall(r"^\|[^\n]*\| test(?:ed in)? \|\n(.*?)\n\n", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+        cells = [row.rsplit(" | ", 1)[1] for table in tables for row in table.splitlines()[1:]]
+        names = re.findall(r"`([\w.]+)`", " ".join(cells))
+        assert len(names) > least, page
+        for name in names:
+            assert name in known, f"{page}: no test is named {name}"
+
+
 def test_links_in_the_docs_lead_somewhere():
     for path in tracked("*.md"):
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
