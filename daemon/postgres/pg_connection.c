@@ -123,7 +123,7 @@ static int64_t next_attempt_us(struct pg_connection *connection)
                : delay_us;
 }
 
-/* The connection is of no use any more: close it, tell whoever waits, and try again later. */
+/* The connection is unusable: close it, fail the waiting queries, and connect again later. */
 static void lose(struct pg_connection *connection, enum pg_outcome outcome, const char *why)
 {
     const struct log *log = &connection->setup.env->log;
