@@ -25,7 +25,7 @@ reads_debug = pytest.mark.skipif(not (ROOT / "build" / "debug" / "compile_comman
 
 def run(*argv):
     return subprocess.run([str(a) for a in argv], cwd=ROOT, capture_output=True, text=True,
-                          timeout=600, check=False)
+                          timeout=850, check=False)
 
 
 def tracked(*patterns):
@@ -53,7 +53,7 @@ def test_clang_tidy():
     halves = [subprocess.Popen(
         ["clang-tidy", "-p", "build/debug", "--quiet", *map(str, files[i::2])], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for i in range(2)]
-    found = "".join(half.communicate(timeout=600)[0] for half in halves)
+    found = "".join(half.communicate(timeout=850)[0] for half in halves)
     assert all(half.returncode == 0 for half in halves), found
 
 
