@@ -288,7 +288,8 @@ static void confirm(struct link *link)
     link->due = link->due || link->sent_us < env->grounds.jumped_us;
     back_env_post_grounds(env);
     if (first) {
-        log_write(&env->log, pg_connection_flaps(link->connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+        log_write(&env->log,
+                  pg_connection_flaps(link->connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
                   "the link is up: changes are heard of as they are committed");
         link->setup.on_up(link->setup.arg, true);
     }

@@ -267,9 +267,10 @@ static bool is_ascii(const struct lookup *lookup)
 static void fail_broken(struct pg_lanes *lanes, struct lookup *lookup)
 {
     if (!lanes->broken_said)
-        log_error(&lanes->env->log,
-                  "postgres (lookups): a row's api_key_id or user_id is NULL or no uuid: its key is "
-                  "UNAVAILABLE (logged once)");
+        log_error(
+            &lanes->env->log,
+            "postgres (lookups): a row's api_key_id or user_id is NULL or no uuid: its key is "
+            "UNAVAILABLE (logged once)");
     lanes->broken_said = true;
     fail(lanes, lookup, "its row's api_key_id or user_id is NULL or no uuid");
 }

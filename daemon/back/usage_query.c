@@ -148,7 +148,8 @@ bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t
  * "PostgreSQL Error Codes"). A trigger may raise any other, with a code of its owner's making. */
 bool usage_query_fault_of_a_row(const PGresult *result)
 {
-    static const char *const others[] = {"08", "0A", "25", "28", "3D", "3F", "42", "53", "57", "58"};
+    static const char *const others[] = {"08", "0A", "25", "28", "3D",
+                                         "3F", "42", "53", "57", "58"};
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
     for (size_t i = 0; state && i < sizeof others / sizeof others[0]; i++) {
