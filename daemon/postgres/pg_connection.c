@@ -473,6 +473,7 @@ struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
     connection->session = (struct pg_session){
         .env = setup->env,
         .rank = setup->rank,
+        .dsn = connection->dsn,
         .let_go = on_let_go,
         .retry = on_retry,
         .arg = connection,
