@@ -307,6 +307,13 @@ def test_every_source_says_its_licence():
         assert "SPDX-License-Identifier: MIT" in path.read_text(), path
 
 
+def test_errors_cannot_be_overlooked():
+    """What returns an int returns -errno or a descriptor, and is warn-unused. One returns a number."""
+    plain = [name for path in tracked("daemon/*.h", "include/*.h")
+             for name in re.findall(r"^int\s+(\w+)\(", path.read_text(), re.MULTILINE)]
+    assert plain == ["pg_connection_server_pid"]
+
+
 def test_headers_open_with_the_idea():
     for path in tracked("include/*.h", "daemon/*.h", "ctl/*.h"):
         assert path.read_text().startswith(f"/* {path.stem}: "), path

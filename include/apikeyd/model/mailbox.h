@@ -142,7 +142,8 @@ struct mailbox {
 };
 
 /* 0 or -errno. */
-int mailbox_init(struct mailbox *mailbox, size_t slots, size_t message_size);
+__attribute__((warn_unused_result)) int mailbox_init(struct mailbox *mailbox, size_t slots,
+                                                     size_t message_size);
 void mailbox_done(struct mailbox *mailbox);
 
 /* Producer. False when the box is full but for a reserve. The other side sees the message at the
