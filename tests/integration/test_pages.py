@@ -31,6 +31,9 @@ def test_metrics_agree_with_what_was_done(db, start):
     assert 0 < found['apikeyd_check_duration_seconds_sum{tier="postgres"}'] < 60
     assert found['apikeyd_cache_entries{table="keys"}'] == 2
     assert found['apikeyd_cache_entries{table="unknown"}'] == 1
+    for table, most in (("keys", 4 << 20), ("unknown", 1 << 20)):
+        size, slots = (found[f'apikeyd_cache_{what}{{table="{table}"}}'] for what in ("bytes", "slots"))
+        assert size == 65 * slots and most - 32 * 65 < size <= most
     assert found["apikeyd_usage_pending"] == 1
     assert found["apikeyd_redis_configured"] == found["apikeyd_redis_up"] == 1
     assert found["apikeyd_postgres_connections_up"] == 2
