@@ -5,7 +5,7 @@ import time
 import pytest
 import redis
 from conftest import LOOKUP, check, explain, info, let_redis_be_believed
-from harness.servers import wait_until
+from harness.servers import VERSION, wait_until
 from wire import Wire
 
 
@@ -188,7 +188,7 @@ def test_info_sections(daemon):
         "redis_configured", "redis_up", "redis_round_trips", "redis_keys_read", "redis_hits", "redis_timeouts",
         "redis_errors", "redis_breaker_opened", "redis_fills", "redis_tombstones", "redis_forged",
         "redis_broken", "redis_writable", "redis_writes_dropped", "redis_replies_too_long"}
-    assert admin.info("server")["apikeyd_version"] == "0.1.0"
+    assert admin.info("server")["apikeyd_version"] == VERSION
     assert daemon.client().info()["loading"] == 0
 
 

@@ -13,7 +13,7 @@ import uuid
 import psycopg
 import pytest
 from conftest import check
-from harness.servers import BUILD, HANG, ROOT, wait_until
+from harness.servers import BUILD, HANG, ROOT, VERSION, wait_until
 
 CTL = BUILD / "apikeyctl"
 
@@ -101,7 +101,7 @@ def test_stats_are_status_json(db, ctl):
     found = parsed(ctl("stats", "--json"))
     assert found["checks"]["total"]["allow"] == 1 and found["ready"] is True
     text = ctl("stats").stdout
-    for line in ("apikeyd 0.1.0, up for", "PostgreSQL    up    2 of 2 connections",
+    for line in (f"apikeyd {VERSION}, up for", "PostgreSQL    up    2 of 2 connections",
                  "Redis         up", "link          up", "usage         1 keys pending"):
         assert line in text, text
 
@@ -158,7 +158,7 @@ def test_bad_usage(ctl):
         assert ctl(*arguments).returncode == 64, arguments
     assert "usage:" in run("--help").stdout
     assert "--watch[=SECONDS]" in run("stats", "--help").stdout
-    assert run("--version").stdout == "apikeyctl 0.1.0\n"
+    assert run("--version").stdout == f"apikeyctl {VERSION}\n"
 
 
 @pytest.fixture

@@ -239,6 +239,26 @@ def test_every_script_pins_its_path():
         assert "\nBEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n" in path.read_text(), path
 
 
+def test_the_version_stands_in_one_place():
+    """Programs and tests read CMakeLists.txt, tables.py writes the manual pages; the two lists of changes have to
+    have an entry for it. No other source says it, and examples in the documents say the same."""
+    version, = re.findall(r"^project\(apikeyd VERSION (\d+\.\d+\.\d+) ", (ROOT / "CMakeLists.txt").read_text(),
+                          re.MULTILINE)
+    found = {program: run(BUILD / program, "--version").stdout for program in ("apikeyd", "apikeyctl")}
+    assert found == {program: f"{program} {version}\n" for program in found}
+    for page in tracked("docs/man/*.[158]"):
+        assert f"\n.Os apikeyd {version}\n" in page.read_text(), f"{page}: run tests/harness/tables.py"
+    newest = re.match(r"apikeyd \((.*?)(-\d+)?\) ", (ROOT / "debian" / "changelog").read_text())
+    assert newest and newest[1] == version, "debian/changelog begins with another version"
+    released = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released and released[0] == version, "CHANGELOG.md has no section for it"
+    for path in tracked("*.md"):
+        if path.name != "CHANGELOG.md":
+            assert set(re.findall(r"apikeyd[ _](\d+\.\d+\.\d+)", path.read_text())) <= {version}, path
+    for path in tracked("*.c", "*.h", "*.py", "*.cmake", "*.json", "dev", "systemd"):
+        assert not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", path.read_text()), path
+
+
 def test_links_in_the_docs_lead_somewhere():
     for path in tracked("*.md"):
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
