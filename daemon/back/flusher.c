@@ -10,6 +10,7 @@
 
 #include "apikeyd/backoff.h"
 #include "apikeyd/clock.h"
+#include "apikeyd/out_of_memory.h"
 #include "apikeyd/usage_query.h"
 #include "ledger_keeper.h"
 #include "reply_list.h"
@@ -239,7 +240,7 @@ static void settle_round(struct flusher *flusher)
     }
     settle = calloc(1, sizeof *settle);
     if (!settle)
-        abort(); /* all of it is in the ledger */
+        out_of_memory(); /* all of it is in the ledger */
     settle->flusher = flusher;
     settle->work = (struct usage_settle){
         .job = {.run = usage_settle_run, .done = on_settled},
@@ -518,7 +519,7 @@ static void start_moving(struct flusher *flusher)
     struct move *move = calloc(1, sizeof *move);
 
     if (!move)
-        abort(); /* all of it is in the ledger */
+        out_of_memory(); /* all of it is in the ledger */
     if (!usage_owner_due(&flusher->owner, &move->work)) {
         free(move);
         start_writing(flusher);
@@ -582,12 +583,6 @@ void flusher_start(struct flusher *flusher)
     begin(flusher);
 }
 
-static void memory_is_short(const struct flusher *flusher)
-{
-    log_error(&flusher->env->log, "usage: memory is short");
-    abort(); /* all of it is in the ledger */
-}
-
 /* Take what the half holds, which was in use since `front_since_us`, into `pending`; it stays in
  * the half too. */
 static void take_half(struct flusher *flusher)
@@ -602,7 +597,7 @@ static void take_half(struct flusher *flusher)
         flusher->spill.whole = false;
     ledger_keeper_count(&flusher->ledger, half);
     if (!usage_batch_merge(&flusher->pending, half->slots, half->used))
-        memory_is_short(flusher);
+        out_of_memory(); /* all of it is in the ledger */
 }
 
 /* The front has gone on in a new file, and all that the old one held is in `pending`. */
@@ -611,7 +606,7 @@ static void take_new_file(struct flusher *flusher)
     struct ledger_half *half = ledger_keeper_succeed(&flusher->ledger, &flusher->pending);
 
     if (!half)
-        memory_is_short(flusher);
+        out_of_memory(); /* all of it is in the ledger */
     flusher->setup.half = half;
     flusher->half_free = half->used == 0;
     flusher->spill.whole = flusher->spill.whole && half->used == 0;

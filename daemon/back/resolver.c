@@ -6,6 +6,7 @@
 #include "apikeyd/clock.h"
 #include "apikeyd/explain.h"
 #include "apikeyd/floors.h"
+#include "apikeyd/out_of_memory.h"
 #include "apikeyd/redis_tier.h"
 #include "lookup.h"
 #include "pg_lanes.h"
@@ -289,7 +290,7 @@ static void read_redis(struct resolver *resolver)
     size_t len = 0;
 
     if (!batch)
-        abort();
+        out_of_memory();
     batch->resolver = resolver;
     TAILQ_INIT(&batch->lookups);
     while (len < REDIS_BATCH && (lookup = lookup_list_take(&resolver->for_redis))) {
@@ -315,12 +316,12 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
     struct lookup *lookup = calloc(1, sizeof *lookup);
 
     if (!lookup)
-        abort();
+        out_of_memory();
     lookup->request = message->lookup;
     if (message->type == TO_BACK_EXPLAIN) {
         lookup->explanation = calloc(1, sizeof *lookup->explanation);
         if (!lookup->explanation)
-            abort();
+            out_of_memory();
         lookup->explanation->digest = message->lookup.digest;
         lookup->explanation->memory = message->explain;
         lookup->ask = message->ask;

@@ -223,6 +223,12 @@ def test_functions_fit_on_a_screen():
     assert len((ROOT / "daemon" / "main.c").read_text().splitlines()) < 120
 
 
+def test_few_places_end_the_process():
+    """Out of memory has one way. The others are queues that cannot be full, and libevent's own end."""
+    found = sorted(path.name for path in tracked("daemon/*.c") if re.search(r"\babort\(\)", path.read_text()))
+    assert found == ["flusher.c", "front.c", "log_hooks.c", "out_of_memory.c"]
+
+
 def test_every_source_says_its_licence():
     for path in tracked("*.c", "*.h"):
         assert "SPDX-License-Identifier: MIT" in path.read_text(), path
