@@ -11,6 +11,7 @@
 #include "apikeyd/backoff.h"
 #include "apikeyd/clock.h"
 #include "apikeyd/out_of_memory.h"
+#include "apikeyd/timer.h"
 #include "apikeyd/usage_query.h"
 #include "ledger_keeper.h"
 #include "reply_list.h"
@@ -104,13 +105,6 @@ static void note_clamped(struct flusher *flusher, uint64_t clamped)
                 "PostgreSQL's now (logged once)");
 }
 
-static void start_timer(struct flusher *flusher, int64_t delay_us)
-{
-    struct timeval delay = clock_timeval(delay_us);
-
-    event_add(&flusher->timer, &delay);
-}
-
 static const char *failure_of(const struct flusher *flusher)
 {
     if (flusher->elsewhere)
@@ -150,10 +144,8 @@ static void on_disk_slow(evutil_socket_t fd, short what, void *arg)
 /* Give a job to the disk thread. There is never more than one. */
 static void post(struct flusher *flusher, enum phase phase, struct job *job)
 {
-    struct timeval slow = clock_timeval(disk_slow_us);
-
     flusher->phase = phase;
-    event_add(&flusher->disk_timer, &slow);
+    timer_start(&flusher->disk_timer, disk_slow_us);
     if (!job_queue_post(flusher->disk, job))
         abort();
 }
@@ -191,12 +183,13 @@ static void finish_round(struct flusher *flusher)
         flusher->setup.on_drained(flusher->setup.arg);
         return;
     }
-    if (!failure) {
+    if (failure) {
+        timer_retry(&flusher->timer, &flusher->backoff);
+    } else {
         backoff_reset(&flusher->backoff);
         flusher->refused_said = flusher->elsewhere_said = false;
+        timer_start(&flusher->timer, flusher->env->config->usage_flush_interval);
     }
-    start_timer(flusher, failure ? backoff_next(&flusher->backoff, arc4random())
-                                 : flusher->env->config->usage_flush_interval);
     if (flusher->again)
         flusher_start(flusher);
 }
@@ -702,7 +695,7 @@ void flusher_configure(struct flusher *flusher)
     /* A reload that changes nothing here must not put the next round off. */
     if (flusher->phase == IDLE && !flusher->connection_failed &&
         interval_us != flusher->interval_us)
-        start_timer(flusher, interval_us);
+        timer_start(&flusher->timer, interval_us);
     flusher->interval_us = interval_us;
 }
 
@@ -770,7 +763,7 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     take_half(flusher);
     flusher->connection_failed = true; /* until it is there: start when it is */
     flusher_configure(flusher);
-    start_timer(flusher, flusher->interval_us);
+    timer_start(&flusher->timer, flusher->interval_us);
     flusher->session = usage_session_new(&(struct usage_session_setup){
         .env = flusher->env,
         .lend = setup->lend,

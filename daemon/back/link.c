@@ -10,6 +10,7 @@
 #include "apikeyd/heartbeat_query.h"
 #include "apikeyd/notification.h"
 #include "apikeyd/pg_connection.h"
+#include "apikeyd/timer.h"
 #include "apikeyd/trigger_inspection.h"
 #include "notification_rate.h"
 #include "unannounced.h"
@@ -49,13 +50,6 @@ struct link {
     bool pooler_said, bad_said, flood_said, server_said; /* in the log */
     const char *unread_said;
 };
-
-static void start_timer(struct link *link, int64_t delay_us)
-{
-    struct timeval delay = clock_timeval(delay_us);
-
-    event_add(&link->beat, &delay);
-}
 
 /* Often enough that one that is a little late does not end trust. */
 static int64_t heartbeat_interval_us(const struct link *link)
@@ -337,7 +331,7 @@ static void send_heartbeat(struct link *link)
     link->sent_us = clock_monotonic_us();
     link->due = false;
     link->doubted = false;
-    start_timer(link, heartbeat_interval_us(link));
+    timer_start(&link->beat, heartbeat_interval_us(link));
     pg_connection_send(link->connection, &query);
 }
 
@@ -421,7 +415,7 @@ static void on_beat(evutil_socket_t fd, short what, void *arg)
         return;
     }
     link->due = true;
-    start_timer(link, heartbeat_interval_us(link));
+    timer_start(&link->beat, heartbeat_interval_us(link));
     if (link->doubted || clock_monotonic_us() - link->sent_us < doubt_us)
         return;
     link->doubted = true;
@@ -485,11 +479,9 @@ static void on_flood(evutil_socket_t fd, short what, void *arg)
  */
 static void coalesce(struct link *link, int64_t due_us)
 {
-    struct timeval delay = clock_timeval(due_us - clock_monotonic_us());
-
     link->env->metrics.value[METRIC_LINK_COALESCED]++;
     if (!evtimer_pending(&link->flood, NULL))
-        event_add(&link->flood, &delay);
+        timer_start(&link->flood, due_us - clock_monotonic_us());
     if (!link->flood_said)
         log_warning(
             &link->env->log,

@@ -7,8 +7,8 @@
 #include <event2/event_struct.h>
 #include <microhttpd.h>
 
-#include "apikeyd/clock.h"
 #include "apikeyd/report.h"
+#include "apikeyd/timer.h"
 #include "status_page.h"
 
 /* Fewer than may ask the monitor, so that its own pulse always finds room. */
@@ -207,13 +207,10 @@ static void run(struct pages *pages)
     MHD_run(pages->server);
     /* Whether there is room for connections again is looked at when a run begins. */
     MHD_run(pages->server);
-    if (MHD_get_timeout(pages->server, &wait_ms) == MHD_YES) {
-        struct timeval delay = clock_timeval((int64_t)wait_ms * 1000);
-
-        event_add(&pages->timer, &delay);
-    } else {
+    if (MHD_get_timeout(pages->server, &wait_ms) == MHD_YES)
+        timer_start(&pages->timer, (int64_t)wait_ms * 1000);
+    else
         event_del(&pages->timer);
-    }
 }
 
 static void on_event(evutil_socket_t fd, short what, void *arg)

@@ -9,6 +9,7 @@
 #include "apikeyd/key_query.h"
 #include "apikeyd/pg_array.h"
 #include "apikeyd/pg_connection.h"
+#include "apikeyd/timer.h"
 #include "fair_queue.h"
 #include "lookup_index.h"
 
@@ -111,10 +112,8 @@ static void arm_deadline(struct pg_lanes *lanes)
 
     if (!urgent)
         return;
-    int64_t wait_us = urgent->deadline_us - clock_monotonic_us();
-    struct timeval delay = clock_timeval(wait_us > 0 ? wait_us : 0);
     lanes->deadline_armed = true;
-    event_add(&lanes->deadline, &delay);
+    timer_start(&lanes->deadline, urgent->deadline_us - clock_monotonic_us());
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -567,8 +566,7 @@ void pg_lanes_beat(struct pg_lanes *lanes)
             send_batch(lane);
         lane->told = false;
     }
-    struct timeval delay = clock_timeval(lone_beat_us);
-    event_add(&lanes->lone_beat, &delay);
+    timer_start(&lanes->lone_beat, lone_beat_us);
 }
 
 /* The link is away. What was refused for a while, for lost rights, say, is tried again all the

@@ -12,6 +12,7 @@
 #include "apikeyd/redis_session.h"
 #include "apikeyd/redis_url.h"
 #include "apikeyd/resp_reply.h"
+#include "apikeyd/timer.h"
 
 enum { FAILURES_MAX = 5, WHY_SIZE = 256 };
 
@@ -41,13 +42,6 @@ struct redis_link {
 };
 
 static void try_next(struct redis_link *link);
-
-static void start_timer(struct redis_link *link, int64_t delay_us)
-{
-    struct timeval delay = clock_timeval(delay_us);
-
-    event_add(&link->timer, &delay);
-}
 
 /* What Redis said, as it can stand in a line of the log. */
 static void quote(struct slice text, char ret[static WHY_SIZE])
@@ -93,7 +87,7 @@ static void go_down(struct redis_link *link, const char *why)
     env->metrics.value[METRIC_REDIS_UP] = 0;
     env->metrics.value[METRIC_REDIS_WRITABLE] = 0;
     link->state = WAITING;
-    start_timer(link, backoff_next(&link->backoff, arc4random()));
+    timer_retry(&link->timer, &link->backoff);
     close_session(link);
 }
 
@@ -213,7 +207,7 @@ static void come_up(struct redis_link *link)
     if (!outage_on(&link->outage))
         log_info(&link->env->log, "redis: connected");
     tell_what_is_over(link, link->up_since_us);
-    start_timer(link, tick_us);
+    timer_start(&link->timer, tick_us);
 }
 
 /* AUTH and SELECT. */
@@ -310,7 +304,7 @@ static void try_next(struct redis_link *link)
 
         if (opened == 0) {
             link->state = TRYING;
-            start_timer(link, try_timeout_us);
+            timer_start(&link->timer, try_timeout_us);
             greet(link);
             return;
         }
@@ -328,7 +322,7 @@ static void start_round(struct redis_link *link)
     if (redis_hosts_ask(link->hosts)) {
         snprintf(link->why, sizeof link->why, "its name %.200s is not resolved yet",
                  link->url.host);
-        start_timer(link, try_timeout_us);
+        timer_start(&link->timer, try_timeout_us);
     } else {
         try_next(link);
     }
@@ -364,7 +358,7 @@ static void tick(struct redis_link *link)
     if (!link->writes)
         send_probe_write(link, on_probe_write);
     tell_what_is_over(link, now_us);
-    start_timer(link, tick_us);
+    timer_start(&link->timer, tick_us);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -405,7 +399,7 @@ struct redis_link *redis_link_new(struct back_env *env)
     }
     link->backoff = (struct backoff){.first_us = 100000, .most_us = 3000000};
     event_assign(&link->timer, env->base, -1, 0, on_timer, link);
-    start_timer(link, 0);
+    timer_start(&link->timer, 0);
     return link;
 }
 
