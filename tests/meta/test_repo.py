@@ -142,6 +142,19 @@ def test_manual_is_the_tables(what):
 
 
 @of_release
+@pytest.mark.parametrize("what, words, fuzzer", [
+    ("options", r"^\| `\w+\.(\w+)`", "config"),
+    ("commands", r"^\| `([A-Z]+)", "resp"),
+])
+def test_dictionaries_of_fuzzers_have_the_tables_words(what, words, fuzzer):
+    """A fuzzer hardly finds one that is not there."""
+    table = set(re.findall(words, run(DAEMON, "--list", what).stdout, re.MULTILINE))
+    text = (ROOT / "tests" / "fuzz" / "dict" / fuzzer).read_text()
+    known = set(re.findall(r'^"(\w+)(?: = | )?"$', text, re.MULTILINE))
+    assert len(table) > 10 and not table - known
+
+
+@of_release
 @pytest.mark.parametrize("page, marker, table", [
     ("apikeyd.conf.5", "options", ("apikeyd", "--list", "roff")),
     ("apikeyctl.1", "commands", ("apikeyctl", "--manual")),
