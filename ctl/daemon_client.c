@@ -8,6 +8,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <apikeyd/config/config_load.h>
+
 static const char default_config[] = "/etc/apikeyd/apikeyd.conf";
 
 struct config *daemon_config(const struct request *request)

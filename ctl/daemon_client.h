@@ -7,7 +7,8 @@
 #include <hiredis/hiredis.h>
 #include <jansson.h>
 
-#include "apikeyd/config.h"
+#include <apikeyd/config/config.h>
+
 #include "command.h"
 
 /* The daemon's configuration, for where its sockets and keys are. One that is not there reads as

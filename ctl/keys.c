@@ -7,8 +7,9 @@
 
 #include <uuid/uuid.h>
 
-#include "apikeyd/key_hasher.h"
-#include "apikeyd/utf8.h"
+#include <apikeyd/base/utf8.h>
+#include <apikeyd/model/key_hasher.h>
+
 #include "die.h"
 #include "key_input.h"
 #include "keys_db.h"

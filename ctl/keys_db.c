@@ -7,8 +7,9 @@
 #include <libpq-fe.h>
 #include <uuid/uuid.h>
 
-#include "apikeyd/secret.h"
-#include "apikeyd/sql_name.h"
+#include <apikeyd/base/secret.h>
+#include <apikeyd/base/sql_name.h>
+
 #include "daemon_client.h"
 #include "die.h"
 

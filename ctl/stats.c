@@ -141,9 +141,9 @@ static void say_stores(const struct report *report)
         duration(number(report, "redis.round_trip.p99_seconds"), p99),
         number(report, "redis.timeouts"), number(report, "redis.errors"),
         number(report, "redis.forged"));
-    say(report, "link          %-5s last change enforced after %s; bound: %s",
-        text(report, "link.state"), duration(number(report, "link.lag_last_seconds"), lag),
-        text(report, "link.revocation_bound"));
+    say(report, "change feed   %-5s last change enforced after %s; bound: %s",
+        text(report, "feed.state"), duration(number(report, "feed.lag_last_seconds"), lag),
+        text(report, "feed.revocation_bound"));
 }
 
 static void say_usage(const struct report *report)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/activation.h"
+#include "activation.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/daemon.h"
+#include "daemon.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -10,20 +10,21 @@
 
 #include <jansson.h>
 
-#include "apikeyd/activation.h"
-#include "apikeyd/back.h"
-#include "apikeyd/config_check.h"
-#include "apikeyd/front.h"
-#include "apikeyd/log_hooks.h"
-#include "apikeyd/log_sink.h"
-#include "apikeyd/redis_url.h"
-#include "apikeyd/secret.h"
-#include "apikeyd/signals.h"
-#include "apikeyd/socket_watch.h"
-#include "apikeyd/sockets.h"
-#include "apikeyd/storage.h"
-#include "apikeyd/supervisor.h"
-#include "apikeyd/thread.h"
+#include <apikeyd/back/back.h>
+#include <apikeyd/back/config_check.h>
+#include <apikeyd/base/secret.h>
+#include <apikeyd/config/redis_url.h>
+#include <apikeyd/front/front.h>
+#include <apikeyd/thread/thread.h>
+
+#include "activation.h"
+#include "log_hooks.h"
+#include "log_sink.h"
+#include "signals.h"
+#include "socket_watch.h"
+#include "sockets.h"
+#include "storage.h"
+#include "supervisor.h"
 
 struct daemon {
     struct config *config;
@@ -122,11 +123,11 @@ static void on_moved(void *arg, enum socket_role role, int fd)
     back_move_listener(daemon->back, role, fd);
 }
 
-static void on_alive(void *arg, const struct overview *overview)
+static void on_alive(void *arg, const struct status_snapshot *snapshot)
 {
     struct daemon *daemon = arg;
 
-    supervisor_alive(&daemon->supervisor, overview);
+    supervisor_alive(&daemon->supervisor, snapshot);
     if (daemon->stopping)
         return;
     back_set_sockets_lost(daemon->back, socket_watch_look(&daemon->sockets, back_log(daemon->back),
@@ -287,10 +288,10 @@ static bool serve(struct daemon *daemon)
 }
 
 /* The exit status if it fails; every error is on stderr then, as --check-config tells it. */
-static int load_config(struct daemon *daemon)
+static int load_config(struct daemon *daemon, struct buffer *warnings)
 {
     struct buffer errors = {0};
-    int error = config_check(daemon->config_path, &daemon->config, &errors);
+    int error = config_check(daemon->config_path, &daemon->config, &errors, warnings);
 
     fprintf(stderr, "%.*s", (int)errors.len, buffer_held(&errors).at);
     buffer_free(&errors);
@@ -299,24 +300,37 @@ static int load_config(struct daemon *daemon)
     return EXIT_SUCCESS;
 }
 
+/* Deprecated names: the log is opened only after they have been read. */
+static void log_warnings(const struct daemon *daemon, struct buffer *warnings)
+{
+    struct slice rest = buffer_held(warnings), line;
+
+    while (slice_take_line(&rest, &line))
+        log_warning(&daemon->log, "%.*s", (int)line.len, line.at);
+    buffer_free(warnings);
+}
+
 int daemon_run(const char *config_path)
 {
     struct daemon daemon = {.config_path = config_path,
                             .to_back = {.wake_fd = -1},
                             .to_front = {.wake_fd = -1},
                             .storage = {.spill_lock_fd = -1}};
+    struct buffer warnings = {0};
     bool files_free;
     int status;
 
     signals_hold();
     sockets_init(&daemon.sockets);
-    status = load_config(&daemon);
+    status = load_config(&daemon, &warnings);
     if (status != EXIT_SUCCESS)
         return status;
     if (!open_log(&daemon)) {
         config_free(daemon.config);
+        buffer_free(&warnings);
         return EX_OSERR;
     }
+    log_warnings(&daemon, &warnings);
     supervisor_init(&daemon.supervisor);
     /* Events of Lambda authorizers hold keys. */
     json_set_alloc_funcs(malloc, secret_free);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/log_hooks.h"
+#include "log_hooks.h"
 
 #include <signal.h>
 #include <stdatomic.h>

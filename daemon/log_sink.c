@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/log_sink.h"
+#include "log_sink.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -8,10 +8,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "apikeyd/commands.h"
-#include "apikeyd/config_check.h"
-#include "apikeyd/daemon.h"
-#include "apikeyd/metrics.h"
+#include <apikeyd/back/config_check.h>
+#include <apikeyd/face/commands.h>
+#include <apikeyd/model/metrics.h>
+
+#include "daemon.h"
 
 static const char default_path[] = "/etc/apikeyd/apikeyd.conf";
 
@@ -46,12 +47,12 @@ static int print_list(const char *what)
 
 static int check_config(const char *path)
 {
-    struct buffer errors = {0};
+    struct buffer told = {0}; /* errors and warnings alike */
     struct config *config = NULL;
-    int error = config_check(path, &config, &errors);
+    int error = config_check(path, &config, &told, &told);
 
-    fprintf(stderr, "%.*s", (int)errors.len, buffer_held(&errors).at);
-    buffer_free(&errors);
+    fprintf(stderr, "%.*s", (int)told.len, buffer_held(&told).at);
+    buffer_free(&told);
     if (error < 0)
         return error == -ENOMEM ? EX_OSERR : EX_CONFIG;
     config_free(config);

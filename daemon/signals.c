@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/signals.h"
+#include "signals.h"
 
 #include <signal.h>
 #include <stdlib.h>

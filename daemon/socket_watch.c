@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/socket_watch.h"
+#include "socket_watch.h"
 
-#include "apikeyd/unix_socket.h"
+#include "unix_socket.h"
 
 /* libmicrohttpd takes its socket at its start. */
 static bool may_move(const struct listening *socket, int role)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/sockets.h"
+#include "sockets.h"
 
 #include <errno.h>
 #include <grp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "apikeyd/tcp_socket.h"
+#include "tcp_socket.h"
 
 void sockets_init(struct sockets *sockets)
 {

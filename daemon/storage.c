@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/storage.h"
+#include "storage.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "apikeyd/clock.h"
-#include "apikeyd/state_file.h"
+#include <apikeyd/base/state_file.h>
+#include <apikeyd/clock/clock.h>
 
 static void tell_judged(const char *option, const char *path, const struct usage_judged *judged,
                         const struct log *log)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/supervisor.h"
+#include "supervisor.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 
 #include <systemd/sd-daemon.h>
 
-#include "apikeyd/clock.h"
+#include <apikeyd/clock/clock.h>
 
 static const int64_t tick_most_us = 1000000;
 static const int64_t tell_interval_us = 5000000;
@@ -72,7 +72,7 @@ void supervisor_ready(struct supervisor *supervisor)
     supervisor->ready_owed = !say(supervisor, "READY=1");
 }
 
-void supervisor_alive(struct supervisor *supervisor, const struct overview *overview)
+void supervisor_alive(struct supervisor *supervisor, const struct status_snapshot *snapshot)
 {
     int64_t now_us = clock_monotonic_us();
     struct buffer status = {0};
@@ -83,7 +83,7 @@ void supervisor_alive(struct supervisor *supervisor, const struct overview *over
     if (supervisor->told_us != 0 && now_us - supervisor->told_us < tell_interval_us)
         return;
     supervisor->told_us = now_us;
-    overview_print_line(overview, &status);
+    status_snapshot_print_line(snapshot, &status);
     (void)say(supervisor, "STATUS=%.*s", (int)status.len, status.data);
     buffer_free(&status);
 }

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/back.h"
+#include <apikeyd/back/back.h>
 
 #include <stdlib.h>
 
 #include <event2/event_struct.h>
 
-#include "apikeyd/back_env.h"
-#include "apikeyd/clock.h"
-#include "apikeyd/flusher.h"
-#include "apikeyd/link.h"
-#include "apikeyd/monitor.h"
-#include "apikeyd/pages.h"
-#include "apikeyd/report.h"
-#include "apikeyd/resolver.h"
-#include "apikeyd/resp_reply.h"
-#include "apikeyd/timer.h"
+#include <apikeyd/changes/change_feed.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/lookup/resolver.h>
+#include <apikeyd/observe/metrics_server.h>
+#include <apikeyd/observe/monitor.h>
+#include <apikeyd/observe/report.h>
+#include <apikeyd/thread/back_env.h>
+#include <apikeyd/thread/timer.h>
+#include <apikeyd/usage/flusher.h>
+#include <apikeyd/wire/resp_reply.h>
+
 #include "reload.h"
 
 enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };
@@ -25,20 +26,21 @@ struct back {
     const char *config_path;
     struct mailbox *to_back;
     struct resolver *resolver;
-    struct link *link;
+    struct feed *feed;
     struct flusher *flusher;
     struct event mail, drain_timer;
     enum stage stage;
     int64_t drain_began_us; /* monotonic */
     bool stopped;
+    bool usage_first;      /* the change feed's session, when it has nothing to do */
     uint64_t stale_checks; /* answered stale, as was last seen, … */
     int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
     struct monitor *monitor;
-    struct pages *pages; /* NULL: none */
+    struct metrics_server *metrics_server; /* NULL: none */
     struct events events;
     struct log log; /* where lines go on from env.log */
     const struct log_writer *log_writer;
-    void (*on_alive)(void *arg, const struct overview *overview);
+    void (*on_alive)(void *arg, const struct status_snapshot *snapshot);
     void *alive_arg;
 };
 
@@ -56,7 +58,7 @@ static const int64_t stale_memory_us = 2000000;
  * be at any moment, as lookups are known not to be answered. */
 static const char *revocation_bound(struct back *back, const struct metrics *total, int64_t now_us)
 {
-    struct bound bound = link_bound(back->link);
+    struct bound bound = feed_bound(back->feed);
     uint64_t stale = 0;
 
     for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_DENY_INACTIVE; kind++)
@@ -66,85 +68,86 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     back->stale_checks = stale;
     bool serving =
         back->stale_seen_us != TIME_NEVER && now_us - back->stale_seen_us < stale_memory_us;
-    if ((serving || back->env.grounds.postgres_down || resolver_failing(back->resolver)) &&
+    if ((serving || back->env.freshness_inputs.postgres_down || resolver_failing(back->resolver)) &&
         back->config->cache_stale_max > bound.us)
         return "cache.stale_max: lookups are not answered, and verdicts are served stale";
     return bound.text;
 }
 
-/* What was read before this is of no use for any answer, believed or stale. */
+/* What was read before this is of no use for any answer, fresh or stale. */
 static int64_t oldest_of_use_us(const struct back *back, int64_t now_us)
 {
-    struct trust_policy policy = config_trust_policy(back->config);
-    struct trust trust = trust_at(&policy, &back->env.grounds, now_us);
+    struct freshness_policy policy = config_freshness_policy(back->config);
+    struct freshness freshness = freshness_at(&policy, &back->env.freshness_inputs, now_us);
 
-    return trust.oldest_us < trust.oldest_stale_us ? trust.oldest_us : trust.oldest_stale_us;
+    return freshness.oldest_us < freshness.oldest_stale_us ? freshness.oldest_us
+                                                           : freshness.oldest_stale_us;
 }
 
 /* Who can answer a check now. What Redis was given lives for cache.ttl there. */
-static void look_who_answers(struct back *back, struct overview *overview, int64_t now_us)
+static void look_who_answers(struct back *back, struct status_snapshot *snapshot, int64_t now_us)
 {
     int64_t oldest_us = oldest_of_use_us(back, now_us);
     int64_t in_redis_us = resolver_newest_in_redis(back->resolver);
 
-    overview->redis_dated = back->env.clock.known;
-    overview->postgres_answers = resolver_answers(back->resolver);
-    overview->redis_servable =
+    snapshot->redis_dated = back->env.clock.known;
+    snapshot->postgres_answers = resolver_answers(back->resolver);
+    snapshot->redis_servable =
         in_redis_us >= oldest_us && in_redis_us > now_us - back->config->cache_ttl;
-    overview->memory_servable = resolver_newest_in_memory(back->resolver) >= oldest_us;
-    overview->total.value[METRIC_POSTGRES_ANSWERS] = overview->postgres_answers;
+    snapshot->memory_servable = resolver_newest_in_memory(back->resolver) >= oldest_us;
+    snapshot->total.value[METRIC_POSTGRES_ANSWERS] = snapshot->postgres_answers;
 }
 
 /* The gauges of the back's parts. */
-static void look(void *arg, struct overview *overview)
+static void look(void *arg, struct status_snapshot *snapshot)
 {
     struct back *back = arg;
-    uint64_t *value = overview->total.value;
+    uint64_t *value = snapshot->total.value;
     int64_t now_us = clock_monotonic_us();
 
     value[METRIC_POSTGRES_WANTED] = back->config->postgres_connections;
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
-    value[METRIC_LINK_UP] = link_up(back->link);
+    value[METRIC_FEED_UP] = feed_up(back->feed);
     if (back->log_writer) {
         value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
         value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
     }
-    flusher_look(back->flusher, &overview->total);
-    look_who_answers(back, overview, now_us);
-    overview->revocation_bound = revocation_bound(back, &overview->total, now_us);
-    overview->has_store = back->env.stores.has_current;
-    overview->store = back->env.stores.current;
-    overview->stopping = back->stage != SERVING;
-    overview->events = &back->events;
+    flusher_look(back->flusher, &snapshot->total);
+    look_who_answers(back, snapshot, now_us);
+    snapshot->revocation_bound = revocation_bound(back, &snapshot->total, now_us);
+    snapshot->has_store = back->env.stores.has_current;
+    snapshot->store = back->env.stores.current;
+    snapshot->stopping = back->stage != SERVING;
+    snapshot->events = &back->events;
 }
 
 static void take_report(struct back *back, const struct to_back *message)
 {
     struct buffer text = {0};
     struct buffer reply = {0};
-    struct overview overview;
+    struct status_snapshot snapshot;
 
-    monitor_overview(back->monitor, message->report.metrics, &overview);
+    monitor_snapshot(back->monitor, message->report.metrics, &snapshot);
     free(message->report.metrics);
-    report_print(message->report.kind, message->report.section, &overview, &text);
+    report_print(message->report.kind, message->report.section, &snapshot, &text);
     resp_bulk(&reply, buffer_held(&text));
     buffer_free(&text);
     back_env_reply(&back->env, message->ask, &reply);
 }
 
-static void take_pulse(struct back *back, const struct to_back *message)
+static void take_stats(struct back *back, const struct to_back *message)
 {
-    monitor_answer(back->monitor, message->pulse.id, message->pulse.metrics);
-    free(message->pulse.metrics);
+    monitor_answer(back->monitor, message->stats.id, message->stats.metrics);
+    free(message->stats.metrics);
 }
 
-static void on_alive(void *arg, const struct overview *overview)
+static void on_alive(void *arg, const struct status_snapshot *snapshot)
 {
     struct back *back = arg;
 
     if (back->on_alive)
-        back->on_alive(back->alive_arg, overview);
+        back->on_alive(back->alive_arg, snapshot);
 }
 
 /* What is logged is shown on the status page too. */
@@ -173,7 +176,7 @@ static void invalidate_all(struct back *back)
 {
     back->env.metrics.value[METRIC_INVALIDATIONS]++;
     back_env_forget(&back->env);
-    back_env_post_grounds(&back->env);
+    back_env_post_freshness(&back->env);
 }
 
 static void take_invalidate(struct back *back, const struct to_back *message)
@@ -198,7 +201,8 @@ static void on_change(void *arg, const struct digest *digest, int64_t changed_at
         invalidate_all(back);
 }
 
-/* Better to know that PostgreSQL does not answer before trust ends and every hit becomes a miss. */
+/* Better to know that PostgreSQL does not answer before freshness ends and every hit becomes a
+ * miss. */
 static void on_doubt(void *arg)
 {
     struct back *back = arg;
@@ -207,7 +211,7 @@ static void on_doubt(void *arg)
 }
 
 /* PostgreSQL is back: no connection shall wait for its next attempt, or hang. */
-static void on_link_up(void *arg, bool up)
+static void on_feed_up(void *arg, bool up)
 {
     struct back *back = arg;
 
@@ -217,19 +221,24 @@ static void on_link_up(void *arg, bool up)
         resolver_probe(back->resolver, true);
 }
 
-static void on_beat(void *arg)
+static void on_heartbeat(void *arg)
 {
     struct back *back = arg;
 
-    resolver_beat(back->resolver);
+    resolver_heartbeat(back->resolver);
 }
 
-static void on_link_idle(void *arg)
+/* Lookups and usage take turns, or misses that never end would leave none to usage. */
+static void on_feed_idle(void *arg)
 {
     struct back *back = arg;
 
+    back->usage_first = !back->usage_first;
+    if (back->usage_first)
+        flusher_feed_idle(back->flusher);
     resolver_go(back->resolver);
-    flusher_feed_idle(back->flusher);
+    if (!back->usage_first)
+        flusher_feed_idle(back->flusher);
 }
 
 static void on_home(void *arg)
@@ -250,7 +259,7 @@ static bool lend(void *arg, const struct pg_query *query)
 {
     struct back *back = arg;
 
-    return back->link && link_lend(back->link, query);
+    return back->feed && feed_lend(back->feed, query);
 }
 
 /* A server on an earlier timeline than another one is refused; the operator knows whether the later
@@ -271,7 +280,7 @@ static void reload(struct back *back, struct buffer *reply)
         return;
     flusher_configure(back->flusher);
     forget_later_stores(back);
-    link_configure(back->link);
+    feed_configure(back->feed);
 }
 
 void back_reload(struct back *back)
@@ -315,8 +324,8 @@ static void handle_message(struct back *back, const struct to_back *message)
     case TO_BACK_REPORT:
         take_report(back, message);
         break;
-    case TO_BACK_PULSE:
-        take_pulse(back, message);
+    case TO_BACK_STATS:
+        take_stats(back, message);
         break;
     case TO_BACK_RELOAD:
         reload(back, &reply);
@@ -333,7 +342,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_CLOCK_JUMP:
         back_env_clock_jump(&back->env, message->jump.at_us, message->jump.jump_us);
-        link_beat(back->link);
+        feed_heartbeat(back->feed);
         break;
     case TO_BACK_DRAINED:
         if (back->stage == DRAINING_CLIENTS)
@@ -451,7 +460,7 @@ struct back *back_new(struct back_setup *setup)
         .redis_secret = setup->redis_secret,
         .log = {.level = setup->log.level, .sink = on_log_line, .arg = back},
         .to_front = setup->to_front,
-        .grounds = no_grounds,
+        .freshness_inputs = no_freshness_inputs,
     };
     back->env.metrics.value[METRIC_USAGE_CLAMPED] = setup->judged.clamped;
     back->env.metrics.value[METRIC_USAGE_LOST] = setup->judged.dropped;
@@ -479,17 +488,17 @@ struct back *back_new(struct back_setup *setup)
         .lend = lend,
         .arg = back,
     });
-    back->link = link_new(&(struct link_setup){
+    back->feed = feed_new(&(struct feed_setup){
         .env = &back->env,
         .on_change = on_change,
         .on_doubt = on_doubt,
-        .on_up = on_link_up,
-        .on_beat = on_beat,
-        .on_idle = on_link_idle,
+        .on_up = on_feed_up,
+        .on_heartbeat = on_heartbeat,
+        .on_idle = on_feed_idle,
         .lookups_agree = lookups_agree,
         .arg = back,
     });
-    if (!back->flusher || !back->resolver || !back->link)
+    if (!back->flusher || !back->resolver || !back->feed)
         goto fail;
     back->monitor = monitor_new(&(struct monitor_setup){
         .env = &back->env,
@@ -501,8 +510,8 @@ struct back *back_new(struct back_setup *setup)
     if (!back->monitor)
         goto fail;
     if (setup->metrics_fd >= 0)
-        back->pages = pages_new(back->env.base, back->monitor, setup->metrics_fd);
-    if (setup->metrics_fd >= 0 && !back->pages)
+        back->metrics_server = metrics_server_new(back->env.base, back->monitor, setup->metrics_fd);
+    if (setup->metrics_fd >= 0 && !back->metrics_server)
         goto fail;
     return back;
 
@@ -514,7 +523,7 @@ fail:
 
 void back_run(struct back *back)
 {
-    /* What one turn of the loop has posted is announced once, at its end. */
+    /* What one loop iteration has posted is announced once, at its end. */
     while (!back->stopped) {
         event_base_loop(back->env.base, EVLOOP_ONCE);
         mailbox_wake(back->env.to_front);
@@ -527,13 +536,13 @@ bool back_free(struct back *back)
         return true;
     back->env.front_gone = true;
     monitor_free(back->monitor);
-    pages_free(back->pages);
+    metrics_server_free(back->metrics_server);
     if (back->resolver)
         resolver_feed_is(back->resolver, false);
     if (back->flusher)
         flusher_feed_is(back->flusher, false);
-    link_free(back->link);
-    back->link = NULL;
+    feed_free(back->feed);
+    back->feed = NULL;
     resolver_free(back->resolver);
     bool files_free = flusher_free(back->flusher);
     if (event_initialized(&back->mail)) {

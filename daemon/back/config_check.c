@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/config_check.h"
+#include <apikeyd/back/config_check.h>
 
 #include <errno.h>
 #include <grp.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "apikeyd/config_draft.h"
-#include "apikeyd/config_rules.h"
-#include "apikeyd/pg_dsn.h"
-#include "apikeyd/secret.h"
+#include <apikeyd/base/secret.h>
+#include <apikeyd/config/config_draft.h>
+#include <apikeyd/config/config_rules.h>
+#include <apikeyd/postgres/pg_dsn.h>
 
 /* The directory that a socket is in must be there: a file can be made, a directory is somebody's
  * decision. Those of ledger and spill file may come later, since usage keeps nobody from being
@@ -86,7 +86,8 @@ static void check_surroundings(struct config_draft *draft)
                  config->postgres_key_transform_secret_file);
 }
 
-int config_check(const char *path, struct config **ret, struct buffer *errors)
+int config_check(const char *path, struct config **ret, struct buffer *errors,
+                 struct buffer *warnings)
 {
     struct config_draft draft;
     int error = config_draft_open(&draft, path, errors);
@@ -95,6 +96,7 @@ int config_check(const char *path, struct config **ret, struct buffer *errors)
         return error;
     config_rules_check(&draft);
     check_surroundings(&draft);
+    config_draft_deprecated(&draft, warnings);
     struct config *config = config_draft_close(&draft);
     if (!config)
         return -EINVAL;

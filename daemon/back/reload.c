@@ -3,17 +3,18 @@
 
 #include <string.h>
 
-#include "apikeyd/config_check.h"
-#include "apikeyd/resp_reply.h"
+#include <apikeyd/back/config_check.h>
+#include <apikeyd/wire/resp_reply.h>
 
-/* Names of options that need a restart go to `restart`; the reasons of a failure to `errors`. */
+/* Names of options that need a restart go to `restart`, the reasons of a failure to `errors`, and
+ * deprecated names to `warnings`. */
 static bool apply(struct back_env *env, struct config **config, const char *path,
-                  struct buffer *restart, struct buffer *errors)
+                  struct buffer *restart, struct buffer *errors, struct buffer *warnings)
 {
     struct config *next = NULL;
     struct config *copy;
 
-    if (config_check(path, &next, errors) < 0)
+    if (config_check(path, &next, errors, warnings) < 0)
         return false;
     config_keep_fixed(next, *config, restart);
     copy = config_copy(next);
@@ -41,16 +42,12 @@ static void join_lines(const struct buffer *lines, const char *separator, struct
     }
 }
 
-static void log_lines(const struct log *log, const struct buffer *lines)
+static void log_lines(const struct log *log, enum log_level level, const struct buffer *lines)
 {
-    for (size_t at = 0; at < lines->len;) {
-        const char *line = lines->data + at;
-        const char *end = memchr(line, '\n', lines->len - at);
-        size_t len = end ? (size_t)(end - line) : lines->len - at;
+    struct slice rest = buffer_held(lines), line;
 
-        log_error(log, "reload: %.*s", (int)len, line);
-        at += len + 1;
-    }
+    while (slice_take_line(&rest, &line))
+        log_write(log, level, "reload: %.*s", (int)line.len, line.at);
 }
 
 bool reload_config(struct back_env *env, struct config **config, const char *path,
@@ -59,11 +56,13 @@ bool reload_config(struct back_env *env, struct config **config, const char *pat
     struct buffer restart = {0};
     struct buffer errors = {0};
     struct buffer names = {0};
-    bool reloaded = apply(env, config, path, &restart, &errors);
+    struct buffer warnings = {0};
+    bool reloaded = apply(env, config, path, &restart, &errors, &warnings);
 
+    log_lines(&env->log, LOG_LEVEL_WARNING, &warnings);
     join_lines(&restart, " ", &names);
     if (!reloaded) {
-        log_lines(&env->log, &errors);
+        log_lines(&env->log, LOG_LEVEL_ERROR, &errors);
         log_error(&env->log, "reload: nothing changed: the configuration is not right");
         buffer_text(reply, "-ERR nothing changed: ");
         join_lines(&errors, "; ", reply);
@@ -78,5 +77,6 @@ bool reload_config(struct back_env *env, struct config **config, const char *pat
     buffer_free(&restart);
     buffer_free(&errors);
     buffer_free(&names);
+    buffer_free(&warnings);
     return reloaded;
 }

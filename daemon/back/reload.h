@@ -3,7 +3,7 @@
 #ifndef APIKEYD_RELOAD_H
 #define APIKEYD_RELOAD_H
 
-#include "apikeyd/back_env.h"
+#include <apikeyd/thread/back_env.h>
 
 /* Read the file at `path` again. When it is good, *config (which env->config points to) makes way
  * for it and the front thread is told; when it is bad nothing changes, and false is returned. What

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/front.h"
+#include <apikeyd/front/front.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "apikeyd/check.h"
-#include "apikeyd/clock.h"
-#include "apikeyd/commands.h"
-#include "apikeyd/http.h"
-#include "front_state.h"
+#include <apikeyd/auth/check.h>
+#include <apikeyd/auth/front_state.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/face/commands.h>
+#include <apikeyd/face/http.h>
 
 static void begin_requests(void *arg)
 {
@@ -46,15 +46,15 @@ static void say_refused(void *arg, uid_t uid)
               name);
 }
 
-static void say_crowded(void *arg, const struct peer *peer, size_t connections)
+static void say_over_share(void *arg, const struct peer *peer, size_t connections)
 {
     struct front *front = arg;
     int64_t now_us = clock_monotonic_us();
     char name[64] = "clients over TCP or in another PID namespace have";
 
-    if (front->crowded_said_us != 0 && front->crowded_said_us > now_us - 60000000)
+    if (front->over_share_said_us != 0 && front->over_share_said_us > now_us - 60000000)
         return;
-    front->crowded_said_us = now_us;
+    front->over_share_said_us = now_us;
     if (peer->pid > 0)
         snprintf(name, sizeof name, "process %ld of user %u has", (long)peer->pid,
                  (unsigned)peer->uid);
@@ -88,7 +88,7 @@ static void apply_config(struct front *front, struct config *config)
 {
     config_free(front->config);
     front->config = config;
-    front->policy = config_trust_policy(config);
+    front->policy = config_freshness_policy(config);
     use_half(front, front->usage);
     listener_configure(&front->check_listener, config);
     listener_configure(&front->admin_listener, config);
@@ -166,7 +166,7 @@ static void handle_message(struct front *front, struct to_front *message)
         break;
     case TO_FRONT_STALE:
         verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
-                          &front->trust);
+                          &front->freshness);
         break;
     case TO_FRONT_INVALIDATE:
         invalidate(front, message);
@@ -181,8 +181,8 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_SWAP:
         swap_usage(front, message->half);
         break;
-    case TO_FRONT_GROUNDS:
-        front_take_grounds(front, &message->grounds);
+    case TO_FRONT_FRESHNESS:
+        front_take_freshness(front, &message->freshness_inputs);
         break;
     case TO_FRONT_CONFIG:
         apply_config(front, message->config);
@@ -190,8 +190,8 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_LISTEN:
         move_listener(front, message);
         break;
-    case TO_FRONT_PULSE:
-        front_answer_pulse(front, message->pulse);
+    case TO_FRONT_STATS_POLL:
+        front_answer_stats_poll(front, message->stats_poll);
         break;
     case TO_FRONT_DRAIN:
         drain(front);
@@ -206,8 +206,8 @@ static void handle_message(struct front *front, struct to_front *message)
  * before it is touched for the first. */
 enum { MAIL_AHEAD = 16 };
 
-/* What is done about mail before requests get their turn again. An invalidation costs 1. */
-enum { MAIL_TURN_MAX = 1024, ANSWER_COST = 16 };
+/* The work for mail before requests are served again. An invalidation costs 1. */
+enum { MAIL_QUANTUM = 1024, ANSWER_COST = 16 };
 
 /* The back thread has said something. */
 static void hear_back(struct front *front)
@@ -234,7 +234,7 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
     mailbox_clear_wake(front->to_front);
     front_tick(front);
     hear_back(front);
-    while (len == MAIL_AHEAD && done < MAIL_TURN_MAX) {
+    while (len == MAIL_AHEAD && done < MAIL_QUANTUM) {
         for (len = 0; len < MAIL_AHEAD && mailbox_take(front->to_front, &message[len]); len++) {
             if (message[len].type == TO_FRONT_VERDICT)
                 check_prefetch(front, &message[len].answer.digest);
@@ -256,11 +256,12 @@ static void on_second(void *arg)
 
     front_tick(front);
     front->quiet_s++;
-    asked_expire(&front->asked, front->trust.now_us + SECOND_US); /* the next look is too late */
+    asked_expire(&front->asked,
+                 front->freshness.now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_http)
-        clients_cut_off(&front->clients, front->trust.now_us - front->config->http_timeout);
+        clients_cut_off(&front->clients, front->freshness.now_us - front->config->http_timeout);
 }
 
 struct front *front_new(const struct front_setup *setup)
@@ -273,8 +274,8 @@ struct front *front_new(const struct front_setup *setup)
         return NULL;
     }
     front->config = setup->config;
-    front->policy = config_trust_policy(config);
-    front->grounds = no_grounds;
+    front->policy = config_freshness_policy(config);
+    front->freshness_inputs = no_freshness_inputs;
     front->to_back = setup->to_back;
     front->to_front = setup->to_front;
     use_half(front, setup->usage);
@@ -283,7 +284,7 @@ struct front *front_new(const struct front_setup *setup)
         .begin = begin_requests,
         .end = end_requests,
         .refused = say_refused,
-        .crowded = say_crowded,
+        .over_share = say_over_share,
         .arg = front,
     };
     clients_init(&front->clients);
@@ -308,8 +309,8 @@ struct front *front_new(const struct front_setup *setup)
                    config);
     listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
                    config);
-    front->share.most = config->postgres_max_pending;
-    front->clients.holes_each = share_of_connection(&front->share);
+    front->admission.most = config->postgres_max_pending;
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
     front->serves_http = setup->http_fd >= 0;
     alarm_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);
@@ -320,23 +321,23 @@ fail:
     return NULL;
 }
 
-/* Lookups of a deep pipeline shall go in large batches: while each turn of the loop has more of
- * them the back thread is not woken, for so many turns or messages. */
-enum { GATHER_TURNS = 32, GATHER_MAX = 512 };
+/* Lookups of a deep pipeline shall go in large batches: while each loop iteration has
+ * more of them the back thread is not woken, for so many iterations or messages. */
+enum { GATHER_ITERATIONS = 32, GATHER_MAX = 512 };
 
 void front_run(struct front *front)
 {
     bool settled = true;
-    unsigned turns = 0; /* since the first message that the back thread does not know of */
+    unsigned iterations = 0; /* since the first message that the back thread does not know of */
 
     while (!front->stopped) {
         size_t posted = front->to_back->posted;
 
         event_base_loop(front->base, settled ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
         settled = clients_settle(&front->clients);
-        turns = posted > 0 ? turns + 1 : 0;
+        iterations = posted > 0 ? iterations + 1 : 0;
         if (settled || front->to_back->posted == posted || posted >= GATHER_MAX ||
-            turns >= GATHER_TURNS)
+            iterations >= GATHER_ITERATIONS)
             mailbox_wake(front->to_back);
     }
 }
@@ -356,8 +357,8 @@ static void discard_mail(struct front *front)
     while (mailbox_take(front->to_back, &request)) {
         if (request.type == TO_BACK_REPORT)
             free(request.report.metrics);
-        if (request.type == TO_BACK_PULSE)
-            free(request.pulse.metrics);
+        if (request.type == TO_BACK_STATS)
+            free(request.stats.metrics);
     }
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/log_writer.h"
+#include <apikeyd/thread/log_writer.h>
 
 #include <assert.h>
 #include <errno.h>
@@ -13,8 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "apikeyd/clock.h"
-#include "apikeyd/thread.h"
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/thread/thread.h>
 
 enum { QUEUE_BYTES = 1024 * 1024 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "apikeyd/thread.h"
+#include <apikeyd/thread/thread.h>
 
 #include <signal.h>
 
-#include "apikeyd/clock.h"
+#include <apikeyd/clock/clock.h>
 
 static const int64_t look_interval_us = 1000;
 

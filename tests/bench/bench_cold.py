@@ -62,7 +62,7 @@ def pgbench(stack, clients, seconds=3):
 
 
 def start(stack, name, **options):
-    # With no patience a busy machine would trip the breaker, and this measures speed.
+    # With a short timeout a busy machine would trip the breaker, and this measures speed.
     daemon = stack.daemon(name, cache_ttl="1h", cache_memory="128MiB", usage_flush_interval="1h",
                           usage_flush_rows=10000000, redis_timeout="2s", postgres_timeout="20s", **options)
     if options:

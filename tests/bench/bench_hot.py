@@ -2,7 +2,7 @@
 
 redis-benchmark asks each of the three for one of 100,000 keys at random, in turn: on a Unix socket, 50
 connections, 64 requests in each pipeline, then one. Redis holds values of 64 bytes. The floor
-(floor.c) parses as little and answers as much. With -P 64 the figure is requests a second, which the load
+(baseline.c) parses as little and answers as much. With -P 64 the figure is requests a second, which the load
 generator bounds too (it has the other core), and the server's processor time; with -P 1 it is the
 processor time a request costs the server.
 """
@@ -22,7 +22,7 @@ CHECK = ["CHECK", "key:__rand_int__"]
 class Floor:
     def __init__(self, folder):
         self.socket = folder / "floor.sock"
-        self.process = Process([BUILD / "floor", self.socket, KEYS], folder / "floor.log")
+        self.process = Process([BUILD / "baseline", self.socket, KEYS], folder / "floor.log")
         wait_until(lambda: accepts(self.socket), "the floor")
 
     def stop(self):

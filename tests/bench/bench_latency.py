@@ -1,6 +1,6 @@
 """./dev bench latency [ROUNDS]: hits at a fixed rate while other things go wrong, against a quiet daemon.
 
-pace (pace.c) asks for hot keys, 10,000 times a second, and counts each answer's time from when its
+pace (open_loop.c) asks for hot keys, 10,000 times a second, and counts each answer's time from when its
 question was due, so that a stall counts for every request that fell into it. It runs with real-time
 priority where that is allowed, so that what is measured is not its own wait for a processor. In turn: quiet; with
 PostgreSQL and Redis both stopped (SIGSTOP); with 100,000 rows of usage being written and 10,000 other
@@ -23,7 +23,7 @@ AHEAD = ["chrt", "-f", "1"] if os.geteuid() == 0 else []
 
 
 def pace(daemon, prefix="key:", first=0, keys=HOT, rate=RATE, ahead=AHEAD):
-    done = subprocess.run([*ahead, BUILD / "pace", daemon.check, str(rate), str(SECONDS), prefix, str(first),
+    done = subprocess.run([*ahead, BUILD / "open_loop", daemon.check, str(rate), str(SECONDS), prefix, str(first),
                            str(keys)], capture_output=True, text=True, check=True, timeout=120)
     return [float(word) for word in done.stdout.split()[:4]]
 

@@ -7,13 +7,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "apikeyd/clock.h"
-#include "apikeyd/mailbox.h"
-#include "front_state.h"
+#include <apikeyd/auth/front_state.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/config/config_load.h>
+#include <apikeyd/front/front.h>
+#include <apikeyd/model/mailbox.h>
+
 #include "fuzz.h"
 #include "scratch.h"
 
-enum { TURNS_MAX = 100000 }; /* of the loop, after which a connection hangs for ever */
+enum { ITERATIONS_MAX = 100000 }; /* of the loop, after which a connection hangs for ever */
 
 static struct ledger *ledger;
 static struct front *front;
@@ -69,7 +72,7 @@ static void answer_all(void)
     mailbox_wake(&to_front);
 }
 
-static void turn(void)
+static void iterate(void)
 {
     event_base_loop(front->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     (void)clients_settle(&front->clients);
@@ -125,7 +128,7 @@ static void send_piece(int fd, struct slice bytes, bool answer_late, struct buff
             return;
         bytes.at += sent > 0 ? sent : 0;
         bytes.len -= sent > 0 ? (size_t)sent : 0;
-        turn();
+        iterate();
         if (!answer_late || sent < 0)
             answer_all();
         if (!take_replies(fd, replies))
@@ -170,8 +173,8 @@ void fake_back_play(const struct play *play, struct buffer *replies)
     bool open = !play->hang_up;
     for (int i = 0;
          front->clients.count > 0 || front->flights.count > 0 || front->asked.awaited > 0; i++) {
-        FUZZ_MUST(i < TURNS_MAX);
-        turn();
+        FUZZ_MUST(i < ITERATIONS_MAX);
+        iterate();
         answer_all();
         open = open && take_replies(fd[0], replies);
     }

@@ -10,8 +10,8 @@
 
 #include <stdbool.h>
 
-#include "apikeyd/buffer.h"
-#include "apikeyd/connection.h"
+#include <apikeyd/base/buffer.h>
+#include <apikeyd/conn/connection.h>
 
 struct play {
     const struct protocol *protocol;

@@ -4,7 +4,8 @@
 
 #include <jansson.h>
 
-#include "apikeyd/aws_event.h"
+#include <apikeyd/wire/aws_event.h>
+
 #include "fuzz.h"
 
 /* JSON, and with the effect that was meant, whatever the event held. */

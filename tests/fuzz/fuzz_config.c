@@ -4,8 +4,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "apikeyd/config.h"
-#include "apikeyd/option.h"
+#include <apikeyd/config/config_load.h>
+#include <apikeyd/config/option.h>
+
 #include "fuzz.h"
 
 /* Every value prints as it could stand in the file, and means the same there. */

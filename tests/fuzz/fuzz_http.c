@@ -2,7 +2,8 @@
 /* Bytes on the HTTP socket, through the real connections and handlers. */
 #include <string.h>
 
-#include "apikeyd/http.h"
+#include <apikeyd/face/http.h>
+
 #include "fake_back.h"
 #include "fuzz.h"
 

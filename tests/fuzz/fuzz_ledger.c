@@ -5,7 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "apikeyd/ledger.h"
+#include <apikeyd/ledger/ledger.h>
+
 #include "fuzz.h"
 #include "scratch.h"
 

@@ -2,7 +2,8 @@
 /* Payloads of NOTIFY, which any database role may send. */
 #include <string.h>
 
-#include "apikeyd/notification.h"
+#include <apikeyd/wire/notification.h>
+
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "apikeyd/redis_reply.h"
 #include "fuzz.h"
+#include "redis_reply.h"
 
 /* Every byte of it can be read, and its elements are within bounds. */
 static size_t look(const struct redis_reply *reply, size_t *bytes)

@@ -2,7 +2,8 @@
 /* Values found in Redis, which whoever can write there has made. */
 #include <string.h>
 
-#include "apikeyd/redis_value.h"
+#include <apikeyd/wire/redis_value.h>
+
 #include "fuzz.h"
 
 static const struct slice key = {"apikeyd:1:00112233445566778899aabbccddeeff", 42};

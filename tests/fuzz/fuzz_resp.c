@@ -2,7 +2,8 @@
 /* Bytes on a check or admin socket, through the real connections and commands. */
 #include <string.h>
 
-#include "apikeyd/commands.h"
+#include <apikeyd/face/commands.h>
+
 #include "fake_back.h"
 #include "fuzz.h"
 

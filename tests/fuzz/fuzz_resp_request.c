@@ -3,8 +3,9 @@
  */
 #include <string.h>
 
-#include "apikeyd/key_hasher.h"
-#include "apikeyd/resp_request.h"
+#include <apikeyd/model/key_hasher.h>
+#include <apikeyd/wire/resp_request.h>
+
 #include "fuzz.h"
 
 enum { MAX_REQUEST = 4096 };

@@ -5,7 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "apikeyd/spill.h"
+#include <apikeyd/ledger/spill.h>
+
 #include "fuzz.h"
 #include "scratch.h"
 

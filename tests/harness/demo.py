@@ -60,7 +60,7 @@ def transcript(daemon, dsn):
     admin = daemon.admin_client()
     # The first flush, just after the start, must not get ahead of the FLUSH shown below.
     wait_until(lambda: admin.info()["usage_swaps"] > 0, "the first flush")
-    wait_until(lambda: admin.info()["link_up"], "the link")
+    wait_until(lambda: admin.info()["feed_up"], "the feed")
     for key in ("demo-active-key", "demo-inactive-key", "no-such-key"):
         say(f"> CHECK {key}")
         say("  " + " ".join(client.execute_command("CHECK", key)))

@@ -215,7 +215,7 @@ class Faults:
             line.speak()
 
     def standby_reads(self):
-        """Lookups are led to a standby that lags behind, and the link with them or not."""
+        """Lookups are led to a standby that lags behind, and the feed with them or not."""
         lines = self.rng.choice([[self.world.lookups_line], [self.world.lookups_line, self.world.feed_line]])
         with psycopg.connect(self.world.standby.dsn("chaos"), autocommit=True) as standby:
             standby.execute("SELECT pg_wal_replay_pause()")

@@ -20,13 +20,13 @@ WORK = ROOT / "build" / "fuzz"
 NAMES = sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c"))
 # The code that each is about, for its coverage.
 ABOUT = {
-    "aws_event": ["core/aws_event.c"], "config": ["core/config.c", "core/option_value.c"],
-    "http": ["core/http_request.c", "front/http.c", "front/http_aws.c", "front/connection.c"],
-    "ledger": ["core/ledger.c", "core/ledger_file.c", "core/ledger_half.c"], "notification": ["core/notification.c"],
-    "redis_reply": ["back/redis_reply.c"],
-    "redis_value": ["core/redis_value.c"], "resp_request": ["core/resp_request.c"],
-    "resp": ["front/commands.c", "front/check.c", "front/connection.c", "front/hole.c", "front/lookahead.c"],
-    "spill": ["core/spill.c", "core/usage_batch.c"],
+    "aws_event": ["wire/aws_event.c"], "config": ["config/config.c", "config/option_value.c"],
+    "http": ["wire/http_request.c", "face/http.c", "face/http_aws.c", "conn/connection.c"],
+    "ledger": ["ledger/ledger.c", "ledger/ledger_file.c", "ledger/ledger_half.c"], "notification": ["wire/notification.c"],
+    "redis_reply": ["redis/redis_reply.c"],
+    "redis_value": ["wire/redis_value.c"], "resp_request": ["wire/resp_request.c"],
+    "resp": ["face/commands.c", "auth/check.c", "conn/connection.c", "conn/pending_reply.c", "auth/lookahead.c"],
+    "spill": ["ledger/spill.c", "ledger/usage_batch.c"],
 }
 
 

@@ -89,7 +89,7 @@ WRONG = {
     "postgres.connections": ["0", "65", "two"],
     "postgres.batch": ["0", "10001"],
     "postgres.timeout": ["500", "9ms", "61s"],
-    "postgres.patience": ["50", "999us", "61s"],
+    "postgres.soft_timeout": ["50", "999us", "61s"],
     "postgres.max_pending": ["99", "1000001"],
     "usage.ledger": ["", *NO_PATHS, "{folder}/" + "x" * 128],
     "usage.spill": ["", "run/x", "{folder}/" + "x" * 128],
@@ -228,7 +228,7 @@ INTRODUCTION = """\
 
 `apikeyd --check-config`, a start and a reload check the configuration in the same way. Each error is a line
 with the place (file and line, or the environment's variable), the option, its value and what is expected. All
-errors are told, not only the first. Passwords are never shown.
+errors are reported, not only the first. Passwords are never shown.
 
 | | output | exit status |
 | --- | --- | --- |
@@ -241,20 +241,20 @@ Some facts may change while the configuration stays right. They are no configura
 | what | what happens |
 | --- | --- |
 | PostgreSQL or Redis is down, refuses the login, or its host does not resolve | the daemon starts, logs it, and connects later |
-| a `service=` of a DSN is not in the service file | likewise |
+| a `service=` of a DSN is not in the service file | the same |
 | the directory of ledger or spill file does not exist, or the file cannot be used | the daemon starts and logs it; usage stays in memory, and the daemon tries again |
 | the table or the column does not exist | checks get UNAVAILABLE, and the log says why |
 | ledger or spill file is locked by another daemon, or another process listens on a socket or port | the start fails with exit status 1 and the reason in the log |
-| an address is on no interface of the host, or the daemon may not make a socket in its directory | likewise |
+| an address is on no interface of the host, or the daemon may not make a socket in its directory | the same |
 | out of memory, file descriptors or threads at the start | exit status 71 (`EX_OSERR`) |
 
-A socket's directory must exist, as the package, systemd or an administrator makes it, not the daemon. This
-holds for sockets too that systemd hands over. A secret that is named without a slash is a credential
-of systemd's: `--check-config` finds it only with `CREDENTIALS_DIRECTORY` set, as in
-`systemd-run --pipe --wait -p LoadCredential=redis-password:/etc/credstore/apikeyd.redis-password apikeyd
---check-config`. Run the check as the daemon's user, since it looks whether files can be read.
+The directory of a socket must exist, also for sockets that systemd hands over. The package, systemd or an
+administrator makes it; the daemon does not. A secret that is named without a slash is a credential of systemd's.
+`--check-config` finds it only with `CREDENTIALS_DIRECTORY` set, as in `systemd-run --pipe --wait
+-p LoadCredential=redis-password:/etc/credstore/apikeyd.redis-password apikeyd --check-config`. Run the check as the
+daemon's user, since it checks that files can be read.
 
-The tables are made by `tests/harness/misconfiguration.py` from the cases that
+`tests/harness/misconfiguration.py` makes the tables from the cases that
 `tests/integration/test_misconfiguration.py` plays. `/srv` is a directory with the files `secret`, `empty`,
 `newlines`, `long` (2,000 bytes) and `file`. "…" stands for more of the same.
 """

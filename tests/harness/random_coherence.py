@@ -165,7 +165,7 @@ class Trouble:
         self.keep_away("apikeyd")
 
     def postgres_is_half_back(self):
-        """Both are away, and the link is back first."""
+        """Both are away, and the feed is back first."""
         self.db.execute("ALTER ROLE apikeyd CONNECTION LIMIT 0")
         self.break_some("apikeyd")
         self.links_are_kept_away()

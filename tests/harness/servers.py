@@ -337,7 +337,7 @@ class Apikeyd:
         counts = self.admin_client().info()
         wanted = int(self.options.get("postgres.connections", 2))
         return (counts["usage_up"] and counts["postgres_connections_up"] == wanted
-                and counts["link_up"]
+                and counts["feed_up"]
                 and not counts["revocation_bound"].startswith(UNSETTLED)
                 and (counts["redis_up"] or not self.options.get("redis.url")))
 

@@ -1,5 +1,5 @@
-"""tables.py: write the tables of options, commands and metrics, and the version, as the release build prints them,
-into the documents.
+"""tables.py: write the tables of options, commands and metrics, and the version, as the release build prints them, and
+the table of folders, as CMake has it, into the documents.
 
 tests/meta/test_repo.py checks that they stand there.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "release"
-# File, the lines before and after the table, and the program that prints it.
+# File, the lines before and after the table, and the program of the build that prints it, or the build's file.
 TABLES = [
     *(("docs/reference.md", f"<!-- {what} -->\n", "<!-- end -->", ["apikeyd", "--list", what])
       for what in ("options", "commands", "metrics")),
@@ -19,10 +19,13 @@ TABLES = [
     ("config/apikeyd.conf", "", "", ["apikeyd", "--sample-config"]),
     *((f"docs/man/{page}", ".Os ", ".Sh NAME", ["apikeyd", "--version"])
       for page in ("apikeyctl.1", "apikeyd.8", "apikeyd.conf.5")),
+    ("docs/architecture.md", "<!-- folders -->\n", "<!-- end -->", ["folders.md"]),
 ]
 
 
 def printed(program, *args):
+    if program.endswith(".md"):
+        return (BUILD / program).read_text()
     return subprocess.run([BUILD / program, *args], capture_output=True, text=True, check=True).stdout
 
 

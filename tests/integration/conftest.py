@@ -327,7 +327,7 @@ def play_enough(play, seconds, enough):
 def let_redis_be_believed():
     """What is written to Redis from now on is believed by daemons that are up, for at least ten seconds.
 
-    A daemon takes nothing from Redis that may be from before its link came up. It dates what it finds
+    A daemon takes nothing from Redis that may be from before its feed came up. It dates what it finds
     there by PostgreSQL's clock: to what a round trip takes, and an eighth of the time that has passed
     since it read that clock, and an eighth of the age."""
     time.sleep(2)

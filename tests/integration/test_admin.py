@@ -22,7 +22,7 @@ def test_explain_before_and_after(db, start):
     assert found["api_key_id"] == str(api_key_id)
     assert found["user_id"] == str(db.user_id)
     assert found["rows"] == "1"
-    assert found["link"] == "up"
+    assert found["feed"] == found["link"] == "up"  # the second is deprecated
     assert found["pending_last_used"] == "none"
 
     check(daemon.client(), "good")

@@ -102,7 +102,7 @@ def test_stats_are_status_json(db, ctl):
     assert found["checks"]["total"]["allow"] == 1 and found["ready"] is True
     text = ctl("stats").stdout
     for line in (f"apikeyd {VERSION}, up for", "PostgreSQL    up    2 of 2 connections",
-                 "Redis         up", "link          up", "usage         1 keys pending"):
+                 "Redis         up", "change feed   up", "usage         1 keys pending"):
         assert line in text, text
 
 

@@ -52,7 +52,7 @@ def test_a_paused_machine_believes_nothing_from_before(db, start, clocks, line):
     assert not info(daemon)["revocation_bound"].startswith("notification")
     assert "clocks parted by" in daemon.log()
     line.speak()
-    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the link", 30)
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the feed", 30)
     assert check(client, "k") == ["DENY", "inactive"]
 
 
@@ -79,7 +79,7 @@ def test_a_pause_that_no_clock_of_the_host_shows(db, start, clocks):
     with clocks.pause(daemon.process, wall_too=True):
         time.sleep(1)
     wait_until(lambda: info(daemon)["clock_jumps"] == 1, "the jump to be seen")
-    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the link")
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the feed")
     assert check(daemon.client(), "k")[0] == "ALLOW"
     assert info(daemon)["lookups"] > lookups
 
@@ -94,7 +94,7 @@ def test_a_clock_that_is_set_costs_lookups_only(db, start, clocks, ahead):
     clocks.set_wall(ahead)
     assert check(client, "k")[0] == "ALLOW"
     assert info(daemon)["lookups"] == lookups + 1
-    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the link")
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the feed")
     assert info(daemon)["clock_jumps"] == 1
     db.set_active("k", False)
     wait_until(lambda: check(client, "k") == ["DENY", "inactive"], "the revocation")

@@ -41,7 +41,7 @@ def test_revoked_whoever_does_it(db, start):
     db.set_active("off", True)
     becomes(client, "off", ALLOWED)
     counts = info(daemon)
-    assert counts["link_notifications"] == counts["invalidations"] == 6
+    assert counts["feed_notifications"] == counts["invalidations"] == 6
     assert 0 < counts["revocation_lag_us"] <= counts["revocation_lag_most_us"]
     assert counts["revocation_bound"] == "notification"
 
@@ -89,7 +89,7 @@ def test_a_read_that_a_change_overtakes_is_not_kept(db, scratch, start):
             wait_until(lambda: not db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
                                           "'SELECT t.%' AND state <> 'idle'"), "its end")
             db.set_active("good", False)
-            wait_until(lambda: info(daemon)["link_notifications"] == 1, "the notification")
+            wait_until(lambda: info(daemon)["feed_notifications"] == 1, "the notification")
             late.send(b"CHECK good\r\n" * 5)
             wait_until(lambda: info(daemon)["lookups_shared"] == 5, "late ones to join")
             proxy.speak()
@@ -118,7 +118,7 @@ def test_a_key_that_is_notified_all_the_time_is_answered(db, scratch, start):
         proxy.delay = lambda: 0.1
         thread.start()
         try:
-            wait_until(lambda: info(daemon)["link_notifications"] > 100, "notifications")
+            wait_until(lambda: info(daemon)["feed_notifications"] > 100, "notifications")
             for _ in range(5):
                 assert check(client, "good")[0] == ALLOWED
             assert info(daemon)["checks_from_memory"] == 0
@@ -156,13 +156,13 @@ def test_a_late_fill_brings_nothing_back(db, redis_server, start, lost):
 
 
 def test_a_tombstone_warns_who_cannot_hear(db, redis_server, start):
-    """One daemon's link is cut; what another one heard reaches it through Redis."""
+    """One daemon's feed is cut; what another one heard reaches it through Redis."""
     db.add_key("good")
     deaf_role(db)
     hears = start(LONG)
     deaf = start({**LONG, "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
     cut(db)
-    wait_until(lambda: info(deaf)["link_up"] == 0, "the link to be cut")
+    wait_until(lambda: info(deaf)["feed_up"] == 0, "the feed to be cut")
     assert check(hears.client(), "good")[0] == ALLOWED
     wait_until(lambda: redis_value(redis_server, hears, "good")[1], "the fill")
     db.set_active("good", False)
@@ -195,7 +195,7 @@ def test_without_the_trigger_ttl_is_the_bound(db, start):
     db.silence()
     db.add_key("good")
     daemon = start({"cache.ttl": "1s", "cache.ttl_unlinked": "300ms"})
-    assert info(daemon)["link_trigger"] == 0
+    assert info(daemon)["feed_trigger"] == 0
     assert info(daemon)["revocation_bound"] == TTL_ONLY
     assert "the triggers on api.user_api_key do not notify of every change" in daemon.log()
     client = daemon.client()
@@ -211,7 +211,7 @@ def test_the_trigger_goes_and_comes(db, start):
     client = daemon.client()
     assert check(client, "good")[0] == ALLOWED
     db.run(f"DROP TRIGGER apikeyd_notify_update ON {TABLE}")
-    wait_until(lambda: info(daemon)["link_trigger"] == 0, "its loss to be noticed")
+    wait_until(lambda: info(daemon)["feed_trigger"] == 0, "its loss to be noticed")
     wait_until(lambda: "the triggers on api.user_api_key do not notify" in daemon.log(), "the log")
     assert "ENABLE ALWAYS" in daemon.log() and "announces UPDATE;" in daemon.log()
     assert check(client, "good")[0] == ALLOWED
@@ -258,9 +258,9 @@ def test_changed_behind_the_triggers(db, start, way):
     assert check(client, "good")[0] == ALLOWED
     body = db.one("SELECT quote_literal(prosrc) FROM pg_proc WHERE proname = 'notify_key_change'")
     db.run(";".join(statements).replace("%(body)s", body))
-    assert info(daemon)["link_notifications"] == 0
+    assert info(daemon)["feed_notifications"] == 0
     becomes(client, "good", INACTIVE)
-    assert info(daemon)["link_losses"] == info(daemon)["link_notifications"] == 0
+    assert info(daemon)["feed_losses"] == info(daemon)["feed_notifications"] == 0
     wait_until(lambda: info(daemon)["revocation_bound"] == bound, bound)
 
 
@@ -272,8 +272,8 @@ def test_maintenance_costs_no_verdict(db, start):
     assert check(daemon.client(), "key-1")[0] == ALLOWED
     for statement in ("VACUUM ANALYZE", "VACUUM FREEZE", "REINDEX TABLE"):
         db.run(f"{statement} {TABLE}")
-    beats = info(daemon)["link_heartbeats"]
-    wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+    beats = info(daemon)["feed_heartbeats"]
+    wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 1, "heartbeats")
     assert explain(daemon, "key-1")["memory"] == "believed"
 
 
@@ -289,8 +289,8 @@ def test_triggers_of_another_column_or_maker_do_not_count(db, start):
         db.run(f"CREATE TRIGGER other_{trigger} AFTER {events} ON {TABLE} FOR EACH {each} "
                "EXECUTE FUNCTION public.notify_key_change('key_name')")
         db.run(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER other_{trigger}")
-    beats = info(daemon)["link_heartbeats"]
-    wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "a heartbeat")
+    beats = info(daemon)["feed_heartbeats"]
+    wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 1, "a heartbeat")
     assert info(daemon)["revocation_bound"] == TTL_ONLY
     for trigger, events in (("rows", "INSERT OR DELETE OR UPDATE"), ("truncate", "TRUNCATE")):
         db.run(f"CREATE OR REPLACE TRIGGER other_{trigger} AFTER {events} ON {TABLE} FOR EACH "
@@ -321,7 +321,7 @@ def test_the_lag_cannot_be_made_up(db, start):
 
 @pytest.mark.slow
 def test_link_killed_and_kept_away(db, start):
-    """ttl_unlinked is the bound, and when the link is back what was missed is not believed."""
+    """ttl_unlinked is the bound, and when the feed is back what was missed is not believed."""
     for key in ("first", "second"):
         db.add_key(key)
     deaf_role(db)
@@ -331,38 +331,38 @@ def test_link_killed_and_kept_away(db, start):
     assert check(client, "first")[0] == ALLOWED
     cut(db)
     deny_bound(client, db, "first", 1)
-    wait_until(lambda: info(daemon)["link_up"] == 0, "the loss")
+    wait_until(lambda: info(daemon)["feed_up"] == 0, "the loss")
     assert info(daemon)["revocation_bound"] == "cache.ttl_unlinked: the link is down"
-    assert explain(daemon, "first")["link"] == "down"
-    assert info(daemon)["link_losses"] == 1
+    assert explain(daemon, "first")["feed"] == "down"
+    assert info(daemon)["feed_losses"] == 1
     assert check(client, "second")[0] == ALLOWED
     db.set_active("second", False)
     db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
-    wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+    wait_until(lambda: info(daemon)["feed_up"] == 1, "the feed")
     assert check(client, "second") == INACTIVE
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trouble", ["link back", "link away", "no triggers"])
-def test_missed_changes_are_not_served_for_want_of_patience(db, start, trouble):
+@pytest.mark.parametrize("trouble", ["feed back", "feed away", "no triggers"])
+def test_missed_changes_are_not_served_after_the_soft_timeout(db, start, trouble):
     """PostgreSQL is slow, and what was revoked without being heard of is in hand."""
     db.add_key("good")
     deaf_role(db)
     daemon = start({"cache.ttl": "300ms" if trouble == "no triggers" else "1h",
                     "cache.ttl_unlinked": "300ms", "redis.url": "",
-                    "postgres.timeout": "20s", "postgres.patience": "10ms",
+                    "postgres.timeout": "20s", "postgres.soft_timeout": "10ms",
                     "postgres.listen_dsn": db.server.dsn(db.name, "deaf")})
     assert check(daemon.client(), "good")[0] == ALLOWED
     if trouble == "no triggers":
         db.silence()
-        wait_until(lambda: info(daemon)["link_trigger"] == 0, "the loss")
+        wait_until(lambda: info(daemon)["feed_trigger"] == 0, "the loss")
     else:
         cut(db)
-        wait_until(lambda: info(daemon)["link_up"] == 0, "the loss")
+        wait_until(lambda: info(daemon)["feed_up"] == 0, "the loss")
     db.set_active("good", False)
-    if trouble == "link back":
+    if trouble == "feed back":
         db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
-        wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+        wait_until(lambda: info(daemon)["feed_up"] == 1, "the feed")
     time.sleep(0.4)
     with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
         lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
@@ -387,7 +387,7 @@ def test_what_postgres_said_comes_before_what_is_stale(db, scratch, start):
         cut(db)
         db.set_active("good", False)
         proxy.delay = lambda: 0.2
-        wait_until(lambda: info(daemon)["link_up"] == 0, "the loss")
+        wait_until(lambda: info(daemon)["feed_up"] == 0, "the loss")
         time.sleep(0.2)
         assert check(daemon.client(), "good") == INACTIVE
 
@@ -404,10 +404,10 @@ def test_a_link_that_falls_silent(db, scratch, start):
         time.sleep(1.5)  # it has been confirmed long after it was read
         proxy.silence()
         deny_bound(client, db, "good", 0.5)
-        assert info(daemon)["link_losses"] == 0
-        wait_until(lambda: info(daemon)["link_losses"] == 1, "a late heartbeat")
+        assert info(daemon)["feed_losses"] == 0
+        wait_until(lambda: info(daemon)["feed_losses"] == 1, "a late heartbeat")
         proxy.speak()
-        wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+        wait_until(lambda: info(daemon)["feed_up"] == 1, "the feed")
 
 
 @pytest.mark.slow
@@ -454,15 +454,15 @@ def test_an_answer_that_slept(db, start):
 
 @pytest.mark.slow
 @pytest.mark.needs("pgbouncer")
-def test_a_pooler_is_no_link(db, pgbouncer, start):
+def test_a_pooler_is_no_feed(db, pgbouncer, start):
     daemon = start({"postgres.dsn": db.dsn, "postgres.listen_dsn": pgbouncer}, settled=False)
     wait_until(lambda: "leads through a pooler" in daemon.log(), "the complaint")
-    assert info(daemon)["link_up"] == 0
+    assert info(daemon)["feed_up"] == 0
 
 
 @pytest.mark.slow
 def test_a_standby_is_no_primary(db, postgres, scratch, start):
-    """Lookups and the link go to the primary: a standby may lag behind what is notified."""
+    """Lookups and the feed go to the primary: a standby may lag behind what is notified."""
     db.add_key("good")
     standby = Postgres(scratch / "standby", primary=postgres)
     try:
@@ -489,7 +489,7 @@ def test_notifications_of_others(db, start):
     assert check(client, "good")[0] == ALLOWED
     for payload in ("rubbish", "", "good"):
         db.run(f"NOTIFY apikeyd_key, '{payload}'")
-    wait_until(lambda: info(daemon)["link_notifications_bad"] == 3, "the rubbish")
+    wait_until(lambda: info(daemon)["feed_notifications_bad"] == 3, "the rubbish")
     assert daemon.log().count("is not of the trigger's making") == 1
     assert explain(daemon, "good")["memory"] == "believed"
     db.run("NOTIFY apikeyd_key, '*'")
@@ -509,7 +509,7 @@ def test_many_changes_at_once(db, start):
         check(client, f"key-{i}")
     db.run(f"UPDATE {TABLE} SET is_active = false WHERE key_id <> 'hot'")
     assert check(client, "hot")[0] == ALLOWED
-    wait_until(lambda: info(daemon)["link_notifications"] == 1001, "the notifications")
+    wait_until(lambda: info(daemon)["feed_notifications"] == 1001, "the notifications")
     for i in range(0, 20000, 20):
         assert check(client, f"key-{i}") == INACTIVE
 

@@ -112,7 +112,7 @@ def test_the_change_feed_finds_the_new_primary_late(pair, run):
         load.all_known()
         limit_connections(pair.b, -1, "feed")
         for key in NAMES[2:]:  # when it tries again cannot be known
-            if not info(daemon)["link_up"]:
+            if not info(daemon)["feed_up"]:
                 keys.set_active(key, False)
                 time.sleep(0.3)
         follows(load, pair.b)
@@ -283,7 +283,7 @@ def test_lookups_through_a_pooler_come_later(pair, bouncer, run, fenced):
         follows(load, pair.a)
         fail_over(pair, load)
         load.revoke("key-1")
-        load.wait(lambda: info(daemon)["link_up"], "the change feed")
+        load.wait(lambda: info(daemon)["feed_up"], "the change feed")
         if not fenced:
             before = pair.a.statements("apikeyd")
             start_beside(pair.a, load, "only-on-a")
@@ -311,7 +311,7 @@ def test_an_operator_goes_back_to_the_old_primary(pair, run):
     wait_until(lambda: check(daemon.client(), NAMES[0]) == ["DENY", "inactive"], "what stands there")
     daemon.admin_client().execute_command("RELOAD")  # for another reason: nothing is forgotten
     pair.b.stop()
-    wait_until(lambda: not info(daemon)["link_up"], "the end of the link")
+    wait_until(lambda: not info(daemon)["feed_up"], "the end of the feed")
     daemon.admin_client().execute_command("RELOAD")
     assert "timelines that were seen are forgotten" not in daemon.log()
     pair.a.start()

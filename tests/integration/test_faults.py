@@ -231,10 +231,10 @@ def test_stale_is_served_while_postgres_is_down_up_to_stale_max(db, postgres, st
 
 
 def test_stale_in_hand_ends_the_wait_early(db, postgres, start):
-    """postgres.patience: a hung PostgreSQL is not waited for with a stale verdict in hand."""
+    """postgres.soft_timeout: a hung PostgreSQL is not waited for with a stale verdict in hand."""
     db.add_key("good")
     daemon = start({"cache.ttl": "100ms", "postgres.timeout": "30s",
-                    "postgres.patience": "50ms", "redis.url": ""})
+                    "postgres.soft_timeout": "50ms", "redis.url": ""})
     client = daemon.client()
     check(client, "good")
     time.sleep(0.15)

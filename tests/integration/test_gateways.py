@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 import time
 import uuid
@@ -9,8 +10,8 @@ import uuid
 import pytest
 from coherence import LONG
 from conftest import info
-from harness.gateways import GATEWAYS, Application
-from harness.servers import wait_until
+from harness.gateways import GATEWAYS, Application, Nginx
+from harness.servers import ROOT, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("nginx", "caddy", "haproxy")]
 
@@ -101,6 +102,30 @@ def test_the_eight_cases(db, postgres, behind):
     wait_until(lambda: info(gateway.daemon)["postgres_connections_up"] == 0, "the loss")
     time.sleep(1)
     assert gateway.ask("good").status == 200
+
+
+class Readme(Nginx):
+    """nginx with the lines that README.md shows."""
+
+    def place(self, example, text=None):
+        shown = re.search(r"^ {4}server \{\n.*?^ {4}\}\n", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+        return super().place(example, shown[0])
+
+
+def test_the_readme(db, scratch, start, application):
+    db.add_key("good")
+    db.add_key("off", active=False)
+    daemon = start({"listen.http": scratch / f"{db.name}-readme.sock"})
+    nginx = Readme(scratch / f"{db.name}-readme", daemon.options["listen.http"], application.port)
+    try:
+        behind = Behind(nginx, application, daemon)
+        seen = behind.ask("good", headers=FORGED, method="POST", body=b"text")
+        assert (seen.status, seen.values("x-user-id"), seen.values("x-api-key-id")) == (200, [str(db.user_id)], [])
+        for key, status in (("off", 403), ("none", 401), (None, 401)):
+            seen = behind.ask(key, headers=FORGED)
+            assert (seen.status, seen.reached) == (status, False), key
+    finally:
+        nginx.stop()
 
 
 def test_no_apikeyd(db, behind):

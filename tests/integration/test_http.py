@@ -331,7 +331,7 @@ def test_over_tcp(db, start, host):
     daemon.terminate()
     assert daemon.wait_end() == 0
     daemon.launch()
-    wait_until(lambda: daemon.log().count("link is up") == 2, "the second start")
+    wait_until(lambda: daemon.log().count("change feed is up") == 2, "the second start")
     with HttpWire((host, port)) as wire:
         assert wire.authorize("good").status == 200
 
@@ -358,7 +358,7 @@ def test_who_may_connect(serve):
     daemon, path = serve({"listen.allow_uids": "12345"}, settled=False, wait=False)
     daemon.write_config()
     daemon.launch()
-    wait_until(lambda: "link is up" in daemon.log(), "the start")
+    wait_until(lambda: "change feed is up" in daemon.log(), "the start")
     with HttpWire(path) as wire:
         reply = wire.reply()
         assert reply.status == 503 and wire.ended()

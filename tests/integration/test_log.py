@@ -93,7 +93,7 @@ def test_nobody_waits_for_the_log(db, full):
         assert all(check(client, f"key-{i}")[0] == "ALLOW" for i in range(50))
     counts = info(daemon)
     assert counts["checks_from_postgres"] >= 50 and counts["checks_from_memory"] > 0
-    assert counts["log_lines_queued"] > 0 and counts["link_up"] == 1
+    assert counts["log_lines_queued"] > 0 and counts["feed_up"] == 1
     log.go_on()
     wait_until(lambda: info(daemon)["log_lines_queued"] == 0, "the lines to be written")
 

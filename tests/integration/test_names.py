@@ -158,13 +158,13 @@ def test_a_silent_name_server_costs_a_thread_a_session(run, names, name_server, 
     name_server.hold()
     feed = {"postgres.listen_dsn": f"{db.dsn} application_name=feed"}
     daemon = run(f"host={NAME} port={door.port}", options=feed)
-    wait_until(lambda: info(daemon)["link_up"], "the change feed")
+    wait_until(lambda: info(daemon)["feed_up"], "the change feed")
     before = threads(daemon)
     for losses in range(1, 4):
         db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'feed' "
                "AND datname = current_database()")
-        wait_until(lambda losses=losses: info(daemon)["link_losses"] >= losses, "the feed to be lost")
-        wait_until(lambda: info(daemon)["link_up"], "the feed to be back")
+        wait_until(lambda losses=losses: info(daemon)["feed_losses"] >= losses, "the feed to be lost")
+        wait_until(lambda: info(daemon)["feed_up"], "the feed to be back")
     assert threads(daemon) <= before
     wait_until(lambda: info(daemon)["postgres_unresolved"] == SESSIONS - 1, "the attempts to count as failed")
     assert threads(daemon) <= before
@@ -211,7 +211,7 @@ def test_a_certificate_is_held_against_the_name(start, names, tls_server):
     tls = f"user=postgres dbname=postgres sslmode=verify-full sslrootcert={certificate}"
     daemon = start({"postgres.dsn": f"host=alias.test {tls}", "postgres.listen_dsn": f"host={NAME} {tls}",
                     "redis.url": ""}, settled=False, inside=names.runner)
-    wait_until(lambda: "postgres (link): connected" in daemon.log(), "the certificate to be accepted")
+    wait_until(lambda: "postgres (feed): connected" in daemon.log(), "the certificate to be accepted")
     wait_until(lambda: 'does not match host name "alias.test"' in daemon.log(), "it to be refused for another name")
     assert "postgres (lookups): connected" not in daemon.log()
 

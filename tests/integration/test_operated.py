@@ -144,7 +144,7 @@ def test_values_shown_are_those_of_status_json(db, page):
     for path, (raw, text) in shown.items():
         assert raw == pull(answer, path), path
         assert text, path
-    assert shown["postgres.state"][1] == shown["redis.state"][1] == shown["link.state"][1] == "up"
+    assert shown["postgres.state"][1] == shown["redis.state"][1] == shown["feed.state"][1] == "up"
     assert events == len(answer["events"])
     assert browser.run("return document.querySelectorAll('#latency tr').length") == 5
     assert browser.run("return document.getElementById('trouble').hidden")

@@ -67,3 +67,18 @@ def test_environment_overrides_the_file(start):
     daemon = start({"cache.ttl": "10s"}, env={"APIKEYD_CACHE_TTL": "20s"})
     assert daemon.admin_client().config_get("cache.ttl") == {"cache.ttl": "20s"}
     assert check(daemon.client(), "none") == ["DENY", "unknown"]
+
+
+def test_a_deprecated_name_works_and_is_warned_about_once(start):
+    daemon = start({"postgres.patience": "70ms"})
+    warning = "postgres.patience is deprecated; its name is postgres.soft_timeout now"
+    assert daemon.log().count(warning) == 1
+    admin = daemon.admin_client()
+    assert admin.config_get("postgres.soft_timeout") == {"postgres.soft_timeout": "70ms"}
+    assert admin.config_get("postgres.patience") == {"postgres.patience": "70ms"}
+    assert "postgres.patience" not in admin.config_get("*")
+    done = run("-c", daemon.config, "--check-config")
+    assert done.returncode == 0 and done.stderr.count(warning) == 1
+    assert "patience" not in run("--sample-config").stdout
+    admin.execute_command("RELOAD")
+    assert daemon.log().count("reload: ") == 1 and daemon.log().count(warning) == 2

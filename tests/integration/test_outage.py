@@ -119,14 +119,14 @@ def keep_lookups_away(db):
 
 
 def away_then_link_back(db, daemon, client):
-    """Lookups and link are kept away, stale verdicts are served, then only the link is back."""
+    """Lookups and feed are kept away, stale verdicts are served, then only the feed is back."""
     keep_lookups_away(db)
     cut(db)
     wait_until(lambda: check(client, "good") and info(daemon)["checks_stale"], "stale answers")
     assert info(daemon)["revocation_bound"].startswith("cache.stale_max")
     db.set_active("revoked", False)
     db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
-    wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+    wait_until(lambda: info(daemon)["feed_up"] == 1, "the feed")
 
 
 def start_with_a_link_of_its_own(db, start):
@@ -142,7 +142,7 @@ def start_with_a_link_of_its_own(db, start):
 
 def test_a_link_that_is_back_ends_stale_service(db, start):
     """It proves that PostgreSQL answers: what may have changed unheard is not served any more,
-    even if lookups are refused and the link's role may not read keys."""
+    even if lookups are refused and the feed's role may not read keys."""
     daemon = start_with_a_link_of_its_own(db, start)
     client = daemon.client()
     try:
@@ -171,8 +171,8 @@ def test_lookups_go_by_the_links_session_while_theirs_are_refused(db, start):
         assert check(client, "revoked") == ["DENY", "inactive"]
         assert check(client, "good")[0] == "ALLOW"
         assert info(daemon)["postgres_connections_up"] == 0
-        beats = info(daemon)["link_heartbeats"]
-        wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats meanwhile")
+        beats = info(daemon)["feed_heartbeats"]
+        wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 1, "heartbeats meanwhile")
         db.set_active("good", False)
         wait_until(lambda: check(client, "good") == ["DENY", "inactive"], "the revocation")
     finally:
@@ -181,7 +181,7 @@ def test_lookups_go_by_the_links_session_while_theirs_are_refused(db, start):
 
 
 def test_a_link_that_is_back_hurries_sessions_that_hang(db, scratch, start):
-    """They hang in connecting to what never answers: they begin anew when the link tells that PostgreSQL is
+    """They hang in connecting to what never answers: they begin anew when the feed tells that PostgreSQL is
     there, not only when connecting has taken too long."""
     db.add_key("good")
     deaf_role(db)
@@ -192,7 +192,7 @@ def test_a_link_that_is_back_hurries_sessions_that_hang(db, scratch, start):
     daemon = start({"redis.url": "", "log.level": "debug", "postgres.listen_dsn": db.server.dsn(db.name, "deaf"),
                     "postgres.dsn": f"host={folder} user=apikeyd dbname={db.name}"})
     cut(db)
-    wait_until(lambda: info(daemon)["link_up"] == 0, "the link to be lost")
+    wait_until(lambda: info(daemon)["feed_up"] == 0, "the feed to be lost")
     with socket.socket(socket.AF_UNIX) as nobody:
         door.unlink()
         nobody.bind(str(door))
@@ -229,21 +229,21 @@ def test_the_links_session_is_tried_again_after_a_refusal(db, start):
         db.run("DROP OWNED BY deaf")
 
 
-def test_lookups_that_were_refused_come_back_without_the_link(db, start):
+def test_lookups_that_were_refused_come_back_without_the_feed(db, start):
     """Nobody asks a daemon that is not ready, and no heartbeat comes: it looks by itself."""
     daemon = start_with_a_link_of_its_own(db, start)
     cut(db)
-    wait_until(lambda: info(daemon)["link_up"] == 0, "the link's loss")
+    wait_until(lambda: info(daemon)["feed_up"] == 0, "the feed's loss")
     db.run("REVOKE USAGE ON SCHEMA api FROM apikeyd")
     wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to be refused")
     db.run("GRANT USAGE ON SCHEMA api TO apikeyd")
     wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
-    assert info(daemon)["link_up"] == 0
+    assert info(daemon)["feed_up"] == 0
 
 
 @pytest.mark.parametrize("what", ["tombstone", "newer verdict"])
 def test_what_others_heard_ends_stale_service(db, redis_server, start, what):
-    """A sidecar whose lookups and link are kept away, beside one that has heard of the revocation:
+    """A sidecar whose lookups and feed are kept away, beside one that has heard of the revocation:
     what Redis holds of it counts, be it a tombstone or a verdict that was read later."""
     db.add_key("good")
     db.run("DO $$ BEGIN CREATE ROLE outer_role LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
@@ -252,7 +252,7 @@ def test_what_others_heard_ends_stale_service(db, redis_server, start, what):
     outer = db.server.dsn(db.name, "outer_role")
     cut_off = start({**options, "postgres.dsn": outer, "postgres.listen_dsn": outer}, settled=False)
     hears = start(options)
-    wait_until(lambda: info(cut_off)["link_up"], "the link")
+    wait_until(lambda: info(cut_off)["feed_up"], "the feed")
     wait_until(lambda: check(cut_off.client(), "good")[0] == "ALLOW", "a verdict")
     try:
         db.run("ALTER ROLE outer_role CONNECTION LIMIT 0")
@@ -305,14 +305,14 @@ def test_restarts_within_stale_max_are_not_noticed(db, postgres, start):
     daemon = start({"cache.ttl_unlinked": "200ms", "redis.url": ""})
     with Load(daemon) as load:
         for _ in range(3):
-            # Each key looked up since the link came up: what is older may not be served now.
+            # Each key looked up since the feed came up: what is older may not be served now.
             up = time.monotonic()
             wait_until(lambda since=up: load.seen and load.seen[-1][0] > since
                        and load.seen[-1][1] == {"ALLOW": KEYS}, "answers")
             postgres.stop()
             time.sleep(1)
             postgres.start()
-            wait_until(lambda: info(daemon)["link_up"] == 1, "the link")
+            wait_until(lambda: info(daemon)["feed_up"] == 1, "the feed")
     assert load.kinds(0, time.monotonic()).keys() == {"ALLOW"}
 
 

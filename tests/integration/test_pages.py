@@ -113,7 +113,7 @@ def test_oldest_pending_usage_has_an_age(db, postgres, start):
 
 def test_revocation_lag_is_measured(db, daemon):
     db.add_key("good")
-    wait_until(lambda: info(daemon)["link_notifications"] == 1, "its notification")
+    wait_until(lambda: info(daemon)["feed_notifications"] == 1, "its notification")
     check(daemon.client(), "good")
     before = metrics(daemon)["apikeyd_revocation_lag_seconds_count"]
     db.run("UPDATE api.user_api_key SET is_active = false")
@@ -217,8 +217,9 @@ def test_status_tells_rates_and_events(db, start):
     assert found["latency"]["memory"]["p50_seconds"] > 0
     assert found["latency"]["memory"]["p99_seconds"] >= found["latency"]["memory"]["p50_seconds"]
     assert found["latency"]["redis"]["p50_seconds"] is None
-    assert found["link"]["state"] == "up" and found["link"]["revocation_bound"] == "notification"
-    assert any("the link is up" in event["text"] for event in found["events"])
+    assert found["feed"]["state"] == "up" and found["feed"]["revocation_bound"] == "notification"
+    assert found["link"] == found["feed"]  # deprecated
+    assert any("the change feed is up" in event["text"] for event in found["events"])
 
 
 def history_of(daemon):
@@ -355,7 +356,7 @@ def test_a_tcp_listener(start):
 
 
 def test_a_stopped_daemon_is_back_as_it_was(db, daemon):
-    """SIGSTOP and SIGCONT: late pulses are no one's."""
+    """SIGSTOP and SIGCONT: late stats polls are no one's."""
     daemon.process.pause()
     time.sleep(0.5)
     daemon.process.resume()

@@ -36,8 +36,8 @@ def statements(db, start):
     daemon = start({"usage.flush_interval": "100ms"})
     assert check(daemon.client(), "watched")[0] == ALLOWED
     flush(daemon)
-    beats = info(daemon)["link_heartbeats"]
-    wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+    beats = info(daemon)["feed_heartbeats"]
+    wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 1, "heartbeats")
     found = db.run("SELECT query FROM pg_stat_statements AS s JOIN pg_roles AS r ON r.oid = s.userid "
                    "WHERE r.rolname = 'apikeyd' AND dbid = (SELECT oid FROM pg_database "
                    "WHERE datname = current_database())")
@@ -113,8 +113,8 @@ def test_overloads_of_another_role_are_not_called(db, start, mallory):
                          options="-c search_path=public,pg_catalog") as owner:
         owner.execute(f"UPDATE {TABLE} SET is_active = false")
     becomes(client, "good", INACTIVE)
-    beats = info(daemon)["link_heartbeats"]
-    wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+    beats = info(daemon)["feed_heartbeats"]
+    wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 1, "heartbeats")
     assert info(daemon)["revocation_bound"] == "notification"
     assert db.run("SELECT DISTINCT who, what FROM public.loot") == []
 
@@ -137,11 +137,11 @@ def test_a_flood_of_made_up_notifications_is_bounded(db, redis_server, start, ma
                              "FROM generate_series(1, 5000)")
                 evil.execute("SELECT pg_notify('apikeyd_key', '*')")
     thread = threading.Thread(target=flood)
-    losses = info(daemon)["link_losses"]
+    losses = info(daemon)["feed_losses"]
     begin = time.monotonic()
     thread.start()
     try:
-        wait_until(lambda: info(daemon)["link_notifications"] > 100000, "the flood")
+        wait_until(lambda: info(daemon)["feed_notifications"] > 100000, "the flood")
         assert check(client, "good")[0] == ALLOWED
         db.set_active("revoked", False)
         becomes(client, "revoked", INACTIVE)
@@ -150,10 +150,10 @@ def test_a_flood_of_made_up_notifications_is_bounded(db, redis_server, start, ma
         thread.join()
     seconds = time.monotonic() - begin
     counts = info(daemon)
-    assert counts["link_losses"] == losses and counts["redis_breaker_opened"] == 0
+    assert counts["feed_losses"] == losses and counts["redis_breaker_opened"] == 0
     # Taken one by one: 2,000 a second at most, and a change of everything a second.
     assert counts["invalidations"] <= 2001 * (seconds + 2)
-    assert counts["link_notifications_coalesced"] > 50000
+    assert counts["feed_notifications_coalesced"] > 50000
     assert daemon.log().count("come faster than they are taken one by one") == 1
 
 
@@ -173,7 +173,7 @@ def test_a_full_queue_prevents_no_revocation(db, start):
         assert ear.heard() == []
     becomes(client, "good", INACTIVE)
     counts = info(daemon)
-    assert counts["link_changes_unannounced"] == 1 and counts["link_notifications"] == 0
+    assert counts["feed_changes_unannounced"] == 1 and counts["feed_notifications"] == 0
     # Many in one transaction are one row; a change that is rolled back is none.
     rows = db.one("SELECT count(*) FROM apikeyd.unannounced_change")
     with db.connect(autocommit=False) as other:
@@ -187,8 +187,8 @@ def test_a_full_queue_prevents_no_revocation(db, start):
     # One that began before a heartbeat and commits after it is found by a later one.
     with db.connect(autocommit=False) as other:
         other.execute(f"UPDATE {TABLE} SET is_active = true WHERE key_id = 'good'")
-        beats = info(daemon)["link_heartbeats"]
-        wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+        beats = info(daemon)["feed_heartbeats"]
+        wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 1, "heartbeats")
         assert check(client, "good") == INACTIVE
         other.commit()
     becomes(client, "good", ALLOWED)
@@ -232,7 +232,7 @@ UNREADABLE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("way", UNREADABLE)
 def test_a_table_of_changes_that_cannot_be_read_is_told(db, start, group, way):
-    """What could not be notified is not found then, so "notification" is no bound; the link stays."""
+    """What could not be notified is not found then, so "notification" is no bound; the feed stays."""
     away, back = (sql.format(group=group) for sql in UNREADABLE[way])
     db.run(f"GRANT SELECT ON {CHANGES} TO {group}; REVOKE SELECT ON {CHANGES} FROM PUBLIC")
     db.add_key("good")
@@ -240,16 +240,16 @@ def test_a_table_of_changes_that_cannot_be_read_is_told(db, start, group, way):
     daemon = start(LONG)
     assert info(daemon)["revocation_bound"] == BY_HEARTBEAT
     assert check(daemon.client(), "good")[0] == ALLOWED
-    losses = info(daemon)["link_losses"]
+    losses = info(daemon)["feed_losses"]
     db.run(away)
     wait_until(lambda: info(daemon)["revocation_bound"] == UNREAD + "it is missing, or its owner or rights are wrong",
                "it to be told")
-    assert info(daemon)["link_trigger"] == 0 and UNREAD in daemon.log()
+    assert info(daemon)["feed_trigger"] == 0 and UNREAD in daemon.log()
     db.run(f"UPDATE {TABLE} SET is_active = false")
     db.run(back)
     wait_until(lambda: info(daemon)["revocation_bound"] == BY_HEARTBEAT, "it to be read again")
     assert check(daemon.client(), "good") == INACTIVE
-    assert info(daemon)["link_losses"] == losses
+    assert info(daemon)["feed_losses"] == losses
 
 
 @pytest.mark.slow
@@ -260,21 +260,21 @@ def test_a_table_of_changes_that_is_locked_is_told(db, start):
     daemon = start(LONG)
     client = daemon.client()
     assert check(client, "good")[0] == ALLOWED
-    losses = info(daemon)["link_losses"]
+    losses = info(daemon)["feed_losses"]
     with db.connect(autocommit=False) as lock:
         lock.execute(f"LOCK TABLE {CHANGES} IN ACCESS EXCLUSIVE MODE")
         wait_until(lambda: info(daemon)["revocation_bound"] == UNREAD + "it is locked", "it to be told")
-        beats = info(daemon)["link_heartbeats"]
-        wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 3, "heartbeats meanwhile")
+        beats = info(daemon)["feed_heartbeats"]
+        wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 3, "heartbeats meanwhile")
         lock.execute(f"UPDATE {TABLE} SET is_active = false")
         assert check(client, "good")[0] == ALLOWED
         lock.commit()
     becomes(client, "good", INACTIVE)
-    assert info(daemon)["link_losses"] == losses and info(daemon)["link_notifications"] == 0
+    assert info(daemon)["feed_losses"] == losses and info(daemon)["feed_notifications"] == 0
 
 
 def test_a_table_of_changes_that_was_never_read_is_told(db, start):
-    """It is locked when the link comes up: "notification" is not stated before a heartbeat has read it."""
+    """It is locked when the feed comes up: "notification" is not stated before a heartbeat has read it."""
     with db.connect(autocommit=False) as lock:
         lock.execute(f"LOCK TABLE {CHANGES} IN ACCESS EXCLUSIVE MODE")
         daemon, seen = start({**LONG, "cache.stale_max": "0s"}, settled=False), []
@@ -294,7 +294,7 @@ def test_a_late_heartbeat_is_told(db, scratch, start):
     with Proxy(scratch / f"proxy-{db.name}", db.server.folder) as proxy:
         daemon = start({**LONG, "postgres.dsn": db.dsn,
                         "postgres.listen_dsn": f"host={proxy.folder} user=apikeyd dbname={db.name}"})
-        wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the link")
+        wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the feed")
         proxy.hold()
         wait_until(lambda: info(daemon)["revocation_bound"] == "cache.ttl_unlinked: a heartbeat is late", "it to be told")
         proxy.speak()
@@ -303,8 +303,8 @@ def test_a_late_heartbeat_is_told(db, scratch, start):
 
 def test_the_queue_is_watched(db, start):
     daemon = start()
-    assert info(daemon)["link_queue_usage_ppm"] < 100000
-    assert "link_queue_usage_ratio" in daemon.admin_client().execute_command("METRICS")
+    assert info(daemon)["feed_queue_usage_ppm"] < 100000
+    assert "feed_queue_usage_ratio" in daemon.admin_client().execute_command("METRICS")
 
 
 @pytest.mark.parametrize("written", [True, False], ids=["has written", "has only begun"])
@@ -335,8 +335,8 @@ def test_a_function_replaced_and_restored_across_an_open_writer(db, start, writt
             thread.join()
         db.run(right)
         wait_until(lambda: info(daemon)["revocation_bound"] == WAITING, "the wait for it")
-        beats = info(daemon)["link_heartbeats"]
-        wait_until(lambda: info(daemon)["link_heartbeats"] > beats + 1, "heartbeats")
+        beats = info(daemon)["feed_heartbeats"]
+        wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 1, "heartbeats")
         assert info(daemon)["revocation_bound"] == WAITING
         assert check(client, "good")[0] == ALLOWED
         if not written:
@@ -372,8 +372,8 @@ def transaction_numbered(postgres, db, numbers):
 
 
 @pytest.mark.slow
-def test_the_wait_for_writers_begins_anew_with_the_link(db, postgres, start):
-    """It goes on when the link comes back, and a restart of PostgreSQL, which ended them all, ends it: even
+def test_the_wait_for_writers_begins_anew_with_the_feed(db, postgres, start):
+    """It goes on when the feed comes back, and a restart of PostgreSQL, which ended them all, ends it: even
     if a transaction of the new run has the number of one of them."""
     deaf_role(db)
     db.add_key("good")
@@ -389,7 +389,7 @@ def test_the_wait_for_writers_begins_anew_with_the_link(db, postgres, start):
     db.run(right)
     wait_until(lambda: info(daemon)["revocation_bound"] == WAITING, "the wait for it")
     cut(db)
-    wait_until(lambda: info(daemon)["link_up"] == 0, "the link's end")
+    wait_until(lambda: info(daemon)["feed_up"] == 0, "the feed's end")
     db.run("ALTER ROLE deaf CONNECTION LIMIT -1")
     wait_until(lambda: info(daemon)["revocation_bound"] == WAITING, "the wait to go on")
     cut(db)
@@ -429,7 +429,7 @@ def test_triggers_count_only_as_what_they_should_be(db, start, way):
         name = way.split()[4]
         db.run(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER {name}")
     wait_until(lambda: info(daemon)["revocation_bound"] == TTL_ONLY, "it to be noticed")
-    assert info(daemon)["link_up"] == 1
+    assert info(daemon)["feed_up"] == 1
 
 
 def test_the_shipped_condition_is_about_the_shipped_column(db, start):
@@ -615,8 +615,8 @@ def test_a_schema_of_another_role_is_not_read(db, start, mallory):
         daemon = start()
         for security in ("ENABLE", "DISABLE"):
             evil.execute(f"ALTER TABLE apikeyd.unannounced_change {security} ROW LEVEL SECURITY")
-            beats = info(daemon)["link_heartbeats"]
-            wait_until(lambda b=beats: info(daemon)["link_heartbeats"] > b + 2, "heartbeats")
+            beats = info(daemon)["feed_heartbeats"]
+            wait_until(lambda b=beats: info(daemon)["feed_heartbeats"] > b + 2, "heartbeats")
         assert info(daemon)["revocation_bound"] == TTL_ONLY
         assert evil.execute("SELECT count(*) FROM public.loot").fetchone() == (0,)
         reads = db.one("SELECT count(*) FROM pg_stat_statements WHERE query LIKE "
@@ -641,14 +641,14 @@ def test_the_bound_is_told_while_lookups_fail(db, start):
 
 @pytest.mark.slow
 def test_a_lock_takes_no_link_and_no_hit_away(db, start):
-    """Lookups queue behind it; the link's session must not, and what memory holds goes on."""
+    """Lookups queue behind it; the feed's session must not, and what memory holds goes on."""
     db.add_keys(20)
     db.add_key("cold")
     daemon = start({**LONG, "postgres.timeout": "300ms", "redis.url": ""})
     client = daemon.client()
     for i in range(20):
         assert check(client, f"key-{i}")[0] == ALLOWED
-    losses = info(daemon)["link_losses"]
+    losses = info(daemon)["feed_losses"]
     with db.connect(autocommit=False) as lock:
         lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
         end = time.monotonic() + 5
@@ -658,6 +658,6 @@ def test_a_lock_takes_no_link_and_no_hit_away(db, start):
             for i in range(20):
                 assert check(client, f"key-{i}")[0] == ALLOWED
             time.sleep(0.2)
-    assert info(daemon)["link_losses"] == losses
+    assert info(daemon)["feed_losses"] == losses
     wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
     assert check(client, "cold")[0] == ALLOWED

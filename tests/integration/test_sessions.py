@@ -2,6 +2,8 @@
 with those that there are."""
 
 import contextlib
+import itertools
+import threading
 
 import pytest
 import redis
@@ -56,7 +58,7 @@ def test_few_sessions_are_enough_and_the_change_feed_has_the_first(start, db, ro
     daemon = start({"postgres.dsn": role(limit), "postgres.connections": 4, "cache.ttl": "1h"}, settled=False)
     all_is_done(db, daemon, "key-0")
     end_sessions(db)
-    wait_until(lambda: info(daemon)["link_losses"] == 1, "the sessions to be lost")
+    wait_until(lambda: info(daemon)["feed_losses"] == 1, "the sessions to be lost")
     all_is_done(db, daemon, "key-1")
     wait_until(lambda: info(daemon)["postgres_refused"] == 6 - limit, "all others to be refused")
     wait_until(lambda: sessions(db) == limit, "no more sessions than are allowed")
@@ -67,11 +69,76 @@ def test_few_sessions_are_enough_and_the_change_feed_has_the_first(start, db, ro
 def test_sessions_come_back_when_there_is_room(start, db, role):
     dsn = role(1)
     daemon = start({"postgres.dsn": dsn}, settled=False)
-    wait_until(lambda: info(daemon)["link_up"], "the change feed")
+    wait_until(lambda: info(daemon)["feed_up"], "the change feed")
     role(10)
     wait_until(daemon.settled, "the other sessions")
     wait_until(lambda: info(daemon)["postgres_refused"] == 0, "the last of them")
     assert "room for all sessions again" in daemon.log()
+
+
+SLOW_UPDATE = """
+CREATE FUNCTION api.wait_for_sessions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 50 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN (SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'few%'
+                   AND datname = current_database()) >= 4;
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER slow BEFORE UPDATE ON api.user_api_key FOR EACH ROW EXECUTE FUNCTION api.wait_for_sessions();
+"""
+
+
+def test_usage_goes_on_when_its_session_comes_while_the_feeds_is_lent(start, db, role):
+    db.add_keys(1)
+    db.run(SLOW_UPDATE)
+    daemon = start({"postgres.dsn": role(1), "postgres.connections": 2}, settled=False)
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the change feed")
+    assert check(daemon.client(), "key-0")[0] == "ALLOW"
+    asking = threading.Thread(target=flush, args=[daemon])
+    asking.start()
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'few%' AND "
+                              "query LIKE 'WITH pending%' AND state = 'active'"), "the statement")
+    role(10)
+    asking.join()
+    wait_until(lambda: flush(daemon) and db.last_used("key-0"), "its use to be written")
+    assert check(daemon.client(), "key-0")[0] == "ALLOW"
+    assert flush(daemon)
+
+
+def test_misses_without_end_leave_usage_its_turn(start, db, role):
+    """All go by the one session that there is, and a lookup waits for it at any time."""
+    db.add_keys(1)
+    daemon = start({"postgres.dsn": role(1), "postgres.batch": 1, "redis.url": ""}, settled=False)
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the change feed")
+    assert check(daemon.client(), "key-0")[0] == "ALLOW"
+    done = threading.Event()
+
+    def miss(name):
+        with daemon.client() as client:
+            for n in itertools.count():
+                if done.is_set():
+                    return
+                pipeline = client.pipeline(transaction=False)
+                for i in range(100):
+                    pipeline.execute_command("CHECK", f"{name}-{n}-{i}")
+                pipeline.execute(raise_on_error=False)
+
+    missing = [threading.Thread(target=miss, args=[name]) for name in "abcd"]
+    for thread in missing:
+        thread.start()
+    try:
+        wait_until(lambda: info(daemon)["postgres_selects"] > 100, "misses")
+        before = info(daemon)["postgres_selects"]
+        assert flush(daemon)
+        assert db.last_used("key-0") is not None
+        assert info(daemon)["postgres_selects"] < before + 1000
+    finally:
+        done.set()
+        for thread in missing:
+            thread.join()
 
 
 def test_a_place_that_another_client_takes_costs_one_session(start, db, role):

@@ -42,7 +42,7 @@ def test_answers_go_on(db, start, still):
             with pytest.raises(redis.ResponseError, match="the disk does not answer"):
                 flush(daemon)
             now = info(daemon)
-            assert now["link_heartbeats"] > before["link_heartbeats"] and now["link_up"]
+            assert now["feed_heartbeats"] > before["feed_heartbeats"] and now["feed_up"]
             assert now["usage_disk_busy_us"] > 2000000 and now["usage_pending"] == 30
             assert fetch(daemon, "/healthz")[0] == 200
         wait_until(lambda: "the disk answers again" in daemon.log(), "the log to tell")

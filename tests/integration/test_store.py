@@ -176,7 +176,7 @@ def test_what_was_read_elsewhere_is_not_served_stale(back, db, here, other, boun
         bouncer.stop()
         wait_until(lambda: info(daemon)["postgres_connections_up"] == 0, "lookups to fail")
     cut(db)
-    wait_until(lambda: info(daemon)["link_up"] == 0, "the link to be down")
+    wait_until(lambda: info(daemon)["feed_up"] == 0, "the feed to be down")
     time.sleep(1.1)  # ttl_unlinked: only then is the last heartbeat of no account
 
     def unavailable():

@@ -257,7 +257,7 @@ def test_log_lines_have_fields_in_the_journal(redis_server, start):
     connected = wait_until(lambda: entry("redis: connected"), "the journal")[0]
     assert connected["PRIORITY"] == "6" and connected["SYSLOG_IDENTIFIER"] == "apikeyd"
     assert connected["APIKEYD_MODULE"] == "redis_link"
-    assert connected["CODE_FILE"] == "daemon/back/redis_link.c" and int(connected["CODE_LINE"]) > 0
+    assert connected["CODE_FILE"] == "daemon/redis/redis_link.c" and int(connected["CODE_LINE"]) > 0
     assert connected["CODE_FUNC"] == "come_up"
     redis_server.stop()
     assert wait_until(lambda: entry("lookups go on without it"), "a warning")[0]["PRIORITY"] == "4"
@@ -269,7 +269,7 @@ def test_without_a_journal_the_log_goes_to_stderr(start):
     """As in a container whose configuration came from a host."""
     daemon = start({"log.target": "journal"},
                    inside=["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"])
-    assert "apikeyd: the link is up" in daemon.log()
+    assert "apikeyd: the change feed is up" in daemon.log()
 
 
 def test_secrets_are_credentials(start, scratch):

@@ -34,7 +34,7 @@ def restart(daemon, **options):
     daemon.kill()
     daemon.options.update(options)
     daemon.start()
-    wait_until(lambda: info(daemon)["link_up"] and info(daemon)["postgres_connections_up"] == 2,
+    wait_until(lambda: info(daemon)["feed_up"] and info(daemon)["postgres_connections_up"] == 2,
                "the daemon to be connected")
 
 
@@ -134,6 +134,23 @@ def test_usage_of_rows_that_are_hidden_is_kept(db, start, way):
     assert db.last_used("good") is not None
 
 
+def test_a_round_that_has_asked_in_vain_waits(db, start):
+    """Its session comes back, and leads to what is no table."""
+    hide, show = HIDDEN["a view in its place"]
+    db.add_key("good")
+    daemon = start()
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    db.run(hide)
+    db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+           "WHERE usename = 'apikeyd' AND datname = current_database()")
+    wait_until(lambda: "(usage): postgres.table is not a table" in daemon.log(), "usage to be refused")
+    before = info(daemon)
+    wait_until(lambda: info(daemon)["link_heartbeats"] >= before["link_heartbeats"] + 2, "two seconds")
+    assert info(daemon)["usage_swaps"] < before["usage_swaps"] + 20
+    db.run(show)
+    wait_until(lambda: db.last_used("good") is not None, "the usage")
+
+
 class Unanswering(Proxy):
     """Lookups get no answer, while the sessions for usage and for the change feed do."""
 
@@ -174,7 +191,7 @@ def test_a_session_for_usage_alone_decides_nothing(db, postgres, other, scratch,
     with Unanswering(scratch / f"{db.name}.line", postgres.folder) as line:
         daemon.options["postgres.dsn"] = f"host={line.folder} user=apikeyd dbname={other}"
         daemon.start()
-        wait_until(lambda: info(daemon)["link_up"], "the link")
+        wait_until(lambda: info(daemon)["feed_up"], "the feed")
         with pytest.raises(redis.ResponseError, match="lookups have not told yet"):
             flush(daemon)
         assert pending_and_unmoved(daemon) and db.last_used("good") is None
@@ -195,7 +212,7 @@ def test_a_ledger_that_is_found_tells_whose_it_is(db, postgres, other, scratch, 
     with Unanswering(scratch / f"{db.name}.line", postgres.folder) as line:
         daemon.options["postgres.dsn"] = f"host={line.folder} user=apikeyd dbname={other}"
         daemon.start()
-        wait_until(lambda: info(daemon)["link_up"], "the link")
+        wait_until(lambda: info(daemon)["feed_up"], "the feed")
         assert not info(daemon)["usage_ledger_safe"]
         found.replace(daemon.ledger)
         wait_until(lambda: info(daemon)["usage_ledger_safe"], "the ledger to be in use")
@@ -219,7 +236,7 @@ def bouncer(scratch, db):
 
 def test_a_session_that_is_led_elsewhere_writes_nothing(db, postgres, other, bouncer, start):
     """A pooler is pointed to a copy of the database between two statements of the session for usage; lookups
-    are answered by the link's session. Its own lookup sessions are refused."""
+    are answered by the feed's session. Its own lookup sessions are refused."""
     there = key_of_both(db, postgres, other)
     bouncer.start(postgres, db.name)
     daemon = start({"postgres.dsn": bouncer.dsn(), "postgres.listen_dsn": db.dsn, "redis.url": ""})
@@ -303,3 +320,29 @@ def test_a_store_that_changes_while_the_disk_stands_still(db, postgres, other, b
         daemon.start()
         wait_until(lambda: there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0],
                    "the usage of the other database")
+
+
+def test_usage_of_the_next_store_is_not_set_aside_for_the_one_before(db, postgres, other, bouncer, start):
+    """What is pending cannot be set aside for a while, and rounds go on meanwhile."""
+    db.add_key("good")
+    bouncer.start(postgres, db.name)
+    with psycopg.connect(postgres.dsn(other), autocommit=True) as there:
+        add_key(there, db, uuid.uuid4(), "there")
+        daemon = start({"postgres.dsn": bouncer.dsn(), "postgres.listen_dsn": db.dsn, "redis.url": ""}, wait=False)
+        folder = daemon.folder / "later"
+        daemon.options["usage.spill"] = folder / "usage.spill"
+        daemon.start()
+        wait_until(daemon.settled, "the daemon to be connected")
+        assert check(daemon.client(), "good")[0] == "ALLOW"
+        bouncer.point_to(postgres, other)
+        wait_until(lambda: check(daemon.client(), "there")[0] == "ALLOW", "the other database")
+        for _ in range(2):
+            with pytest.raises(redis.ResponseError, match="cannot be set aside"):
+                flush(daemon)
+        folder.mkdir()
+        wait_until(lambda: there.execute(f"SELECT last_used FROM {TABLE}").fetchone()[0],
+                   "the usage of the other database")
+        daemon.kill()
+        daemon.options.update({"postgres.dsn": db.dsn, "postgres.listen_dsn": ""})
+        daemon.start()
+        wait_until(lambda: db.last_used("good") is not None, "the usage of the first one")

@@ -55,7 +55,7 @@ def test_a_stopped_back_thread_stops_them_too(notified, db):  # noqa: F811
     assert time.monotonic() - begin > 2.5
     pings_again(said)
     assert longest_silence(said) > 2
-    assert info(daemon)["link_up"] in (0, 1)
+    assert info(daemon)["feed_up"] in (0, 1)
 
 
 def test_the_command_is_not_in_the_release_build():

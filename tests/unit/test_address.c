@@ -3,7 +3,7 @@
 
 #include <netinet/in.h>
 
-#include "apikeyd/address.h"
+#include <apikeyd/base/address.h>
 
 static void test_forms(void **state)
 {

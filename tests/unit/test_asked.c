@@ -5,8 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "apikeyd/connection.h"
-#include "asked.h"
+#include <apikeyd/conn/asked.h>
+#include <apikeyd/conn/connection.h>
 
 /* A client whose every byte is a request to the back thread. What a byte is decides on its
  * deadline: '0' to '9', in seconds. */
@@ -25,7 +25,8 @@ static size_t ask_back(void *arg, struct connection *connection, struct slice by
     return 1;
 }
 
-static const struct protocol protocol = {.name = "digits", .handle = ask_back, .little = 1024};
+static const struct protocol protocol = {
+    .name = "digits", .handle = ask_back, .small_request = 1024};
 
 static void nothing(void *arg)
 {
@@ -42,7 +43,7 @@ static int set_up(void **state)
                                         .metrics = &fixture->metrics,
                                         .begin = nothing,
                                         .end = nothing,
-                                        .holes_each = 10,
+                                        .pending_replies_max = 10,
                                         .arg = fixture};
     clients_init(&fixture->clients);
     asked_init(&fixture->asked);
@@ -66,7 +67,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void turn(struct fixture *fixture)
+static void iterate(struct fixture *fixture)
 {
     event_base_loop(fixture->clients.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     (void)clients_settle(&fixture->clients);
@@ -75,7 +76,7 @@ static void turn(struct fixture *fixture)
 static void ask(struct fixture *fixture, const char *text)
 {
     assert_int_equal(write(fixture->peer, text, strlen(text)), strlen(text));
-    turn(fixture);
+    iterate(fixture);
 }
 
 static void reply(struct fixture *fixture, uint64_t number, const char *text)
@@ -88,7 +89,7 @@ static const char *heard(struct fixture *fixture)
 {
     static char text[1000];
 
-    turn(fixture);
+    iterate(fixture);
     ssize_t len = read(fixture->peer, text, sizeof text - 1);
     text[len > 0 ? len : 0] = '\0';
     return text;
@@ -134,7 +135,7 @@ static void test_a_client_goes_first(void **state)
 
     ask(fixture, "99");
     connection_kill(TAILQ_FIRST(&fixture->clients.all));
-    turn(fixture);
+    iterate(fixture);
     assert_int_equal(fixture->clients.count, 0);
     assert_true(TAILQ_EMPTY(&fixture->asked.waiting));
     reply(fixture, 1, "one");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/backoff.h"
+#include <apikeyd/base/backoff.h>
 
 static void test_doubles_up_to_its_bound(void **state)
 {

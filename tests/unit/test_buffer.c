@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/buffer.h"
+#include <apikeyd/base/buffer.h>
 
 static void test_bytes_leave_in_order(void **state)
 {

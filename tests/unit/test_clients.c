@@ -5,11 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "apikeyd/connection.h"
-#include "apikeyd/hole.h"
-#include "turn.h"
+#include <apikeyd/conn/connection.h>
+#include <apikeyd/conn/pending_reply.h>
 
-/* A protocol of lines: each is said again, and "?" leaves a hole. */
+#include "quantum.h"
+
+/* A protocol of lines: each is said again, and "?" leaves a reply pending. */
 
 enum { CLIENTS_MAX = 64 };
 
@@ -17,7 +18,7 @@ struct fixture {
     struct clients clients;
     struct metrics metrics;
     size_t handled;
-    struct hole *hole;
+    struct pending_reply *pending;
     int peer[CLIENTS_MAX]; /* the clients' ends */
     size_t peers;
 };
@@ -33,16 +34,16 @@ static size_t say_again(void *arg, struct connection *connection, struct slice b
     fixture->handled++;
     connection->requests++;
     if (bytes.at[0] == '?')
-        fixture->hole = hole_open(connection);
+        fixture->pending = pending_reply_open(connection);
     else
         buffer_append(connection_reply(connection), bytes.at, len);
     return len;
 }
 
-static const struct protocol lines = {.name = "lines", .handle = say_again, .little = 1024};
+static const struct protocol lines = {.name = "lines", .handle = say_again, .small_request = 1024};
 
 static const struct protocol timed_lines = {
-    .name = "timed lines", .handle = say_again, .little = 1024, .timed = true};
+    .name = "timed lines", .handle = say_again, .small_request = 1024, .timed = true};
 
 static void nothing(void *arg)
 {
@@ -58,7 +59,7 @@ static int set_up(void **state)
                                         .metrics = &fixture->metrics,
                                         .begin = nothing,
                                         .end = nothing,
-                                        .holes_each = 10,
+                                        .pending_replies_max = 10,
                                         .arg = fixture};
     clients_init(&fixture->clients);
     *state = fixture;
@@ -149,7 +150,7 @@ static void test_little_is_not_behind_much(void **state)
         ask(polite, "a\n");
         assert_false(round_of_loop(fixture));
         assert_int_equal(hear(polite), 2);
-        assert_in_range(fixture->handled - before, 1, 2 * TURN_MAX + 1);
+        assert_in_range(fixture->handled - before, 1, 2 * QUANTUM + 1);
     }
     while (!round_of_loop(fixture))
         ;
@@ -168,13 +169,13 @@ static void test_an_answer_is_not_behind_much(void **state)
     for (size_t i = 1; i < CLIENTS_MAX; i++)
         ask_much(fixture->peer[i]);
     assert_false(round_of_loop(fixture));
-    buffer_text(hole_reply(fixture->hole), "now\n");
-    hole_close(fixture->hole);
+    buffer_text(pending_reply_buffer(fixture->pending), "now\n");
+    pending_reply_close(fixture->pending);
     assert_false(round_of_loop(fixture));
     assert_int_equal(hear(fixture->peer[0]), 4);
 }
 
-/* Those who have much go on in turn, however many come with little meanwhile. */
+/* Connections with much to ask go on, however many small requests come meanwhile. */
 static void test_much_is_not_starved(void **state)
 {
     struct fixture *fixture = *state;
@@ -182,7 +183,7 @@ static void test_much_is_not_starved(void **state)
     join_all(fixture);
     ask_much(fixture->peer[0]);
     ask_much(fixture->peer[1]);
-    for (size_t i = 0; i < 4 * 8000 / TURN_MAX; i++) {
+    for (size_t i = 0; i < 4 * 8000 / QUANTUM; i++) {
         for (size_t k = 2; k < CLIENTS_MAX; k++)
             ask(fixture->peer[k], "a\n");
         round_of_loop(fixture);
@@ -193,7 +194,7 @@ static void test_much_is_not_starved(void **state)
     assert_int_equal(hear(fixture->peer[1]), 8000);
 }
 
-/* Whoever waits for a turn is not looked at in each round: there may be thousands. */
+/* A connection that queues is not looked at in each iteration: there may be thousands. */
 static void test_who_queues_is_not_polled(void **state)
 {
     struct fixture *fixture = *state;
@@ -205,13 +206,13 @@ static void test_who_queues_is_not_polled(void **state)
     ask(peer, "more\n");
     assert_false(round_of_loop(fixture));
     assert_false(event_pending(&connection->readable, EV_READ, NULL));
-    assert_int_equal(turn_to_accept(&fixture->clients),
-                     fixture->clients.turns % TURNS_TO_ACCEPT == 0);
+    assert_int_equal(quantum_may_accept(&fixture->clients),
+                     fixture->clients.iterations % ITERATIONS_TO_ACCEPT == 0);
     while (!round_of_loop(fixture))
         ;
     round_of_loop(fixture);
     assert_int_equal(hear(peer), 8005);
-    assert_true(turn_to_accept(&fixture->clients));
+    assert_true(quantum_may_accept(&fixture->clients));
 }
 
 /* Much that is not read is kept, to a bound, and comes in order once it is read. */
@@ -254,7 +255,7 @@ static void test_unread(void **state)
 }
 
 /* Less is kept for each when there is much for all; what had to wait for that goes on. */
-static void test_crowded(void **state)
+static void test_less_is_retained_when_there_is_much(void **state)
 {
     struct fixture *fixture = *state;
     int peer = join(fixture);
@@ -295,8 +296,8 @@ static void test_what_is_held_has_a_bound(void **state)
             round_of_loop(fixture);
     }
     assert_int_equal(connection->held.len, 256 * 1024);
-    buffer_text(hole_reply(fixture->hole), "now\n");
-    hole_close(fixture->hole);
+    buffer_text(pending_reply_buffer(fixture->pending), "now\n");
+    pending_reply_close(fixture->pending);
     size_t heard = 0;
     for (int i = 0; i < 100000 && heard < asked + 4; i++) {
         round_of_loop(fixture);
@@ -305,7 +306,7 @@ static void test_what_is_held_has_a_bound(void **state)
     assert_int_equal(heard, asked + 4);
 }
 
-/* Time that a client has to wait for its turn is not its own. */
+/* The time that a connection queues is not counted against its client. */
 static void test_cut_off(void **state)
 {
     struct fixture *fixture = *state;
@@ -325,7 +326,7 @@ static void test_cut_off(void **state)
     assert_int_equal(fixture->clients.count, 0);
 }
 
-/* Requests that came before the end are answered, though it takes more than a turn. */
+/* Requests that came before the end are answered, though it takes more than a quantum. */
 static void test_half_closed(void **state)
 {
     struct fixture *fixture = *state;
@@ -368,7 +369,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_much_is_not_starved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_queues_is_not_polled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_crowded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_less_is_retained_when_there_is_much, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_held_has_a_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cut_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_closed, set_up, tear_down),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/clock_jump.h"
+#include <apikeyd/clock/clock_jump.h>
 
 #define SECOND INT64_C(1000000)
 #define WALL (INT64_C(1700000000) * SECOND)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "scratch.h"
 
-#include "apikeyd/config.h"
-#include "apikeyd/log.h"
-#include "apikeyd/option.h"
+#include <apikeyd/base/log.h>
+#include <apikeyd/config/config_draft.h>
+#include <apikeyd/config/config_load.h>
+#include <apikeyd/config/option.h>
 
 static struct config *load(const char *text, struct buffer *errors)
 {
@@ -72,6 +73,106 @@ static void test_values(void **state)
     assert_false(config->usage_touch_updated_at);
     assert_int_equal(config->log_level, LOG_LEVEL_DEBUG);
     assert_string_equal(config->postgres_dsn, "host=/run user=x dbname=y");
+    config_free(config);
+}
+
+/* What config_draft_deprecated() says of test.conf and the environment. */
+static void expect_deprecated(const char *text, int64_t soft_timeout_us, const char *expected)
+{
+    struct buffer errors = {0}, told = {0};
+    struct config_draft draft;
+    FILE *file = fopen("test.conf", "w");
+
+    fputs(text, file);
+    fclose(file);
+    assert_int_equal(config_draft_open(&draft, "test.conf", &errors), 0);
+    config_draft_deprecated(&draft, &told);
+    buffer_append(&told, "", 1);
+    assert_string_equal(told.data, expected);
+    assert_int_equal(draft.config->postgres_soft_timeout, soft_timeout_us);
+    config_free(config_draft_close(&draft));
+    buffer_free(&told);
+    assert_int_equal(errors.len, 0);
+}
+
+/* For a release an option is taken by its deprecated name too. */
+static void test_deprecated_names(void **state)
+{
+    (void)state;
+    expect_deprecated("[postgres]\nsoft_timeout = 70ms\n", 70000, "");
+    expect_deprecated("[postgres]\npatience = 70ms\n", 70000,
+                      "test.conf:2: postgres.patience is deprecated; its name is "
+                      "postgres.soft_timeout now\n");
+    setenv("APIKEYD_POSTGRES_PATIENCE", "80ms", 1);
+    expect_deprecated("", 80000,
+                      "APIKEYD_POSTGRES_PATIENCE is deprecated; its name is "
+                      "APIKEYD_POSTGRES_SOFT_TIMEOUT now\n");
+    /* The environment overrides the file, whatever name each of them uses. */
+    expect_deprecated("[postgres]\nsoft_timeout = 70ms\n", 80000,
+                      "APIKEYD_POSTGRES_PATIENCE is deprecated; its name is "
+                      "APIKEYD_POSTGRES_SOFT_TIMEOUT now\n");
+    unsetenv("APIKEYD_POSTGRES_PATIENCE");
+    setenv("APIKEYD_POSTGRES_SOFT_TIMEOUT", "90ms", 1);
+    expect_deprecated("[postgres]\npatience = 70ms\n", 90000,
+                      "test.conf:2: postgres.patience is deprecated; its name is "
+                      "postgres.soft_timeout now\n");
+    unsetenv("APIKEYD_POSTGRES_SOFT_TIMEOUT");
+}
+
+/* Nobody can tell which one was meant. */
+static void test_both_names_are_an_error_that_names_both(void **state)
+{
+    (void)state;
+    expect_error("[postgres]\npatience = 70ms\nsoft_timeout = 70ms\n",
+                 "test.conf:3: postgres.soft_timeout: line 2 sets it already as "
+                 "postgres.patience; one of them has to go\n");
+    expect_error("[postgres]\nsoft_timeout = 70ms\npatience = 70ms\n",
+                 "test.conf:3: postgres.patience: line 2 sets it already as "
+                 "postgres.soft_timeout; one of them has to go\n");
+    expect_error("[postgres]\npatience = 70ms\npatience = 70ms\n",
+                 "test.conf:3: postgres.patience: line 2 sets it already; one of them has to go\n");
+    setenv("APIKEYD_POSTGRES_PATIENCE", "80ms", 1);
+    setenv("APIKEYD_POSTGRES_SOFT_TIMEOUT", "80ms", 1);
+    expect_error("", "APIKEYD_POSTGRES_PATIENCE: APIKEYD_POSTGRES_SOFT_TIMEOUT sets it already; "
+                     "one of them has to go\n");
+    unsetenv("APIKEYD_POSTGRES_SOFT_TIMEOUT");
+    setenv("APIKEYD_POSTGRES_PATIENCE", "80", 1);
+    /* A mistake is shown under the name that was given. */
+    expect_error("", "APIKEYD_POSTGRES_PATIENCE: postgres.patience \"80\": a duration needs a "
+                     "unit: us, ms, s, m or h (20ms)\n");
+    unsetenv("APIKEYD_POSTGRES_PATIENCE");
+    expect_error("[postgres]\npatience = 70\n",
+                 "test.conf:2: postgres.patience \"70\": a duration needs a unit: us, ms, s, m or "
+                 "h (20ms)\n");
+}
+
+static void join_names(void *arg, const char *name, const char *value)
+{
+    buffer_printf(arg, "%s=%s ", name, value);
+}
+
+static void expect_names(const struct config *config, const char *glob, const char *expected)
+{
+    struct buffer names = {0};
+
+    config_each(config, glob, join_names, &names);
+    buffer_append(&names, "", 1);
+    assert_string_equal(names.data, expected);
+    buffer_free(&names);
+}
+
+/* CONFIG GET finds an option by either name, and shows it once. */
+static void test_get_by_a_deprecated_name(void **state)
+{
+    struct buffer errors = {0};
+    struct config *config = load("", &errors);
+
+    (void)state;
+    assert_non_null(config);
+    expect_names(config, "postgres.soft_timeout", "postgres.soft_timeout=50ms ");
+    expect_names(config, "postgres.patience", "postgres.patience=50ms ");
+    expect_names(config, "*t*ie*", "postgres.patience=50ms ");
+    expect_names(config, "postgres.[ps]*t*i*e*", "postgres.soft_timeout=50ms ");
     config_free(config);
 }
 
@@ -348,6 +449,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_defaults, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_values, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_deprecated_names, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_both_names_are_an_error_that_names_both, scratch_make,
+                                        scratch_remove),
+        cmocka_unit_test_setup_teardown(test_get_by_a_deprecated_name, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_errors_name_the_place_and_the_cure, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_every_error_is_told, scratch_make, scratch_remove),

@@ -3,7 +3,7 @@
 
 #include <openssl/evp.h>
 
-#include "apikeyd/key_hasher.h"
+#include <apikeyd/model/key_hasher.h>
 
 /* What psql computes: left(encode(sha256('abc'), 'hex'), 32). */
 static void test_is_the_front_of_sha256(void **state)

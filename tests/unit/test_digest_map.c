@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/digest_map.h"
+#include <apikeyd/model/digest_map.h>
 
 enum { NODES = 1000 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/edit_distance.h"
+#include <apikeyd/base/edit_distance.h>
 
 static void test_distances(void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/events.h"
+#include <apikeyd/observe/events.h>
 
 static void test_the_newest_comes_first_and_the_oldest_goes(void **state)
 {

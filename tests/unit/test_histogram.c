@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/histogram.h"
+#include <apikeyd/base/histogram.h>
 
 static void test_buckets_end_at_powers_of_two(void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/history.h"
+#include <apikeyd/observe/history.h>
 
 static const int64_t second_us = 1000000;
 

@@ -4,8 +4,8 @@
 #include <semaphore.h>
 #include <unistd.h>
 
-#include "apikeyd/clock.h"
-#include "apikeyd/job_queue.h"
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/thread/job_queue.h>
 
 enum { LONG_US = 60000000, SHORT_US = 20000 };
 

@@ -8,8 +8,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "apikeyd/ledger.h"
-#include "apikeyd/ledger_map.h"
+#include <apikeyd/ledger/ledger.h>
+
+#include "ledger_map.h"
 
 #define NOW INT64_C(1800000000000000)
 

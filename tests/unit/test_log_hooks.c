@@ -7,7 +7,7 @@
 
 #include <event2/event.h>
 
-#include "apikeyd/log_hooks.h"
+#include "log_hooks.h"
 
 enum { LONG_US = 60000000, LINES = 100 };
 

@@ -4,7 +4,7 @@
 #include <semaphore.h>
 #include <unistd.h>
 
-#include "apikeyd/log_writer.h"
+#include <apikeyd/thread/log_writer.h>
 
 enum { LONG_US = 60000000, MANY = 100000 };
 

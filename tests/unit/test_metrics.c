@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/metrics.h"
+#include <apikeyd/model/metrics.h>
 
 static bool has(const struct buffer *text, const char *line)
 {
@@ -40,12 +40,12 @@ static void test_exposition(void **state)
 
     (void)state;
     metrics.value[METRIC_ALLOW_MEMORY] = 5;
-    metrics.value[METRIC_LINK_ROUND_TRIP] = 1234567;
+    metrics.value[METRIC_FEED_ROUND_TRIP] = 1234567;
     histogram_record(&metrics.histogram[HISTOGRAM_CHECK_REDIS], 3, 2);
     histogram_record(&metrics.histogram[HISTOGRAM_REDIS_BATCH], 3, 2);
     metrics_print_exposition(&metrics, &text);
     assert_true(has(&text, "\napikeyd_checks_total{verdict=\"allow\",tier=\"memory\"} 5\n"));
-    assert_true(has(&text, "\napikeyd_link_round_trip_seconds 1.234567\n"));
+    assert_true(has(&text, "\napikeyd_feed_round_trip_seconds 1.234567\n"));
     assert_true(
         has(&text, "\napikeyd_check_duration_seconds_bucket{tier=\"redis\",le=\"2e-06\"} 0\n"));
     assert_true(
@@ -59,12 +59,38 @@ static void test_exposition(void **state)
     buffer_free(&text);
 }
 
+/* For a release monitoring finds a renamed metric under both names. */
+static void test_deprecated_names_show_the_same(void **state)
+{
+    struct metrics metrics = {0};
+    struct buffer info = {0}, section = {0}, exposition = {0};
+
+    (void)state;
+    metrics.value[METRIC_FEED_LOSSES] = 7;
+    metrics_print_exposition(&metrics, &exposition);
+    assert_true(has(&exposition, "\napikeyd_feed_losses_total 7\n"));
+    assert_true(has(&exposition,
+                    "\n# HELP apikeyd_link_losses_total deprecated: apikeyd_feed_losses_total.\n"
+                    "# TYPE apikeyd_link_losses_total counter\n"
+                    "apikeyd_link_losses_total 7\n"));
+    metrics_print_info(&metrics, "", &info);
+    assert_true(has(&info, "\r\n# Feed\r\nfeed_up:0\r\nlink_up:0\r\n"));
+    assert_true(has(&info, "\r\nfeed_losses:7\r\nlink_losses:7\r\n"));
+    metrics_print_info(&metrics, "link", &section);
+    assert_true(has(&section, "\r\nfeed_losses:7\r\nlink_losses:7\r\n"));
+    assert_false(has(&section, "redis_up"));
+    buffer_free(&info);
+    buffer_free(&section);
+    buffer_free(&exposition);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums_are_of_the_checks),
         cmocka_unit_test(test_each_check_has_a_counter_of_its_own),
         cmocka_unit_test(test_exposition),
+        cmocka_unit_test(test_deprecated_names_show_the_same),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

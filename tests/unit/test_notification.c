@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/notification.h"
+#include <apikeyd/wire/notification.h>
 
 #define HEX "00112233445566778899aabbccddeeff"
 

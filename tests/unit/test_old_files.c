@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 
-#include "apikeyd/ledger.h"
-#include "apikeyd/spill.h"
+#include <apikeyd/ledger/ledger.h>
+#include <apikeyd/ledger/spill.h>
 
 /* Files that earlier builds wrote, a folder for each: tests/harness/old_files.py. */
 #define DATA TEST_DATA "/"

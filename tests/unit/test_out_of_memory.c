@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "apikeyd/out_of_memory.h"
+#include <apikeyd/base/out_of_memory.h>
 
 /* Whether a process whose stderr is `fd` ends by SIGABRT. */
 static bool aborts(int fd)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/outage.h"
+#include <apikeyd/base/outage.h>
 
 static void test_begins_once_and_ends_once(void **state)
 {

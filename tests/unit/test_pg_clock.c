@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/pg_clock.h"
+#include <apikeyd/model/pg_clock.h>
 
 #define SERVER INT64_C(1000000000000)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/pg_dsn.h"
+#include <apikeyd/postgres/pg_dsn.h>
 
 static void test_taken(void **state)
 {

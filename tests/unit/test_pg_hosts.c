@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-#include "apikeyd/pg_hosts.h"
+#include "pg_hosts.h"
 
 static void assert_hosts(struct pg_hosts *hosts, size_t count, const char *host,
                          const char *hostaddr, const char *port)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/back_env.h"
-#include "apikeyd/pg_sessions.h"
+#include <apikeyd/postgres/pg_sessions.h>
+#include <apikeyd/thread/back_env.h>
 
 enum { FEED, LOOKUP, USAGE, SPARE, SPARE_TOO, SESSIONS };
 
@@ -142,6 +142,28 @@ static void test_a_claim_in_vain_costs_one_session(void **state)
     assert_non_null(let_go);
 }
 
+/* A place that was left for usage, and was taken, is no reason for the feed to have none. */
+static void test_a_claim_in_vain_holds_for_its_rank(void **state)
+{
+    (void)state;
+    assert_true(pg_session_connected(&sessions[FEED]));
+    pg_session_ended(&sessions[USAGE]);
+    refuse(USAGE);
+    leave();
+    sessions[USAGE].claimed_us -= 60000000;
+    refuse(USAGE);
+    assert_null(let_go);
+    pg_session_ended(&sessions[FEED]);
+    refuse(FEED);
+    assert_true(pg_session_claims(&sessions[FEED]));
+    assert_int_equal(let_go->rank, PG_RANK_SPARE);
+    leave();
+    pass_time();
+    assert_false(pg_session_claims(&sessions[FEED]));
+    refuse(FEED);
+    assert_null(let_go);
+}
+
 /* Sessions that were lost together come back one by one: some get the places of others. */
 static void test_it_is_over_when_all_are_up(void **state)
 {
@@ -166,6 +188,7 @@ int main(void)
         cmocka_unit_test_setup(test_nothing_is_claimed_from_what_comes_first, begin),
         cmocka_unit_test_setup(test_a_place_is_not_taken_past_a_claim, begin),
         cmocka_unit_test_setup(test_a_claim_in_vain_costs_one_session, begin),
+        cmocka_unit_test_setup(test_a_claim_in_vain_holds_for_its_rank, begin),
         cmocka_unit_test_setup(test_it_is_over_when_all_are_up, begin),
     };
 

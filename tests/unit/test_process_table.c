@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/process_table.h"
+#include <apikeyd/conn/process_table.h>
 
 enum { MOST = 10000 };
 
@@ -10,7 +10,7 @@ static size_t take_all(size_t *taken)
 {
     size_t mine = 0;
 
-    while (*taken < MOST && !process_share_used_up(mine, MOST - *taken)) {
+    while (*taken < MOST && !process_over_share(mine, MOST - *taken)) {
         mine++;
         ++*taken;
     }
@@ -29,12 +29,12 @@ static void test_none_takes_the_last(void **state)
     assert_true(taken < MOST);
 }
 
-static void test_few_connections_are_not_shared(void **state)
+static void test_few_connections_are_admitted(void **state)
 {
     (void)state;
-    assert_false(process_share_used_up(0, 1));
-    assert_false(process_share_used_up(6, 1));
-    assert_true(process_share_used_up(7, 1));
+    assert_false(process_over_share(0, 1));
+    assert_false(process_over_share(6, 1));
+    assert_true(process_over_share(7, 1));
 }
 
 static void test_each_process_is_counted(void **state)
@@ -78,7 +78,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_none_takes_the_last),
-        cmocka_unit_test(test_few_connections_are_not_shared),
+        cmocka_unit_test(test_few_connections_are_admitted),
         cmocka_unit_test(test_each_process_is_counted),
         cmocka_unit_test(test_the_unknown_are_one),
     };

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "apikeyd/redis_reply.h"
+#include "redis_reply.h"
 
 static int feed(struct redis_reader *reader, struct slice bytes, const struct redis_reply **ret)
 {

@@ -5,7 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "apikeyd/redis_session.h"
+#include "redis_session.h"
 
 /* A session, and the other end of its connection. */
 struct line {
@@ -185,7 +185,7 @@ static void test_what_waits_is_bounded(void **state)
         connect_line(&line);
         assert_int_equal(redis_session_waits_since(line.session, 17), 17);
         for (; redis_session_send(line.session, request[i], on_done, &asked); sent++)
-            assert_int_equal(redis_session_crowded(line.session), sent + 1 >= most[i] / 2);
+            assert_int_equal(redis_session_half_full(line.session), sent + 1 >= most[i] / 2);
         assert_int_equal(sent, most[i]);
         assert_int_not_equal(redis_session_waits_since(line.session, 17), 17);
         redis_session_free(line.session);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/redis_url.h"
+#include <apikeyd/config/redis_url.h>
 
 static void test_forms(void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/redis_value.h"
+#include <apikeyd/wire/redis_value.h>
 
 static const struct verdict allow = {
     .kind = VERDICT_ALLOW, .api_key_id = {{1, 2, 3}}, .user_id = {{4, 5, 6}}};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/resp_reply.h"
+#include <apikeyd/wire/resp_reply.h>
 
 static void expect(struct buffer *out, const char *text)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/resp_request.h"
+#include <apikeyd/wire/resp_request.h>
 
 enum { MAX_REQUEST = 512 };
 

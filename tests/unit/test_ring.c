@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "apikeyd/mailbox.h"
+#include <apikeyd/model/mailbox.h>
 
 enum { MESSAGES = 200000, SLOTS = 64 };
 

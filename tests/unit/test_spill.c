@@ -5,8 +5,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "apikeyd/spill.h"
-#include "apikeyd/state_file.h"
+#include <apikeyd/base/state_file.h>
+#include <apikeyd/ledger/spill.h>
 
 #define NOW INT64_C(1800000000000000)
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "apikeyd/store.h"
+#include <apikeyd/model/store.h>
 
 static struct store store(int64_t started_us, uint64_t system, uint32_t timeline, uint32_t table)
 {

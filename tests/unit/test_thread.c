@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "apikeyd/thread.h"
+#include <apikeyd/thread/thread.h>
 
 enum { LONG_US = 60000000 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/usage_batch.h"
+#include <apikeyd/ledger/usage_batch.h>
 
 static struct usage_slot slot(uint64_t key, int64_t last_used_us, uint64_t count)
 {

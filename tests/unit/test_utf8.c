@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/utf8.h"
+#include <apikeyd/base/utf8.h>
 
 static void test_takes_text(void **state)
 {

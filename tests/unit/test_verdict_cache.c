@@ -1,41 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "apikeyd/verdict_cache.h"
+#include <apikeyd/model/verdict_cache.h>
 
 #define SECOND INT64_C(1000000)
 
 enum { WAYS = 32, ONE_SET = WAYS * (64 + 1) };
 
-static const struct trust_policy policy = {.ttl_us = 60 * SECOND,
-                                           .ttl_unlinked_us = 5 * SECOND,
-                                           .negative_ttl_us = 30 * SECOND,
-                                           .stale_max_us = 300 * SECOND};
+static const struct freshness_policy policy = {.ttl_us = 60 * SECOND,
+                                               .ttl_unlinked_us = 5 * SECOND,
+                                               .negative_ttl_us = 30 * SECOND,
+                                               .stale_max_us = 300 * SECOND};
 
-static struct trust at(int64_t now_us)
+static struct freshness at(int64_t now_us)
 {
-    struct grounds linked = {.confirmed_us = now_us, .floor_us = TIME_NEVER};
+    struct freshness_inputs linked = {.confirmed_us = now_us, .watermark_us = TIME_NEVER};
 
-    return trust_at(&policy, &linked, now_us);
+    return freshness_at(&policy, &linked, now_us);
 }
 
 static void put(struct verdict_cache *cache, uint64_t key, enum verdict_kind kind,
                 int64_t read_at_us)
 {
     struct digest digest = digest_number(key);
-    struct trust trust = at(read_at_us);
+    struct freshness freshness = at(read_at_us);
     struct verdict verdict = {
         .kind = kind, .api_key_id = uuid_number(key), .read_at_us = read_at_us, .rows = 1};
 
-    verdict_cache_put(cache, &digest, &verdict, &trust);
+    verdict_cache_put(cache, &digest, &verdict, &freshness);
 }
 
 static const struct cached_verdict *get(struct verdict_cache *cache, uint64_t key, int64_t now_us)
 {
     struct digest digest = digest_number(key);
-    struct trust trust = at(now_us);
+    struct freshness freshness = at(now_us);
 
-    return verdict_cache_get(cache, &digest, &trust);
+    return verdict_cache_get(cache, &digest, &freshness);
 }
 
 static void test_holds_until_the_ttl(void **state)
@@ -240,7 +240,7 @@ static void test_an_empty_slot_comes_before_an_old_verdict(void **state)
     put(cache, WAYS, VERDICT_ALLOW, 200 * SECOND);
     for (uint64_t key = 1; key <= WAYS; key++)
         assert_non_null(verdict_cache_peek(cache, &(struct digest[]){digest_number(key)}[0]));
-    /* Now it is full: one that nobody believes goes, not the one that is new. */
+    /* Now it is full: one that is not fresh goes, not the one that is new. */
     put(cache, WAYS + 1, VERDICT_ALLOW, 201 * SECOND);
     assert_non_null(get(cache, WAYS, 201 * SECOND));
     assert_non_null(get(cache, WAYS + 1, 201 * SECOND));

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "apikeyd/worker.h"
+#include <apikeyd/thread/worker.h>
 
 /* One call, and what was done with it, by whom. */
 struct call {

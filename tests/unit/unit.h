@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
-#include "apikeyd/digest.h"
-#include "apikeyd/slice.h"
-#include "apikeyd/verdict.h"
+#include <apikeyd/base/slice.h>
+#include <apikeyd/model/digest.h>
+#include <apikeyd/model/verdict.h>
 
 #define SLICE(literal) ((struct slice){literal, sizeof literal - 1})
 

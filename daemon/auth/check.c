@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/auth/check.h>
+
+#include <stdlib.h>
+
+#include <apikeyd/auth/front_state.h>
+#include <apikeyd/base/utf8.h>
+#include <apikeyd/conn/pending_reply.h>
+
+/* One lookup under way, and who waits for it, in the order of asking. A refresh may have nobody. */
+struct flight {
+    struct digest_node node; /* first: found by it */
+    uint32_t caller;         /* whose process asked first */
+    uint32_t client;         /* and which of its connections */
+    TAILQ_HEAD(, waiter) waiters;
+    uint8_t key_len;
+    char key[]; /* the column's value, as it may be asked for again */
+};
+
+struct waiter {
+    struct front *front;
+    struct flight *flight;
+    struct pending_reply *pending;
+    struct reply_encoder encoder;
+    int64_t asked_us;
+    TAILQ_ENTRY(waiter) in_flight;
+    TAILQ_ENTRY(waiter) in_front; /* of all, in the order of asking */
+    struct event timer;
+    bool timed;
+    bool soft;                  /* the timer is postgres.soft_timeout's, not WITHIN's */
+    struct timeval within_rest; /* what is left of WITHIN after that; zero: there is none */
+};
+
+static const char no_back_thread[] = "the daemon's back thread does not answer";
+
+const char *check_key_id(struct slice key)
+{
+    if (key.len == 0)
+        return "key id is empty";
+    if (key.len > KEY_LEN_MAX)
+        return "key id is longer than 255 bytes";
+    if (!utf8_valid_text(key))
+        return "key id is not valid UTF-8 text without NUL";
+    return NULL;
+}
+
+static void count_verdict(struct front *front, enum verdict_kind kind, enum tier tier)
+{
+    front->metrics.value[kind == VERDICT_UNAVAILABLE ? METRIC_CHECKS_UNAVAILABLE
+                                                     : metric_of_check(kind, tier)]++;
+}
+
+/* An ALLOW is about to be answered: note the time. */
+static void record_usage(struct front *front, struct cached_verdict *cached)
+{
+    if (!ledger_half_record(front->usage, &cached->api_key_id, front->wall_us,
+                            &cached->usage_slot)) {
+        front->metrics.value[METRIC_USAGE_UNRECORDED]++;
+        if (!front->unrecorded_said)
+            front_log(front, LOG_LEVEL_WARNING,
+                      "usage.ledger: no room for more keys; last_used is being lost");
+        front->unrecorded_said = true;
+        return;
+    }
+    front->metrics.value[METRIC_USAGE_RECORDED]++;
+    if (front->usage->used >= front->usage_full && !front->usage_full_said)
+        front->usage_full_said = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
+}
+
+/* Answer from a verdict in memory, fresh or served stale. */
+static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
+                          struct buffer *out, const struct reply_encoder *encoder)
+{
+    struct answer answer = {
+        .kind = cached->kind,
+        .tier = tier,
+        .api_key_id = &cached->api_key_id,
+        .user_id = &cached->user_id,
+        .left_us = freshness_left(&front->freshness, cached->kind, cached->read_at_us),
+    };
+
+    /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
+     */
+    ledger_half_prefetch(front->usage, cached->usage_slot);
+    encoder->write(front, out, &answer, encoder);
+    if (cached->kind == VERDICT_ALLOW)
+        record_usage(front, cached);
+    count_verdict(front, cached->kind, tier);
+}
+
+/* The verdict that may be served instead of an answer, if it was read late enough, or NULL. */
+static struct cached_verdict *held_since(struct front *front, const struct digest *digest,
+                                         int64_t oldest_us)
+{
+    struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
+
+    return cached && cached->read_at_us >= oldest_us ? cached : NULL;
+}
+
+/* When no store answers. */
+static struct cached_verdict *stale_verdict(struct front *front, const struct digest *digest)
+{
+    return held_since(front, digest, front->freshness.oldest_stale_us);
+}
+
+/* When one takes longer than postgres.soft_timeout. */
+static struct cached_verdict *soft_timeout_verdict(struct front *front, const struct digest *digest)
+{
+    return held_since(front, digest, front->freshness.oldest_at_soft_timeout_us);
+}
+
+static void answer_unavailable(struct front *front, struct buffer *out,
+                               const struct reply_encoder *encoder, const char *why)
+{
+    struct answer answer = {.kind = VERDICT_UNAVAILABLE, .tier = TIER_NONE, .why = why};
+
+    count_verdict(front, VERDICT_UNAVAILABLE, TIER_NONE);
+    encoder->write(front, out, &answer, encoder);
+}
+
+/* Ask the back thread. False when its mailbox is full. */
+static bool post_lookup(struct front *front, const struct flight *flight, bool refresh)
+{
+    struct to_back message = {.type = TO_BACK_LOOKUP};
+
+    message.lookup.digest = flight->node.digest;
+    message.lookup.client = flight->client;
+    message.lookup.refresh = refresh;
+    message.lookup.key_len = flight->key_len;
+    memcpy(message.lookup.key, flight->key, flight->key_len);
+    bool posted = front_post(front, &message);
+    explicit_bzero(message.lookup.key, flight->key_len);
+    front->metrics.value[METRIC_LOOKUPS] += posted;
+    return posted;
+}
+
+static void flight_free(struct flight *flight)
+{
+    explicit_bzero(flight->key, flight->key_len);
+    free(flight);
+}
+
+/* Begin a lookup. NULL when too many are under way already: there is some more room for keys that
+ * memory holds, fresh or not, which a flood of made-up ones cannot use up. */
+static struct flight *start_flight(struct front *front, const struct connection *connection,
+                                   const struct digest *digest, struct slice column, bool refresh)
+{
+    if (admission_refuses(&front->admission, connection->caller) &&
+        (front->flights.count >= config_pending_most(front->config) ||
+         !verdict_cache_peek(front->cache, digest)))
+        return NULL;
+    struct flight *flight = malloc(sizeof *flight + column.len);
+    if (!flight)
+        return NULL;
+    *flight = (struct flight){
+        .node = {.digest = *digest},
+        .caller = connection->caller,
+        .client = (uint32_t)connection->id,
+        .key_len = (uint8_t)column.len,
+    };
+    memcpy(flight->key, column.at, column.len);
+    TAILQ_INIT(&flight->waiters);
+    if (!post_lookup(front, flight, refresh)) {
+        flight_free(flight);
+        return NULL;
+    }
+    digest_map_add(&front->flights, &flight->node);
+    admission_begin(&front->admission, flight->caller);
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
+    return flight;
+}
+
+/* Nobody waits for it any more, and its answer has come. */
+static void end_flight(struct front *front, struct flight *flight)
+{
+    digest_map_remove(&front->flights, &flight->node);
+    admission_end(&front->admission, flight->caller);
+    front->clients.pending_replies_max = admission_connection_max(&front->admission);
+    flight_free(flight);
+}
+
+static void waiter_free(struct waiter *waiter)
+{
+    if (waiter->timed)
+        event_del(&waiter->timer);
+    TAILQ_REMOVE(&waiter->flight->waiters, waiter, in_flight);
+    TAILQ_REMOVE(&waiter->front->waiters, waiter, in_front);
+    free(waiter->encoder.text);
+    free(waiter);
+}
+
+/* Answer by the verdict, or UNAVAILABLE if it is NULL. */
+static void answer_waiter(struct waiter *waiter, struct cached_verdict *cached, enum tier tier,
+                          const char *why)
+{
+    struct front *front = waiter->front;
+    struct pending_reply *pending = waiter->pending;
+
+    front_time_wait(front, cached ? tier : TIER_NONE, waiter->asked_us);
+    if (cached)
+        answer_cached(front, cached, tier, pending_reply_buffer(pending), &waiter->encoder);
+    else
+        answer_unavailable(front, pending_reply_buffer(pending), &waiter->encoder, why);
+    waiter_free(waiter);
+    pending_reply_close(pending);
+}
+
+static void on_client_gone(void *owner)
+{
+    waiter_free(owner);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+
+static void start_timer(struct waiter *waiter, struct timeval delay)
+{
+    if (!waiter->timed)
+        event_assign(&waiter->timer, waiter->front->base, -1, 0, on_timer, waiter);
+    waiter->timed = true;
+    event_add(&waiter->timer, &delay);
+}
+
+/* Waited long enough: for the caller, or while a stale verdict is in hand. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct waiter *waiter = arg;
+    struct front *front = waiter->front;
+
+    (void)fd;
+    (void)what;
+    front_tick(front);
+    struct cached_verdict *stale = soft_timeout_verdict(front, &waiter->flight->node.digest);
+    if (waiter->soft && !stale) {
+        waiter->soft = false;
+        if (timerisset(&waiter->within_rest))
+            start_timer(waiter, waiter->within_rest);
+        return;
+    }
+    front->metrics.value[METRIC_DEADLINES] += !waiter->soft;
+    answer_waiter(waiter, waiter->soft ? stale : NULL, TIER_STALE, "deadline");
+}
+
+/* Answer those who have waited since `late_us` or before, whatever the back thread is doing. Their
+ * lookups go on: the answers, when they come, are for those who ask then. */
+static void expire(struct front *front, int64_t late_us, const char *why)
+{
+    struct waiter *waiter;
+
+    while ((waiter = TAILQ_FIRST(&front->waiters)) && waiter->asked_us <= late_us) {
+        front->metrics.value[METRIC_CHECKS_OVERDUE]++;
+        answer_waiter(waiter, stale_verdict(front, &waiter->flight->node.digest), TIER_STALE, why);
+    }
+}
+
+static void on_deadline(void *arg)
+{
+    struct front *front = arg;
+
+    front_tick(front);
+    int64_t late_us = front->freshness.now_us - config_wait_max_us(front->config);
+    expire(front, late_us, "the lookup takes too long");
+    const struct waiter *next = TAILQ_FIRST(&front->waiters);
+    front->deadline_set = next != NULL;
+    if (next)
+        alarm_set(&front->deadline, next->asked_us - late_us, 0);
+}
+
+/* The deadline of those who wait already may be another now. */
+void check_configured(struct front *front)
+{
+    on_deadline(front);
+}
+
+void check_give_up(struct front *front)
+{
+    expire(front, INT64_MAX, no_back_thread);
+}
+
+/* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
+ * stale verdict in hand, postgres.soft_timeout passes; but no longer than config_wait_max_us(). */
+static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
+                     int64_t within_ms, const struct reply_encoder *encoder)
+{
+    struct waiter *waiter = calloc(1, sizeof *waiter);
+    struct pending_reply *pending = waiter ? pending_reply_open(connection) : NULL;
+    int64_t soft_timeout_us = front->config->postgres_soft_timeout;
+    int64_t within_us = within_ms * 1000;
+
+    if (!pending) {
+        free(waiter);
+        return false;
+    }
+    *waiter = (struct waiter){.front = front,
+                              .flight = flight,
+                              .pending = pending,
+                              .encoder = *encoder,
+                              .asked_us = front->freshness.now_us};
+    pending->cancel = on_client_gone;
+    pending->owner = waiter;
+    TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
+    TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
+    if (!front->deadline_set)
+        alarm_set(&front->deadline, config_wait_max_us(front->config), 0);
+    front->deadline_set = true;
+    waiter->soft = soft_timeout_verdict(front, &flight->node.digest) &&
+                   (within_us == 0 || soft_timeout_us < within_us);
+    if (waiter->soft) {
+        int64_t rest_us = within_us > 0 ? within_us - soft_timeout_us : 0;
+
+        waiter->within_rest = (struct timeval){rest_us / 1000000, rest_us % 1000000};
+        start_timer(waiter, (struct timeval){soft_timeout_us / 1000000, soft_timeout_us % 1000000});
+    } else if (within_us > 0) {
+        start_timer(waiter, (struct timeval){within_us / 1000000, within_us % 1000000});
+    }
+    return true;
+}
+
+static void check_miss(struct front *front, struct connection *connection, struct slice column,
+                       const struct digest *digest, int64_t within_ms,
+                       const struct reply_encoder *encoder)
+{
+    struct flight *flight = (struct flight *)digest_map_find(&front->flights, digest);
+
+    if (flight)
+        front->metrics.value[METRIC_LOOKUPS_SHARED]++;
+    else
+        flight = start_flight(front, connection, digest, column, false);
+    if (flight && wait_for(front, flight, connection, within_ms, encoder))
+        return;
+
+    front->metrics.value[METRIC_OVERLOADS]++;
+    answer_unavailable(front, connection_reply(connection), encoder, "too many lookups pending");
+    free(encoder->text);
+}
+
+/* PostgreSQL is known to be down, or the back thread to stand still: nobody waits with a verdict in
+ * hand that may be served. About once a second the stores are asked all the same: Redis may have
+ * what others know. */
+static bool answer_stale(struct front *front, struct connection *connection, struct slice column,
+                         const struct digest *digest, const struct reply_encoder *encoder)
+{
+    struct cached_verdict *stale = stale_verdict(front, digest);
+
+    if (!stale)
+        return false;
+    if (verdict_cache_touch(stale, front->freshness.now_us) &&
+        !digest_map_find(&front->flights, digest))
+        (void)start_flight(front, connection, digest, column, false);
+    answer_cached(front, stale, TIER_STALE, connection_reply(connection), encoder);
+    return true;
+}
+
+/* A hit in the last fifth of its ttl: have it read again, once. */
+static void refresh_ahead(struct front *front, const struct connection *connection,
+                          struct cached_verdict *cached, struct slice column)
+{
+    if (cached->flags & CACHED_REFRESHING)
+        return;
+    if (!digest_map_find(&front->flights, &cached->digest) &&
+        !start_flight(front, connection, &cached->digest, column, true))
+        return;
+    cached->flags |= CACHED_REFRESHING;
+    front->metrics.value[METRIC_REFRESHES]++;
+}
+
+/* Not in memory, or not fresh. */
+static const char *ask_stores(struct front *front, struct connection *connection, struct slice key,
+                              const struct digest *digest, int64_t within_ms,
+                              const struct reply_encoder *encoder)
+{
+    /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
+    const char *wrong = check_key_id(key);
+    struct slice column;
+
+    if (wrong)
+        return wrong;
+    if (!key_hasher_column(front->hasher, key, &column)) {
+        answer_unavailable(front, connection_reply(connection), encoder, "libcrypto failed");
+    } else if (front_back_silent(front)) {
+        if (!answer_stale(front, connection, column, digest, encoder))
+            answer_unavailable(front, connection_reply(connection), encoder, no_back_thread);
+    } else if (!front->freshness_inputs.postgres_down ||
+               !answer_stale(front, connection, column, digest, encoder)) {
+        check_miss(front, connection, column, digest, within_ms, encoder);
+        return NULL;
+    }
+    free(encoder->text);
+    return NULL;
+}
+
+const char *check_digest(struct front *front, struct connection *connection, struct slice key,
+                         const struct digest *digest, int64_t within_ms,
+                         const struct reply_encoder *encoder)
+{
+    struct cached_verdict *cached = verdict_cache_get(front->cache, digest, &front->freshness);
+    struct slice column;
+
+    if (!cached)
+        return ask_stores(front, connection, key, digest, within_ms, encoder);
+    if (cached->read_at_us < front->freshness.refresh_us && cached->kind != VERDICT_DENY_UNKNOWN &&
+        key_hasher_column(front->hasher, key, &column))
+        refresh_ahead(front, connection, cached, column);
+    answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), encoder);
+    free(encoder->text);
+    return NULL;
+}
+
+const char *check_key(struct front *front, struct connection *connection, struct slice key,
+                      int64_t within_ms, const struct reply_encoder *encoder)
+{
+    struct slice column;
+    struct digest digest;
+
+    if (key.len == 0)
+        return check_key_id(key);
+    /* It may be in the table, for all that is known. */
+    if (key.len > KEY_LEN_MAX) {
+        answer_unavailable(front, connection_reply(connection), encoder,
+                           "key id is longer than 255 bytes, and cannot be looked up");
+        free(encoder->text);
+        return NULL;
+    }
+    if (key_hasher_digest(front->hasher, key, &column, &digest))
+        return check_digest(front, connection, key, &digest, within_ms, encoder);
+    answer_unavailable(front, connection_reply(connection), encoder, "libcrypto failed");
+    free(encoder->text);
+    return NULL;
+}
+
+/* What everyone who waited is answered from: the verdict that came, or a stale one if none did.
+ * NULL for UNAVAILABLE. */
+static struct cached_verdict *keep_answer(struct front *front, const struct to_front *message,
+                                          enum tier *ret_tier)
+{
+    const struct verdict *verdict = &message->answer.verdict;
+
+    *ret_tier = message->answer.tier;
+    if (verdict->kind == VERDICT_UNAVAILABLE) {
+        *ret_tier = TIER_STALE;
+        return stale_verdict(front, &message->answer.digest);
+    }
+    front->metrics.value[METRIC_DUPLICATE_KEYS] += verdict->rows > 1;
+    return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->freshness);
+}
+
+/* A verdict that came is no answer for a waiter who joined the flight late if it is no longer
+ * fresh: it may be older than the question, and than a revocation that nobody heard of. */
+static bool answers(const struct front *front, const struct cached_verdict *cached, enum tier tier,
+                    const struct waiter *waiter)
+{
+    return tier == TIER_STALE || cached->read_at_us >= waiter->asked_us ||
+           cached->read_at_us >= freshness_oldest(&front->freshness, cached->kind);
+}
+
+void check_prefetch(const struct front *front, const struct digest *digest)
+{
+    digest_map_prefetch(&front->flights, digest);
+    verdict_cache_prefetch(front->cache, digest);
+}
+
+/* The answer is too old for this waiter, who came late. The first such one has the lookup sent
+ * again, for all of them: PostgreSQL is asked after them. */
+static void ask_again(struct waiter *waiter, bool *again)
+{
+    *again = *again || post_lookup(waiter->front, waiter->flight, true);
+    if (!*again)
+        answer_waiter(waiter, NULL, TIER_NONE, "too many lookups pending");
+}
+
+void check_answer(struct front *front, const struct to_front *message)
+{
+    struct flight *flight =
+        (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+    const char *why = message->answer.why ? message->answer.why : "no answer";
+    enum tier tier;
+    bool again = false;
+    struct cached_verdict *cached = keep_answer(front, message, &tier);
+
+    if (!flight)
+        return;
+    for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
+        next = TAILQ_NEXT(waiter, in_flight);
+        if (!cached || answers(front, cached, tier, waiter))
+            answer_waiter(waiter, cached, tier, why);
+        else
+            ask_again(waiter, &again);
+    }
+    if (!again)
+        end_flight(front, flight);
+}
+
+void check_outdated(struct front *front, const struct to_front *message)
+{
+    const struct verdict *verdict = &message->answer.verdict;
+    struct flight *flight =
+        (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
+    bool again = false;
+
+    if (!flight)
+        return;
+    for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
+        struct cached_verdict passing = {
+            .digest = message->answer.digest,
+            .api_key_id = verdict->api_key_id,
+            .user_id = verdict->user_id,
+            .read_at_us = verdict->read_at_us,
+            .kind = (uint8_t)verdict->kind,
+        };
+
+        next = TAILQ_NEXT(waiter, in_flight);
+        if (verdict->read_at_us >= waiter->asked_us)
+            answer_waiter(waiter, &passing, message->answer.tier, NULL);
+        else
+            ask_again(waiter, &again);
+    }
+    if (!again)
+        end_flight(front, flight);
+}
+
+bool check_init(struct front *front, uint64_t seed)
+{
+    TAILQ_INIT(&front->waiters);
+    return alarm_init(&front->deadline, front->base, on_deadline, front) &&
+           digest_map_init(&front->flights, front->config->postgres_max_pending, seed);
+}
+
+void check_done(struct front *front)
+{
+    struct digest_map *flights = &front->flights;
+
+    alarm_done(&front->deadline);
+    for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
+        for (struct digest_node *node; (node = flights->bucket[i]);) {
+            flights->bucket[i] = node->next;
+            flight_free((struct flight *)node);
+        }
+    }
+    digest_map_done(flights);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/auth/front_state.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <apikeyd/clock/clock.h>
+
+/* The back thread hears of it, but nothing is answered before this one judges by it. */
+static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
+{
+    struct to_back message = {.type = TO_BACK_CLOCK_JUMP};
+
+    freshness_jump(&front->freshness_inputs, now_us, jump_us);
+    message.jump.at_us = now_us;
+    message.jump.jump_us = jump_us;
+    (void)front_post(front, &message);
+}
+
+void front_tick(struct front *front)
+{
+    int64_t now_us = clock_monotonic_us();
+
+    front->wall_us = clock_wall_us();
+    int64_t jump_us = clock_jump_look(&front->clocks, now_us, front->wall_us);
+    if (jump_us != 0)
+        note_jump(front, now_us, jump_us);
+    front->freshness = freshness_at(&front->policy, &front->freshness_inputs, now_us);
+}
+
+/* They may be from before a jump of which the back thread has not heard yet. */
+void front_take_freshness(struct front *front, const struct freshness_inputs *inputs)
+{
+    struct freshness_inputs before = front->freshness_inputs;
+
+    front->freshness_inputs = *inputs;
+    if (before.jumped_us > inputs->jumped_us)
+        freshness_jump(&front->freshness_inputs, before.jumped_us,
+                       before.lost_us - inputs->lost_us);
+    front_tick(front);
+}
+
+/* A busy machine may keep it silent for some seconds. For longer nobody waits, however slow the
+ * stores may be: the lease ends, and what memory holds is to be served. */
+enum { QUIET_LEAST_S = 3, QUIET_MOST_S = 5 };
+
+bool front_back_silent(const struct front *front)
+{
+    int64_t wait_s = (config_wait_max_us(front->config) + 999999) / 1000000;
+
+    return front->quiet_s >= QUIET_LEAST_S &&
+           (front->quiet_s > wait_s || front->quiet_s >= QUIET_MOST_S);
+}
+
+bool front_post(struct front *front, const struct to_back *message)
+{
+    return mailbox_post(front->to_back, message, sizeof *message);
+}
+
+void front_log(struct front *front, enum log_level level, const char *format, ...)
+{
+    struct to_back message = {.type = TO_BACK_LOG};
+    va_list args;
+
+    message.line.level = level;
+    va_start(args, format);
+    vsnprintf(message.line.text, sizeof message.line.text, format, args);
+    va_end(args);
+    front->metrics.value[METRIC_LOG_LINES_DROPPED] += !front_post(front, &message);
+}

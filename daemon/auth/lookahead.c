@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/auth/lookahead.h>
+
+#include <apikeyd/wire/resp_request.h>
+
+/* Parse, digest, and ask for the lines of the verdicts. */
+static void fill(struct lookahead *lookahead, struct slice bytes, struct key_hasher *hasher,
+                 struct verdict_cache *cache)
+{
+    lookahead_clear(lookahead);
+    while (lookahead->len < LOOKAHEAD_MAX) {
+        struct ahead *ahead = &lookahead->check[lookahead->len];
+        struct slice column;
+
+        ahead->at = bytes.at;
+        ahead->taken = resp_request_check(bytes, &ahead->key);
+        if (ahead->taken == 0 || !key_hasher_digest(hasher, ahead->key, &column, &ahead->digest))
+            return;
+        verdict_cache_prefetch(cache, &ahead->digest);
+        bytes.at += ahead->taken;
+        bytes.len -= ahead->taken;
+        lookahead->len++;
+    }
+}
+
+/* By now it is known where the verdicts are; and once these have come, where the keys' usage is. */
+static void prefetch_verdicts(const struct lookahead *lookahead, const struct verdict_cache *cache,
+                              const struct ledger_half *usage)
+{
+    const struct cached_verdict *likely[LOOKAHEAD_MAX];
+    unsigned len = lookahead->len;
+
+    for (unsigned i = 0; i < len; i++)
+        likely[i] = verdict_cache_prefetch_likely(cache, &lookahead->check[i].digest);
+    for (unsigned i = 0; i < len; i++) {
+        if (likely[i])
+            ledger_half_prefetch(usage, likely[i]->usage_slot);
+    }
+}
+
+const struct ahead *lookahead_take(struct lookahead *lookahead, struct slice bytes,
+                                   struct key_hasher *hasher, struct verdict_cache *cache,
+                                   const struct ledger_half *usage)
+{
+    if (lookahead->next == lookahead->len) {
+        fill(lookahead, bytes, hasher, cache);
+        if (lookahead->len > 1)
+            prefetch_verdicts(lookahead, cache, usage);
+    }
+    if (lookahead->next == lookahead->len || lookahead->check[lookahead->next].at != bytes.at)
+        return NULL;
+    return &lookahead->check[lookahead->next++];
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/base/state_file.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* 0 when it is one that a daemon of this user has made, or -errno. */
+static int judge(const struct stat *status)
+{
+    if (S_ISLNK(status->st_mode))
+        return -ELOOP;
+    if (S_ISDIR(status->st_mode))
+        return -EISDIR;
+    if (!S_ISREG(status->st_mode))
+        return -ENXIO;
+    if (status->st_uid != geteuid())
+        return -EPERM;
+    /* 0: it was removed meanwhile. */
+    return status->st_nlink > 1 ? -EMLINK : 0;
+}
+
+static int open_judged(const char *path, int flags)
+{
+    struct stat status;
+    int error;
+
+    /* Before it is opened, as to open a device may have effects; and after, as it may be another
+     * one now. */
+    error = lstat(path, &status) == 0 ? judge(&status) : 0;
+    if (error < 0)
+        return error;
+    /* Nor is a FIFO waited for that came in between. */
+    int fd = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    error = fstat(fd, &status) == 0 ? judge(&status) : -errno;
+    if (error < 0) {
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+int state_file_read(const char *path)
+{
+    return open_judged(path, O_RDONLY);
+}
+
+int state_file_lock(const char *path)
+{
+    int fd = open_judged(path, O_RDWR | O_CREAT);
+
+    if (fd < 0)
+        return fd;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int error = -errno;
+
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+int state_file_set_aside(const char *path, char *ret_path, size_t size)
+{
+    for (unsigned n = 1; n <= STATE_FILE_ASIDE_MAX; n++) {
+        if (snprintf(ret_path, size, "%s.damaged-%u", path, n) >= (int)size)
+            return -ENAMETOOLONG;
+        /* No earlier file set aside is replaced. Not every file system can rename so: there, a
+         * link does it. */
+        if (renameat2(AT_FDCWD, path, AT_FDCWD, ret_path, RENAME_NOREPLACE) == 0)
+            return 0;
+        if ((errno == EINVAL || errno == ENOSYS) && link(path, ret_path) == 0)
+            return unlink(path) == 0 ? 0 : -errno;
+        if (errno != EEXIST)
+            return -errno;
+    }
+    return -ENOTUNIQ;
+}
+
+const char *state_file_fault(int error)
+{
+    switch (-error) {
+    case EWOULDBLOCK:
+        return "another daemon uses it";
+    case ELOOP:
+        return "it is a symbolic link";
+    case EISDIR:
+        return "it is a directory";
+    case ENXIO:
+        return "it is not a regular file";
+    case EMLINK:
+        return "it has another name too (a hard link)";
+    case EPERM:
+        return "it belongs to another user, or must not be changed";
+    case ENOTUNIQ:
+        return "too many damaged files are beside it; remove them";
+    case ESTALE:
+        return "it was replaced while it was opened";
+    default:
+        return strerror(-error);
+    }
+}

@@ -1,0 +1,621 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/changes/change_feed.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event_struct.h>
+
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/postgres/pg_connection.h>
+#include <apikeyd/thread/timer.h>
+#include <apikeyd/wire/notification.h>
+
+#include "heartbeat_query.h"
+#include "notification_rate.h"
+#include "trigger_inspection.h"
+#include "unannounced.h"
+
+static const int64_t heartbeat_most_us = 1000000; /* from one heartbeat to the next */
+static const int64_t heartbeat_late_us = 3000000;
+static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
+
+/* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
+static const double queue_full = 0.5;
+
+/* Whether every change is announced. SETTLING: all is as it should be, but a transaction that was
+ * open when the definitions changed may have run the earlier ones. */
+enum announced { NOT_INSPECTED, NOT_ANNOUNCED, SETTLING, ANNOUNCED };
+
+struct feed {
+    struct feed_setup setup;
+    struct back_env *env;
+    struct pg_connection *connection;
+    struct event heartbeat_timer;
+    bool listening;               /* on this connection, */
+    bool confirmed;               /* and a heartbeat has come back on it */
+    int64_t sent_us, previous_us; /* the last heartbeat, and the one before it */
+    bool doubted;                 /* the last one is in doubt */
+    bool due;                     /* the next one is, as soon as the session is free */
+
+    enum announced announced;
+    int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
+    struct inspection inspection; /* what is wrong with the triggers, and who may use others */
+    bool asked;                   /* since the last heartbeat, whether those have ended */
+    struct unannounced unannounced;
+    double queue_usage;
+
+    struct notification_rate rate;
+    struct event flood; /* when what was coalesced is due */
+
+    bool pooler_said, bad_said, flood_said, server_said; /* in the log */
+    const char *unread_said;
+};
+
+/* Often enough that one that is a little late does not end freshness. */
+static int64_t heartbeat_interval_us(const struct feed *feed)
+{
+    int64_t part_us = feed->env->config->cache_ttl_unlinked / 4;
+
+    return part_us < heartbeat_most_us ? part_us : heartbeat_most_us;
+}
+
+static void say_unread(struct feed *feed)
+{
+    const struct log *log = &feed->env->log;
+    const char *unread = feed->unannounced.unread;
+
+    if (unread == feed->unread_said)
+        return;
+    if (unread)
+        log_warning(log, "changes that are not notified may be missed, and revocations late: %s",
+                    unread);
+    else
+        log_info(log, "apikeyd.unannounced_change is read again");
+    feed->unread_said = unread;
+}
+
+/* Every change is heard of if triggers announce it, and if what they cannot notify is found. */
+static void note_notified(struct feed *feed)
+{
+    bool announced = feed->announced == ANNOUNCED;
+    bool notified = announced && feed->unannounced.read;
+
+    feed->env->freshness_inputs.notified = notified;
+    feed->env->metrics.value[METRIC_FEED_TRIGGER] = notified;
+    if (announced)
+        say_unread(feed);
+}
+
+static void set_announced(struct feed *feed, enum announced announced)
+{
+    feed->announced = announced;
+    note_notified(feed);
+}
+
+/* Every transaction that may have run other triggers has ended, announced or not. */
+static void settle(struct feed *feed)
+{
+    if (feed->announced != SETTLING || feed->inspection.writers[0])
+        return;
+    back_env_raise_watermark(feed->env);
+    set_announced(feed, ANNOUNCED);
+    log_info(&feed->env->log, "triggers notify of every change now");
+}
+
+/* What was changed while the triggers were others, or before they were there, has not been
+ * notified, and only the change of their definition tells that they were. */
+static void note_definition(struct feed *feed, const struct heartbeat *heartbeat)
+{
+    feed->asked = false;
+    if (feed->announced == NOT_INSPECTED || heartbeat->definition != feed->definition) {
+        back_env_raise_watermark(feed->env);
+        set_announced(feed, NOT_INSPECTED);
+    }
+    feed->definition = heartbeat->definition;
+}
+
+static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct feed *feed = arg;
+    struct inspection inspection;
+
+    if (outcome == PG_LATE || outcome == PG_LOST)
+        return;
+    if (outcome == PG_REFUSED || !trigger_inspection_read(result, &inspection)) {
+        pg_connection_give_up(feed->connection, outcome == PG_REFUSED
+                                                    ? PQresultErrorMessage(result)
+                                                    : "an inspection of an unexpected form");
+        return;
+    }
+    if (inspection.problem[0] && strcmp(inspection.problem, feed->inspection.problem) != 0)
+        log_warning(&feed->env->log,
+                    "the triggers on %s do not notify of every change: %s; a revocation is "
+                    "enforced within cache.ttl only; deploy the migrations",
+                    feed->env->config->postgres_table, inspection.problem);
+    feed->inspection = inspection;
+    feed->asked = true;
+    if (inspection.problem[0])
+        set_announced(feed, NOT_ANNOUNCED);
+    else if (inspection.writers_known)
+        set_announced(feed, SETTLING);
+    settle(feed);
+    back_env_post_freshness(feed->env);
+}
+
+static void on_writers(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct feed *feed = arg;
+
+    if (outcome != PG_DONE || !trigger_inspection_read_writers(result, feed->inspection.writers))
+        return;
+    settle(feed);
+    back_env_post_freshness(feed->env);
+}
+
+/* Have those who were changing the table at the inspection ended? */
+static void send_writers(struct feed *feed)
+{
+    struct pg_query query = {
+        .timeout_us = heartbeat_late_us,
+        .done = on_writers,
+        .arg = feed,
+    };
+
+    feed->asked = true;
+    trigger_inspection_bind_writers(&query, feed->inspection.writers);
+    pg_connection_send(feed->connection, &query);
+}
+
+static void send_inspection(struct feed *feed)
+{
+    struct pg_query query = {
+        .timeout_us = heartbeat_late_us,
+        .done = on_inspected,
+        .arg = feed,
+    };
+
+    trigger_inspection_bind(&query, feed->env->config);
+    pg_connection_send(feed->connection, &query);
+}
+
+/* A pooler answers with other sessions than the one that listens. */
+static bool sees_pooler(struct feed *feed, const struct heartbeat *heartbeat)
+{
+    if (heartbeat->server_pid == pg_connection_server_pid(feed->connection))
+        return false;
+    if (!feed->pooler_said)
+        log_error(&feed->env->log,
+                  "postgres.listen_dsn leads through a pooler, which drops notifications: a "
+                  "revocation is enforced within cache.ttl_unlinked; name PostgreSQL itself");
+    feed->pooler_said = true;
+    pg_connection_give_up(feed->connection, "this is a pooler");
+    return true;
+}
+
+/* A server that was the primary before a failover, and does not know that it is not any more. */
+static bool sees_old_server(struct feed *feed, const struct heartbeat *heartbeat)
+{
+    char text[STORE_TEXT_SIZE];
+
+    if (!stores_outdated(&feed->env->stores, &heartbeat->store))
+        return false;
+    stores_learn(&feed->env->stores, &heartbeat->store);
+    store_id_to_text(&heartbeat->store.id, text);
+    if (!feed->server_said)
+        log_error(&feed->env->log,
+                  "store %s is a standby, or on a timeline before one that was seen: not listening "
+                  "there (logged once)",
+                  text);
+    feed->server_said = true;
+    pg_connection_give_up(feed->connection, "an old primary or a standby");
+    return true;
+}
+
+static void note_queue(struct feed *feed, double usage)
+{
+    const struct log *log = &feed->env->log;
+    bool full = usage > queue_full, was_full = feed->queue_usage > queue_full;
+
+    if (full && !was_full)
+        log_warning(
+            log,
+            "PostgreSQL's notification queue is %.0f %% full: a session that listens and "
+            "does not read holds it up (see pg_stat_activity for old transactions); changes "
+            "of keys are found by the next heartbeat meanwhile",
+            usage * 100);
+    else if (!full && was_full)
+        log_info(log, "PostgreSQL's notification queue has room again");
+    feed->queue_usage = usage;
+    feed->env->metrics.value[METRIC_FEED_QUEUE] = (uint64_t)(usage * 1e6);
+}
+
+/* What could not be notified, as the queue was full. */
+static void note_unannounced(struct feed *feed, const struct heartbeat *heartbeat)
+{
+    if (unannounced_take(&feed->unannounced, heartbeat))
+        back_env_raise_watermark(feed->env);
+    note_notified(feed);
+    if (!heartbeat->unannounced)
+        return;
+    feed->env->metrics.value[METRIC_FEED_UNANNOUNCED]++;
+    feed->setup.on_change(feed->setup.arg, NULL, TIME_NEVER);
+}
+
+/* Lookups and the feed lead to one store, or they do not. When they do again, nobody can tell which
+ * verdicts were read elsewhere: all are forgotten, for stale service too. */
+static void note_store(struct feed *feed, const struct heartbeat *heartbeat)
+{
+    struct back_env *env = feed->env;
+
+    feed->server_said = false;
+    back_env_store_changed(env, stores_feed(&env->stores, &heartbeat->store));
+    if (env->freshness_inputs.elsewhere &&
+        feed->setup.lookups_agree(feed->setup.arg, feed->previous_us)) {
+        env->freshness_inputs.elsewhere = false;
+        back_env_forget(env);
+        log_info(&env->log, "lookups are answered by the store of the change feed again");
+    }
+    if (!feed->confirmed)
+        back_env_raise_watermark(env);
+}
+
+/* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
+ * notifications before it says that it is ready for the next query. */
+static void confirm(struct feed *feed)
+{
+    struct back_env *env = feed->env;
+    bool first = !feed->confirmed;
+
+    feed->confirmed = true;
+    freshness_confirm(&env->freshness_inputs, feed->sent_us);
+    feed->due = feed->due || feed->sent_us < env->freshness_inputs.jumped_us;
+    back_env_post_freshness(env);
+    if (first) {
+        log_info(&env->log, "the change feed is up: changes are heard of as they are committed");
+        feed->setup.on_up(feed->setup.arg, true);
+    }
+    feed->setup.on_heartbeat(feed->setup.arg);
+}
+
+static void take_heartbeat(struct feed *feed, const struct heartbeat *heartbeat)
+{
+    struct back_env *env = feed->env;
+    int64_t now_us = clock_monotonic_us();
+
+    env->metrics.value[METRIC_FEED_HEARTBEATS]++;
+    env->metrics.value[METRIC_FEED_ROUND_TRIP] = (uint64_t)(now_us - feed->sent_us);
+    back_env_sample_clock(env, feed->sent_us, now_us, heartbeat->server_us);
+    note_store(feed, heartbeat);
+    note_definition(feed, heartbeat);
+    note_queue(feed, heartbeat->queue_usage);
+    note_unannounced(feed, heartbeat);
+    confirm(feed);
+}
+
+/* The heartbeat goes without what could not be read. */
+static void send_again(struct feed *feed, const PGresult *result)
+{
+    const char *message = PQresultErrorMessage(result);
+
+    log_debug(&feed->env->log, "a heartbeat is sent again: %.*s", (int)strcspn(message, "\n"),
+              message);
+    feed->due = true;
+}
+
+static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct feed *feed = arg;
+    struct heartbeat heartbeat;
+
+    if (outcome == PG_LATE || outcome == PG_LOST)
+        return;
+    if (outcome == PG_REFUSED && unannounced_refused(&feed->unannounced, result))
+        send_again(feed, result);
+    else if (outcome == PG_REFUSED)
+        pg_connection_give_up(feed->connection, PQresultErrorMessage(result));
+    else if (!heartbeat_query_read(result, &heartbeat))
+        pg_connection_give_up(feed->connection, "a heartbeat of an unexpected form");
+    else if (!sees_pooler(feed, &heartbeat) && !sees_old_server(feed, &heartbeat))
+        take_heartbeat(feed, &heartbeat);
+}
+
+static void send_heartbeat(struct feed *feed)
+{
+    struct pg_query query = {
+        .timeout_us = heartbeat_late_us,
+        .done = on_heartbeat,
+        .arg = feed,
+    };
+
+    heartbeat_query_bind(&query, feed->env->config, unannounced_begin(&feed->unannounced));
+    feed->previous_us = feed->sent_us;
+    feed->sent_us = clock_monotonic_us();
+    feed->due = false;
+    feed->doubted = false;
+    timer_start(&feed->heartbeat_timer, heartbeat_interval_us(feed));
+    pg_connection_send(feed->connection, &query);
+}
+
+static void on_listening(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct feed *feed = arg;
+
+    if (outcome == PG_REFUSED)
+        pg_connection_give_up(feed->connection, PQresultErrorMessage(result));
+    if (outcome != PG_DONE)
+        return;
+    /* What was committed before now is in every later read, and what comes is notified: the
+     * watermark rises with the first heartbeat, which tells where this is. */
+    feed->listening = true;
+}
+
+static void send_listen(struct feed *feed)
+{
+    struct pg_query query = {
+        .sql = "LISTEN " NOTIFICATION_CHANNEL,
+        .timeout_us = heartbeat_late_us,
+        .done = on_listening,
+        .arg = feed,
+    };
+
+    pg_connection_send(feed->connection, &query);
+}
+
+static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct feed *feed = arg;
+
+    (void)result;
+    /* Without it a lock ends the session, when a heartbeat is late. */
+    feed->unannounced.readable = outcome == PG_DONE || outcome == PG_REFUSED;
+    feed->due = true; /* until a heartbeat has read them, nothing is known to be notified */
+}
+
+/* What the session reads of tables somebody may lock: it must not miss heartbeats for that. Not
+ * before it is known to be no pooler's, which others would have it from. */
+static void send_lock_limit(struct feed *feed)
+{
+    struct pg_query query = {
+        .sql = "SELECT pg_catalog.set_config('lock_timeout', '200ms', false)",
+        .timeout_us = heartbeat_late_us,
+        .done = on_lock_limit,
+        .arg = feed,
+    };
+
+    pg_connection_send(feed->connection, &query);
+}
+
+static void on_ready(void *arg)
+{
+    struct feed *feed = arg;
+
+    if (!feed->listening)
+        send_listen(feed);
+    else if (feed->due || !evtimer_pending(&feed->heartbeat_timer, NULL))
+        send_heartbeat(feed);
+    else if (feed->confirmed && !feed->unannounced.readable)
+        send_lock_limit(feed);
+    else if (feed->confirmed && feed->announced == NOT_INSPECTED && !feed->asked)
+        send_inspection(feed);
+    else if (feed->announced == SETTLING && !feed->asked)
+        send_writers(feed);
+    else if (feed->confirmed)
+        feed->setup.on_idle(feed->setup.arg);
+}
+
+static void on_heartbeat_due(evutil_socket_t fd, short what, void *arg)
+{
+    struct feed *feed = arg;
+
+    (void)fd;
+    (void)what;
+    if (!feed->listening)
+        return;
+    if (pg_connection_ready(feed->connection)) {
+        send_heartbeat(feed);
+        return;
+    }
+    feed->due = true;
+    timer_start(&feed->heartbeat_timer, heartbeat_interval_us(feed));
+    if (feed->doubted || clock_monotonic_us() - feed->sent_us < doubt_us)
+        return;
+    feed->doubted = true;
+    feed->setup.on_doubt(feed->setup.arg);
+}
+
+static void on_down(void *arg)
+{
+    struct feed *feed = arg;
+    bool confirmed = feed->confirmed;
+
+    feed->listening = false;
+    feed->confirmed = false;
+    feed->due = false;
+    feed->asked = false;
+    unannounced_lost(&feed->unannounced);
+    /* Who was changing the table was told by that server's run, whose numbers are used again. */
+    if (feed->announced != ANNOUNCED)
+        set_announced(feed, NOT_INSPECTED);
+    event_del(&feed->heartbeat_timer);
+    stores_feed_lost(&feed->env->stores);
+    if (confirmed) {
+        feed->env->metrics.value[METRIC_FEED_LOSSES]++;
+        feed->setup.on_up(feed->setup.arg, false);
+    }
+}
+
+/* When the change was made, for all that is known. Everything committed before the last heartbeat
+ * was sent has been heard of, and before LISTEN nothing is: a transaction that began long before
+ * it was committed, or a NOTIFY by hand that tells another time, makes it no earlier. */
+static int64_t changed_at_us(const struct feed *feed, const struct notification *notification)
+{
+    int64_t now_us = clock_monotonic_us();
+    int64_t earliest_us = feed->env->freshness_inputs.confirmed_us;
+    int64_t at_us;
+
+    if (!feed->confirmed || notification->server_us == 0 ||
+        !pg_clock_estimate(&feed->env->clock, notification->server_us, &at_us))
+        return TIME_NEVER;
+    if (at_us > now_us)
+        return now_us;
+    return at_us < earliest_us ? earliest_us : at_us;
+}
+
+/* Everything may have changed, as far as anybody has told. */
+static void change_all(struct feed *feed, int64_t changed_at_us)
+{
+    notification_rate_cleared(&feed->rate, clock_monotonic_us());
+    event_del(&feed->flood);
+    feed->setup.on_change(feed->setup.arg, NULL, changed_at_us);
+}
+
+static void on_flood(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    change_all(arg, TIME_NEVER);
+}
+
+/* Any role may notify: what comes faster than keys change becomes one change of everything, soon.
+ */
+static void coalesce(struct feed *feed, int64_t due_us)
+{
+    feed->env->metrics.value[METRIC_FEED_COALESCED]++;
+    if (!evtimer_pending(&feed->flood, NULL))
+        timer_start(&feed->flood, due_us - clock_monotonic_us());
+    if (!feed->flood_said)
+        log_warning(
+            &feed->env->log,
+            "notifications on channel " NOTIFICATION_CHANNEL
+            " come faster than they are taken one by one: all keys are looked up anew once a "
+            "second (logged once)");
+    feed->flood_said = true;
+}
+
+static void on_notify(void *arg, const char *payload)
+{
+    struct feed *feed = arg;
+    struct notification notification;
+    int64_t due_us;
+
+    feed->env->metrics.value[METRIC_FEED_NOTIFICATIONS]++;
+    if (!notification_parse((struct slice){payload, strlen(payload)}, &notification)) {
+        feed->env->metrics.value[METRIC_FEED_BAD]++;
+        if (!feed->bad_said)
+            log_warning(&feed->env->log, "a notification on channel " NOTIFICATION_CHANNEL
+                                         " is not of the trigger's making (said once)");
+        feed->bad_said = true;
+        return;
+    }
+    if (!notification_rate_take(&feed->rate, notification.all, clock_monotonic_us(), &due_us))
+        coalesce(feed, due_us);
+    else if (notification.all)
+        change_all(feed, changed_at_us(feed, &notification));
+    else
+        feed->setup.on_change(feed->setup.arg, &notification.digest,
+                              changed_at_us(feed, &notification));
+}
+
+struct feed *feed_new(const struct feed_setup *setup)
+{
+    struct feed *feed = calloc(1, sizeof *feed);
+    const struct config *config = setup->env->config;
+
+    if (!feed)
+        return NULL;
+    feed->setup = *setup;
+    feed->env = setup->env;
+    event_assign(&feed->heartbeat_timer, feed->env->base, -1, 0, on_heartbeat_due, feed);
+    event_assign(&feed->flood, feed->env->base, -1, 0, on_flood, feed);
+    notification_rate_init(&feed->rate);
+    feed->connection = pg_connection_new(&(struct pg_connection_setup){
+        .env = setup->env,
+        .purpose = "feed",
+        .rank = PG_RANK_FEED,
+        .dsn = config->postgres_listen_dsn[0] ? config->postgres_listen_dsn : config->postgres_dsn,
+        .on_ready = on_ready,
+        .on_down = on_down,
+        .on_notify = on_notify,
+        .arg = feed,
+    });
+    if (!feed->connection) {
+        feed_free(feed);
+        return NULL;
+    }
+    return feed;
+}
+
+void feed_free(struct feed *feed)
+{
+    if (!feed)
+        return;
+    pg_connection_free(feed->connection);
+    event_del(&feed->heartbeat_timer);
+    event_del(&feed->flood);
+    free(feed);
+}
+
+void feed_configure(struct feed *feed)
+{
+    feed_heartbeat(feed);
+}
+
+void feed_heartbeat(struct feed *feed)
+{
+    if (feed->listening && pg_connection_ready(feed->connection))
+        send_heartbeat(feed);
+    else
+        feed->due = feed->listening;
+}
+
+bool feed_up(const struct feed *feed)
+{
+    return feed->confirmed && feed->env->freshness_inputs.confirmed_us >=
+                                  clock_monotonic_us() - feed->env->config->cache_ttl_unlinked;
+}
+
+bool feed_lend(struct feed *feed, const struct pg_query *query)
+{
+    if (!feed->confirmed || feed->due || !pg_connection_ready(feed->connection))
+        return false;
+    if (query)
+        pg_connection_send(feed->connection, query);
+    return true;
+}
+
+struct bound feed_bound(const struct feed *feed)
+{
+    const struct config *config = feed->env->config;
+
+    if (!feed_up(feed))
+        return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
+    if (feed->env->freshness_inputs.elsewhere)
+        return (struct bound){
+            config->cache_ttl_unlinked,
+            "cache.ttl_unlinked: lookups are not answered where the link listens"};
+    if (feed->announced == SETTLING)
+        return (struct bound){config->cache_ttl, "cache.ttl: transactions that were open when the "
+                                                 "triggers changed may still commit"};
+    if (feed->announced == NOT_INSPECTED)
+        return (struct bound){config->cache_ttl, "cache.ttl: the triggers are being inspected"};
+    if (feed->announced != ANNOUNCED)
+        return (struct bound){config->cache_ttl,
+                              "cache.ttl: triggers do not notify of every change"};
+    if (feed->unannounced.unread)
+        return (struct bound){config->cache_ttl, feed->unannounced.unread};
+    if (!feed->unannounced.read)
+        return (struct bound){config->cache_ttl,
+                              "cache.ttl: apikeyd.unannounced_change has not been read yet"};
+    if (feed->env->freshness_inputs.confirmed_us <
+        clock_monotonic_us() - 2 * heartbeat_interval_us(feed))
+        return (struct bound){config->cache_ttl_unlinked,
+                              "cache.ttl_unlinked: a heartbeat is late"};
+    if (feed->queue_usage > queue_full)
+        return (struct bound){heartbeat_most_us, "notification: by heartbeat, as PostgreSQL's "
+                                                 "notification queue is more than half full"};
+    if (evtimer_pending(&feed->flood, NULL))
+        return (struct bound){heartbeat_most_us,
+                              "notification: once a second, as there is a flood of notifications"};
+    return (struct bound){0, "notification"};
+}

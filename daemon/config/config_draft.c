@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/config/config_draft.h>
+
+#include <assert.h>
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <apikeyd/base/blot.h>
+#include <apikeyd/base/edit_distance.h>
+
+#include "config_file.h"
+
+enum { NAME_SIZE = 128 };
+
+/* The file's reader: the section that it is in. */
+struct reading {
+    struct config_draft *draft;
+    char section[NAME_SIZE];
+    bool known;
+};
+
+static struct config_origin *origin_of(const struct config_draft *draft,
+                                       const struct option *option)
+{
+    return &draft->origin[option - option_table];
+}
+
+static void variable_name(const struct option *option, const char *name, char ret[NAME_SIZE])
+{
+    snprintf(ret, NAME_SIZE, "APIKEYD_%s_%s", option->section, name);
+    for (char *at = ret; *at; at++)
+        *at = (char)toupper((unsigned char)*at);
+}
+
+/* An error in a line of the file, whatever option it is about. */
+__attribute__((format(printf, 3, 4))) static void fail_at(struct config_draft *draft, int line,
+                                                          const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    buffer_printf(draft->errors, "%s:%d: %s\n", draft->path, line, text);
+    draft->failed = true;
+}
+
+static bool is_default(const struct config_origin *origin)
+{
+    return !origin->environment && origin->line == 0;
+}
+
+/* The option's name as it was given. */
+static const char *given_name(const struct config_draft *draft, const struct option *option)
+{
+    const struct config_origin *origin = origin_of(draft, option);
+    bool old = origin->environment ? origin->variable_is_old : origin->line_is_old;
+
+    return old ? option->old_name : option->name;
+}
+
+static void append_place(const struct config_draft *draft, const struct option *option,
+                         struct buffer *out)
+{
+    const struct config_origin *origin = origin_of(draft, option);
+    char variable[NAME_SIZE];
+
+    variable_name(option, given_name(draft, option), variable);
+    if (origin->environment)
+        buffer_text(out, variable);
+    else if (origin->line > 0)
+        buffer_printf(out, "%s:%d", draft->path, origin->line);
+    else
+        buffer_text(out, "the default");
+}
+
+/* Whether a wrong value may be, or hold, a secret. libpq says what is wrong with a DSN, and the
+ * mistake may be in how its password is written. Where a file's path belongs the secret itself may
+ * stand. */
+static bool is_private(const struct option *option, const char *value)
+{
+    return option->type == OPTION_DSN || (option->type == OPTION_SECRET_FILE && value[0] != '/');
+}
+
+/* `value` as it was given. */
+static void append_error(struct config_draft *draft, const struct option *option, const char *value,
+                         const char *expected)
+{
+    struct buffer *out = draft->errors;
+    struct buffer shown = {0};
+
+    if (option->type == OPTION_REDIS_URL)
+        blot_passwords(value, &shown);
+    else
+        buffer_text(&shown, value);
+    if (!is_default(origin_of(draft, option))) {
+        append_place(draft, option, out);
+        buffer_text(out, ": ");
+    }
+    buffer_printf(out, "%s.%s", option->section, given_name(draft, option));
+    if (!is_private(option, value)) {
+        buffer_text(out, " \"");
+        blot_control(buffer_held(&shown), out);
+        buffer_text(out, "\"");
+    }
+    buffer_printf(out, "%s: %s\n", is_default(origin_of(draft, option)) ? " (the default)" : "",
+                  expected);
+    buffer_free(&shown);
+    origin_of(draft, option)->wrong = true;
+    draft->failed = true;
+}
+
+static void set(struct config_draft *draft, const struct option *option, const char *value)
+{
+    char scratch[256];
+    const char *expected = option_parse(option, value, draft->config, scratch, sizeof scratch);
+
+    origin_of(draft, option)->wrong = false;
+    if (expected)
+        append_error(draft, option, value, expected);
+}
+
+/* The table's option whose name is nearest, or NULL if none is near. */
+static const struct option *nearest_option(const char *section, const char *name)
+{
+    const struct option *nearest = NULL;
+    size_t least = EDIT_DISTANCE_TYPO + 1;
+
+    for (size_t i = 0; i < option_count; i++) {
+        size_t distance = strcmp(option_table[i].section, section) == 0
+                              ? edit_distance(name, option_table[i].name)
+                              : EDIT_DISTANCE_FAR;
+
+        if (distance < least) {
+            nearest = &option_table[i];
+            least = distance;
+        }
+    }
+    /* The right name in another section. */
+    for (size_t i = 0; i < option_count && !nearest; i++) {
+        if (strcmp(option_table[i].name, name) == 0)
+            nearest = &option_table[i];
+    }
+    return nearest;
+}
+
+static void on_section(void *arg, int line, const char *section)
+{
+    struct reading *reading = arg;
+    const char *nearest = NULL;
+    struct buffer shown = {0};
+
+    snprintf(reading->section, sizeof reading->section, "%s", section);
+    reading->known = false;
+    for (size_t i = 0; i < option_count && !reading->known; i++) {
+        reading->known = strcmp(option_table[i].section, section) == 0;
+        if (edit_distance(section, option_table[i].section) <= EDIT_DISTANCE_TYPO)
+            nearest = option_table[i].section;
+    }
+    if (reading->known)
+        return;
+    blot_control((struct slice){section, strlen(section)}, &shown);
+    buffer_append(&shown, "", 1);
+    if (nearest)
+        fail_at(reading->draft, line, "[%s]: there is no such section; did you mean [%s]?",
+                shown.data, nearest);
+    else
+        fail_at(reading->draft, line,
+                "[%s]: there is no such section; apikeyd --sample-config lists them all",
+                shown.data);
+    buffer_free(&shown);
+}
+
+static void unknown_option(struct reading *reading, int line, const char *name)
+{
+    const struct option *nearest = nearest_option(reading->section, name);
+    struct buffer shown = {0};
+
+    blot_control((struct slice){name, strlen(name)}, &shown);
+    buffer_append(&shown, "", 1);
+    if (nearest)
+        fail_at(reading->draft, line, "%s.%s: there is no such option; did you mean %s.%s?",
+                reading->section, shown.data, nearest->section, nearest->name);
+    else
+        fail_at(reading->draft, line,
+                "%s.%s: there is no such option; apikeyd --sample-config lists them all",
+                reading->section, shown.data);
+    buffer_free(&shown);
+}
+
+static void set_already(struct reading *reading, int line, const struct option *option,
+                        const char *name)
+{
+    const struct config_origin *origin = origin_of(reading->draft, option);
+    const char *before = origin->line_is_old ? option->old_name : option->name;
+
+    if (strcmp(before, name) == 0)
+        fail_at(reading->draft, line, "%s.%s: line %d sets it already; one of them has to go",
+                option->section, name, origin->line);
+    else
+        fail_at(reading->draft, line,
+                "%s.%s: line %d sets it already as %s.%s; one of them has to go", option->section,
+                name, origin->line, option->section, before);
+}
+
+static void on_option(void *arg, int line, const char *name, const char *value)
+{
+    struct reading *reading = arg;
+    const struct option *option = option_find(reading->section, name);
+    bool old = !option && (option = option_find_old(reading->section, name));
+
+    if (!reading->section[0]) {
+        fail_at(reading->draft, line, "a [section] is needed before the first option");
+        return;
+    }
+    if (!reading->known)
+        return; /* the section was complained about */
+    if (!option) {
+        unknown_option(reading, line, name);
+        return;
+    }
+    struct config_origin *origin = origin_of(reading->draft, option);
+    if (origin->line > 0) {
+        set_already(reading, line, option, name);
+        return;
+    }
+    origin->line = line;
+    origin->line_is_old = old;
+    set(reading->draft, option, value);
+}
+
+static void on_wrong(void *arg, int line, const char *expected)
+{
+    struct reading *reading = arg;
+
+    fail_at(reading->draft, line, "%s", expected);
+}
+
+/* False when it cannot be read. */
+static bool load_file(struct config_draft *draft)
+{
+    struct reading reading = {.draft = draft};
+    struct buffer text = {0};
+    int error = config_file_read(draft->path, &text);
+
+    if (error == 0)
+        config_file_parse(&text, &(struct config_reader){.section = on_section,
+                                                         .option = on_option,
+                                                         .wrong = on_wrong,
+                                                         .arg = &reading});
+    else if (error == -EFBIG)
+        buffer_printf(draft->errors, "%s: a configuration of at most 1 MiB is needed\n",
+                      draft->path);
+    else
+        buffer_printf(draft->errors, "%s: the configuration cannot be read: %s\n", draft->path,
+                      strerror(-error));
+    buffer_free(&text);
+    return error == 0;
+}
+
+static void load_environment(struct config_draft *draft)
+{
+    for (size_t i = 0; i < option_count; i++) {
+        const struct option *option = &option_table[i];
+        char variable[NAME_SIZE], old_variable[NAME_SIZE];
+        const char *value, *old_value = NULL;
+
+        variable_name(option, option->name, variable);
+        value = getenv(variable);
+        if (option->old_name) {
+            variable_name(option, option->old_name, old_variable);
+            old_value = getenv(old_variable);
+        }
+        if (value && old_value) {
+            buffer_printf(draft->errors, "%s: %s sets it already; one of them has to go\n",
+                          old_variable, variable);
+            draft->failed = true;
+        }
+        if (!value && !old_value)
+            continue;
+        draft->origin[i].environment = true;
+        draft->origin[i].variable_is_old = !value;
+        set(draft, option, value ? value : old_value);
+    }
+}
+
+/* Whether it is the variable of the option, by either name. */
+static bool is_variable_of(const struct option *option, const char *name)
+{
+    char variable[NAME_SIZE];
+
+    variable_name(option, option->name, variable);
+    if (strcmp(variable, name) == 0)
+        return true;
+    if (!option->old_name)
+        return false;
+    variable_name(option, option->old_name, variable);
+    return strcmp(variable, name) == 0;
+}
+
+/* A variable that is an option's but for a typing error. Others, such as those that containers are
+ * given for their neighbours (APIKEYD_REDIS_PORT=tcp://…), are none of ours. */
+static void check_variables(struct config_draft *draft)
+{
+    for (char **at = environ; at && *at; at++) {
+        size_t len = strcspn(*at, "=");
+        char name[NAME_SIZE], variable[NAME_SIZE];
+        bool known = len >= sizeof name || strncmp(*at, "APIKEYD_", 8) != 0;
+        const struct option *nearest = NULL;
+
+        if (known)
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)len, *at);
+        for (size_t i = 0; i < option_count && !known; i++) {
+            known = is_variable_of(&option_table[i], name);
+            variable_name(&option_table[i], option_table[i].name, variable);
+            if (edit_distance(variable, name) <= EDIT_DISTANCE_TYPO)
+                nearest = &option_table[i];
+        }
+        if (known || !nearest)
+            continue;
+        variable_name(nearest, nearest->name, variable);
+        buffer_printf(draft->errors, "%s: there is no such option; did you mean %s?\n", name,
+                      variable);
+        draft->failed = true;
+    }
+}
+
+int config_draft_open(struct config_draft *draft, const char *path, struct buffer *errors)
+{
+    char scratch[256];
+
+    *draft = (struct config_draft){
+        .path = path,
+        .config = calloc(1, sizeof *draft->config),
+        .origin = calloc(option_count, sizeof *draft->origin),
+        .errors = errors,
+    };
+    for (size_t i = 0; draft->config && draft->origin && i < option_count; i++) {
+        /* A default is right, so this is for want of memory. */
+        draft->failed = draft->failed || option_parse(&option_table[i], option_table[i].value,
+                                                      draft->config, scratch, sizeof scratch);
+    }
+    if (!draft->config || !draft->origin || draft->failed) {
+        buffer_text(errors, "out of memory\n");
+        draft->failed = true;
+        (void)config_draft_close(draft);
+        return -ENOMEM;
+    }
+    if (path && !load_file(draft)) {
+        draft->failed = true;
+        (void)config_draft_close(draft);
+        return -EINVAL;
+    }
+    load_environment(draft);
+    check_variables(draft);
+    return 0;
+}
+
+struct config *config_draft_close(struct config_draft *draft)
+{
+    struct config *config = draft->config;
+
+    free(draft->origin);
+    draft->origin = NULL;
+    draft->config = NULL;
+    if (!draft->failed)
+        return config;
+    config_free(config);
+    return NULL;
+}
+
+static const struct option *named(const char *name)
+{
+    char section[NAME_SIZE];
+    size_t len = strcspn(name, ".");
+
+    snprintf(section, sizeof section, "%.*s", (int)len, name);
+    const struct option *option = option_find(section, name + len + 1);
+    assert(option);
+    return option;
+}
+
+void config_draft_fail(struct config_draft *draft, const char *name, const char *expected, ...)
+{
+    const struct option *option = named(name);
+    struct buffer value = {0};
+    char text[512];
+    va_list args;
+
+    if (origin_of(draft, option)->wrong)
+        return;
+    va_start(args, expected);
+    vsnprintf(text, sizeof text, expected, args);
+    va_end(args);
+    option_print(option, draft->config, &value);
+    buffer_append(&value, "", 1);
+    append_error(draft, option, value.data, text);
+    buffer_free(&value);
+}
+
+bool config_draft_sound(const struct config_draft *draft, const char *name)
+{
+    return !origin_of(draft, named(name))->wrong;
+}
+
+void config_draft_deprecated(const struct config_draft *draft, struct buffer *out)
+{
+    for (size_t i = 0; i < option_count; i++) {
+        const struct option *option = &option_table[i];
+        const struct config_origin *origin = &draft->origin[i];
+        char old[NAME_SIZE], now[NAME_SIZE];
+
+        if (origin->line_is_old)
+            buffer_printf(out, "%s:%d: %s.%s is deprecated; its name is %s.%s now\n", draft->path,
+                          origin->line, option->section, option->old_name, option->section,
+                          option->name);
+        if (!origin->variable_is_old)
+            continue;
+        variable_name(option, option->old_name, old);
+        variable_name(option, option->name, now);
+        buffer_printf(out, "%s is deprecated; its name is %s now\n", old, now);
+    }
+}
+
+void config_draft_place(const struct config_draft *draft, const char *name, struct buffer *out)
+{
+    append_place(draft, named(name), out);
+}

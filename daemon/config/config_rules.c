@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/config/config_rules.h>
+
+#include <limits.h>
+#include <string.h>
+
+#include <apikeyd/base/address.h>
+#include <apikeyd/config/redis_url.h>
+
+static void check_secrets(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+    struct redis_url url;
+
+    if (config->postgres_key_transform != KEY_TRANSFORM_NONE &&
+        !config->postgres_key_transform_secret_file[0] &&
+        config_draft_sound(draft, "postgres.key_transform_secret_file"))
+        config_draft_fail(draft, "postgres.key_transform",
+                          "postgres.key_transform_secret_file is needed with it");
+    if (config->redis_password_file[0] && redis_url_parse(config->redis_url, &url) &&
+        url.password[0])
+        config_draft_fail(draft, "redis.password_file",
+                          "redis.url holds a password already; one of them has to go");
+}
+
+/* Several slashes and "/./" are one slash (path_resolution(7)). */
+static void normalize_path(const char *path, char ret[PATH_MAX])
+{
+    size_t len = 0;
+
+    for (const char *at = path; *at && len + 1 < PATH_MAX; at++) {
+        if (at[0] == '/' && at[1] == '/')
+            continue;
+        if (at[0] == '/' && at[1] == '.' && at[2] == '/') {
+            at++;
+            continue;
+        }
+        ret[len++] = *at;
+    }
+    ret[len] = '\0';
+}
+
+static bool same_place(const char *a, const char *b)
+{
+    struct sockaddr_storage a_address, b_address;
+    socklen_t a_len, b_len;
+    char a_path[PATH_MAX], b_path[PATH_MAX];
+
+    if (address_parse(a, &a_address, &a_len) && address_parse(b, &b_address, &b_len))
+        return a_len == b_len && memcmp(&a_address, &b_address, a_len) == 0;
+    normalize_path(a, a_path);
+    normalize_path(b, b_path);
+    return strcmp(a_path, b_path) == 0;
+}
+
+/* Each socket and each file is made by the daemon or read by it: no two can be one. */
+static void check_places(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+    struct redis_url url = {0};
+    const struct {
+        const char *name, *value;
+    } places[] = {
+        {"listen.check", config->listen_check},
+        {"listen.admin", config->listen_admin},
+        {"listen.http", config->listen_http},
+        {"listen.metrics", config->listen_metrics},
+        {"usage.ledger", config->usage_ledger},
+        {"usage.spill", config->usage_spill},
+        {"redis.url", url.path},
+        {"redis.password_file", config->redis_password_file},
+        {"redis.secret_file", config->redis_secret_file},
+        {"postgres.key_transform_secret_file", config->postgres_key_transform_secret_file},
+    };
+    enum { PLACES = sizeof places / sizeof places[0], OWN = 6 };
+
+    (void)redis_url_parse(config->redis_url, &url);
+    /* One secret may serve twice. */
+    for (size_t i = 1; i < PLACES; i++) {
+        for (size_t k = 0; k < i && k < OWN; k++) {
+            struct buffer other = {0};
+
+            if (!places[i].value[0] || !config_draft_sound(draft, places[k].name) ||
+                !same_place(places[i].value, places[k].value))
+                continue;
+            config_draft_place(draft, places[k].name, &other);
+            buffer_append(&other, "", 1);
+            config_draft_fail(draft, places[i].name, "%s (%s) is the same; give each its own",
+                              places[k].name, other.data);
+            buffer_free(&other);
+        }
+    }
+}
+
+void config_rules_check(struct config_draft *draft)
+{
+    check_secrets(draft);
+    check_places(draft);
+}

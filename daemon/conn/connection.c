@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/conn/connection.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/conn/pending_reply.h>
+
+#include "quantum.h"
+#include "serving.h"
+
+enum {
+    READ_SIZE = 16 * 1024,
+    DRAIN_READS = 16,  /* more than a Unix socket holds, unless somebody made it hold more */
+    EXPENSIVE_MAX = 4, /* unanswered INFO and the like of one client before it has to wait */
+    SPARE_MAX = 2 * 1024 * 1024,
+    /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
+     * a whole pipeline before they read, so it is much; but not for everybody at once. */
+    UNREAD_MAX = 8 * 1024 * 1024,
+    UNREAD_MAX_WHEN_FULL = 64 * 1024,
+    RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
+    PIECE_SIZE = 4000,                 /* of the backlog: one unread byte keeps no more */
+    HELD_MAX = 256 * 1024,             /* bytes behind a pending reply, as closing it moves them */
+};
+
+static void on_readable(evutil_socket_t fd, short what, void *arg);
+static void on_writable(evutil_socket_t fd, short what, void *arg);
+
+void connection_close(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+
+    pending_replies_abandon(connection);
+    event_del(&connection->readable);
+    event_del(&connection->writable);
+    close(connection->fd);
+    TAILQ_REMOVE(&clients->all, connection, in_all);
+    if (connection->waiting)
+        TAILQ_REMOVE(connection->waiting, connection, in_waiting);
+    clients->count--;
+    process_table_leave(connection->process);
+    clients->kept -= connection->kept;
+    if (connection->in.len > 0)
+        explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
+    buffer_free(&connection->in);
+    buffer_free(&connection->out);
+    buffer_free(&connection->held);
+    if (connection->backlog)
+        evbuffer_free(connection->backlog);
+    free(connection);
+    if (clients->count == 0 && clients->emptied)
+        clients->emptied(clients->arg);
+}
+
+bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
+                     struct peer peer)
+{
+    struct connection *connection = calloc(1, sizeof *connection);
+
+    struct process *process = connection ? process_table_join(&clients->processes, peer.pid) : NULL;
+
+    if (!process) {
+        free(connection);
+        close(fd);
+        return false;
+    }
+    connection->process = process;
+    connection->clients = clients;
+    connection->fd = fd;
+    connection->protocol = protocol;
+    connection->admin = admin;
+    connection->peer = peer;
+    connection->opened_us = clock_monotonic_us();
+    connection->behind_us = protocol->timed ? connection->opened_us : 0;
+    connection->id = ++clients->last_id;
+    connection->caller = peer.pid > 0 ? (uint32_t)peer.pid : (uint32_t)connection->id;
+    connection->last_command = "none";
+    TAILQ_INIT(&connection->pending_replies);
+    event_assign(&connection->readable, clients->base, fd, EV_READ | EV_PERSIST, on_readable,
+                 connection);
+    event_assign(&connection->writable, clients->base, fd, EV_WRITE | EV_PERSIST, on_writable,
+                 connection);
+    TAILQ_INSERT_TAIL(&clients->all, connection, in_all);
+    clients->count++;
+    event_add(&connection->readable, NULL);
+    return true;
+}
+
+struct buffer *connection_reply(struct connection *connection)
+{
+    return TAILQ_EMPTY(&connection->pending_replies) ? &connection->out : &connection->held;
+}
+
+void connection_finish(struct connection *connection)
+{
+    connection->closing = true;
+}
+
+void connection_kill(struct connection *connection)
+{
+    connection->closing = true;
+    connection->killed = true;
+    connection_touch(connection);
+}
+
+/* What could be written now. */
+static inline size_t unwritten(const struct connection *connection)
+{
+    return connection->out.len +
+           (connection->backlog ? evbuffer_get_length(connection->backlog) : 0);
+}
+
+size_t connection_unwritten(const struct connection *connection)
+{
+    return unwritten(connection) + connection->held.len;
+}
+
+/* Whether another request may be answered before the client takes what it has, and is given what it
+ * waits for. */
+static inline bool may_go_on(const struct connection *connection)
+{
+    const struct clients *clients = connection->clients;
+    size_t most = clients->kept < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
+
+    return unwritten(connection) + connection->held.len < most &&
+           (clients->draining ||
+            (connection->pending_count < clients->pending_replies_max &&
+             connection->expensive_count < EXPENSIVE_MAX && connection->held.len < HELD_MAX));
+}
+
+/* Handle the requests in `in`, as many as may be now. */
+static void handle_requests(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+
+    while (connection->in.len > connection->wanted && !connection->closing &&
+           may_go_on(connection)) {
+        size_t before = connection->pending_count;
+
+        if (quantum_used_up(clients) && !clients->draining) {
+            connection_touch(connection);
+            return;
+        }
+        size_t taken =
+            connection->protocol->handle(clients->arg, connection, buffer_held(&connection->in));
+
+        if (taken == 0)
+            return;
+        buffer_consume(&connection->in, taken);
+        connection->wanted = connection->scanned = 0;
+        quantum_spend(clients, connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
+    }
+}
+
+static void handle_input(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+    struct buffer *in = &connection->in;
+    size_t len = in->len;
+
+    if (len == 0)
+        return;
+    char *from = in->data + in->start;
+    clients->begin(clients->arg);
+    handle_requests(connection);
+    /* Keys are secrets: they do not stay in the buffer that the next client is lent. */
+    explicit_bzero(from, len - in->len);
+}
+
+/* Write what the client will take. False when the connection is broken. (SIGPIPE is ignored:
+ * evbuffer_write() knows no MSG_NOSIGNAL.) */
+static bool write_output(struct connection *connection)
+{
+    ssize_t written = 0;
+
+    while (unwritten(connection) > 0) {
+        if (connection->backlog) {
+            written = evbuffer_write(connection->backlog, connection->fd);
+            if (written > 0 && evbuffer_get_length(connection->backlog) == 0) {
+                evbuffer_free(connection->backlog);
+                connection->backlog = NULL;
+            }
+        } else {
+            struct slice ready = buffer_held(&connection->out);
+            written = send(connection->fd, ready.at, ready.len, MSG_NOSIGNAL);
+            if (written > 0)
+                buffer_consume(&connection->out, (size_t)written);
+        }
+        if (written < 0 && errno != EINTR)
+            return errno == EAGAIN;
+        connection->written += written > 0 ? (uint64_t)written : 0;
+    }
+    return true;
+}
+
+/* What is ready and not taken goes where it is not moved again as more of it comes. False when
+ * memory is short. */
+static bool keep_output(struct connection *connection)
+{
+    if (connection->out.len > 0 && !connection->backlog)
+        connection->backlog = evbuffer_new();
+    while (connection->out.len > 0) {
+        struct slice ready = buffer_held(&connection->out);
+        size_t len = ready.len < PIECE_SIZE ? ready.len : PIECE_SIZE;
+
+        if (!connection->backlog || evbuffer_add(connection->backlog, ready.at, len) != 0)
+            return false;
+        buffer_consume(&connection->out, len);
+    }
+    return true;
+}
+
+/* Ask for the events that the connection's state calls for. */
+static void watch(struct connection *connection)
+{
+    bool reading = event_pending(&connection->readable, EV_READ, NULL);
+    bool waits = !may_go_on(connection);
+    bool read = !connection->closing && !waits;
+
+    if (read && !reading && !connection->waiting)
+        event_add(&connection->readable, NULL);
+    if (!read && reading)
+        event_del(&connection->readable);
+    connection->clients->metrics->value[METRIC_READ_PAUSES] +=
+        waits && !connection->closing && !connection->paused;
+    connection->paused = waits;
+    bool writing = event_pending(&connection->writable, EV_WRITE, NULL);
+    if (unwritten(connection) > 0 && !writing)
+        event_add(&connection->writable, NULL);
+    if (unwritten(connection) == 0 && writing)
+        event_del(&connection->writable);
+}
+
+/* Note since when a client of a timed protocol owes us the rest of a request, its first one, or to
+ * take what is written. Another request, or all bytes that were due, and the time starts anew; what
+ * we owe the client costs it nothing. */
+static void note_behind(struct connection *connection)
+{
+    if (!connection->protocol->timed)
+        return;
+    size_t owed = unwritten(connection);
+    bool asks = connection->requests > 0 &&
+                (connection->in.len == 0 || connection->closing || !may_go_on(connection));
+    bool came_on = connection->requests > connection->behind_requests ||
+                   connection->written >= connection->behind_bytes;
+
+    if (asks && owed == 0) {
+        connection->behind_us = 0;
+    } else if (connection->behind_us == 0 || came_on) {
+        connection->behind_us = clock_monotonic_us();
+        connection->behind_requests = connection->requests;
+        connection->behind_bytes = owed > 0 ? connection->written + owed : UINT64_MAX;
+    }
+}
+
+/* Close when the client has taken everything: closing with bytes unread would reset a TCP
+ * connection and could take the reply along (RFC 9112, section 9.6). http.timeout bounds it. */
+static bool linger(struct connection *connection)
+{
+    if (!connection->protocol->timed || connection->ended || connection->clients->draining ||
+        connection->killed || shutdown(connection->fd, SHUT_WR) != 0)
+        return false;
+    if (connection->in.len > 0)
+        explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
+    buffer_consume(&connection->in, connection->in.len);
+    connection->lingering = true;
+    connection->behind_us = clock_monotonic_us();
+    event_del(&connection->writable);
+    event_add(&connection->readable, NULL);
+    return true;
+}
+
+static void note_kept(struct connection *connection)
+{
+    connection->clients->kept -= connection->kept;
+    connection->kept = connection->in.cap + unwritten(connection) + connection->held.cap;
+    connection->clients->kept += connection->kept;
+}
+
+/* Handle and write what can be. False when the connection is broken. */
+static bool answer(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+
+    buffer_borrow(&connection->out, &clients->spare_out, READ_SIZE);
+    handle_input(connection);
+    bool waits = connection->in.len > connection->wanted && !may_go_on(connection);
+    bool fine = write_output(connection) && keep_output(connection);
+    buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
+    if (connection->waiting != &clients->queue) /* else the rest is handled later */
+        buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
+    note_kept(connection);
+    if (waits && may_go_on(connection)) /* as it has taken what it had */
+        connection_touch(connection);
+    return fine;
+}
+
+void connection_serve(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+    bool fine = !connection->killed;
+
+    if (connection->lingering && fine)
+        return;
+    if (fine) {
+        fine = answer(connection);
+        quantum_spend(clients, COST_OF_VISIT);
+        clients->end(clients->arg);
+        note_behind(connection);
+    }
+    bool done = connection->closing && unwritten(connection) == 0 && connection->pending_count == 0;
+    if (!fine || (done && !linger(connection)))
+        connection_close(connection);
+    else if (!done)
+        watch(connection);
+}
+
+/* Take in what has arrived, up to READ_SIZE; false when it is nothing. At the end of the stream,
+ * requests that came before it are still answered. */
+static bool read_input(struct connection *connection)
+{
+    buffer_borrow(&connection->in, &connection->clients->spare_in, READ_SIZE);
+    char *room = buffer_reserve(&connection->in, READ_SIZE);
+    ssize_t got = recv(connection->fd, room, READ_SIZE, 0);
+
+    if (got > 0) {
+        connection->in.len += (size_t)got;
+    } else if (got == 0) {
+        connection->ended = true;
+        connection_finish(connection);
+    } else if (errno != EAGAIN && errno != EINTR) {
+        connection_kill(connection);
+    }
+    return got > 0;
+}
+
+/* Nobody reads what comes now; the end of it is what counts. */
+static void discard_input(struct connection *connection)
+{
+    char bytes[16 * 1024];
+    ssize_t got = recv(connection->fd, bytes, sizeof bytes, 0);
+
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        connection_close(connection);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct connection *connection = arg;
+    struct clients *clients = connection->clients;
+
+    (void)fd;
+    (void)what;
+    if (connection->lingering) {
+        discard_input(connection);
+    } else if (connection->waiting == &clients->queue) {
+        /* There is enough to do with what was read before. */
+        event_del(&connection->readable);
+    } else {
+        read_input(connection);
+        if (quantum_serves_now(connection)) {
+            connection_serve(connection);
+        } else {
+            buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
+            note_kept(connection);
+            connection_touch(connection);
+        }
+    }
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    connection_serve(arg);
+}
+
+void connection_drain(struct connection *connection)
+{
+    int left = DRAIN_READS;
+    bool fine;
+
+    do
+        fine = answer(connection);
+    while (fine && !connection->closing && may_go_on(connection) && left-- > 0 &&
+           read_input(connection));
+    connection_finish(connection);
+    if (!fine)
+        connection_kill(connection);
+}

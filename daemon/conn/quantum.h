@@ -1,0 +1,59 @@
+/* quantum: whoever asks for little is not kept waiting by those who ask for much.
+ *
+ * One thread serves all connections, so the work that it does before it polls again is what a
+ * single request may have to wait for. A quantum bounds that work: the work of QUANTUM cache hits.
+ * Each loop iteration has one for the connections that have become readable, and one for those that
+ * queue (clients->queue), because they had more to ask than was left of the quantum. A connection
+ * that has sent a small request is served out of order, so it does not wait behind that queue.
+ * Neither does a connection that only has replies to be written.
+ *
+ * New connections wait while others queue, but for every ITERATIONS_TO_ACCEPT-th iteration:
+ * otherwise clients that connect, ask and go would fill the queue faster than it is worked off.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_QUANTUM_H
+#define APIKEYD_QUANTUM_H
+
+#include <apikeyd/conn/connection.h>
+
+enum {
+    QUANTUM = 64,
+    /* Other work, in cache hits: a request that leaves a reply pending, and the work that is done
+     * once for a connection, however much it asks for. */
+    COST_OF_PENDING_REPLY = 4,
+    COST_OF_VISIT = 4,
+    QUANTUM_OF_SMALL_REQUEST = 4, /* served out of order */
+    ITERATIONS_TO_ACCEPT = 8,
+};
+
+static inline void quantum_begin(struct clients *clients)
+{
+    clients->quantum_left = QUANTUM;
+}
+
+static inline bool quantum_used_up(const struct clients *clients)
+{
+    return clients->quantum_left <= 0;
+}
+
+static inline void quantum_spend(struct clients *clients, int work)
+{
+    clients->quantum_left -= work;
+}
+
+/* Whether a connection that was just read from is served now. */
+static inline bool quantum_serves_now(const struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+
+    if (quantum_used_up(clients) && connection->in.len <= connection->protocol->small_request)
+        clients->quantum_left = QUANTUM_OF_SMALL_REQUEST;
+    return !quantum_used_up(clients);
+}
+
+static inline bool quantum_may_accept(const struct clients *clients)
+{
+    return TAILQ_EMPTY(&clients->queue) || clients->iterations % ITERATIONS_TO_ACCEPT == 0;
+}
+
+#endif

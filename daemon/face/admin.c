@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+#include "admin.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include <apikeyd/auth/check.h>
+#include <apikeyd/auth/front_state.h>
+#include <apikeyd/wire/resp_reply.h>
+
+/* How long the back thread may take to reply: to most, and to FLUSH, which writes all that is
+ * pending. */
+static const int64_t reply_limit_us = 5000000;
+static const int64_t flush_limit_us = 300000000;
+
+/* Open a pending reply for the back thread's reply to `message`, which has to come within
+ * `limit_us`. */
+static void ask_back(struct front *front, struct connection *connection, struct to_back *message,
+                     int64_t limit_us)
+{
+    bool silent = front_back_silent(front);
+
+    message->ask = asked_number(&front->asked);
+    if (silent || front->asked.awaited >= FRONT_ASKS_MAX || !front_post(front, message)) {
+        if (message->type == TO_BACK_REPORT)
+            free(message->report.metrics);
+        resp_error(connection_reply(connection),
+                   silent ? ASKED_NO_ANSWER : "ERR too many requests pending");
+        return;
+    }
+    if (!asked_wait(&front->asked, connection, front->freshness.now_us + limit_us))
+        resp_error(connection_reply(connection), "ERR memory is short");
+}
+
+/* What this thread can tell by itself. */
+static void print_info(struct front *front, struct connection *connection, struct metrics *metrics,
+                       struct slice section)
+{
+    struct buffer text = {0};
+
+    front_print_info(front, metrics, section, &text);
+    free(metrics);
+    resp_bulk(connection_reply(connection), buffer_held(&text));
+    buffer_free(&text);
+}
+
+static void ask_report(struct front *front, struct connection *connection, enum report_kind kind,
+                       struct slice section)
+{
+    struct to_back message = {.type = TO_BACK_REPORT, .report = {.kind = kind}};
+
+    message.report.metrics = front_take_metrics(front);
+    if (!message.report.metrics) {
+        resp_error(connection_reply(connection), "ERR memory is short");
+        return;
+    }
+    if (kind == REPORT_INFO && front_back_silent(front)) {
+        print_info(front, connection, message.report.metrics, section);
+        return;
+    }
+    if (section.len < sizeof message.report.section)
+        memcpy(message.report.section, section.at, section.len);
+    ask_back(front, connection, &message, reply_limit_us);
+}
+
+void admin_info(struct front *front, struct connection *connection,
+                const struct resp_request *request)
+{
+    struct slice section = request->argc > 1 ? request->argv[1] : (struct slice){"", 0};
+
+    if (slice_is(section, "all") || slice_is(section, "default") || slice_is(section, "everything"))
+        section.len = 0;
+    ask_report(front, connection, REPORT_INFO, section);
+}
+
+void admin_metrics(struct front *front, struct connection *connection,
+                   const struct resp_request *request)
+{
+    (void)request;
+    ask_report(front, connection, REPORT_METRICS, (struct slice){"", 0});
+}
+
+void admin_status(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    (void)request;
+    ask_report(front, connection, REPORT_STATUS, (struct slice){"", 0});
+}
+
+/* Read a key argument; on false the error is already written. */
+static bool take_key(struct front *front, struct connection *connection, struct slice key,
+                     struct slice *ret_column, struct digest *ret_digest)
+{
+    const char *wrong = check_key_id(key);
+
+    if (!wrong && !key_hasher_digest(front->hasher, key, ret_column, ret_digest))
+        wrong = "libcrypto failed";
+    if (wrong)
+        resp_error(connection_reply(connection), "ERR %s", wrong);
+    return !wrong;
+}
+
+/* What memory holds about a key; changes nothing. */
+static struct explain_memory peek(struct front *front, const struct digest *digest)
+{
+    const struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
+    struct explain_memory found = {.kind = VERDICT_UNAVAILABLE};
+
+    if (!cached)
+        return found;
+    found.kind = cached->kind;
+    found.read_at_us = cached->read_at_us;
+    found.refreshing = cached->flags & CACHED_REFRESHING;
+    found.fresh = cached->read_at_us >= freshness_oldest(&front->freshness, cached->kind);
+    found.servable_stale = cached->read_at_us >= front->freshness.oldest_stale_us;
+    if (cached->usage_slot < front->usage->used) {
+        const struct usage_slot *slot = &front->usage->slots[cached->usage_slot];
+
+        if (uuid_order(&slot->api_key_id, &cached->api_key_id) == 0)
+            found.pending_last_used_us = slot->last_used_us;
+    }
+    return found;
+}
+
+void admin_explain(struct front *front, struct connection *connection,
+                   const struct resp_request *request)
+{
+    struct to_back message = {.type = TO_BACK_EXPLAIN};
+    struct slice column;
+
+    if (!take_key(front, connection, request->argv[1], &column, &message.lookup.digest))
+        return;
+    message.lookup.client = (uint32_t)connection->id;
+    message.lookup.key_len = (uint8_t)column.len;
+    memcpy(message.lookup.key, column.at, column.len);
+    message.explain = peek(front, &message.lookup.digest);
+    /* It asks Redis and PostgreSQL. */
+    ask_back(front, connection, &message, reply_limit_us + config_wait_max_us(front->config));
+}
+
+void admin_invalidate(struct front *front, struct connection *connection,
+                      const struct resp_request *request)
+{
+    struct to_back message = {.type = TO_BACK_INVALIDATE};
+    struct slice column;
+
+    message.invalidate.all = slice_is(request->argv[1], "ALL");
+    if (!message.invalidate.all &&
+        !take_key(front, connection, request->argv[1], &column, &message.invalidate.digest))
+        return;
+    ask_back(front, connection, &message, reply_limit_us);
+}
+
+void admin_flush(struct front *front, struct connection *connection,
+                 const struct resp_request *request)
+{
+    (void)request;
+    ask_back(front, connection, &(struct to_back){.type = TO_BACK_FLUSH}, flush_limit_us);
+}
+
+void admin_reload(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    (void)request;
+    ask_back(front, connection, &(struct to_back){.type = TO_BACK_RELOAD}, reply_limit_us);
+}
+
+struct listing {
+    struct buffer text;
+    size_t elements;
+};
+
+static void list_option(void *arg, const char *name, const char *value)
+{
+    struct listing *listing = arg;
+
+    resp_text(&listing->text, name);
+    resp_text(&listing->text, value);
+    listing->elements += 2;
+}
+
+void admin_config(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    struct buffer *out = connection_reply(connection);
+    struct listing listing = {0};
+    char glob[128] = "";
+
+    if (!slice_is(request->argv[1], "GET") || request->argv[2].len >= sizeof glob) {
+        resp_error(out, "ERR syntax: CONFIG GET <glob>; values change in the file, then RELOAD");
+        return;
+    }
+    memcpy(glob, request->argv[2].at, request->argv[2].len);
+    config_each(front->config, glob, list_option, &listing);
+    resp_array(out, listing.elements);
+    buffer_append(out, buffer_held(&listing.text).at, listing.text.len);
+    buffer_free(&listing.text);
+}
+
+void admin_client_list(struct front *front, struct connection *connection)
+{
+    struct buffer text = {0};
+    struct connection *other;
+
+    TAILQ_FOREACH(other, &front->clients.all, in_all)
+    {
+        buffer_printf(&text,
+                      "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
+                      "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
+                      other->id, other->fd, other->name,
+                      (front->freshness.now_us - other->opened_us) / 1000000,
+                      other->admin ? "admin" : other->protocol->name, (int)other->peer.pid,
+                      (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
+                      other->pending_count, other->in.len, connection_unwritten(other),
+                      other->last_command);
+    }
+    resp_bulk(connection_reply(connection), buffer_held(&text));
+    buffer_free(&text);
+}
+
+void admin_client_kill(struct front *front, struct connection *connection, struct slice id)
+{
+    struct connection *other;
+    char text[24] = "";
+
+    if (id.len < sizeof text)
+        memcpy(text, id.at, id.len);
+    TAILQ_FOREACH(other, &front->clients.all, in_all)
+    {
+        if (other->id != strtoull(text, NULL, 10))
+            continue;
+        resp_simple(connection_reply(connection), "OK");
+        /* Its own connection ends after the reply. */
+        if (other == connection)
+            connection_finish(other);
+        else
+            connection_kill(other);
+        return;
+    }
+    resp_error(connection_reply(connection), "ERR No such client");
+}

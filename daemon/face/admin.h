@@ -1,0 +1,36 @@
+/* admin: the commands that look into the daemon or change it.
+ *
+ * Each is called with a number of arguments that its table row allows. Those that need the back
+ * thread open a pending reply. The back thread's reply closes it, or an error does when that reply
+ * takes too long (asked.h).
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_ADMIN_H
+#define APIKEYD_ADMIN_H
+
+#include <apikeyd/conn/connection.h>
+#include <apikeyd/wire/resp_request.h>
+
+struct front;
+
+void admin_info(struct front *front, struct connection *connection,
+                const struct resp_request *request);
+void admin_metrics(struct front *front, struct connection *connection,
+                   const struct resp_request *request);
+void admin_status(struct front *front, struct connection *connection,
+                  const struct resp_request *request);
+void admin_explain(struct front *front, struct connection *connection,
+                   const struct resp_request *request);
+void admin_invalidate(struct front *front, struct connection *connection,
+                      const struct resp_request *request);
+void admin_flush(struct front *front, struct connection *connection,
+                 const struct resp_request *request);
+void admin_reload(struct front *front, struct connection *connection,
+                  const struct resp_request *request);
+void admin_config(struct front *front, struct connection *connection,
+                  const struct resp_request *request);
+void admin_client_list(struct front *front, struct connection *connection);
+/* CLIENT KILL ID <id>, or CLIENT KILL <id> */
+void admin_client_kill(struct front *front, struct connection *connection, struct slice id);
+
+#endif

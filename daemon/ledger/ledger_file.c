@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+#include "ledger_file.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+
+#include <apikeyd/base/state_file.h>
+
+#include "ledger_map.h"
+
+enum {
+    HEADER_SIZE = 4096,
+    PAGE_SLOTS = 4096 / sizeof(struct usage_slot),
+    OPENS_MAX = 100, /* of a name that leads to another file each time */
+};
+
+static const int64_t half_size = (int64_t)HALF_SLOTS * (int64_t)sizeof(struct usage_slot);
+static const int64_t file_size = HEADER_SIZE + LEDGER_HALVES * half_size;
+
+struct ledger_header {
+    char magic[16];
+    uint32_t version;
+    uint32_t slot_size;
+    uint32_t half_slots;
+    uint32_t database, table; /* the owner's, as is: */
+    uint32_t left_database;   /* the earlier owner's, as are: */
+    uint64_t system;
+    uint64_t left_system;
+    uint32_t left_table;
+    uint32_t check; /* over the fields before it */
+};
+
+/* Version 2 had no earlier owner. */
+struct ledger_header_2 {
+    char magic[16];
+    uint32_t version;
+    uint32_t slot_size;
+    uint32_t half_slots;
+    uint32_t database, table;
+    uint32_t unused;
+    uint64_t system;
+    uint32_t check;
+    uint32_t unused2;
+};
+
+/* Version 1 had no owner. */
+struct ledger_header_1 {
+    char magic[16];
+    uint32_t version;
+    uint32_t slot_size;
+    uint32_t half_slots;
+    uint32_t check;
+};
+
+/* FNV-1a: the header is damaged or it is not; nobody is kept out by this. */
+static uint32_t checksum(const void *bytes, size_t len)
+{
+    const unsigned char *byte = bytes;
+    uint32_t hash = UINT32_C(2166136261);
+
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ byte[i]) * UINT32_C(16777619);
+    return hash;
+}
+
+static struct ledger_header_1 make_header_1(void)
+{
+    struct ledger_header_1 header = {
+        .magic = "apikeyd ledger\n",
+        .version = 1,
+        .slot_size = sizeof(struct usage_slot),
+        .half_slots = HALF_SLOTS,
+    };
+
+    header.check = checksum(&header, offsetof(struct ledger_header_1, check));
+    return header;
+}
+
+static struct ledger_header_2 make_header_2(const struct store_id *owner)
+{
+    struct ledger_header_2 header = {
+        .magic = "apikeyd ledger\n",
+        .version = 2,
+        .slot_size = sizeof(struct usage_slot),
+        .half_slots = HALF_SLOTS,
+        .database = owner->database,
+        .table = owner->table,
+        .system = owner->system,
+    };
+
+    header.check = checksum(&header, offsetof(struct ledger_header_2, check));
+    return header;
+}
+
+static struct ledger_header make_header(const struct ledger_owners *owners)
+{
+    struct ledger_header header = {
+        .magic = "apikeyd ledger\n",
+        .version = 3,
+        .slot_size = sizeof(struct usage_slot),
+        .half_slots = HALF_SLOTS,
+        .database = owners->owner.database,
+        .table = owners->owner.table,
+        .left_database = owners->left.database,
+        .system = owners->owner.system,
+        .left_system = owners->left.system,
+        .left_table = owners->left.table,
+    };
+
+    header.check = checksum(&header, offsetof(struct ledger_header, check));
+    return header;
+}
+
+/* Map the file, whose size is right, or memory. */
+static int map_halves(struct ledger_file *file)
+{
+    const struct ledger_map_setup setup = {
+        .fd = file->fd,
+        .size = (size_t)file_size,
+        .first = HEADER_SIZE,
+        .step = GROW_SLOTS * sizeof(struct usage_slot),
+    };
+    int error = ledger_map_new(&setup, &file->map);
+
+    if (error < 0)
+        return error;
+    for (int i = 0; i < LEDGER_HALVES; i++) {
+        int64_t offset = HEADER_SIZE + i * half_size;
+
+        file->half[i] = (struct ledger_half){
+            .slots = (struct usage_slot *)(void *)(ledger_map_bytes(file->map) + offset),
+            .borrowed_from = UINT32_MAX,
+            .fd = file->fd,
+            .offset = offset,
+            .map = file->map,
+        };
+    }
+    return 0;
+}
+
+int ledger_file_note_owners(const struct ledger_file *file, const struct ledger_owners *owners)
+{
+    struct ledger_header header = make_header(owners);
+
+    if (file->fd < 0)
+        return 0;
+    errno = 0;
+    if (pwrite(file->fd, &header, sizeof header, 0) != sizeof header)
+        return errno ? -errno : -ENOSPC;
+    return 0;
+}
+
+/* Make an empty file a ledger. The header comes last. A file that has no room for one is left
+ * empty: without a header it would be a damaged one. */
+static int format_file(struct ledger_file *file)
+{
+    const struct ledger_owners nobody = {0};
+    int error = ftruncate(file->fd, file_size) == 0 ? 0 : -errno;
+
+    if (error == 0)
+        error = ledger_file_note_owners(file, &nobody);
+    if (error == 0)
+        error = map_halves(file);
+    if (error < 0 && ftruncate(file->fd, 0) != 0)
+        return -errno;
+    return error;
+}
+
+/* Read a header of any version; false when it is none. */
+static bool read_owners(const struct ledger_header *header, struct ledger_owners *ret)
+{
+    const struct ledger_header_1 expected_1 = make_header_1();
+    struct ledger_owners owners = {
+        .owner = {header->system, 0, header->database, header->table, 0},
+        .left = {header->left_system, 0, header->left_database, header->left_table, 0},
+    };
+    const struct ledger_header expected = make_header(&owners);
+    const struct ledger_header_2 expected_2 = make_header_2(&owners.owner);
+
+    if (memcmp(header, &expected_1, sizeof expected_1) == 0)
+        owners = (struct ledger_owners){0};
+    else if (memcmp((const char *)header, &expected_2, sizeof expected_2) == 0)
+        owners.left = (struct store_id){0};
+    else if (memcmp(header, &expected, sizeof expected) != 0)
+        return false;
+    *ret = owners;
+    return true;
+}
+
+/* What is wrong with the file's size and header, or NULL. */
+static const char *header_damage(int fd, struct ledger_owners *ret_owners)
+{
+    struct ledger_header header;
+    struct stat status;
+
+    if (fstat(fd, &status) != 0 || pread(fd, &header, sizeof header, 0) != sizeof header)
+        return "its header cannot be read";
+    if (!read_owners(&header, ret_owners))
+        return "its header is not one of this version";
+    return status.st_size == file_size ? NULL : "its size does not fit its header";
+}
+
+static bool is_named(int fd, const char *path)
+{
+    struct stat ours, named;
+
+    return fstat(fd, &ours) == 0 && lstat(path, &named) == 0 && ours.st_ino == named.st_ino &&
+           ours.st_dev == named.st_dev;
+}
+
+/* Open `path` and lock it, again and again until the locked file is the one of that name. */
+static int open_locked(const char *path)
+{
+    for (int i = 0; i < OPENS_MAX; i++) {
+        int fd = state_file_lock(path);
+
+        if (fd < 0 || is_named(fd, path))
+            return fd;
+        close(fd);
+    }
+    return -ESTALE;
+}
+
+/* What the file holds of a half: slots are appended, so the first empty one ends it, and behind
+ * that everything must be zero. Returns whether all of it is as this code writes it. */
+static bool scan_half(struct ledger_half *half, int64_t allocated_slots)
+{
+    uint32_t used = 0;
+    bool whole = true;
+
+    assert(half->slots);
+    while (used < allocated_slots && half->slots[used].last_used_us != 0)
+        whole = usage_time_plausible(half->slots[used++].last_used_us) && whole;
+    half->used = used;
+    for (int64_t i = used; i < allocated_slots; i++)
+        whole = half->slots[i].last_used_us == 0 && whole;
+    return whole;
+}
+
+/* How many slots of a half lie in allocated parts of the (sparse) file. */
+static int64_t allocated_slots(int fd, int64_t offset)
+{
+    int64_t end = offset + half_size;
+    int64_t last = offset;
+
+    for (int64_t at = offset; at < end;) {
+        int64_t data = lseek(fd, at, SEEK_DATA);
+        if (data < 0 || data >= end)
+            break;
+        int64_t hole = lseek(fd, data, SEEK_HOLE);
+        last = hole < 0 || hole > end ? end : hole;
+        at = last;
+    }
+    return (last - offset) / (int64_t)sizeof(struct usage_slot);
+}
+
+/* Read whatever slots of a damaged file can be believed. Its size may be anything, so it is read
+ * and not mapped. */
+static void salvage(int fd, int64_t now_us, struct usage_batch *ret, struct usage_judged *judged)
+{
+    struct usage_slot slots[512];
+    off_t at = HEADER_SIZE;
+
+    for (off_t data; (data = lseek(fd, at, SEEK_DATA)) >= 0;) {
+        at = data - (data - HEADER_SIZE) % (off_t)sizeof slots[0];
+        ssize_t len = pread(fd, slots, sizeof slots, at);
+        if (len < (ssize_t)sizeof slots[0])
+            return;
+        for (size_t i = 0; i < (size_t)len / sizeof slots[0]; i++)
+            (void)usage_judge(&slots[i], now_us, judged);
+        if (!usage_batch_merge(ret, slots, (size_t)len / sizeof slots[0]))
+            return;
+        at += len - len % (off_t)sizeof slots[0];
+    }
+}
+
+/* Find out what the halves of an existing file hold. */
+static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_judged *judged)
+{
+    for (int i = 0; i < LEDGER_HALVES; i++) {
+        struct ledger_half *half = &file->half[i];
+
+        if (!scan_half(half, allocated_slots(file->fd, half->offset)))
+            return "it holds entries that this daemon does not write";
+    }
+    for (int i = 0; i < LEDGER_HALVES; i++) {
+        struct ledger_half *half = &file->half[i];
+
+        for (uint32_t k = 0; k < half->used; k++)
+            (void)usage_judge(&half->slots[k], now_us, judged);
+        /* Reserved anew from the first whole step on: what is reserved already costs nothing. */
+        half->reserved = half->used - half->used % GROW_SLOTS;
+        while (half->reserved < half->used && ledger_half_reserve(half))
+            ;
+        /* A page that is there is there as a whole. */
+        if (half->reserved < half->used)
+            half->reserved = (half->used + PAGE_SLOTS - 1) / PAGE_SLOTS * PAGE_SLOTS;
+        /* What an earlier process had room for. */
+        (void)ledger_half_punch(half, half->reserved, HALF_SLOTS - half->reserved);
+    }
+    return NULL;
+}
+
+/* Adopt the file as it is: an empty one, or a whole one. Sets report->damage when it is neither. */
+static int adopt(struct ledger_file *file, int64_t now_us, struct ledger_owners *ret_owners,
+                 struct ledger_report *report)
+{
+    struct stat status;
+    int error;
+
+    if (fstat(file->fd, &status) == 0 && status.st_size == 0)
+        return format_file(file);
+    report->damage = header_damage(file->fd, ret_owners);
+    if (report->damage)
+        return 0;
+    error = map_halves(file);
+    if (error == 0)
+        report->damage = scan(file, now_us, &report->judged);
+    return error;
+}
+
+/* The file is damaged: save what can be believed, rename it, and put a new one in its place, which
+ * is locked before it has the name. */
+static int replace(struct ledger_file *file, const char *path, int64_t now_us,
+                   struct usage_batch *saved, struct ledger_report *report)
+{
+    struct ledger_report fresh = {0};
+    struct ledger_owners owners = {0};
+    int old_fd = file->fd;
+    int error = state_file_set_aside(path, report->aside_path, sizeof report->aside_path);
+
+    if (error < 0)
+        return error;
+    report->set_aside = true;
+    salvage(old_fd, now_us, saved, &report->judged);
+    ledger_map_free(file->map);
+    file->map = NULL;
+    file->fd = open_locked(path);
+    close(old_fd);
+    if (file->fd < 0)
+        return file->fd;
+    error = adopt(file, now_us, &owners, &fresh);
+    /* Somebody else's, come in between. */
+    return error == 0 && fresh.damage ? -ESTALE : error;
+}
+
+int ledger_file_open(const char *path, int64_t now_us, struct ledger_file **ret,
+                     struct ledger_owners *ret_owners, struct usage_batch *saved,
+                     struct ledger_report *report)
+{
+    struct ledger_file *file = calloc(1, sizeof *file);
+    struct statfs fs;
+    int error;
+
+    if (!file)
+        return -ENOMEM;
+    file->fd = open_locked(path);
+    error = file->fd < 0 ? file->fd : adopt(file, now_us, ret_owners, report);
+    if (error == 0 && report->damage)
+        error = replace(file, path, now_us, saved, report);
+    if (error < 0) {
+        ledger_file_close(file);
+        return error;
+    }
+    report->on_disk = fstatfs(file->fd, &fs) == 0 && fs.f_type != TMPFS_MAGIC;
+    *ret = file;
+    return 0;
+}
+
+int ledger_file_new_memory(struct ledger_file **ret)
+{
+    struct ledger_file *file = calloc(1, sizeof *file);
+    int error;
+
+    if (!file)
+        return -ENOMEM;
+    file->fd = -1;
+    error = map_halves(file);
+    if (error < 0)
+        ledger_file_close(file);
+    else
+        *ret = file;
+    return error;
+}
+
+bool ledger_file_is_named(const struct ledger_file *file, const char *path)
+{
+    return is_named(file->fd, path);
+}
+
+enum ledger_state ledger_file_look(const struct ledger_file *file, const char *path)
+{
+    struct ledger_owners owners;
+
+    if (file->fd < 0)
+        return LEDGER_MEMORY;
+    if (ledger_map_faults(file->map) > 0 || header_damage(file->fd, &owners))
+        return LEDGER_BROKEN;
+    if (!is_named(file->fd, path))
+        return LEDGER_NAMELESS;
+    return ledger_map_borrowed(file->map) > 0 ? LEDGER_CROWDED : LEDGER_SAFE;
+}
+
+void ledger_file_close(struct ledger_file *file)
+{
+    if (!file)
+        return;
+    ledger_map_free(file->map);
+    if (file->fd >= 0)
+        close(file->fd);
+    free(file);
+}

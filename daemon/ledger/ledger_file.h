@@ -1,0 +1,42 @@
+/* ledger_file: one file that a ledger keeps its halves in, or memory in its place. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_LEDGER_FILE_H
+#define APIKEYD_LEDGER_FILE_H
+
+#include <apikeyd/ledger/ledger_half.h>
+#include <apikeyd/ledger/ledger_report.h>
+
+/* As the header notes them; zeros: not known, or none. */
+struct ledger_owners {
+    struct store_id owner, left;
+};
+
+struct ledger_file {
+    int fd; /* -1: memory */
+    struct ledger_map *map;
+    struct ledger_half half[LEDGER_HALVES];
+};
+
+/* Open or create the file at `path` and take its lock. A damaged file is renamed, never deleted;
+ * what can be believed in it is merged into *saved, also when there is an error after that. Sets
+ * *ret_owners if the file has a header. Returns 0 or -errno, which state_file_fault() explains. */
+int ledger_file_open(const char *path, int64_t now_us, struct ledger_file **ret,
+                     struct ledger_owners *ret_owners, struct usage_batch *saved,
+                     struct ledger_report *report);
+
+/* Memory. 0 or -errno. */
+int ledger_file_new_memory(struct ledger_file **ret);
+
+/* Write the header. 0 or -errno. */
+int ledger_file_note_owners(const struct ledger_file *file, const struct ledger_owners *owners);
+
+/* What has become of it. `path` is the name that it should have. */
+enum ledger_state ledger_file_look(const struct ledger_file *file, const char *path);
+
+/* Whether `path` leads to this file, which is none of memory. */
+bool ledger_file_is_named(const struct ledger_file *file, const char *path);
+
+/* Unmap and unlock. What is in the halves stays in the file. */
+void ledger_file_close(struct ledger_file *file);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/ledger/ledger_half.h>
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "ledger_map.h"
+
+static const size_t slot_size = sizeof(struct usage_slot);
+
+static size_t place_of(const struct ledger_half *half, uint32_t slot)
+{
+    return (size_t)half->offset + (size_t)slot * slot_size;
+}
+
+/* To the end of the step: a restart on a full file system may leave less of one. */
+static uint32_t step_from(const struct ledger_half *half)
+{
+    return GROW_SLOTS - half->reserved % GROW_SLOTS;
+}
+
+bool ledger_half_reserve(struct ledger_half *half)
+{
+    uint32_t step = step_from(half);
+
+    if (half->reserved == HALF_SLOTS)
+        return false;
+    if (half->fd >= 0 && fallocate(half->fd, 0, (off_t)place_of(half, half->reserved),
+                                   (off_t)(step * slot_size)) != 0)
+        return false;
+    half->reserved += step;
+    return true;
+}
+
+/* The file system has no room: go on in memory, in this half's next steps too, as a file with a
+ * gap in it would be a damaged one. */
+static bool borrow(struct ledger_half *half)
+{
+    uint32_t step = step_from(half);
+
+    if (half->fd < 0 || half->reserved == HALF_SLOTS ||
+        !ledger_map_borrow(half->map, place_of(half, half->reserved), step * slot_size))
+        return false;
+    if (half->borrowed_from > half->reserved)
+        half->borrowed_from = half->reserved;
+    half->reserved += step;
+    return true;
+}
+
+static bool grow(struct ledger_half *half)
+{
+    bool on_file = half->borrowed_from > half->reserved;
+
+    return (on_file && ledger_half_reserve(half)) || borrow(half);
+}
+
+/* The time is stored last: a slot without one does not count. (A killed process loses no store
+ * that it has made; only the compiler must keep the order.) */
+static void store(struct usage_slot *slot, const struct uuid *api_key_id, int64_t last_used_us,
+                  uint64_t count)
+{
+    slot->api_key_id = *api_key_id;
+    slot->count = count;
+    atomic_signal_fence(memory_order_release);
+    *(volatile int64_t *)&slot->last_used_us = last_used_us;
+}
+
+bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id, int64_t now_us,
+                        uint32_t *hint)
+{
+    assert(half->slots);
+    if (*hint < half->used) {
+        struct usage_slot *slot = &half->slots[*hint];
+
+        if (uuid_order(&slot->api_key_id, api_key_id) == 0) {
+            if (now_us > slot->last_used_us)
+                *(volatile int64_t *)&slot->last_used_us = now_us;
+            slot->count++;
+            return true;
+        }
+    }
+    if (half->used == half->reserved && !grow(half))
+        return false;
+    store(&half->slots[half->used], api_key_id, now_us, 1);
+    *hint = half->used++;
+    return true;
+}
+
+bool ledger_half_punch(const struct ledger_half *half, uint32_t from, uint32_t slots)
+{
+    if (half->fd < 0)
+        return ledger_map_discard(half->map, place_of(half, from), slots * slot_size);
+    return fallocate(half->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                     (off_t)place_of(half, from), (off_t)(slots * slot_size)) == 0;
+}
+
+/* Return to the file system what this round did not need: memory follows demand, a round late. */
+static void give_back(struct ledger_half *half, uint32_t needed)
+{
+    uint32_t kept = (needed / GROW_SLOTS + 1) * GROW_SLOTS;
+
+    /* Step by step: the front thread may have to wait for one, when it grows the other half. */
+    while (half->reserved >= kept + GROW_SLOTS &&
+           ledger_half_punch(half, half->reserved - GROW_SLOTS, GROW_SLOTS))
+        half->reserved -= GROW_SLOTS;
+}
+
+/* Have the file again where memory stood in for it. */
+static void return_borrowed(struct ledger_half *half)
+{
+    uint32_t from = half->borrowed_from;
+
+    if (from >= half->reserved ||
+        !ledger_map_return(half->map, place_of(half, from), (half->reserved - from) * slot_size))
+        return;
+    half->reserved = from;
+    half->borrowed_from = UINT32_MAX;
+}
+
+size_t ledger_half_lost(const struct ledger_half *half)
+{
+    size_t lost = 0;
+
+    for (uint32_t i = 0; i < half->used; i++)
+        lost += half->slots[i].last_used_us == 0;
+    return lost;
+}
+
+/* From the end: a process killed on the way leaves slots without a gap. */
+static void cut(struct ledger_half *half, uint32_t used)
+{
+    while (half->used > used)
+        *(volatile int64_t *)&half->slots[--half->used].last_used_us = 0;
+    half->kept = used;
+}
+
+/* Have `slot`, whose entry is not needed, hold the other one's. Neither key has a time meanwhile
+ * that is later than its own. */
+static void replace(struct usage_slot *slot, const struct usage_slot *other)
+{
+    if (slot->last_used_us > other->last_used_us)
+        *(volatile int64_t *)&slot->last_used_us = other->last_used_us;
+    atomic_signal_fence(memory_order_release);
+    store(slot, &other->api_key_id, other->last_used_us, other->count);
+}
+
+bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending)
+{
+    uint32_t *place = calloc(pending->len + 1, sizeof *place); /* of each key, plus 1 */
+    uint32_t kept = 0;
+
+    if (!place)
+        return false;
+    for (uint32_t i = 0; i < half->used; i++) {
+        struct usage_slot *slot = &half->slots[i];
+        const struct usage_slot *wanted = usage_batch_find(pending, &slot->api_key_id);
+
+        if (!wanted || slot->last_used_us == 0)
+            continue;
+        uint32_t *at = &place[wanted - pending->slots];
+        if (*at == 0) {
+            *at = ++kept;
+            if (i >= kept)
+                replace(&half->slots[kept - 1], slot);
+        } else if (slot->last_used_us > half->slots[*at - 1].last_used_us) {
+            *(volatile int64_t *)&half->slots[*at - 1].last_used_us = slot->last_used_us;
+        }
+    }
+    free(place);
+    cut(half, kept);
+    return true;
+}
+
+void ledger_half_clear(struct ledger_half *half)
+{
+    uint32_t needed = half->used;
+
+    cut(half, 0);
+    return_borrowed(half);
+    give_back(half, needed);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+#include "explain.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include <uuid/uuid.h>
+
+#include <apikeyd/wire/resp_reply.h>
+
+/* What CHECK would answer now, from where, and of what age. */
+struct outcome {
+    enum verdict_kind kind;
+    enum tier tier;
+    int64_t read_at_us;
+    const struct verdict *ids; /* NULL: memory's, which are PostgreSQL's too */
+    const char *reason;
+};
+
+struct fields {
+    struct buffer text;
+    size_t count;
+};
+
+static bool memory_is_servable(const struct explanation *e)
+{
+    return e->memory.kind != VERDICT_UNAVAILABLE && e->memory.servable_stale;
+}
+
+static struct outcome decide(const struct explanation *e)
+{
+    if (e->memory.kind != VERDICT_UNAVAILABLE && e->memory.fresh)
+        return (struct outcome){e->memory.kind, TIER_MEMORY, e->memory.read_at_us, NULL,
+                                "memory holds a verdict within its ttl"};
+    if (e->redis == FOUND_VERDICT && e->redis_fresh)
+        return (struct outcome){e->in_redis.kind, TIER_REDIS, e->in_redis.read_at_us, &e->in_redis,
+                                "memory holds none; Redis holds one within its ttl"};
+    if (memory_is_servable(e) && e->postgres_down)
+        return (struct outcome){e->memory.kind, TIER_STALE, e->memory.read_at_us, NULL,
+                                "PostgreSQL is down; memory holds one within cache.stale_max"};
+    if (e->asked)
+        return (struct outcome){e->in_postgres.kind, TIER_POSTGRES, e->in_postgres.read_at_us,
+                                &e->in_postgres,
+                                "no cached verdict is fresh; PostgreSQL was asked"};
+    if (memory_is_servable(e))
+        return (struct outcome){e->memory.kind, TIER_STALE, e->memory.read_at_us, NULL,
+                                "PostgreSQL does not answer; memory holds one within "
+                                "cache.stale_max"};
+    return (struct outcome){VERDICT_UNAVAILABLE, TIER_NONE, 0, NULL, e->why_not};
+}
+
+static void field_text(struct fields *fields, const char *name, const char *value)
+{
+    resp_text(&fields->text, name);
+    resp_text(&fields->text, value);
+    fields->count++;
+}
+
+static void field_number(struct fields *out, const char *name, int64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%" PRId64, value);
+    field_text(out, name, text);
+}
+
+/* RFC 3339, UTC; "none" for 0. */
+static void field_time(struct fields *out, const char *name, int64_t wall_us)
+{
+    time_t seconds = (time_t)(wall_us / 1000000);
+    char text[40] = "none";
+    struct tm parts;
+
+    if (wall_us != 0 && gmtime_r(&seconds, &parts)) {
+        size_t len = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+
+        snprintf(text + len, sizeof text - len, ".%06dZ", (int)(wall_us % 1000000));
+    }
+    field_text(out, name, text);
+}
+
+static void field_uuid(struct fields *out, const char *name, const struct uuid *uuid)
+{
+    char text[UUID_STR_LEN];
+
+    uuid_unparse_lower(uuid->bytes, text);
+    field_text(out, name, text);
+}
+
+static void verdict_fields(struct fields *out, const struct explanation *e,
+                           const struct outcome *outcome)
+{
+    bool held = outcome->kind != VERDICT_UNAVAILABLE;
+    int64_t age_us = e->freshness.now_us - outcome->read_at_us;
+    int64_t left_us = freshness_left(&e->freshness, outcome->kind, outcome->read_at_us);
+
+    field_text(out, "verdict", verdict_kind_name(outcome->kind));
+    field_text(out, "tier", tier_name(outcome->tier));
+    field_text(out, "reason", outcome->reason);
+    field_number(out, "age_ms", held ? age_us / 1000 : -1);
+    field_number(out, "ttl_left_ms", held && left_us > 0 ? left_us / 1000 : 0);
+    field_time(out, "read_at", held ? e->wall_us - age_us : 0);
+}
+
+/* The states keep the words of earlier releases: scripts compare them. */
+static const char *memory_state(const struct explanation *e)
+{
+    if (e->memory.kind == VERDICT_UNAVAILABLE)
+        return "absent";
+    if (e->memory.fresh)
+        return "believed";
+    return e->memory.read_at_us < e->watermark_us ? "below floor" : "expired";
+}
+
+static const char *redis_state(const struct explanation *e)
+{
+    if (e->redis != FOUND_VERDICT)
+        return redis_finding_name(e->redis);
+    if (e->redis_fresh)
+        return "believed";
+    return e->in_redis.read_at_us < e->watermark_us ? "below floor" : "expired";
+}
+
+struct buffer explain_reply(const struct explanation *e)
+{
+    struct outcome outcome = decide(e);
+    const struct verdict *ids = outcome.ids ? outcome.ids : &e->in_postgres;
+    struct fields fields = {0};
+    struct buffer reply = {0};
+    char fingerprint[FINGERPRINT_SIZE];
+    char store[STORE_TEXT_SIZE] = "unknown";
+    int64_t watermark_wall_us =
+        e->watermark_us == TIME_NEVER ? 0 : e->wall_us - (e->freshness.now_us - e->watermark_us);
+
+    digest_fingerprint(&e->digest, fingerprint);
+    field_text(&fields, "key", fingerprint);
+    verdict_fields(&fields, e, &outcome);
+    field_text(&fields, "memory", memory_state(e));
+    field_text(&fields, "refreshing", e->memory.refreshing ? "yes" : "no");
+    field_text(&fields, "feed", e->freshness.linked ? "up" : "down");
+    field_text(&fields, "link", e->freshness.linked ? "up" : "down"); /* deprecated */
+    field_time(&fields, "watermark", watermark_wall_us);
+    field_time(&fields, "floor", watermark_wall_us); /* deprecated */
+    field_text(&fields, "redis", redis_state(e));
+    if (e->has_store)
+        store_id_to_text(&e->store, store);
+    field_text(&fields, "store", store);
+    field_text(&fields, "postgres", e->asked ? verdict_kind_name(e->in_postgres.kind) : e->why_not);
+    field_number(&fields, "rows", e->asked ? (int64_t)e->in_postgres.rows : -1);
+    if (ids->kind == VERDICT_ALLOW || ids->kind == VERDICT_DENY_INACTIVE) {
+        field_uuid(&fields, "api_key_id", &ids->api_key_id);
+        field_uuid(&fields, "user_id", &ids->user_id);
+    }
+    field_time(&fields, "pending_last_used", e->pending_last_used_us);
+    resp_array(&reply, 2 * fields.count);
+    buffer_append(&reply, buffer_held(&fields.text).at, fields.text.len);
+    buffer_free(&fields.text);
+    return reply;
+}

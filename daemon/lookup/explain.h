@@ -1,0 +1,32 @@
+/* explain: why CHECK answers as it does, for people. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_EXPLAIN_H
+#define APIKEYD_EXPLAIN_H
+
+#include <apikeyd/model/mailbox.h>
+#include <apikeyd/model/store.h>
+#include <apikeyd/redis/redis_tier.h>
+
+/* All that was found out about one key. Nothing in it is the key itself. */
+struct explanation {
+    struct digest digest;
+    struct explain_memory memory;
+    enum redis_finding redis;
+    struct verdict in_redis; /* for FOUND_VERDICT */
+    bool redis_fresh;
+    bool asked; /* PostgreSQL answered … */
+    struct verdict in_postgres;
+    const char *why_not;          /* … or why it did not */
+    bool postgres_down;           /* known not to answer lookups */
+    bool has_store;               /* it is known … */
+    struct store_id store;        /* … which store is asked */
+    int64_t watermark_us;         /* the key's, monotonic, or TIME_NEVER */
+    int64_t pending_last_used_us; /* wall time, or 0 */
+    struct freshness freshness;
+    int64_t wall_us; /* the wall time at freshness.now_us */
+};
+
+/* The RESP reply: an array of fields and values. */
+struct buffer explain_reply(const struct explanation *explanation);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#include "key_query.h"
+
+#include <string.h>
+
+#include <apikeyd/base/buffer.h>
+#include <apikeyd/base/sql_name.h>
+#include <apikeyd/postgres/pg_array.h>
+
+enum {
+    COLUMN_KEY,
+    COLUMN_API_KEY_ID,
+    COLUMN_USER_ID,
+    COLUMN_ACTIVE,
+    COLUMN_CREATED,
+    COLUMN_READ,
+    COLUMN_STORE,
+    COLUMNS
+};
+
+/* `alias` tells the statements apart for people who look at pg_stat_activity. */
+static char *make_sql(const struct config *config, char alias, const char *keys)
+{
+    struct buffer table = {0};
+    struct buffer key = {0};
+    struct buffer sql = {0};
+
+    sql_table_append(&table, config->postgres_table);
+    buffer_append(&table, "", 1);
+    sql_column_append(&key, config->postgres_key_column);
+    buffer_append(&key, "", 1);
+    /* statement_timestamp() is taken before the rows are read, so no change after it is missed by
+     * a verdict of that age. A null is_active is not true. */
+    buffer_printf(&sql,
+                  "SELECT %c.%s::pg_catalog.text, api_key_id, user_id, is_active IS TRUE, "
+                  "created_at, pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
+                  "FROM %s AS %c WHERE %s OPERATOR(pg_catalog.=) ANY (%s) "
+                  "UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, "
+                  "pg_catalog.statement_timestamp(), ",
+                  alias, key.data, table.data, alias, key.data, keys);
+    store_mark_append_sql(&sql, table.data);
+    buffer_append(&sql, "", 1);
+    buffer_free(&table);
+    buffer_free(&key);
+    return sql.data;
+}
+
+char *key_query_sql(const struct config *config)
+{
+    return make_sql(config, 't', "$1");
+}
+
+char *key_query_probe_sql(const struct config *config)
+{
+    return make_sql(config, 'p', "NULL::pg_catalog.text[]");
+}
+
+static bool tells_store(const PGresult *result, int i)
+{
+    return !PQgetisnull(result, i, COLUMN_STORE);
+}
+
+static bool key_row_valid(const PGresult *result, int i)
+{
+    static const int len[COLUMNS] = {
+        [COLUMN_API_KEY_ID] = 16, [COLUMN_USER_ID] = 16, [COLUMN_ACTIVE] = 1};
+
+    for (int column = 0; column < COLUMNS; column++) {
+        if (len[column] > 0 && PQgetlength(result, i, column) != len[column])
+            return false;
+    }
+    return PQgetlength(result, i, COLUMN_CREATED) == 8 || PQgetisnull(result, i, COLUMN_CREATED);
+}
+
+bool key_query_valid(const PGresult *result, struct store_told *ret_told)
+{
+    bool told = false;
+
+    if (PQnfields(result) != COLUMNS)
+        return false;
+    for (int i = 0; i < PQntuples(result); i++) {
+        if (PQgetlength(result, i, COLUMN_READ) != 8)
+            return false;
+        if (!tells_store(result, i)) {
+            if (!key_row_valid(result, i))
+                return false;
+            continue;
+        }
+        if (!store_mark_read(PQgetvalue(result, i, COLUMN_STORE),
+                             PQgetlength(result, i, COLUMN_STORE), ret_told))
+            return false;
+        told = true;
+    }
+    return told;
+}
+
+bool key_query_row(const PGresult *result, int i, struct key_row *ret)
+{
+    ret->server_read_us = pg_get_int64(PQgetvalue(result, i, COLUMN_READ)) + PG_EPOCH_US;
+    if (tells_store(result, i))
+        return false;
+    ret->key.at = PQgetvalue(result, i, COLUMN_KEY);
+    ret->key.len = (size_t)PQgetlength(result, i, COLUMN_KEY);
+    memcpy(&ret->api_key_id, PQgetvalue(result, i, COLUMN_API_KEY_ID), sizeof ret->api_key_id);
+    memcpy(&ret->user_id, PQgetvalue(result, i, COLUMN_USER_ID), sizeof ret->user_id);
+    ret->active = PQgetvalue(result, i, COLUMN_ACTIVE)[0] != 0;
+    ret->created_at = PQgetisnull(result, i, COLUMN_CREATED)
+                          ? INT64_MAX
+                          : pg_get_int64(PQgetvalue(result, i, COLUMN_CREATED));
+    return true;
+}
+
+static bool is_older(const struct key_row *row, const struct key_finding *finding)
+{
+    if (row->created_at != finding->created_at)
+        return row->created_at < finding->created_at;
+    return uuid_order(&row->api_key_id, &finding->verdict.api_key_id) < 0;
+}
+
+void key_query_combine(struct key_finding *finding, const struct key_row *row)
+{
+    struct verdict *verdict = &finding->verdict;
+    bool first = verdict->rows++ == 0;
+
+    if (first || is_older(row, finding)) {
+        verdict->api_key_id = row->api_key_id;
+        verdict->user_id = row->user_id;
+        finding->created_at = row->created_at;
+    }
+    if (first)
+        verdict->kind = VERDICT_ALLOW;
+    if (!row->active)
+        verdict->kind = VERDICT_DENY_INACTIVE;
+    finding->server_read_us = row->server_read_us;
+}

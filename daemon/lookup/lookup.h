@@ -1,0 +1,37 @@
+/* lookup: one key to find out about, on its way through the back thread. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_LOOKUP_H
+#define APIKEYD_LOOKUP_H
+
+#include <sys/queue.h>
+
+#include <apikeyd/model/mailbox.h>
+
+#include "key_query.h"
+
+struct explanation;
+
+/* It is in exactly one list: waiting, in a Redis batch, or in a PostgreSQL batch. */
+struct lookup {
+    TAILQ_ENTRY(lookup) in_list;
+    struct lookup_request request;
+    int64_t deadline_us; /* while waiting for a connection to PostgreSQL */
+    size_t batch_most;   /* bound of the batch it may go in; 0: none but the configured one */
+    size_t losses;       /* connections that broke under it */
+    struct verdict old;  /* from Redis, for when PostgreSQL does not answer; or UNAVAILABLE */
+    struct key_finding finding; /* of the batch under way */
+    uint64_t ask;               /* EXPLAIN only, as is this: */
+    struct explanation *explanation;
+};
+TAILQ_HEAD(lookup_list, lookup);
+
+static inline struct lookup *lookup_list_take(struct lookup_list *list)
+{
+    struct lookup *lookup = TAILQ_FIRST(list);
+
+    if (lookup)
+        TAILQ_REMOVE(list, lookup, in_list);
+    return lookup;
+}
+
+#endif

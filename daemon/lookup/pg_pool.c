@@ -1,0 +1,679 @@
+/* SPDX-License-Identifier: MIT */
+#include "pg_pool.h"
+
+#include <stdlib.h>
+
+#include <event2/event_struct.h>
+
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/postgres/pg_array.h>
+#include <apikeyd/postgres/pg_connection.h>
+#include <apikeyd/thread/timer.h>
+
+#include "fair_queue.h"
+#include "key_query.h"
+#include "lookup_index.h"
+
+/* After a lookup by the feed's session that was late or refused. */
+static const int64_t guest_bar_us = 10000000;
+
+/* Without the feed's heartbeats connections are asked after so long. */
+static const int64_t lone_heartbeat_us = 2000000;
+
+/* What a slot last knew of where it leads. NOT_PROVEN: nothing was looked up there yet. USELESS:
+ * what it answers cannot be used, or is an error. */
+enum slot_store { NOT_ASKED, NOT_PROVEN, AGREES, ELSEWHERE, USELESS };
+
+/* A connection and the batch that it carries out. The guest has none: it uses the feed's. */
+struct pool_slot {
+    struct pg_pool *pool;
+    struct pg_connection *connection;
+    enum slot_store store;
+    bool told; /* since the last heartbeat */
+    struct lookup_list lookups;
+    size_t len;
+    int64_t sent_us;
+    struct lookup_index index;
+    struct buffer keys; /* the text[] parameter */
+};
+
+struct pg_pool {
+    struct pg_pool_setup setup;
+    struct back_env *env;
+    struct fair_queue waiting;
+    struct event deadline;
+    bool deadline_armed;
+    const char *said; /* in the log: what is wrong with answers */
+    bool refused_said, bytes_said;
+    bool down; /* as was told */
+    char *sql, *probe_sql;
+    bool feed_usable;
+    int64_t guest_barred_us; /* a lookup by it was late or refused: none until then */
+    struct pool_slot guest;
+    struct event lone_heartbeat;
+    size_t count;
+    struct pool_slot slot[];
+};
+
+static void fail(struct pg_pool *pool, struct lookup *lookup, const char *why)
+{
+    pool->setup.failed(pool->setup.arg, lookup, why);
+}
+
+static bool own_down(const struct pg_pool *pool)
+{
+    for (size_t i = 0; i < pool->count; i++) {
+        const struct pg_connection *connection = pool->slot[i].connection;
+
+        if (connection && !pg_connection_down(connection))
+            return false;
+    }
+    return true;
+}
+
+/* Whether the feed's session may be asked: all own ones are refused. Behind a lock it would only
+ * get stuck too, and the feed with it. */
+static bool guest_free(const struct pg_pool *pool)
+{
+    for (size_t i = 0; i < pool->count; i++) {
+        const struct pg_connection *connection = pool->slot[i].connection;
+
+        if (connection && pg_connection_overdue(connection))
+            return false;
+    }
+    return pool->feed_usable && own_down(pool) && clock_monotonic_us() >= pool->guest_barred_us;
+}
+
+/* Whether it stands in for them. One that was refused is asked without keys first. */
+static bool feed_stands_in(const struct pg_pool *pool)
+{
+    return guest_free(pool) && pool->guest.store != USELESS;
+}
+
+/* What is wrong with all connections at once, or NULL while one of them may still answer. */
+static const char *all_down(const struct pg_pool *pool)
+{
+    return own_down(pool) && !feed_stands_in(pool) ? "postgres is down" : NULL;
+}
+
+static void tell_whether_down(struct pg_pool *pool)
+{
+    bool down = all_down(pool) != NULL;
+
+    if (down != pool->down)
+        pool->setup.on_down(pool->setup.arg, down);
+    pool->down = down;
+}
+
+/* Arm the timer for the lookup that has waited longest for a connection. */
+static void arm_deadline(struct pg_pool *pool)
+{
+    const struct lookup *urgent =
+        pool->deadline_armed ? NULL : fair_queue_most_urgent(&pool->waiting);
+
+    if (!urgent)
+        return;
+    pool->deadline_armed = true;
+    timer_start(&pool->deadline, urgent->deadline_us - clock_monotonic_us());
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    struct pg_pool *pool = arg;
+    int64_t now_us = clock_monotonic_us();
+
+    (void)fd;
+    (void)what;
+    pool->deadline_armed = false;
+    for (struct lookup *lookup;
+         (lookup = fair_queue_most_urgent(&pool->waiting)) && lookup->deadline_us <= now_us;) {
+        fair_queue_remove(&pool->waiting, lookup);
+        fail(pool, lookup, "postgres timeout");
+    }
+    arm_deadline(pool);
+}
+
+void pg_pool_add(struct pg_pool *pool, struct lookup *lookup)
+{
+    const char *down = all_down(pool);
+
+    if (down) {
+        fail(pool, lookup, down);
+        return;
+    }
+    lookup->deadline_us = clock_monotonic_us() + pool->env->config->postgres_timeout;
+    fair_queue_add(&pool->waiting, lookup);
+}
+
+static void take_row(struct pool_slot *slot, const struct key_row *row)
+{
+    struct lookup *lookup;
+    size_t place = 0;
+
+    while ((lookup = lookup_index_next(&slot->index, row->key, &place)))
+        key_query_combine(&lookup->finding, row);
+}
+
+/* Why an answer of this standing proves nothing, or NULL. */
+static const char *wrong_with(enum store_standing standing, bool hidden)
+{
+    if (standing == STORE_OUTDATED)
+        return "postgres answers as a standby, or on an old timeline";
+    if (standing == STORE_NO_TABLE)
+        return "postgres.table is not a table";
+    return hidden ? "row security hides rows of postgres.table from the daemon's role" : NULL;
+}
+
+static void say_wrong(struct pg_pool *pool, const char *wrong)
+{
+    if (wrong && wrong != pool->said)
+        log_error(&pool->env->log, "postgres (lookups): %s; its answers are not used (logged once)",
+                  wrong);
+    pool->said = wrong;
+}
+
+/* What waited for answers and gets none any more. */
+static void fail_waiting(struct pg_pool *pool)
+{
+    const char *down = all_down(pool);
+    struct lookup *lookup;
+
+    tell_whether_down(pool);
+    while (down && (lookup = fair_queue_take(&pool->waiting)))
+        fail(pool, lookup, down);
+}
+
+/* The feed's role need not be allowed to read keys; but it may be, later. */
+static void bar_guest(struct pg_pool *pool)
+{
+    pool->guest.store = USELESS;
+    pool->guest_barred_us = clock_monotonic_us() + guest_bar_us;
+    fail_waiting(pool);
+}
+
+/* The answer is of no use. From a server that will not do another connection may lead elsewhere;
+ * what is wrong with the table is so wherever it is asked. */
+static void refuse_answer(struct pool_slot *slot, struct lookup_list *lookups,
+                          enum store_standing standing, const char *wrong)
+{
+    struct pg_pool *pool = slot->pool;
+    struct lookup *lookup;
+
+    pool->env->metrics.value[METRIC_READS_UNUSED]++;
+    slot->store = USELESS;
+    while ((lookup = lookup_list_take(lookups))) {
+        if (standing == STORE_OUTDATED && lookup->losses++ <= pool->count)
+            pg_pool_add(pool, lookup);
+        else
+            fail(pool, lookup, wrong);
+    }
+    if (slot == &pool->guest)
+        bar_guest(pool);
+    else if (standing == STORE_OUTDATED)
+        pg_connection_give_up(slot->connection, wrong);
+}
+
+/* Nobody has told yet what the mark stands for: the session is asked, then the lookups are sent
+ * again. */
+static void ask_first(struct pool_slot *slot, struct lookup_list *lookups)
+{
+    struct pg_pool *pool = slot->pool;
+    struct lookup *lookup;
+
+    slot->store = NOT_ASKED;
+    while ((lookup = lookup_list_take(lookups))) {
+        if (lookup->losses++ > pool->count)
+            fail(pool, lookup, "postgres sessions lead to ever other servers");
+        else
+            pg_pool_add(pool, lookup);
+    }
+}
+
+/* Where an answer came from is told before it is. False when it cannot be used. */
+static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups,
+                        const struct store_told *told)
+{
+    struct pg_pool *pool = slot->pool;
+    struct store_id store;
+    enum store_standing standing =
+        stores_judge(&pool->env->stores, &told->mark, told->standby, &store);
+    const char *wrong = wrong_with(standing, told->hidden);
+
+    slot->told = true;
+    if (standing == STORE_UNKNOWN) {
+        ask_first(slot, lookups);
+        return false;
+    }
+    say_wrong(pool, wrong);
+    if (wrong) {
+        refuse_answer(slot, lookups, standing, wrong);
+        return false;
+    }
+    slot->store = standing == STORE_ELSEWHERE ? ELSEWHERE : AGREES;
+    pool->setup.on_store(pool->setup.arg, &store, standing == STORE_ELSEWHERE);
+    return true;
+}
+
+static bool is_ascii(const struct lookup *lookup)
+{
+    for (size_t i = 0; i < lookup->request.key_len; i++) {
+        if ((unsigned char)lookup->request.key[i] >= 0x80)
+            return false;
+    }
+    return true;
+}
+
+/* Without an encoding, text that another client wrote may be the same key in other bytes. */
+static void answer_lookup(struct pg_pool *pool, struct lookup *lookup, const struct store *store,
+                          int64_t server_read_us)
+{
+    const struct verdict *verdict = &lookup->finding.verdict;
+
+    if (verdict->kind != VERDICT_DENY_UNKNOWN || !store || !store->bytes || is_ascii(lookup)) {
+        pool->setup.answered(pool->setup.arg, lookup, verdict, server_read_us);
+        return;
+    }
+    if (!pool->bytes_said)
+        log_error(&pool->env->log,
+                  "postgres (lookups): the database's encoding is SQL_ASCII: a key that is not of "
+                  "ASCII characters, and is not found, is UNAVAILABLE (logged once)");
+    pool->bytes_said = true;
+    fail(pool, lookup, "the database has no encoding (SQL_ASCII), and the key is not ASCII");
+}
+
+/* Put the rows together, each with its lookups, before the first of these is answered. */
+static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const PGresult *result,
+                      const struct store_told *told)
+{
+    struct pg_pool *pool = slot->pool;
+    int64_t now_us = clock_monotonic_us();
+    struct lookup *lookup;
+    struct key_row row = {0};
+
+    pool->refused_said = false;
+    if (!TAILQ_EMPTY(lookups))
+        histogram_record(&pool->env->metrics.histogram[HISTOGRAM_POSTGRES_TIME],
+                         now_us - slot->sent_us, 1);
+    if (!judge_store(slot, lookups, told))
+        return;
+    for (int i = 0; i < PQntuples(result); i++) {
+        if (key_query_row(result, i, &row))
+            take_row(slot, &row);
+    }
+    /* All rows tell the same time, that of the store too. Another store's clock is not the feed's:
+     * taken for one, they would seem to be set at each answer. */
+    if (slot->store == AGREES)
+        back_env_sample_clock(pool->env, slot->sent_us, now_us, row.server_read_us);
+    while ((lookup = lookup_list_take(lookups)))
+        answer_lookup(pool, lookup, stores_find(&pool->env->stores, &told->mark),
+                      row.server_read_us);
+}
+
+static void log_refusal(struct pg_pool *pool, const PGresult *result)
+{
+    const char *message = PQresultErrorMessage(result);
+
+    if (!pool->refused_said)
+        log_error(&pool->env->log, "postgres (lookups): %.*s", (int)strcspn(message, "\n"),
+                  message[0] ? message : "rows of an unexpected form");
+    pool->refused_said = true;
+}
+
+/* Text that the server's encoding does not have: character_not_in_repertoire and
+ * untranslatable_character. */
+static bool is_bad_text(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && (strcmp(state, "22021") == 0 || strcmp(state, "22P05") == 0);
+}
+
+/* The server refused the statement. Bad text is the fault of one key, which must not fail the
+ * others: each half is asked again, down to that key, which then cannot be in the table. */
+static void take_refusal(struct pool_slot *slot, struct lookup_list *lookups, size_t len,
+                         const PGresult *result)
+{
+    const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = slot->sent_us};
+    struct pg_pool *pool = slot->pool;
+    const struct lookup *only = len == 1 ? TAILQ_FIRST(lookups) : NULL;
+    bool bad_text = is_bad_text(result) && !(only && is_ascii(only));
+    struct lookup *lookup;
+
+    if (!bad_text) {
+        log_refusal(pool, result);
+        slot->store = USELESS;
+    }
+    if (!bad_text && slot == &pool->guest)
+        bar_guest(pool);
+    while ((lookup = lookup_list_take(lookups))) {
+        if (!bad_text) {
+            fail(pool, lookup, "postgres error");
+        } else if (len == 1) {
+            pool->setup.answered(pool->setup.arg, lookup, &unknown, 0);
+        } else {
+            lookup->batch_most = len / 2;
+            pg_pool_add(pool, lookup);
+        }
+    }
+}
+
+/* A session that the server ended is no answer, but the next one may have it. If the server ended
+ * all of them, each can break once before one is made anew. */
+static void take_loss(struct pool_slot *slot, struct lookup_list *lookups, enum pg_outcome outcome)
+{
+    struct pg_pool *pool = slot->pool;
+    struct lookup *lookup;
+
+    if (slot == &pool->guest && outcome == PG_LATE)
+        bar_guest(pool);
+    while ((lookup = lookup_list_take(lookups))) {
+        if (outcome == PG_LATE || lookup->losses++ > pool->count) {
+            fail(pool, lookup,
+                 outcome == PG_LATE ? "postgres timeout" : "postgres connection lost");
+        } else {
+            pg_pool_add(pool, lookup);
+        }
+    }
+}
+
+static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct pool_slot *slot = arg;
+    struct lookup_list lookups;
+    struct store_told told;
+    size_t len = slot->len;
+
+    /* The slot is free again: answers may hand lookups in anew. */
+    TAILQ_INIT(&lookups);
+    TAILQ_CONCAT(&lookups, &slot->lookups, in_list);
+    slot->len = 0;
+    explicit_bzero(slot->keys.data, slot->keys.cap);
+    if (!result)
+        take_loss(slot, &lookups, outcome);
+    else if (outcome == PG_DONE && key_query_valid(result, &told))
+        take_rows(slot, &lookups, result, &told);
+    else
+        take_refusal(slot, &lookups, len, result);
+    if (slot == &slot->pool->guest)
+        tell_whether_down(slot->pool);
+    arm_deadline(slot->pool);
+}
+
+/* Take those of the waiting whose turn it is, as many as may go into one batch. */
+static void gather(struct pool_slot *slot)
+{
+    struct fair_queue *waiting = &slot->pool->waiting;
+    size_t most = slot->pool->env->config->postgres_batch;
+
+    for (struct lookup *next; (next = fair_queue_first(waiting)); slot->len++) {
+        if (next->batch_most > 0 && next->batch_most < most)
+            most = next->batch_most;
+        if (slot->len >= most)
+            return;
+        (void)fair_queue_take(waiting);
+        TAILQ_INSERT_TAIL(&slot->lookups, next, in_list);
+    }
+}
+
+/* Send what waits. Even if that is nothing: the answer shows that lookups are answered, and from
+ * where. */
+static void send_batch(struct pool_slot *slot)
+{
+    struct pg_pool *pool = slot->pool;
+    struct pg_query query = {
+        .sql = pool->sql,
+        .params = 1,
+        .timeout_us = pool->env->config->postgres_timeout,
+        .done = on_result,
+        .arg = slot,
+    };
+    struct key_finding unknown = {.verdict.kind = VERDICT_DENY_UNKNOWN};
+    struct lookup *lookup;
+
+    /* Before it is sent: the verdicts are at least as old as this says. */
+    slot->sent_us = unknown.verdict.read_at_us = clock_monotonic_us();
+    gather(slot);
+    lookup_index_reset(&slot->index, slot->len);
+    buffer_consume(&slot->keys, slot->keys.len);
+    /* All at once: growing would leave a copy of the keys behind. */
+    buffer_reserve(&slot->keys, 20 + slot->len * (4 + KEY_LEN_MAX));
+    pg_array_begin(&slot->keys, PG_TEXT, slot->len);
+    TAILQ_FOREACH(lookup, &slot->lookups, in_list)
+    {
+        lookup->finding = unknown;
+        lookup_index_add(&slot->index, lookup);
+        pg_array_element(&slot->keys, lookup->request.key, lookup->request.key_len);
+    }
+    query.param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&slot->keys)};
+    size_t len = slot->len;
+    if (len == 0) {
+        query.sql = pool->probe_sql;
+        query.params = 0;
+    } else {
+        pool->env->metrics.value[METRIC_POSTGRES_SELECTS]++;
+        pool->env->metrics.value[METRIC_POSTGRES_KEYS] += len;
+        histogram_record(&pool->env->metrics.histogram[HISTOGRAM_POSTGRES_BATCH], (int64_t)len, 1);
+    }
+    if (slot->connection)
+        pg_connection_send(slot->connection, &query);
+    else
+        (void)pool->setup.lend(pool->setup.arg, &query);
+}
+
+static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct pool_slot *slot = arg;
+    struct pg_pool *pool = slot->pool;
+    struct store store;
+    int64_t server_us;
+
+    if (outcome == PG_LATE || outcome == PG_LOST)
+        return;
+    if (outcome == PG_REFUSED || !store_query_read(result, 0, &store, &server_us)) {
+        log_refusal(pool, result);
+        pg_connection_give_up(slot->connection, "it does not tell which store it leads to");
+        return;
+    }
+    stores_learn(&pool->env->stores, &store);
+    slot->told = true;
+    if (stores_outdated(&pool->env->stores, &store)) {
+        const char *wrong = wrong_with(STORE_OUTDATED, false);
+
+        slot->store = USELESS;
+        say_wrong(pool, wrong);
+        pg_connection_give_up(slot->connection, wrong);
+        return;
+    }
+    back_env_sample_clock(pool->env, slot->sent_us, clock_monotonic_us(), server_us);
+    slot->store = NOT_PROVEN;
+}
+
+/* Which store does it lead to? */
+static void ask_store(struct pool_slot *slot)
+{
+    struct pg_query query = {
+        .timeout_us = slot->pool->env->config->postgres_timeout,
+        .done = on_asked,
+        .arg = slot,
+    };
+
+    store_query_bind(&query, slot->pool->env->config);
+    slot->sent_us = clock_monotonic_us();
+    pg_connection_send(slot->connection, &query);
+}
+
+void pg_pool_go(struct pg_pool *pool)
+{
+    for (size_t i = 0; i < pool->count; i++) {
+        struct pool_slot *slot = &pool->slot[i];
+
+        if (!slot->connection || !pg_connection_ready(slot->connection))
+            continue;
+        if (slot->store == NOT_ASKED)
+            ask_store(slot);
+        else if (pool->waiting.len > 0 || slot->store == NOT_PROVEN)
+            send_batch(slot);
+    }
+    bool asks =
+        pool->waiting.len > 0 || pool->guest.store == NOT_ASKED || pool->guest.store == USELESS;
+    if (asks && guest_free(pool) && pool->setup.lend(pool->setup.arg, NULL))
+        send_batch(&pool->guest);
+    arm_deadline(pool);
+}
+
+static void on_ready(void *arg)
+{
+    struct pool_slot *slot = arg;
+
+    tell_whether_down(slot->pool);
+    pg_pool_go(slot->pool);
+}
+
+static void on_down(void *arg)
+{
+    struct pool_slot *slot = arg;
+
+    slot->store = NOT_ASKED;
+    fail_waiting(slot->pool);
+    /* What this slot gave back another one may take. */
+    pg_pool_go(slot->pool);
+}
+
+void pg_pool_feed_is(struct pg_pool *pool, bool usable)
+{
+    pool->feed_usable = usable;
+    pool->guest.store = NOT_ASKED;
+    fail_waiting(pool);
+}
+
+void pg_pool_probe(struct pg_pool *pool, bool hurry)
+{
+    for (size_t i = 0; i < pool->count; i++) {
+        if (pg_connection_ready(pool->slot[i].connection))
+            send_batch(&pool->slot[i]);
+        else if (hurry)
+            pg_connection_hurry(pool->slot[i].connection);
+        else
+            pg_connection_retry(pool->slot[i].connection);
+    }
+}
+
+void pg_pool_heartbeat(struct pg_pool *pool)
+{
+    for (size_t i = 0; i < pool->count; i++) {
+        struct pool_slot *slot = &pool->slot[i];
+
+        if (!slot->told && pg_connection_ready(slot->connection))
+            send_batch(slot);
+        slot->told = false;
+    }
+    timer_start(&pool->lone_heartbeat, lone_heartbeat_us);
+}
+
+/* The feed is away. What was refused for a while, for lost rights, say, is tried again all the
+ * same: nobody asks a daemon that is not ready. */
+static void on_lone_heartbeat(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    pg_pool_heartbeat(arg);
+}
+
+bool pg_pool_agree(const struct pg_pool *pool)
+{
+    if (!pg_pool_answer(pool))
+        return false;
+    for (size_t i = 0; i < pool->count; i++) {
+        const struct pool_slot *slot = &pool->slot[i];
+
+        if (pg_connection_up(slot->connection) && slot->store == ELSEWHERE)
+            return false;
+    }
+    return true;
+}
+
+bool pg_pool_answer(const struct pg_pool *pool)
+{
+    return pg_pool_up(pool) > 0 || (feed_stands_in(pool) && pool->guest.store == AGREES);
+}
+
+size_t pg_pool_up(const struct pg_pool *pool)
+{
+    size_t up = 0;
+
+    for (size_t i = 0; i < pool->count; i++) {
+        const struct pool_slot *slot = &pool->slot[i];
+
+        up += pg_connection_up(slot->connection) &&
+              (slot->store == AGREES || slot->store == ELSEWHERE);
+    }
+    return up;
+}
+
+static bool open_slot(struct pool_slot *slot, struct pg_pool *pool)
+{
+    slot->pool = pool;
+    TAILQ_INIT(&slot->lookups);
+    slot->connection = pg_connection_new(&(struct pg_connection_setup){
+        .env = pool->env,
+        .purpose = "lookups",
+        .rank = slot == pool->slot ? PG_RANK_LOOKUP : PG_RANK_SPARE,
+        .dsn = pool->env->config->postgres_dsn,
+        .on_ready = on_ready,
+        .on_down = on_down,
+        .arg = slot,
+        .waits_when_late = true,
+    });
+    return slot->connection != NULL;
+}
+
+struct pg_pool *pg_pool_new(const struct pg_pool_setup *setup)
+{
+    size_t count = setup->env->config->postgres_connections;
+    struct pg_pool *pool = calloc(1, sizeof *pool + count * sizeof pool->slot[0]);
+
+    if (!pool)
+        return NULL;
+    pool->setup = *setup;
+    pool->env = setup->env;
+    fair_queue_init(&pool->waiting);
+    event_assign(&pool->deadline, pool->env->base, -1, 0, on_deadline, pool);
+    event_assign(&pool->lone_heartbeat, pool->env->base, -1, 0, on_lone_heartbeat, pool);
+    pool->sql = key_query_sql(pool->env->config);
+    pool->probe_sql = key_query_probe_sql(pool->env->config);
+    pool->guest.pool = pool;
+    TAILQ_INIT(&pool->guest.lookups);
+    while (pool->count < count && open_slot(&pool->slot[pool->count], pool))
+        pool->count++;
+    if (!pool->sql || !pool->probe_sql || pool->count < count) {
+        pg_pool_free(pool);
+        return NULL;
+    }
+    pg_pool_heartbeat(pool);
+    return pool;
+}
+
+void pg_pool_free(struct pg_pool *pool)
+{
+    struct lookup *lookup;
+
+    if (!pool)
+        return;
+    for (size_t i = 0; i < pool->count; i++) {
+        struct pg_connection *connection = pool->slot[i].connection;
+
+        pool->slot[i].connection = NULL;
+        pg_connection_free(connection);
+        lookup_index_free(&pool->slot[i].index);
+        buffer_free(&pool->slot[i].keys);
+    }
+    lookup_index_free(&pool->guest.index);
+    buffer_free(&pool->guest.keys);
+    while ((lookup = fair_queue_take(&pool->waiting)))
+        fail(pool, lookup, "shutting down");
+    event_del(&pool->deadline);
+    event_del(&pool->lone_heartbeat);
+    free(pool->sql);
+    free(pool->probe_sql);
+    free(pool);
+}

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/lookup/resolver.h>
+
+#include <stdlib.h>
+
+#include <apikeyd/base/out_of_memory.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/model/watermarks.h>
+#include <apikeyd/redis/redis_tier.h>
+
+#include "explain.h"
+#include "lookup.h"
+#include "pg_pool.h"
+
+enum { REDIS_BATCH = 1000 }; /* keys in one MGET at most: a bounded piece of work for both sides */
+
+struct redis_batch {
+    struct resolver *resolver;
+    struct lookup_list lookups; /* whose findings are to come, in order */
+    struct freshness freshness; /* when they came */
+};
+
+struct resolver {
+    struct resolver_setup setup;
+    struct back_env *env;
+    struct redis_tier *redis;
+    struct pg_pool *postgres;
+    struct watermarks watermarks;
+    struct lookup_list for_redis;
+    bool shared; /* what is being answered may be filled into Redis */
+    int64_t
+        elsewhere_us; /* when an answer came from another store than the feed's; or TIME_NEVER */
+    bool elsewhere_said;
+    int64_t newest_in_memory_us, newest_in_redis_us; /* read times, or TIME_NEVER */
+    struct store_id redis_store;                     /* the store that the latter is of */
+    bool failing;         /* the last lookup got no answer that is of use */
+    bool duplicates_said; /* in the log */
+};
+
+static struct freshness freshness_now(const struct resolver *resolver)
+{
+    struct freshness_policy policy = config_freshness_policy(resolver->env->config);
+
+    return freshness_at(&policy, &resolver->env->freshness_inputs, clock_monotonic_us());
+}
+
+static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
+                          const struct verdict *verdict)
+{
+    return verdict->read_at_us < watermarks_get(&resolver->watermarks, &lookup->request.digest);
+}
+
+static bool is_fresh(const struct resolver *resolver, const struct lookup *lookup,
+                     const struct verdict *verdict, const struct freshness *freshness)
+{
+    return verdict->read_at_us >= freshness_oldest(freshness, verdict->kind) &&
+           !changed_since(resolver, lookup, verdict);
+}
+
+static void lookup_free(struct lookup *lookup)
+{
+    free(lookup->explanation);
+    explicit_bzero(lookup->request.key, sizeof lookup->request.key);
+    free(lookup);
+}
+
+static void answer_explain(struct resolver *resolver, struct lookup *lookup,
+                           const struct verdict *verdict, const char *why)
+{
+    struct explanation *explanation = lookup->explanation;
+    struct buffer reply;
+    int64_t pending_us;
+
+    explanation->freshness = freshness_now(resolver);
+    explanation->wall_us = clock_wall_us();
+    explanation->asked = verdict->kind != VERDICT_UNAVAILABLE;
+    explanation->in_postgres = *verdict;
+    explanation->why_not = why;
+    explanation->redis_fresh =
+        is_fresh(resolver, lookup, &explanation->in_redis, &explanation->freshness);
+    explanation->watermark_us = watermarks_get(&resolver->watermarks, &lookup->request.digest);
+    if (resolver->env->freshness_inputs.watermark_us > explanation->watermark_us)
+        explanation->watermark_us = resolver->env->freshness_inputs.watermark_us;
+    explanation->has_store = resolver->env->stores.has_current;
+    explanation->store = resolver->env->stores.current;
+    explanation->postgres_down = resolver->env->freshness_inputs.postgres_down;
+    explanation->pending_last_used_us = explanation->memory.pending_last_used_us;
+    pending_us = resolver->setup.pending(resolver->setup.arg, &verdict->api_key_id);
+    if (pending_us > explanation->pending_last_used_us)
+        explanation->pending_last_used_us = pending_us;
+    reply = explain_reply(explanation);
+    back_env_reply(resolver->env, lookup->ask, &reply);
+}
+
+static bool of_a_key(const struct verdict *verdict)
+{
+    return verdict->kind == VERDICT_ALLOW || verdict->kind == VERDICT_DENY_INACTIVE;
+}
+
+static void note_in_memory(struct resolver *resolver, const struct verdict *verdict)
+{
+    if (of_a_key(verdict) && verdict->read_at_us > resolver->newest_in_memory_us)
+        resolver->newest_in_memory_us = verdict->read_at_us;
+}
+
+static void note_in_redis(struct resolver *resolver, const struct verdict *verdict)
+{
+    const struct store_id *store = &resolver->env->stores.current;
+
+    if (!of_a_key(verdict) || verdict->read_at_us <= resolver_newest_in_redis(resolver))
+        return;
+    resolver->newest_in_redis_us = verdict->read_at_us;
+    resolver->redis_store = *store;
+}
+
+/* The lookup, in no list any more, is answered and gone. */
+static void answer(struct resolver *resolver, struct lookup *lookup, const struct verdict *verdict,
+                   enum tier tier, const char *why)
+{
+    bool outdated =
+        verdict->kind != VERDICT_UNAVAILABLE && changed_since(resolver, lookup, verdict);
+
+    if (!lookup->explanation && !outdated)
+        note_in_memory(resolver, verdict);
+    if (lookup->explanation)
+        answer_explain(resolver, lookup, verdict, why);
+    else
+        back_env_post(resolver->env, &(struct to_front){
+                                         .type = outdated ? TO_FRONT_OUTDATED : TO_FRONT_VERDICT,
+                                         .answer = {lookup->request.digest, *verdict, tier, why},
+                                     });
+    lookup_free(lookup);
+}
+
+/* PostgreSQL cannot tell. A verdict that Redis held goes along, for the front to serve stale if
+ * its age allows that. */
+static void answer_unavailable(struct resolver *resolver, struct lookup *lookup, const char *why)
+{
+    static const struct verdict unavailable = {.kind = VERDICT_UNAVAILABLE};
+
+    if (lookup->old.kind != VERDICT_UNAVAILABLE && !changed_since(resolver, lookup, &lookup->old))
+        back_env_post(resolver->env,
+                      &(struct to_front){
+                          .type = TO_FRONT_STALE,
+                          .answer = {lookup->request.digest, lookup->old, TIER_STALE, NULL},
+                      });
+    answer(resolver, lookup, &unavailable, TIER_NONE, why);
+}
+
+static void on_failed(void *arg, struct lookup *lookup, const char *why)
+{
+    struct resolver *resolver = arg;
+
+    resolver->failing = true;
+    answer_unavailable(resolver, lookup, why);
+}
+
+/* Whoever asked before the SELECT was sent is answered with what it found, whatever has changed
+ * since: so a key that changes all the time, or is said to, is answered all the same. The front
+ * thread asks again for those who asked later. */
+static void on_answered(void *arg, struct lookup *lookup, const struct verdict *verdict,
+                        int64_t server_read_us)
+{
+    struct resolver *resolver = arg;
+    struct freshness freshness = freshness_now(resolver);
+
+    if (verdict->rows > 1 && !resolver->duplicates_said) {
+        char fingerprint[FINGERPRINT_SIZE];
+
+        digest_fingerprint(&lookup->request.digest, fingerprint);
+        log_warning(&resolver->env->log,
+                    "%s: %u rows share this key ID (said once; see duplicate_key_ids in INFO)",
+                    fingerprint, verdict->rows);
+        resolver->duplicates_said = true;
+    }
+    if (!lookup->explanation && resolver->shared && server_read_us != 0 &&
+        is_fresh(resolver, lookup, verdict, &freshness)) {
+        redis_tier_fill(resolver->redis, &lookup->request.digest, verdict, server_read_us,
+                        resolver->env->config->cache_ttl);
+        note_in_redis(resolver, verdict);
+    }
+    answer(resolver, lookup, verdict, TIER_POSTGRES, NULL);
+}
+
+/* Told before the answers themselves. Changes of another store than the feed's are not heard of. */
+static void on_store(void *arg, const struct store_id *store, bool elsewhere)
+{
+    struct resolver *resolver = arg;
+    struct back_env *env = resolver->env;
+    char text[STORE_TEXT_SIZE];
+
+    resolver->shared = !elsewhere;
+    resolver->failing = false;
+    if (stores_answered(&env->stores, store))
+        resolver->setup.on_home(resolver->setup.arg);
+    if (!elsewhere) {
+        enum store_change change =
+            env->stores.has_feed ? STORE_KEPT : stores_use(&env->stores, store);
+
+        back_env_store_changed(env, change);
+        if (change != STORE_KEPT)
+            back_env_post_freshness(env);
+        return;
+    }
+    env->metrics.value[METRIC_READS_ELSEWHERE]++;
+    resolver->elsewhere_us = clock_monotonic_us();
+    if (!env->freshness_inputs.elsewhere) {
+        env->freshness_inputs.elsewhere = true;
+        back_env_post_freshness(env);
+    }
+    if (!resolver->elsewhere_said) {
+        store_id_to_text(store, text);
+        log_error(&env->log,
+                  "postgres (lookups): answers come from store %s, which is not the change feed's: "
+                  "a revocation is enforced within cache.ttl_unlinked until both agree (see "
+                  "postgres.dsn and listen_dsn)",
+                  text);
+    }
+    resolver->elsewhere_said = true;
+}
+
+static void on_findings_begin(void *arg)
+{
+    struct redis_batch *batch = arg;
+
+    batch->freshness = freshness_now(batch->resolver);
+}
+
+/* Another sidecar has heard of a change of the key: what was read before that is out of date, here
+ * too, whether or not PostgreSQL can be asked. One that hears of every change itself knows better
+ * when that was. */
+static void take_tombstone(struct resolver *resolver, const struct digest *digest,
+                           int64_t changed_at_us, const struct freshness *freshness)
+{
+    struct to_front order = {.type = TO_FRONT_TOMBSTONE};
+
+    if (freshness->linked && resolver->env->freshness_inputs.notified)
+        return;
+    watermarks_raise(&resolver->watermarks, digest, changed_at_us);
+    order.invalidate.digest = *digest;
+    order.invalidate.changed_at_us = changed_at_us;
+    back_env_post(resolver->env, &order);
+}
+
+static void on_finding(void *arg, enum redis_finding finding, const struct verdict *verdict)
+{
+    struct redis_batch *batch = arg;
+    struct resolver *resolver = batch->resolver;
+    struct lookup *lookup = lookup_list_take(&batch->lookups);
+    const struct freshness *freshness = &batch->freshness;
+
+    if (finding == FOUND_TOMBSTONE && !lookup->explanation)
+        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us, freshness);
+    if (finding == FOUND_TOMBSTONE)
+        verdict = NULL;
+    if (lookup->explanation) {
+        lookup->explanation->redis = finding;
+        if (verdict)
+            lookup->explanation->in_redis = *verdict;
+        pg_pool_add(resolver->postgres, lookup);
+        return;
+    }
+    if (verdict)
+        note_in_redis(resolver, verdict);
+    if (verdict && verdict->read_at_us >= freshness->oldest_stale_us)
+        lookup->old = *verdict;
+    if (verdict && is_fresh(resolver, lookup, verdict, freshness)) {
+        resolver->env->metrics.value[METRIC_REDIS_HITS]++;
+        answer(resolver, lookup, verdict, TIER_REDIS, NULL);
+        return;
+    }
+    pg_pool_add(resolver->postgres, lookup);
+}
+
+static void on_findings(void *arg)
+{
+    struct redis_batch *batch = arg;
+    struct resolver *resolver = batch->resolver;
+
+    free(batch);
+    pg_pool_go(resolver->postgres);
+}
+
+/* Send up to REDIS_BATCH of the waiting lookups to Redis. */
+static void read_redis(struct resolver *resolver)
+{
+    struct redis_batch *batch = malloc(sizeof *batch);
+    struct digest digests[REDIS_BATCH];
+    struct lookup *lookup;
+    size_t len = 0;
+
+    if (!batch)
+        out_of_memory();
+    batch->resolver = resolver;
+    TAILQ_INIT(&batch->lookups);
+    while (len < REDIS_BATCH && (lookup = lookup_list_take(&resolver->for_redis))) {
+        TAILQ_INSERT_TAIL(&batch->lookups, lookup, in_list);
+        digests[len++] = lookup->request.digest;
+    }
+    redis_tier_read(resolver->redis, digests, len,
+                    (struct redis_read){on_findings_begin, on_finding, on_findings, batch});
+}
+
+/* Redis holds verdicts of the feed's store. While lookups are answered from another one, what is
+ * allowed is that one's, and usage is noted for it. */
+static bool redis_agrees(const struct resolver *resolver)
+{
+    const struct stores *stores = &resolver->env->stores;
+
+    return !stores->has_home || !stores->has_current ||
+           store_id_same_table(&stores->home, &stores->current);
+}
+
+void resolver_add(struct resolver *resolver, const struct to_back *message)
+{
+    struct lookup *lookup = calloc(1, sizeof *lookup);
+
+    if (!lookup)
+        out_of_memory();
+    lookup->request = message->lookup;
+    if (message->type == TO_BACK_EXPLAIN) {
+        lookup->explanation = calloc(1, sizeof *lookup->explanation);
+        if (!lookup->explanation)
+            out_of_memory();
+        lookup->explanation->digest = message->lookup.digest;
+        lookup->explanation->memory = message->explain;
+        lookup->ask = message->ask;
+    }
+    bool use_redis = redis_tier_usable(resolver->redis) && redis_agrees(resolver);
+    if (!lookup->request.refresh && (lookup->explanation || use_redis))
+        TAILQ_INSERT_TAIL(&resolver->for_redis, lookup, in_list);
+    else
+        pg_pool_add(resolver->postgres, lookup);
+}
+
+void resolver_go(struct resolver *resolver)
+{
+    while (!TAILQ_EMPTY(&resolver->for_redis))
+        read_redis(resolver);
+    pg_pool_go(resolver->postgres);
+}
+
+void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
+{
+    watermarks_raise(&resolver->watermarks, digest, clock_monotonic_us());
+    redis_tier_tombstone(resolver->redis, digest, resolver->env->config->cache_ttl);
+}
+
+void resolver_probe(struct resolver *resolver, bool hurry)
+{
+    pg_pool_probe(resolver->postgres, hurry);
+}
+
+void resolver_heartbeat(struct resolver *resolver)
+{
+    pg_pool_heartbeat(resolver->postgres);
+}
+
+void resolver_feed_is(struct resolver *resolver, bool usable)
+{
+    pg_pool_feed_is(resolver->postgres, usable);
+}
+
+bool resolver_agrees(struct resolver *resolver, int64_t since_us)
+{
+    bool agrees = resolver->elsewhere_us < since_us && pg_pool_agree(resolver->postgres);
+
+    if (agrees)
+        resolver->elsewhere_said = false;
+    return agrees;
+}
+
+bool resolver_answers(const struct resolver *resolver)
+{
+    return pg_pool_answer(resolver->postgres);
+}
+
+bool resolver_failing(const struct resolver *resolver)
+{
+    return resolver->failing || !pg_pool_answer(resolver->postgres);
+}
+
+int64_t resolver_newest_in_memory(const struct resolver *resolver)
+{
+    return resolver->newest_in_memory_us;
+}
+
+int64_t resolver_newest_in_redis(const struct resolver *resolver)
+{
+    return store_id_equal(&resolver->redis_store, &resolver->env->stores.current)
+               ? resolver->newest_in_redis_us
+               : TIME_NEVER;
+}
+
+size_t resolver_connections_up(const struct resolver *resolver)
+{
+    return pg_pool_up(resolver->postgres);
+}
+
+static void on_postgres_down(void *arg, bool down)
+{
+    struct resolver *resolver = arg;
+
+    resolver->env->freshness_inputs.postgres_down = down;
+    back_env_post_freshness(resolver->env);
+}
+
+static bool on_lend(void *arg, const struct pg_query *query)
+{
+    struct resolver *resolver = arg;
+
+    return resolver->setup.lend(resolver->setup.arg, query);
+}
+
+struct resolver *resolver_new(const struct resolver_setup *setup)
+{
+    struct back_env *env = setup->env;
+    struct resolver *resolver = calloc(1, sizeof *resolver);
+
+    if (!resolver)
+        return NULL;
+    resolver->setup = *setup;
+    resolver->env = env;
+    resolver->elsewhere_us = TIME_NEVER;
+    resolver->newest_in_memory_us = resolver->newest_in_redis_us = TIME_NEVER;
+    TAILQ_INIT(&resolver->for_redis);
+    watermarks_init(&resolver->watermarks);
+    resolver->redis = redis_tier_new(env);
+    resolver->postgres = pg_pool_new(&(struct pg_pool_setup){
+        .env = env,
+        .answered = on_answered,
+        .failed = on_failed,
+        .on_store = on_store,
+        .lend = on_lend,
+        .on_down = on_postgres_down,
+        .arg = resolver,
+    });
+    if (!resolver->redis || !resolver->postgres) {
+        resolver_free(resolver);
+        return NULL;
+    }
+    return resolver;
+}
+
+void resolver_free(struct resolver *resolver)
+{
+    if (!resolver)
+        return;
+    /* Lookups on their way come back with no answer and end as UNAVAILABLE. */
+    if (resolver->redis)
+        redis_tier_close(resolver->redis);
+    pg_pool_free(resolver->postgres);
+    redis_tier_free(resolver->redis);
+    free(resolver);
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/model/verdict_cache.h>
+
+#include <assert.h>
+#include <endian.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Ways of a set: with so many, sets fill alike; and a key has a second set for when its first is
+ * full. So a table that is nearly full still takes what comes. */
+enum { WAYS = 32 };
+
+/* Tags are looked at eight at a time, a byte each in a word. */
+enum { TAGS = 8 };
+
+enum { HUGE_PAGE = 2 * 1024 * 1024 };
+
+_Static_assert(sizeof(struct cached_verdict) == 64, "one verdict is one cache line");
+
+/* A key's home is one slot of its first set. It is looked at first, and holds the key unless
+ * another was there before: then a hit waits for memory once. For all others there is a byte of the
+ * digest beside each slot, so that a search touches only slots that are likely right, and a key
+ * that is not held costs its home and a line or two of tags, not all of its sets' slots. */
+struct table {
+    struct cached_verdict *slot; /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
+    uint8_t *tag;                /* the same, behind them; 0: the slot is empty */
+    void *mapping;
+    size_t mapping_size;
+    size_t sets;
+    size_t used;
+    uint64_t evictions;
+};
+
+/* What a slot takes, with its tag. */
+enum { SLOT_BYTES = sizeof(struct cached_verdict) + sizeof(uint8_t) };
+
+struct verdict_cache {
+    struct table positive;
+    struct table negative;
+    uint64_t seed;
+};
+
+static bool table_init(struct table *table, size_t bytes)
+{
+    table->sets = bytes / ((size_t)WAYS * SLOT_BYTES);
+    if (table->sets == 0)
+        table->sets = 1;
+    size_t slots = table->sets * WAYS;
+    size_t size = slots * SLOT_BYTES;
+    table->mapping_size = size + HUGE_PAGE;
+    table->mapping =
+        mmap(NULL, table->mapping_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (table->mapping == MAP_FAILED) {
+        table->mapping = NULL;
+        return false;
+    }
+    char *at = table->mapping;
+    at += (HUGE_PAGE - (uintptr_t)at % HUGE_PAGE) % HUGE_PAGE;
+    table->slot = (void *)at;
+    table->tag = (uint8_t *)(table->slot + slots);
+    /* A new mapping is zeroes: empty, and untouched. Each hit lands on a page of its own; with huge
+     * ones the TLB can hold them. Only advice. */
+    (void)madvise(table->slot, size, MADV_HUGEPAGE);
+    return true;
+}
+
+static void table_done(struct table *table)
+{
+    if (table->mapping)
+        munmap(table->mapping, table->mapping_size);
+}
+
+struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed)
+{
+    struct verdict_cache *cache = calloc(1, sizeof *cache);
+
+    if (!cache)
+        return NULL;
+    cache->seed = seed;
+    if (!table_init(&cache->positive, bytes) || !table_init(&cache->negative, negative_bytes)) {
+        verdict_cache_free(cache);
+        return NULL;
+    }
+    return cache;
+}
+
+void verdict_cache_free(struct verdict_cache *cache)
+{
+    if (!cache)
+        return;
+    table_done(&cache->positive);
+    table_done(&cache->negative);
+    free(cache);
+}
+
+/* Where a key may be. */
+struct place {
+    size_t home;   /* index of a slot in the first set */
+    size_t set[2]; /* indices of the sets' first slots */
+    uint8_t tag;
+};
+
+/* The upper halves of the mixed digest, and of it mixed once more, say which sets, the lower bits
+ * which slot and which tag. */
+static struct place place_of(const struct table *table, uint64_t mixed)
+{
+    uint64_t again = mixed * UINT64_C(0x9e3779b97f4a7c15);
+    size_t first = ((mixed >> 32) * table->sets >> 32) * WAYS;
+
+    return (struct place){
+        .home = first + (mixed >> 8) % WAYS,
+        .set = {first, ((again >> 32) * table->sets >> 32) * WAYS},
+        .tag = (uint8_t)(1 + (uint8_t)mixed % UINT8_MAX),
+    };
+}
+
+/* Which of eight tags are this one: the top bit of each that is, and of no other.
+ * (Henry S. Warren, Hacker's Delight, 6-1.) */
+static uint64_t match(const uint8_t *tags, uint8_t tag)
+{
+    const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+    uint64_t word;
+
+    memcpy(&word, tags, sizeof word);
+    word = le64toh(word) ^ UINT64_C(0x0101010101010101) * tag;
+    return ~(((word & low) + low) | word | low);
+}
+
+/* The slot of the lowest match. */
+static struct cached_verdict *matched(const struct table *table, size_t first, uint64_t matches)
+{
+    return &table->slot[first + (size_t)__builtin_ctzll(matches) / 8];
+}
+
+static uint8_t *tag_at(const struct table *table, const struct cached_verdict *slot)
+{
+    return &table->tag[slot - table->slot];
+}
+
+/* Whether `slot` holds `digest`. An empty one still has the digest of a key that was removed. */
+static bool holds(const struct cached_verdict *slot, const struct digest *digest)
+{
+    return digest_equal(&slot->digest, digest) && slot->kind != VERDICT_UNAVAILABLE;
+}
+
+static struct cached_verdict *set_find(const struct table *table, size_t set, uint8_t tag,
+                                       const struct digest *digest)
+{
+    for (size_t first = set; first < set + WAYS; first += TAGS) {
+        for (uint64_t left = match(&table->tag[first], tag); left; left &= left - 1) {
+            struct cached_verdict *slot = matched(table, first, left);
+
+            if (holds(slot, digest))
+                return slot;
+        }
+    }
+    return NULL;
+}
+
+static struct cached_verdict *table_find(const struct table *table, uint64_t mixed,
+                                         const struct digest *digest)
+{
+    struct place place = place_of(table, mixed);
+    struct cached_verdict *slot = &table->slot[place.home];
+
+    if (holds(slot, digest))
+        return slot;
+    slot = set_find(table, place.set[0], place.tag, digest);
+    return slot ? slot : set_find(table, place.set[1], place.tag, digest);
+}
+
+/* Home if it is empty, else any empty slot of the first set, then of the second. */
+static struct cached_verdict *empty_slot(const struct table *table, const struct place *place)
+{
+    if (table->tag[place->home] == 0)
+        return &table->slot[place->home];
+    for (int i = 0; i < 2; i++) {
+        for (size_t first = place->set[i]; first < place->set[i] + WAYS; first += TAGS) {
+            uint64_t empty = match(&table->tag[first], 0);
+
+            if (empty)
+                return matched(table, first, empty);
+        }
+    }
+    return NULL;
+}
+
+/* About a second; it wraps after 19 hours, which only makes an eviction choose less well. */
+static uint16_t coarse(int64_t now_us)
+{
+    return (uint16_t)(now_us >> 20);
+}
+
+/* The slot of a full set to give up: one that is not fresh (but which may still be served
+ * stale), else the one not used for longest. */
+static struct cached_verdict *victim(const struct table *table, const struct place *place,
+                                     int64_t oldest_us, int64_t now_us)
+{
+    struct cached_verdict *set = &table->slot[place->set[0]];
+    struct cached_verdict *least = set;
+    unsigned least_worth = UINT_MAX;
+
+    assert(set); /* mapped when the cache was made */
+    for (unsigned i = 0; i < WAYS; i++) {
+        unsigned recency = (uint16_t) ~(coarse(now_us) - set[i].used);
+        unsigned worth = set[i].read_at_us < oldest_us ? recency : recency + UINT16_MAX + 1;
+
+        if (worth < least_worth) {
+            least = &set[i];
+            least_worth = worth;
+        }
+    }
+    return least;
+}
+
+bool verdict_cache_touch(struct cached_verdict *slot, int64_t now_us)
+{
+    uint16_t now = coarse(now_us);
+
+    if (slot->used == now)
+        return false;
+    slot->used = now;
+    return true;
+}
+
+void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest)
+{
+    struct place place = place_of(&cache->positive, digest_mix(digest, cache->seed));
+
+    __builtin_prefetch(&cache->positive.slot[place.home], 1);
+}
+
+const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
+                                                           const struct digest *digest)
+{
+    const struct table *table = &cache->positive;
+    struct place place = place_of(table, digest_mix(digest, cache->seed));
+    const struct cached_verdict *home = &table->slot[place.home];
+
+    if (holds(home, digest))
+        return home;
+    for (size_t first = place.set[0]; first < place.set[0] + WAYS; first += TAGS) {
+        uint64_t found = match(&table->tag[first], place.tag);
+
+        if (found) {
+            const struct cached_verdict *likely = matched(table, first, found);
+
+            __builtin_prefetch(likely, 1);
+            return likely;
+        }
+    }
+    return NULL;
+}
+
+struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest)
+{
+    uint64_t mixed = digest_mix(digest, cache->seed);
+    struct cached_verdict *slot = table_find(&cache->positive, mixed, digest);
+
+    return slot ? slot : table_find(&cache->negative, mixed, digest);
+}
+
+struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
+                                         const struct freshness *freshness)
+{
+    struct cached_verdict *slot = verdict_cache_peek(cache, digest);
+
+    if (!slot || slot->read_at_us < freshness_oldest(freshness, slot->kind))
+        return NULL;
+    verdict_cache_touch(slot, freshness->now_us);
+    return slot;
+}
+
+/* The table that a verdict of `kind` belongs in. */
+static struct table *table_for(struct verdict_cache *cache, enum verdict_kind kind)
+{
+    return kind == VERDICT_DENY_UNKNOWN ? &cache->negative : &cache->positive;
+}
+
+static void empty(struct table *table, struct cached_verdict *slot)
+{
+    *tag_at(table, slot) = 0;
+    slot->kind = VERDICT_UNAVAILABLE;
+    table->used--;
+}
+
+/* A key has one verdict, in one of the tables. */
+void verdict_cache_remove(struct verdict_cache *cache, const struct digest *digest)
+{
+    struct cached_verdict *slot = verdict_cache_peek(cache, digest);
+
+    if (slot)
+        empty(table_for(cache, slot->kind), slot);
+}
+
+/* A slot for one more, whatever it held. */
+static struct cached_verdict *make_room(struct table *table, const struct place *place,
+                                        int64_t oldest_us, int64_t now_us)
+{
+    struct cached_verdict *slot = empty_slot(table, place);
+
+    if (slot) {
+        table->used++;
+        return slot;
+    }
+    slot = victim(table, place, oldest_us, now_us);
+    table->evictions += slot->read_at_us >= oldest_us;
+    return slot;
+}
+
+struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
+                                         const struct verdict *verdict,
+                                         const struct freshness *freshness)
+{
+    struct table *table = table_for(cache, verdict->kind);
+    struct cached_verdict *slot = verdict_cache_peek(cache, digest);
+
+    if (slot && slot->read_at_us > verdict->read_at_us)
+        return slot;
+    if (slot && table_for(cache, slot->kind) != table) {
+        empty(table_for(cache, slot->kind), slot);
+        slot = NULL;
+    }
+    if (!slot) {
+        struct place place = place_of(table, digest_mix(digest, cache->seed));
+
+        slot =
+            make_room(table, &place, freshness_oldest(freshness, verdict->kind), freshness->now_us);
+        *tag_at(table, slot) = place.tag;
+        slot->usage_slot = 0;
+    }
+    *slot = (struct cached_verdict){
+        .digest = *digest,
+        .api_key_id = verdict->api_key_id,
+        .user_id = verdict->user_id,
+        .read_at_us = verdict->read_at_us,
+        .usage_slot = slot->usage_slot,
+        .used = coarse(freshness->now_us),
+        .kind = (uint8_t)verdict->kind,
+        .flags = verdict->rows > 1 ? CACHED_DUPLICATE : 0,
+    };
+    return slot;
+}
+
+static struct verdict_cache_stats table_stats(const struct table *table)
+{
+    size_t slots = table->sets * WAYS;
+
+    return (struct verdict_cache_stats){slots, slots * SLOT_BYTES, table->used, table->evictions};
+}
+
+struct verdict_cache_stats verdict_cache_stats(const struct verdict_cache *cache)
+{
+    return table_stats(&cache->positive);
+}
+
+struct verdict_cache_stats verdict_cache_negative_stats(const struct verdict_cache *cache)
+{
+    return table_stats(&cache->negative);
+}

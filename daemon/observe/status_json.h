@@ -1,0 +1,11 @@
+/* status_json: the overview as JSON, for the status page, apikeyctl and programs. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_STATUS_JSON_H
+#define APIKEYD_STATUS_JSON_H
+
+#include <apikeyd/observe/status_snapshot.h>
+
+/* Append it; docs/operations.md tells what the members mean. */
+void status_json_print(const struct status_snapshot *snapshot, struct buffer *out);
+
+#endif

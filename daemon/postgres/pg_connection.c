@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/postgres/pg_connection.h>
+
+#include <stdlib.h>
+
+#include <event2/event_struct.h>
+
+#include <apikeyd/base/backoff.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/thread/timer.h>
+
+#include "pg_connect.h"
+#include "pg_names.h"
+
+enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
+
+/* OVERDUE: nobody waits for the query under way any more, but its answer shows that the server is
+ * free again. */
+enum state { WAITING, RESOLVING, CONNECTING, READY, BUSY, OVERDUE };
+
+/* After which an attempt to connect has failed. Resolving names ends by itself: the attempt only
+ * counts as failed by then, and goes on when the names are there. */
+static const int64_t connect_timeout_us = 5000000;
+
+/* A connection that lived for so long and broke is made anew at once: most often the server, or a
+ * pooler, only ended a session. */
+static const int64_t proven_us = 1000000;
+
+/* A late query that may be behind a lock is waited for so long: then the next one can queue there.
+ */
+static const int64_t overdue_us = 10000000;
+
+/* An attempt to connect that takes longer is started anew when there is news of the server. */
+static const int64_t slow_connect_us = 200000;
+
+/* The server takes about so long to end a session; a busy one takes longer, so its place is asked
+ * for again and again while it is kept from others. */
+static const int64_t give_way_us = 20000;
+static const int64_t claim_interval_us = 200000;
+
+struct pg_connection {
+    struct pg_connection_setup setup;
+    char *dsn;
+    enum state state;
+    bool down;
+    PGconn *pg;
+    PGresult *result; /* of the query under way, while more may come */
+    struct pg_query query;
+    struct pg_session session;  /* among the daemon's others */
+    bool gives_way;             /* as soon as the query under way has ended */
+    struct pg_attempt *attempt; /* while names are being resolved */
+    bool unresolved;            /* a name had no address at the last attempt, … */
+    bool waits_for_name;        /* … and no other host has been reached; counted */
+    struct event io, timer;
+    bool io_added;
+    struct backoff backoff;
+    int64_t connected_us;   /* when it came up last (monotonic), … */
+    int64_t attempt_us;     /* … or began to try */
+    unsigned connects_late; /* time-outs and useless servers: each lets another host come first */
+};
+
+static void on_io(evutil_socket_t fd, short what, void *arg);
+
+static void watch(struct pg_connection *connection, short what)
+{
+    if (connection->io_added)
+        event_del(&connection->io);
+    event_assign(&connection->io, connection->setup.env->base, PQsocket(connection->pg), what,
+                 on_io, connection);
+    event_add(&connection->io, NULL);
+    connection->io_added = true;
+}
+
+static void close_pg(struct pg_connection *connection)
+{
+    if (connection->io_added)
+        event_del(&connection->io);
+    connection->io_added = false;
+    PQclear(connection->result);
+    connection->result = NULL;
+    PQfinish(connection->pg);
+    connection->pg = NULL;
+    event_del(&connection->timer);
+}
+
+/* libpq's messages end in a line break and may have several lines. */
+static void first_line(const char *message, char *ret, size_t size)
+{
+    snprintf(ret, size, "%.*s", (int)strcspn(message, "\n"), message);
+}
+
+/* too_many_connections, of a role, a database or the server. libpq tells the SQLSTATE of an attempt
+ * to connect only in its message, where the language has no part in it. */
+static bool has_no_room(const char *message)
+{
+    return strstr(message, "  53300: ") != NULL;
+}
+
+static void count_failure(struct pg_connection *connection, enum pg_outcome outcome)
+{
+    connection->setup.env->metrics
+        .value[outcome == PG_LATE ? METRIC_POSTGRES_TIMEOUTS : METRIC_POSTGRES_ERRORS]++;
+}
+
+static int64_t next_attempt_us(struct pg_connection *connection)
+{
+    int64_t delay_us = backoff_next(&connection->backoff, arc4random());
+
+    return pg_session_claims(&connection->session) && delay_us > claim_interval_us
+               ? claim_interval_us
+               : delay_us;
+}
+
+/* The connection is of no use any more: close it, tell whoever waits, and try again later. */
+static void lose(struct pg_connection *connection, enum pg_outcome outcome, const char *why)
+{
+    const struct log *log = &connection->setup.env->log;
+    bool was_busy = connection->state == BUSY;
+    bool was_up = was_busy || connection->state == READY || connection->state == OVERDUE;
+    bool proven = was_up && clock_monotonic_us() - connection->connected_us > proven_us;
+    bool refused = connection->state == CONNECTING && has_no_room(why);
+    char line[256];
+
+    first_line(why, line, sizeof line);
+    if (connection->down || refused ||
+        (connection->unresolved && !connection->pg)) /* it has been told */
+        log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);
+    else
+        log_warning(log, "postgres (%s): %s; trying again", connection->setup.purpose, line);
+    if (outcome != PG_REFUSED) /* that was counted when the server said so */
+        count_failure(connection, outcome);
+    connection->down = outcome == PG_LATE || connection->state == OVERDUE || !proven;
+    connection->state = WAITING;
+    connection->gives_way = false;
+    close_pg(connection);
+    if (proven)
+        backoff_reset(&connection->backoff);
+    timer_start(&connection->timer, proven ? 0 : next_attempt_us(connection));
+    if (refused)
+        pg_session_refused(&connection->session, line);
+    else
+        pg_session_ended(&connection->session);
+    if (was_busy)
+        connection->query.done(connection->query.arg, outcome, NULL);
+    connection->setup.on_down(connection->setup.arg);
+}
+
+/* Leave the place to a session that comes first. It is not counted as a failure. */
+static void give_way(struct pg_connection *connection)
+{
+    log_debug(&connection->setup.env->log, "postgres (%s): leaves its place to another session",
+              connection->setup.purpose);
+    connection->state = WAITING;
+    connection->gives_way = false;
+    connection->down = true;
+    close_pg(connection);
+    timer_retry(&connection->timer, &connection->backoff);
+    pg_session_gave_way(&connection->session);
+    connection->setup.on_down(connection->setup.arg);
+}
+
+static void on_let_go(void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    if (connection->state == READY)
+        give_way(connection);
+    else
+        connection->gives_way = connection->state == BUSY;
+}
+
+/* The place that is given up is free when the server has ended that session. */
+static void on_retry(void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    if (connection->state == WAITING)
+        timer_start(&connection->timer, give_way_us);
+}
+
+static void wait_for_name(struct pg_connection *connection, bool waits)
+{
+    uint64_t *count = &connection->setup.env->metrics.value[METRIC_POSTGRES_UNRESOLVED];
+
+    *count += (uint64_t)waits - (uint64_t)connection->waits_for_name;
+    connection->waits_for_name = waits;
+}
+
+/* Before 15, changes that logical replication applies may not be notified, and nothing is tried. */
+enum { SERVER_VERSION_MIN = 150000 };
+
+static void connected(struct pg_connection *connection)
+{
+    if (PQserverVersion(connection->pg) < SERVER_VERSION_MIN) {
+        char why[96];
+
+        snprintf(why, sizeof why, "PostgreSQL %d is too old: 15 or later is needed",
+                 PQserverVersion(connection->pg) / 10000);
+        connection->connects_late = (connection->connects_late + 1) % ROTATIONS;
+        lose(connection, PG_LOST, why);
+        return;
+    }
+    event_del(&connection->timer);
+    PQsetnonblocking(connection->pg, 1);
+    PQsetErrorVerbosity(connection->pg, PQERRORS_DEFAULT);
+    log_info(&connection->setup.env->log, "postgres (%s): connected", connection->setup.purpose);
+    wait_for_name(connection, false);
+    connection->down = false;
+    connection->connected_us = clock_monotonic_us();
+    connection->state = READY;
+    watch(connection, EV_READ);
+    if (pg_session_connected(&connection->session))
+        connection->setup.on_ready(connection->setup.arg);
+    else
+        give_way(connection);
+}
+
+static void poll_connect(struct pg_connection *connection)
+{
+    switch (PQconnectPoll(connection->pg)) {
+    case PGRES_POLLING_READING:
+        watch(connection, EV_READ);
+        break;
+    case PGRES_POLLING_WRITING:
+        watch(connection, EV_WRITE);
+        break;
+    case PGRES_POLLING_OK:
+        connected(connection);
+        break;
+    default:
+        lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+        break;
+    }
+}
+
+static void ignore_notice(void *arg, const PGresult *result)
+{
+    (void)arg;
+    (void)result;
+}
+
+static void note_names(struct pg_connection *connection, const char *name, const char *why)
+{
+    bool unresolved = name != NULL;
+
+    if (unresolved && !connection->unresolved)
+        pg_names_lost(connection->setup.env, name, why);
+    if (!unresolved && connection->unresolved)
+        pg_names_found(connection->setup.env);
+    connection->unresolved = unresolved;
+    wait_for_name(connection, unresolved);
+}
+
+static void on_attempt(void *arg, const struct pg_attempt_result *result)
+{
+    struct pg_connection *connection = arg;
+
+    connection->attempt = NULL;
+    connection->pg = result->pg;
+    note_names(connection, result->unresolved, result->why);
+    if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
+        lose(connection, PG_LOST, connection->pg ? PQerrorMessage(connection->pg) : result->why);
+        return;
+    }
+    PQsetNoticeReceiver(connection->pg, ignore_notice, NULL);
+    PQsetErrorVerbosity(connection->pg, PQERRORS_VERBOSE);
+    connection->state = CONNECTING;
+    timer_start(&connection->timer, connect_timeout_us);
+    /* PQconnectStart() says: wait as if PQconnectPoll() had asked to write. */
+    watch(connection, EV_WRITE);
+}
+
+static void start_connect(struct pg_connection *connection)
+{
+    connection->state = RESOLVING;
+    connection->attempt_us = clock_monotonic_us();
+    timer_start(&connection->timer, connect_timeout_us);
+    connection->attempt = pg_attempt_start(connection->setup.env->base, connection->dsn,
+                                           connection->connects_late, on_attempt, connection);
+    if (!connection->attempt)
+        lose(connection, PG_LOST, "no memory or thread to connect with");
+}
+
+/* The name servers are silent, or the disk with the service file is. There is no second attempt
+ * beside this one, so that attempts do not pile up. */
+static void count_as_down(struct pg_connection *connection)
+{
+    const char *name = pg_attempt_resolving(connection->attempt);
+
+    count_failure(connection, PG_LATE);
+    if (name)
+        note_names(connection, name, "no name server has answered yet");
+    else if (!connection->down)
+        log_warning(&connection->setup.env->log,
+                    "postgres (%s): reading libpq's files takes long; waiting for it",
+                    connection->setup.purpose);
+    connection->down = true;
+    connection->setup.on_down(connection->setup.arg);
+}
+
+/* The query is late. Its session may be queued behind a lock, so it is not given up yet. */
+static void let_wait(struct pg_connection *connection)
+{
+    count_failure(connection, PG_LATE);
+    if (!connection->down)
+        log_warning(&connection->setup.env->log, "postgres (%s): a query is late; waiting for it",
+                    connection->setup.purpose);
+    connection->down = true;
+    connection->state = OVERDUE;
+    connection->gives_way = false; /* the server would not end it either */
+    timer_start(&connection->timer, overdue_us);
+    connection->query.done(connection->query.arg, PG_LATE, NULL);
+    connection->setup.on_down(connection->setup.arg);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    (void)fd;
+    (void)what;
+    if (connection->state == WAITING && !pg_session_may_connect(&connection->session)) {
+        timer_retry(&connection->timer, &connection->backoff);
+    } else if (connection->state == WAITING) {
+        start_connect(connection);
+    } else if (connection->state == RESOLVING) {
+        count_as_down(connection);
+    } else if (connection->state == BUSY && connection->setup.waits_when_late) {
+        let_wait(connection);
+    } else if (connection->state == BUSY || connection->state == OVERDUE) {
+        lose(connection, PG_LATE, "a query was late");
+    } else {
+        connection->connects_late = (connection->connects_late + 1) % ROTATIONS;
+        lose(connection, PG_LATE, "connecting took too long");
+    }
+}
+
+static void deliver_notifications(struct pg_connection *connection)
+{
+    for (PGnotify *notify; (notify = PQnotifies(connection->pg)); PQfreemem(notify)) {
+        if (connection->setup.on_notify)
+            connection->setup.on_notify(connection->setup.arg, notify->extra);
+    }
+}
+
+/* The query has all its results: what came last tells how it went. */
+static void finish_query(struct pg_connection *connection)
+{
+    PGresult *result = connection->result;
+    ExecStatusType status = PQresultStatus(result);
+    bool done = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+    enum pg_outcome outcome = done ? PG_DONE : PG_REFUSED;
+
+    if (!result) {
+        lose(connection, PG_LOST, "a query ended without a result");
+        return;
+    }
+    bool overdue = connection->state == OVERDUE;
+    connection->result = NULL;
+    connection->state = READY;
+    connection->down = false;
+    event_del(&connection->timer);
+    watch(connection, EV_READ);
+    if (outcome == PG_REFUSED && !overdue)
+        count_failure(connection, outcome);
+    if (!overdue)
+        connection->query.done(connection->query.arg, outcome, result);
+    PQclear(result);
+    if (connection->state == READY && connection->gives_way)
+        give_way(connection);
+    else if (connection->state == READY)
+        connection->setup.on_ready(connection->setup.arg);
+}
+
+/* Write what libpq still holds, and wait for what there is to wait for. */
+static bool flush(struct pg_connection *connection)
+{
+    int left = PQflush(connection->pg);
+
+    if (left >= 0)
+        watch(connection, left > 0 ? EV_READ | EV_WRITE : EV_READ);
+    return left >= 0;
+}
+
+static void read_results(struct pg_connection *connection)
+{
+    while (!PQisBusy(connection->pg)) {
+        PGresult *result = PQgetResult(connection->pg);
+
+        if (!result) {
+            if (PQstatus(connection->pg) == CONNECTION_BAD) {
+                lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+                return;
+            }
+            /* What was notified before the server was done comes before the result. */
+            deliver_notifications(connection);
+            finish_query(connection);
+            return;
+        }
+        PQclear(connection->result);
+        connection->result = result;
+    }
+    if (!flush(connection))
+        lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+}
+
+static void on_io(evutil_socket_t fd, short what, void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    (void)fd;
+    connection->io_added = false;
+    if (connection->state == CONNECTING) {
+        poll_connect(connection);
+        return;
+    }
+    if ((what & EV_READ) && !PQconsumeInput(connection->pg)) {
+        lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+        return;
+    }
+    deliver_notifications(connection);
+    if (connection->state == BUSY || connection->state == OVERDUE)
+        read_results(connection);
+    else
+        watch(connection, EV_READ);
+}
+
+struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
+{
+    struct pg_connection *connection = calloc(1, sizeof *connection);
+
+    if (!connection)
+        return NULL;
+    connection->dsn = strdup(setup->dsn);
+    if (!connection->dsn) {
+        free(connection);
+        return NULL;
+    }
+    connection->setup = *setup;
+    connection->backoff = (struct backoff){.first_us = 100000, .most_us = 3000000};
+    connection->session = (struct pg_session){
+        .env = setup->env,
+        .rank = setup->rank,
+        .let_go = on_let_go,
+        .retry = on_retry,
+        .arg = connection,
+    };
+    pg_session_add(&connection->session);
+    event_assign(&connection->timer, setup->env->base, -1, 0, on_timer, connection);
+    timer_start(&connection->timer, 0);
+    return connection;
+}
+
+void pg_connection_free(struct pg_connection *connection)
+{
+    if (!connection)
+        return;
+    bool was_busy = connection->state == BUSY;
+    connection->state = WAITING;
+    pg_session_remove(&connection->session);
+    if (connection->attempt)
+        pg_attempt_cancel(connection->attempt);
+    close_pg(connection);
+    if (was_busy)
+        connection->query.done(connection->query.arg, PG_LOST, NULL);
+    free(connection->dsn);
+    free(connection);
+}
+
+bool pg_connection_ready(const struct pg_connection *connection)
+{
+    return connection->state == READY;
+}
+
+bool pg_connection_up(const struct pg_connection *connection)
+{
+    return connection->state == READY || connection->state == BUSY;
+}
+
+bool pg_connection_down(const struct pg_connection *connection)
+{
+    return connection->down;
+}
+
+bool pg_connection_refused(const struct pg_connection *connection)
+{
+    return connection->session.refused;
+}
+
+bool pg_connection_overdue(const struct pg_connection *connection)
+{
+    return connection->state == OVERDUE;
+}
+
+int pg_connection_server_pid(const struct pg_connection *connection)
+{
+    return PQbackendPID(connection->pg);
+}
+
+void pg_connection_give_up(struct pg_connection *connection, const char *why)
+{
+    connection->connects_late = (connection->connects_late + 1) % ROTATIONS;
+    lose(connection, PG_REFUSED, why);
+}
+
+void pg_connection_retry(struct pg_connection *connection)
+{
+    if (connection->state == WAITING)
+        timer_start(&connection->timer, 0);
+}
+
+void pg_connection_hurry(struct pg_connection *connection)
+{
+    bool slow = connection->state == CONNECTING &&
+                clock_monotonic_us() - connection->attempt_us > slow_connect_us;
+
+    if (slow || connection->state == OVERDUE) {
+        pg_session_ended(&connection->session);
+        close_pg(connection);
+        connection->state = WAITING;
+    }
+    pg_connection_retry(connection);
+}
+
+void pg_connection_send(struct pg_connection *connection, const struct pg_query *query)
+{
+    Oid type[PG_PARAMS_MAX];
+    const char *value[PG_PARAMS_MAX];
+    int len[PG_PARAMS_MAX];
+    int format[PG_PARAMS_MAX];
+
+    for (size_t i = 0; i < query->params; i++) {
+        type[i] = query->param[i].type;
+        value[i] = query->param[i].bytes.at;
+        len[i] = (int)query->param[i].bytes.len;
+        format[i] = 1;
+    }
+    connection->query = *query;
+    connection->state = BUSY;
+    timer_start(&connection->timer, query->timeout_us);
+    if (!PQsendQueryParams(connection->pg, query->sql, (int)query->params, type, value, len, format,
+                           1) ||
+        !flush(connection))
+        lose(connection, PG_LOST, PQerrorMessage(connection->pg));
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/postgres/pg_sessions.h>
+
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/thread/back_env.h>
+
+/* How long a claim keeps those that come later from connecting, and how long after it was made in
+ * vain the next one may be made. */
+static const int64_t claim_us = 5000000;
+static const int64_t next_claim_us = 30000000;
+
+void pg_session_add(struct pg_session *session)
+{
+    struct pg_sessions *sessions = &session->env->sessions;
+    struct pg_session *later;
+
+    session->claimed_us = TIME_NEVER;
+    TAILQ_FOREACH(later, sessions, in_list)
+    {
+        if (later->rank > session->rank) {
+            TAILQ_INSERT_BEFORE(later, session, in_list);
+            return;
+        }
+    }
+    TAILQ_INSERT_TAIL(sessions, session, in_list);
+}
+
+static void set_refused(struct pg_session *session, bool refused)
+{
+    uint64_t *count = &session->env->metrics.value[METRIC_POSTGRES_REFUSED];
+
+    if (refused && !session->refused)
+        ++*count;
+    if (!refused && session->refused)
+        --*count;
+    session->refused = refused;
+}
+
+/* None is refused while those that were lost have not tried yet, so all have to be up. */
+static void tell_room(struct back_env *env)
+{
+    struct pg_session *session;
+
+    TAILQ_FOREACH(session, &env->sessions, in_list)
+    {
+        if (!session->up)
+            return;
+    }
+    if (env->no_room_told)
+        log_info(&env->log, "postgres: the server has room for all sessions again");
+    env->no_room_told = false;
+}
+
+void pg_session_remove(struct pg_session *session)
+{
+    TAILQ_REMOVE(&session->env->sessions, session, in_list);
+}
+
+static bool claimed_within(const struct pg_session *session, int64_t us)
+{
+    return session->claimed_us != TIME_NEVER && clock_monotonic_us() - session->claimed_us < us;
+}
+
+bool pg_session_claims(const struct pg_session *session)
+{
+    return session->refused && claimed_within(session, claim_us);
+}
+
+bool pg_session_may_connect(const struct pg_session *session)
+{
+    const struct pg_session *earlier = session;
+
+    while ((earlier = TAILQ_PREV(earlier, pg_sessions, in_list))) {
+        if (pg_session_claims(earlier))
+            return false;
+    }
+    return true;
+}
+
+bool pg_session_connected(struct pg_session *session)
+{
+    struct pg_session *later = session;
+
+    if (!pg_session_may_connect(session))
+        return false;
+    session->up = true;
+    session->gave_way = false;
+    /* The place that a later one left for this one is not lost. */
+    while ((later = TAILQ_NEXT(later, in_list)))
+        later->gave_way = false;
+    session->claimed_us = TIME_NEVER;
+    set_refused(session, false);
+    tell_room(session->env);
+    return true;
+}
+
+/* The last of those that come later and are up. Within a rank none comes before another. None while
+ * a place that was left for this rank is lost, maybe to another client: each claim would cost one
+ * more. One that was left for a later rank is no matter. */
+static struct pg_session *whose_place(const struct pg_session *session)
+{
+    struct pg_session *later, *last = NULL;
+
+    TAILQ_FOREACH_REVERSE(later, &session->env->sessions, pg_sessions, in_list)
+    {
+        if (later->rank <= session->rank)
+            break;
+        if (later->gave_way && later->gave_way_to <= session->rank)
+            return NULL;
+        if (later->up && !last)
+            last = later;
+    }
+    return last;
+}
+
+void pg_session_refused(struct pg_session *session, const char *why)
+{
+    struct pg_session *last = whose_place(session);
+
+    session->up = false;
+    if (!session->env->no_room_told)
+        log_warning(&session->env->log,
+                    "postgres: the server has no room for a session (%s); the change feed comes "
+                    "first, then one lookup session, usage, and the other lookup sessions; without "
+                    "sessions, lookups and usage go by the change feed's (logged once)",
+                    why);
+    session->env->no_room_told = true;
+    set_refused(session, true);
+    if (!last || claimed_within(session, next_claim_us))
+        return;
+    session->claimed_us = clock_monotonic_us();
+    last->let_go(last->arg);
+}
+
+void pg_session_ended(struct pg_session *session)
+{
+    session->up = false;
+}
+
+void pg_session_gave_way(struct pg_session *session)
+{
+    struct pg_session *claimant;
+
+    session->up = false;
+    session->gave_way = true;
+    session->gave_way_to = PG_RANK_FEED; /* whose claim has ended meanwhile, most likely */
+    set_refused(session, true);
+    TAILQ_FOREACH(claimant, &session->env->sessions, in_list)
+    {
+        if (pg_session_claims(claimant)) {
+            session->gave_way_to = claimant->rank;
+            claimant->retry(claimant->arg);
+            return;
+        }
+    }
+}

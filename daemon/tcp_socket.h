@@ -1,0 +1,12 @@
+/* tcp_socket: listen on an address of this host. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_TCP_SOCKET_H
+#define APIKEYD_TCP_SOCKET_H
+
+#include <apikeyd/base/buffer.h>
+
+/* Listen on a numeric "address:port" or "[address]:port". The descriptor is non-blocking; -1, with
+ * the reason appended to *error, when that fails. */
+int tcp_socket_listen(const char *address, struct buffer *error);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/thread/back_env.h>
+
+#include <sched.h>
+
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/clock/clock_jump.h>
+
+static struct event_base *precise_base(void)
+{
+    struct event_config *config = event_config_new();
+    struct event_base *base = NULL;
+
+    /* Time-outs of a few milliseconds matter here; the default clock is coarser than that. */
+    if (config && event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
+        base = event_base_new_with_config(config);
+    if (config)
+        event_config_free(config);
+    return base;
+}
+
+bool back_env_open(struct back_env *env)
+{
+    TAILQ_INIT(&env->sessions);
+    env->base = precise_base();
+    return env->base != NULL;
+}
+
+void back_env_close(struct back_env *env)
+{
+    if (env->base)
+        event_base_free(env->base);
+}
+
+void back_env_post(struct back_env *env, const struct to_front *message)
+{
+    while (!mailbox_post_reserved(env->to_front, message, sizeof *message) && !env->front_gone) {
+        mailbox_wake(env->to_front);
+        sched_yield();
+    }
+}
+
+void back_env_post_freshness(struct back_env *env)
+{
+    back_env_post(env, &(struct to_front){.type = TO_FRONT_FRESHNESS,
+                                          .freshness_inputs = env->freshness_inputs});
+}
+
+void back_env_raise_watermark(struct back_env *env)
+{
+    env->freshness_inputs.watermark_us = clock_monotonic_us();
+}
+
+/* Once a minute: a clock that is set again and again shall not fill the log. */
+static void say_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
+{
+    if (env->jump_said_us != 0 && at_us - env->jump_said_us < 60000000)
+        return;
+    env->jump_said_us = at_us;
+    log_warning(
+        &env->log,
+        "clock: this host's clocks parted by %lld ms: the machine was paused, or a clock was "
+        "set; verdicts from before are read again (logged at most once a minute)",
+        (long long)(jump_us / 1000));
+}
+
+void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
+{
+    env->metrics.value[METRIC_CLOCK_JUMPS]++;
+    say_jump(env, at_us, jump_us);
+    freshness_jump(&env->freshness_inputs, at_us, jump_us);
+    back_env_post_freshness(env);
+}
+
+void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t received_us,
+                           int64_t server_us)
+{
+    int64_t ahead_us = pg_clock_sample(&env->clock, sent_us, received_us, server_us);
+
+    if (ahead_us > CLOCK_JUMP_TOLERANCE_US)
+        back_env_clock_jump(env, received_us, ahead_us);
+}
+
+void back_env_forget(struct back_env *env)
+{
+    back_env_raise_watermark(env);
+    env->freshness_inputs.known_watermark_us = env->freshness_inputs.watermark_us;
+}
+
+void back_env_store_changed(struct back_env *env, enum store_change change)
+{
+    if (change == STORE_REPLACED)
+        back_env_forget(env);
+    else if (change == STORE_RESTARTED)
+        back_env_raise_watermark(env);
+}
+
+void back_env_reply(struct back_env *env, uint64_t ask, struct buffer *reply)
+{
+    back_env_post(env, &(struct to_front){.type = TO_FRONT_REPLY, .ask = ask, .reply = *reply});
+    *reply = (struct buffer){0};
+}

@@ -1,0 +1,40 @@
+/* unix_socket: claim a path, listen on it, and know later whether the path still leads there. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_UNIX_SOCKET_H
+#define APIKEYD_UNIX_SOCKET_H
+
+#include <sys/types.h>
+
+#include <apikeyd/base/buffer.h>
+
+/* What the file of a socket is like. */
+struct unix_socket_file {
+    mode_t mode;
+    gid_t group; /* (gid_t)-1: the daemon's */
+};
+
+/* Which file that is. While the socket is open no other file has the same numbers. */
+struct unix_socket_id {
+    dev_t device;
+    ino_t inode; /* 0: none */
+};
+
+enum unix_socket_state { UNIX_SOCKET_HERE, UNIX_SOCKET_GONE, UNIX_SOCKET_OTHER };
+
+/* A non-blocking listening socket at `path`. A socket that a dead daemon left is replaced; a
+ * living one's is not. Returns the fd, or -1 with a message in `error`. */
+int unix_socket_listen(const char *path, const struct unix_socket_file *file, struct buffer *error);
+
+/* The same where nothing is at `path`: whatever else is there stays. */
+int unix_socket_listen_anew(const char *path, const struct unix_socket_file *file,
+                            struct buffer *error);
+
+struct unix_socket_id unix_socket_identify(const char *path);
+
+/* Whether `path` is still that file. */
+enum unix_socket_state unix_socket_look(const char *path, const struct unix_socket_id *id);
+
+/* Remove `path` if it is still that file. */
+void unix_socket_remove(const char *path, const struct unix_socket_id *id);
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+#include "usage_owner.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <apikeyd/base/state_file.h>
+#include <apikeyd/clock/clock.h>
+
+#include "ledger_keeper.h"
+
+/* For so long verdicts of a store are used that lookups are no longer answered from. */
+static int64_t memory_us(const struct usage_owner *owner)
+{
+    const struct config *config = owner->env->config;
+
+    return config->cache_ttl + config->cache_ttl_unlinked + config->cache_stale_max;
+}
+
+void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger)
+{
+    *owner = (struct usage_owner){.env = env, .ledger = ledger};
+    usage_owner_renewed(owner);
+}
+
+void usage_owner_renewed(struct usage_owner *owner)
+{
+    if (store_id_known(&owner->owner))
+        return;
+    owner->owner = *ledger_owner(owner->ledger);
+    owner->left = *ledger_left(owner->ledger);
+    owner->found = true;
+    owner->mixed = store_id_known(&owner->left);
+}
+
+/* The other store, while usage may be meant for it, or zeros. */
+static struct store_id still_left(const struct usage_owner *owner)
+{
+    const struct store_id none = {0};
+    bool over = !owner->found && owner->left_us < clock_monotonic_us();
+
+    return over ? none : owner->left;
+}
+
+static struct store_id home_of(const struct usage_owner *owner)
+{
+    const struct store_id *home = &owner->env->stores.home;
+
+    return (struct store_id){home->system, 0, home->database, home->table, 0};
+}
+
+bool usage_owner_due(const struct usage_owner *owner, struct usage_move *ret)
+{
+    const struct stores *stores = &owner->env->stores;
+    bool changes = stores->has_home && !store_id_same_table(&owner->owner, &stores->home);
+
+    *ret = (struct usage_move){.owner = owner->owner, .left = still_left(owner)};
+    bool over = !store_id_same_table(&ret->left, &owner->left);
+    ret->aside[0] = owner->left;
+    if (changes) {
+        ret->owner = home_of(owner);
+        ret->left = ret->aside[1] = owner->owner;
+    }
+    if (store_id_same_table(&ret->aside[0], &ret->owner))
+        ret->aside[0] = (struct store_id){0};
+    ret->look = stores->has_home && (changes || !owner->looked);
+    return changes || over || ret->look || store_id_known(&ret->aside[0]);
+}
+
+static void take_change(struct usage_owner *owner, struct usage_move *move)
+{
+    char from[STORE_TEXT_SIZE], to[STORE_TEXT_SIZE];
+
+    store_id_to_text(&owner->owner, from);
+    store_id_to_text(&move->owner, to);
+    log_warning(&owner->env->log,
+                "usage of %zu keys belongs to store %s, and lookups are answered from %s: it is "
+                "set aside beside usage.spill, and written when that store is back",
+                move->batch.len, from, to);
+    owner->env->metrics.value[METRIC_USAGE_ASIDE] += move->batch.len;
+    owner->left_us = clock_monotonic_us() + memory_us(owner);
+    owner->found = !owner->answered;
+    if (!owner->mixed)
+        usage_batch_free(&move->batch);
+}
+
+/* What was set aside for the owner is pending again. */
+static bool take_back(struct usage_owner *owner, struct usage_move *move)
+{
+    const struct usage_batch *back = &move->back;
+    const struct log *log = &owner->env->log;
+    char path[SPILL_PATH_SIZE] = "";
+
+    (void)spill_aside_path(move->spill, &move->owner, path);
+    if (move->look_error < 0)
+        log_warning(log, "usage set aside in %s: %s", path,
+                    move->look_error == -EBADMSG
+                        ? "it is damaged; what is whole in it is used, and it stays"
+                        : state_file_fault(move->look_error));
+    if (back->len == 0 || !usage_batch_merge(&move->batch, back->slots, back->len))
+        return false;
+    log_info(log, "usage of %zu keys that was set aside in %s is pending again", back->len, path);
+    return move->look_error == 0;
+}
+
+/* In the ledger, now that what belongs to others is on disk. */
+static void note(struct usage_owner *owner, const struct store_id *now, const struct store_id *left)
+{
+    int error = 0;
+
+    if (!store_id_same_table(&owner->owner, now) || !store_id_same_table(&owner->left, left))
+        error = ledger_set_owner(owner->ledger, now, left);
+    if (error < 0)
+        log_warning(&owner->env->log, "usage.ledger: its owner cannot be noted: %s",
+                    strerror(-error));
+    owner->owner = *now;
+    owner->left = *left;
+}
+
+/* A third store at once is not noted: two are what the ledger names. */
+void usage_owner_leads_to_home(struct usage_owner *owner, bool mixed)
+{
+    const struct store_id home = home_of(owner);
+    const struct store_id left = still_left(owner);
+
+    owner->mixed = owner->mixed || mixed;
+    if (!store_id_known(&owner->owner) ||
+        (store_id_known(&left) && !store_id_same_table(&left, &home)))
+        return;
+    note(owner, &owner->owner, &home);
+    owner->left_us = clock_monotonic_us() + memory_us(owner);
+    owner->found = false;
+}
+
+bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *ret_taken)
+{
+    bool changes = !store_id_same_table(&owner->owner, &move->owner);
+
+    ledger_keeper_judged(owner->env, "usage set aside", &move->judged);
+    if (move->aside_error < 0) {
+        if (!owner->said)
+            log_error(&owner->env->log,
+                      "usage.spill %s: usage of another database cannot be set aside beside it: "
+                      "%s; it stays pending, and none is written (logged once)",
+                      move->spill, state_file_fault(move->aside_error));
+        owner->said = true;
+        return false;
+    }
+    owner->said = false;
+    if (changes && store_id_known(&owner->owner))
+        take_change(owner, move);
+    if (!changes)
+        move->left = still_left(owner); /* home may have changed since, and back */
+    note(owner, &move->owner, &move->left);
+    owner->mixed = store_id_known(&owner->left);
+    owner->answered = owner->env->stores.has_home;
+    if (move->look) {
+        owner->looked = true;
+        *ret_taken = take_back(owner, move);
+    }
+    return true;
+}
+
+void usage_owner_emptied(struct usage_owner *owner, const struct usage_batch *pending)
+{
+    const struct store_id none = {0};
+
+    if (!owner->found || !store_id_known(&owner->left))
+        return;
+    note(owner, &owner->owner, &none);
+    owner->mixed = pending->len > 0;
+}
+
+enum usage_place usage_owner_place(const struct usage_owner *owner, const struct store_id *store)
+{
+    const struct stores *stores = &owner->env->stores;
+
+    if (stores->has_home && !store_id_same_table(store, &stores->home))
+        return USAGE_ELSEWHERE;
+    if (!store_id_same_table(store, &owner->owner))
+        return USAGE_NOT_YET;
+    return !stores->has_home || store_id_equal(store, &stores->home) ? USAGE_HERE : USAGE_NOT_YET;
+}
+
+bool usage_owner_settled(const struct usage_owner *owner)
+{
+    const struct stores *stores = &owner->env->stores;
+
+    return stores->has_home && store_id_same_table(&owner->owner, &stores->home);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+#include "usage_query.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <apikeyd/base/sql_name.h>
+#include <apikeyd/postgres/pg_array.h>
+
+enum { FIELD_UPDATED, FIELD_LOCKED, FIELD_STORE, FIELD_CLAMPED, FIELDS };
+
+enum { PARAM_MARK = 4 };
+
+/* Written is only where `mark` was read: a session, through a pooler, may lead elsewhere by now.
+ * There nothing is locked, and so nothing is ours.
+ *
+ * `locked` waits for nobody, so two daemons and any other writer cannot deadlock with it. The
+ * rows it returns are ours until COMMIT, and the UPDATE looks at their newest version. A row that
+ * exists but was not locked is somebody else's now; one that does not exist was deleted.
+ *
+ * PostgreSQL's clock judges: no time ahead of it is written. One in the table that is a day ahead
+ * of it cannot be true, and gives way to a use. */
+char *usage_query_sql(const struct config *config)
+{
+    struct buffer table = {0};
+    struct buffer sql = {0};
+
+    sql_table_append(&table, config->postgres_table);
+    buffer_append(&table, "", 1);
+    buffer_printf(&sql,
+                  "WITH pending AS (SELECT p.id, LEAST(p.used, pg_catalog.now()) AS used, "
+                  "p.used OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.+) "
+                  "'1 second'::pg_catalog.interval) AS ahead "
+                  "FROM ROWS FROM (pg_catalog.unnest($1), "
+                  "pg_catalog.unnest($2)) AS p(id, used)), "
+                  "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
+                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND ",
+                  table.data);
+    store_mark_append_condition(&sql, table.data, PARAM_MARK);
+    buffer_printf(&sql,
+                  " ORDER BY t.api_key_id FOR NO KEY UPDATE SKIP LOCKED), "
+                  "updated AS (UPDATE %s AS t SET last_used = p.used%s "
+                  "FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.api_key_id "
+                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) l.api_key_id "
+                  "AND (t.last_used IS NULL OR t.last_used OPERATOR(pg_catalog.<) "
+                  "(p.used OPERATOR(pg_catalog.-) $3) "
+                  "OR t.last_used OPERATOR(pg_catalog.>) (pg_catalog.now() "
+                  "OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval)) RETURNING 1) "
+                  "SELECT u.n, s.api_key_id, ",
+                  table.data,
+                  config->usage_touch_updated_at ? ", updated_at = pg_catalog.now()" : "");
+    store_mark_append_sql(&sql, table.data);
+    buffer_printf(&sql,
+                  ", (SELECT pg_catalog.count(*) FROM pending WHERE ahead) "
+                  "FROM (SELECT pg_catalog.count(*) FROM updated) AS u(n) "
+                  "LEFT JOIN (SELECT t.api_key_id FROM %s AS t "
+                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS (SELECT "
+                  "FROM locked AS l WHERE l.api_key_id OPERATOR(pg_catalog.=) t.api_key_id)) AS s "
+                  "ON true",
+                  table.data);
+    buffer_append(&sql, "", 1);
+    buffer_free(&table);
+    return sql.data;
+}
+
+void usage_query_bind(struct pg_query *query, struct usage_params *params,
+                      const struct usage_slot *slots, size_t len, int64_t resolution_us,
+                      const struct store_mark *mark)
+{
+    buffer_consume(&params->ids, params->ids.len);
+    buffer_consume(&params->times, params->times.len);
+    buffer_consume(&params->resolution, params->resolution.len);
+    pg_array_begin(&params->ids, PG_UUID, len);
+    pg_array_begin(&params->times, PG_TIMESTAMPTZ, len);
+    for (size_t i = 0; i < len; i++) {
+        pg_array_element(&params->ids, &slots[i].api_key_id, sizeof slots[i].api_key_id);
+        pg_array_int64(&params->times, slots[i].last_used_us - PG_EPOCH_US);
+    }
+    /* interval: microseconds, days, months */
+    pg_put_int64(&params->resolution, (uint64_t)resolution_us);
+    pg_put_int32(&params->resolution, 0);
+    pg_put_int32(&params->resolution, 0);
+    query->params = PARAM_MARK + 2;
+    store_mark_bind(query, PARAM_MARK, mark, &params->mark);
+    query->param[0] = (struct pg_param){PG_UUID_ARRAY, buffer_held(&params->ids)};
+    query->param[1] = (struct pg_param){PG_TIMESTAMPTZ_ARRAY, buffer_held(&params->times)};
+    query->param[2] = (struct pg_param){PG_INTERVAL, buffer_held(&params->resolution)};
+}
+
+void usage_params_free(struct usage_params *params)
+{
+    buffer_free(&params->ids);
+    buffer_free(&params->times);
+    buffer_free(&params->resolution);
+    buffer_free(&params->mark);
+}
+
+bool usage_query_told(const PGresult *result, struct store_told *ret)
+{
+    return PQntuples(result) > 0 && PQnfields(result) == FIELDS &&
+           store_mark_read(PQgetvalue(result, 0, FIELD_STORE), PQgetlength(result, 0, FIELD_STORE),
+                           ret);
+}
+
+bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
+                        struct usage_outcome *ret)
+{
+    struct usage_batch chunk = {.slots = slots, .len = len, .cap = len};
+    int rows = PQntuples(result);
+    struct usage_outcome outcome = {0};
+    bool *locked;
+
+    if (rows < 1 || PQnfields(result) != FIELDS || PQgetlength(result, 0, FIELD_UPDATED) != 8 ||
+        PQgetlength(result, 0, FIELD_CLAMPED) != 8)
+        return false;
+    locked = calloc(len, sizeof *locked);
+    if (!locked)
+        return false;
+    outcome.updated = (uint64_t)pg_get_int64(PQgetvalue(result, 0, FIELD_UPDATED));
+    outcome.clamped = (uint64_t)pg_get_int64(PQgetvalue(result, 0, FIELD_CLAMPED));
+    for (int i = 0; i < rows; i++) {
+        struct uuid id;
+
+        if (PQgetisnull(result, i, FIELD_LOCKED) ||
+            PQgetlength(result, i, FIELD_LOCKED) != sizeof id)
+            continue;
+        memcpy(&id, PQgetvalue(result, i, FIELD_LOCKED), sizeof id);
+        struct usage_slot *slot = usage_batch_find(&chunk, &id);
+        if (slot) {
+            locked[slot - slots] = true;
+            outcome.locked++;
+        }
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (!locked[i])
+            slots[i].last_used_us = 0;
+    }
+    free(locked);
+    *ret = outcome;
+    return true;
+}
+
+bool usage_query_fault_of_a_row(const PGresult *result)
+{
+    static const char *const classes[] = {"22", "23", "P0", "44"};
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    for (size_t i = 0; state && i < sizeof classes / sizeof classes[0]; i++) {
+        if (strncmp(state, classes[i], 2) == 0)
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,49 @@
+/* usage_query: bring last_used times to PostgreSQL, many rows a statement.
+ *
+ * The statement locks the rows in the order of api_key_id, passes over those that somebody else
+ * holds, and moves last_used forward only: a later time that another writer set stays. It tells in
+ * which store it ran, and writes nothing in another one than it was meant for. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_USAGE_QUERY_H
+#define APIKEYD_USAGE_QUERY_H
+
+#include <libpq-fe.h>
+
+#include <apikeyd/config/config.h>
+#include <apikeyd/ledger/usage_batch.h>
+#include <apikeyd/postgres/pg_connection.h>
+#include <apikeyd/postgres/store_query.h>
+
+/* The statement for this configuration; free() it. */
+char *usage_query_sql(const struct config *config);
+
+/* Buffers for a statement's parameters, to be used again and again. */
+struct usage_params {
+    struct buffer ids, times, resolution, mark;
+};
+
+/* Fill in query->param from `len` slots, sorted by key, to be written where `mark` was read. */
+void usage_query_bind(struct pg_query *query, struct usage_params *params,
+                      const struct usage_slot *slots, size_t len, int64_t resolution_us,
+                      const struct store_mark *mark);
+void usage_params_free(struct usage_params *params);
+
+struct usage_outcome {
+    uint64_t updated; /* rows written */
+    uint64_t locked;  /* rows that somebody else held: they stay pending */
+    uint64_t clamped; /* times ahead of PostgreSQL's clock, written as its now */
+};
+
+/* Where the rows of the result were looked for; false when it does not have the expected form. */
+bool usage_query_told(const PGresult *result, struct store_told *ret);
+
+/* Read the result for `len` slots, sorted: empties those that are settled (written, already
+ * later, or deleted). False when the result does not have the expected form. */
+bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
+                        struct usage_outcome *ret);
+
+/* Whether an error may be the fault of one row: bad data, a constraint, a trigger that raised, a
+ * view's WITH CHECK OPTION (classes 22, 23, P0 and 44 of PostgreSQL's error codes). */
+bool usage_query_fault_of_a_row(const PGresult *result);
+
+#endif

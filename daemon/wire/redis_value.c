@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/wire/redis_value.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+#include <apikeyd/model/digest.h>
+
+enum { TAG_LEN = 32, TAG_HEX_LEN = 2 * TAG_LEN };
+
+/* HMAC-SHA-256 over the Redis key, a NUL, and the line: a value moved to another key is forged. */
+static bool make_tag(struct slice key, struct slice line, struct slice secret,
+                     char ret_hex[static TAG_HEX_LEN])
+{
+    unsigned char input[1024];
+    unsigned char tag[TAG_LEN];
+    size_t len = 0;
+
+    if (key.len + 1 + line.len > sizeof input)
+        return false;
+    memcpy(input, key.at, key.len);
+    input[key.len] = '\0';
+    memcpy(input + key.len + 1, line.at, line.len);
+    if (!EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, secret.at, secret.len, input,
+                   key.len + 1 + line.len, tag, sizeof tag, &len))
+        return false;
+    hex_encode(tag, TAG_LEN, ret_hex);
+    return true;
+}
+
+size_t redis_value_encode(struct slice key, const struct verdict *verdict, int64_t server_read_us,
+                          struct slice secret, char ret_text[static REDIS_VALUE_SIZE])
+{
+    char api_key_id[UUID_TEXT_LEN + 1] = "";
+    char user_id[UUID_TEXT_LEN + 1] = "";
+
+    uuid_to_text(&verdict->api_key_id, api_key_id);
+    uuid_to_text(&verdict->user_id, user_id);
+    int len = snprintf(ret_text, REDIS_VALUE_SIZE, "1 %s %s %s %" PRId64,
+                       verdict->kind == VERDICT_ALLOW ? "ALLOW" : "INACTIVE", api_key_id, user_id,
+                       server_read_us);
+    if (secret.len > 0) {
+        char *tag = ret_text + len + 1;
+
+        if (!make_tag(key, (struct slice){ret_text, (size_t)len}, secret, tag))
+            return 0;
+        ret_text[len] = ' ';
+        len += 1 + TAG_HEX_LEN;
+        ret_text[len] = '\0';
+    }
+    return (size_t)len;
+}
+
+static const char tombstone[] = "tombstone";
+
+size_t redis_value_encode_tombstone(int64_t server_us, char ret_text[static REDIS_VALUE_SIZE])
+{
+    if (server_us <= 0)
+        return (size_t)snprintf(ret_text, REDIS_VALUE_SIZE, "%s", tombstone);
+    return (size_t)snprintf(ret_text, REDIS_VALUE_SIZE, "%s %" PRId64, tombstone, server_us);
+}
+
+/* Any other time than one that a daemon writes counts as none. */
+static bool is_tombstone(struct slice value, int64_t *ret_server_us)
+{
+    size_t len = strlen(tombstone);
+    int64_t server_us = 0;
+
+    if (value.len < len || memcmp(value.at, tombstone, len) != 0)
+        return false;
+    if (value.len > len && value.at[len] != ' ')
+        return false;
+    if (value.len > len &&
+        !slice_number((struct slice){value.at + len + 1, value.len - len - 1}, &server_us))
+        server_us = 0;
+    *ret_server_us = server_us;
+    return true;
+}
+
+/* Take the tag off the end of `line` if it is the right one. */
+static bool check_tag(struct slice key, struct slice *line, struct slice secret)
+{
+    char tag[TAG_HEX_LEN];
+
+    if (line->len < TAG_HEX_LEN + 1 || line->at[line->len - TAG_HEX_LEN - 1] != ' ')
+        return false;
+    struct slice body = {line->at, line->len - TAG_HEX_LEN - 1};
+    if (!make_tag(key, body, secret, tag) ||
+        CRYPTO_memcmp(tag, body.at + body.len + 1, TAG_HEX_LEN) != 0)
+        return false;
+    *line = body;
+    return true;
+}
+
+/* Take `word` and the blank behind it off the front. */
+static bool take_word(struct slice *line, const char *word)
+{
+    size_t len = strlen(word);
+
+    if (line->len <= len || memcmp(line->at, word, len) != 0 || line->at[len] != ' ')
+        return false;
+    line->at += len + 1;
+    line->len -= len + 1;
+    return true;
+}
+
+static bool take_uuid(struct slice *line, struct uuid *ret)
+{
+    if (line->len <= UUID_TEXT_LEN || line->at[UUID_TEXT_LEN] != ' ' ||
+        !uuid_from_text(line->at, ret))
+        return false;
+    line->at += UUID_TEXT_LEN + 1;
+    line->len -= UUID_TEXT_LEN + 1;
+    return true;
+}
+
+enum redis_value_kind redis_value_decode(struct slice key, struct slice value, struct slice secret,
+                                         struct verdict *ret, int64_t *ret_server_read_us)
+{
+    struct verdict verdict = {0};
+    int64_t server_read_us;
+
+    if (is_tombstone(value, ret_server_read_us))
+        return REDIS_VALUE_TOMBSTONE;
+    if (secret.len > 0 && !check_tag(key, &value, secret))
+        return REDIS_VALUE_FORGED;
+    if (!take_word(&value, "1"))
+        return REDIS_VALUE_BROKEN;
+    if (take_word(&value, "ALLOW"))
+        verdict.kind = VERDICT_ALLOW;
+    else if (take_word(&value, "INACTIVE"))
+        verdict.kind = VERDICT_DENY_INACTIVE;
+    else
+        return REDIS_VALUE_BROKEN;
+    if (!take_uuid(&value, &verdict.api_key_id) || !take_uuid(&value, &verdict.user_id))
+        return REDIS_VALUE_BROKEN;
+    /* Written by a host that has a secret which this one lacks: the line is whole all the same. */
+    if (secret.len == 0 && value.len > TAG_HEX_LEN && value.at[value.len - TAG_HEX_LEN - 1] == ' ')
+        value.len -= TAG_HEX_LEN + 1;
+    if (!slice_number(value, &server_read_us))
+        return REDIS_VALUE_BROKEN;
+    *ret = verdict;
+    *ret_server_read_us = server_read_us;
+    return REDIS_VALUE_VERDICT;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/wire/resp_reply.h>
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+void resp_simple(struct buffer *out, const char *text)
+{
+    buffer_printf(out, "+%s\r\n", text);
+}
+
+void resp_error(struct buffer *out, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    for (char *at = text; *at; at++) {
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = ' ';
+    }
+    buffer_printf(out, "-%s\r\n", text);
+}
+
+void resp_integer(struct buffer *out, int64_t number)
+{
+    buffer_printf(out, ":%" PRId64 "\r\n", number);
+}
+
+void resp_bulk(struct buffer *out, struct slice bytes)
+{
+    buffer_printf(out, "$%zu\r\n", bytes.len);
+    buffer_append(out, bytes.at, bytes.len);
+    buffer_append(out, "\r\n", 2);
+}
+
+void resp_text(struct buffer *out, const char *text)
+{
+    resp_bulk(out, (struct slice){text, strlen(text)});
+}
+
+void resp_null(struct buffer *out)
+{
+    buffer_append(out, "$-1\r\n", 5);
+}
+
+void resp_array(struct buffer *out, size_t elements)
+{
+    buffer_printf(out, "*%zu\r\n", elements);
+}
+
+/* The commonest reply of all: its frame is copied whole and the two IDs are written into it. */
+static void allow(struct buffer *out, const struct uuid *api_key_id, const struct uuid *user_id)
+{
+#define BLANK_UUID "00000000-0000-0000-0000-000000000000"
+    static const char frame[] =
+        "*3\r\n$5\r\nALLOW\r\n$36\r\n" BLANK_UUID "\r\n$36\r\n" BLANK_UUID "\r\n";
+    enum {
+        LEN = sizeof frame - 1,
+        USER_AT = LEN - 2 - UUID_TEXT_LEN,
+        KEY_AT = USER_AT - 7 - UUID_TEXT_LEN
+    };
+#undef BLANK_UUID
+    char *at = buffer_reserve(out, LEN);
+
+    memcpy(at, frame, LEN);
+    uuid_to_text(api_key_id, at + KEY_AT);
+    uuid_to_text(user_id, at + USER_AT);
+    out->len += LEN;
+}
+
+void resp_verdict(struct buffer *out, enum verdict_kind kind, const struct uuid *api_key_id,
+                  const struct uuid *user_id, const char *why)
+{
+    static const char unknown[] = "*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n";
+    static const char inactive[] = "*2\r\n$4\r\nDENY\r\n$8\r\ninactive\r\n";
+
+    switch (kind) {
+    case VERDICT_ALLOW:
+        allow(out, api_key_id, user_id);
+        break;
+    case VERDICT_DENY_UNKNOWN:
+        buffer_append(out, unknown, sizeof unknown - 1);
+        break;
+    case VERDICT_DENY_INACTIVE:
+        buffer_append(out, inactive, sizeof inactive - 1);
+        break;
+    case VERDICT_UNAVAILABLE:
+        resp_error(out, "UNAVAILABLE %s", why);
+        break;
+    }
+}

@@ -1,0 +1,104 @@
+/* front_state: what hangs off one front thread. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_FRONT_STATE_H
+#define APIKEYD_FRONT_STATE_H
+
+#include <apikeyd/auth/admission.h>
+#include <apikeyd/auth/lookahead.h>
+#include <apikeyd/clock/clock_jump.h>
+#include <apikeyd/config/config.h>
+#include <apikeyd/conn/alarm.h>
+#include <apikeyd/conn/asked.h>
+#include <apikeyd/conn/connection.h>
+#include <apikeyd/conn/listener.h>
+#include <apikeyd/ledger/ledger.h>
+#include <apikeyd/model/digest_map.h>
+#include <apikeyd/model/freshness.h>
+#include <apikeyd/model/mailbox.h>
+#include <apikeyd/model/verdict_cache.h>
+#include <apikeyd/wire/http_reply.h>
+
+/* Requests other than lookups that wait for the back thread, over all clients. The mailbox has so
+ * much room beyond that for lookups, so they cannot take it away. */
+enum { FRONT_ASKS_MAX = 512 };
+
+/* Users who were refused, and when that was logged: those of late. Time 0: nobody. */
+enum { REFUSALS = 16 };
+
+struct refusal {
+    uid_t uid;
+    int64_t said_us;
+};
+
+struct front {
+    struct config *config;
+    struct event_base *base;
+    struct event *mail;
+    struct clients clients;
+    struct listener check_listener, admin_listener, http_listener;
+    bool serves_http;
+    struct alarm second; /* for what is too slow */
+    struct mailbox *to_back, *to_front;
+    struct metrics metrics;
+    uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
+
+    struct key_hasher *hasher;
+    struct verdict_cache *cache;
+    struct lookahead lookahead;
+    struct digest_map flights;
+    TAILQ_HEAD(, waiter) waiters; /* for flights, in the order of asking */
+    struct alarm deadline;        /* of the first of them, or of one before it */
+    bool deadline_set;
+    unsigned quiet_s; /* since the back thread was last heard of: seconds of this thread's life */
+    struct admission admission;
+    struct asked asked;
+    struct ledger_half *usage; /* the half in use */
+    size_t usage_full;         /* so many slots used in it: flush_rows are waiting */
+    bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
+    bool unrecorded_said;
+    struct refusal refusals[REFUSALS];
+    int64_t over_share_said_us; /* a process over its share of connections; 0: never */
+
+    struct freshness_policy policy;
+    struct freshness_inputs freshness_inputs;
+    struct clock_jump clocks;
+    struct freshness freshness; /* as of the read or message being handled */
+    int64_t wall_us;            /* likewise, µs since 1970 */
+    struct http_date date;
+    bool stopped;
+};
+
+/* Read the clocks, once for all that is handled together. */
+void front_tick(struct front *front);
+
+/* The back thread judges by these now. */
+void front_take_freshness(struct front *front, const struct freshness_inputs *inputs);
+
+/* What memory has answered since the last call came in one read: record how long that took. */
+void front_time_read(struct front *front);
+
+/* A check that had to wait since `asked_us` is answered from `tier` (NONE: UNAVAILABLE). */
+void front_time_wait(struct front *front, enum tier tier, int64_t asked_us);
+
+/* The front's metrics, with what can only be told now; malloc()ed, or NULL. */
+struct metrics *front_take_metrics(struct front *front);
+
+/* INFO as far as this thread knows it, for when the back thread stands still. */
+void front_print_info(const struct front *front, struct metrics *metrics, struct slice section,
+                      struct buffer *out);
+
+void front_answer_stats_poll(struct front *front, uint32_t id);
+
+/* Whether the back thread, which says something every second, stands still: it has not been heard
+ * of for longer than a check may wait, or for 5 s. Only time in which this thread ran itself
+ * counts, so that a machine that was paused is no silence. */
+bool front_back_silent(const struct front *front);
+
+/* Send to the back thread; false when the mailbox is full. */
+bool front_post(struct front *front, const struct to_back *message);
+
+/* Have the back thread log a line, as writing one may block. */
+__attribute__((format(printf, 3, 4))) void front_log(struct front *front, enum log_level level,
+                                                     const char *format, ...);
+
+#endif

@@ -1,0 +1,30 @@
+/* secret: read one from a file, never from the command line. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_SECRET_H
+#define APIKEYD_SECRET_H
+
+#include <apikeyd/base/buffer.h>
+
+enum { SECRET_MAX = 1024 };
+
+struct secret {
+    char bytes[SECRET_MAX];
+    size_t len;
+};
+
+/* Read the secret in the file at `path` ("": there is none, and *ret stays as it is), without the
+ * line break that editors put at its end. A name without a slash is that of a credential
+ * (systemd.exec(5), LoadCredential=). False with the reason, which does not name the path, appended
+ * to *why. */
+__attribute__((warn_unused_result)) bool secret_read(const char *path, struct secret *ret,
+                                                     struct buffer *why);
+
+/* free(), for memory that may hold a secret. */
+void secret_free(void *memory);
+
+static inline struct slice secret_slice(const struct secret *secret)
+{
+    return (struct slice){secret->bytes, secret->len};
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* config: the options, from one table.
+ *
+ * The table (option_table.c) holds each option's name, type, default, bounds, whether it may
+ * change while the daemon runs, and its help. Parser, --check-config, CONFIG GET, the sample file
+ * and the manual's list all come from it. A loaded config does not change: a reload makes
+ * another one.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_CONFIG_H
+#define APIKEYD_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <apikeyd/base/buffer.h>
+#include <apikeyd/model/freshness.h>
+#include <apikeyd/model/key_hasher.h>
+
+enum { ID_LIST_MAX = 64 };
+
+struct id_list {
+    size_t len;
+    uint32_t id[ID_LIST_MAX];
+};
+
+/* Durations are microseconds, sizes bytes. Text is never NULL; "" is not set. */
+struct config {
+    char *listen_check;
+    uint64_t listen_check_mode;
+    char *listen_check_group;
+    char *listen_admin;
+    char *listen_http;
+    char *listen_metrics;
+    uint64_t listen_max_connections;
+    uint64_t listen_max_request;
+    struct id_list listen_allow_uids;
+    struct id_list listen_allow_gids;
+    int64_t listen_drain_timeout;
+
+    uint64_t cache_memory;
+    uint64_t cache_negative_memory;
+    int64_t cache_ttl;
+    int64_t cache_ttl_unlinked;
+    int64_t cache_negative_ttl;
+    int64_t cache_stale_max;
+
+    char *redis_url;
+    char *redis_password_file;
+    char *redis_secret_file;
+    char *redis_prefix;
+    int64_t redis_timeout;
+
+    char *postgres_dsn;
+    char *postgres_listen_dsn;
+    char *postgres_table;
+    char *postgres_key_column;
+    uint64_t postgres_key_transform; /* enum key_transform */
+    char *postgres_key_transform_secret_file;
+    uint64_t postgres_connections;
+    uint64_t postgres_batch;
+    int64_t postgres_timeout;
+    int64_t postgres_soft_timeout;
+    uint64_t postgres_max_pending;
+
+    char *usage_ledger;
+    char *usage_spill;
+    int64_t usage_flush_interval;
+    uint64_t usage_flush_rows;
+    uint64_t usage_batch;
+    bool usage_touch_updated_at;
+    int64_t usage_resolution;
+
+    char *http_key_header;
+    int64_t http_timeout;
+
+    uint64_t log_level;  /* enum log_level */
+    uint64_t log_target; /* enum log_target */
+};
+
+void config_free(struct config *config);
+
+/* A deep copy; NULL when memory is short. */
+struct config *config_copy(const struct config *config);
+
+struct freshness_policy config_freshness_policy(const struct config *config);
+
+/* Lookups that may ever be in flight: postgres.max_pending, and room for keys in memory. */
+size_t config_pending_most(const struct config *config);
+
+/* How long a check waits for the stores at most: for Redis, for a connection to PostgreSQL, for its
+ * answer, and what the threads need. The front thread sees to it by itself. */
+int64_t config_wait_max_us(const struct config *config);
+
+/* Take every option that cannot change at run time from `running`, so that `next` describes what
+ * a reload really gives. Appends the names of those that differ to `restart`, one a line. */
+void config_keep_fixed(struct config *next, const struct config *running, struct buffer *restart);
+
+/* Call `each` with "section.option" and its value as it would stand in the file, passwords blotted
+ * out, for every option whose name matches the shell pattern `glob`. An option of which only the
+ * deprecated name matches is given under that name. */
+void config_each(const struct config *config, const char *glob,
+                 void (*each)(void *arg, const char *name, const char *value), void *arg);
+
+/* The whole table as a commented sample file, and as a Markdown list. */
+void config_print_sample(FILE *out);
+void config_print_markdown(FILE *out);
+
+/* The list of apikeyd.conf(5), in mdoc(7). */
+void config_print_roff(FILE *out);
+
+#endif

@@ -1,0 +1,16 @@
+/* commands: RESP, and the request table of the check and admin sockets. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_COMMANDS_H
+#define APIKEYD_COMMANDS_H
+
+#include <stdio.h>
+
+#include <apikeyd/conn/connection.h>
+
+/* Its handler's argument is the front. */
+extern const struct protocol resp_protocol;
+
+/* The table for the manual. */
+void commands_print_markdown(FILE *out);
+
+#endif

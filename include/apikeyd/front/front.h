@@ -1,0 +1,34 @@
+/* front: the thread that answers.
+ *
+ * Sockets, RESP, HTTP, the memory cache and the usage ledger. It calls nothing that can block: no
+ * client library, no DNS, no disk, no log. What it cannot answer from memory it asks the back
+ * thread for, by mailbox.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_FRONT_H
+#define APIKEYD_FRONT_H
+
+#include <apikeyd/model/mailbox.h>
+
+struct front;
+
+struct front_setup {
+    struct config *config;           /* owned by the front from here on */
+    struct slice hash_secret;        /* of key_transform; copied */
+    uint64_t seed;                   /* random */
+    int check_fd, admin_fd, http_fd; /* listening; but for check's may be -1; not owned */
+    struct ledger_half *usage;
+    struct mailbox *to_back, *to_front;
+};
+
+/* NULL when memory is short; the config is then freed too. */
+struct front *front_new(const struct front_setup *setup);
+
+/* Serve until TO_FRONT_STOP. */
+void front_run(struct front *front);
+
+/* After front_run() has returned and nobody else uses the mailboxes: what is left in them is
+ * dropped. */
+void front_free(struct front *front);
+
+#endif

@@ -1,0 +1,163 @@
+/* mailbox: the only way between the two threads.
+ *
+ * Front to back go lookups, usage and admin requests; back to front go verdicts, invalidations
+ * and replies. One ring each way and an eventfd to wake the other loop. Messages are copied, and
+ * a pointer in one passes ownership along with it. Order is kept, which is what coherence rests
+ * on: a verdict read before an invalidation cannot arrive after it.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_MAILBOX_H
+#define APIKEYD_MAILBOX_H
+
+#include <stdint.h>
+
+#include <apikeyd/base/buffer.h>
+#include <apikeyd/base/log.h>
+#include <apikeyd/base/ring.h>
+#include <apikeyd/model/digest.h>
+#include <apikeyd/model/freshness.h>
+#include <apikeyd/model/key_hasher.h>
+#include <apikeyd/model/metrics.h>
+#include <apikeyd/model/socket_role.h>
+#include <apikeyd/model/verdict.h>
+
+struct config;
+struct ledger_half;
+
+enum to_back_type {
+    TO_BACK_LOOKUP,     /* lookup */
+    TO_BACK_EXPLAIN,    /* lookup, ask, explain */
+    TO_BACK_INVALIDATE, /* invalidate, ask */
+    TO_BACK_FLUSH,      /* ask */
+    TO_BACK_REPORT,     /* report, ask */
+    TO_BACK_STATS,      /* stats: the answer to TO_FRONT_STATS_POLL */
+    TO_BACK_RELOAD,     /* ask */
+    TO_BACK_SWAPPED,    /* half: drain it */
+    TO_BACK_USAGE_FULL, /* flush_rows are waiting */
+    TO_BACK_LOG,        /* line */
+    TO_BACK_CLOCK_JUMP, /* jump: this host's clocks have parted */
+    TO_BACK_DRAINED,    /* every client has had its answers */
+};
+
+struct lookup_request {
+    struct digest digest;
+    uint32_t client; /* whose: clients take turns */
+    bool refresh;    /* ask PostgreSQL: what Redis holds is what is to be renewed */
+    uint8_t key_len; /* the key column's value */
+    char key[KEY_LEN_MAX];
+};
+
+/* What the front thread knows, for EXPLAIN. */
+struct explain_memory {
+    enum verdict_kind kind; /* UNAVAILABLE: nothing is held */
+    bool fresh;
+    bool servable_stale;
+    bool refreshing;
+    int64_t read_at_us;
+    int64_t pending_last_used_us; /* in the ledger, or 0 */
+};
+
+/* What an operator asks for; `section` is of INFO. */
+enum report_kind { REPORT_INFO, REPORT_METRICS, REPORT_STATUS };
+
+struct to_back {
+    enum to_back_type type;
+    uint64_t ask; /* the request's number, for its reply */
+    union {
+        struct {
+            struct lookup_request lookup;
+            struct explain_memory explain;
+        };
+        struct {
+            bool all;
+            struct digest digest;
+        } invalidate;
+        struct {
+            struct metrics *metrics; /* the front's: the receiver frees them */
+            enum report_kind kind;
+            char section[32];
+        } report;
+        struct {
+            struct metrics *metrics; /* likewise; NULL when memory is short */
+            uint32_t id;
+        } stats;
+        struct ledger_half *half;
+        struct {
+            int64_t at_us, jump_us; /* see freshness_jump() */
+        } jump;
+        struct {
+            enum log_level level;
+            char text[240];
+        } line;
+    };
+};
+
+enum to_front_type {
+    TO_FRONT_VERDICT,    /* answer: ends the lookup of its digest */
+    TO_FRONT_OUTDATED,   /* answer: likewise, but a change has overtaken it: not to be kept */
+    TO_FRONT_STALE,      /* answer: what Redis held, kept in case that no store answers */
+    TO_FRONT_INVALIDATE, /* invalidate: forget the key; what comes later is newer */
+    TO_FRONT_TOMBSTONE,  /* invalidate: forget the key if it was read before then */
+    TO_FRONT_REPLY,      /* ask, reply */
+    TO_FRONT_SWAP,       /* half: go on in it, and send back the one in use */
+    TO_FRONT_FRESHNESS,  /* freshness_inputs: what freshness is judged by has changed */
+    TO_FRONT_CONFIG,     /* config: the receiver owns it */
+    TO_FRONT_LISTEN,     /* listen: accept on this from now on, and close the last one */
+    TO_FRONT_STATS_POLL, /* stats_poll: say that the thread is alive, and what it has counted */
+    TO_FRONT_DRAIN,      /* take no more requests */
+    TO_FRONT_STOP,       /* leave the loop */
+};
+
+struct to_front {
+    enum to_front_type type;
+    uint64_t ask; /* the request that is answered */
+    union {
+        struct {
+            struct digest digest;
+            struct verdict verdict;
+            enum tier tier;
+            const char *why; /* of UNAVAILABLE; lives forever */
+        } answer;
+        struct {
+            struct digest digest;
+            int64_t changed_at_us; /* monotonic: not before this; or TIME_NEVER */
+        } invalidate;
+        struct buffer reply; /* RESP; the receiver frees it */
+        struct ledger_half *half;
+        struct freshness_inputs freshness_inputs;
+        struct config *config;
+        struct {
+            enum socket_role role; /* check, admin or http */
+            int fd;
+        } listen;
+        uint32_t stats_poll;
+    };
+};
+
+enum { MAILBOX_RESERVE = 64 };
+
+struct mailbox {
+    struct ring *ring;
+    int wake_fd;   /* readable when the consumer has something to do */
+    size_t posted; /* producer: messages since the last wake */
+};
+
+/* 0 or -errno. */
+int mailbox_init(struct mailbox *mailbox, size_t slots, size_t message_size);
+void mailbox_done(struct mailbox *mailbox);
+
+/* Producer. False when the box is full but for a reserve. The other side sees the message at the
+ * next mailbox_wake() at the latest, so that a burst of messages costs one wake. */
+bool mailbox_post(struct mailbox *mailbox, const void *message, size_t len);
+void mailbox_wake(struct mailbox *mailbox);
+
+/* The same, into the reserve: for messages of which there are only ever a few under way. */
+bool mailbox_post_reserved(struct mailbox *mailbox, const void *message, size_t len);
+
+/* Consumer: clear the wake-up, then take messages until there are none, or wake again for the rest.
+ */
+void mailbox_clear_wake(struct mailbox *mailbox);
+void mailbox_wake_again(struct mailbox *mailbox);
+bool mailbox_take(struct mailbox *mailbox, void *ret_message);
+
+#endif

@@ -1,0 +1,350 @@
+/* metrics: what is counted, from one table.
+ *
+ * METRICS and HISTOGRAMS name every number that the daemon keeps; the enums, INFO, METRICS, the
+ * metrics page and the manual's list come from them. Each thread has a struct of its own and adds
+ * to it without any lock; whoever shows them adds the structs up. A gauge says what is now and is
+ * set by its owner just before it is shown.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_METRICS_H
+#define APIKEYD_METRICS_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include <apikeyd/base/buffer.h>
+#include <apikeyd/base/histogram.h>
+#include <apikeyd/base/slice.h>
+#include <apikeyd/model/verdict.h>
+
+/* X(enumerator, section, name, kind, family, labels, help[, OLD(name, family)])
+ *
+ * `section` and `name` are INFO's; without a name INFO leaves it out. `family` and `labels` are
+ * Prometheus', whose names start with apikeyd_ (process_ for PROCESS…); without a family METRICS
+ * leaves it out. Families stand together, and their first help is the one shown. A number of kind
+ * …_US is kept in µs and exposed in seconds, one of kind …_PPM in millionths and exposed as a
+ * ratio. OLD has the deprecated names of a renamed metric, "" for none: INFO and METRICS show its
+ * value under these too. */
+#define METRICS(X)                                                                                 \
+    /* In the order of metric_of_check(). */                                                       \
+    X(ALLOW_MEMORY, "", "", COUNTER, "checks_total", "verdict=\"allow\",tier=\"memory\"",          \
+      "Checks answered, by verdict and by where the verdict came from")                            \
+    X(ALLOW_REDIS, "", "", COUNTER, "checks_total", "verdict=\"allow\",tier=\"redis\"",            \
+      "The same")                                                                                  \
+    X(ALLOW_POSTGRES, "", "", COUNTER, "checks_total", "verdict=\"allow\",tier=\"postgres\"",      \
+      "The same")                                                                                  \
+    X(ALLOW_STALE, "", "", COUNTER, "checks_total", "verdict=\"allow\",tier=\"stale\"",            \
+      "The same")                                                                                  \
+    X(UNKNOWN_MEMORY, "", "", COUNTER, "checks_total", "verdict=\"deny_unknown\",tier=\"memory\"", \
+      "The same")                                                                                  \
+    X(UNKNOWN_REDIS, "", "", COUNTER, "checks_total", "verdict=\"deny_unknown\",tier=\"redis\"",   \
+      "The same")                                                                                  \
+    X(UNKNOWN_POSTGRES, "", "", COUNTER, "checks_total",                                           \
+      "verdict=\"deny_unknown\",tier=\"postgres\"", "The same")                                    \
+    X(UNKNOWN_STALE, "", "", COUNTER, "checks_total", "verdict=\"deny_unknown\",tier=\"stale\"",   \
+      "The same")                                                                                  \
+    X(INACTIVE_MEMORY, "", "", COUNTER, "checks_total",                                            \
+      "verdict=\"deny_inactive\",tier=\"memory\"", "The same")                                     \
+    X(INACTIVE_REDIS, "", "", COUNTER, "checks_total", "verdict=\"deny_inactive\",tier=\"redis\"", \
+      "The same")                                                                                  \
+    X(INACTIVE_POSTGRES, "", "", COUNTER, "checks_total",                                          \
+      "verdict=\"deny_inactive\",tier=\"postgres\"", "The same")                                   \
+    X(INACTIVE_STALE, "", "", COUNTER, "checks_total", "verdict=\"deny_inactive\",tier=\"stale\"", \
+      "The same")                                                                                  \
+    X(CHECKS_UNAVAILABLE, "Checks", "checks_unavailable", COUNTER, "checks_total",                 \
+      "verdict=\"unavailable\",tier=\"none\"", "Checks answered UNAVAILABLE")                      \
+    /* Sums of these, made by metrics_sum(). */                                                    \
+    X(CHECKS_ALLOW, "Checks", "checks_allow", COUNTER, "", "", "Checks answered ALLOW")            \
+    X(CHECKS_UNKNOWN, "Checks", "checks_deny_unknown", COUNTER, "", "",                            \
+      "Checks answered DENY unknown")                                                              \
+    X(CHECKS_INACTIVE, "Checks", "checks_deny_inactive", COUNTER, "", "",                          \
+      "Checks answered DENY inactive")                                                             \
+    X(HITS_MEMORY, "Checks", "checks_from_memory", COUNTER, "", "", "Checks answered from memory") \
+    X(HITS_REDIS, "Checks", "checks_from_redis", COUNTER, "", "", "Checks answered from Redis")    \
+    X(HITS_POSTGRES, "Checks", "checks_from_postgres", COUNTER, "", "",                            \
+      "Checks answered from PostgreSQL")                                                           \
+    X(HITS_STALE, "Checks", "checks_stale", COUNTER, "", "",                                       \
+      "Checks answered stale, as no store did")                                                    \
+    X(LOOKUPS, "Checks", "lookups", COUNTER, "lookups_total", "",                                  \
+      "Lookups sent to the back thread")                                                           \
+    X(LOOKUPS_SHARED, "Checks", "lookups_shared", COUNTER, "lookups_shared_total", "",             \
+      "Misses that joined a lookup")                                                               \
+    X(REFRESHES, "Checks", "refreshes", COUNTER, "refreshes_total", "",                            \
+      "Refreshes ahead of expiry")                                                                 \
+    X(DEADLINES, "Checks", "deadlines_passed", COUNTER, "deadlines_passed_total", "",              \
+      "Checks whose WITHIN passed")                                                                \
+    X(CHECKS_OVERDUE, "Checks", "checks_overdue", COUNTER, "checks_overdue_total", "",             \
+      "Checks answered stale or UNAVAILABLE as their lookup took longer than a check may wait")    \
+    X(OVERLOADS, "Checks", "lookups_overloaded", COUNTER, "lookups_overloaded_total", "",          \
+      "Misses refused at max_pending")                                                             \
+    X(BACK_STANDSTILLS, "Checks", "back_standstills", COUNTER, "back_standstills_total", "",       \
+      "Times that the back thread stood still for longer than a check may wait")                   \
+    X(DUPLICATE_KEYS, "Checks", "duplicate_key_ids", COUNTER, "duplicate_key_ids_total", "",       \
+      "Lookups that found several rows with one key ID")                                           \
+    X(LOOKUPS_PENDING, "Checks", "lookups_pending", GAUGE, "lookups_pending", "",                  \
+      "Lookups in flight")                                                                         \
+    X(CHECKS_REFUSED, "Checks", "checks_refused", COUNTER, "requests_refused_total",               \
+      "reason=\"key\"", "Requests answered with an error, by reason")                              \
+    X(COMMANDS_UNKNOWN, "Clients", "commands_unknown", COUNTER, "requests_refused_total",          \
+      "reason=\"command\"", "Requests for unknown commands")                                       \
+    X(PROTOCOL_ERRORS, "Clients", "protocol_errors", COUNTER, "requests_refused_total",            \
+      "reason=\"protocol\"", "Connections closed on bad input")                                    \
+    X(HTTP_REFUSED, "Clients", "http_requests_refused", COUNTER, "requests_refused_total",         \
+      "reason=\"http\"", "HTTP requests malformed, too large, or for another path or method")      \
+    X(CACHE_ENTRIES, "Cache", "cache_entries", GAUGE, "cache_entries", "table=\"keys\"",           \
+      "Verdicts in memory on existing keys")                                                       \
+    X(NEGATIVE_ENTRIES, "Cache", "negative_entries", GAUGE, "cache_entries", "table=\"unknown\"",  \
+      "DENY unknown verdicts in memory")                                                           \
+    X(CACHE_SLOTS, "Cache", "cache_slots", GAUGE, "cache_slots", "table=\"keys\"",                 \
+      "Room for them")                                                                             \
+    X(NEGATIVE_SLOTS, "Cache", "negative_slots", GAUGE, "cache_slots", "table=\"unknown\"",        \
+      "Room for them")                                                                             \
+    X(CACHE_BYTES, "Cache", "cache_bytes", GAUGE, "cache_bytes", "table=\"keys\"",                 \
+      "Memory of the verdicts' slots, bytes: 65 a slot, its tag included")                         \
+    X(NEGATIVE_BYTES, "Cache", "negative_bytes", GAUGE, "cache_bytes", "table=\"unknown\"",        \
+      "The same for the table of DENY unknown")                                                    \
+    X(CACHE_EVICTIONS, "Cache", "cache_evictions", COUNTER, "cache_evictions_total",               \
+      "table=\"keys\"", "Fresh verdicts evicted")                                                  \
+    X(NEGATIVE_EVICTIONS, "Cache", "negative_evictions", COUNTER, "cache_evictions_total",         \
+      "table=\"unknown\"", "Fresh DENY unknown verdicts evicted")                                  \
+    X(INVALIDATIONS, "Cache", "invalidations", COUNTER, "invalidations_total", "",                 \
+      "Keys invalidated")                                                                          \
+    X(FEED_UP, "Feed", "feed_up", GAUGE, "feed_up", "",                                            \
+      "1 while changes are heard of as they are committed", OLD("link_up", "link_up"))             \
+    X(FEED_TRIGGER, "Feed", "feed_trigger", GAUGE, "feed_trigger", "",                             \
+      "1 while a trigger notifies of changes", OLD("link_trigger", "link_trigger"))                \
+    X(FEED_LOSSES, "Feed", "feed_losses", COUNTER, "feed_losses_total", "",                        \
+      "Times that the change feed was lost", OLD("link_losses", "link_losses_total"))              \
+    X(FEED_HEARTBEATS, "Feed", "feed_heartbeats", COUNTER, "feed_heartbeats_total", "",            \
+      "Heartbeats answered", OLD("link_heartbeats", "link_heartbeats_total"))                      \
+    X(FEED_ROUND_TRIP, "Feed", "feed_round_trip_us", GAUGE_US, "feed_round_trip_seconds", "",      \
+      "The last heartbeat's round trip", OLD("link_round_trip_us", "link_round_trip_seconds"))     \
+    X(FEED_NOTIFICATIONS, "Feed", "feed_notifications", COUNTER, "feed_notifications_total", "",   \
+      "Notifications received", OLD("link_notifications", "link_notifications_total"))             \
+    X(CLOCK_JUMPS, "Feed", "clock_jumps", COUNTER, "clock_jumps_total", "",                        \
+      "Times that this host's clocks parted: a pause of the machine, or a clock that was set")     \
+    X(FEED_BAD, "Feed", "feed_notifications_bad", COUNTER, "feed_notifications_bad_total", "",     \
+      "Malformed notifications, which are ignored",                                                \
+      OLD("link_notifications_bad", "link_notifications_bad_total"))                               \
+    X(FEED_COALESCED, "Feed", "feed_notifications_coalesced", COUNTER,                             \
+      "feed_notifications_coalesced_total", "",                                                    \
+      "Notifications beyond the rate at which they are taken one by one",                          \
+      OLD("link_notifications_coalesced", "link_notifications_coalesced_total"))                   \
+    X(FEED_UNANNOUNCED, "Feed", "feed_changes_unannounced", COUNTER,                               \
+      "feed_changes_unannounced_total", "",                                                        \
+      "Heartbeats that found changes which could not be notified, as the queue was full",          \
+      OLD("link_changes_unannounced", "link_changes_unannounced_total"))                           \
+    X(FEED_QUEUE, "Feed", "feed_queue_usage_ppm", GAUGE_PPM, "feed_queue_usage_ratio", "",         \
+      "How full PostgreSQL's notification queue is",                                               \
+      OLD("link_queue_usage_ppm", "link_queue_usage_ratio"))                                       \
+    X(READS_ELSEWHERE, "Feed", "lookups_elsewhere", COUNTER, "lookups_elsewhere_total", "",        \
+      "Lookup SELECTs answered by another store than the change feed's")                           \
+    X(READS_UNUSED, "Feed", "lookups_unused", COUNTER, "lookups_unused_total", "",                 \
+      "Answers of PostgreSQL not used: a standby, an old timeline, or rows may be hidden")         \
+    X(REVOCATION_LAG, "Feed", "revocation_lag_us", GAUGE_US, "", "",                               \
+      "From the last notified change's trigger in PostgreSQL to its enforcement in memory")        \
+    X(REVOCATION_LAG_MOST, "Feed", "revocation_lag_most_us", GAUGE_US,                             \
+      "revocation_lag_longest_seconds", "", "The longest revocation lag so far")                   \
+    X(CONNECTIONS, "Clients", "connected_clients", GAUGE, "connections", "", "Connections open")   \
+    X(CONNECTIONS_MOST, "Clients", "maxclients", GAUGE, "connections_limit", "",                   \
+      "listen.max_connections")                                                                    \
+    X(CONNECTIONS_ACCEPTED, "Clients", "connections_accepted", COUNTER,                            \
+      "connections_accepted_total", "", "Connections accepted")                                    \
+    X(CONNECTIONS_FULL, "Clients", "connections_refused_full", COUNTER,                            \
+      "connections_refused_total", "reason=\"max_connections\"",                                   \
+      "Connections refused at max_connections")                                                    \
+    X(CONNECTIONS_OVER_SHARE, "Clients", "connections_refused_share", COUNTER,                     \
+      "connections_refused_total", "reason=\"process_share\"",                                     \
+      "Connections refused to a process that has its share of max_connections")                    \
+    X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \
+      "connections_refused_total", "reason=\"forbidden\"",                                         \
+      "Connections refused by allow_uids and allow_gids")                                          \
+    X(SOCKETS_LOST, "Clients", "sockets_lost", GAUGE, "sockets_lost", "",                          \
+      "Listening sockets whose file is gone, or another one, so that nobody can connect")          \
+    X(SOCKETS_REBOUND, "Clients", "sockets_rebound", COUNTER, "sockets_rebound_total", "",         \
+      "Listening sockets bound anew after somebody had removed their file")                        \
+    X(ACCEPT_PAUSES, "Clients", "accept_pauses", COUNTER, "accept_pauses_total", "",               \
+      "Times that accepting ran out of fds")                                                       \
+    X(CUT_OFF, "Clients", "connections_cut_off", COUNTER, "connections_cut_off_total", "",         \
+      "HTTP clients cut off by http.timeout")                                                      \
+    X(HTTP_REQUESTS, "Clients", "http_requests", COUNTER, "http_requests_total", "",               \
+      "HTTP requests")                                                                             \
+    X(READ_PAUSES, "Clients", "read_pauses", COUNTER, "read_pauses_total", "",                     \
+      "Times that a client was not read from until it took or got replies")                        \
+    X(LOG_LINES_QUEUED, "Log", "log_lines_queued", GAUGE, "log_lines_queued", "",                  \
+      "Log lines that wait to be written")                                                         \
+    X(LOG_LINES_DROPPED, "Log", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",       \
+      "Log lines lost: the log's reader stands still, or the log cannot be written")               \
+    X(REDIS_CONFIGURED, "Redis", "redis_configured", GAUGE, "redis_configured", "",                \
+      "1 when redis.url is set")                                                                   \
+    X(REDIS_UP, "Redis", "redis_up", GAUGE, "redis_up", "",                                        \
+      "1 while lookups ask Redis, 0 while the breaker is open")                                    \
+    X(REDIS_WRITABLE, "Redis", "redis_writable", GAUGE, "redis_writable", "",                      \
+      "1 while Redis takes fills and tombstones, 0 while it refuses them or is not in use")        \
+    X(REDIS_ROUND_TRIPS, "Redis", "redis_round_trips", COUNTER, "redis_round_trips_total", "",     \
+      "MGETs sent")                                                                                \
+    X(REDIS_KEYS, "Redis", "redis_keys_read", COUNTER, "redis_keys_read_total", "",                \
+      "Keys asked for in them")                                                                    \
+    X(REDIS_HITS, "Redis", "redis_hits", COUNTER, "redis_hits_total", "",                          \
+      "Fresh verdicts found in Redis")                                                             \
+    X(REDIS_TIMEOUTS, "Redis", "redis_timeouts", COUNTER, "redis_timeouts_total", "",              \
+      "MGETs late by redis.timeout")                                                               \
+    X(REDIS_ERRORS, "Redis", "redis_errors", COUNTER, "redis_errors_total", "",                    \
+      "Error replies of Redis, failed attempts to connect and lost connections")                   \
+    X(REDIS_TOO_LONG, "Redis", "redis_replies_too_long", COUNTER, "redis_replies_too_long_total",  \
+      "", "Connections cut for a reply longer than apikeyd's own values can make it")              \
+    X(REDIS_OPENED, "Redis", "redis_breaker_opened", COUNTER, "redis_breaker_opened_total", "",    \
+      "Times the breaker opened")                                                                  \
+    X(REDIS_FILLS, "Redis", "redis_fills", COUNTER, "redis_fills_total", "", "Verdicts written")   \
+    X(REDIS_TOMBSTONES, "Redis", "redis_tombstones", COUNTER, "redis_tombstones_total", "",        \
+      "Tombstones written")                                                                        \
+    X(REDIS_DROPPED, "Redis", "redis_writes_dropped", COUNTER, "redis_writes_dropped_total", "",   \
+      "Fills and tombstones not sent: too many requests wait for Redis")                           \
+    X(REDIS_FORGED, "Redis", "redis_forged", COUNTER, "redis_values_ignored_total",                \
+      "reason=\"forged\"", "Values ignored for a wrong tag")                                       \
+    X(REDIS_BROKEN, "Redis", "redis_broken", COUNTER, "redis_values_ignored_total",                \
+      "reason=\"format\"", "Values ignored for their format")                                      \
+    X(POSTGRES_WANTED, "PostgreSQL", "postgres_connections", GAUGE, "postgres_connections", "",    \
+      "Lookup connections that there should be")                                                   \
+    X(POSTGRES_UP, "PostgreSQL", "postgres_connections_up", GAUGE, "postgres_connections_up", "",  \
+      "Lookup connections ready")                                                                  \
+    X(POSTGRES_ANSWERS, "PostgreSQL", "postgres_answers", GAUGE, "postgres_answers", "",           \
+      "1 while PostgreSQL answers lookups, by the change feed's session if by no other")           \
+    X(POSTGRES_UNRESOLVED, "PostgreSQL", "postgres_unresolved", GAUGE, "postgres_unresolved", "",  \
+      "Sessions of any kind that wait for a host name without an address")                         \
+    X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
+      "Sessions of any kind for which PostgreSQL has no room")                                     \
+    X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \
+      "Lookup SELECTs sent")                                                                       \
+    X(POSTGRES_KEYS, "PostgreSQL", "postgres_keys_read", COUNTER, "postgres_keys_read_total", "",  \
+      "Keys asked for in them")                                                                    \
+    X(POSTGRES_TIMEOUTS, "PostgreSQL", "postgres_timeouts", COUNTER, "postgres_timeouts_total",    \
+      "", "SELECTs late by postgres.timeout")                                                      \
+    X(POSTGRES_ERRORS, "PostgreSQL", "postgres_errors", COUNTER, "postgres_errors_total", "",      \
+      "Failed SELECTs and lost connections")                                                       \
+    X(USAGE_RECORDED, "Usage", "usage_recorded", COUNTER, "usage_recorded_total", "",              \
+      "ALLOWs recorded in the ledger")                                                             \
+    X(USAGE_UNRECORDED, "Usage", "usage_unrecorded", COUNTER, "usage_unrecorded_total", "",        \
+      "ALLOWs not recorded: the ledger is full")                                                   \
+    X(USAGE_LOST, "Usage", "usage_lost", COUNTER, "usage_lost_total", "",                          \
+      "Keys whose last_used was lost with the ledger's file or to damage, at most")                \
+    X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
+      "Uses noted with a time later than now, as a clock was ahead, and taken as now")             \
+    X(USAGE_SWAPS, "Usage", "usage_swaps", COUNTER, "usage_swaps_total", "",                       \
+      "Ledger halves drained")                                                                     \
+    X(USAGE_PENDING, "Usage", "usage_pending", GAUGE, "usage_pending", "",                         \
+      "Keys whose last_used is not written yet")                                                   \
+    X(USAGE_OLDEST, "Usage", "usage_oldest_pending_us", GAUGE_US, "usage_oldest_pending_seconds",  \
+      "", "Age of the oldest use that is not written yet, at most")                                \
+    X(USAGE_UP, "Usage", "usage_up", GAUGE, "usage_up", "",                                        \
+      "1 while usage is written: its session leads to where lookups are answered, and the last "   \
+      "round met no failure")                                                                      \
+    X(USAGE_DISK_BUSY, "Usage", "usage_disk_busy_us", GAUGE_US, "usage_disk_busy_seconds", "",     \
+      "How long the disk has worked at a job for usage, 0 when there is none")                     \
+    X(USAGE_STATEMENTS, "Usage", "usage_statements", COUNTER, "usage_statements_total", "",        \
+      "UPDATE statements committed")                                                               \
+    X(USAGE_ROWS, "Usage", "usage_rows_updated", COUNTER, "usage_rows_updated_total", "",          \
+      "Rows updated by them")                                                                      \
+    X(USAGE_LOCKED, "Usage", "usage_rows_locked", COUNTER, "usage_rows_locked_total", "",          \
+      "Rows left for the next round, as somebody else held their lock")                            \
+    X(USAGE_FAILURES, "Usage", "usage_flush_failures", COUNTER, "usage_flush_failures_total", "",  \
+      "UPDATE statements that failed")                                                             \
+    X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",     \
+      "Keys whose usage belongs to another store and was set aside")                               \
+    X(LEDGER_SAFE, "Usage", "usage_ledger_safe", GAUGE, "usage_ledger_safe", "",                   \
+      "1 while usage outlives a killed daemon, 0 while some of it is in memory only")              \
+    X(LEDGER_REPAIRS, "Usage", "usage_ledger_repairs", COUNTER, "usage_ledger_repairs_total", "",  \
+      "Times that a new ledger file took the place of one that was lost, or of memory")            \
+    X(LEDGER_BYTES, "Usage", "usage_ledger_bytes", GAUGE, "usage_ledger_bytes", "",                \
+      "Memory that the ledger's file takes, bytes")                                                \
+    X(SPILL_BYTES, "Usage", "usage_spill_bytes", GAUGE, "usage_spill_bytes", "",                   \
+      "Size of the spill file, bytes; 0 when there is none")                                       \
+    X(SPILL_WRITES, "Usage", "usage_spill_writes", COUNTER, "usage_spill_writes_total", "",        \
+      "Spill files written")                                                                       \
+    X(SPILL_FAILURES, "Usage", "usage_spill_failures", COUNTER, "usage_spill_failures_total", "",  \
+      "Spill files not written")                                                                   \
+    X(BUILD_INFO, "", "", GAUGE, "build_info", "version=\"" APIKEYD_VERSION "\"",                  \
+      "1; the label tells which version runs")                                                     \
+    X(FRONT_CPU, "Process", "front_cpu_us", COUNTER_US, "thread_cpu_seconds_total",                \
+      "thread=\"front\"", "Processor time of a thread; the front thread can use one processor")    \
+    X(BACK_CPU, "Process", "back_cpu_us", COUNTER_US, "thread_cpu_seconds_total",                  \
+      "thread=\"back\"", "Processor time of the back thread")                                      \
+    X(PROCESS_CPU, "Process", "process_cpu_us", COUNTER_US, "process_cpu_seconds_total", "",       \
+      "Processor time of all threads, user and system")                                            \
+    X(PROCESS_MEMORY, "Process", "process_resident_memory_bytes", GAUGE,                           \
+      "process_resident_memory_bytes", "", "Resident memory, bytes")                               \
+    X(PROCESS_FDS, "Process", "process_open_fds", GAUGE, "process_open_fds", "",                   \
+      "Open file descriptors")                                                                     \
+    X(PROCESS_FDS_MOST, "Process", "process_max_fds", GAUGE, "process_max_fds", "",                \
+      "File descriptors allowed")                                                                  \
+    X(PROCESS_START, "Process", "process_start_time_us", GAUGE_US, "process_start_time_seconds",   \
+      "", "When the daemon started, since 1970")
+
+/* X(enumerator, name, family, labels, unit, help); INFO shows them as section Distributions. */
+#define HISTOGRAMS(X)                                                                              \
+    X(CHECK_MEMORY, "check_memory_us", "check_duration_seconds", "tier=\"memory\"", MICROSECONDS,  \
+      "From reading a check to its answer, by where that came from; a hit counts the whole read "  \
+      "that it came in")                                                                           \
+    X(CHECK_REDIS, "check_redis_us", "check_duration_seconds", "tier=\"redis\"", MICROSECONDS,     \
+      "The same of checks answered from Redis")                                                    \
+    X(CHECK_POSTGRES, "check_postgres_us", "check_duration_seconds", "tier=\"postgres\"",          \
+      MICROSECONDS, "The same of checks answered from PostgreSQL")                                 \
+    X(CHECK_STALE, "check_stale_us", "check_duration_seconds", "tier=\"stale\"", MICROSECONDS,     \
+      "The same of checks answered stale")                                                         \
+    X(CHECK_NONE, "check_unavailable_us", "check_duration_seconds", "tier=\"none\"", MICROSECONDS, \
+      "The same of checks answered UNAVAILABLE after waiting")                                     \
+    X(REVOCATION_LAG_US, "revocation_us", "revocation_lag_seconds", "", MICROSECONDS,              \
+      "From a notified change's trigger in PostgreSQL to its enforcement in memory")               \
+    X(REDIS_TIME, "redis_us", "redis_round_trip_seconds", "", MICROSECONDS,                        \
+      "Round trips of MGETs that were answered")                                                   \
+    X(REDIS_BATCH, "redis_batch", "redis_batch_keys", "", ITEMS, "Keys in an MGET")                \
+    X(POSTGRES_TIME, "postgres_us", "postgres_round_trip_seconds", "", MICROSECONDS,               \
+      "Round trips of lookup SELECTs that were answered")                                          \
+    X(POSTGRES_BATCH, "postgres_batch", "postgres_batch_keys", "", ITEMS, "Keys in a SELECT")      \
+    X(FLUSH_TIME, "usage_flush_us", "usage_flush_duration_seconds", "", MICROSECONDS,              \
+      "Rounds of writing usage, failed ones too")                                                  \
+    X(USAGE_BATCH, "usage_batch", "usage_batch_rows", "", ITEMS, "Rows in an UPDATE")
+
+enum metric {
+#define X(enumerator, ...) METRIC_##enumerator,
+    METRICS(X)
+#undef X
+        METRIC_COUNT
+};
+
+enum histogram_id {
+#define X(enumerator, ...) HISTOGRAM_##enumerator,
+    HISTOGRAMS(X)
+#undef X
+        HISTOGRAM_COUNT
+};
+
+struct metrics {
+    uint64_t value[METRIC_COUNT];
+    struct histogram histogram[HISTOGRAM_COUNT];
+};
+
+/* The counter of a check's answer, which is not UNAVAILABLE. */
+static inline enum metric metric_of_check(enum verdict_kind kind, enum tier tier)
+{
+    return (enum metric)(METRIC_ALLOW_MEMORY + TIER_NONE * (kind - VERDICT_ALLOW) + tier);
+}
+
+/* target += addend; target -= part, after which gauges mean nothing */
+void metrics_add(struct metrics *target, const struct metrics *addend);
+void metrics_subtract(struct metrics *target, const struct metrics *part);
+
+/* Fill in the sums that are only made to be shown. */
+void metrics_sum(struct metrics *metrics);
+
+/* Append them as an INFO text: "# Section", then name:value lines. `section` limits it to one (""
+ * is all), by its name or by the deprecated one. */
+void metrics_print_info(const struct metrics *metrics, const char *section, struct buffer *out);
+
+/* Append them in Prometheus' text exposition format, version 0.0.4. */
+void metrics_print_exposition(const struct metrics *metrics, struct buffer *out);
+
+/* The table for the manual. */
+void metrics_print_markdown(FILE *out);
+
+#endif

@@ -1,0 +1,79 @@
+/* verdict_cache: the in-process answer to "may this key pass?"
+ *
+ * A fixed table from digest to verdict, one 64-byte line each, and a byte beside it. It allocates
+ * once, never rehashes, never blocks and never reads a clock. When a set is full the least useful
+ * verdict goes: that costs one lookup, never a wrong answer. DENY unknown lives in a table of its
+ * own, so that a flood of made-up keys can evict only other made-up keys. One thread owns a cache.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_VERDICT_CACHE_H
+#define APIKEYD_VERDICT_CACHE_H
+
+#include <stddef.h>
+
+#include <apikeyd/model/digest.h>
+#include <apikeyd/model/freshness.h>
+#include <apikeyd/model/verdict.h>
+
+struct verdict_cache;
+
+/* One cached verdict, which is never UNAVAILABLE. */
+struct cached_verdict {
+    struct digest digest;
+    struct uuid api_key_id;
+    struct uuid user_id;
+    int64_t read_at_us;
+    uint32_t usage_slot; /* where the ledger last wrote this key's usage: a hint, checked on use */
+    uint16_t used;       /* when it was last hit, in coarse units that wrap */
+    uint8_t kind;        /* enum verdict_kind */
+    uint8_t flags;
+};
+
+enum {
+    CACHED_REFRESHING = 1 << 0, /* a refresh was asked for */
+    CACHED_DUPLICATE = 1 << 1,  /* several rows share the key ID */
+};
+
+struct verdict_cache_stats {
+    size_t slots;
+    size_t bytes; /* of the slots and their tags */
+    size_t used;  /* slots that hold a verdict, expired ones included */
+    uint64_t evictions;
+};
+
+/* At most `bytes` for verdicts on existing keys and `negative_bytes` for DENY unknown. NULL when
+ * memory is short. `seed` should be random and secret. */
+struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed);
+void verdict_cache_free(struct verdict_cache *cache);
+
+/* The verdict for `digest` if one is held and fresh, else NULL. A hit counts as use. The
+ * pointer is good until the next put or remove. */
+struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
+                                         const struct freshness *freshness);
+
+/* The verdict for `digest` will be asked for: have it come in, if it is where most are. */
+void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
+
+/* Then have it come in if it is elsewhere. What is returned is likely it: good for hints only, as
+ * now and then it is another's. NULL when it is not to be seen where it should be. */
+const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
+                                                           const struct digest *digest);
+
+/* The verdict for `digest` however old, or NULL; changes nothing. */
+struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest);
+
+/* Keep `verdict` (not UNAVAILABLE), unless one read later is held. Returns what is held now. */
+struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
+                                         const struct verdict *verdict,
+                                         const struct freshness *freshness);
+
+/* Forget a verdict. */
+void verdict_cache_remove(struct verdict_cache *cache, const struct digest *digest);
+
+/* A verdict of `slot` was asked for. True the first time in about a second. */
+bool verdict_cache_touch(struct cached_verdict *slot, int64_t now_us);
+
+struct verdict_cache_stats verdict_cache_stats(const struct verdict_cache *cache);
+struct verdict_cache_stats verdict_cache_negative_stats(const struct verdict_cache *cache);
+
+#endif

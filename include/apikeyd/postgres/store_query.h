@@ -1,0 +1,66 @@
+/* store_query: ask a session which store it leads to.
+ *
+ * The whole of it, which takes a query of its own: for the feed's heartbeats, and for each session
+ * that lookups or usage use, when it is new or its answers bear a mark that is not known. Every
+ * name in the statements is qualified, operators too: a role may have made others of the same name.
+ */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_STORE_QUERY_H
+#define APIKEYD_STORE_QUERY_H
+
+#include <apikeyd/config/config.h>
+#include <apikeyd/model/store.h>
+#include <apikeyd/postgres/pg_connection.h>
+
+/* What a SELECT names for the columns that store_query_read() reads from `column` on, and the FROM
+ * items that they need. $1 is the schema, $2 the table. */
+#define STORE_COLUMNS                                                                              \
+    "pg_catalog.clock_timestamp(), pg_catalog.pg_postmaster_start_time(), "                        \
+    "pg_catalog.pg_is_in_recovery(), sc.system_identifier, "                                       \
+    "CASE WHEN pg_catalog.pg_is_in_recovery() THEN '' "                                            \
+    "ELSE pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) END, "                       \
+    "sd.oid, sd.datname::pg_catalog.text, coalesce(st.oid, 0::pg_catalog.oid), "                   \
+    "coalesce(st.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[]), false), "    \
+    "sd.encoding"
+#define STORE_FROM                                                                                 \
+    "pg_catalog.pg_control_system() AS sc JOIN pg_catalog.pg_database AS sd "                      \
+    "ON sd.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() "                          \
+    "LEFT JOIN (pg_catalog.pg_class AS st JOIN pg_catalog.pg_namespace AS sn "                     \
+    "ON sn.oid OPERATOR(pg_catalog.=) st.relnamespace) "                                           \
+    "ON st.relname OPERATOR(pg_catalog.=) $2 AND sn.nspname OPERATOR(pg_catalog.=) $1"
+enum { STORE_FIELDS = 10 };
+
+/* Set the first two parameters, which point into `config`. */
+void store_query_name_table(struct pg_query *query, const struct config *config);
+
+/* The query by itself. */
+void store_query_bind(struct pg_query *query, const struct config *config);
+
+/* Read row 0 from `column` on; false, leaving both alone, when it has another form. *ret_server_us
+ * is PostgreSQL's clock, µs since 1970. */
+bool store_query_read(const PGresult *result, int column, struct store *ret,
+                      int64_t *ret_server_us);
+
+/* What every statement of lookups and usage tells, as one column of type record; `table` is as
+ * sql_table_append() writes it. */
+void store_mark_append_sql(struct buffer *sql, const char *table);
+
+/* A condition without a row: the statement runs where a mark was read. Its parameters are from
+ * $`first` on, three of them. */
+void store_mark_append_condition(struct buffer *sql, const char *table, int first);
+
+/* Set those, from param[first - 1] on. They point into `mark` and `numbers`, whose bytes this
+ * replaces. */
+void store_mark_bind(struct pg_query *query, int first, const struct store_mark *mark,
+                     struct buffer *numbers);
+
+struct store_told {
+    struct store_mark mark;
+    bool standby;
+    bool hidden; /* row security keeps rows from this role: what is absent proves nothing */
+};
+
+/* Read such a column; false when it is not one. */
+bool store_mark_read(const char *record, int len, struct store_told *ret);
+
+#endif
