@@ -16,7 +16,7 @@ static char *harmless(const char *text)
     char *copy = strdup(text);
 
     if (!copy)
-        die(EX_OSERR, "memory is short");
+        die(EX_OSERR, "out of memory");
     for (unsigned char *at = (unsigned char *)copy; *at; at++) {
         if (*at < 0x20 || *at == 0x7f)
             *at = '?';

@@ -13,7 +13,7 @@ static char *copy_text(const json_t *text)
     return json_string_length(text) > 0 ? strdup(json_string_value(text)) : NULL;
 }
 
-/* How many members have a name, whatever its case, as HTTP field names are; *ret is the last. */
+/* How many members have a name, compared without case as HTTP field names are; *ret is the last. */
 static size_t count_field(const json_t *fields, const char *name, const json_t **ret)
 {
     size_t count = 0;
