@@ -284,7 +284,8 @@ static void confirm(struct feed *feed)
     feed->due = feed->due || feed->sent_us < env->freshness_inputs.jumped_us;
     back_env_post_freshness(env);
     if (first) {
-        log_write(&env->log, pg_connection_flaps(feed->connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+        log_write(&env->log,
+                  pg_connection_flaps(feed->connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
                   "the change feed is up: changes are heard of as they are committed");
         feed->setup.on_up(feed->setup.arg, true);
     }

@@ -1,4 +1,4 @@
-/* freshness: which read times are believed now.
+/* freshness: which read times are late enough now.
  *
  * Every rule of coherence comes down to one question about a verdict: was PostgreSQL read late
  * enough? A ttl, the change feed and the watermark all become one "oldest" time, so that looking up

@@ -1,4 +1,4 @@
-/* watermarks: since when what is read of a key is believed.
+/* watermarks: since when what is read of a key is fresh.
  *
  * A change raises its key's watermark: what was read before is no longer fresh, wherever it
  * comes from and however late. One watermark is shared by all keys whose digests fall into one
