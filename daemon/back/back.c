@@ -83,7 +83,7 @@ static int64_t oldest_of_use_us(const struct back *back, int64_t now_us)
                                                            : freshness.oldest_stale_us;
 }
 
-/* Who can answer a check now. What Redis was given lives for cache.ttl there. */
+/* Which stores can answer a check now. A value in Redis lives for cache.ttl. */
 static void look_who_answers(struct back *back, struct status_snapshot *snapshot, int64_t now_us)
 {
     int64_t oldest_us = oldest_of_use_us(back, now_us);
@@ -167,7 +167,7 @@ static void invalidate(struct back *back, const struct digest *digest, int64_t c
     resolver_invalidate(back->resolver, digest);
     order.invalidate.digest = *digest;
     order.invalidate.changed_at_us = changed_at_us;
-    /* Whatever the front is sent after this was read after this. */
+    /* Every verdict that the front is sent after this message was read after it. */
     back_env_post(&back->env, &order);
 }
 
