@@ -67,33 +67,30 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     back->stale_checks = stale;
     bool serving =
         back->stale_seen_us != TIME_NEVER && now_us - back->stale_seen_us < stale_memory_us;
-    if ((serving || back->env.freshness_inputs.postgres_down || resolver_failing(back->resolver)) &&
+    if ((serving || freshness_no_lookups(&back->env.freshness) ||
+         resolver_failing(back->resolver)) &&
         back->config->cache_stale_max > bound.us)
         return "cache.stale_max: lookups are not answered, and verdicts are served stale";
     return bound.text;
 }
 
-/* What was read before this is of no use for any answer, fresh or stale. */
-static int64_t oldest_of_use_us(const struct back *back, int64_t now_us)
+/* Whether a verdict on a key that exists, read then, answers anything, be it stale. */
+static bool of_use(const struct back *back, int64_t read_at_us)
 {
-    struct freshness_policy policy = config_freshness_policy(back->config);
-    struct freshness freshness = freshness_at(&policy, &back->env.freshness_inputs, now_us);
-
-    return freshness.oldest_us < freshness.oldest_stale_us ? freshness.oldest_us
-                                                           : freshness.oldest_stale_us;
+    return freshness_of(&back->env.freshness, NULL, VERDICT_ALLOW, read_at_us) > USE_NEVER;
 }
 
 /* Who can answer a check now. What Redis was given lives for cache.ttl there. */
 static void look_who_answers(struct back *back, struct status_snapshot *snapshot, int64_t now_us)
 {
-    int64_t oldest_us = oldest_of_use_us(back, now_us);
     int64_t in_redis_us = resolver_newest_in_redis(back->resolver);
 
+    freshness_tick(&back->env.freshness, now_us);
     snapshot->redis_dated = back->env.clock.known;
     snapshot->postgres_answers = resolver_answers(back->resolver);
-    snapshot->redis_servable =
-        in_redis_us >= oldest_us && in_redis_us > now_us - back->config->cache_ttl;
-    snapshot->memory_servable = resolver_newest_in_memory(back->resolver) >= oldest_us;
+    snapshot->redis_servable = of_use(back, in_redis_us) &&
+                               freshness_read_since(in_redis_us, now_us - back->config->cache_ttl);
+    snapshot->memory_servable = of_use(back, resolver_newest_in_memory(back->resolver));
     snapshot->total.value[METRIC_POSTGRES_ANSWERS] = snapshot->postgres_answers;
 }
 
@@ -174,7 +171,7 @@ static void invalidate(struct back *back, const struct digest *digest, int64_t c
 static void invalidate_all(struct back *back)
 {
     back->env.metrics.value[METRIC_INVALIDATIONS]++;
-    back_env_forget(&back->env);
+    freshness_everything_changed(&back->env.freshness, clock_monotonic_us());
     back_env_post_freshness(&back->env);
 }
 
@@ -461,7 +458,6 @@ struct back *back_new(struct back_setup *setup)
         .redis_secret = setup->redis_secret,
         .log = {.level = setup->log.level, .sink = on_log_line, .arg = back},
         .to_front = setup->to_front,
-        .freshness_inputs = no_freshness_inputs,
     };
     back->env.metrics.value[METRIC_USAGE_CLAMPED] = setup->judged.clamped;
     back->env.metrics.value[METRIC_USAGE_LOST] = setup->judged.dropped;

@@ -66,6 +66,12 @@ static int64_t heartbeat_interval_us(const struct feed *feed)
     return part_us < heartbeat_most_us ? part_us : heartbeat_most_us;
 }
 
+/* Those that were committed before now may not have been heard of. */
+static void miss_changes(struct feed *feed)
+{
+    freshness_changes_may_be_missing(&feed->env->freshness, clock_monotonic_us());
+}
+
 static void say_unread(struct feed *feed)
 {
     const struct log *log = &feed->env->log;
@@ -87,7 +93,7 @@ static void note_notified(struct feed *feed)
     bool announced = feed->announced == ANNOUNCED;
     bool notified = announced && feed->unannounced.read;
 
-    feed->env->freshness_inputs.notified = notified;
+    freshness_feed_tells_all(&feed->env->freshness, notified);
     feed->env->metrics.value[METRIC_FEED_TRIGGER] = notified;
     if (announced)
         say_unread(feed);
@@ -104,7 +110,7 @@ static void settle(struct feed *feed)
 {
     if (feed->announced != SETTLING || feed->inspection.writers[0])
         return;
-    back_env_raise_watermark(feed->env);
+    miss_changes(feed);
     set_announced(feed, ANNOUNCED);
     log_info(&feed->env->log, "triggers notify of every change now");
 }
@@ -115,7 +121,7 @@ static void note_definition(struct feed *feed, const struct heartbeat *heartbeat
 {
     feed->asked = false;
     if (feed->announced == NOT_INSPECTED || heartbeat->definition != feed->definition) {
-        back_env_raise_watermark(feed->env);
+        miss_changes(feed);
         set_announced(feed, NOT_INSPECTED);
     }
     feed->definition = heartbeat->definition;
@@ -240,7 +246,7 @@ static void note_queue(struct feed *feed, double usage)
 static void note_unannounced(struct feed *feed, const struct heartbeat *heartbeat)
 {
     if (unannounced_take(&feed->unannounced, heartbeat))
-        back_env_raise_watermark(feed->env);
+        miss_changes(feed);
     note_notified(feed);
     if (!heartbeat->unannounced)
         return;
@@ -256,14 +262,13 @@ static void note_store(struct feed *feed, const struct heartbeat *heartbeat)
 
     feed->server_said = false;
     back_env_store_changed(env, stores_feed(&env->stores, &heartbeat->store));
-    if (env->freshness_inputs.elsewhere &&
+    if (freshness_is_elsewhere(&env->freshness) &&
         feed->setup.lookups_agree(feed->setup.arg, feed->previous_us)) {
-        env->freshness_inputs.elsewhere = false;
-        back_env_forget(env);
+        freshness_lookups_agree(&env->freshness, clock_monotonic_us());
         log_info(&env->log, "lookups are answered by the store of the change feed again");
     }
     if (!feed->confirmed)
-        back_env_raise_watermark(env);
+        miss_changes(feed);
 }
 
 /* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
@@ -274,8 +279,8 @@ static void confirm(struct feed *feed)
     bool first = !feed->confirmed;
 
     feed->confirmed = true;
-    freshness_confirm(&env->freshness_inputs, feed->sent_us);
-    feed->due = feed->due || feed->sent_us < env->freshness_inputs.jumped_us;
+    if (!freshness_feed_confirmed(&env->freshness, feed->sent_us))
+        feed->due = true;
     back_env_post_freshness(env);
     if (first) {
         log_info(&env->log, "the change feed is up: changes are heard of as they are committed");
@@ -457,7 +462,7 @@ static void on_down(void *arg)
 static int64_t changed_at_us(const struct feed *feed, const struct notification *notification)
 {
     int64_t now_us = clock_monotonic_us();
-    int64_t earliest_us = feed->env->freshness_inputs.confirmed_us;
+    int64_t earliest_us = freshness_confirmed_until(&feed->env->freshness);
     int64_t at_us;
 
     if (!feed->confirmed || notification->server_us == 0 ||
@@ -579,8 +584,9 @@ void feed_heartbeat(struct feed *feed)
 
 bool feed_up(const struct feed *feed)
 {
-    return feed->confirmed && feed->env->freshness_inputs.confirmed_us >=
-                                  clock_monotonic_us() - feed->env->config->cache_ttl_unlinked;
+    return feed->confirmed &&
+           freshness_confirmed_since(&feed->env->freshness,
+                                     clock_monotonic_us() - feed->env->config->cache_ttl_unlinked);
 }
 
 bool feed_lend(struct feed *feed, const struct pg_query *query)
@@ -598,7 +604,7 @@ struct bound feed_bound(const struct feed *feed)
 
     if (!feed_up(feed))
         return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
-    if (feed->env->freshness_inputs.elsewhere)
+    if (freshness_is_elsewhere(&feed->env->freshness))
         return (struct bound){
             config->cache_ttl_unlinked,
             "cache.ttl_unlinked: lookups are not answered where the link listens"};
@@ -615,8 +621,8 @@ struct bound feed_bound(const struct feed *feed)
     if (!feed->unannounced.read)
         return (struct bound){config->cache_ttl,
                               "cache.ttl: apikeyd.unannounced_change has not been read yet"};
-    if (feed->env->freshness_inputs.confirmed_us <
-        clock_monotonic_us() - 2 * heartbeat_interval_us(feed))
+    if (!freshness_confirmed_since(&feed->env->freshness,
+                                   clock_monotonic_us() - 2 * heartbeat_interval_us(feed)))
         return (struct bound){config->cache_ttl_unlinked,
                               "cache.ttl_unlinked: a heartbeat is late"};
     if (feed->queue_usage > queue_full)

@@ -295,6 +295,23 @@ def test_functions_fit_on_a_screen():
     assert len((ROOT / "daemon" / "main.c").read_text().splitlines()) <= 120
 
 
+def compared_read_times(text):
+    """Comparisons in C of what is named as a read time is, or as a bound of one. What freshness says is none."""
+    code = re.sub(r"/\*.*?\*/|#[^\n]*|freshness_\w+\([^()]*\)", "", text, flags=re.DOTALL)
+    for part in re.split(r"&&|\|\||[;,?{}]", code):
+        if re.search(r"(?<![-<>])[<>]=?(?![<>])", part) and re.search(r"read_at|oldest|watermark|confirmed|newest", part):
+            yield " ".join(part.split())
+
+
+def test_only_freshness_compares_read_times():
+    """Whether a verdict was read late enough is judged in one place, or two places will differ."""
+    own = ["daemon/model/freshness.c", "daemon/model/watermarks.c", "include/apikeyd/model/freshness.h"]
+    found = {str(path.relative_to(ROOT)): lines for path in tracked("daemon/*.[ch]", "include/*.h")
+             if (lines := list(compared_read_times(path.read_text())))}
+    assert [found.pop(name, []) != [] for name in own] == [True] * len(own)
+    assert found == {}
+
+
 def test_every_source_says_its_licence():
     for path in tracked("*.c", "*.h"):
         assert "SPDX-License-Identifier: MIT" in path.read_text(), path

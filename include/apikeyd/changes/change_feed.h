@@ -3,7 +3,7 @@
  * A connection of its own that LISTENs and sends a heartbeat, which confirms that all that was
  * committed before it was sent has been heard of, and tells on what that rests: which store this
  * is, whether the triggers are what they should be, whether the notification queue has room. What
- * comes of it is in env->freshness_inputs. A connection that is lost, or whose heartbeat is late,
+ * comes of it is in env->freshness. A connection that is lost, or whose heartbeat is late,
  * is made anew; what was notified meanwhile is missed, so the watermark rises. So it does when the
  * triggers, or the store, have changed: then the triggers are inspected, and do not count until
  * every transaction that was open at the time has ended. It must reach PostgreSQL itself: a pooler
