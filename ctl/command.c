@@ -21,18 +21,18 @@ static const struct option_line {
     {"help", NULL, "show this", 'h', ANYWHERE},
     {"version", NULL, "show the version", 'V', ANYWHERE},
     {"json", NULL, "print JSON, for programs", 'j', TAKES_JSON},
-    {"watch", "[=SECONDS]", "again and again, a second or so many apart", 'w', TAKES_WATCH},
-    {"within", "MS", "wait no longer than so many milliseconds", 't', TAKES_WITHIN},
+    {"watch", "[=SECONDS]", "repeat every SECONDS (default 1)", 'w', TAKES_WATCH},
+    {"within", "MS", "wait for at most MS milliseconds", 't', TAKES_WITHIN},
     {"all", NULL, "every key", 'a', TAKES_ALL},
     {"dsn", "DSN", "database to change keys in; else $APIKEYCTL_DSN, else the configuration's", 'd',
      TAKES_DSN},
-    {"user", "UUID", "the user whose keys they are", 'u', TAKES_USER},
-    {"name", "TEXT", "what people call the key", 'n', TAKES_NAME},
-    {"key-id", "KEY", "the key itself, - to read it from stdin; one is made up unless given", 'k',
+    {"user", "UUID", "the user that owns the keys", 'u', TAKES_USER},
+    {"name", "TEXT", "the key's name", 'n', TAKES_NAME},
+    {"key-id", "KEY", "the key itself, or - for stdin; a random key unless given", 'k',
      TAKES_KEY_ID},
     {"active", "yes|no", "whether the key may be used at once; yes unless given", 'A',
      TAKES_ACTIVE},
-    {"yes", NULL, "do not ask", 'y', TAKES_YES},
+    {"yes", NULL, "do not ask for confirmation", 'y', TAKES_YES},
 };
 
 enum { OPTIONS = sizeof options / sizeof options[0] };
@@ -188,7 +188,7 @@ static void check_fits(const struct request *request, unsigned given)
             die(EX_USAGE, "%s%s%s does not take --%s; see apikeyctl %s%s%s --help", command->group,
                 blank, command->name, options[i].name, command->group, blank, command->name);
     }
-    if (request->argc < command->least || request->argc > command->most)
+    if (request->argc < command->min || request->argc > command->max)
         die(EX_USAGE, "usage: apikeyctl %s%s%s %s", command->group, blank, command->name,
             command->arguments);
 }

@@ -29,7 +29,7 @@ struct command {
     const char *group; /* "" or the word before the name */
     const char *name;
     const char *arguments;                     /* as the help shows them */
-    int least, most;                           /* how many */
+    int min, max;                              /* how many */
     unsigned takes;                            /* options */
     int (*run)(const struct request *request); /* the exit status */
     const char *summary;

@@ -43,7 +43,7 @@ static char *socket_path(const struct request *request)
         config_free(config);
     }
     if (!path)
-        die(EX_OSERR, "memory is short");
+        die(EX_OSERR, "out of memory");
     return path;
 }
 
@@ -77,7 +77,7 @@ redisContext *daemon_connect(const struct request *request)
     errno = 0;
     context = redisConnectUnixWithTimeout(path, timeout);
     if (!context)
-        die(EX_OSERR, "memory is short");
+        die(EX_OSERR, "out of memory");
     if (context->err)
         explain_failure(path, errno, context->errstr);
     redisSetTimeout(context, timeout);

@@ -25,7 +25,7 @@ static PGconn *connect_to(const char *dsn)
     const char *const names[] = {"dbname", "fallback_application_name", "client_encoding", NULL};
     const char *const values[] = {dsn, "apikeyctl", "UTF8", NULL};
 
-    /* Times are shown in UTC, whatever type the columns have. */
+    /* Times are shown in UTC for columns of either type. */
     setenv("PGTZ", "UTC", 1);
     PGconn *connection = PQconnectdbParams(names, values, 1);
     if (PQstatus(connection) != CONNECTION_OK) {
@@ -64,7 +64,7 @@ struct keys_db *keys_db_open(const struct request *request)
     struct buffer error = {0};
 
     if (!db)
-        die(EX_OSERR, "memory is short");
+        die(EX_OSERR, "out of memory");
     if (!secret_read(config->postgres_key_transform_secret_file, &secret, &error))
         die(EX_CONFIG, "postgres.key_transform_secret_file \"%s\": %.*s",
             config->postgres_key_transform_secret_file, (int)error.len, error.data);

@@ -78,8 +78,8 @@ static const char *bytes(double count, char ret[static TEXT_SIZE])
     return ret;
 }
 
-__attribute__((format(printf, 2, 3))) static void say(const struct report *report,
-                                                      const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void add_line(const struct report *report,
+                                                           const char *format, ...)
 {
     char line[256];
     va_list args;
@@ -90,7 +90,7 @@ __attribute__((format(printf, 2, 3))) static void say(const struct report *repor
     report->line(report->arg, line);
 }
 
-static void say_latency(const struct report *report, const char *tier)
+static void add_latency(const struct report *report, const char *tier)
 {
     char path[64], p50[TEXT_SIZE], p99[TEXT_SIZE];
     double rate, middle, high;
@@ -101,71 +101,72 @@ static void say_latency(const struct report *report, const char *tier)
     middle = number(report, path);
     snprintf(path, sizeof path, "latency.%s.p99_seconds", tier);
     high = number(report, path);
-    say(report, "  %-12s %12.1f/s   p50 %-9s p99 %s", tier, rate, duration(middle, p50),
-        duration(high, p99));
+    add_line(report, "  %-12s %12.1f/s   p50 %-9s p99 %s", tier, rate, duration(middle, p50),
+             duration(high, p99));
 }
 
-static void say_checks(const struct report *report)
+static void add_checks(const struct report *report)
 {
     static const char *const tiers[] = {"memory", "redis", "postgres", "stale", "unavailable"};
     double ratio = number(report, "checks.hit_ratio");
 
-    say(report,
-        "checks        %12.1f/s   ALLOW %.1f, DENY unknown %.1f, inactive %.1f, "
-        "UNAVAILABLE %.1f",
-        number(report, "checks.per_second.all"), number(report, "checks.per_second.allow"),
-        number(report, "checks.per_second.deny_unknown"),
-        number(report, "checks.per_second.deny_inactive"),
-        number(report, "checks.per_second.unavailable"));
+    add_line(report,
+             "checks        %12.1f/s   ALLOW %.1f, DENY unknown %.1f, inactive %.1f, "
+             "UNAVAILABLE %.1f",
+             number(report, "checks.per_second.all"), number(report, "checks.per_second.allow"),
+             number(report, "checks.per_second.deny_unknown"),
+             number(report, "checks.per_second.deny_inactive"),
+             number(report, "checks.per_second.unavailable"));
     if (isnan(ratio))
-        say(report, "answered from");
+        add_line(report, "answered from");
     else
-        say(report, "answered from                %.2f %% from memory", 100 * ratio);
+        add_line(report, "answered from                %.2f %% from memory", 100 * ratio);
     for (size_t i = 0; i < sizeof tiers / sizeof tiers[0]; i++)
-        say_latency(report, tiers[i]);
+        add_latency(report, tiers[i]);
 }
 
-static void say_stores(const struct report *report)
+static void add_stores(const struct report *report)
 {
     char p50[TEXT_SIZE], p99[TEXT_SIZE], lag[TEXT_SIZE];
 
-    say(report,
-        "PostgreSQL    %-5s %.0f of %.0f connections, p50 %s, p99 %s, %.0f late, %.0f errors",
-        text(report, "postgres.state"), number(report, "postgres.connections_up"),
-        number(report, "postgres.connections"),
-        duration(number(report, "postgres.round_trip.p50_seconds"), p50),
-        duration(number(report, "postgres.round_trip.p99_seconds"), p99),
-        number(report, "postgres.timeouts"), number(report, "postgres.errors"));
-    say(report, "Redis         %-5s p50 %s, p99 %s, %.0f late, %.0f errors, %.0f forged",
-        text(report, "redis.state"), duration(number(report, "redis.round_trip.p50_seconds"), p50),
-        duration(number(report, "redis.round_trip.p99_seconds"), p99),
-        number(report, "redis.timeouts"), number(report, "redis.errors"),
-        number(report, "redis.forged"));
-    say(report, "change feed   %-5s last change enforced after %s; bound: %s",
-        text(report, "feed.state"), duration(number(report, "feed.lag_last_seconds"), lag),
-        text(report, "feed.revocation_bound"));
+    add_line(report,
+             "PostgreSQL    %-5s %.0f of %.0f connections, p50 %s, p99 %s, %.0f late, %.0f errors",
+             text(report, "postgres.state"), number(report, "postgres.connections_up"),
+             number(report, "postgres.connections"),
+             duration(number(report, "postgres.round_trip.p50_seconds"), p50),
+             duration(number(report, "postgres.round_trip.p99_seconds"), p99),
+             number(report, "postgres.timeouts"), number(report, "postgres.errors"));
+    add_line(report, "Redis         %-5s p50 %s, p99 %s, %.0f late, %.0f errors, %.0f forged",
+             text(report, "redis.state"),
+             duration(number(report, "redis.round_trip.p50_seconds"), p50),
+             duration(number(report, "redis.round_trip.p99_seconds"), p99),
+             number(report, "redis.timeouts"), number(report, "redis.errors"),
+             number(report, "redis.forged"));
+    add_line(report, "change feed   %-5s last change enforced after %s; bound: %s",
+             text(report, "feed.state"), duration(number(report, "feed.lag_last_seconds"), lag),
+             text(report, "feed.revocation_bound"));
 }
 
-static void say_usage(const struct report *report)
+static void add_usage(const struct report *report)
 {
     char oldest[TEXT_SIZE], ledger[TEXT_SIZE], spill[TEXT_SIZE], resident[TEXT_SIZE];
 
-    say(report,
-        "usage         %.0f keys pending, oldest %s, %.1f rows/s written; ledger %s, spill %s",
-        number(report, "usage.pending"),
-        duration(number(report, "usage.oldest_pending_seconds"), oldest),
-        number(report, "usage.rows_per_second"),
-        bytes(number(report, "usage.ledger_bytes"), ledger),
-        bytes(number(report, "usage.spill_bytes"), spill));
-    say(report, "cache         %.0f of %.0f keys, %.0f of %.0f unknown ones, %.0f evictions",
-        number(report, "cache.entries"), number(report, "cache.slots"),
-        number(report, "cache.unknown_entries"), number(report, "cache.unknown_slots"),
-        number(report, "cache.evictions"));
-    say(report,
-        "process       %.0f of %.0f connections, %s, front thread %.1f %% busy, back %.1f %%",
-        number(report, "process.connections"), number(report, "process.connections_limit"),
-        bytes(number(report, "process.resident_bytes"), resident),
-        100 * number(report, "process.front_cpu"), 100 * number(report, "process.back_cpu"));
+    add_line(report,
+             "usage         %.0f keys pending, oldest %s, %.1f rows/s written; ledger %s, spill %s",
+             number(report, "usage.pending"),
+             duration(number(report, "usage.oldest_pending_seconds"), oldest),
+             number(report, "usage.rows_per_second"),
+             bytes(number(report, "usage.ledger_bytes"), ledger),
+             bytes(number(report, "usage.spill_bytes"), spill));
+    add_line(report, "cache         %.0f of %.0f keys, %.0f of %.0f unknown ones, %.0f evictions",
+             number(report, "cache.entries"), number(report, "cache.slots"),
+             number(report, "cache.unknown_entries"), number(report, "cache.unknown_slots"),
+             number(report, "cache.evictions"));
+    add_line(report,
+             "process       %.0f of %.0f connections, %s, front thread %.1f %% busy, back %.1f %%",
+             number(report, "process.connections"), number(report, "process.connections_limit"),
+             bytes(number(report, "process.resident_bytes"), resident),
+             100 * number(report, "process.front_cpu"), 100 * number(report, "process.back_cpu"));
 }
 
 void stats_print(const json_t *status, void (*line)(void *arg, const char *text), void *arg)
@@ -173,13 +174,13 @@ void stats_print(const json_t *status, void (*line)(void *arg, const char *text)
     struct report report = {.status = status, .line = line, .arg = arg};
     char uptime[TEXT_SIZE];
 
-    say(&report, "apikeyd %s, up for %s, %s: %s", text(&report, "version"),
-        duration(number(&report, "uptime_seconds"), uptime),
-        json_is_true(json_object_get(status, "ready")) ? "ready" : "NOT READY",
-        text(&report, "readiness"));
-    say_checks(&report);
-    say_stores(&report);
-    say_usage(&report);
+    add_line(&report, "apikeyd %s, up for %s, %s: %s", text(&report, "version"),
+             duration(number(&report, "uptime_seconds"), uptime),
+             json_is_true(json_object_get(status, "ready")) ? "ready" : "NOT READY",
+             text(&report, "readiness"));
+    add_checks(&report);
+    add_stores(&report);
+    add_usage(&report);
 }
 
 static void print_line(void *arg, const char *line)

@@ -32,7 +32,7 @@ static int family_of(int fd)
     return getsockname(fd, &address, &len) == 0 ? address.sa_family : AF_UNSPEC;
 }
 
-/* Whoever may write to a socket's file may connect (unix(7)). False with the reason. */
+/* Write permission on a socket's file is permission to connect (unix(7)). False with the reason. */
 static bool file_is_private(const char *name, const char *path, const struct stat *status,
                             struct buffer *error)
 {
@@ -45,7 +45,7 @@ static bool file_is_private(const char *name, const char *path, const struct sta
     else if (status->st_uid != 0 && status->st_uid != geteuid())
         buffer_printf(
             error,
-            "socket activation: \"%s\": %s belongs to UID %u, who is neither root nor the "
+            "socket activation: \"%s\": %s belongs to UID %u, which is neither root nor the "
             "daemon's user (UID %u); set SocketUser=",
             name, path, status->st_uid, geteuid());
     return error->len == 0;

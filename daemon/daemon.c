@@ -98,7 +98,7 @@ static void raise_fd_limit(struct daemon *daemon)
 /* Room for every lookup that may be in flight, its answer, and what goes with them. */
 static bool open_mailboxes(struct daemon *daemon)
 {
-    size_t lookups = config_pending_most(daemon->config);
+    size_t lookups = config_pending_max(daemon->config);
     int error = mailbox_init(&daemon->to_back, lookups + 1024, sizeof(struct to_back));
 
     if (error == 0)
@@ -280,7 +280,7 @@ static bool serve(struct daemon *daemon)
         supervisor_ready(&daemon->supervisor);
         back_run(daemon->back);
     } else {
-        log_error(&daemon->log, "signals cannot be taken: memory is short");
+        log_error(&daemon->log, "signals cannot be taken: out of memory");
     }
     stop_front(daemon, thread);
     signals_free(signals);

@@ -12,7 +12,7 @@
 /* How long the end of the process waits for a log that stands still. */
 enum { LOG_FLUSH_US = 1000000 };
 
-/* From now on libevent's messages up to `level` go to the log, in whatever thread they arise.
+/* From now on libevent's messages up to `level` go to the log, from every thread.
  * SIGABRT (from abort(3), or from systemd's watchdog) ends the process only when the lines before
  * it are written, or LOG_FLUSH_US have passed. `writer` must live until log_hooks_remove(). Call it
  * in the first thread, before there are others that use libevent. */

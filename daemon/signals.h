@@ -29,7 +29,7 @@ struct signals_setup {
  * thread. */
 void signals_hold(void);
 
-/* Take signals from now on, those first that have waited. NULL when memory is short. */
+/* Take signals from now on, those first that have waited. NULL when out of memory. */
 struct signals *signals_new(const struct signals_setup *setup);
 
 /* The end is under way: from here on SIGTERM and SIGINT end the process at once, and all others

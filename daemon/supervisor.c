@@ -12,7 +12,7 @@
 
 #include <apikeyd/clock/clock.h>
 
-static const int64_t tick_most_us = 1000000;
+static const int64_t tick_max_us = 1000000;
 static const int64_t tell_interval_us = 5000000;
 
 /* sd_notify(3) has the address: a path, or a name that begins with @. */
@@ -33,8 +33,8 @@ static void open_socket(struct supervisor *supervisor)
 }
 
 /* False when the supervisor does not take it now. */
-__attribute__((format(printf, 2, 3))) static bool say(const struct supervisor *supervisor,
-                                                      const char *format, ...)
+__attribute__((format(printf, 2, 3))) static bool notify(const struct supervisor *supervisor,
+                                                         const char *format, ...)
 {
     char text[1024];
     va_list args;
@@ -53,10 +53,10 @@ void supervisor_init(struct supervisor *supervisor)
 {
     uint64_t watchdog_us;
 
-    *supervisor = (struct supervisor){.tick_us = tick_most_us, .fd = -1};
+    *supervisor = (struct supervisor){.tick_us = tick_max_us, .fd = -1};
     open_socket(supervisor);
     /* A ping is due within the time given; a few of them may go missing on a busy machine. */
-    if (sd_watchdog_enabled(0, &watchdog_us) > 0 && (int64_t)(watchdog_us / 4) < tick_most_us)
+    if (sd_watchdog_enabled(0, &watchdog_us) > 0 && (int64_t)(watchdog_us / 4) < tick_max_us)
         supervisor->tick_us = (int64_t)(watchdog_us / 4);
 }
 
@@ -69,7 +69,7 @@ void supervisor_done(struct supervisor *supervisor)
 
 void supervisor_ready(struct supervisor *supervisor)
 {
-    supervisor->ready_owed = !say(supervisor, "READY=1");
+    supervisor->ready_owed = !notify(supervisor, "READY=1");
 }
 
 void supervisor_alive(struct supervisor *supervisor, const struct status_snapshot *snapshot)
@@ -79,25 +79,26 @@ void supervisor_alive(struct supervisor *supervisor, const struct status_snapsho
 
     if (supervisor->ready_owed)
         supervisor_ready(supervisor);
-    (void)say(supervisor, "WATCHDOG=1");
+    (void)notify(supervisor, "WATCHDOG=1");
     if (supervisor->told_us != 0 && now_us - supervisor->told_us < tell_interval_us)
         return;
     supervisor->told_us = now_us;
     status_snapshot_print_line(snapshot, &status);
-    (void)say(supervisor, "STATUS=%.*s", (int)status.len, status.data);
+    (void)notify(supervisor, "STATUS=%.*s", (int)status.len, status.data);
     buffer_free(&status);
 }
 
 void supervisor_reloading(struct supervisor *supervisor)
 {
-    (void)say(supervisor, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_read_us(CLOCK_MONOTONIC));
+    (void)notify(supervisor, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
+                 clock_read_us(CLOCK_MONOTONIC));
 }
 
 void supervisor_stopping(struct supervisor *supervisor, int64_t drain_us)
 {
     supervisor->ready_owed = false;
-    (void)say(supervisor,
-              "STOPPING=1\nSTATUS=answering what is in flight and writing usage\n"
-              "EXTEND_TIMEOUT_USEC=%" PRId64,
-              drain_us + 10000000);
+    (void)notify(supervisor,
+                 "STOPPING=1\nSTATUS=answering what is in flight and writing usage\n"
+                 "EXTEND_TIMEOUT_USEC=%" PRId64,
+                 drain_us + 10000000);
 }

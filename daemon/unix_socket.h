@@ -25,7 +25,7 @@ enum unix_socket_state { UNIX_SOCKET_HERE, UNIX_SOCKET_GONE, UNIX_SOCKET_OTHER }
  * living one's is not. Returns the fd, or -1 with a message in `error`. */
 int unix_socket_listen(const char *path, const struct unix_socket_file *file, struct buffer *error);
 
-/* The same where nothing is at `path`: whatever else is there stays. */
+/* The same if nothing is at `path`; another file there stays, and is an error. */
 int unix_socket_listen_anew(const char *path, const struct unix_socket_file *file,
                             struct buffer *error);
 

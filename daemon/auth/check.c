@@ -5,13 +5,13 @@
 
 #include <apikeyd/auth/front_state.h>
 #include <apikeyd/base/utf8.h>
-#include <apikeyd/conn/pending_reply.h>
+#include <apikeyd/conn/connection.h>
 
 /* One lookup under way, and who waits for it, in the order of asking. A refresh may have nobody. */
 struct flight {
     struct digest_node node; /* first: found by it */
-    uint32_t caller;         /* whose process asked first */
-    uint32_t client;         /* and which of its connections */
+    uint32_t process_id;     /* the process that asked first */
+    uint32_t connection_id;  /* and its connection */
     TAILQ_HEAD(, waiter) waiters;
     uint8_t key_len;
     char key[]; /* the column's value, as it may be asked for again */
@@ -56,15 +56,15 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
     if (!ledger_half_record(front->usage, &cached->api_key_id, front->wall_us,
                             &cached->usage_slot)) {
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
-        if (!front->unrecorded_said)
+        if (!front->unrecorded_logged)
             front_log(front, LOG_LEVEL_WARNING,
                       "usage.ledger: no room for more keys; last_used is being lost");
-        front->unrecorded_said = true;
+        front->unrecorded_logged = true;
         return;
     }
     front->metrics.value[METRIC_USAGE_RECORDED]++;
-    if (front->usage->used >= front->usage_full && !front->usage_full_said)
-        front->usage_full_said = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
+    if (front->usage->used >= front->usage_full && !front->usage_full_logged)
+        front->usage_full_logged = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
 }
 
 /* Answer from a verdict in memory, fresh or served stale. */
@@ -126,7 +126,7 @@ static bool post_lookup(struct front *front, const struct flight *flight, bool r
     struct to_back message = {.type = TO_BACK_LOOKUP};
 
     message.lookup.digest = flight->node.digest;
-    message.lookup.client = flight->client;
+    message.lookup.connection_id = flight->connection_id;
     message.lookup.refresh = refresh;
     message.lookup.key_len = flight->key_len;
     memcpy(message.lookup.key, flight->key, flight->key_len);
@@ -147,8 +147,8 @@ static void flight_free(struct flight *flight)
 static struct flight *start_flight(struct front *front, const struct connection *connection,
                                    const struct digest *digest, struct slice column, bool refresh)
 {
-    if (admission_refuses(&front->admission, connection->caller) &&
-        (front->flights.count >= config_pending_most(front->config) ||
+    if (admission_refuses(&front->admission, connection->process_id) &&
+        (front->flights.count >= config_pending_max(front->config) ||
          !verdict_cache_peek(front->cache, digest)))
         return NULL;
     struct flight *flight = malloc(sizeof *flight + column.len);
@@ -156,8 +156,8 @@ static struct flight *start_flight(struct front *front, const struct connection 
         return NULL;
     *flight = (struct flight){
         .node = {.digest = *digest},
-        .caller = connection->caller,
-        .client = (uint32_t)connection->id,
+        .process_id = connection->process_id,
+        .connection_id = (uint32_t)connection->id,
         .key_len = (uint8_t)column.len,
     };
     memcpy(flight->key, column.at, column.len);
@@ -167,7 +167,7 @@ static struct flight *start_flight(struct front *front, const struct connection 
         return NULL;
     }
     digest_map_add(&front->flights, &flight->node);
-    admission_begin(&front->admission, flight->caller);
+    admission_begin(&front->admission, flight->process_id);
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
     return flight;
 }
@@ -176,7 +176,7 @@ static struct flight *start_flight(struct front *front, const struct connection 
 static void end_flight(struct front *front, struct flight *flight)
 {
     digest_map_remove(&front->flights, &flight->node);
-    admission_end(&front->admission, flight->caller);
+    admission_end(&front->admission, flight->process_id);
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
     flight_free(flight);
 }
@@ -222,7 +222,7 @@ static void start_timer(struct waiter *waiter, struct timeval delay)
     event_add(&waiter->timer, &delay);
 }
 
-/* Waited long enough: for the caller, or while a stale verdict is in hand. */
+/* Waited long enough: by WITHIN, or while a stale verdict is in hand. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct waiter *waiter = arg;
@@ -242,8 +242,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     answer_waiter(waiter, waiter->soft ? stale : NULL, TIER_STALE, "deadline");
 }
 
-/* Answer those who have waited since `late_us` or before, whatever the back thread is doing. Their
- * lookups go on: the answers, when they come, are for those who ask then. */
+/* Answer the requests that have waited since `late_us` or longer, without the back thread. Their
+ * lookups go on, and later requests use the answers. */
 static void expire(struct front *front, int64_t late_us, const char *why)
 {
     struct waiter *waiter;
@@ -264,7 +264,7 @@ static void on_deadline(void *arg)
     const struct waiter *next = TAILQ_FIRST(&front->waiters);
     front->deadline_set = next != NULL;
     if (next)
-        alarm_set(&front->deadline, next->asked_us - late_us, 0);
+        timer_set(&front->deadline, next->asked_us - late_us, 0);
 }
 
 /* The deadline of those who wait already may be another now. */
@@ -278,7 +278,7 @@ void check_give_up(struct front *front)
     expire(front, INT64_MAX, no_back_thread);
 }
 
-/* Wait for `flight`: until it ends, `within_ms` (0: no limit of the caller's) passes, or, with a
+/* Wait for `flight`: until it ends, `within_ms` (0: the request has no limit) passes, or, with a
  * stale verdict in hand, postgres.soft_timeout passes; but no longer than config_wait_max_us(). */
 static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
                      int64_t within_ms, const struct reply_encoder *encoder)
@@ -302,7 +302,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
     TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
     if (!front->deadline_set)
-        alarm_set(&front->deadline, config_wait_max_us(front->config), 0);
+        timer_set(&front->deadline, config_wait_max_us(front->config), 0);
     front->deadline_set = true;
     waiter->soft = soft_timeout_verdict(front, &flight->node.digest) &&
                    (within_us == 0 || soft_timeout_us < within_us);
@@ -461,8 +461,8 @@ void check_prefetch(const struct front *front, const struct digest *digest)
     verdict_cache_prefetch(front->cache, digest);
 }
 
-/* The answer is too old for this waiter, who came late. The first such one has the lookup sent
- * again, for all of them: PostgreSQL is asked after them. */
+/* The answer is too old for this waiter, which joined late. The first such waiter sends the lookup
+ * again, for all of them, so PostgreSQL is asked after they joined. */
 static void ask_again(struct waiter *waiter, bool *again)
 {
     *again = *again || post_lookup(waiter->front, waiter->flight, true);
@@ -523,7 +523,7 @@ void check_outdated(struct front *front, const struct to_front *message)
 bool check_init(struct front *front, uint64_t seed)
 {
     TAILQ_INIT(&front->waiters);
-    return alarm_init(&front->deadline, front->base, on_deadline, front) &&
+    return timer_init(&front->deadline, front->base, on_deadline, front) &&
            digest_map_init(&front->flights, front->config->postgres_max_pending, seed);
 }
 
@@ -531,7 +531,7 @@ void check_done(struct front *front)
 {
     struct digest_map *flights = &front->flights;
 
-    alarm_done(&front->deadline);
+    timer_done(&front->deadline);
     for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
         for (struct digest_node *node; (node = flights->bucket[i]);) {
             flights->bucket[i] = node->next;

@@ -54,7 +54,7 @@ struct metrics *front_take_metrics(struct front *front)
     metrics->value[METRIC_NEGATIVE_BYTES] = negative.slots * sizeof(struct cached_verdict);
     metrics->value[METRIC_NEGATIVE_EVICTIONS] = negative.evictions;
     metrics->value[METRIC_CONNECTIONS] = front->clients.count;
-    metrics->value[METRIC_CONNECTIONS_MOST] = front->config->listen_max_connections;
+    metrics->value[METRIC_CONNECTIONS_MAX] = front->config->listen_max_connections;
     metrics->value[METRIC_USAGE_PENDING] = front->usage->used - front->usage->kept;
     metrics->value[METRIC_FRONT_CPU] = (uint64_t)clock_read_us(CLOCK_THREAD_CPUTIME_ID);
     return metrics;

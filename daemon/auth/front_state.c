@@ -37,14 +37,14 @@ void front_take_freshness(struct front *front, const struct freshness_inputs *in
 
 /* A busy machine may keep it silent for some seconds. For longer nobody waits, however slow the
  * stores may be: the lease ends, and what memory holds is to be served. */
-enum { QUIET_LEAST_S = 3, QUIET_MOST_S = 5 };
+enum { QUIET_MIN_S = 3, QUIET_MAX_S = 5 };
 
 bool front_back_silent(const struct front *front)
 {
     int64_t wait_s = (config_wait_max_us(front->config) + 999999) / 1000000;
 
-    return front->quiet_s >= QUIET_LEAST_S &&
-           (front->quiet_s > wait_s || front->quiet_s >= QUIET_MOST_S);
+    return front->quiet_s >= QUIET_MIN_S &&
+           (front->quiet_s > wait_s || front->quiet_s >= QUIET_MAX_S);
 }
 
 bool front_post(struct front *front, const struct to_back *message)

@@ -53,7 +53,7 @@ static int64_t pending_usage_of(void *arg, const struct uuid *api_key_id)
 /* How long a stale answer is counted as the present. */
 static const int64_t stale_memory_us = 2000000;
 
-/* What bounds a revocation now: what the link says, but for verdicts that are served stale, or may
+/* What bounds a revocation now: what the feed says, but for verdicts that are served stale, or may
  * be at any moment, as lookups are known not to be answered. */
 static const char *revocation_bound(struct back *back, const struct metrics *total, int64_t now_us)
 {

@@ -9,8 +9,8 @@
 #include <apikeyd/base/log.h>
 
 enum {
-    BUFFER_LEAST = 256,
-    PRINTF_LEAST = 128, /* room to try in before the length is known */
+    BUFFER_MIN = 256,
+    PRINTF_MIN = 128, /* room to try in before the length is known */
 };
 
 /* Not by realloc(), which would leave a copy behind: requests hold keys. */
@@ -41,7 +41,7 @@ char *buffer_reserve(struct buffer *buffer, size_t more)
         buffer->start = 0;
     }
     if (buffer->cap - buffer->len < more) {
-        size_t cap = buffer->cap < BUFFER_LEAST ? BUFFER_LEAST : buffer->cap;
+        size_t cap = buffer->cap < BUFFER_MIN ? BUFFER_MIN : buffer->cap;
 
         while (cap - buffer->len < more)
             cap *= 2;
@@ -67,7 +67,7 @@ void buffer_text(struct buffer *buffer, const char *text)
 
 void buffer_printf(struct buffer *buffer, const char *format, ...)
 {
-    char *room = buffer_reserve(buffer, PRINTF_LEAST);
+    char *room = buffer_reserve(buffer, PRINTF_MIN);
     size_t size = buffer->cap - (size_t)(room - buffer->data);
     va_list args;
     int len;
@@ -97,11 +97,11 @@ void buffer_free(struct buffer *buffer)
     *buffer = (struct buffer){0};
 }
 
-void buffer_borrow(struct buffer *buffer, struct buffer *spare, size_t most)
+void buffer_borrow(struct buffer *buffer, struct buffer *spare, size_t max)
 {
     struct buffer own = *buffer;
 
-    if (!spare->data || own.len > most)
+    if (!spare->data || own.len > max)
         return;
     *buffer = *spare;
     *spare = (struct buffer){0};
@@ -112,11 +112,11 @@ void buffer_borrow(struct buffer *buffer, struct buffer *spare, size_t most)
     free(own.data);
 }
 
-void buffer_give_back(struct buffer *buffer, struct buffer *spare, size_t most)
+void buffer_give_back(struct buffer *buffer, struct buffer *spare, size_t max)
 {
     struct buffer kept = {0};
 
-    if (spare->data || buffer->cap > most) {
+    if (spare->data || buffer->cap > max) {
         if (buffer->len == 0)
             buffer_free(buffer);
         return;

@@ -15,7 +15,7 @@
 #include "trigger_inspection.h"
 #include "unannounced.h"
 
-static const int64_t heartbeat_most_us = 1000000; /* from one heartbeat to the next */
+static const int64_t heartbeat_max_us = 1000000; /* from one heartbeat to the next */
 static const int64_t heartbeat_late_us = 3000000;
 static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
 
@@ -47,8 +47,8 @@ struct feed {
     struct notification_rate rate;
     struct event flood; /* when what was coalesced is due */
 
-    bool pooler_said, bad_said, flood_said, server_said; /* in the log */
-    const char *unread_said;
+    bool pooler_logged, bad_logged, flood_logged, server_logged; /* in the log */
+    const char *unread_logged;
 };
 
 static void start_timer(struct feed *feed, int64_t delay_us)
@@ -63,7 +63,7 @@ static int64_t heartbeat_interval_us(const struct feed *feed)
 {
     int64_t part_us = feed->env->config->cache_ttl_unlinked / 4;
 
-    return part_us < heartbeat_most_us ? part_us : heartbeat_most_us;
+    return part_us < heartbeat_max_us ? part_us : heartbeat_max_us;
 }
 
 /* Those that were committed before now may not have been heard of. */
@@ -72,19 +72,19 @@ static void miss_changes(struct feed *feed)
     freshness_changes_may_be_missing(&feed->env->freshness, clock_monotonic_us());
 }
 
-static void say_unread(struct feed *feed)
+static void log_unread(struct feed *feed)
 {
     const struct log *log = &feed->env->log;
     const char *unread = feed->unannounced.unread;
 
-    if (unread == feed->unread_said)
+    if (unread == feed->unread_logged)
         return;
     if (unread)
         log_warning(log, "changes that are not notified may be missed, and revocations late: %s",
                     unread);
     else
         log_info(log, "apikeyd.unannounced_change is read again");
-    feed->unread_said = unread;
+    feed->unread_logged = unread;
 }
 
 /* Every change is heard of if triggers announce it, and if what they cannot notify is found. */
@@ -96,7 +96,7 @@ static void note_notified(struct feed *feed)
     freshness_feed_tells_all(&feed->env->freshness, notified);
     feed->env->metrics.value[METRIC_FEED_TRIGGER] = notified;
     if (announced)
-        say_unread(feed);
+        log_unread(feed);
 }
 
 static void set_announced(struct feed *feed, enum announced announced)
@@ -127,6 +127,14 @@ static void note_definition(struct feed *feed, const struct heartbeat *heartbeat
     feed->definition = heartbeat->definition;
 }
 
+/* The session waits for no lock for long: send_lock_limit(). lock_not_available. */
+static bool is_locked(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && strcmp(state, "55P03") == 0;
+}
+
 static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct feed *feed = arg;
@@ -134,6 +142,10 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
 
     if (outcome == PG_LATE || outcome == PG_LOST)
         return;
+    if (outcome == PG_REFUSED && is_locked(result)) {
+        feed->asked = true; /* by the next heartbeat it may not be */
+        return;
+    }
     if (outcome == PG_REFUSED || !trigger_inspection_read(result, &inspection)) {
         pg_connection_give_up(feed->connection, outcome == PG_REFUSED
                                                     ? PQresultErrorMessage(result)
@@ -196,11 +208,11 @@ static bool sees_pooler(struct feed *feed, const struct heartbeat *heartbeat)
 {
     if (heartbeat->server_pid == pg_connection_server_pid(feed->connection))
         return false;
-    if (!feed->pooler_said)
+    if (!feed->pooler_logged)
         log_error(&feed->env->log,
                   "postgres.listen_dsn leads through a pooler, which drops notifications: a "
                   "revocation is enforced within cache.ttl_unlinked; name PostgreSQL itself");
-    feed->pooler_said = true;
+    feed->pooler_logged = true;
     pg_connection_give_up(feed->connection, "this is a pooler");
     return true;
 }
@@ -214,12 +226,12 @@ static bool sees_old_server(struct feed *feed, const struct heartbeat *heartbeat
         return false;
     stores_learn(&feed->env->stores, &heartbeat->store);
     store_id_to_text(&heartbeat->store.id, text);
-    if (!feed->server_said)
+    if (!feed->server_logged)
         log_error(&feed->env->log,
                   "store %s is a standby, or on a timeline before one that was seen: not listening "
                   "there (logged once)",
                   text);
-    feed->server_said = true;
+    feed->server_logged = true;
     pg_connection_give_up(feed->connection, "an old primary or a standby");
     return true;
 }
@@ -260,7 +272,7 @@ static void note_store(struct feed *feed, const struct heartbeat *heartbeat)
 {
     struct back_env *env = feed->env;
 
-    feed->server_said = false;
+    feed->server_logged = false;
     back_env_store_changed(env, stores_feed(&env->stores, &heartbeat->store));
     if (freshness_is_elsewhere(&env->freshness) &&
         feed->setup.lookups_agree(feed->setup.arg, feed->previous_us)) {
@@ -283,7 +295,9 @@ static void confirm(struct feed *feed)
         feed->due = true;
     back_env_post_freshness(env);
     if (first) {
-        log_info(&env->log, "the change feed is up: changes are heard of as they are committed");
+        log_write(&env->log,
+                  pg_connection_flaps(feed->connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+                  "the change feed is up: changes are heard of as they are committed");
         feed->setup.on_up(feed->setup.arg, true);
     }
     feed->setup.on_heartbeat(feed->setup.arg);
@@ -497,13 +511,13 @@ static void coalesce(struct feed *feed, int64_t due_us)
     feed->env->metrics.value[METRIC_FEED_COALESCED]++;
     if (!evtimer_pending(&feed->flood, NULL))
         event_add(&feed->flood, &delay);
-    if (!feed->flood_said)
+    if (!feed->flood_logged)
         log_warning(
             &feed->env->log,
             "notifications on channel " NOTIFICATION_CHANNEL
             " come faster than they are taken one by one: all keys are looked up anew once a "
             "second (logged once)");
-    feed->flood_said = true;
+    feed->flood_logged = true;
 }
 
 static void on_notify(void *arg, const char *payload)
@@ -515,10 +529,12 @@ static void on_notify(void *arg, const char *payload)
     feed->env->metrics.value[METRIC_FEED_NOTIFICATIONS]++;
     if (!notification_parse((struct slice){payload, strlen(payload)}, &notification)) {
         feed->env->metrics.value[METRIC_FEED_BAD]++;
-        if (!feed->bad_said)
-            log_warning(&feed->env->log, "a notification on channel " NOTIFICATION_CHANNEL
-                                         " is not of the trigger's making (said once)");
-        feed->bad_said = true;
+        if (!feed->bad_logged)
+            log_warning(
+                &feed->env->log,
+                "change feed: ignoring a malformed notification on channel " NOTIFICATION_CHANNEL
+                " (logged once)");
+        feed->bad_logged = true;
         return;
     }
     if (!notification_rate_take(&feed->rate, notification.all, clock_monotonic_us(), &due_us))
@@ -626,10 +642,10 @@ struct bound feed_bound(const struct feed *feed)
         return (struct bound){config->cache_ttl_unlinked,
                               "cache.ttl_unlinked: a heartbeat is late"};
     if (feed->queue_usage > queue_full)
-        return (struct bound){heartbeat_most_us, "notification: by heartbeat, as PostgreSQL's "
-                                                 "notification queue is more than half full"};
+        return (struct bound){heartbeat_max_us, "notification: by heartbeat, as PostgreSQL's "
+                                                "notification queue is more than half full"};
     if (evtimer_pending(&feed->flood, NULL))
-        return (struct bound){heartbeat_most_us,
+        return (struct bound){heartbeat_max_us,
                               "notification: once a second, as there is a flood of notifications"};
     return (struct bound){0, "notification"};
 }

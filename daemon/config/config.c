@@ -61,7 +61,7 @@ void config_keep_fixed(struct config *next, const struct config *running, struct
     }
 }
 
-size_t config_pending_most(const struct config *config)
+size_t config_pending_max(const struct config *config)
 {
     return config->postgres_max_pending + config->postgres_max_pending / 4;
 }

@@ -35,7 +35,7 @@ static void variable_name(const struct option *option, const char *name, char re
         *at = (char)toupper((unsigned char)*at);
 }
 
-/* An error in a line of the file, whatever option it is about. */
+/* An error in a line of the file. */
 __attribute__((format(printf, 3, 4))) static void fail_at(struct config_draft *draft, int line,
                                                           const char *format, ...)
 {
@@ -128,16 +128,16 @@ static void set(struct config_draft *draft, const struct option *option, const c
 static const struct option *nearest_option(const char *section, const char *name)
 {
     const struct option *nearest = NULL;
-    size_t least = EDIT_DISTANCE_TYPO + 1;
+    size_t nearest_distance = EDIT_DISTANCE_TYPO + 1;
 
     for (size_t i = 0; i < option_count; i++) {
         size_t distance = strcmp(option_table[i].section, section) == 0
                               ? edit_distance(name, option_table[i].name)
                               : EDIT_DISTANCE_FAR;
 
-        if (distance < least) {
+        if (distance < nearest_distance) {
             nearest = &option_table[i];
-            least = distance;
+            nearest_distance = distance;
         }
     }
     /* The right name in another section. */

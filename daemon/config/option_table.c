@@ -30,28 +30,27 @@ const struct option option_table[] = {
     {"listen", "admin", OPTION_SOCKET, FIELD(listen_admin), "/run/apikeyd/admin.sock", 0,
      OPTION_SOCKET_MAX, FIXED, NULL, "Unix socket for operators, mode 0600; empty: none."},
     {"listen", "http", OPTION_ADDRESS, FIELD(listen_http), "", 0, OPTION_SOCKET_MAX, FIXED, NULL,
-     "HTTP authorizer: a Unix socket's path (check_mode and check_group are its too) or "
-     "address:port; "
-     "empty: none."},
+     "HTTP authorizer: a Unix socket's path (check_mode and check_group also apply) or "
+     "address:port; empty: none."},
     {"listen", "metrics", OPTION_ADDRESS, FIELD(listen_metrics), "127.0.0.1:9464", 0,
      OPTION_SOCKET_MAX, FIXED, NULL,
-     "Metrics and status page over HTTP: a Unix socket's path (check_mode and check_group are its "
-     "too) "
-     "or address:port; empty: none."},
+     "Metrics and status page over HTTP: a Unix socket's path (check_mode and check_group also "
+     "apply) or address:port; empty: none."},
     {"listen", "max_connections", OPTION_COUNT, FIELD(listen_max_connections), "10000", 1, 1000000,
      RELOADABLE, NULL,
-     "Connections at the same time, over all sockets; a process may have seven times as many as "
-     "are "
-     "free."},
+     "Maximum number of open connections, over all sockets; a process may have seven times as many "
+     "as "
+     "are free."},
     {"listen", "max_request", OPTION_SIZE, FIELD(listen_max_request), "4KiB", 512, KIB(64),
      RELOADABLE, NULL, "Bytes of one request; a longer one closes its connection."},
     {"listen", "allow_uids", OPTION_IDS, FIELD(listen_allow_uids), "", 0, 0, RELOADABLE, NULL,
-     "Numeric user IDs that may connect, by comma; with allow_gids empty too: everybody."},
+     "Numeric user IDs that may connect, separated by commas; if allow_gids is empty too: "
+     "every user."},
     {"listen", "allow_gids", OPTION_IDS, FIELD(listen_allow_gids), "", 0, 0, RELOADABLE, NULL,
-     "Numeric group IDs that may connect, by comma."},
+     "Numeric group IDs that may connect, separated by commas."},
     {"listen", "drain_timeout", OPTION_DURATION, FIELD(listen_drain_timeout), "5s",
      MILLISECONDS(100), SECONDS(600), RELOADABLE, NULL,
-     "How long a stop may take to answer what is in flight and write usage."},
+     "How long a stop may take to answer requests in flight and write usage."},
 
     {"cache", "memory", OPTION_SIZE, FIELD(cache_memory), "64MiB", KIB(4), GIB(64), FIXED, NULL,
      "Memory for verdicts on existing keys, 65 bytes each."},
@@ -69,7 +68,7 @@ const struct option option_table[] = {
     {"cache", "negative_ttl", OPTION_DURATION, FIELD(cache_negative_ttl), "30s", MILLISECONDS(100),
      HOURS(24), RELOADABLE, NULL, "How long DENY unknown is fresh."},
     {"cache", "stale_max", OPTION_DURATION, FIELD(cache_stale_max), "5m", 0, HOURS(24), RELOADABLE,
-     NULL, "How old a verdict may be that is served while no store answers; 0s: never serve one."},
+     NULL, "Maximum age of a verdict that is served while no store answers; 0s: never."},
 
     {"redis", "url", OPTION_REDIS_URL, FIELD(redis_url), "unix:///run/redis/redis.sock", 0, URL_MAX,
      FIXED, NULL,
@@ -77,10 +76,9 @@ const struct option option_table[] = {
     {"redis", "password_file", OPTION_SECRET_FILE, FIELD(redis_password_file), "", 0,
      OPTION_FILE_MAX, FIXED, NULL, "File that holds the password for Redis."},
     {"redis", "secret_file", OPTION_SECRET_FILE, FIELD(redis_secret_file), "", 0, OPTION_FILE_MAX,
-     FIXED, NULL,
-     "File, the same on every host, that holds the secret which values in Redis are signed with."},
+     FIXED, NULL, "File, the same on every host, with the secret that signs values in Redis."},
     {"redis", "prefix", OPTION_PREFIX, FIELD(redis_prefix), "apikeyd:", 0, PREFIX_MAX, FIXED, NULL,
-     "What every Redis key of the daemon starts with."},
+     "Prefix of every Redis key of the daemon."},
     {"redis", "timeout", OPTION_DURATION, FIELD(redis_timeout), "20ms", MILLISECONDS(1),
      SECONDS(10), RELOADABLE, NULL, "How long a lookup waits for Redis before it goes on without."},
 
@@ -91,7 +89,7 @@ const struct option option_table[] = {
     {"postgres", "table", OPTION_TABLE, FIELD(postgres_table), "api.user_api_key", 1, TEXT_MAX,
      FIXED, NULL, "The table of keys."},
     {"postgres", "key_column", OPTION_COLUMN, FIELD(postgres_key_column), "key_id", 1, TEXT_MAX,
-     FIXED, NULL, "Its column that holds the key ID or what key_transform makes of it."},
+     FIXED, NULL, "Its column with the key ID, or with the result of key_transform."},
     {"postgres", "key_transform", OPTION_CHOICE, FIELD(postgres_key_transform), "none", 0, 0, FIXED,
      transforms, "none, or hmac-sha256: the column holds the hex HMAC of the key ID."},
     {"postgres", "key_transform_secret_file", OPTION_SECRET_FILE,
@@ -100,7 +98,7 @@ const struct option option_table[] = {
     {"postgres", "connections", OPTION_COUNT, FIELD(postgres_connections), "2", 1, 64, FIXED, NULL,
      "Connections for lookups; one more writes usage."},
     {"postgres", "batch", OPTION_COUNT, FIELD(postgres_batch), "1000", 1, 10000, RELOADABLE, NULL,
-     "Keys in one lookup query at most."},
+     "Maximum number of keys in one lookup query."},
     {"postgres", "timeout", OPTION_DURATION, FIELD(postgres_timeout), "500ms", MILLISECONDS(10),
      SECONDS(60), RELOADABLE, NULL, "How long a lookup waits for PostgreSQL."},
     {"postgres", "soft_timeout", OPTION_DURATION, FIELD(postgres_soft_timeout), "50ms",
@@ -108,21 +106,22 @@ const struct option option_table[] = {
      "How long a check waits while a stale verdict is in hand (see cache.stale_max).",
      .old_name = "patience"},
     {"postgres", "max_pending", OPTION_COUNT, FIELD(postgres_max_pending), "10000", 100, 1000000,
-     FIXED, NULL, "Lookups in flight; a miss above that gets UNAVAILABLE at once."},
+     FIXED, NULL,
+     "Maximum number of lookups in flight; a miss beyond it gets UNAVAILABLE at once."},
 
     {"usage", "ledger", OPTION_FILE, FIELD(usage_ledger), "/run/apikeyd/usage.ledger", 1,
      OPTION_FILE_MAX, FIXED, NULL,
-     "File on tmpfs that keeps usage not yet written; it must outlive the daemon."},
+     "File on tmpfs for usage not yet written; it must outlive the daemon."},
     {"usage", "spill", OPTION_FILE, FIELD(usage_spill), "/var/lib/apikeyd/usage.spill", 1,
-     OPTION_FILE_MAX, FIXED, NULL, "File on disk that keeps it while PostgreSQL does not take it."},
+     OPTION_FILE_MAX, FIXED, NULL, "File on disk for usage that PostgreSQL does not take yet."},
     {"usage", "flush_interval", OPTION_DURATION, FIELD(usage_flush_interval), "5s",
      MILLISECONDS(50), HOURS(1), RELOADABLE, NULL, "How often last_used is written."},
     {"usage", "flush_rows", OPTION_COUNT, FIELD(usage_flush_rows), "10000", 1, 16000000, RELOADABLE,
-     NULL, "So many keys waiting start a flush before its time."},
+     NULL, "Number of waiting keys that starts a flush early."},
     {"usage", "batch", OPTION_COUNT, FIELD(usage_batch), "1000", 1, 10000, RELOADABLE, NULL,
-     "Rows in one UPDATE at most."},
+     "Maximum number of rows in one UPDATE."},
     {"usage", "touch_updated_at", OPTION_BOOL, FIELD(usage_touch_updated_at), "yes", 0, 0,
-     RELOADABLE, NULL, "Whether updated_at moves along with last_used."},
+     RELOADABLE, NULL, "Whether an UPDATE of last_used also sets updated_at."},
     {"usage", "resolution", OPTION_DURATION, FIELD(usage_resolution), "0s", 0, HOURS(24 * 366),
      RELOADABLE, NULL, "Rows whose last_used is newer than this are not written again."},
 
@@ -130,7 +129,7 @@ const struct option option_table[] = {
      NULL, "Header that holds the key ID."},
     {"http", "timeout", OPTION_DURATION, FIELD(http_timeout), "10s", MILLISECONDS(100),
      SECONDS(3600), RELOADABLE, NULL,
-     "How long an HTTP client may take to send a request, or to take the answer."},
+     "How long an HTTP client may take to send a request, or to read the answer."},
 
     {"log", "level", OPTION_CHOICE, FIELD(log_level), "info", 0, 0, RELOADABLE, levels,
      "error, warning, info or debug."},

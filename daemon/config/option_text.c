@@ -132,11 +132,11 @@ const char *option_text_wrong(const struct option *option, const char *text, cha
 {
     size_t len = strlen(text);
 
-    if (len == 0 && option->least == 0)
+    if (len == 0 && option->min == 0)
         return NULL;
-    if (len > (size_t)option->most) {
+    if (len > (size_t)option->max) {
         snprintf(scratch, scratch_size, "at most %lld bytes are taken, and these are %zu",
-                 (long long)option->most, len);
+                 (long long)option->max, len);
         return scratch;
     }
     if (!printable(text))

@@ -127,20 +127,20 @@ static const char *parse_bounded(const struct option *option, const char *text, 
 
     if (wrong)
         return wrong;
-    if (number < option->least || number > option->most) {
+    if (number < option->min || number > option->max) {
         struct buffer bounds = {0};
 
         if (option->type == OPTION_DURATION || option->type == OPTION_SIZE) {
             const struct unit *units = option->type == OPTION_SIZE ? sizes : durations;
 
-            print_units(option->least, units, &bounds);
+            print_units(option->min, units, &bounds);
             buffer_append(&bounds, " to ", 4);
-            print_units(option->most, units, &bounds);
+            print_units(option->max, units, &bounds);
         } else {
             const char *format = option->type == OPTION_MODE ? "%04" PRIo64 " to %04" PRIo64
                                                              : "%" PRId64 " to %" PRId64;
 
-            buffer_printf(&bounds, format, option->least, option->most);
+            buffer_printf(&bounds, format, option->min, option->max);
         }
         snprintf(scratch, scratch_size, "it must be from %.*s", (int)bounds.len, bounds.data);
         buffer_free(&bounds);
@@ -217,7 +217,7 @@ static const char *parse_text(const char *text, char **field)
     char *copy = strdup(text);
 
     if (!copy)
-        return "memory is short";
+        return "out of memory";
     free(*field);
     *field = copy;
     return NULL;

@@ -12,17 +12,17 @@ static const char encoding[] = "user and password must be percent-encoded: %40 f
 static const char port_range[] = "the port must be from 1 to 65535";
 static const char db_range[] = "the database must be a number from 0 to 1000000";
 
-/* A number from `least` to `most` that is the whole text. */
-static bool read_number(const char *text, size_t len, int least, int most, int *ret)
+/* A number from `min` to `max` that is the whole text. */
+static bool read_number(const char *text, size_t len, int min, int max, int *ret)
 {
     int number = 0;
 
     for (size_t i = 0; i < len; i++) {
-        if (!isdigit((unsigned char)text[i]) || number > most)
+        if (!isdigit((unsigned char)text[i]) || number > max)
             return false;
         number = number * 10 + (text[i] - '0');
     }
-    if (len == 0 || number < least || number > most)
+    if (len == 0 || number < min || number > max)
         return false;
     *ret = number;
     return true;

@@ -6,30 +6,31 @@
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-    struct alarm *alarm = arg;
+    struct timer *timer = arg;
     uint64_t rung;
 
     (void)what;
     if (read(fd, &rung, sizeof rung) == sizeof rung)
-        alarm->rings(alarm->arg);
+        timer->on_timeout(timer->arg);
 }
 
-bool alarm_init(struct alarm *alarm, struct event_base *base, void (*rings)(void *arg), void *arg)
+bool timer_init(struct timer *timer, struct event_base *base, void (*on_timeout)(void *arg),
+                void *arg)
 {
-    *alarm = (struct alarm){.rings = rings, .arg = arg};
-    alarm->fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (alarm->fd < 0)
+    *timer = (struct timer){.on_timeout = on_timeout, .arg = arg};
+    timer->fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (timer->fd < 0)
         return false;
-    event_assign(&alarm->event, base, alarm->fd, EV_READ | EV_PERSIST, on_readable, alarm);
-    return event_add(&alarm->event, NULL) == 0;
+    event_assign(&timer->event, base, timer->fd, EV_READ | EV_PERSIST, on_readable, timer);
+    return event_add(&timer->event, NULL) == 0;
 }
 
-void alarm_done(struct alarm *alarm)
+void timer_done(struct timer *timer)
 {
-    if (!event_initialized(&alarm->event))
+    if (!event_initialized(&timer->event))
         return;
-    event_del(&alarm->event);
-    close(alarm->fd);
+    event_del(&timer->event);
+    close(timer->fd);
 }
 
 static struct timespec timespec_of(int64_t us)
@@ -37,11 +38,11 @@ static struct timespec timespec_of(int64_t us)
     return (struct timespec){us / 1000000, us % 1000000 * 1000};
 }
 
-void alarm_set(struct alarm *alarm, int64_t delay_us, int64_t interval_us)
+void timer_set(struct timer *timer, int64_t delay_us, int64_t interval_us)
 {
     /* A delay of 0 would stop it. */
     const struct itimerspec times = {timespec_of(interval_us),
                                      timespec_of(delay_us > 0 ? delay_us : 1)};
 
-    (void)timerfd_settime(alarm->fd, 0, &times, NULL);
+    (void)timerfd_settime(timer->fd, 0, &times, NULL);
 }

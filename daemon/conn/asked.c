@@ -3,89 +3,94 @@
 
 #include <stdlib.h>
 
-#include <apikeyd/conn/pending_reply.h>
+#include <apikeyd/conn/connection.h>
 #include <apikeyd/wire/resp_reply.h>
 
-struct question {
-    struct asked *asked;
-    TAILQ_ENTRY(question) in_waiting;
+struct operator_request {
+    struct operator_requests *requests;
+    TAILQ_ENTRY(operator_request) in_waiting;
     uint64_t number;
     int64_t deadline_us;
     struct pending_reply *pending;
 };
 
-void asked_init(struct asked *asked)
+void operator_requests_init(struct operator_requests *requests)
 {
-    *asked = (struct asked){0};
-    TAILQ_INIT(&asked->waiting);
+    *requests = (struct operator_requests){0};
+    TAILQ_INIT(&requests->waiting);
 }
 
-uint64_t asked_number(const struct asked *asked)
+uint64_t operator_requests_number(const struct operator_requests *requests)
 {
-    return asked->last + 1;
+    return requests->last + 1;
 }
 
-static void question_free(struct question *question)
+static void request_free(struct operator_request *request)
 {
-    TAILQ_REMOVE(&question->asked->waiting, question, in_waiting);
-    free(question);
+    TAILQ_REMOVE(&request->requests->waiting, request, in_waiting);
+    free(request);
 }
 
 static void on_client_gone(void *owner)
 {
-    question_free(owner);
+    request_free(owner);
 }
 
-bool asked_wait(struct asked *asked, struct connection *connection, int64_t deadline_us)
+bool operator_requests_wait(struct operator_requests *requests, struct connection *connection,
+                            int64_t deadline_us)
 {
-    struct question *question = malloc(sizeof *question);
-    struct pending_reply *pending = question ? pending_reply_open_expensive(connection) : NULL;
+    struct operator_request *request = malloc(sizeof *request);
+    struct pending_reply *pending = request ? pending_reply_open_expensive(connection) : NULL;
 
-    asked->last++;
-    asked->awaited++;
+    requests->last++;
+    requests->awaited++;
     if (!pending) {
-        free(question);
+        free(request);
         return false;
     }
-    *question = (struct question){
-        .asked = asked, .number = asked->last, .deadline_us = deadline_us, .pending = pending};
+    *request = (struct operator_request){.requests = requests,
+                                         .number = requests->last,
+                                         .deadline_us = deadline_us,
+                                         .pending = pending};
     pending->cancel = on_client_gone;
-    pending->owner = question;
-    TAILQ_INSERT_TAIL(&asked->waiting, question, in_waiting);
+    pending->owner = request;
+    TAILQ_INSERT_TAIL(&requests->waiting, request, in_waiting);
     return true;
 }
 
-static void answer(struct question *question, struct slice reply)
+static void answer(struct operator_request *request, struct slice reply)
 {
-    struct pending_reply *pending = question->pending;
+    struct pending_reply *pending = request->pending;
 
-    question_free(question);
+    request_free(request);
     buffer_append(pending_reply_buffer(pending), reply.at, reply.len);
     pending_reply_close(pending);
 }
 
-void asked_reply(struct asked *asked, uint64_t number, struct slice reply)
+void operator_requests_reply(struct operator_requests *requests, uint64_t number,
+                             struct slice reply)
 {
-    struct question *question;
+    struct operator_request *request;
 
-    asked->awaited--;
-    TAILQ_FOREACH(question, &asked->waiting, in_waiting)
+    requests->awaited--;
+    TAILQ_FOREACH(request, &requests->waiting, in_waiting)
     {
-        if (question->number == number) {
-            answer(question, reply);
+        if (request->number == number) {
+            answer(request, reply);
             return;
         }
     }
 }
 
-void asked_expire(struct asked *asked, int64_t now_us)
+void operator_requests_expire(struct operator_requests *requests, int64_t now_us)
 {
-    static const char error[] = "-" ASKED_NO_ANSWER "\r\n";
-    struct question *next;
+    static const char error[] = "-" NO_ANSWER_FROM_BACK "\r\n";
+    struct operator_request *next;
 
-    for (struct question *question = TAILQ_FIRST(&asked->waiting); question; question = next) {
-        next = TAILQ_NEXT(question, in_waiting);
-        if (question->deadline_us <= now_us)
-            answer(question, (struct slice){error, sizeof error - 1});
+    for (struct operator_request *request = TAILQ_FIRST(&requests->waiting); request;
+         request = next) {
+        next = TAILQ_NEXT(request, in_waiting);
+        if (request->deadline_us <= now_us)
+            answer(request, (struct slice){error, sizeof error - 1});
     }
 }

@@ -7,10 +7,6 @@
 #include <unistd.h>
 
 #include <apikeyd/clock/clock.h>
-#include <apikeyd/conn/pending_reply.h>
-
-#include "quantum.h"
-#include "serving.h"
 
 enum {
     READ_SIZE = 16 * 1024,
@@ -23,13 +19,106 @@ enum {
     UNREAD_MAX_WHEN_FULL = 64 * 1024,
     RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
     PIECE_SIZE = 4000,                 /* of the backlog: one unread byte keeps no more */
-    HELD_MAX = 256 * 1024,             /* bytes behind a pending reply, as closing it moves them */
+    QUEUED_MAX = 256 * 1024,           /* bytes behind a pending reply, as closing it moves them */
 };
+
+struct pending_reply *pending_reply_open(struct connection *connection)
+{
+    struct pending_reply *pending = calloc(1, sizeof *pending);
+
+    if (!pending)
+        return NULL;
+    pending->connection = connection;
+    pending->position = connection->queued_base + connection->queued.len;
+    TAILQ_INSERT_TAIL(&connection->pending_replies, pending, in_connection);
+    connection->pending_count++;
+    return pending;
+}
+
+struct pending_reply *pending_reply_open_expensive(struct connection *connection)
+{
+    struct pending_reply *pending = pending_reply_open(connection);
+
+    if (pending) {
+        pending->expensive = true;
+        connection->expensive_count++;
+    }
+    return pending;
+}
+
+struct buffer *pending_reply_buffer(struct pending_reply *pending)
+{
+    struct connection *connection = pending->connection;
+
+    if (TAILQ_FIRST(&connection->pending_replies) == pending)
+        return &connection->out;
+    return &pending->reply;
+}
+
+static void pending_reply_free(struct pending_reply *pending)
+{
+    buffer_free(&pending->reply);
+    free(pending);
+}
+
+/* Remove the first pending reply: the text queued up to the next one is free to go. */
+static void pop_first(struct connection *connection)
+{
+    struct pending_reply *pending = TAILQ_FIRST(&connection->pending_replies);
+    struct pending_reply *next = TAILQ_NEXT(pending, in_connection);
+    uint64_t end = next ? next->position : connection->queued_base + connection->queued.len;
+    size_t len = (size_t)(end - connection->queued_base);
+
+    buffer_append(&connection->out, buffer_held(&connection->queued).at, len);
+    buffer_consume(&connection->queued, len);
+    connection->queued_base = end;
+    TAILQ_REMOVE(&connection->pending_replies, pending, in_connection);
+    connection->pending_count--;
+    if (pending->expensive)
+        connection->expensive_count--;
+    pending_reply_free(pending);
+}
+
+void pending_reply_close(struct pending_reply *pending)
+{
+    struct connection *connection = pending->connection;
+
+    pending->answered = true;
+    if (TAILQ_FIRST(&connection->pending_replies) != pending)
+        return;
+    pop_first(connection);
+    for (struct pending_reply *next;
+         (next = TAILQ_FIRST(&connection->pending_replies)) && next->answered;) {
+        struct slice reply = buffer_held(&next->reply);
+
+        buffer_append(&connection->out, reply.at, reply.len);
+        pop_first(connection);
+    }
+    if (TAILQ_EMPTY(&connection->pending_replies))
+        buffer_free(&connection->queued);
+    connection_schedule(connection);
+}
+
+/* Cancel all pending replies of a connection that is going away. */
+static void pending_replies_abandon(struct connection *connection)
+{
+    for (struct pending_reply *pending; (pending = TAILQ_FIRST(&connection->pending_replies));) {
+        TAILQ_REMOVE(&connection->pending_replies, pending, in_connection);
+        connection->pending_count--;
+        if (pending->expensive)
+            connection->expensive_count--;
+        /* Whoever answered it has let go of it already. */
+        if (pending->cancel && !pending->answered)
+            pending->cancel(pending->owner);
+        pending_reply_free(pending);
+    }
+}
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 
-void connection_close(struct connection *connection)
+/* Now, whatever is in hand. */
+static void connection_close(struct connection *connection)
 {
     struct clients *clients = connection->clients;
 
@@ -42,12 +131,12 @@ void connection_close(struct connection *connection)
         TAILQ_REMOVE(connection->waiting, connection, in_waiting);
     clients->count--;
     process_table_leave(connection->process);
-    clients->kept -= connection->kept;
+    clients->retained -= connection->retained;
     if (connection->in.len > 0)
         explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
     buffer_free(&connection->in);
     buffer_free(&connection->out);
-    buffer_free(&connection->held);
+    buffer_free(&connection->queued);
     if (connection->backlog)
         evbuffer_free(connection->backlog);
     free(connection);
@@ -74,9 +163,9 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
     connection->admin = admin;
     connection->peer = peer;
     connection->opened_us = clock_monotonic_us();
-    connection->behind_us = protocol->timed ? connection->opened_us : 0;
+    connection->stalled_us = protocol->timed ? connection->opened_us : 0;
     connection->id = ++clients->last_id;
-    connection->caller = peer.pid > 0 ? (uint32_t)peer.pid : (uint32_t)connection->id;
+    connection->process_id = peer.pid > 0 ? (uint32_t)peer.pid : (uint32_t)connection->id;
     connection->last_command = "none";
     TAILQ_INIT(&connection->pending_replies);
     event_assign(&connection->readable, clients->base, fd, EV_READ | EV_PERSIST, on_readable,
@@ -91,7 +180,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
 
 struct buffer *connection_reply(struct connection *connection)
 {
-    return TAILQ_EMPTY(&connection->pending_replies) ? &connection->out : &connection->held;
+    return TAILQ_EMPTY(&connection->pending_replies) ? &connection->out : &connection->queued;
 }
 
 void connection_finish(struct connection *connection)
@@ -103,7 +192,7 @@ void connection_kill(struct connection *connection)
 {
     connection->closing = true;
     connection->killed = true;
-    connection_touch(connection);
+    connection_schedule(connection);
 }
 
 /* What could be written now. */
@@ -115,7 +204,7 @@ static inline size_t unwritten(const struct connection *connection)
 
 size_t connection_unwritten(const struct connection *connection)
 {
-    return unwritten(connection) + connection->held.len;
+    return unwritten(connection) + connection->queued.len;
 }
 
 /* Whether another request may be answered before the client takes what it has, and is given what it
@@ -123,12 +212,12 @@ size_t connection_unwritten(const struct connection *connection)
 static inline bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
-    size_t most = clients->kept < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
+    size_t max = clients->retained < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
 
-    return unwritten(connection) + connection->held.len < most &&
+    return unwritten(connection) + connection->queued.len < max &&
            (clients->draining ||
             (connection->pending_count < clients->pending_replies_max &&
-             connection->expensive_count < EXPENSIVE_MAX && connection->held.len < HELD_MAX));
+             connection->expensive_count < EXPENSIVE_MAX && connection->queued.len < QUEUED_MAX));
 }
 
 /* Handle the requests in `in`, as many as may be now. */
@@ -140,8 +229,8 @@ static void handle_requests(struct connection *connection)
            may_go_on(connection)) {
         size_t before = connection->pending_count;
 
-        if (quantum_used_up(clients) && !clients->draining) {
-            connection_touch(connection);
+        if (quantum_used_up(&clients->quantum) && !clients->draining) {
+            connection_schedule(connection);
             return;
         }
         size_t taken =
@@ -151,7 +240,8 @@ static void handle_requests(struct connection *connection)
             return;
         buffer_consume(&connection->in, taken);
         connection->wanted = connection->scanned = 0;
-        quantum_spend(clients, connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
+        quantum_spend(&clients->quantum,
+                      connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
     }
 }
 
@@ -197,8 +287,8 @@ static bool write_output(struct connection *connection)
 }
 
 /* What is ready and not taken goes where it is not moved again as more of it comes. False when
- * memory is short. */
-static bool keep_output(struct connection *connection)
+ * out of memory. */
+static bool move_to_backlog(struct connection *connection)
 {
     if (connection->out.len > 0 && !connection->backlog)
         connection->backlog = evbuffer_new();
@@ -234,25 +324,25 @@ static void watch(struct connection *connection)
         event_del(&connection->writable);
 }
 
-/* Note since when a client of a timed protocol owes us the rest of a request, its first one, or to
- * take what is written. Another request, or all bytes that were due, and the time starts anew; what
- * we owe the client costs it nothing. */
-static void note_behind(struct connection *connection)
+/* Note since when a client of a timed protocol has been stalled: it owes the rest of a request, its
+ * first one, or to take what is written. Progress is another request, or all bytes that were due:
+ * then the time starts anew. What the daemon owes the client is not counted against it. */
+static void note_stall(struct connection *connection)
 {
     if (!connection->protocol->timed)
         return;
     size_t owed = unwritten(connection);
     bool asks = connection->requests > 0 &&
                 (connection->in.len == 0 || connection->closing || !may_go_on(connection));
-    bool came_on = connection->requests > connection->behind_requests ||
-                   connection->written >= connection->behind_bytes;
+    bool progressed = connection->requests > connection->progress_requests ||
+                      connection->written >= connection->progress_bytes;
 
     if (asks && owed == 0) {
-        connection->behind_us = 0;
-    } else if (connection->behind_us == 0 || came_on) {
-        connection->behind_us = clock_monotonic_us();
-        connection->behind_requests = connection->requests;
-        connection->behind_bytes = owed > 0 ? connection->written + owed : UINT64_MAX;
+        connection->stalled_us = 0;
+    } else if (connection->stalled_us == 0 || progressed) {
+        connection->stalled_us = clock_monotonic_us();
+        connection->progress_requests = connection->requests;
+        connection->progress_bytes = owed > 0 ? connection->written + owed : UINT64_MAX;
     }
 }
 
@@ -267,17 +357,17 @@ static bool linger(struct connection *connection)
         explicit_bzero(connection->in.data + connection->in.start, connection->in.len);
     buffer_consume(&connection->in, connection->in.len);
     connection->lingering = true;
-    connection->behind_us = clock_monotonic_us();
+    connection->stalled_us = clock_monotonic_us();
     event_del(&connection->writable);
     event_add(&connection->readable, NULL);
     return true;
 }
 
-static void note_kept(struct connection *connection)
+static void note_retained(struct connection *connection)
 {
-    connection->clients->kept -= connection->kept;
-    connection->kept = connection->in.cap + unwritten(connection) + connection->held.cap;
-    connection->clients->kept += connection->kept;
+    connection->clients->retained -= connection->retained;
+    connection->retained = connection->in.cap + unwritten(connection) + connection->queued.cap;
+    connection->clients->retained += connection->retained;
 }
 
 /* Handle and write what can be. False when the connection is broken. */
@@ -288,17 +378,19 @@ static bool answer(struct connection *connection)
     buffer_borrow(&connection->out, &clients->spare_out, READ_SIZE);
     handle_input(connection);
     bool waits = connection->in.len > connection->wanted && !may_go_on(connection);
-    bool fine = write_output(connection) && keep_output(connection);
+    bool fine = write_output(connection) && move_to_backlog(connection);
     buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
     if (connection->waiting != &clients->queue) /* else the rest is handled later */
         buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
-    note_kept(connection);
+    note_retained(connection);
     if (waits && may_go_on(connection)) /* as it has taken what it had */
-        connection_touch(connection);
+        connection_schedule(connection);
     return fine;
 }
 
-void connection_serve(struct connection *connection)
+/* Handle what can be handled in this quantum, write what can be written, and close or wait for what
+ * comes next. The connection may be gone afterwards. */
+static void connection_serve(struct connection *connection)
 {
     struct clients *clients = connection->clients;
     bool fine = !connection->killed;
@@ -307,9 +399,9 @@ void connection_serve(struct connection *connection)
         return;
     if (fine) {
         fine = answer(connection);
-        quantum_spend(clients, COST_OF_VISIT);
+        quantum_spend(&clients->quantum, COST_OF_VISIT);
         clients->end(clients->arg);
-        note_behind(connection);
+        note_stall(connection);
     }
     bool done = connection->closing && unwritten(connection) == 0 && connection->pending_count == 0;
     if (!fine || (done && !linger(connection)))
@@ -361,12 +453,14 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         event_del(&connection->readable);
     } else {
         read_input(connection);
-        if (quantum_serves_now(connection)) {
+        bool small = connection->in.len <= connection->protocol->small_request;
+
+        if (quantum_serves_now(&clients->quantum, small)) {
             connection_serve(connection);
         } else {
             buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
-            note_kept(connection);
-            connection_touch(connection);
+            note_retained(connection);
+            connection_schedule(connection);
         }
     }
 }
@@ -378,7 +472,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     connection_serve(arg);
 }
 
-void connection_drain(struct connection *connection)
+/* Read and handle what has arrived, and take no more. */
+static void connection_drain(struct connection *connection)
 {
     int left = DRAIN_READS;
     bool fine;
@@ -390,4 +485,91 @@ void connection_drain(struct connection *connection)
     connection_finish(connection);
     if (!fine)
         connection_kill(connection);
+}
+
+void clients_init(struct clients *clients)
+{
+    TAILQ_INIT(&clients->all);
+    TAILQ_INIT(&clients->answered);
+    TAILQ_INIT(&clients->queue);
+    clients->reserve_fd = -1;
+    quantum_begin(&clients->quantum);
+}
+
+void clients_done(struct clients *clients)
+{
+    for (struct connection *connection; (connection = TAILQ_FIRST(&clients->all));)
+        connection_close(connection);
+    buffer_free(&clients->spare_in);
+    buffer_free(&clients->spare_out);
+    if (clients->reserve_fd >= 0)
+        close(clients->reserve_fd);
+}
+
+void connection_schedule(struct connection *connection)
+{
+    struct clients *clients = connection->clients;
+
+    if (connection->waiting)
+        return;
+    connection->waiting = connection->in.len > 0 ? &clients->queue : &clients->answered;
+    TAILQ_INSERT_TAIL(connection->waiting, connection, in_waiting);
+}
+
+static void serve_first(struct connection_list *waiting)
+{
+    struct connection *connection = TAILQ_FIRST(waiting);
+
+    TAILQ_REMOVE(waiting, connection, in_waiting);
+    connection->waiting = NULL;
+    connection_serve(connection);
+}
+
+bool clients_run_ready(struct clients *clients)
+{
+    while (!TAILQ_EMPTY(&clients->answered))
+        serve_first(&clients->answered);
+    /* Work for small requests does not count here: they cannot keep the queue from going on. */
+    quantum_begin(&clients->quantum);
+    while (!quantum_used_up(&clients->quantum) && !TAILQ_EMPTY(&clients->queue))
+        serve_first(&clients->queue);
+    quantum_begin(&clients->quantum);
+    clients->quantum.iterations++;
+    return TAILQ_EMPTY(&clients->queue);
+}
+
+bool clients_may_accept(const struct clients *clients)
+{
+    return quantum_may_accept(&clients->quantum, !TAILQ_EMPTY(&clients->queue));
+}
+
+void clients_cut_off(struct clients *clients, int64_t before_us)
+{
+    struct connection *connection;
+
+    TAILQ_FOREACH(connection, &clients->all, in_all)
+    {
+        bool ours = connection->waiting && !connection->lingering; /* it waits in the queue */
+
+        if (connection->stalled_us == 0 || connection->stalled_us >= before_us || ours ||
+            connection->killed)
+            continue;
+        clients->metrics->value[METRIC_CUT_OFF] += !connection->lingering;
+        connection_kill(connection);
+    }
+}
+
+void clients_drain(struct clients *clients)
+{
+    struct connection *connection, *next;
+
+    clients->draining = true;
+    for (connection = TAILQ_FIRST(&clients->all); connection; connection = next) {
+        next = TAILQ_NEXT(connection, in_all);
+        if (connection->lingering)
+            connection_kill(connection);
+        if (!connection->closing)
+            connection_drain(connection);
+        connection_schedule(connection);
+    }
 }

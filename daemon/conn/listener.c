@@ -6,8 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "quantum.h"
-
 enum { ACCEPTS_PER_EVENT = 2, ADMIN_RESERVE = 16 };
 
 static bool listed(const struct id_list *list, uint32_t id)
@@ -37,7 +35,7 @@ static void admit(struct listener *listener, int fd)
     struct clients *clients = listener->clients;
     struct ucred cred = {.uid = (uid_t)-1, .gid = (gid_t)-1};
     socklen_t len = sizeof cred;
-    size_t most = listener->max_connections + (listener->admin ? ADMIN_RESERVE : 0);
+    size_t max = listener->max_connections + (listener->admin ? ADMIN_RESERVE : 0);
 
     (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
     struct peer peer = {cred.pid, cred.uid, cred.gid};
@@ -46,10 +44,10 @@ static void admit(struct listener *listener, int fd)
         clients->metrics->value[METRIC_CONNECTIONS_FORBIDDEN]++;
         clients->refused(clients->arg, peer.uid);
         refuse(fd, listener->protocol->forbidden);
-    } else if (clients->count >= most) {
+    } else if (clients->count >= max) {
         clients->metrics->value[METRIC_CONNECTIONS_FULL]++;
         refuse(fd, listener->protocol->full);
-    } else if (!listener->admin && process_over_share(connections, most - clients->count)) {
+    } else if (!listener->admin && process_over_share(connections, max - clients->count)) {
         clients->metrics->value[METRIC_CONNECTIONS_OVER_SHARE]++;
         clients->over_share(clients->arg, &peer, connections);
         refuse(fd, listener->protocol->full);
@@ -87,7 +85,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (!quantum_may_accept(listener->clients))
+    if (!clients_may_accept(listener->clients))
         return;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         int client = accept_client(listener);

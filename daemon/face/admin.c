@@ -20,16 +20,17 @@ static void ask_back(struct front *front, struct connection *connection, struct 
 {
     bool silent = front_back_silent(front);
 
-    message->ask = asked_number(&front->asked);
-    if (silent || front->asked.awaited >= FRONT_ASKS_MAX || !front_post(front, message)) {
+    message->ask = operator_requests_number(&front->operator_requests);
+    if (silent || front->operator_requests.awaited >= FRONT_ASKS_MAX ||
+        !front_post(front, message)) {
         if (message->type == TO_BACK_REPORT)
             free(message->report.metrics);
         resp_error(connection_reply(connection),
-                   silent ? ASKED_NO_ANSWER : "ERR too many requests pending");
+                   silent ? NO_ANSWER_FROM_BACK : "ERR too many requests pending");
         return;
     }
-    if (!asked_wait(&front->asked, connection, front->now_us + limit_us))
-        resp_error(connection_reply(connection), "ERR memory is short");
+    if (!operator_requests_wait(&front->operator_requests, connection, front->now_us + limit_us))
+        resp_error(connection_reply(connection), "ERR out of memory");
 }
 
 /* What this thread can tell by itself. */
@@ -51,7 +52,7 @@ static void ask_report(struct front *front, struct connection *connection, enum 
 
     message.report.metrics = front_take_metrics(front);
     if (!message.report.metrics) {
-        resp_error(connection_reply(connection), "ERR memory is short");
+        resp_error(connection_reply(connection), "ERR out of memory");
         return;
     }
     if (kind == REPORT_INFO && front_back_silent(front)) {
@@ -129,7 +130,7 @@ void admin_explain(struct front *front, struct connection *connection,
 
     if (!take_key(front, connection, request->argv[1], &column, &message.lookup.digest))
         return;
-    message.lookup.client = (uint32_t)connection->id;
+    message.lookup.connection_id = (uint32_t)connection->id;
     message.lookup.key_len = (uint8_t)column.len;
     memcpy(message.lookup.key, column.at, column.len);
     message.explain = peek(front, &message.lookup.digest);

@@ -16,8 +16,8 @@ enum { WITHIN_MAX_MS = 9999999 };
 
 struct command {
     const char *name;
-    size_t least, most; /* arguments, the name included */
-    bool admin;         /* on the admin socket only */
+    size_t min, max; /* arguments, the name included */
+    bool admin;      /* on the admin socket only */
     void (*run)(struct front *front, struct connection *connection,
                 const struct resp_request *request);
     const char *summary;
@@ -248,14 +248,14 @@ static const struct command table[] = {
     {"HELLO", 1, 7, false, hello, "HELLO [2 [SETNAME <name>]]"},
     {"CLIENT", 2, 8, false, client, "CLIENT SETNAME|SETINFO|GETNAME|ID|LIST|KILL"},
     {"COMMAND", 1, RESP_ARGS_MAX, false, command_command, "COMMAND [COUNT|DOCS|INFO]"},
-    {"INFO", 1, 2, false, admin_info, "INFO [section]: what the daemon counts"},
+    {"INFO", 1, 2, false, admin_info, "INFO [section]: counters and state"},
     {"EXPLAIN", 2, 2, true, admin_explain, "EXPLAIN <key id>: why CHECK answers as it does"},
     {"INVALIDATE", 2, 2, true, admin_invalidate, "INVALIDATE <key id>|ALL: forget verdicts"},
     {"FLUSH", 1, 1, true, admin_flush, "FLUSH: write pending usage now; replies with rows written"},
     {"CONFIG", 3, 3, true, admin_config, "CONFIG GET <glob>"},
     {"RELOAD", 1, 1, true, admin_reload, "RELOAD: read the configuration again"},
-    {"METRICS", 1, 1, true, admin_metrics, "METRICS: the numbers in Prometheus' text format"},
-    {"STATUS", 1, 1, true, admin_status, "STATUS: how things are, as JSON"},
+    {"METRICS", 1, 1, true, admin_metrics, "METRICS: the metrics in Prometheus' text format"},
+    {"STATUS", 1, 1, true, admin_status, "STATUS: state, rates and latencies as JSON"},
 #ifdef APIKEYD_DEBUG_COMMANDS
     {"DEBUG", 3, 3, true, debug, "DEBUG HANG <seconds>: in test builds only"},
 #endif
@@ -267,8 +267,8 @@ static void describe(struct buffer *out, const struct command *command)
 {
     resp_array(out, 6);
     resp_text(out, command->name);
-    resp_integer(out, command->least == command->most ? (int64_t)command->least
-                                                      : -(int64_t)command->least);
+    resp_integer(out,
+                 command->min == command->max ? (int64_t)command->min : -(int64_t)command->min);
     resp_array(out, 1);
     resp_simple(out, command->admin ? "admin" : "fast");
     resp_integer(out, 0);
@@ -321,7 +321,7 @@ static void run_command(struct front *front, struct connection *connection,
         if (!slice_is(name, command->name) || (command->admin && !connection->admin))
             continue;
         connection->last_command = command->name;
-        if (request->argc < command->least || request->argc > command->most)
+        if (request->argc < command->min || request->argc > command->max)
             resp_error(connection_reply(connection),
                        "ERR wrong number of arguments for '%s' command; use %s", command->name,
                        command->summary);

@@ -180,7 +180,7 @@ static size_t aws_authorizer(struct front *front, struct connection *connection,
     return len;
 }
 
-/* Who needs no body does not read one: it is passed over if it has come, or else the connection
+/* The answer does not need the body: a body that has arrived is skipped, otherwise the connection
  * ends after the reply. */
 static size_t answer_without_body(struct front *front, struct connection *connection,
                                   struct slice bytes, const struct http_request *request,

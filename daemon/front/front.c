@@ -23,18 +23,18 @@ static void end_requests(void *arg)
     front_time_read(arg);
 }
 
-/* Once a minute for each user: whoever tries on and on shall not fill the log. */
-static void say_refused(void *arg, uid_t uid)
+/* At most once a minute per user, so that repeated attempts do not fill the log. */
+static void log_refused(void *arg, uid_t uid)
 {
     struct front *front = arg;
     struct refusal *refusal = &front->refusals[0];
 
     for (size_t i = 0; i < REFUSALS && refusal->uid != uid; i++) {
-        if (front->refusals[i].uid == uid || front->refusals[i].said_us < refusal->said_us)
+        if (front->refusals[i].uid == uid || front->refusals[i].logged_us < refusal->logged_us)
             refusal = &front->refusals[i];
     }
     int64_t now_us = clock_monotonic_us();
-    if (refusal->uid == uid && refusal->said_us != 0 && refusal->said_us > now_us - 60000000)
+    if (refusal->uid == uid && refusal->logged_us != 0 && refusal->logged_us > now_us - 60000000)
         return;
     *refusal = (struct refusal){uid, now_us};
     char name[32] = "a TCP client";
@@ -42,19 +42,19 @@ static void say_refused(void *arg, uid_t uid)
         snprintf(name, sizeof name, "user %u", (unsigned)uid);
     front_log(front, LOG_LEVEL_WARNING,
               "%s may not connect: neither listen.allow_uids nor allow_gids names it "
-              "(said once a minute; see connections_refused_forbidden)",
+              "(logged at most once a minute for each user; see connections_refused_forbidden)",
               name);
 }
 
-static void say_over_share(void *arg, const struct peer *peer, size_t connections)
+static void log_over_share(void *arg, const struct peer *peer, size_t connections)
 {
     struct front *front = arg;
     int64_t now_us = clock_monotonic_us();
     char name[64] = "clients over TCP or in another PID namespace have";
 
-    if (front->over_share_said_us != 0 && front->over_share_said_us > now_us - 60000000)
+    if (front->over_share_logged_us != 0 && front->over_share_logged_us > now_us - 60000000)
         return;
-    front->over_share_said_us = now_us;
+    front->over_share_logged_us = now_us;
     if (peer->pid > 0)
         snprintf(name, sizeof name, "process %ld of user %u has", (long)peer->pid,
                  (unsigned)peer->uid);
@@ -80,8 +80,8 @@ static void swap_usage(struct front *front, struct ledger_half *next)
     if (!mailbox_post_reserved(front->to_back, &message, sizeof message))
         abort();
     use_half(front, next);
-    front->usage_full_said = false;
-    front->unrecorded_said = false;
+    front->usage_full_logged = false;
+    front->unrecorded_logged = false;
 }
 
 static void apply_config(struct front *front, struct config *config)
@@ -121,7 +121,7 @@ static void drain(struct front *front)
 
 static void invalidate(struct front *front, const struct to_front *message)
 {
-    uint64_t *most_us = &front->metrics.value[METRIC_REVOCATION_LAG_MOST];
+    uint64_t *max_us = &front->metrics.value[METRIC_REVOCATION_LAG_MAX];
     int64_t changed_at_us = message->invalidate.changed_at_us;
 
     verdict_cache_remove(front->cache, &message->invalidate.digest);
@@ -131,8 +131,8 @@ static void invalidate(struct front *front, const struct to_front *message)
     uint64_t lag_us = (uint64_t)(clock_monotonic_us() - changed_at_us);
     histogram_record(&front->metrics.histogram[HISTOGRAM_REVOCATION_LAG_US], (int64_t)lag_us, 1);
     front->metrics.value[METRIC_REVOCATION_LAG] = lag_us;
-    if (lag_us > *most_us)
-        *most_us = lag_us;
+    if (lag_us > *max_us)
+        *max_us = lag_us;
 }
 
 /* A change that another sidecar has heard of. What was read later stays. */
@@ -176,7 +176,8 @@ static void handle_message(struct front *front, struct to_front *message)
         take_tombstone(front, message);
         break;
     case TO_FRONT_REPLY:
-        asked_reply(&front->asked, message->ask, buffer_held(&message->reply));
+        operator_requests_reply(&front->operator_requests, message->ask,
+                                buffer_held(&message->reply));
         buffer_free(&message->reply);
         break;
     case TO_FRONT_SWAP:
@@ -210,7 +211,7 @@ enum { MAIL_AHEAD = 16 };
 /* The work for mail before requests are served again. An invalidation costs 1. */
 enum { MAIL_QUANTUM = 1024, ANSWER_COST = 16 };
 
-/* The back thread has said something. */
+/* A message from the back thread has come. */
 static void hear_back(struct front *front)
 {
     if (front_back_silent(front)) {
@@ -257,7 +258,8 @@ static void on_second(void *arg)
 
     front_tick(front);
     front->quiet_s++;
-    asked_expire(&front->asked, front->now_us + SECOND_US); /* the next look is too late */
+    operator_requests_expire(&front->operator_requests,
+                             front->now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_http)
@@ -283,12 +285,12 @@ struct front *front_new(const struct front_setup *setup)
         .metrics = &front->metrics,
         .begin = begin_requests,
         .end = end_requests,
-        .refused = say_refused,
-        .over_share = say_over_share,
+        .refused = log_refused,
+        .over_share = log_over_share,
         .arg = front,
     };
     clients_init(&front->clients);
-    asked_init(&front->asked);
+    operator_requests_init(&front->operator_requests);
     front->check_listener.fd = front->admin_listener.fd = front->http_listener.fd = -1;
     front->base = event_base_new();
     front->hasher =
@@ -300,7 +302,7 @@ struct front *front_new(const struct front_setup *setup)
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
     if (!front->mail || event_add(front->mail, NULL) != 0 ||
-        !alarm_init(&front->second, front->base, on_second, front))
+        !timer_init(&front->second, front->base, on_second, front))
         goto fail;
     front->clients.base = front->base;
     listener_start(&front->check_listener, &front->clients, setup->check_fd, &resp_protocol, false,
@@ -309,10 +311,10 @@ struct front *front_new(const struct front_setup *setup)
                    config);
     listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
                    config);
-    front->admission.most = config->postgres_max_pending;
+    front->admission.max = config->postgres_max_pending;
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
     front->serves_http = setup->http_fd >= 0;
-    alarm_set(&front->second, SECOND_US, SECOND_US);
+    timer_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);
     return front;
 
@@ -327,16 +329,16 @@ enum { GATHER_ITERATIONS = 32, GATHER_MAX = 512 };
 
 void front_run(struct front *front)
 {
-    bool settled = true;
+    bool idle = true;
     unsigned iterations = 0; /* since the first message that the back thread does not know of */
 
     while (!front->stopped) {
         size_t posted = front->to_back->posted;
 
-        event_base_loop(front->base, settled ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
-        settled = clients_settle(&front->clients);
+        event_base_loop(front->base, idle ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        idle = clients_run_ready(&front->clients);
         iterations = posted > 0 ? iterations + 1 : 0;
-        if (settled || front->to_back->posted == posted || posted >= GATHER_MAX ||
+        if (idle || front->to_back->posted == posted || posted >= GATHER_MAX ||
             iterations >= GATHER_ITERATIONS)
             mailbox_wake(front->to_back);
     }
@@ -372,7 +374,7 @@ void front_free(struct front *front)
     listener_stop(&front->check_listener);
     listener_stop(&front->admin_listener);
     listener_stop(&front->http_listener);
-    alarm_done(&front->second);
+    timer_done(&front->second);
     if (front->mail)
         event_free(front->mail);
     check_done(front);

@@ -262,8 +262,8 @@ static int64_t allocated_slots(int fd, int64_t offset)
     return (last - offset) / (int64_t)sizeof(struct usage_slot);
 }
 
-/* Read whatever slots of a damaged file can be believed. Its size may be anything, so it is read
- * and not mapped. */
+/* Read the plausible slots of a damaged file. Its size may be anything, so it is read and not
+ * mapped. */
 static void salvage(int fd, int64_t now_us, struct usage_batch *ret, struct usage_judged *judged)
 {
     struct usage_slot slots[512];

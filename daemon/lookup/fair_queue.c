@@ -3,12 +3,12 @@
 
 static struct lookup_list *list_of(struct fair_queue *queue, const struct lookup *lookup)
 {
-    return &queue->list[lookup->request.client % FAIR_QUEUE_LISTS];
+    return &queue->list[lookup->request.connection_id % FAIR_QUEUE_LISTS];
 }
 
 void fair_queue_init(struct fair_queue *queue)
 {
-    queue->len = queue->turn = 0;
+    queue->len = queue->next_list = 0;
     for (unsigned i = 0; i < FAIR_QUEUE_LISTS; i++)
         TAILQ_INIT(&queue->list[i]);
 }
@@ -23,9 +23,9 @@ struct lookup *fair_queue_first(struct fair_queue *queue)
 {
     if (queue->len == 0)
         return NULL;
-    while (TAILQ_EMPTY(&queue->list[queue->turn]))
-        queue->turn = (queue->turn + 1) % FAIR_QUEUE_LISTS;
-    return TAILQ_FIRST(&queue->list[queue->turn]);
+    while (TAILQ_EMPTY(&queue->list[queue->next_list]))
+        queue->next_list = (queue->next_list + 1) % FAIR_QUEUE_LISTS;
+    return TAILQ_FIRST(&queue->list[queue->next_list]);
 }
 
 struct lookup *fair_queue_take(struct fair_queue *queue)
@@ -35,7 +35,7 @@ struct lookup *fair_queue_take(struct fair_queue *queue)
     if (!lookup)
         return NULL;
     fair_queue_remove(queue, lookup);
-    queue->turn = (queue->turn + 1) % FAIR_QUEUE_LISTS;
+    queue->next_list = (queue->next_list + 1) % FAIR_QUEUE_LISTS;
     return lookup;
 }
 

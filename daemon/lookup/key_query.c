@@ -62,14 +62,18 @@ static bool tells_store(const PGresult *result, int i)
 
 static bool key_row_valid(const PGresult *result, int i)
 {
-    static const int len[COLUMNS] = {
-        [COLUMN_API_KEY_ID] = 16, [COLUMN_USER_ID] = 16, [COLUMN_ACTIVE] = 1};
+    return PQgetlength(result, i, COLUMN_ACTIVE) == 1 &&
+           (PQgetlength(result, i, COLUMN_CREATED) == 8 || PQgetisnull(result, i, COLUMN_CREATED));
+}
 
-    for (int column = 0; column < COLUMNS; column++) {
-        if (len[column] > 0 && PQgetlength(result, i, column) != len[column])
-            return false;
-    }
-    return PQgetlength(result, i, COLUMN_CREATED) == 8 || PQgetisnull(result, i, COLUMN_CREATED);
+/* False, and *ret is zeros, when it is NULL or no uuid. */
+static bool read_uuid(const PGresult *result, int i, int column, struct uuid *ret)
+{
+    *ret = (struct uuid){0};
+    if (PQgetlength(result, i, column) != sizeof *ret)
+        return false;
+    memcpy(ret, PQgetvalue(result, i, column), sizeof *ret);
+    return true;
 }
 
 bool key_query_valid(const PGresult *result, struct store_told *ret_told)
@@ -101,8 +105,8 @@ bool key_query_row(const PGresult *result, int i, struct key_row *ret)
         return false;
     ret->key.at = PQgetvalue(result, i, COLUMN_KEY);
     ret->key.len = (size_t)PQgetlength(result, i, COLUMN_KEY);
-    memcpy(&ret->api_key_id, PQgetvalue(result, i, COLUMN_API_KEY_ID), sizeof ret->api_key_id);
-    memcpy(&ret->user_id, PQgetvalue(result, i, COLUMN_USER_ID), sizeof ret->user_id);
+    bool has_id = read_uuid(result, i, COLUMN_API_KEY_ID, &ret->api_key_id);
+    ret->broken = !read_uuid(result, i, COLUMN_USER_ID, &ret->user_id) || !has_id;
     ret->active = PQgetvalue(result, i, COLUMN_ACTIVE)[0] != 0;
     ret->created_at = PQgetisnull(result, i, COLUMN_CREATED)
                           ? INT64_MAX
@@ -131,5 +135,6 @@ void key_query_combine(struct key_finding *finding, const struct key_row *row)
         verdict->kind = VERDICT_ALLOW;
     if (!row->active)
         verdict->kind = VERDICT_DENY_INACTIVE;
+    finding->broken = finding->broken || row->broken;
     finding->server_read_us = row->server_read_us;
 }

@@ -15,7 +15,7 @@
 #include <apikeyd/model/verdict.h>
 #include <apikeyd/postgres/store_query.h>
 
-/* The statement for this configuration; free() it. NULL when memory is short. */
+/* The statement for this configuration; free() it. NULL when out of memory. */
 char *key_query_sql(const struct config *config);
 
 /* The same of no keys and without a parameter: it takes the same rights and locks, and tells the
@@ -25,6 +25,7 @@ char *key_query_probe_sql(const struct config *config);
 struct key_row {
     struct slice key; /* lives as long as the result */
     struct uuid api_key_id, user_id;
+    bool broken; /* it has not both; they are zeros */
     bool active;
     int64_t created_at;     /* by PostgreSQL's own count; later than all others if NULL */
     int64_t server_read_us; /* PostgreSQL's clock, µs since 1970 */
@@ -33,6 +34,7 @@ struct key_row {
 /* What the rows of one key say so far. Starts as DENY unknown with 0 rows. */
 struct key_finding {
     struct verdict verdict;
+    bool broken;        /* a row was: the verdict is none */
     int64_t created_at; /* of the row whose IDs the verdict has */
     int64_t server_read_us;
 };

@@ -16,7 +16,7 @@ struct lookup {
     TAILQ_ENTRY(lookup) in_list;
     struct lookup_request request;
     int64_t deadline_us; /* while waiting for a connection to PostgreSQL */
-    size_t batch_most;   /* bound of the batch it may go in; 0: none but the configured one */
+    size_t batch_max;    /* bound of the batch it may go in; 0: none but the configured one */
     size_t losses;       /* connections that broke under it */
     struct verdict old;  /* from Redis, for when PostgreSQL does not answer; or UNAVAILABLE */
     struct key_finding finding; /* of the batch under way */

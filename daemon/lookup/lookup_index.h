@@ -17,7 +17,7 @@ struct lookup_index {
     uint64_t seed;        /* so that nobody can choose keys that collide */
 };
 
-/* Forget what it holds and make room for `len` lookups. Aborts when memory is short. */
+/* Forget what it holds and make room for `len` lookups. Aborts when out of memory. */
 void lookup_index_reset(struct lookup_index *index, size_t len);
 void lookup_index_free(struct lookup_index *index);
 

@@ -42,8 +42,8 @@ struct pg_pool {
     struct fair_queue waiting;
     struct event deadline;
     bool deadline_armed;
-    const char *said; /* in the log: what is wrong with answers */
-    bool refused_said, bytes_said;
+    const char *logged; /* in the log: what is wrong with answers */
+    bool refused_logged, bytes_logged, broken_logged;
     bool down; /* as was told */
     char *sql, *probe_sql;
     bool feed_usable;
@@ -165,12 +165,12 @@ static const char *wrong_with(enum store_standing standing, bool hidden)
     return hidden ? "row security hides rows of postgres.table from the daemon's role" : NULL;
 }
 
-static void say_wrong(struct pg_pool *pool, const char *wrong)
+static void log_wrong(struct pg_pool *pool, const char *wrong)
 {
-    if (wrong && wrong != pool->said)
+    if (wrong && wrong != pool->logged)
         log_error(&pool->env->log, "postgres (lookups): %s; its answers are not used (logged once)",
                   wrong);
-    pool->said = wrong;
+    pool->logged = wrong;
 }
 
 /* What waited for answers and gets none any more. */
@@ -245,7 +245,7 @@ static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups,
         ask_first(slot, lookups);
         return false;
     }
-    say_wrong(pool, wrong);
+    log_wrong(pool, wrong);
     if (wrong) {
         refuse_answer(slot, lookups, standing, wrong);
         return false;
@@ -264,21 +264,36 @@ static bool is_ascii(const struct lookup *lookup)
     return true;
 }
 
+/* The owner's table may let a row be without IDs, or have others than UUIDs. */
+static void fail_broken(struct pg_pool *pool, struct lookup *lookup)
+{
+    if (!pool->broken_logged)
+        log_error(&pool->env->log,
+                  "postgres (lookups): a row's api_key_id or user_id is NULL or no uuid: its key is "
+                  "UNAVAILABLE (logged once)");
+    pool->broken_logged = true;
+    fail(pool, lookup, "its row's api_key_id or user_id is NULL or no uuid");
+}
+
 /* Without an encoding, text that another client wrote may be the same key in other bytes. */
 static void answer_lookup(struct pg_pool *pool, struct lookup *lookup, const struct store *store,
                           int64_t server_read_us)
 {
     const struct verdict *verdict = &lookup->finding.verdict;
 
+    if (lookup->finding.broken) {
+        fail_broken(pool, lookup);
+        return;
+    }
     if (verdict->kind != VERDICT_DENY_UNKNOWN || !store || !store->bytes || is_ascii(lookup)) {
         pool->setup.answered(pool->setup.arg, lookup, verdict, server_read_us);
         return;
     }
-    if (!pool->bytes_said)
+    if (!pool->bytes_logged)
         log_error(&pool->env->log,
                   "postgres (lookups): the database's encoding is SQL_ASCII: a key that is not of "
                   "ASCII characters, and is not found, is UNAVAILABLE (logged once)");
-    pool->bytes_said = true;
+    pool->bytes_logged = true;
     fail(pool, lookup, "the database has no encoding (SQL_ASCII), and the key is not ASCII");
 }
 
@@ -291,7 +306,7 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
     struct lookup *lookup;
     struct key_row row = {0};
 
-    pool->refused_said = false;
+    pool->refused_logged = false;
     if (!TAILQ_EMPTY(lookups))
         histogram_record(&pool->env->metrics.histogram[HISTOGRAM_POSTGRES_TIME],
                          now_us - slot->sent_us, 1);
@@ -314,10 +329,12 @@ static void log_refusal(struct pg_pool *pool, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    if (!pool->refused_said)
+    if (message[0] == '\0')
+        message = "rows of an unexpected form";
+    if (!pool->refused_logged)
         log_error(&pool->env->log, "postgres (lookups): %.*s", (int)strcspn(message, "\n"),
-                  message[0] ? message : "rows of an unexpected form");
-    pool->refused_said = true;
+                  message);
+    pool->refused_logged = true;
 }
 
 /* Text that the server's encoding does not have: character_not_in_repertoire and
@@ -352,7 +369,7 @@ static void take_refusal(struct pool_slot *slot, struct lookup_list *lookups, si
         } else if (len == 1) {
             pool->setup.answered(pool->setup.arg, lookup, &unknown, 0);
         } else {
-            lookup->batch_most = len / 2;
+            lookup->batch_max = len / 2;
             pg_pool_add(pool, lookup);
         }
     }
@@ -400,16 +417,16 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
     arm_deadline(slot->pool);
 }
 
-/* Take those of the waiting whose turn it is, as many as may go into one batch. */
+/* Take the lookups that are next, as many as may go into one batch. */
 static void gather(struct pool_slot *slot)
 {
     struct fair_queue *waiting = &slot->pool->waiting;
-    size_t most = slot->pool->env->config->postgres_batch;
+    size_t max = slot->pool->env->config->postgres_batch;
 
     for (struct lookup *next; (next = fair_queue_first(waiting)); slot->len++) {
-        if (next->batch_most > 0 && next->batch_most < most)
-            most = next->batch_most;
-        if (slot->len >= most)
+        if (next->batch_max > 0 && next->batch_max < max)
+            max = next->batch_max;
+        if (slot->len >= max)
             return;
         (void)fair_queue_take(waiting);
         TAILQ_INSERT_TAIL(&slot->lookups, next, in_list);
@@ -481,11 +498,10 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
         const char *wrong = wrong_with(STORE_OUTDATED, false);
 
         slot->store = USELESS;
-        say_wrong(pool, wrong);
+        log_wrong(pool, wrong);
         pg_connection_give_up(slot->connection, wrong);
         return;
     }
-    back_env_sample_clock(pool->env, slot->sent_us, clock_monotonic_us(), server_us);
     slot->store = NOT_PROVEN;
 }
 

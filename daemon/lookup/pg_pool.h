@@ -1,9 +1,9 @@
 /* pg_pool: lookups in PostgreSQL, a batch at a time on each of several connections.
  *
  * While every connection is busy lookups gather, and the next one that is free takes all of them,
- * up to postgres.batch, of each client in turn: load makes batches larger, not more numerous. What
- * waits too long for a connection, or for its answer, fails; so does everything at once when no
- * server answers.
+ * up to postgres.batch, of each connection round robin: load makes batches larger, not more
+ * numerous. What waits too long for a connection, or for its answer, fails; so does everything at
+ * once when no server answers.
  *
  * Each connection is asked first, when it is new, which store it leads to, and so it is when its
  * answers tell of another one. An answer of a standby, of a server on an earlier timeline than one
@@ -39,7 +39,7 @@ struct pg_pool_setup {
     void *arg;
 };
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct pg_pool *pg_pool_new(const struct pg_pool_setup *setup);
 
 /* All lookups fail first. */

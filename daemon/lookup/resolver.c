@@ -26,11 +26,11 @@ struct resolver {
     bool shared; /* what is being answered may be filled into Redis */
     int64_t
         elsewhere_us; /* when an answer came from another store than the feed's; or TIME_NEVER */
-    bool elsewhere_said;
+    bool elsewhere_logged;
     int64_t newest_in_memory_us, newest_in_redis_us; /* read times, or TIME_NEVER */
     struct store_id redis_store;                     /* the store that the latter is of */
-    bool failing;         /* the last lookup got no answer that is of use */
-    bool duplicates_said; /* in the log */
+    bool failing;           /* the last lookup got no answer that is of use */
+    bool duplicates_logged; /* in the log */
 };
 
 static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
@@ -147,23 +147,23 @@ static void on_failed(void *arg, struct lookup *lookup, const char *why)
     answer_unavailable(resolver, lookup, why);
 }
 
-/* Whoever asked before the SELECT was sent is answered with what it found, whatever has changed
- * since: so a key that changes all the time, or is said to, is answered all the same. The front
- * thread asks again for those who asked later. */
+/* Requests from before the SELECT was sent get its result, also if the key has changed since. So a
+ * key that changes all the time, or is notified all the time, is answered all the same. The front
+ * thread repeats the lookup for later requests. */
 static void on_answered(void *arg, struct lookup *lookup, const struct verdict *verdict,
                         int64_t server_read_us)
 {
     struct resolver *resolver = arg;
 
     freshness_tick(&resolver->env->freshness, clock_monotonic_us());
-    if (verdict->rows > 1 && !resolver->duplicates_said) {
+    if (verdict->rows > 1 && !resolver->duplicates_logged) {
         char fingerprint[FINGERPRINT_SIZE];
 
         digest_fingerprint(&lookup->request.digest, fingerprint);
         log_warning(&resolver->env->log,
-                    "%s: %u rows share this key ID (said once; see duplicate_key_ids in INFO)",
+                    "%s: %u rows share this key ID (logged once; see duplicate_key_ids in INFO)",
                     fingerprint, verdict->rows);
-        resolver->duplicates_said = true;
+        resolver->duplicates_logged = true;
     }
     if (!lookup->explanation && resolver->shared && server_read_us != 0 &&
         use_of(resolver, lookup, verdict) == USE_NOW) {
@@ -198,7 +198,7 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
     resolver->elsewhere_us = clock_monotonic_us();
     if (freshness_lookups_elsewhere(&env->freshness))
         back_env_post_freshness(env);
-    if (!resolver->elsewhere_said) {
+    if (!resolver->elsewhere_logged) {
         store_id_to_text(store, text);
         log_error(&env->log,
                   "postgres (lookups): answers come from store %s, which is not the change feed's: "
@@ -206,7 +206,7 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
                   "postgres.dsn and listen_dsn)",
                   text);
     }
-    resolver->elsewhere_said = true;
+    resolver->elsewhere_logged = true;
 }
 
 static void on_findings_begin(void *arg)
@@ -356,7 +356,7 @@ bool resolver_agrees(struct resolver *resolver, int64_t since_us)
     bool agrees = resolver->elsewhere_us < since_us && pg_pool_agree(resolver->postgres);
 
     if (agrees)
-        resolver->elsewhere_said = false;
+        resolver->elsewhere_logged = false;
     return agrees;
 }
 

@@ -6,14 +6,14 @@ static int64_t drift(int64_t elapsed_us)
     return elapsed_us / 8;
 }
 
-static int64_t most_at(const struct pg_clock *clock, int64_t now_us)
+static int64_t max_at(const struct pg_clock *clock, int64_t now_us)
 {
-    return clock->most_us + drift(now_us - clock->most_at_us);
+    return clock->max_us + drift(now_us - clock->max_at_us);
 }
 
-static int64_t least_at(const struct pg_clock *clock, int64_t now_us)
+static int64_t min_at(const struct pg_clock *clock, int64_t now_us)
 {
-    return clock->least_us - drift(now_us - clock->least_at_us);
+    return clock->min_us - drift(now_us - clock->min_at_us);
 }
 
 /* Clocks that nobody sets or slews part by less than this. */
@@ -25,22 +25,22 @@ static int64_t free_drift(int64_t elapsed_us)
 int64_t pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t received_us,
                         int64_t server_us)
 {
-    int64_t most_us = server_us - sent_us;
-    int64_t least_us = server_us - received_us;
-    int64_t forward_us = clock->known ? least_us - most_at(clock, received_us) : 0;
+    int64_t max_us = server_us - sent_us;
+    int64_t min_us = server_us - received_us;
+    int64_t forward_us = clock->known ? min_us - max_at(clock, received_us) : 0;
     bool set_forward = forward_us > 0;
     bool set_back =
-        clock->known && most_us < clock->least_us - free_drift(received_us - clock->least_at_us);
+        clock->known && max_us < clock->min_us - free_drift(received_us - clock->min_at_us);
 
     if (set_back)
-        clock->doubtful_us = received_us + most_at(clock, received_us);
-    if (!clock->known || set_forward || set_back || most_us <= most_at(clock, received_us)) {
-        clock->most_us = most_us;
-        clock->most_at_us = received_us;
+        clock->doubtful_us = received_us + max_at(clock, received_us);
+    if (!clock->known || set_forward || set_back || max_us <= max_at(clock, received_us)) {
+        clock->max_us = max_us;
+        clock->max_at_us = received_us;
     }
-    if (!clock->known || set_forward || set_back || least_us >= least_at(clock, received_us)) {
-        clock->least_us = least_us;
-        clock->least_at_us = received_us;
+    if (!clock->known || set_forward || set_back || min_us >= min_at(clock, received_us)) {
+        clock->min_us = min_us;
+        clock->min_at_us = received_us;
     }
     clock->known = true;
     return set_forward ? forward_us : 0;
@@ -51,7 +51,7 @@ bool pg_clock_to_monotonic(const struct pg_clock *clock, int64_t server_us, int6
 {
     if (!clock->known || server_us <= clock->doubtful_us)
         return false;
-    int64_t at_us = server_us - most_at(clock, now_us);
+    int64_t at_us = server_us - max_at(clock, now_us);
     if (at_us > now_us)
         return false;
     *ret_us = at_us - drift(now_us - at_us);
@@ -60,7 +60,7 @@ bool pg_clock_to_monotonic(const struct pg_clock *clock, int64_t server_us, int6
 
 int64_t pg_clock_latest_reading(const struct pg_clock *clock, int64_t now_us)
 {
-    return clock->known ? now_us + most_at(clock, now_us) : 0;
+    return clock->known ? now_us + max_at(clock, now_us) : 0;
 }
 
 int64_t pg_clock_latest_monotonic(const struct pg_clock *clock, int64_t server_us, int64_t now_us)
@@ -69,7 +69,7 @@ int64_t pg_clock_latest_monotonic(const struct pg_clock *clock, int64_t server_u
 
     if (!clock->known || server_us <= clock->doubtful_us)
         return now_us;
-    at_us = server_us - least_at(clock, now_us);
+    at_us = server_us - min_at(clock, now_us);
     if (at_us >= now_us)
         return now_us;
     return at_us + drift(now_us - at_us);
@@ -79,6 +79,6 @@ bool pg_clock_estimate(const struct pg_clock *clock, int64_t server_us, int64_t 
 {
     if (!clock->known)
         return false;
-    *ret_us = server_us - clock->least_us - (clock->most_us - clock->least_us) / 2;
+    *ret_us = server_us - clock->min_us - (clock->max_us - clock->min_us) / 2;
     return true;
 }

@@ -293,7 +293,7 @@ void verdict_cache_remove(struct verdict_cache *cache, const struct digest *dige
         empty(table_for(cache, slot->kind), slot);
 }
 
-/* A slot for one more, whatever it held. */
+/* A slot for a new verdict; its old verdict is lost. */
 static struct cached_verdict *make_room(struct table *table, const struct place *place,
                                         const struct freshness_limits *limits)
 {

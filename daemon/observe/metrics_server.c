@@ -97,7 +97,7 @@ static const char policy[] = "default-src 'none'; connect-src 'self'; style-src 
                              "script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
                              "form-action 'none'; frame-ancestors 'none'";
 
-/* Takes the bytes of *text. NULL when memory is short. */
+/* Takes the bytes of *text. NULL when out of memory. */
 static struct MHD_Response *make_response(struct buffer *text, const char *type)
 {
     struct MHD_Response *response =

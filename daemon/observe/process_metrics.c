@@ -44,5 +44,5 @@ void process_metrics_read(struct metrics *metrics)
     read_memory(&metrics->value[METRIC_PROCESS_MEMORY]);
     count_fds(&metrics->value[METRIC_PROCESS_FDS]);
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
-        metrics->value[METRIC_PROCESS_FDS_MOST] = limit.rlim_cur;
+        metrics->value[METRIC_PROCESS_FDS_MAX] = limit.rlim_cur;
 }

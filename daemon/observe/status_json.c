@@ -193,7 +193,7 @@ static json_t *process(const struct status_snapshot *snapshot)
                      rate(snapshot, recent[METRIC_FRONT_CPU]) / 1e6, "back_cpu",
                      rate(snapshot, recent[METRIC_BACK_CPU]) / 1e6, "connections",
                      number(total[METRIC_CONNECTIONS]), "connections_limit",
-                     number(total[METRIC_CONNECTIONS_MOST]), "lookups_pending",
+                     number(total[METRIC_CONNECTIONS_MAX]), "lookups_pending",
                      number(total[METRIC_LOOKUPS_PENDING]));
 }
 

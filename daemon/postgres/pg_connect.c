@@ -91,7 +91,7 @@ static void on_worked(void *arg)
     attempt->done(attempt->arg, &(struct pg_attempt_result){
                                     .pg = attempt->pg,
                                     .unresolved = hosts->unresolved,
-                                    .why = hosts->unresolved ? hosts->why : "memory is short",
+                                    .why = hosts->unresolved ? hosts->why : "out of memory",
                                 });
     attempt_free(attempt);
 }

@@ -1,6 +1,6 @@
 /* pg_connect: an attempt to connect to PostgreSQL is started beside the event loop.
  *
- * A worker resolves the names of the hosts, reads whatever files libpq wants to read first (service
+ * A worker resolves the names of the hosts, reads the files that libpq needs first (service
  * file, password file), and has libpq begin. The loop then polls the connection, which does not
  * block any more: libpq knows an address for each host. Back thread only.
  */
@@ -16,7 +16,7 @@ struct pg_attempt;
 struct pg_attempt_result {
     PGconn *pg; /* as from PQconnectStartParams(), the receiver's; NULL: there is no address */
     const char *unresolved; /* a name without an address, or NULL; others may have one */
-    const char *why;        /* … and why, or that memory is short */
+    const char *why;        /* … and why, or that the process is out of memory */
 };
 
 /* `turn` is how many addresses go to the end of the list, so that another one comes first. Returns

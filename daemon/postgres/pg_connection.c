@@ -25,6 +25,11 @@ static const int64_t connect_timeout_us = 5000000;
  * pooler, only ended a session. */
 static const int64_t proven_us = 1000000;
 
+/* A session that has come and gone so often, each time within this time, is logged no more until one
+ * has stayed for longer. */
+enum { SHORT_LIVES_MAX = 3 };
+static const int64_t steady_us = 60000000;
+
 /* A late query that may be behind a lock is waited for so long: then the next one can queue there.
  */
 static const int64_t overdue_us = 10000000;
@@ -32,8 +37,8 @@ static const int64_t overdue_us = 10000000;
 /* An attempt to connect that takes longer is started anew when there is news of the server. */
 static const int64_t slow_connect_us = 200000;
 
-/* The server takes about so long to end a session; a busy one takes longer, so its place is asked for
- * again and again while it is kept from others. */
+/* The server takes about so long to end a session; a busy one takes longer, so its place is asked
+ * for again and again while it is kept from others. */
 static const int64_t give_way_us = 20000;
 static const int64_t claim_interval_us = 200000;
 
@@ -42,6 +47,7 @@ struct pg_connection {
     char *dsn;
     enum state state;
     bool down;
+    unsigned short_lives; /* sessions in a row that ended within steady_us */
     PGconn *pg;
     PGresult *result; /* of the query under way, while more may come */
     struct pg_query query;
@@ -123,16 +129,22 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     const struct log *log = &connection->setup.env->log;
     bool was_busy = connection->state == BUSY;
     bool was_up = was_busy || connection->state == READY || connection->state == OVERDUE;
-    bool proven = was_up && clock_monotonic_us() - connection->connected_us > proven_us;
+    int64_t lived_us = clock_monotonic_us() - connection->connected_us;
+    bool proven = was_up && lived_us > proven_us;
     bool refused = connection->state == CONNECTING && has_no_room(why);
     char line[256];
 
     first_line(why, line, sizeof line);
-    if (connection->down || refused ||
+    if (was_up)
+        connection->short_lives = lived_us < steady_us ? connection->short_lives + 1 : 0;
+    if (connection->down || refused || connection->short_lives > SHORT_LIVES_MAX ||
         (connection->unresolved && !connection->pg)) /* it has been told */
         log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);
     else
-        log_warning(log, "postgres (%s): %s; trying again", connection->setup.purpose, line);
+        log_warning(log, "postgres (%s): %s; trying again%s", connection->setup.purpose, line,
+                    pg_connection_flaps(connection)
+                        ? " (it comes and goes: logged again when it has stayed for a minute)"
+                        : "");
     if (outcome != PG_REFUSED) /* that was counted when the server said so */
         count_failure(connection, outcome);
     connection->down = outcome == PG_LATE || connection->state == OVERDUE || !proven;
@@ -209,7 +221,8 @@ static void connected(struct pg_connection *connection)
     event_del(&connection->timer);
     PQsetnonblocking(connection->pg, 1);
     PQsetErrorVerbosity(connection->pg, PQERRORS_DEFAULT);
-    log_info(&connection->setup.env->log, "postgres (%s): connected", connection->setup.purpose);
+    log_write(&connection->setup.env->log, pg_connection_flaps(connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+              "postgres (%s): connected", connection->setup.purpose);
     wait_for_name(connection, false);
     connection->down = false;
     connection->connected_us = clock_monotonic_us();
@@ -341,6 +354,17 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* A query has ended: it is up. */
+static void note_steady(struct pg_connection *connection)
+{
+    if (clock_monotonic_us() - connection->connected_us < steady_us)
+        return;
+    if (pg_connection_flaps(connection))
+        log_info(&connection->setup.env->log, "postgres (%s): connected, for a minute by now",
+                 connection->setup.purpose);
+    connection->short_lives = 0;
+}
+
 static void deliver_notifications(struct pg_connection *connection)
 {
     for (PGnotify *notify; (notify = PQnotifies(connection->pg)); PQfreemem(notify)) {
@@ -362,6 +386,7 @@ static void finish_query(struct pg_connection *connection)
         return;
     }
     bool overdue = connection->state == OVERDUE;
+    note_steady(connection);
     connection->result = NULL;
     connection->state = READY;
     connection->down = false;
@@ -443,7 +468,7 @@ struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
         return NULL;
     }
     connection->setup = *setup;
-    connection->backoff = (struct backoff){.first_us = 100000, .most_us = 3000000};
+    connection->backoff = (struct backoff){.first_us = 100000, .max_us = 3000000};
     connection->session = (struct pg_session){
         .env = setup->env,
         .rank = setup->rank,
@@ -486,6 +511,11 @@ bool pg_connection_up(const struct pg_connection *connection)
 bool pg_connection_down(const struct pg_connection *connection)
 {
     return connection->down;
+}
+
+bool pg_connection_flaps(const struct pg_connection *connection)
+{
+    return connection->short_lives >= SHORT_LIVES_MAX;
 }
 
 bool pg_connection_refused(const struct pg_connection *connection)

@@ -12,15 +12,15 @@
 static const char *keyword_like(const char *word)
 {
     const char *like = NULL;
-    size_t least = EDIT_DISTANCE_TYPO + 1;
+    size_t nearest_distance = EDIT_DISTANCE_TYPO + 1;
     PQconninfoOption *options = PQconninfoParse("", NULL);
 
     for (PQconninfoOption *at = options; at && at->keyword; at++) {
         size_t distance = edit_distance(word, at->keyword);
 
-        if (distance < least) {
+        if (distance < nearest_distance) {
             like = at->keyword; /* static storage of libpq's */
-            least = distance;
+            nearest_distance = distance;
         }
     }
     PQconninfoFree(options);

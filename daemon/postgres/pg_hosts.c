@@ -19,7 +19,7 @@ struct entries {
 
 /* What libpq makes of the connection string, its service and the environment together. It tells
  * that of a connection only, so one is started that ends before it looks at any host: at an sslmode
- * that does not exist. NULL when memory is short. */
+ * that does not exist. NULL when out of memory. */
 static PQconninfoOption *effective_options(const char *dsn)
 {
     const char *keyword[] = {"dbname", "sslmode", NULL};

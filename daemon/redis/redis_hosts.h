@@ -29,7 +29,7 @@ struct redis_address {
 struct redis_hosts;
 
 /* `answered` is called when the name server has answered, which may be late: with NULL when there
- * are new addresses, or with why there are none. NULL when memory is short. `url` is not kept. */
+ * are new addresses, or with why there are none. NULL when out of memory. `url` is not kept. */
 struct redis_hosts *redis_hosts_new(struct event_base *base, const struct redis_url *url,
                                     void (*answered)(void *arg, const char *error), void *arg);
 

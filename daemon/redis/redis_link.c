@@ -404,7 +404,7 @@ struct redis_link *redis_link_new(struct back_env *env)
         free(link);
         return NULL;
     }
-    link->backoff = (struct backoff){.first_us = 100000, .most_us = 3000000};
+    link->backoff = (struct backoff){.first_us = 100000, .max_us = 3000000};
     event_assign(&link->timer, env->base, -1, 0, on_timer, link);
     start_timer(link, 0);
     return link;

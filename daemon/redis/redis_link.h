@@ -23,7 +23,7 @@ struct redis_link;
 
 enum redis_use { REDIS_READ, REDIS_WRITE, REDIS_USES };
 
-/* NULL when memory is short or redis.url is not one. */
+/* NULL when out of memory or redis.url is not one. */
 struct redis_link *redis_link_new(struct back_env *env);
 
 /* Requests under way end with no reply. Does not wait. */

@@ -1,8 +1,8 @@
 /* redis_reply: what Redis answers, read from bytes that need not be Redis's.
  *
- * A reader has all of its memory from the start: no reply makes it grow, whatever lengths it
- * announces, and a longer one ends the reader with -EMSGSIZE. hiredis does the parsing and hands
- * each part over as it comes (redisReplyObjectFunctions), so nothing of it shows here. RESP2
+ * A reader has all of its memory from the start: no reply makes it grow, whatever length the
+ * reply announces, and a longer one ends the reader with -EMSGSIZE. hiredis does the parsing and
+ * hands each part over as it comes (redisReplyObjectFunctions), so nothing of it shows here. RESP2
  * only. Any one thread.
  *
  *     bytes ──feed──▶ hiredis ──parts──▶ texts, elements ──take──▶ one reply
@@ -36,12 +36,12 @@ struct redis_reply {
 
 struct redis_reader;
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct redis_reader *redis_reader_new(void);
 void redis_reader_free(struct redis_reader *reader);
 
 /* Give it bytes, a few KiB at a time: that much more than a reply's maximum may be held until
- * redis_reader_take() looks. False when memory is short. */
+ * redis_reader_take() looks. False when out of memory. */
 __attribute__((warn_unused_result)) bool redis_reader_feed(struct redis_reader *reader,
                                                            const void *bytes, size_t len);
 

@@ -118,7 +118,7 @@ static void on_readable(struct bufferevent *stream, void *arg)
         if (fed)
             deliver(session);
         else
-            end(session, REDIS_END_LOST, "memory is short");
+            end(session, REDIS_END_LOST, "out of memory");
     }
     session->reading = false;
     if (session->freed)

@@ -51,11 +51,11 @@ void back_env_post_freshness(struct back_env *env)
 }
 
 /* Once a minute: a clock that is set again and again shall not fill the log. */
-static void say_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
+static void log_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
 {
-    if (env->jump_said_us != 0 && at_us - env->jump_said_us < 60000000)
+    if (env->jump_logged_us != 0 && at_us - env->jump_logged_us < 60000000)
         return;
-    env->jump_said_us = at_us;
+    env->jump_logged_us = at_us;
     log_warning(
         &env->log,
         "clock: this host's clocks parted by %lld ms: the machine was paused, or a clock was "
@@ -66,7 +66,7 @@ static void say_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
 void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
 {
     env->metrics.value[METRIC_CLOCK_JUMPS]++;
-    say_jump(env, at_us, jump_us);
+    log_jump(env, at_us, jump_us);
     freshness_clocks_jumped(&env->freshness, at_us, jump_us);
     back_env_post_freshness(env);
 }

@@ -79,16 +79,16 @@ struct flusher {
     bool taken;      /* what had been set aside for that is pending; its file is still there */
     unsigned asks;   /* in this round */
     int64_t stay_us; /* monotonic: no session is left for where it leads to before then */
-    bool refused_said, hidden_said, elsewhere_said;
+    bool refused_logged, hidden_logged, elsewhere_logged;
 
-    size_t next, len;  /* the chunk under way in `pending` */
-    size_t chunk_most; /* bound of a chunk, less than usage.batch after a refusal */
-    size_t refusals;   /* in this round */
-    size_t settled;    /* entries of `pending` that this round has emptied */
+    size_t next, len; /* the chunk under way in `pending` */
+    size_t chunk_max; /* bound of a chunk, less than usage.batch after a refusal */
+    size_t refusals;  /* in this round */
+    size_t settled;   /* entries of `pending` that this round has emptied */
     bool connection_failed, statement_failed, aside_failed, elsewhere, not_yet;
     bool wrote_all;   /* the last round met none of these */
     uint64_t updated; /* rows of this round */
-    bool clamped_said;
+    bool clamped_logged;
     char *sql;
     struct usage_params params;
     struct reply_list waiting, served; /* for the next round; for this one */
@@ -97,9 +97,9 @@ struct flusher {
 static void note_clamped(struct flusher *flusher, uint64_t clamped)
 {
     flusher->env->metrics.value[METRIC_USAGE_CLAMPED] += clamped;
-    if (clamped == 0 || flusher->clamped_said)
+    if (clamped == 0 || flusher->clamped_logged)
         return;
-    flusher->clamped_said = true;
+    flusher->clamped_logged = true;
     log_warning(&flusher->env->log,
                 "usage: this host's clock is ahead of PostgreSQL's: last_used is written as "
                 "PostgreSQL's now (logged once)");
@@ -194,7 +194,7 @@ static void finish_round(struct flusher *flusher)
     }
     if (!failure) {
         backoff_reset(&flusher->backoff);
-        flusher->refused_said = flusher->elsewhere_said = false;
+        flusher->refused_logged = flusher->elsewhere_logged = false;
     }
     start_timer(flusher, failure ? backoff_next(&flusher->backoff, arc4random())
                                  : flusher->env->config->usage_flush_interval);
@@ -265,18 +265,18 @@ static void take_refusal(struct flusher *flusher, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    if (result && message[0] && !flusher->refused_said)
+    if (result && message[0] && !flusher->refused_logged)
         log_error(&flusher->env->log, "postgres (usage): %.*s", (int)strcspn(message, "\n"),
                   message);
-    flusher->refused_said = flusher->refused_said || (result && message[0]);
+    flusher->refused_logged = flusher->refused_logged || (result && message[0]);
     flusher->refusals++;
     if (flusher->len > 1 && flusher->refusals < REFUSALS_MAX &&
         usage_query_fault_of_a_row(result)) {
-        flusher->chunk_most = flusher->len / 2;
+        flusher->chunk_max = flusher->len / 2;
         return;
     }
     if (flusher->refusals >= REFUSALS_MAX)
-        flusher->chunk_most = flusher->env->config->usage_batch;
+        flusher->chunk_max = flusher->env->config->usage_batch;
     flusher->statement_failed = true;
     flusher->next += flusher->len;
 }
@@ -298,10 +298,10 @@ static bool told_right(struct flusher *flusher, const PGresult *result)
         flusher->proven = false; /* and the statement, if it was sent elsewhere, wrote nothing */
         return false;
     }
-    if (told.hidden && !flusher->hidden_said)
+    if (told.hidden && !flusher->hidden_logged)
         log_error(&flusher->env->log, "postgres (usage): row security hides rows from the daemon's "
                                       "role; usage stays pending (logged once)");
-    flusher->hidden_said = told.hidden;
+    flusher->hidden_logged = told.hidden;
     return !told.hidden;
 }
 
@@ -319,7 +319,7 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
         flusher->updated += settled.updated;
         flusher->settled += flusher->len - settled.locked;
         flusher->next += flusher->len;
-        flusher->chunk_most *= 2;
+        flusher->chunk_max *= 2;
         count[METRIC_USAGE_STATEMENTS]++;
         count[METRIC_USAGE_ROWS] += settled.updated;
         count[METRIC_USAGE_LOCKED] += settled.locked;
@@ -346,9 +346,9 @@ static void send_chunk(struct flusher *flusher)
     size_t left = flusher->pending.len - flusher->next;
     size_t batch = flusher->env->config->usage_batch;
 
-    if (flusher->chunk_most > batch)
-        flusher->chunk_most = batch;
-    flusher->len = left < flusher->chunk_most ? left : flusher->chunk_most;
+    if (flusher->chunk_max > batch)
+        flusher->chunk_max = batch;
+    flusher->len = left < flusher->chunk_max ? left : flusher->chunk_max;
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_USAGE_BATCH], (int64_t)flusher->len,
                      1);
     usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
@@ -363,12 +363,12 @@ static void leave_elsewhere(struct flusher *flusher, const struct store_id *stor
 
     store_id_to_text(store, here);
     store_id_to_text(&flusher->env->stores.home, there);
-    if (!flusher->elsewhere_said)
+    if (!flusher->elsewhere_logged)
         log_error(&flusher->env->log,
                   "postgres (usage): the session leads to store %s, and lookups are answered from "
                   "%s; usage stays pending (logged once)",
                   here, there);
-    flusher->elsewhere_said = flusher->elsewhere = true;
+    flusher->elsewhere_logged = flusher->elsewhere = true;
     if (clock_monotonic_us() < flusher->stay_us) {
         settle_round(flusher);
         return;
@@ -382,9 +382,9 @@ static void take_store(struct flusher *flusher, const struct store *store)
     enum usage_place place = usage_owner_place(&flusher->owner, &store->id);
 
     if (!store->plain) {
-        if (!flusher->refused_said)
+        if (!flusher->refused_logged)
             log_error(&flusher->env->log, "postgres (usage): postgres.table is not a table");
-        flusher->refused_said = flusher->statement_failed = true;
+        flusher->refused_logged = flusher->statement_failed = true;
         settle_round(flusher);
     } else if (place == USAGE_ELSEWHERE) {
         leave_elsewhere(flusher, &store->id);
@@ -542,7 +542,7 @@ static void start_round(struct flusher *flusher)
 {
     flusher->round_started_us = clock_monotonic_us();
     flusher->next = 0;
-    flusher->chunk_most = flusher->env->config->usage_batch;
+    flusher->chunk_max = flusher->env->config->usage_batch;
     flusher->refusals = 0;
     flusher->settled = 0;
     flusher->connection_failed = false;
@@ -590,7 +590,7 @@ void flusher_start(struct flusher *flusher)
 
 static void memory_is_short(const struct flusher *flusher)
 {
-    log_error(&flusher->env->log, "usage: memory is short");
+    log_error(&flusher->env->log, "usage: out of memory");
     abort(); /* all of it is in the ledger */
 }
 
@@ -774,7 +774,7 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     spill_keeper_init(&flusher->spill, setup->env, setup->spill, &flusher->pending);
     usage_owner_init(&flusher->owner, setup->env, setup->ledger);
     ledger_keeper_init(&flusher->ledger, setup->env, setup->ledger, on_new_file, flusher);
-    flusher->backoff = (struct backoff){.first_us = 200000, .most_us = 10000000};
+    flusher->backoff = (struct backoff){.first_us = 200000, .max_us = 10000000};
     event_assign(&flusher->timer, flusher->env->base, -1, 0, on_timer, flusher);
     event_assign(&flusher->disk_timer, flusher->env->base, -1, 0, on_disk_slow, flusher);
     flusher->disk = job_queue_new(flusher->env->base, "apikeyd-disk");

@@ -35,15 +35,15 @@ static void take_write(struct spill_keeper *keeper, int error)
 
     if (error < 0) {
         count[METRIC_SPILL_FAILURES]++;
-        if (!keeper->failure_said)
+        if (!keeper->failure_logged)
             log_warning(&keeper->env->log,
                         "usage.spill %s: %s; pending usage stays in the ledger only", path,
                         strerror(-error));
-        keeper->failure_said = true;
+        keeper->failure_logged = true;
         return;
     }
     count[METRIC_SPILL_WRITES]++;
-    keeper->failure_said = false;
+    keeper->failure_logged = false;
     keeper->exists = true;
     keeper->whole = true;
 }

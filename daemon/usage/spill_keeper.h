@@ -16,7 +16,7 @@ struct spill_keeper {
     enum spill_state state;
     bool exists; /* the file, which may hold entries */
     bool whole;  /* it holds all that is pending, perhaps more */
-    bool failure_said;
+    bool failure_logged;
     int64_t size; /* of the file, bytes; 0: there is none */
 };
 

@@ -138,15 +138,15 @@ bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *
 
     ledger_keeper_judged(owner->env, "usage set aside", &move->judged);
     if (move->aside_error < 0) {
-        if (!owner->said)
+        if (!owner->logged)
             log_error(&owner->env->log,
                       "usage.spill %s: usage of another database cannot be set aside beside it: "
                       "%s; it stays pending, and none is written (logged once)",
                       move->spill, state_file_fault(move->aside_error));
-        owner->said = true;
+        owner->logged = true;
         return false;
     }
-    owner->said = false;
+    owner->logged = false;
     if (changes && store_id_known(&owner->owner))
         take_change(owner, move);
     if (!changes)

@@ -27,7 +27,7 @@ struct usage_owner {
     bool answered;   /* lookups, when what is pending was last looked at */
     bool mixed;      /* what is pending may be of `owner` and of the next one */
     bool looked;     /* since the start: for usage that was set aside for the owner */
-    bool said;       /* in the log: what keeps usage from being set aside */
+    bool logged;     /* in the log: what keeps usage from being set aside */
 };
 
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger);

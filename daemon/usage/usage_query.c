@@ -140,14 +140,16 @@ bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t
     return true;
 }
 
+/* Classes of SQLSTATE that are about the session, the server or the statement (PostgreSQL manual,
+ * "PostgreSQL Error Codes"). A trigger may raise any other, with a code of its owner's making. */
 bool usage_query_fault_of_a_row(const PGresult *result)
 {
-    static const char *const classes[] = {"22", "23", "P0", "44"};
+    static const char *const others[] = {"08", "0A", "25", "28", "3D", "3F", "42", "53", "57", "58"};
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
-    for (size_t i = 0; state && i < sizeof classes / sizeof classes[0]; i++) {
-        if (strncmp(state, classes[i], 2) == 0)
-            return true;
+    for (size_t i = 0; state && i < sizeof others / sizeof others[0]; i++) {
+        if (strncmp(state, others[i], 2) == 0)
+            return false;
     }
-    return false;
+    return state != NULL;
 }

@@ -42,8 +42,8 @@ bool usage_query_told(const PGresult *result, struct store_told *ret);
 bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
                         struct usage_outcome *ret);
 
-/* Whether an error may be the fault of one row: bad data, a constraint, a trigger that raised, a
- * view's WITH CHECK OPTION (classes 22, 23, P0 and 44 of PostgreSQL's error codes). */
+/* Whether an error may be the fault of one row: bad data, a constraint, a trigger that raised, and
+ * all else that is not known to be about the session, the server or the statement. */
 bool usage_query_fault_of_a_row(const PGresult *result);
 
 #endif

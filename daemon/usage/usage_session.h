@@ -22,7 +22,7 @@ struct usage_session_setup {
 
 struct usage_session;
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct usage_session *usage_session_new(const struct usage_session_setup *setup);
 
 /* A query under way by its own session ends as LOST. There must be none by the feed's. */

@@ -11,7 +11,7 @@ static char *copy_text(const json_t *text)
     return json_string_length(text) > 0 ? strdup(json_string_value(text)) : NULL;
 }
 
-/* How many members have a name, whatever its case, as HTTP field names are; *ret is the last. */
+/* How many members have a name, compared without case as HTTP field names are; *ret is the last. */
 static size_t count_field(const json_t *fields, const char *name, const json_t **ret)
 {
     size_t count = 0;
@@ -136,7 +136,7 @@ static void write_answer(struct buffer *out, const char *resource, bool allowed,
         answer = json_pack("{s:b, s:o}", "isAuthorized", allowed, "context", context);
     char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
     if (!text)
-        abort(); /* memory is short */
+        abort(); /* out of memory */
     buffer_append(out, text, strlen(text));
     free(text);
     json_decref(answer);

@@ -10,8 +10,8 @@ enum { LINE_LEN_MAX = 32 }; /* of "*<count>" and "$<length>" lines */
 /* Take a line that ends in CR LF off the front of `input`. */
 static enum resp_status take_line(struct slice *input, struct slice *ret_line)
 {
-    size_t most = input->len < LINE_LEN_MAX ? input->len : LINE_LEN_MAX;
-    const char *end = memchr(input->at, '\r', most);
+    size_t max = input->len < LINE_LEN_MAX ? input->len : LINE_LEN_MAX;
+    const char *end = memchr(input->at, '\r', max);
 
     if (!end)
         return input->len < LINE_LEN_MAX ? RESP_INCOMPLETE : RESP_BROKEN;

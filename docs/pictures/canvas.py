@@ -44,6 +44,10 @@ class Canvas:
         assert left >= 0 and left + wide(text, kind) <= self.width, f"off the page: {text}"
         self.parts.append(f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(text)}</text>')
 
+    def terminal(self, x, y, line):
+        """A line of a terminal, its columns kept."""
+        self.parts.append(f'<text class="code" xml:space="preserve" x="{x:g}" y="{y:g}">{escape(line)}</text>')
+
     def box(self, x, y, width, height, kind="plain", name="", lines=(), top=False):
         """A box with a name and lines below it, in the middle or at the top."""
         self.parts.append(f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="5"/>')

@@ -22,7 +22,7 @@ enum { RING = 1 << 20, BUCKETS = 64 * 32 };
 static int64_t due_ns[RING]; /* of requests sent and not answered */
 static uint64_t sent, answered;
 static uint64_t bucket[BUCKETS];
-static int64_t most_ns;
+static int64_t max_ns;
 
 static int64_t now_ns(void)
 {
@@ -64,8 +64,8 @@ static void note(int64_t at_ns)
     int64_t took_ns = at_ns - due_ns[answered++ % RING];
 
     bucket[bucket_of((uint64_t)took_ns)]++;
-    if (took_ns > most_ns)
-        most_ns = took_ns;
+    if (took_ns > max_ns)
+        max_ns = took_ns;
 }
 
 /* Replies are "*3 …" of six lines after the first, "*2 …" of four, or one line. */
@@ -136,6 +136,6 @@ int main(int argc, char **argv)
             return 1; /* nobody answers any more */
     }
     printf("%.1f %.1f %.1f %.1f %llu\n", quantile(0.5), quantile(0.99), quantile(0.999),
-           (double)most_ns / 1000, (unsigned long long)answered);
+           (double)max_ns / 1000, (unsigned long long)answered);
     return 0;
 }

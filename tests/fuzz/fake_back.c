@@ -75,7 +75,7 @@ static void answer_all(void)
 static void iterate(void)
 {
     event_base_loop(front->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-    (void)clients_settle(&front->clients);
+    (void)clients_run_ready(&front->clients);
 }
 
 static void make_front(void)
@@ -171,8 +171,9 @@ void fake_back_play(const struct play *play, struct buffer *replies)
     else
         shutdown(fd[0], SHUT_WR);
     bool open = !play->hang_up;
-    for (int i = 0;
-         front->clients.count > 0 || front->flights.count > 0 || front->asked.awaited > 0; i++) {
+    for (int i = 0; front->clients.count > 0 || front->flights.count > 0 ||
+                    front->operator_requests.awaited > 0;
+         i++) {
         FUZZ_MUST(i < ITERATIONS_MAX);
         iterate();
         answer_all();
@@ -182,5 +183,5 @@ void fake_back_play(const struct play *play, struct buffer *replies)
         FUZZ_MUST(!take_replies(fd[0], replies));
         close(fd[0]);
     }
-    FUZZ_MUST(front->clients.kept == 0);
+    FUZZ_MUST(front->clients.retained == 0);
 }

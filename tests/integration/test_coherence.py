@@ -42,7 +42,7 @@ def test_revoked_whoever_does_it(db, start):
     becomes(client, "off", ALLOWED)
     counts = info(daemon)
     assert counts["feed_notifications"] == counts["invalidations"] == 6
-    assert 0 < counts["revocation_lag_us"] <= counts["revocation_lag_most_us"]
+    assert 0 < counts["revocation_lag_us"] <= counts["revocation_lag_max_us"]
     assert counts["revocation_bound"] == "notification"
 
 
@@ -316,7 +316,7 @@ def test_the_lag_cannot_be_made_up(db, start):
     begin = time.monotonic()
     db.run(f"NOTIFY apikeyd_key, '{digest('good')} 1000000'")
     wait_until(lambda: info(daemon)["invalidations"] == 1, "the notification")
-    assert 0 < info(daemon)["revocation_lag_most_us"] < (time.monotonic() - begin + 4) * 1e6
+    assert 0 < info(daemon)["revocation_lag_max_us"] < (time.monotonic() - begin + 4) * 1e6
 
 
 @pytest.mark.slow
@@ -490,7 +490,7 @@ def test_notifications_of_others(db, start):
     for payload in ("rubbish", "", "good"):
         db.run(f"NOTIFY apikeyd_key, '{payload}'")
     wait_until(lambda: info(daemon)["feed_notifications_bad"] == 3, "the rubbish")
-    assert daemon.log().count("is not of the trigger's making") == 1
+    assert daemon.log().count("ignoring a malformed notification") == 1
     assert explain(daemon, "good")["memory"] == "believed"
     db.run("NOTIFY apikeyd_key, '*'")
     wait_until(lambda: explain(daemon, "good")["memory"] == "below floor", "the floor")

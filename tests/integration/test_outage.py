@@ -299,6 +299,19 @@ def test_a_session_behind_a_long_lock_is_back_at_once(db, start):
     assert daemon.log().count("postgres (lookups): connected") == 2
 
 
+def test_sessions_that_come_and_go_fill_no_log(db, start):
+    """The server ends what is idle: each is told of three times, and then not until it has stayed."""
+    role = f"idle_{db.name}"
+    db.run(f"CREATE ROLE {role} LOGIN IN ROLE apikeyd; ALTER ROLE {role} SET idle_session_timeout = '200ms'")
+    daemon = start({"redis.url": "", "postgres.dsn": db.server.dsn(db.name, role)})
+    wait_until(lambda: info(daemon)["link_losses"] >= 6, "the link to be lost")
+    log = daemon.log()
+    assert sum("postgres (link)" in line for line in log.splitlines()) == 6, log
+    assert log.count("the link is up") == 3
+    daemon.stop()
+    db.run(f"DROP ROLE {role}")
+
+
 def test_restarts_within_stale_max_are_not_noticed(db, postgres, start):
     """Whichever connection is back first: keys in memory are answered all the time."""
     db.add_keys(KEYS)

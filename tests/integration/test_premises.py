@@ -577,6 +577,21 @@ def test_absence_is_no_proof(db, start, way):
         check(client, "good")
 
 
+def test_a_row_without_a_user_fails_no_other_key(db, start):
+    """Its own key is UNAVAILABLE, and it is said why, once."""
+    db.add_keys(2)
+    db.run(f"ALTER TABLE {TABLE} ALTER user_id DROP NOT NULL; UPDATE {TABLE} SET user_id = NULL WHERE key_id = 'key-0'")
+    daemon = start({"redis.url": ""})
+    for _ in range(2):
+        pipeline = daemon.client().pipeline(transaction=False)
+        for key in ("key-0", "key-1", "none"):
+            pipeline.execute_command("CHECK", key)
+        bad, good, none = pipeline.execute(raise_on_error=False)
+        assert isinstance(bad, redis.ResponseError) and "api_key_id or user_id" in str(bad)
+        assert good[0] == ALLOWED and none == UNKNOWN
+    assert daemon.log().count("api_key_id or user_id") == 1, daemon.log()
+
+
 def test_the_owners_type_runs_nothing_as_who_deployed(db, mallory):
     """The key column's type, and its cast to text, are the table owner's choice: they run as whoever
     changes a key, as any trigger of his would."""
@@ -661,3 +676,15 @@ def test_a_lock_takes_no_link_and_no_hit_away(db, start):
     assert info(daemon)["feed_losses"] == losses
     wait_until(lambda: info(daemon)["postgres_connections_up"] == 2, "lookups")
     assert check(client, "cold")[0] == ALLOWED
+
+
+def test_a_lock_puts_the_inspection_off(db, start):
+    """It cannot read the triggers of a table that is locked; the link does without until it can."""
+    with db.connect(autocommit=False) as lock:
+        lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        daemon = start({**LONG, "cache.stale_max": "0s", "redis.url": ""}, settled=False)
+        wait_until(lambda: info(daemon)["link_heartbeats"] > 4, "heartbeats")
+        assert info(daemon)["link_losses"] == 0
+        with Wire(daemon.admin) as operator:
+            assert bound(operator) == "cache.ttl: the triggers are being inspected"
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the inspection")

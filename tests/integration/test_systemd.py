@@ -167,7 +167,7 @@ def idle(made):
     ("admin", lambda path: unix_socket(f"\0{path}"), '"admin" has no file'),
     ("admin", lambda path: unix_socket(path, kind=socket.SOCK_DGRAM), "is no listening stream socket"),
     ("admin", lambda path: idle(unix_socket(path)), "is no listening stream socket"),
-    ("admin", lambda path: unix_socket(path, owner="nobody"), "who is neither root nor the daemon's user"),
+    ("admin", lambda path: unix_socket(path, owner="nobody"), "which is neither root nor the daemon's user"),
     ("check", lambda path: tcp_socket(), '"check" is no Unix socket'),
     ("http", lambda path: unix_socket(path, kind=socket.SOCK_SEQPACKET), "is no listening stream socket"),
     ("metrics", lambda path: idle(unix_socket(path)), "is no listening stream socket"),

@@ -144,10 +144,21 @@ def test_deleted_keys_are_dropped(db, daemon):
     assert info(daemon)["usage_pending"] == 0
 
 
-def test_one_row_that_refuses_does_not_keep_the_others_back(db, daemon):
+REFUSALS = {
+    "a check": "ALTER TABLE api.user_api_key ADD CHECK (key_name <> 'cursed') NOT VALID",
+    "a trigger with a code of its own": """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE 'cursed' USING ERRCODE = '45000'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON api.user_api_key FOR EACH ROW
+        WHEN (NEW.key_name = 'cursed') EXECUTE FUNCTION refuse()""",
+}
+
+
+@pytest.mark.parametrize("how", REFUSALS)
+def test_one_row_that_refuses_does_not_keep_the_others_back(db, daemon, how):
     db.add_keys(100)
     db.run("UPDATE api.user_api_key SET key_name = 'cursed' WHERE key_id = 'key-42'")
-    db.run("ALTER TABLE api.user_api_key ADD CHECK (key_name <> 'cursed') NOT VALID")
+    db.run(REFUSALS[how])
     check_many(daemon, [f"key-{i}" for i in range(100)])
     with pytest.raises(redis.ResponseError, match="refuses the update"):
         flush(daemon)

@@ -13,7 +13,7 @@
 struct fixture {
     struct clients clients;
     struct metrics metrics;
-    struct asked asked;
+    struct operator_requests requests;
     int peer;
 };
 
@@ -21,7 +21,8 @@ static size_t ask_back(void *arg, struct connection *connection, struct slice by
 {
     struct fixture *fixture = arg;
 
-    assert_true(asked_wait(&fixture->asked, connection, (bytes.at[0] - '0') * 1000000));
+    assert_true(
+        operator_requests_wait(&fixture->requests, connection, (bytes.at[0] - '0') * 1000000));
     return 1;
 }
 
@@ -46,7 +47,7 @@ static int set_up(void **state)
                                         .pending_replies_max = 10,
                                         .arg = fixture};
     clients_init(&fixture->clients);
-    asked_init(&fixture->asked);
+    operator_requests_init(&fixture->requests);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
     assert_true(
         connection_open(&fixture->clients, pair[0], &protocol, true, (struct peer){.pid = 1}));
@@ -60,7 +61,7 @@ static int tear_down(void **state)
     struct fixture *fixture = *state;
 
     clients_done(&fixture->clients);
-    assert_true(TAILQ_EMPTY(&fixture->asked.waiting));
+    assert_true(TAILQ_EMPTY(&fixture->requests.waiting));
     event_base_free(fixture->clients.base);
     close(fixture->peer);
     free(fixture);
@@ -70,7 +71,7 @@ static int tear_down(void **state)
 static void iterate(struct fixture *fixture)
 {
     event_base_loop(fixture->clients.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-    (void)clients_settle(&fixture->clients);
+    (void)clients_run_ready(&fixture->clients);
 }
 
 static void ask(struct fixture *fixture, const char *text)
@@ -81,7 +82,7 @@ static void ask(struct fixture *fixture, const char *text)
 
 static void reply(struct fixture *fixture, uint64_t number, const char *text)
 {
-    asked_reply(&fixture->asked, number, (struct slice){text, strlen(text)});
+    operator_requests_reply(&fixture->requests, number, (struct slice){text, strlen(text)});
 }
 
 /* What the client has heard since the last call. */
@@ -99,16 +100,16 @@ static void test_replies_find_their_places(void **state)
 {
     struct fixture *fixture = *state;
 
-    assert_int_equal(asked_number(&fixture->asked), 1);
+    assert_int_equal(operator_requests_number(&fixture->requests), 1);
     ask(fixture, "999");
-    assert_int_equal(fixture->asked.awaited, 3);
+    assert_int_equal(fixture->requests.awaited, 3);
     reply(fixture, 3, "three ");
     assert_string_equal(heard(fixture), "");
     reply(fixture, 1, "one ");
     assert_string_equal(heard(fixture), "one ");
     reply(fixture, 2, "two ");
     assert_string_equal(heard(fixture), "two three ");
-    assert_int_equal(fixture->asked.awaited, 0);
+    assert_int_equal(fixture->requests.awaited, 0);
 }
 
 static void test_nobody_waits_beyond_the_deadline(void **state)
@@ -116,17 +117,17 @@ static void test_nobody_waits_beyond_the_deadline(void **state)
     struct fixture *fixture = *state;
 
     ask(fixture, "939");
-    asked_expire(&fixture->asked, 2999999);
+    operator_requests_expire(&fixture->requests, 2999999);
     reply(fixture, 1, "one ");
     assert_string_equal(heard(fixture), "one ");
-    asked_expire(&fixture->asked, 3000000);
-    assert_string_equal(heard(fixture), "-" ASKED_NO_ANSWER "\r\n");
-    assert_int_equal(fixture->asked.awaited, 2);
+    operator_requests_expire(&fixture->requests, 3000000);
+    assert_string_equal(heard(fixture), "-" NO_ANSWER_FROM_BACK "\r\n");
+    assert_int_equal(fixture->requests.awaited, 2);
     reply(fixture, 2, "late ");
     assert_string_equal(heard(fixture), "");
     reply(fixture, 3, "three ");
     assert_string_equal(heard(fixture), "three ");
-    assert_int_equal(fixture->asked.awaited, 0);
+    assert_int_equal(fixture->requests.awaited, 0);
 }
 
 static void test_a_client_goes_first(void **state)
@@ -137,10 +138,10 @@ static void test_a_client_goes_first(void **state)
     connection_kill(TAILQ_FIRST(&fixture->clients.all));
     iterate(fixture);
     assert_int_equal(fixture->clients.count, 0);
-    assert_true(TAILQ_EMPTY(&fixture->asked.waiting));
+    assert_true(TAILQ_EMPTY(&fixture->requests.waiting));
     reply(fixture, 1, "one");
-    asked_expire(&fixture->asked, INT64_MAX);
-    assert_int_equal(fixture->asked.awaited, 1);
+    operator_requests_expire(&fixture->requests, INT64_MAX);
+    assert_int_equal(fixture->requests.awaited, 1);
 }
 
 int main(void)

@@ -5,7 +5,7 @@
 
 static void test_doubles_up_to_its_bound(void **state)
 {
-    struct backoff backoff = {.first_us = 100, .most_us = 400};
+    struct backoff backoff = {.first_us = 100, .max_us = 400};
 
     (void)state;
     assert_int_equal(backoff_next(&backoff, UINT32_MAX), 99);
@@ -16,7 +16,7 @@ static void test_doubles_up_to_its_bound(void **state)
 
 static void test_jitter_covers_the_upper_half(void **state)
 {
-    struct backoff low = {.first_us = 1000, .most_us = 1000};
+    struct backoff low = {.first_us = 1000, .max_us = 1000};
     struct backoff middle = low;
 
     (void)state;
@@ -26,7 +26,7 @@ static void test_jitter_covers_the_upper_half(void **state)
 
 static void test_starts_over_after_a_reset(void **state)
 {
-    struct backoff backoff = {.first_us = 100, .most_us = 6400};
+    struct backoff backoff = {.first_us = 100, .max_us = 6400};
 
     (void)state;
     for (int i = 0; i < 5; i++)

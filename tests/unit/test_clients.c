@@ -6,11 +6,8 @@
 #include <unistd.h>
 
 #include <apikeyd/conn/connection.h>
-#include <apikeyd/conn/pending_reply.h>
 
-#include "quantum.h"
-
-/* A protocol of lines: each is said again, and "?" leaves a reply pending. */
+/* A protocol of lines: each is echoed, and "?" leaves a reply pending. */
 
 enum { CLIENTS_MAX = 64 };
 
@@ -23,7 +20,7 @@ struct fixture {
     size_t peers;
 };
 
-static size_t say_again(void *arg, struct connection *connection, struct slice bytes)
+static size_t echo_line(void *arg, struct connection *connection, struct slice bytes)
 {
     struct fixture *fixture = arg;
     const char *end = memchr(bytes.at, '\n', bytes.len);
@@ -40,10 +37,10 @@ static size_t say_again(void *arg, struct connection *connection, struct slice b
     return len;
 }
 
-static const struct protocol lines = {.name = "lines", .handle = say_again, .small_request = 1024};
+static const struct protocol lines = {.name = "lines", .handle = echo_line, .small_request = 1024};
 
 static const struct protocol timed_lines = {
-    .name = "timed lines", .handle = say_again, .small_request = 1024, .timed = true};
+    .name = "timed lines", .handle = echo_line, .small_request = 1024, .timed = true};
 
 static void nothing(void *arg)
 {
@@ -96,7 +93,7 @@ static int join(struct fixture *fixture)
 static bool round_of_loop(struct fixture *fixture)
 {
     event_base_loop(fixture->clients.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-    return clients_settle(&fixture->clients);
+    return clients_run_ready(&fixture->clients);
 }
 
 static void ask(int peer, const char *text)
@@ -135,7 +132,7 @@ static void join_all(struct fixture *fixture)
         assert_int_equal(hear(fixture->peer[i]), 6);
 }
 
-static void test_little_is_not_behind_much(void **state)
+static void test_a_small_request_does_not_wait_behind_large_ones(void **state)
 {
     struct fixture *fixture = *state;
     int polite;
@@ -159,7 +156,7 @@ static void test_little_is_not_behind_much(void **state)
 }
 
 /* Nor is an answer that had to be waited for. */
-static void test_an_answer_is_not_behind_much(void **state)
+static void test_a_reply_does_not_wait_behind_large_requests(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -206,16 +203,16 @@ static void test_who_queues_is_not_polled(void **state)
     ask(peer, "more\n");
     assert_false(round_of_loop(fixture));
     assert_false(event_pending(&connection->readable, EV_READ, NULL));
-    assert_int_equal(quantum_may_accept(&fixture->clients),
-                     fixture->clients.iterations % ITERATIONS_TO_ACCEPT == 0);
+    assert_int_equal(clients_may_accept(&fixture->clients),
+                     fixture->clients.quantum.iterations % ITERATIONS_TO_ACCEPT == 0);
     while (!round_of_loop(fixture))
         ;
     round_of_loop(fixture);
     assert_int_equal(hear(peer), 8005);
-    assert_true(quantum_may_accept(&fixture->clients));
+    assert_true(clients_may_accept(&fixture->clients));
 }
 
-/* Much that is not read is kept, to a bound, and comes in order once it is read. */
+/* Much that is not read is retained, to a bound, and comes in order once it is read. */
 static void test_unread(void **state)
 {
     struct fixture *fixture = *state;
@@ -251,10 +248,10 @@ static void test_unread(void **state)
     }
     assert_int_equal(fixture->handled, asked);
     assert_null(TAILQ_FIRST(&fixture->clients.all)->backlog);
-    assert_int_equal(fixture->clients.kept, 0);
+    assert_int_equal(fixture->clients.retained, 0);
 }
 
-/* Less is kept for each when there is much for all; what had to wait for that goes on. */
+/* Less is retained for each when there is much for all; what had to wait for that goes on. */
 static void test_less_is_retained_when_there_is_much(void **state)
 {
     struct fixture *fixture = *state;
@@ -263,7 +260,7 @@ static void test_less_is_retained_when_there_is_much(void **state)
     char burst[8000];
     size_t asked = 0, heard = 0;
 
-    fixture->clients.kept = 256 << 20;
+    fixture->clients.retained = 256 << 20;
     memset(burst, 'x', sizeof burst);
     for (size_t i = 0; i < 8; i++)
         burst[1000 * i + 999] = '\n';
@@ -279,7 +276,7 @@ static void test_less_is_retained_when_there_is_much(void **state)
         round_of_loop(fixture);
     }
     assert_int_equal(heard, asked);
-    assert_int_equal(fixture->clients.kept, 256 << 20);
+    assert_int_equal(fixture->clients.retained, 256 << 20);
 }
 
 static void test_what_is_held_has_a_bound(void **state)
@@ -295,7 +292,7 @@ static void test_what_is_held_has_a_bound(void **state)
         for (int i = 0; i < 20; i++)
             round_of_loop(fixture);
     }
-    assert_int_equal(connection->held.len, 256 * 1024);
+    assert_int_equal(connection->queued.len, 256 * 1024);
     buffer_text(pending_reply_buffer(fixture->pending), "now\n");
     pending_reply_close(fixture->pending);
     size_t heard = 0;
@@ -364,8 +361,10 @@ static void test_draining(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_little_is_not_behind_much, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_answer_is_not_behind_much, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_small_request_does_not_wait_behind_large_ones,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_reply_does_not_wait_behind_large_requests, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_much_is_not_starved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_queues_is_not_polled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),

@@ -5,9 +5,11 @@
 
 static struct lookup lookups[2000];
 
-static struct lookup *add(struct fair_queue *queue, size_t i, uint32_t client, int64_t deadline_us)
+static struct lookup *add(struct fair_queue *queue, size_t i, uint32_t connection_id,
+                          int64_t deadline_us)
 {
-    lookups[i] = (struct lookup){.request.client = client, .deadline_us = deadline_us};
+    lookups[i] =
+        (struct lookup){.request.connection_id = connection_id, .deadline_us = deadline_us};
     fair_queue_add(queue, &lookups[i]);
     return &lookups[i];
 }
@@ -29,8 +31,8 @@ static void test_in_the_order_of_coming(void **state)
     assert_null(fair_queue_first(&queue));
 }
 
-/* However many one client has, another's single one is next but one. */
-static void test_clients_take_turns(void **state)
+/* However many one connection has, the single one of another is next but one. */
+static void test_connections_are_served_round_robin(void **state)
 {
     struct fair_queue queue;
     struct lookup *single;
@@ -73,7 +75,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_in_the_order_of_coming),
-        cmocka_unit_test(test_clients_take_turns),
+        cmocka_unit_test(test_connections_are_served_round_robin),
         cmocka_unit_test(test_the_most_urgent),
     };
 

@@ -23,15 +23,15 @@
 enum { ADMISSION_PROCESSES = 1024 };
 
 struct admission {
-    size_t most; /* lookups in flight, of all */
-    size_t len;  /* those that are; from keys in memory there may be more than `most` */
+    size_t max; /* lookups in flight, of all */
+    size_t len; /* those that are; from keys in memory there may be more than `max` */
     uint32_t in_flight[ADMISSION_PROCESSES];
 };
 
 /* Lookups that there is still room for. */
 static inline size_t admission_room(const struct admission *admission)
 {
-    return admission->len < admission->most ? admission->most - admission->len : 0;
+    return admission->len < admission->max ? admission->max - admission->len : 0;
 }
 
 /* How many lookups one connection may wait for; at least 1. */
@@ -40,24 +40,24 @@ static inline size_t admission_connection_max(const struct admission *admission)
     return 1 + admission_room(admission) / 2;
 }
 
-/* Whether a lookup for `caller` has to be refused. */
-static inline bool admission_refuses(const struct admission *admission, uint32_t caller)
+/* Whether a lookup for the process has to be refused. */
+static inline bool admission_refuses(const struct admission *admission, uint32_t process_id)
 {
-    return admission->len >= admission->most ||
-           admission->in_flight[caller % ADMISSION_PROCESSES] > 4 * admission_room(admission);
+    return admission->len >= admission->max ||
+           admission->in_flight[process_id % ADMISSION_PROCESSES] > 4 * admission_room(admission);
 }
 
-/* A lookup for `caller` begins, or has ended. */
-static inline void admission_begin(struct admission *admission, uint32_t caller)
+/* A lookup for the process begins, or has ended. */
+static inline void admission_begin(struct admission *admission, uint32_t process_id)
 {
     admission->len++;
-    admission->in_flight[caller % ADMISSION_PROCESSES]++;
+    admission->in_flight[process_id % ADMISSION_PROCESSES]++;
 }
 
-static inline void admission_end(struct admission *admission, uint32_t caller)
+static inline void admission_end(struct admission *admission, uint32_t process_id)
 {
     admission->len--;
-    admission->in_flight[caller % ADMISSION_PROCESSES]--;
+    admission->in_flight[process_id % ADMISSION_PROCESSES]--;
 }
 
 #endif

@@ -15,8 +15,8 @@
 
 struct front;
 
-/* What waits for lookups, and the timer of the longest wait. `seed` is random. False when memory is
- * short. */
+/* What waits for lookups, and the timer of the longest wait. `seed` is random. False when out of
+ * memory. */
 bool check_init(struct front *front, uint64_t seed);
 
 /* After all clients have gone. */

@@ -27,7 +27,7 @@ enum { REFUSALS = 16 };
 
 struct refusal {
     uid_t uid;
-    int64_t said_us;
+    int64_t logged_us;
 };
 
 struct front {
@@ -37,7 +37,7 @@ struct front {
     struct clients clients;
     struct listener check_listener, admin_listener, http_listener;
     bool serves_http;
-    struct alarm second; /* for what is too slow */
+    struct timer second; /* for what is too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;
     uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
@@ -47,17 +47,17 @@ struct front {
     struct lookahead lookahead;
     struct digest_map flights;
     TAILQ_HEAD(, waiter) waiters; /* for flights, in the order of asking */
-    struct alarm deadline;        /* of the first of them, or of one before it */
+    struct timer deadline;        /* of the first of them, or of one before it */
     bool deadline_set;
     unsigned quiet_s; /* since the back thread was last heard of: seconds of this thread's life */
     struct admission admission;
-    struct asked asked;
+    struct operator_requests operator_requests;
     struct ledger_half *usage; /* the half in use */
     size_t usage_full;         /* so many slots used in it: flush_rows are waiting */
-    bool usage_full_said;      /* the back thread knows that flush_rows are waiting */
-    bool unrecorded_said;
+    bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
+    bool unrecorded_logged;
     struct refusal refusals[REFUSALS];
-    int64_t over_share_said_us; /* a process over its share of connections; 0: never */
+    int64_t over_share_logged_us; /* a process over its share of connections; 0: never */
 
     struct freshness freshness; /* as of now_us */
     struct clock_jump clocks;
@@ -88,7 +88,7 @@ void front_print_info(const struct front *front, struct metrics *metrics, struct
 
 void front_answer_stats_poll(struct front *front, uint32_t id);
 
-/* Whether the back thread, which says something every second, stands still: it has not been heard
+/* Whether the back thread, which sends a message every second, stands still: it has not been heard
  * of for longer than a check may wait, or for 5 s. Only time in which this thread ran itself
  * counts, so that a machine that was paused is no silence. */
 bool front_back_silent(const struct front *front);

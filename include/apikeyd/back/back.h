@@ -37,7 +37,7 @@ struct back_setup {
     struct mailbox *to_back, *to_front;
 };
 
-/* NULL, with everything owned freed, when memory is short or redis.url is not one. */
+/* NULL, with everything owned freed, when out of memory or redis.url is not one. */
 struct back *back_new(struct back_setup *setup);
 
 /* For signal events. */

@@ -11,7 +11,7 @@
 
 struct backoff {
     int64_t first_us;
-    int64_t most_us;
+    int64_t max_us;
     int64_t next_us; /* 0 after a success */
 };
 

@@ -14,7 +14,7 @@ struct buffer {
     size_t cap;
 };
 
-/* Room for `more` bytes behind those held; returns where they go. When memory is short the
+/* Room for `more` bytes behind those held; returns where they go. When out of memory the
  * process ends: a daemon that cannot hold one reply has no better answer. */
 char *buffer_reserve(struct buffer *buffer, size_t more);
 
@@ -33,10 +33,10 @@ void buffer_consume(struct buffer *buffer, size_t len);
 void buffer_free(struct buffer *buffer);
 
 /* Room that is lent to whoever is being served: give `buffer` that of `spare`, unless it holds more
- * than `most` bytes; and give it back, keeping no more than the bytes held, unless it has become
- * larger than `most`. What is held moves along, and leaves no copy behind. */
-void buffer_borrow(struct buffer *buffer, struct buffer *spare, size_t most);
-void buffer_give_back(struct buffer *buffer, struct buffer *spare, size_t most);
+ * than `max` bytes; and give it back, keeping no more than the bytes held, unless it has become
+ * larger than `max`. What is held moves along, and leaves no copy behind. */
+void buffer_borrow(struct buffer *buffer, struct buffer *spare, size_t max);
+void buffer_give_back(struct buffer *buffer, struct buffer *spare, size_t max);
 
 static inline struct slice buffer_held(const struct buffer *buffer)
 {

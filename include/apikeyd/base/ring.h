@@ -13,7 +13,7 @@
 
 struct ring;
 
-/* Room for at least `slots` messages of `message_size` bytes; NULL when memory is short. */
+/* Room for at least `slots` messages of `message_size` bytes; NULL when out of memory. */
 struct ring *ring_new(size_t slots, size_t message_size);
 void ring_free(struct ring *ring);
 

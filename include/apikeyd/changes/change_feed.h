@@ -37,7 +37,7 @@ struct feed_setup {
     void *arg;
 };
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct feed *feed_new(const struct feed_setup *setup);
 void feed_free(struct feed *feed);
 

@@ -32,8 +32,8 @@ static inline int64_t clock_jump_look(struct clock_jump *clocks, int64_t monoton
 {
     int64_t ahead_us = wall_us - monotonic_us;
     int64_t parted_us = ahead_us - clocks->ahead_us;
-    int64_t most_us = CLOCK_JUMP_TOLERANCE_US + (monotonic_us - clocks->monotonic_us) / 8;
-    bool jumped = clocks->known && (parted_us > most_us || parted_us < -most_us);
+    int64_t max_us = CLOCK_JUMP_TOLERANCE_US + (monotonic_us - clocks->monotonic_us) / 8;
+    bool jumped = clocks->known && (parted_us > max_us || parted_us < -max_us);
 
     *clocks = (struct clock_jump){true, monotonic_us, ahead_us};
     return jumped ? parted_us : 0;

@@ -81,13 +81,13 @@ struct config {
 
 void config_free(struct config *config);
 
-/* A deep copy; NULL when memory is short. */
+/* A deep copy; NULL when out of memory. */
 struct config *config_copy(const struct config *config);
 
 struct freshness_policy config_freshness_policy(const struct config *config);
 
 /* Lookups that may ever be in flight: postgres.max_pending, and room for keys in memory. */
-size_t config_pending_most(const struct config *config);
+size_t config_pending_max(const struct config *config);
 
 /* How long a check waits for the stores at most: for Redis, for a connection to PostgreSQL, for its
  * answer, and what the threads need. The front thread sees to it by itself. */

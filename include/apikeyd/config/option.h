@@ -45,9 +45,9 @@ struct option {
     const char *section;
     const char *name;
     enum option_type type;
-    size_t offset;       /* of the field in struct config */
-    const char *value;   /* the default, as it would stand in the file */
-    int64_t least, most; /* bounds: of texts in bytes, 0: it may be empty; of DURATION in µs */
+    size_t offset;     /* of the field in struct config */
+    const char *value; /* the default, as it would stand in the file */
+    int64_t min, max;  /* bounds: of texts in bytes, 0: it may be empty; of DURATION in µs */
     bool reloadable;
     const char *const *choices; /* of CHOICE, ended by NULL */
     const char *help;

@@ -14,21 +14,22 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-struct alarm {
+struct timer {
     struct event event;
     int fd;
-    void (*rings)(void *arg);
+    void (*on_timeout)(void *arg);
     void *arg;
 };
 
-/* False when there is no descriptor or no memory for it; alarm_done() is due all the same. */
-bool alarm_init(struct alarm *alarm, struct event_base *base, void (*rings)(void *arg), void *arg);
+/* False when there is no descriptor or no memory for it; timer_done() is due all the same. */
+bool timer_init(struct timer *timer, struct event_base *base, void (*on_timeout)(void *arg),
+                void *arg);
 
 /* Takes one of zeros too. */
-void alarm_done(struct alarm *alarm);
+void timer_done(struct timer *timer);
 
-/* Ring once `delay_us` from now (at once if that is not positive), then, unless it is 0, every
- * `interval_us`. Rings that were missed are one. */
-void alarm_set(struct alarm *alarm, int64_t delay_us, int64_t interval_us);
+/* Call on_timeout() once `delay_us` from now (at once if that is not positive), then, unless it is
+ * 0, every `interval_us`. Calls that were missed are one. */
+void timer_set(struct timer *timer, int64_t delay_us, int64_t interval_us);
 
 #endif

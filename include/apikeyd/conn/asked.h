@@ -1,8 +1,8 @@
 /* asked: requests that the back thread answers, and how long the front thread waits for that.
  *
- * A request is known to the back thread by a number, which comes back with the reply. A reply whose
- * client has gone, or has had an error because the time was up, finds nobody and is dropped. So the
- * back thread holds nothing of a client's, and when it stands still nobody waits for it for ever.
+ * The back thread knows a request by a number, which comes back with the reply. A reply is dropped
+ * when its client has gone, or has had an error because the deadline passed. So the back thread
+ * holds nothing of a client's, and when the back thread stands still no client waits for ever.
  * Front thread only.
  */
 /* SPDX-License-Identifier: MIT */
@@ -11,30 +11,33 @@
 
 #include <apikeyd/conn/connection.h>
 
-/* What a client is told when the time is up. */
-#define ASKED_NO_ANSWER "UNAVAILABLE the daemon's back thread does not answer"
+/* The error that a client gets after the deadline. */
+#define NO_ANSWER_FROM_BACK "UNAVAILABLE the daemon's back thread does not answer"
 
-TAILQ_HEAD(question_list, question);
+TAILQ_HEAD(operator_request_list, operator_request);
 
-struct asked {
-    struct question_list waiting;
+struct operator_requests {
+    struct operator_request_list waiting;
     uint64_t last;  /* number given out */
-    size_t awaited; /* replies that are still to come, with or without a client */
+    size_t awaited; /* replies that are still to come, whether their client has gone or not */
 };
 
-void asked_init(struct asked *asked);
+void operator_requests_init(struct operator_requests *requests);
 
 /* The number of a request that has just been posted to the back thread. */
-uint64_t asked_number(const struct asked *asked);
+uint64_t operator_requests_number(const struct operator_requests *requests);
 
-/* Request asked_number() has been posted: its reply belongs here in the client's stream, and has to
- * come before `deadline_us` (monotonic). False when memory is short: the reply will be dropped. */
-bool asked_wait(struct asked *asked, struct connection *connection, int64_t deadline_us);
+/* Request operator_requests_number() has been posted: its reply belongs here in the client's
+ * stream, and has to come before `deadline_us` (monotonic). False when out of memory: the reply
+ * will be dropped. */
+bool operator_requests_wait(struct operator_requests *requests, struct connection *connection,
+                            int64_t deadline_us);
 
 /* The reply has come. */
-void asked_reply(struct asked *asked, uint64_t number, struct slice reply);
+void operator_requests_reply(struct operator_requests *requests, uint64_t number,
+                             struct slice reply);
 
-/* Tell those whose deadline is over that there is no answer. */
-void asked_expire(struct asked *asked, int64_t now_us);
+/* Answer the requests whose deadline has passed with an error. */
+void operator_requests_expire(struct operator_requests *requests, int64_t now_us);
 
 #endif

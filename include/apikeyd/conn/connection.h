@@ -1,11 +1,11 @@
 /* connection: clients and their bytes.
  *
  * Reads requests, hands them to their protocol, writes replies in the order of the requests. A
- * reply that cannot be given at once is a pending reply (hole.h) in the stream. The text after it
- * is held back until the pending reply is closed:
+ * reply that cannot be given at once is a pending reply (below) in the stream. The text after it
+ * is queued until the pending reply is closed:
  *
  *     requests ─▶ in ─▶ handle ─▶ out ─▶ backlog ──▶ socket
- *                          └────▶ held │pending│ text │pending│ text
+ *                          └────▶ queued │pending│ text │pending│ text
  *
  * Buffers are lent to a connection while it is being served and taken back when it is idle, so a
  * quiet connection costs no buffer and a busy one allocates nothing per request. What a client does
@@ -27,6 +27,7 @@
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/base/slice.h>
 #include <apikeyd/conn/process_table.h>
+#include <apikeyd/conn/quantum.h>
 #include <apikeyd/model/metrics.h>
 
 enum { CLIENT_NAME_SIZE = 64 };
@@ -44,7 +45,7 @@ struct protocol {
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
     /* What is said to who is turned away: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
-    size_t small_request; /* at most so many bytes are one (turn.h) */
+    size_t small_request; /* at most so many bytes are one (quantum.h) */
     bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
 };
 
@@ -72,7 +73,7 @@ struct clients {
 
     struct connection_list all;
     /* The ready list: to be served outside of their own events. `answered` have only replies to be
-     * written, `queue` wait for the next quantum (turn.h). */
+     * written, `queue` wait for the next quantum (quantum.h). */
     struct connection_list answered, queue;
     size_t count;
     struct process_table processes; /* whose they are */
@@ -80,9 +81,8 @@ struct clients {
     /* Pending replies that one connection may have before its next request has to wait. The owner
      * changes this. At least 1, or no request would ever go on. */
     size_t pending_replies_max;
-    unsigned iterations; /* of the event loop: see turn.h */
-    int quantum_left;    /* the work that may still be done before the next poll, in cache hits */
-    size_t kept;         /* bytes of buffers that connections keep while they are not served */
+    struct quantum quantum;
+    size_t retained; /* bytes of buffers that connections hold between two loop iterations */
     uint64_t last_id;
     int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
     struct buffer spare_in, spare_out; /* lent to whoever is being served */
@@ -101,26 +101,26 @@ struct connection {
     int fd;
     struct peer peer;
     struct process *process;
-    uint32_t caller; /* the same for all connections of a process, where that is known */
+    uint32_t process_id; /* for admission; the connection's own where its process is not known */
     uint64_t id;
     char name[CLIENT_NAME_SIZE];
     int64_t opened_us; /* monotonic */
     uint64_t requests;
     const char *last_command; /* lives forever */
     struct event readable, writable;
-    struct buffer in, out, held;
+    struct buffer in, out, queued;
     struct evbuffer *backlog; /* what is to be written before `out`; NULL: nothing */
     size_t wanted;  /* the protocol need not look at `in` before it has more bytes than this */
     size_t scanned; /* bytes of `in` that the protocol has looked at */
-    /* Timed: since when the client has been behind with a request, or with taking a reply; 0: it is
-     * not. Requests taken and bytes written by then, to see whether it has come on. */
-    int64_t behind_us;
-    uint64_t behind_requests, behind_bytes;
-    uint64_t written;   /* bytes, ever */
-    bool ended;         /* the client sends no more */
-    bool lingering;     /* everything is written; only waits for the client to be done as well */
-    size_t kept;        /* its part of clients->kept */
-    uint64_t held_base; /* stream position of the first byte held */
+    /* Timed: since when the client has been stalled, with a request or with taking a reply; 0: it
+     * is not. The requests taken and bytes written by then, to detect progress. */
+    int64_t stalled_us;
+    uint64_t progress_requests, progress_bytes;
+    uint64_t written;     /* bytes, ever */
+    bool ended;           /* the client sends no more */
+    bool lingering;       /* everything is written; only waits for the client to be done as well */
+    size_t retained;      /* its part of clients->retained */
+    uint64_t queued_base; /* stream position of the first byte queued */
     struct pending_reply_list pending_replies;
     size_t pending_count, expensive_count;
 };
@@ -129,7 +129,7 @@ void clients_init(struct clients *clients);
 /* Close every connection. */
 void clients_done(struct clients *clients);
 
-/* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when memory is short. */
+/* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when out of memory. */
 bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
                      struct peer peer);
 
@@ -139,25 +139,59 @@ struct buffer *connection_reply(struct connection *connection);
 /* Take no more requests; close when all is answered. */
 void connection_finish(struct connection *connection);
 
-/* Close in the next clients_settle(). */
+/* Close in the next clients_run_ready(). */
 void connection_kill(struct connection *connection);
 
 /* Bytes of replies that are not written, for want of the client or of an answer before them. */
 size_t connection_unwritten(const struct connection *connection);
 
-/* Something was added to a connection's output outside of its own event: settle it later. */
-void connection_touch(struct connection *connection);
+/* Put a connection on the ready list, as when output was added to it outside of its own event. */
+void connection_schedule(struct connection *connection);
 
 /* Run the ready list: write what its connections have ready, go on with requests that had to wait,
  * close what is finished. To be called after each round of the event loop; false when there is more
  * to do, so that the next round shall not wait. */
-bool clients_settle(struct clients *clients);
+bool clients_run_ready(struct clients *clients);
 
-/* Close those of a timed protocol that have been behind since before `before_us`. */
+/* Whether new connections are accepted in this iteration: see quantum.h. */
+bool clients_may_accept(const struct clients *clients);
+
+/* Close those of a timed protocol that have been stalled since before `before_us`. */
 void clients_cut_off(struct clients *clients, int64_t before_us);
 
 /* Read what has already arrived, then take no more requests from anybody. Each connection is
  * closed once its replies are written. */
 void clients_drain(struct clients *clients);
+
+/* Pending reply: a reply that is still to come, and its place among a client's replies.
+ *
+ * Each pending reply ends exactly once: its owner closes it with the reply, or is told that the
+ * client has gone, at shutdown too.
+ */
+struct pending_reply {
+    struct connection *connection;
+    TAILQ_ENTRY(pending_reply) in_connection;
+    uint64_t position; /* in the stream of queued text: this is where the reply belongs */
+    bool answered;
+    bool expensive; /* the reply is long or costs the back thread work: a client may have only a few
+                     */
+    struct buffer reply; /* until the pending replies before it are closed */
+    /* The client has gone: let go of the pending reply, which is freed next. */
+    void (*cancel)(void *owner);
+    void *owner;
+};
+
+/* A pending reply where the reply to the request being handled belongs. NULL when out of memory. */
+struct pending_reply *pending_reply_open(struct connection *connection);
+
+/* The same for a reply that is long or expensive: the client's next request waits while the client
+ * has a few of them. */
+struct pending_reply *pending_reply_open_expensive(struct connection *connection);
+
+/* The buffer to write the reply to; pending_reply_close() must follow. */
+struct buffer *pending_reply_buffer(struct pending_reply *pending);
+
+/* The reply is written; this frees the pending reply. */
+void pending_reply_close(struct pending_reply *pending);
 
 #endif

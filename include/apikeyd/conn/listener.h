@@ -20,7 +20,7 @@ struct listener {
 /* Accept on `fd` (-1: on nothing). */
 void listener_start(struct listener *listener, struct clients *clients, int fd,
                     const struct protocol *protocol, bool admin, const struct config *config);
-/* Accept on `fd` instead, but first whoever waits at the last one, which is closed. */
+/* Accept the clients that wait on the old socket, close it, and accept on `fd` from then on. */
 void listener_move(struct listener *listener, int fd);
 
 void listener_configure(struct listener *listener, const struct config *config);

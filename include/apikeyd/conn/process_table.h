@@ -2,7 +2,7 @@
  *
  * A process may have seven times as many connections as stay free: a single one seven eighths of
  * listen.max_connections, each of two seven fifteenths. As the bound shrinks with the room (as in
- * share.h), a process that comes anew finds room, however many came before. Processes that the
+ * admission.h), a process that comes anew finds room, however many came before. Processes that the
  * kernel cannot name (over TCP, or in another PID namespace) count as one. Front thread only.
  */
 /* SPDX-License-Identifier: MIT */
@@ -30,7 +30,7 @@ struct process_table {
 /* How many connections the process has. */
 size_t process_table_connections(const struct process_table *table, pid_t pid);
 
-/* A connection of the process is opened, or closed. NULL when memory is short. */
+/* A connection of the process is opened, or closed. NULL when out of memory. */
 struct process *process_table_join(struct process_table *table, pid_t pid);
 void process_table_leave(struct process *process);
 

@@ -21,7 +21,7 @@ struct front_setup {
     struct mailbox *to_back, *to_front;
 };
 
-/* NULL when memory is short; the config is then freed too. */
+/* NULL when out of memory; the config is then freed too. */
 struct front *front_new(const struct front_setup *setup);
 
 /* Serve until TO_FRONT_STOP. */

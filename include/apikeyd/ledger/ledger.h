@@ -58,7 +58,7 @@ int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
  * half 0. Before there are two threads. */
 void ledger_gather(struct ledger *ledger);
 
-/* Half 0 or 1 of the file in use. Whoever is sent a half owns it. */
+/* Half 0 or 1 of the file in use. The receiver of a half owns it. */
 struct ledger_half *ledger_half(struct ledger *ledger, int index);
 
 /* What has become of the file: three system calls that read no disk. Back thread, as all below. */
@@ -75,7 +75,7 @@ struct ledger_half *ledger_fresh_half(struct ledger *ledger);
 
 /* The front thread has that half, and both of the old file's are in *pending. Close that file, have
  * the new one hold all of *pending, and what was found in the new one be in *pending too. Returns
- * the half that is not the front's, or NULL when memory is short. */
+ * the half that is not the front's, or NULL when out of memory. */
 struct ledger_half *ledger_succeed(struct ledger *ledger, struct usage_batch *pending);
 
 #endif

@@ -43,7 +43,7 @@ size_t ledger_half_lost(const struct ledger_half *half);
 
 /* Leave only entries of keys that are pending, each once, so that the half can be handed on
  * although they are nowhere else yet. A process killed on the way leaves all of them. False, and
- * nothing has changed, when memory is short. */
+ * nothing has changed, when out of memory. */
 bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending);
 
 /* Empty every slot, for the next round, and return memory that this one did not need. May block:

@@ -42,11 +42,11 @@ struct usage_batch {
     struct usage_slot *slots;
     size_t len;
     size_t cap;
-    struct store_id owner; /* whose rows these are, whatever the timeline; zeros: not known */
+    struct store_id owner; /* the store of these rows, on any timeline; zeros: unknown */
 };
 
 /* Merge `len` slots in any order, duplicates and zero entries included. `slots` is read only.
- * False, with the batch as it was, when memory is short. */
+ * False, with the batch as it was, when out of memory. */
 bool usage_batch_merge(struct usage_batch *batch, const struct usage_slot *slots, size_t len);
 
 /* Keep only the entries whose last_used is not zero. */

@@ -28,7 +28,7 @@ struct resolver_setup {
     void *arg;
 };
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct resolver *resolver_new(const struct resolver_setup *setup);
 
 /* Answers what is under way with UNAVAILABLE. */

@@ -21,7 +21,7 @@ struct digest_map {
     size_t count;
 };
 
-/* Good for about `expected` nodes; more only make it slower. False when memory is short. */
+/* Good for about `expected` nodes; more only make it slower. False when out of memory. */
 bool digest_map_init(struct digest_map *map, size_t expected, uint64_t seed);
 void digest_map_done(struct digest_map *map); /* the nodes stay the caller's */
 

@@ -41,9 +41,9 @@ enum to_back_type {
 
 struct lookup_request {
     struct digest digest;
-    uint32_t client; /* whose: clients take turns */
-    bool refresh;    /* ask PostgreSQL: what Redis holds is what is to be renewed */
-    uint8_t key_len; /* the key column's value */
+    uint32_t connection_id; /* the one that asked: fair_queue.h */
+    bool refresh;           /* ask PostgreSQL: what Redis holds is what is to be renewed */
+    uint8_t key_len;        /* the key column's value */
     char key[KEY_LEN_MAX];
 };
 
@@ -77,7 +77,7 @@ struct to_back {
             char section[32];
         } report;
         struct {
-            struct metrics *metrics; /* likewise; NULL when memory is short */
+            struct metrics *metrics; /* likewise; NULL when out of memory */
             uint32_t id;
         } stats;
         struct ledger_half *half;
@@ -102,7 +102,7 @@ enum to_front_type {
     TO_FRONT_FRESHNESS,  /* freshness_inputs: what freshness is judged by has changed */
     TO_FRONT_CONFIG,     /* config: the receiver owns it */
     TO_FRONT_LISTEN,     /* listen: accept on this from now on, and close the last one */
-    TO_FRONT_STATS_POLL, /* stats_poll: say that the thread is alive, and what it has counted */
+    TO_FRONT_STATS_POLL, /* stats_poll: answer with what the thread has counted */
     TO_FRONT_DRAIN,      /* take no more requests */
     TO_FRONT_STOP,       /* leave the loop */
 };

@@ -2,8 +2,8 @@
  *
  * METRICS and HISTOGRAMS name every number that the daemon keeps; the enums, INFO, METRICS, the
  * metrics page and the manual's list come from them. Each thread has a struct of its own and adds
- * to it without any lock; whoever shows them adds the structs up. A gauge says what is now and is
- * set by its owner just before it is shown.
+ * to it without a lock; a reader adds the structs up. A gauge is a current value, which its owner
+ * sets just before it is shown.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_METRICS_H
@@ -143,10 +143,11 @@
       "Answers of PostgreSQL not used: a standby, an old timeline, or rows may be hidden")         \
     X(REVOCATION_LAG, "Feed", "revocation_lag_us", GAUGE_US, "", "",                               \
       "From the last notified change's trigger in PostgreSQL to its enforcement in memory")        \
-    X(REVOCATION_LAG_MOST, "Feed", "revocation_lag_most_us", GAUGE_US,                             \
-      "revocation_lag_longest_seconds", "", "The longest revocation lag so far")                   \
+    X(REVOCATION_LAG_MAX, "Feed", "revocation_lag_max_us", GAUGE_US,                               \
+      "revocation_lag_longest_seconds", "", "The longest revocation lag so far",                   \
+      OLD("revocation_lag_most_us", ""))                                                           \
     X(CONNECTIONS, "Clients", "connected_clients", GAUGE, "connections", "", "Connections open")   \
-    X(CONNECTIONS_MOST, "Clients", "maxclients", GAUGE, "connections_limit", "",                   \
+    X(CONNECTIONS_MAX, "Clients", "maxclients", GAUGE, "connections_limit", "",                    \
       "listen.max_connections")                                                                    \
     X(CONNECTIONS_ACCEPTED, "Clients", "connections_accepted", COUNTER,                            \
       "connections_accepted_total", "", "Connections accepted")                                    \
@@ -275,7 +276,7 @@
       "process_resident_memory_bytes", "", "Resident memory, bytes")                               \
     X(PROCESS_FDS, "Process", "process_open_fds", GAUGE, "process_open_fds", "",                   \
       "Open file descriptors")                                                                     \
-    X(PROCESS_FDS_MOST, "Process", "process_max_fds", GAUGE, "process_max_fds", "",                \
+    X(PROCESS_FDS_MAX, "Process", "process_max_fds", GAUGE, "process_max_fds", "",                 \
       "File descriptors allowed")                                                                  \
     X(PROCESS_START, "Process", "process_start_time_us", GAUGE_US, "process_start_time_seconds",   \
       "", "When the daemon started, since 1970")

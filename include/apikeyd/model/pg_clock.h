@@ -24,8 +24,8 @@
 
 struct pg_clock {
     bool known;
-    int64_t most_us, most_at_us; /* upper bound of (PostgreSQL's clock − monotonic), and as of … */
-    int64_t least_us, least_at_us; /* … which monotonic time; lower bound */
+    int64_t max_us, max_at_us; /* upper bound of (PostgreSQL's clock − monotonic), and as of … */
+    int64_t min_us, min_at_us; /* … which monotonic time; lower bound */
     int64_t doubtful_us; /* timestamps up to this one are ambiguous, as the clock stepped back */
 };
 

@@ -80,9 +80,9 @@ void stores_learn(struct stores *stores, const struct store *store);
 enum store_change stores_feed(struct stores *stores, const struct store *store);
 void stores_feed_lost(struct stores *stores);
 
-/* Servers are taken as they come, on whatever timeline they are, as if none had been seen before.
- * False, and nothing done, while the feed is up, and when no server on an earlier timeline has
- * answered since it was: then nobody is kept out, and this is a reload like any other. */
+/* Forget the timelines seen so far, so that a server on any timeline is accepted. False, and
+ * nothing is done, while the feed is up, and if no server on an earlier timeline has answered since
+ * the feed was up: then no server is refused, and this is a reload like any other. */
 bool stores_forget_later(struct stores *stores);
 
 /* What to make of an answer that bears `mark`; for CURRENT and ELSEWHERE sets *ret_id. `standby`

@@ -41,7 +41,7 @@ struct verdict_cache_stats {
 };
 
 /* At most `bytes` for verdicts on existing keys and `negative_bytes` for DENY unknown. NULL when
- * memory is short. `seed` should be random and secret. */
+ * out of memory. `seed` should be random and secret. */
 struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed);
 void verdict_cache_free(struct verdict_cache *cache);
 
@@ -53,8 +53,8 @@ struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const stru
 /* The verdict for `digest` will be asked for: have it come in, if it is where most are. */
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
 
-/* Then have it come in if it is elsewhere. What is returned is likely it: good for hints only, as
- * now and then it is another's. NULL when it is not to be seen where it should be. */
+/* Prefetch the verdict if it is not in its home slot. Returns a likely match found by tag, for
+ * hints only, or NULL. */
 const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
                                                            const struct digest *digest);
 

@@ -20,7 +20,7 @@
 
 struct metrics_server;
 
-/* Serve on `fd`, a listening socket, which is not owned. NULL when memory is short or the
+/* Serve on `fd`, a listening socket, which is not owned. NULL when out of memory or the
  * library cannot. The monitor must outlive the server's requests: free it first. */
 struct metrics_server *metrics_server_new(struct event_base *base, struct monitor *monitor, int fd);
 void metrics_server_free(struct metrics_server *server);

@@ -24,10 +24,10 @@ struct monitor_setup {
     int64_t tick_us; /* how often; 0: every second */
 };
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct monitor *monitor_new(const struct monitor_setup *setup);
 
-/* Who still waits is told that the front thread does not answer. */
+/* Waiting requests get the error that the front thread does not answer. */
 void monitor_free(struct monitor *monitor);
 
 /* Called once: with the snapshot, or with NULL when the front thread does not answer within two

@@ -60,7 +60,7 @@ struct pg_connection_setup {
     void *arg;
 };
 
-/* NULL when memory is short. Starts to connect at once. */
+/* NULL when out of memory. Starts to connect at once. */
 struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup);
 
 /* A query under way ends as LOST. */
@@ -74,6 +74,9 @@ bool pg_connection_up(const struct pg_connection *connection);
 /* Whether the server is known not to answer: the last attempt to connect failed, or a query was
  * late. False at first, and while a connection that broke is being made anew. */
 bool pg_connection_down(const struct pg_connection *connection);
+
+/* Whether it comes and goes, so that no more of it is logged. */
+bool pg_connection_flaps(const struct pg_connection *connection);
 
 /* Whether the server had no room for it at the last attempt, or it left its place to a session that
  * comes before it. */

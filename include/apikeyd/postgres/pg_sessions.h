@@ -28,8 +28,8 @@ struct pg_session {
     void (*retry)(void *arg);  /* connect soon */
     void *arg;
     bool up;
-    bool refused;  /* for want of room, and has not been up since */
-    bool gave_way; /* for a session that has not come up since, nor has this one, … */
+    bool refused;             /* for want of room, and has not been up since */
+    bool gave_way;            /* for a session that has not come up since, nor has this one, … */
     enum pg_rank gave_way_to; /* … of this rank */
     int64_t claimed_us;
     TAILQ_ENTRY(pg_session) in_list;

@@ -29,7 +29,7 @@ enum redis_finding {
 
 const char *redis_finding_name(enum redis_finding finding);
 
-/* NULL when memory is short. Without redis.url a tier that is always off. */
+/* NULL when out of memory. Without redis.url a tier that is always off. */
 struct redis_tier *redis_tier_new(struct back_env *env);
 
 /* Give Redis up for good: reads under way end at once. The tier can still be asked. */

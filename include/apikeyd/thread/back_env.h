@@ -34,11 +34,11 @@ struct back_env {
     size_t unresolved;         /* sessions whose last attempt missed a name: pg_names */
     char unresolved_name[256]; /* of a PostgreSQL host, as was logged last: pg_names */
     struct mailbox *to_front;
-    bool front_gone;      /* nobody reads the mailbox any more */
-    int64_t jump_said_us; /* a jump of the clocks was logged then; 0: none */
+    bool front_gone;        /* nobody reads the mailbox any more */
+    int64_t jump_logged_us; /* a jump of the clocks was logged then; 0: none */
 };
 
-/* Make the loop, and what verdicts are judged by. False when memory is short. */
+/* Make the loop, and what verdicts are judged by. False when out of memory. */
 bool back_env_open(struct back_env *env);
 void back_env_close(struct back_env *env);
 

@@ -17,8 +17,8 @@ __attribute__((warn_unused_result)) int thread_start(pthread_t *ret_thread, cons
                                                      void *(*run)(void *), void *arg);
 
 /* Wait until the thread has ended, for `timeout_us` (monotonic) at most. True: the thread has
- * ended, and `thread` is a name no more. False: the thread runs on, and whatever it uses must
- * outlive it: wait again, or leave the process. Any thread but `thread`. */
+ * ended, and `thread` is invalid. False: the thread runs on, and all that it uses must outlive
+ * it: wait again, or leave the process. Any thread but `thread`. */
 __attribute__((warn_unused_result)) bool thread_join_within(pthread_t thread, int64_t timeout_us);
 
 #endif

@@ -5,7 +5,7 @@
  *
  * For calls that have no asynchronous form, as getaddrinfo(). A worker is one thread for one call.
  * The owner of an `arg` starts the next worker only after `done` of the last one, so that a name
- * server that is silent costs one thread for each owner, whatever number of attempts time out.
+ * server that is silent costs one thread for each owner, however many attempts time out.
  * A call that hangs does not hold up the end of the process: the thread is detached.
  *
  * `arg` belongs to the thread from worker_start() until `done` or `discard` is called. All

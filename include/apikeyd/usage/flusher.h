@@ -39,7 +39,7 @@ struct flusher_setup {
     void *arg;
 };
 
-/* NULL when memory is short. */
+/* NULL when out of memory. */
 struct flusher *flusher_new(struct flusher_setup *setup);
 
 /* Waiting FLUSH requests get an error. False: the disk still holds a job up, and the ledger must
@@ -52,7 +52,7 @@ void flusher_start(struct flusher *flusher);
 /* The same for a FLUSH request: its reply is the number of rows written. */
 void flusher_request(struct flusher *flusher, uint64_t ask);
 
-/* One last round; on_drained is called when it is over, whatever came of it. */
+/* One last round; on_drained is called when it ends, also if it failed. */
 void flusher_drain(struct flusher *flusher);
 
 /* PostgreSQL has had its time to drain: what it has not taken goes to the disk. */

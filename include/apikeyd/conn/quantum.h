@@ -14,7 +14,8 @@
 #ifndef APIKEYD_QUANTUM_H
 #define APIKEYD_QUANTUM_H
 
-#include <apikeyd/conn/connection.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 enum {
     QUANTUM = 64,
@@ -26,34 +27,39 @@ enum {
     ITERATIONS_TO_ACCEPT = 8,
 };
 
-static inline void quantum_begin(struct clients *clients)
+struct quantum {
+    int left;            /* the work that may still be done before the next poll, in cache hits */
+    unsigned iterations; /* of the event loop */
+};
+
+static inline void quantum_begin(struct quantum *quantum)
 {
-    clients->quantum_left = QUANTUM;
+    quantum->left = QUANTUM;
 }
 
-static inline bool quantum_used_up(const struct clients *clients)
+static inline bool quantum_used_up(const struct quantum *quantum)
 {
-    return clients->quantum_left <= 0;
+    return quantum->left <= 0;
 }
 
-static inline void quantum_spend(struct clients *clients, int work)
+static inline void quantum_spend(struct quantum *quantum, int work)
 {
-    clients->quantum_left -= work;
+    quantum->left -= work;
 }
 
-/* Whether a connection that was just read from is served now. */
-static inline bool quantum_serves_now(const struct connection *connection)
+/* Whether a connection that was just read from is served now; `small`: it has sent a small request.
+ */
+static inline bool quantum_serves_now(struct quantum *quantum, bool small)
 {
-    struct clients *clients = connection->clients;
-
-    if (quantum_used_up(clients) && connection->in.len <= connection->protocol->small_request)
-        clients->quantum_left = QUANTUM_OF_SMALL_REQUEST;
-    return !quantum_used_up(clients);
+    if (quantum_used_up(quantum) && small)
+        quantum->left = QUANTUM_OF_SMALL_REQUEST;
+    return !quantum_used_up(quantum);
 }
 
-static inline bool quantum_may_accept(const struct clients *clients)
+/* Whether new connections are accepted; `queued`: others queue. */
+static inline bool quantum_may_accept(const struct quantum *quantum, bool queued)
 {
-    return TAILQ_EMPTY(&clients->queue) || clients->iterations % ITERATIONS_TO_ACCEPT == 0;
+    return !queued || quantum->iterations % ITERATIONS_TO_ACCEPT == 0;
 }
 
 #endif
