@@ -5,7 +5,8 @@
 
 #include <event2/event_struct.h>
 
-#include <apikeyd/changes/change_feed.h>
+#include <apikeyd/changes/feed_postgres.h>
+#include <apikeyd/changes/lease.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/lookup/resolver.h>
 #include <apikeyd/observe/metrics_server.h>
@@ -25,7 +26,8 @@ struct back {
     const char *config_path;
     struct mailbox *to_back;
     struct resolver *resolver;
-    struct feed *feed;
+    struct lease *lease;
+    struct feed_postgres *feed;
     struct flusher *flusher;
     struct event mail, drain_timer;
     enum stage stage;
@@ -57,7 +59,7 @@ static const int64_t stale_memory_us = 2000000;
  * be at any moment, as lookups are known not to be answered. */
 static const char *revocation_bound(struct back *back, const struct metrics *total, int64_t now_us)
 {
-    struct bound bound = feed_bound(back->feed);
+    struct bound bound = lease_bound(back->lease);
     uint64_t stale = 0;
 
     for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_DENY_INACTIVE; kind++)
@@ -104,7 +106,7 @@ static void look(void *arg, struct status_snapshot *snapshot)
     value[METRIC_POSTGRES_WANTED] = back->config->postgres_connections;
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
-    value[METRIC_FEED_UP] = feed_up(back->feed);
+    value[METRIC_FEED_UP] = lease_up(back->lease);
     if (back->log_writer) {
         value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
         value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
@@ -255,7 +257,7 @@ static bool lend(void *arg, const struct pg_query *query)
 {
     struct back *back = arg;
 
-    return back->feed && feed_lend(back->feed, query);
+    return back->feed && feed_postgres_lend(back->feed, query);
 }
 
 /* A server on an earlier timeline than another one is refused; the operator knows whether the later
@@ -276,7 +278,7 @@ static void reload(struct back *back, struct buffer *reply)
         return;
     flusher_configure(back->flusher);
     forget_later_stores(back);
-    feed_configure(back->feed);
+    feed_postgres_configure(back->feed);
 }
 
 void back_reload(struct back *back)
@@ -340,7 +342,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_CLOCK_JUMP:
         back_env_clock_jump(&back->env, message->jump.at_us, message->jump.jump_us);
-        feed_heartbeat(back->feed);
+        feed_postgres_heartbeat(back->feed);
         break;
     case TO_BACK_DRAINED:
         if (back->stage == DRAINING_CLIENTS)
@@ -485,17 +487,24 @@ struct back *back_new(struct back_setup *setup)
         .lend = lend,
         .arg = back,
     });
-    back->feed = feed_new(&(struct feed_setup){
+    back->lease = lease_new(&(struct lease_setup){
         .env = &back->env,
         .on_change = on_change,
+        .lookups_agree = lookups_agree,
+        .arg = back,
+    });
+    if (!back->flusher || !back->resolver || !back->lease)
+        goto fail;
+    back->feed = feed_postgres_new(&(struct feed_postgres_setup){
+        .env = &back->env,
+        .lease = back->lease,
         .on_doubt = on_doubt,
         .on_up = on_feed_up,
         .on_heartbeat = on_heartbeat,
         .on_idle = on_feed_idle,
-        .lookups_agree = lookups_agree,
         .arg = back,
     });
-    if (!back->flusher || !back->resolver || !back->feed)
+    if (!back->feed)
         goto fail;
     back->monitor = monitor_new(&(struct monitor_setup){
         .env = &back->env,
@@ -538,8 +547,10 @@ bool back_free(struct back *back)
         resolver_feed_is(back->resolver, false);
     if (back->flusher)
         flusher_feed_is(back->flusher, false);
-    feed_free(back->feed);
+    feed_postgres_free(back->feed);
     back->feed = NULL;
+    lease_free(back->lease);
+    back->lease = NULL;
     resolver_free(back->resolver);
     bool files_free = flusher_free(back->flusher);
     if (event_initialized(&back->mail)) {

@@ -208,7 +208,7 @@ def test_pure_folders_need_no_other_library(folder, pure):
     ("ledger/ledger.c", "apikeyd/clock/clock.h", False),
     ("auth/check.c", "apikeyd/conn/connection.h", True),
     ("auth/check.c", "apikeyd/thread/back_env.h", False),
-    ("changes/change_feed.c", "notification_rate.h", True),
+    ("changes/feed_postgres.c", "notification_rate.h", True),
     ("lookup/resolver.c", "notification_rate.h", False),
     ("lookup/resolver.c", "apikeyd/auth/check.h", False),
 ])
@@ -310,6 +310,13 @@ def test_only_freshness_compares_read_times():
              if (lines := list(compared_read_times(path.read_text())))}
     assert [found.pop(name, []) != [] for name in own] == [True] * len(own)
     assert found == {}
+
+
+def test_the_lease_knows_nothing_of_postgresql():
+    """Another kind of change feed tells it the same."""
+    for name in ("include/apikeyd/changes/lease.h", "daemon/changes/lease.c"):
+        code = re.sub(r"/\*.*?\*/", "", (ROOT / name).read_text(), flags=re.DOTALL)
+        assert not re.search(r"postgres|libpq|\bpg_|\bPQ|#include \"", code), name
 
 
 def test_every_source_says_its_licence():

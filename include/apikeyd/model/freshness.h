@@ -1,9 +1,9 @@
 /* freshness: whether a verdict was read late enough to be used.
  *
- * Every rule of coherence comes down to that one question. This module owns all that the answer
- * depends on: the policy, the change feed's lease, the watermarks of all keys and of each, jumps of
- * the clocks, whether lookups are answered, and by which store. Setters say what has happened; from
- * it follow a few read times, so that judging a verdict is a single comparison. No other module
+ * Every rule of coherence comes down to that question. This module owns all that the answer depends
+ * on: the policy, the change feed's lease, the watermarks of all keys and of each key, jumps of the
+ * clocks, whether lookups are answered, and by which store. Setters say what has happened. A few
+ * read times follow from it, so that a verdict is judged by a single comparison. No other module
  * compares read times. All times are monotonic microseconds. One thread owns a struct freshness.
  *
  * The change feed is a lease. A heartbeat sent at `confirmed_us` was answered, so every change
@@ -42,7 +42,7 @@ struct freshness_policy {
     int64_t stale_max_us;    /* how old a verdict may be that is served because no store answers */
 };
 
-/* What has happened, but for changes of single keys. The back thread hears of it and sends the
+/* The events so far, but for changes of single keys. The back thread hears of them and sends the
  * front thread a copy: both judge. Only the setters below write it. */
 struct freshness_inputs {
     int64_t confirmed_us; /* changes committed before then have been heard of; or TIME_NEVER */
@@ -57,7 +57,7 @@ struct freshness_inputs {
     int64_t lost_us;   /* … and what was read before is so much older than it seems */
 };
 
-/* What follows from it at `now_us`: how late a verdict must have been read. */
+/* The read times that follow from policy and inputs at `now_us`. */
 struct freshness_limits {
     int64_t now_us;
     bool linked;
@@ -74,11 +74,11 @@ struct freshness_limits freshness_limits_at(const struct freshness_policy *polic
 
 struct watermarks;
 
-/* Only the members that are named below are read by others. */
+/* Other modules read `inputs`, to send them, and `limits`, for the cache. */
 struct freshness {
     struct freshness_policy policy;
-    struct freshness_inputs inputs; /* to be sent to the front thread */
-    struct freshness_limits limits; /* by both, at the time of the last tick: for the cache */
+    struct freshness_inputs inputs;
+    struct freshness_limits limits; /* by both, at the time of the last tick */
     struct watermarks *keys;        /* NULL: changes of single keys are not heard of here */
 };
 
@@ -90,7 +90,7 @@ void freshness_done(struct freshness *freshness);
  * them, as messages remove what they forbid. False when out of memory. */
 __attribute__((warn_unused_result)) bool freshness_watch_keys(struct freshness *freshness);
 
-/* What has happened. Verdicts are judged by it from now on. */
+/* Setters: verdicts are judged by what they say from now on. */
 
 void freshness_set_policy(struct freshness *freshness, const struct freshness_policy *policy);
 
@@ -123,13 +123,14 @@ void freshness_lookups_down(struct freshness *freshness, bool down);
  */
 void freshness_clocks_jumped(struct freshness *freshness, int64_t at_us, int64_t jump_us);
 
-/* The other thread judges by these. They may be from before a jump that only this one has seen. */
+/* The other thread judges by these. They may be older than a jump that only this thread has seen.
+ */
 void freshness_follow(struct freshness *freshness, const struct freshness_inputs *inputs);
 
 /* It is `now_us`: verdicts are judged as of then until the next tick. */
 void freshness_tick(struct freshness *freshness, int64_t now_us);
 
-/* What a verdict is good for; each use includes those before it. */
+/* The uses of a verdict. Each includes the ones before it. */
 enum freshness_use {
     USE_NEVER,   /* read too long ago, or before a change */
     USE_IF_DOWN, /* stale: when no store answers */
@@ -137,8 +138,8 @@ enum freshness_use {
     USE_NOW,     /* fresh */
 };
 
-/* What a verdict of `kind` that was read at `read_at_us` is good for. `digest` NULL: of a key of
- * which no change has been heard of. */
+/* The best use of a verdict of `kind` that was read at `read_at_us`. With `digest` NULL, of a key
+ * that has not changed. */
 enum freshness_use freshness_of(const struct freshness *freshness, const struct digest *digest,
                                 enum verdict_kind kind, int64_t read_at_us);
 
@@ -146,7 +147,7 @@ enum freshness_use freshness_of(const struct freshness *freshness, const struct 
 bool freshness_outdated(const struct freshness *freshness, const struct digest *digest,
                         int64_t read_at_us);
 
-/* What was read of the key before this is not fresh; or TIME_NEVER. For people. */
+/* Verdicts of the key that were read before this are not fresh; or TIME_NEVER. For people. */
 int64_t freshness_watermark(const struct freshness *freshness, const struct digest *digest);
 
 /* Whether every change that was committed before `since_us` has been heard of. */
