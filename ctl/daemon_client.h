@@ -1,4 +1,4 @@
-/* daemon_client: asks the daemon on its admin socket. What goes wrong is said, and ends the
+/* daemon_client: asks the daemon on its admin socket. What goes wrong is told, and ends the
  * program. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYCTL_DAEMON_CLIENT_H

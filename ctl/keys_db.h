@@ -1,4 +1,4 @@
-/* keys_db: the table of keys in PostgreSQL. What goes wrong is said, and ends the program. */
+/* keys_db: the table of keys in PostgreSQL. What goes wrong is told, and ends the program. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYCTL_KEYS_DB_H
 #define APIKEYCTL_KEYS_DB_H

@@ -1,4 +1,4 @@
-/* fair_queue: lookups that wait, and whose turn it is.
+/* fair_queue: lookups that wait, and which is next.
  *
  * A connection that asks for a thousand keys must not make one that asks for a single key wait for
  * all of them: connections are served round robin. A hash tells them apart, into so many lists that

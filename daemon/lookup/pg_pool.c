@@ -268,9 +268,10 @@ static bool is_ascii(const struct lookup *lookup)
 static void fail_broken(struct pg_pool *pool, struct lookup *lookup)
 {
     if (!pool->broken_logged)
-        log_error(&pool->env->log,
-                  "postgres (lookups): a row's api_key_id or user_id is NULL or no uuid: its key is "
-                  "UNAVAILABLE (logged once)");
+        log_error(
+            &pool->env->log,
+            "postgres (lookups): a row's api_key_id or user_id is NULL or no uuid: its key is "
+            "UNAVAILABLE (logged once)");
     pool->broken_logged = true;
     fail(pool, lookup, "its row's api_key_id or user_id is NULL or no uuid");
 }

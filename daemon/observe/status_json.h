@@ -1,4 +1,4 @@
-/* status_json: the overview as JSON, for the status page, apikeyctl and programs. */
+/* status_json: the status snapshot as JSON, for the status page, apikeyctl and programs. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_STATUS_JSON_H
 #define APIKEYD_STATUS_JSON_H

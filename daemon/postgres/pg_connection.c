@@ -25,8 +25,8 @@ static const int64_t connect_timeout_us = 5000000;
  * pooler, only ended a session. */
 static const int64_t proven_us = 1000000;
 
-/* A session that has come and gone so often, each time within this time, is logged no more until one
- * has stayed for longer. */
+/* A session that has come and gone so often, each time within this time, is logged no more until
+ * one has stayed for longer. */
 enum { SHORT_LIVES_MAX = 3 };
 static const int64_t steady_us = 60000000;
 
@@ -221,7 +221,8 @@ static void connected(struct pg_connection *connection)
     event_del(&connection->timer);
     PQsetnonblocking(connection->pg, 1);
     PQsetErrorVerbosity(connection->pg, PQERRORS_DEFAULT);
-    log_write(&connection->setup.env->log, pg_connection_flaps(connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+    log_write(&connection->setup.env->log,
+              pg_connection_flaps(connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
               "postgres (%s): connected", connection->setup.purpose);
     wait_for_name(connection, false);
     connection->down = false;

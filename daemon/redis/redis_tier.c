@@ -14,7 +14,7 @@
 
 #include "redis_link.h"
 
-enum { KEY_SIZE = 128 + 3 + STORE_KEY_SIZE + DIGEST_HEX_SIZE };
+enum { COLUMN_SIZE = 64, KEY_SIZE = 128 + 3 + STORE_KEY_SIZE + COLUMN_SIZE + DIGEST_HEX_SIZE };
 
 /* One MGET under way. A command cannot be taken back, so a late one is only marked; its reply, or
  * the connection's end, frees it. */
@@ -46,14 +46,17 @@ const char *redis_finding_name(enum redis_finding finding)
     return name[finding];
 }
 
-/* <prefix>1:<store>:<digest>. The tag covers it, so a verdict holds for one store only. */
+/* <prefix>1:<store>/<key column>:<digest>. The tag covers it, so a verdict holds for one column of
+ * one store only: what one column holds may be a key by another, or the hash of one. */
 static struct slice make_key(const struct redis_tier *tier, const struct store_id *store,
                              const struct digest *digest, char ret[static KEY_SIZE])
 {
     char *hex = stpcpy(stpcpy(ret, tier->env->config->redis_prefix), "1:");
 
     store_id_to_key(store, hex);
-    hex = stpcpy(hex + strlen(hex), ":");
+    hex += strlen(hex);
+    hex += snprintf(hex, COLUMN_SIZE + 2, "/%.*s:", COLUMN_SIZE - 1,
+                    tier->env->config->postgres_key_column);
     digest_to_hex(digest, hex);
     return (struct slice){ret, (size_t)(hex - ret) + DIGEST_HEX_SIZE - 1};
 }

@@ -18,6 +18,9 @@ enum { PARAM_MARK = 4 };
  * rows it returns are ours until COMMIT, and the UPDATE looks at their newest version. A row that
  * exists but was not locked is somebody else's now; one that does not exist was deleted.
  *
+ * A trigger of the owner's may wait for a lock all the same: not for long, so that it fails its row
+ * and not the session. For the statement's transaction only, through a pooler too.
+ *
  * PostgreSQL's clock judges: no time ahead of it is written. One in the table that is a day ahead
  * of it cannot be true, and gives way to a use. */
 char *usage_query_sql(const struct config *config)
@@ -34,7 +37,8 @@ char *usage_query_sql(const struct config *config)
                   "FROM ROWS FROM (pg_catalog.unnest($1), "
                   "pg_catalog.unnest($2)) AS p(id, used)), "
                   "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
-                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND ",
+                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND "
+                  "pg_catalog.set_config('lock_timeout', '500ms', true) IS NOT NULL AND ",
                   table.data);
     store_mark_append_condition(&sql, table.data, PARAM_MARK);
     buffer_printf(&sql,
@@ -144,7 +148,8 @@ bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t
  * "PostgreSQL Error Codes"). A trigger may raise any other, with a code of its owner's making. */
 bool usage_query_fault_of_a_row(const PGresult *result)
 {
-    static const char *const others[] = {"08", "0A", "25", "28", "3D", "3F", "42", "53", "57", "58"};
+    static const char *const others[] = {"08", "0A", "25", "28", "3D",
+                                         "3F", "42", "53", "57", "58"};
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
     for (size_t i = 0; state && i < sizeof others / sizeof others[0]; i++) {

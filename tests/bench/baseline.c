@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* floor: how cheap an answer over a Unix socket can be on this machine.
+/* baseline: how cheap an answer over a Unix socket can be on this machine.
  *
  * epoll, a plain hash table, a reply of the length of an ALLOW, and nothing else: no limits, no
  * errors, no time, no usage, a full request in each read or it is carried over. It is what the
- * bench holds the daemon against, and no example to follow. usage: floor SOCKET KEYS */
+ * bench holds the daemon against, and no example to follow. usage: baseline SOCKET KEYS */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 """./dev bench hostile [ROUNDS]: what a polite client notices of those that are not.
 
-pace asks for hot keys, 2,000 times a second, with real-time priority where that is allowed. In turn:
+open_loop asks for hot keys, 2,000 times a second, with real-time priority where that is allowed. In turn:
 alone, and beside crowds that each do one kind of harm. A crowd is one Python program, so it uses one
-processor at most; PostgreSQL, the daemon's two threads and pace share what is left. The last rows have the
+processor at most; PostgreSQL, the daemon's two threads and open_loop share what is left. The last rows have the
 front thread go before the others (SCHED_RR, as root), as if it had a processor of its own: what it makes
 its clients wait for, without what the scheduler does.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench_latency import note, pace  # noqa: E402
+from bench_latency import note, open_loop  # noqa: E402
 from harness.bench import ROUNDS, Report, Stack, add_keys, warm  # noqa: E402
 
 HOT, RATE = 1000, 2000
@@ -100,12 +100,12 @@ def front_ahead(daemon):
 
 
 def beside(crowd, daemon):
-    """pace's figures while it acts. pace has connected by then: what is measured is how its requests fare."""
+    """open_loop's figures while it acts. open_loop has connected by then: what is measured is how its requests fare."""
     process = multiprocessing.Process(target=crowd, args=(str(daemon.check),), daemon=True)
     begin = threading.Timer(0.1, process.start)
     begin.start()
     try:
-        return pace(daemon, keys=HOT, rate=RATE)
+        return open_loop(daemon, keys=HOT, rate=RATE)
     finally:
         begin.join()
         process.kill()
@@ -124,7 +124,7 @@ def main():
         for crowd in (deaf, fleeting, flood):  # memory is touched for the first time
             beside(crowd, daemon)
         for _ in range(rounds):
-            note(reports, "alone", pace(daemon, keys=HOT, rate=RATE))
+            note(reports, "alone", open_loop(daemon, keys=HOT, rate=RATE))
             for crowd in CROWDS:
                 note(reports, crowd.__name__, beside(crowd, daemon))
             for crowd in AHEAD:

@@ -1,7 +1,7 @@
-"""./dev bench hot [ROUNDS]: CHECK of hot keys, against Redis GET and against the floor.
+"""./dev bench hot [ROUNDS]: CHECK of hot keys, against Redis GET and against the baseline.
 
 redis-benchmark asks each of the three for one of 100,000 keys at random, in turn: on a Unix socket, 50
-connections, 64 requests in each pipeline, then one. Redis holds values of 64 bytes. The floor
+connections, 64 requests in each pipeline, then one. Redis holds values of 64 bytes. The baseline
 (baseline.c) parses as little and answers as much. With -P 64 the figure is requests a second, which the load
 generator bounds too (it has the other core), and the server's processor time; with -P 1 it is the
 processor time a request costs the server.
@@ -19,11 +19,11 @@ KEYS = 100000
 CHECK = ["CHECK", "key:__rand_int__"]
 
 
-class Floor:
+class Baseline:
     def __init__(self, folder):
-        self.socket = folder / "floor.sock"
-        self.process = Process([BUILD / "baseline", self.socket, KEYS], folder / "floor.log")
-        wait_until(lambda: accepts(self.socket), "the floor")
+        self.socket = folder / "baseline.sock"
+        self.process = Process([BUILD / "baseline", self.socket, KEYS], folder / "baseline.log")
+        wait_until(lambda: accepts(self.socket), "the baseline")
 
     def stop(self):
         self.process.stop()
@@ -50,12 +50,12 @@ def main():
         add_keys(stack.owner, KEYS)
         fill_redis(stack)
         daemon = stack.daemon(cache_ttl="1h", usage_flush_interval="10m", usage_flush_rows="10000000")
-        floor = Floor(stack.folder)
-        stack.others.append(floor)
+        baseline = Baseline(stack.folder)
+        stack.others.append(baseline)
         targets = {
             "apikeyd": (daemon.check, daemon.process.pid, CHECK),
             "redis": (stack.redis.socket, stack.redis.process.pid, ["GET", "key:__rand_int__"]),
-            "floor": (floor.socket, floor.process.pid, CHECK),
+            "baseline": (baseline.socket, baseline.process.pid, CHECK),
         }
         redis_benchmark(daemon.check, CHECK, requests=20 * KEYS, pipeline=64, keys=KEYS)  # warm up
         deep = Report("hot-64 (requests a second, -P 64)", rounds)
@@ -69,13 +69,13 @@ def main():
                 flat.add(name, measure(target, 1, 250000)[1])
     deep.print()
     deep.judge("apikeyd", "redis", 3.0)
-    deep.judge("apikeyd", "floor", 0.85)
+    deep.judge("apikeyd", "baseline", 0.85)
     deep_cpu.print("{:.3f}")
     deep_cpu.judge("apikeyd", "redis", 1 / 3, least=False)
-    deep_cpu.judge("apikeyd", "floor", 1 / 0.85, least=False)
+    deep_cpu.judge("apikeyd", "baseline", 1 / 0.85, least=False)
     flat.print("{:.2f}")
     flat.judge("apikeyd", "redis", 0.85, least=False)
-    flat.judge("apikeyd", "floor", 1.12, least=False)
+    flat.judge("apikeyd", "baseline", 1.12, least=False)
     for report in (deep, deep_cpu, flat):
         report.save()
 

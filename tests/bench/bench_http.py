@@ -2,7 +2,7 @@
 
 One nginx serves one small file at two addresses. At the first auth_request goes to apikeyd, at the
 second to another nginx, which answers every subrequest with `return 204`, also over a Unix socket with
-keepalive: the floor for any authorizer. wrk asks them in turn with 1,000 keys, all of them cached.
+keepalive: the baseline for any authorizer. wrk asks them in turn with 1,000 keys, all of them cached.
 """
 
 import json
@@ -126,10 +126,10 @@ def main():
     try:
         daemon = prepare(postgres, redis_server, folder)
         running.insert(0, daemon)
-        floor = folder / "floor.sock"
-        running.insert(0, start_nginx(folder / "yes", YES.format(socket=floor)))
-        wait_until(lambda: accepts(floor), "nginx")
-        sockets = {"apikeyd": folder / "http.sock", "nginx, return 204": floor}
+        baseline = folder / "baseline.sock"
+        running.insert(0, start_nginx(folder / "yes", YES.format(socket=baseline)))
+        wait_until(lambda: accepts(baseline), "nginx")
+        sockets = {"apikeyd": folder / "http.sock", "nginx, return 204": baseline}
         ports = {name: free_port() for name in sockets}
         asking = "".join(ASKING.format(name=f"authorizer{i}", socket=sockets[name], port=port,
                                        folder="FOLDER")

@@ -1,6 +1,6 @@
 """./dev bench latency [ROUNDS]: hits at a fixed rate while other things go wrong, against a quiet daemon.
 
-pace (open_loop.c) asks for hot keys, 10,000 times a second, and counts each answer's time from when its
+open_loop (open_loop.c) asks for hot keys, 10,000 times a second, and counts each answer's time from when its
 question was due, so that a stall counts for every request that fell into it. It runs with real-time
 priority where that is allowed, so that what is measured is not its own wait for a processor. In turn: quiet; with
 PostgreSQL and Redis both stopped (SIGSTOP); with 100,000 rows of usage being written and 10,000 other
@@ -22,7 +22,7 @@ HOT, KEYS, RATE, SECONDS = 1000, 100000, 10000, 4
 AHEAD = ["chrt", "-f", "1"] if os.geteuid() == 0 else []
 
 
-def pace(daemon, prefix="key:", first=0, keys=HOT, rate=RATE, ahead=AHEAD):
+def open_loop(daemon, prefix="key:", first=0, keys=HOT, rate=RATE, ahead=AHEAD):
     done = subprocess.run([*ahead, BUILD / "open_loop", daemon.check, str(rate), str(SECONDS), prefix, str(first),
                            str(keys)], capture_output=True, text=True, check=True, timeout=120)
     return [float(word) for word in done.stdout.split()[:4]]
@@ -37,7 +37,7 @@ def stopped(stack, daemon):
     stack.postgres.pause()
     stack.redis.pause()
     try:
-        return pace(daemon)
+        return open_loop(daemon)
     finally:
         stack.redis.resume()
         stack.postgres.resume()
@@ -46,13 +46,13 @@ def stopped(stack, daemon):
 def busy(daemon, start):
     """Usage of 100,000 keys is pending and written; keys that nobody has are looked up."""
     redis_benchmark(daemon.check, ["CHECK", "key:__rand_int__"], requests=10 * KEYS, pipeline=64, keys=KEYS)
-    misses = threading.Thread(target=pace, args=(daemon, "none:", start, 10**9, RATE, []))
+    misses = threading.Thread(target=open_loop, args=(daemon, "none:", start, 10**9, RATE, []))
     written = []
     flush = threading.Thread(
         target=lambda: written.append(daemon.admin_client().execute_command("FLUSH")))
     misses.start()
     flush.start()
-    figures = pace(daemon)
+    figures = open_loop(daemon)
     misses.join()
     flush.join()
     assert written and written[0] > 0.95 * KEYS, written
@@ -69,9 +69,9 @@ def main():
                               usage_flush_interval="1h", usage_flush_rows="10000000")
         redis_benchmark(daemon.check, ["CHECK", "key:__rand_int__"], requests=20 * KEYS, pipeline=64,
                         keys=KEYS)
-        pace(daemon)
+        open_loop(daemon)
         for n in range(rounds):
-            note(reports, "quiet", pace(daemon))
+            note(reports, "quiet", open_loop(daemon))
             note(reports, "stores stopped", stopped(stack, daemon))
             note(reports, "flush and misses", busy(daemon, n * 10**6))
     for report in reports:

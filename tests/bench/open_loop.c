@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* pace: latencies of CHECKs at a fixed rate, without coordinated omission.
+/* open_loop: latencies of CHECKs at a fixed rate, without coordinated omission.
  *
  * A request is due every so often, whether or not the ones before it are answered, and its latency
  * counts from when it was due. What redis-benchmark cannot do: it waits for answers before it asks
  * on. Latencies go into buckets of at most 3 %, as HdrHistogram's with 5 bits.
- * usage: pace SOCKET RATE SECONDS PREFIX FIRST KEYS; keys go round. Prints µs: p50 p99 p99.9 max,
- * and how many were answered. */
+ * usage: open_loop SOCKET RATE SECONDS PREFIX FIRST KEYS; keys go round. Prints µs: p50 p99 p99.9
+ * max, and how many were answered. */
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>

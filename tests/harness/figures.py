@@ -22,8 +22,6 @@ PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),
          "hot-1.svg": ("hot-1-cpu", "A hot CHECK, one at a time")}
 NAMES = {"redis": "Redis GET", "baseline": "baseline", "apikeyd": "apikeyd"}
 
-OF_BENCH = {"floor": "baseline"}  # what the bench calls it
-
 WIDTH, BAR, GAP, LEFT, RIGHT, TOP = 720, 22, 10, 190, 110, 44
 STYLE = """<style>
   text { font: 13px system-ui, sans-serif; fill: #1c2128 } .title { font-weight: 600 }
@@ -85,9 +83,8 @@ def taken():
     for bench in BENCHES:
         data = json.loads((RESULTS / f"{bench}.json").read_text())
         figures[bench] = {
-            "rows": {OF_BENCH.get(name, name): {key: row[key] for key in ("min", "median", "max")} for name, row in data["rows"].items()},
-            "ratios": {OF_BENCH.get(other, other): ratio for other, ratio in
-                       ((pair.split(" / ")[1], ratio) for pair, ratio in data["ratios"].items())}}
+            "rows": {name: {key: row[key] for key in ("min", "median", "max")} for name, row in data["rows"].items()},
+            "ratios": {pair.split(" / ")[1]: ratio for pair, ratio in data["ratios"].items()}}
     return json.dumps(figures, indent=1) + "\n"
 
 

@@ -493,7 +493,7 @@ def test_notifications_of_others(db, start):
     assert daemon.log().count("ignoring a malformed notification") == 1
     assert explain(daemon, "good")["memory"] == "believed"
     db.run("NOTIFY apikeyd_key, '*'")
-    wait_until(lambda: explain(daemon, "good")["memory"] == "below floor", "the floor")
+    wait_until(lambda: explain(daemon, "good")["memory"] == "below floor", "the watermark")
     assert check(client, "good")[0] == ALLOWED
 
 

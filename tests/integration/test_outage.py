@@ -306,8 +306,8 @@ def test_sessions_that_come_and_go_fill_no_log(db, start):
     daemon = start({"redis.url": "", "postgres.dsn": db.server.dsn(db.name, role)})
     wait_until(lambda: info(daemon)["link_losses"] >= 6, "the link to be lost")
     log = daemon.log()
-    assert sum("postgres (link)" in line for line in log.splitlines()) == 6, log
-    assert log.count("the link is up") == 3
+    assert sum("postgres (feed)" in line for line in log.splitlines()) == 6, log
+    assert log.count("the change feed is up") == 3
     daemon.stop()
     db.run(f"DROP ROLE {role}")
 

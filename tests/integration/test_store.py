@@ -100,6 +100,18 @@ def test_databases_that_share_a_redis_share_no_verdict(here, other, redis_server
     wait_until(lambda: len(set(redis_server.client().scan_iter("apikeyd:1:*"))) == 3, "what both have filled in")
 
 
+def test_key_columns_that_share_a_redis_share_no_verdict(db, start):
+    """Of one table, say a raw and a hashed one: who knows what one column holds has no key by the other."""
+    db.add_key("raw", key_name="hash")
+    db.run("GRANT SELECT (key_name) ON api.user_api_key TO apikeyd")
+    raw, hashed = start(), start({"postgres.key_column": "key_name"}, settled=False)
+    wait_until(lambda: info(hashed)["link_up"] and info(hashed)["redis_up"], "the daemon to be connected")
+    let_redis_be_believed()
+    assert check(hashed.client(), "hash")[0] == check(raw.client(), "raw")[0] == "ALLOW"
+    wait_until(lambda: info(raw)["redis_fills"] == info(hashed)["redis_fills"] == 1, "the fills")
+    assert check(raw.client(), "hash") == check(hashed.client(), "raw") == ["DENY", "unknown"]
+
+
 def test_the_feed_hears_of_another_database(here, other, start):
     keys = Keys(here.dsn(), NAMES)
     daemon = start({**OPTIONS, "postgres.listen_dsn": other.dsn("apikeyd")})

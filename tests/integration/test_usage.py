@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -167,6 +168,24 @@ def test_one_row_that_refuses_does_not_keep_the_others_back(db, daemon, how):
     db.run("UPDATE api.user_api_key SET key_name = 'fine' WHERE key_id = 'key-42'")
     flush(daemon)  # or the daemon has tried again by itself before
     assert db.last_used("key-42") and info(daemon)["usage_rows_updated"] == 100
+
+
+def test_a_row_whose_trigger_waits_does_not_keep_the_others_back(db, daemon):
+    """It notes its user's last use too, and that user's row is locked."""
+    db.add_keys(10)
+    other = db.add_user(uuid.uuid4())
+    db.add_key("other", user_id=other)
+    db.run("""CREATE FUNCTION note_user() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+        $$ BEGIN PERFORM FROM api."user" WHERE user_id = NEW.user_id FOR UPDATE; RETURN NEW; END $$;
+        CREATE TRIGGER note_user BEFORE UPDATE ON api.user_api_key FOR EACH ROW EXECUTE FUNCTION note_user()""")
+    check_many(daemon, ["other", *(f"key-{i}" for i in range(10))])
+    with db.connect(autocommit=False) as holder:
+        holder.execute('SELECT FROM api."user" WHERE user_id = %s FOR UPDATE', [other])
+        with pytest.raises(redis.ResponseError, match="refuses the update"):
+            flush(daemon)
+        assert db.run("SELECT key_id FROM api.user_api_key WHERE last_used IS NULL") == [("other",)]
+    flush(daemon)
+    assert db.last_used("other") is not None
 
 
 def test_when_every_row_refuses_a_round_still_ends(db, start):

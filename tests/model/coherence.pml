@@ -4,37 +4,37 @@
  *
  * The row has versions; a COMMIT makes the next one, and the odd ones are revoked. A verdict is the
  * version that a read saw, its age in ticks, and for each sidecar a bit: was it read before that
- * sidecar's floor was raised last (in the daemon a comparison of times)? Ages stop counting where
- * nobody would believe or serve the verdict any more, so time goes on for ever in finitely many
+ * sidecar's watermark was raised last (in the daemon a comparison of times)? Ages stop counting where
+ * no one would use or serve the verdict any more, so time goes on for ever in finitely many
  * states.
  *
  * What may happen at any step: a COMMIT; a notification or heartbeat is delivered, however late,
- * but in order; a link breaks, which loses what was on its way; a lookup is refused, whether or not
- * the link is up; Redis loses everything, or a command; a fill reaches Redis late; a sidecar
+ * but in order; a feed breaks, which loses what was on its way; a lookup is refused, whether or not
+ * the feed is up; Redis loses everything, or a command; a fill reaches Redis late; a sidecar
  * restarts; PostgreSQL stops answering; a tick. And in the cases that ask for it:
  *   SILENT         a COMMIT is not notified, as the same transaction disabled the triggers
  *   QUEUE_FULL     a COMMIT is not notified, but written to the table of changes, which a heartbeat
  *                  reads before it is taken as confirmed
- *   ELSEWHERE      a lookup is answered by another store than the link's, where the first version
+ *   ELSEWHERE      a lookup is answered by another store than the feed's, where the first version
  *                  still is
  *   KNOWN_CHANGES  Redis is read for stale service: a sidecar that does not hear of changes takes
- *                  tombstones, and verdicts below its floor
+ *                  tombstones, and verdicts below its watermark
  *
- * What is asserted of every answer, believed or served stale because a lookup failed:
+ * What is asserted of every answer, fresh or served stale because a lookup failed:
  *   heard      it is no older than the last change that was notified, or that was committed before
- *              a LISTEN or a heartbeat; for an answer served stale only if it is above the floor
+ *              a LISTEN or a heartbeat; for an answer served stale only if it is above the watermark
  *   confirmed  the same for every answer served stale while a heartbeat is confirmed
  *   known      an answer served stale is no older than the last change that was notified, that the
  *              table of changes or a tombstone told of, or than a verdict that Redis held when it
  *              was last read for stale service and that might be served
  *   bound      its version was current at most TTL_UNLINKED ticks ago, linked or not; at most
  *              STALE_MAX ago when it is served stale; with NO_TRIGGER, TTL
- *   asked      an answer of PostgreSQL that is not believed when it comes was right at some time since
+ *   asked      an answer of PostgreSQL that is not fresh when it comes was right at some time since
  *              it was asked for (instead of heard and bound)
  *   elsewhere  if it was read from another store: it was read at most TTL_UNLINKED ticks ago, or
  *              STALE_MAX, whatever version that store had (instead of bound, and of known while
- *              there is no link to tell them apart); heard and confirmed apply once a heartbeat
- *              has found that lookups agree with the link
+ *              there is no feed to tell them apart); heard and confirmed apply once a heartbeat
+ *              has found that lookups agree with the feed
  *   shared     what is taken from Redis is no older than the last tombstone that any sidecar wrote
  *              there, as long as Redis keeps what it is given, and within TTL
  * and with LIVENESS that a sidecar which is asked for ever answers from the last version, once
@@ -49,7 +49,7 @@
  * Left out: that the two threads exchange messages in order (one sidecar's steps are atomic here);
  * that clocks are bounded (a model of time stamps would only restate the arithmetic, which unit
  * tests have); that a standby, or a server on an earlier timeline, is recognized (its answers are
- * refused, as if the lookup had failed); a failover of the link itself, which is a new LISTEN;
+ * refused, as if the lookup had failed); a failover of the feed itself, which is a new LISTEN;
  * another store's changes and its entries in Redis, whose keys bear its name; memory that is full;
  * how late a tombstone that was read is acted upon; patience with slow lookups.
  */
@@ -82,7 +82,7 @@
 typedef verdict {
     byte version = NOTHING;
     byte age;
-    byte below /* bit i: read before sidecar i's floor; with KNOWN_CHANGES, bit 4 + i: before a
+    byte below /* bit i: read before sidecar i's watermark; with KNOWN_CHANGES, bit 4 + i: before a
                 * change that sidecar i knows of; with ELSEWHERE, bit 7: of another store */
 }
 
@@ -101,8 +101,8 @@ typedef sidecar {
     byte known;         /* the last version that it was told of, or that Redis showed it */
 #endif
 #ifdef ELSEWHERE
-    bool elsewhere;     /* lookups were answered by another store than the link's */
-    bool current_other; /* without a link: the last lookup was */
+    bool elsewhere;     /* lookups were answered by another store than the feed's */
+    bool current_other; /* without a feed: the last lookup was */
 #endif
 }
 
@@ -125,11 +125,11 @@ byte failures;
 #define OTHER_STORE 128
 #define OF_OTHER_STORE(v) ((v.below & OTHER_STORE) != 0)
 #define UNLINKED_BY_STORE(i) s[i].elsewhere
-/* What is read there is no worse than the link makes it. */
+/* What is read there is no worse than the feed makes it. */
 #define OTHER_AND_SO_TOLD(i, v) (OF_OTHER_STORE(v) && (s[i].elsewhere || !s[i].linked))
 #define TELLS_STORE(i) (OF_OTHER_STORE(s[i].flight) || (!s[i].linked && s[i].current_other))
 #define REDIS_IS_CURRENT(i) (!s[i].current_other)
-/* Without a link the other store is all that there is. */
+/* Without a feed the other store is all that there is. */
 #define OF_CURRENT_OTHER(i, v) (OF_OTHER_STORE(v) && s[i].current_other)
 #else
 #define OF_CURRENT_OTHER(i, v) false
@@ -197,7 +197,7 @@ byte failures;
 #endif
 
 /* For LIVENESS: the last answer since a tick was from the last version. And PostgreSQL answers in
- * time: with one that is always slower than TTL_UNLINKED there is nothing to believe. */
+ * time: with one that is always slower than TTL_UNLINKED no verdict is ever fresh. */
 #ifdef LIVENESS
 bool answered;
 #define ANSWERED(v) answered = (v == LAST)
@@ -207,7 +207,7 @@ bool answered;
 #define REFUSED down
 ltl reactivated { (<> [] QUIET) -> ([] <> answered) }
 #else
-#define REFUSED true /* a lookup may fail at any time, whether or not the link does */
+#define REFUSED true /* a lookup may fail at any time, whether or not the feed does */
 #define ANSWERED(v) skip
 #define UNANSWERED skip
 #define IN_TIME true
@@ -246,7 +246,7 @@ inline sink(v, bits)
     fi
 }
 
-/* All that was read before now is below sidecar i's floor: what it holds is of no use to it then
+/* All that was read before now is below sidecar i's watermark: what it holds is of no use to it then
  * but to be served while PostgreSQL is down; if the bits are CHANGED, not even for that. */
 inline raise_floor(i, bits)
 {
@@ -267,7 +267,7 @@ inline raise_floor(i, bits)
     fi
 }
 
-/* What Redis holds, and what is on its way there, is below the floor as well. */
+/* What Redis holds, and what is on its way there, is below the watermark as well. */
 inline raise_floor_of_redis(i, bits)
 {
     if
@@ -349,7 +349,7 @@ inline keep(i, v)
     fi
 }
 
-/* What came is not believed, and PostgreSQL tells nothing better: it may still be served stale. */
+/* What came is not fresh, and PostgreSQL tells nothing better: it may still be served stale. */
 inline keep_stale(i)
 {
 #ifdef KNOWN_CHANGES
@@ -435,7 +435,7 @@ inline restart(i)
     s[i].elsewhere = false;
     s[i].current_other = false;
 #endif
-    /* It knows of no floor any more. */
+    /* It knows of no watermark any more. */
     for (j : 0 .. SIDECARS - 1) {
         s[j].flight.below = s[j].flight.below & ~CHANGED(i);
         s[j].fill.below = s[j].fill.below & ~CHANGED(i)
@@ -482,7 +482,7 @@ inline take_tombstone(i)
 #endif
 
 #ifdef ELSEWHERE
-/* Which store an answer is of is told before the answer itself. With a link it is the link's or
+/* Which store an answer is of is told before the answer itself. With a feed it is the feed's or
  * not; without one it is what the last lookup was answered by, or another. */
 inline take_store(i)
 {
@@ -555,7 +555,7 @@ end:
 #endif
     :: d_step { s[i].stage == SENT && REFUSED -> end_flight(i) }
 
-    /* What came is believed, or PostgreSQL is asked (again). */
+    /* What came is fresh, or PostgreSQL is asked (again). */
     :: d_step { s[i].stage == READ && !TELLS_STORE(i) && BELIEVED(i, s[i].flight) ->
             answer(i, s[i].flight);
             keep(i, s[i].flight);
@@ -603,8 +603,8 @@ end:
     od
 }
 
-/* The link. */
-active [SIDECARS] proctype link()
+/* The feed. */
+active [SIDECARS] proctype feed()
 {
     byte i = _pid - SIDECARS;
     byte j;
@@ -666,7 +666,7 @@ end:
 #endif
 #endif
 #ifdef ELSEWHERE
-    /* A heartbeat at which lookups are answered where the link listens again. */
+    /* A heartbeat at which lookups are answered where the feed listens again. */
     :: d_step { i < OBSERVED && s[i].linked && !down && s[i].elsewhere ->
             s[i].elsewhere = false;
 #ifndef NO_FLOOR_AGREED

@@ -1,4 +1,4 @@
-/* asked: requests that the back thread answers, and how long the front thread waits for that.
+/* asked: operators' requests that the back thread answers, and how long the front thread waits.
  *
  * The back thread knows a request by a number, which comes back with the reply. A reply is dropped
  * when its client has gone, or has had an error because the deadline passed. So the back thread

@@ -1,4 +1,4 @@
-/* quantum: whoever asks for little is not kept waiting by those who ask for much.
+/* quantum: a small request does not wait behind those who ask for much.
  *
  * One thread serves all connections, so the work that it does before it polls again is what a
  * single request may have to wait for. A quantum bounds that work: the work of QUANTUM cache hits.
