@@ -82,7 +82,7 @@ static bool of_use(const struct back *back, int64_t read_at_us)
     return freshness_of(&back->env.freshness, NULL, VERDICT_ALLOW, read_at_us) > USE_NEVER;
 }
 
-/* Who can answer a check now. What Redis was given lives for cache.ttl there. */
+/* Which stores can answer a check now. A value in Redis lives for cache.ttl. */
 static void look_who_answers(struct back *back, struct status_snapshot *snapshot, int64_t now_us)
 {
     int64_t in_redis_us = resolver_newest_in_redis(back->resolver);
@@ -166,7 +166,7 @@ static void invalidate(struct back *back, const struct digest *digest, int64_t c
     resolver_invalidate(back->resolver, digest);
     order.invalidate.digest = *digest;
     order.invalidate.changed_at_us = changed_at_us;
-    /* Whatever the front is sent after this was read after this. */
+    /* Every verdict that the front is sent after this message was read after it. */
     back_env_post(&back->env, &order);
 }
 

@@ -449,7 +449,8 @@ static void on_down(void *arg)
     feed->due = false;
     feed->asked = false;
     unannounced_lost(&feed->unannounced);
-    /* Who was changing the table was told by that server's run, whose numbers are used again. */
+    /* The transactions that were changing the table are known by numbers of that server's run,
+     * which a later run uses again. */
     if (feed->announced != ANNOUNCED)
         set_announced(feed, NOT_INSPECTED);
     event_del(&feed->heartbeat_timer);

@@ -8,8 +8,8 @@
 #include <apikeyd/auth/front_state.h>
 #include <apikeyd/wire/resp_reply.h>
 
-/* How long the back thread may take to reply: to most, and to FLUSH, which writes all that is
- * pending. */
+/* How long the back thread may take to reply: to most requests, and to FLUSH, which writes
+ * all that is pending. */
 static const int64_t reply_limit_us = 5000000;
 static const int64_t flush_limit_us = 300000000;
 

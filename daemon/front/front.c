@@ -23,7 +23,7 @@ static void end_requests(void *arg)
     front_time_read(arg);
 }
 
-/* Once a minute for each user: whoever tries on and on shall not fill the log. */
+/* At most once a minute per user, so that repeated attempts do not fill the log. */
 static void log_refused(void *arg, uid_t uid)
 {
     struct front *front = arg;
