@@ -21,7 +21,7 @@ void front_time_read(struct front *front)
 
     if (memory + stale == 0)
         return;
-    int64_t took_us = clock_monotonic_us() - front->freshness.now_us;
+    int64_t took_us = clock_monotonic_us() - front->now_us;
     histogram_record(&front->metrics.histogram[HISTOGRAM_CHECK_MEMORY], took_us, memory);
     histogram_record(&front->metrics.histogram[HISTOGRAM_CHECK_STALE], took_us, stale);
     front->timed[TIER_MEMORY] += memory;
@@ -31,7 +31,7 @@ void front_time_read(struct front *front)
 void front_time_wait(struct front *front, enum tier tier, int64_t asked_us)
 {
     histogram_record(&front->metrics.histogram[HISTOGRAM_CHECK_MEMORY + tier],
-                     front->freshness.now_us - asked_us, 1);
+                     front->now_us - asked_us, 1);
     front->timed[tier]++;
 }
 
@@ -68,7 +68,7 @@ static const char *bound_in_silence(const struct front *front)
     const char *name = "cache.ttl_unlinked";
     int64_t bound_us = config->cache_ttl_unlinked;
 
-    if (front->freshness.linked && !front->freshness_inputs.notified &&
+    if (freshness_linked(&front->freshness) && !freshness_hears_all(&front->freshness) &&
         config->cache_ttl > bound_us) {
         name = "cache.ttl";
         bound_us = config->cache_ttl;

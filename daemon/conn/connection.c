@@ -107,7 +107,7 @@ static void pending_replies_abandon(struct connection *connection)
         connection->pending_count--;
         if (pending->expensive)
             connection->expensive_count--;
-        /* Whoever answered it has let go of it already. */
+        /* The code that answered it has released it already. */
         if (pending->cancel && !pending->answered)
             pending->cancel(pending->owner);
         pending_reply_free(pending);
@@ -117,7 +117,7 @@ static void pending_replies_abandon(struct connection *connection)
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 
-/* Now, whatever is in hand. */
+/* Now; pending and unwritten replies are lost. */
 static void connection_close(struct connection *connection)
 {
     struct clients *clients = connection->clients;

@@ -23,7 +23,7 @@ static void end_requests(void *arg)
     front_time_read(arg);
 }
 
-/* Once a minute for each user: whoever tries on and on shall not fill the log. */
+/* At most once a minute per user, so that repeated attempts do not fill the log. */
 static void log_refused(void *arg, uid_t uid)
 {
     struct front *front = arg;
@@ -88,7 +88,8 @@ static void apply_config(struct front *front, struct config *config)
 {
     config_free(front->config);
     front->config = config;
-    front->policy = config_freshness_policy(config);
+    struct freshness_policy policy = config_freshness_policy(config);
+    freshness_set_policy(&front->freshness, &policy);
     use_half(front, front->usage);
     listener_configure(&front->check_listener, config);
     listener_configure(&front->admin_listener, config);
@@ -140,7 +141,7 @@ static void take_tombstone(struct front *front, const struct to_front *message)
     const struct cached_verdict *cached =
         verdict_cache_peek(front->cache, &message->invalidate.digest);
 
-    if (cached && cached->read_at_us < message->invalidate.changed_at_us)
+    if (cached && !freshness_read_since(cached->read_at_us, message->invalidate.changed_at_us))
         verdict_cache_remove(front->cache, &message->invalidate.digest);
 }
 
@@ -166,7 +167,7 @@ static void handle_message(struct front *front, struct to_front *message)
         break;
     case TO_FRONT_STALE:
         verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
-                          &front->freshness);
+                          &front->freshness.limits);
         break;
     case TO_FRONT_INVALIDATE:
         invalidate(front, message);
@@ -258,11 +259,11 @@ static void on_second(void *arg)
     front_tick(front);
     front->quiet_s++;
     operator_requests_expire(&front->operator_requests,
-                             front->freshness.now_us + SECOND_US); /* the next look is too late */
+                             front->now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_http)
-        clients_cut_off(&front->clients, front->freshness.now_us - front->config->http_timeout);
+        clients_cut_off(&front->clients, front->now_us - front->config->http_timeout);
 }
 
 struct front *front_new(const struct front_setup *setup)
@@ -275,8 +276,8 @@ struct front *front_new(const struct front_setup *setup)
         return NULL;
     }
     front->config = setup->config;
-    front->policy = config_freshness_policy(config);
-    front->freshness_inputs = no_freshness_inputs;
+    struct freshness_policy policy = config_freshness_policy(config);
+    freshness_init(&front->freshness, &policy);
     front->to_back = setup->to_back;
     front->to_front = setup->to_front;
     use_half(front, setup->usage);

@@ -25,15 +25,15 @@ struct fields {
 
 static bool memory_is_servable(const struct explanation *e)
 {
-    return e->memory.kind != VERDICT_UNAVAILABLE && e->memory.servable_stale;
+    return e->memory.kind != VERDICT_UNAVAILABLE && e->memory.use > USE_NEVER;
 }
 
 static struct outcome decide(const struct explanation *e)
 {
-    if (e->memory.kind != VERDICT_UNAVAILABLE && e->memory.fresh)
+    if (e->memory.kind != VERDICT_UNAVAILABLE && e->memory.use == USE_NOW)
         return (struct outcome){e->memory.kind, TIER_MEMORY, e->memory.read_at_us, NULL,
                                 "memory holds a verdict within its ttl"};
-    if (e->redis == FOUND_VERDICT && e->redis_fresh)
+    if (e->redis == FOUND_VERDICT && e->redis_use == USE_NOW)
         return (struct outcome){e->in_redis.kind, TIER_REDIS, e->in_redis.read_at_us, &e->in_redis,
                                 "memory holds none; Redis holds one within its ttl"};
     if (memory_is_servable(e) && e->postgres_down)
@@ -92,8 +92,8 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
                            const struct outcome *outcome)
 {
     bool held = outcome->kind != VERDICT_UNAVAILABLE;
-    int64_t age_us = e->freshness.now_us - outcome->read_at_us;
-    int64_t left_us = freshness_left(&e->freshness, outcome->kind, outcome->read_at_us);
+    int64_t age_us = e->limits.now_us - outcome->read_at_us;
+    int64_t left_us = freshness_left(&e->limits, outcome->kind, outcome->read_at_us);
 
     field_text(out, "verdict", verdict_kind_name(outcome->kind));
     field_text(out, "tier", tier_name(outcome->tier));
@@ -108,18 +108,19 @@ static const char *memory_state(const struct explanation *e)
 {
     if (e->memory.kind == VERDICT_UNAVAILABLE)
         return "absent";
-    if (e->memory.fresh)
+    if (e->memory.use == USE_NOW)
         return "believed";
-    return e->memory.read_at_us < e->watermark_us ? "below floor" : "expired";
+    return freshness_read_since(e->memory.read_at_us, e->watermark_us) ? "expired" : "below floor";
 }
 
 static const char *redis_state(const struct explanation *e)
 {
     if (e->redis != FOUND_VERDICT)
         return redis_finding_name(e->redis);
-    if (e->redis_fresh)
+    if (e->redis_use == USE_NOW)
         return "believed";
-    return e->in_redis.read_at_us < e->watermark_us ? "below floor" : "expired";
+    return freshness_read_since(e->in_redis.read_at_us, e->watermark_us) ? "expired"
+                                                                         : "below floor";
 }
 
 struct buffer explain_reply(const struct explanation *e)
@@ -131,15 +132,15 @@ struct buffer explain_reply(const struct explanation *e)
     char fingerprint[FINGERPRINT_SIZE];
     char store[STORE_TEXT_SIZE] = "unknown";
     int64_t watermark_wall_us =
-        e->watermark_us == TIME_NEVER ? 0 : e->wall_us - (e->freshness.now_us - e->watermark_us);
+        e->watermark_us == TIME_NEVER ? 0 : e->wall_us - (e->limits.now_us - e->watermark_us);
 
     digest_fingerprint(&e->digest, fingerprint);
     field_text(&fields, "key", fingerprint);
     verdict_fields(&fields, e, &outcome);
     field_text(&fields, "memory", memory_state(e));
     field_text(&fields, "refreshing", e->memory.refreshing ? "yes" : "no");
-    field_text(&fields, "feed", e->freshness.linked ? "up" : "down");
-    field_text(&fields, "link", e->freshness.linked ? "up" : "down"); /* deprecated */
+    field_text(&fields, "feed", e->limits.linked ? "up" : "down");
+    field_text(&fields, "link", e->limits.linked ? "up" : "down"); /* deprecated */
     field_time(&fields, "watermark", watermark_wall_us);
     field_time(&fields, "floor", watermark_wall_us); /* deprecated */
     field_text(&fields, "redis", redis_state(e));

@@ -14,7 +14,7 @@ struct row {
 };
 
 static const struct row table[METRIC_COUNT] = {
-#define OLD(name, family) .old_name = name, .old_family = family
+#define OLD(name, family) .old_name = (name), .old_family = (family)
 /* The last argument is the help and, perhaps, OLD. */
 #define X(enumerator, section, name, kind, family, labels, ...)                                    \
     {section, name, family, labels, kind, .help = __VA_ARGS__},

@@ -117,7 +117,7 @@ static int64_t next_attempt_us(struct pg_connection *connection)
                : delay_us;
 }
 
-/* The connection is of no use any more: close it, tell whoever waits, and try again later. */
+/* The connection is unusable: close it, fail the waiting queries, and connect again later. */
 static void lose(struct pg_connection *connection, enum pg_outcome outcome, const char *why)
 {
     const struct log *log = &connection->setup.env->log;
@@ -467,6 +467,7 @@ struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
     connection->session = (struct pg_session){
         .env = setup->env,
         .rank = setup->rank,
+        .dsn = connection->dsn,
         .let_go = on_let_go,
         .retry = on_retry,
         .arg = connection,

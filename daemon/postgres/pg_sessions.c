@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/postgres/pg_sessions.h>
 
+#include <string.h>
+
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/thread/back_env.h>
 
@@ -77,6 +79,17 @@ bool pg_session_may_connect(const struct pg_session *session)
     return true;
 }
 
+/* There was a place, and those that come first were refused: they need not wait to claim it. */
+static void let_earlier_claim(struct pg_session *session)
+{
+    struct pg_session *earlier = session;
+
+    while ((earlier = TAILQ_PREV(earlier, pg_sessions, in_list))) {
+        if (earlier->rank < session->rank && strcmp(earlier->dsn, session->dsn) == 0)
+            earlier->claimed_us = TIME_NEVER;
+    }
+}
+
 bool pg_session_connected(struct pg_session *session)
 {
     struct pg_session *later = session;
@@ -90,6 +103,7 @@ bool pg_session_connected(struct pg_session *session)
         later->gave_way = false;
     session->claimed_us = TIME_NEVER;
     set_refused(session, false);
+    let_earlier_claim(session);
     tell_room(session->env);
     return true;
 }

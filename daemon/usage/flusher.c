@@ -77,7 +77,7 @@ struct flusher {
     struct usage_owner owner;
     bool proven;            /* the connection leads to the store that owns the ledger, … */
     struct store_mark mark; /* … where it tells this */
-    bool lost;              /* the connection, since the last round began; or it was never there */
+    bool lost;              /* the connection, since it was last asked where it leads */
     bool taken;      /* what had been set aside for that is pending; its file is still there */
     unsigned asks;   /* in this round */
     int64_t stay_us; /* monotonic: no session is left for where it leads to before then */
@@ -421,6 +421,7 @@ static void ask_store(struct flusher *flusher)
     };
 
     flusher->asks++;
+    flusher->lost = false;
     store_query_bind(&query, flusher->env->config);
     usage_session_send(flusher->session, &query);
 }
@@ -574,7 +575,6 @@ void flusher_start(struct flusher *flusher)
         return;
     }
     flusher->again = false;
-    flusher->lost = false;
     flusher->served = flusher->waiting;
     flusher->waiting = (struct reply_list){0};
     flusher->updated = 0;

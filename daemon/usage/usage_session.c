@@ -16,7 +16,8 @@ struct usage_session {
     struct usage_session_setup setup;
     struct pg_connection *own;
     bool feed_usable;
-    bool borrowing;        /* a query is under way by the feed's session */
+    bool borrowing;        /* a query is under way by the feed's session, … */
+    bool borrowed;         /* … or has just been answered by that */
     struct pg_query query; /* that one, as it came */
     int64_t feed_barred_us;
 };
@@ -56,7 +57,9 @@ static void on_borrowed(void *arg, enum pg_outcome outcome, const PGresult *resu
     session->borrowing = false;
     if (outcome == PG_LATE)
         bar_feed(session);
+    session->borrowed = true;
     session->query.done(session->query.arg, outcome, result);
+    session->borrowed = false;
     /* Its own came up meanwhile, and could not go on. The feed's is not lent any more. */
     if (!session->borrowing && pg_connection_ready(session->own))
         session->setup.on_ready(session->setup.arg);
@@ -80,7 +83,7 @@ void usage_session_send(struct usage_session *session, const struct pg_query *qu
 
 void usage_session_give_up(struct usage_session *session, const char *why)
 {
-    if (pg_connection_ready(session->own)) {
+    if (!session->borrowed) {
         pg_connection_give_up(session->own, why);
         return;
     }

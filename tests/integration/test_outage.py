@@ -140,7 +140,7 @@ def start_with_a_link_of_its_own(db, start):
     return daemon
 
 
-def test_a_link_that_is_back_ends_stale_service(db, start):
+def test_a_feed_that_is_back_ends_stale_service(db, start):
     """It proves that PostgreSQL answers: what may have changed unheard is not served any more,
     even if lookups are refused and the feed's role may not read keys."""
     daemon = start_with_a_link_of_its_own(db, start)
@@ -304,10 +304,10 @@ def test_sessions_that_come_and_go_fill_no_log(db, start):
     role = f"idle_{db.name}"
     db.run(f"CREATE ROLE {role} LOGIN IN ROLE apikeyd; ALTER ROLE {role} SET idle_session_timeout = '200ms'")
     daemon = start({"redis.url": "", "postgres.dsn": db.server.dsn(db.name, role)})
-    wait_until(lambda: info(daemon)["link_losses"] >= 6, "the link to be lost")
+    wait_until(lambda: info(daemon)["feed_losses"] >= 6, "the feed to be lost")
     log = daemon.log()
-    assert sum("postgres (link)" in line for line in log.splitlines()) == 6, log
-    assert log.count("the link is up") == 3
+    assert sum("postgres (feed)" in line for line in log.splitlines()) == 6, log
+    assert log.count("the change feed is up") == 3
     daemon.stop()
     db.run(f"DROP ROLE {role}")
 

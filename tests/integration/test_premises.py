@@ -679,12 +679,12 @@ def test_a_lock_takes_no_link_and_no_hit_away(db, start):
 
 
 def test_a_lock_puts_the_inspection_off(db, start):
-    """It cannot read the triggers of a table that is locked; the link does without until it can."""
+    """It cannot read the triggers of a table that is locked; the feed does without until it can."""
     with db.connect(autocommit=False) as lock:
         lock.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
         daemon = start({**LONG, "cache.stale_max": "0s", "redis.url": ""}, settled=False)
-        wait_until(lambda: info(daemon)["link_heartbeats"] > 4, "heartbeats")
-        assert info(daemon)["link_losses"] == 0
+        wait_until(lambda: info(daemon)["feed_heartbeats"] > 4, "heartbeats")
+        assert info(daemon)["feed_losses"] == 0
         with Wire(daemon.admin) as operator:
             assert bound(operator) == "cache.ttl: the triggers are being inspected"
     wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the inspection")

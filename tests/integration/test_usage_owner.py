@@ -145,7 +145,7 @@ def test_a_round_that_has_asked_in_vain_waits(db, start):
            "WHERE usename = 'apikeyd' AND datname = current_database()")
     wait_until(lambda: "(usage): postgres.table is not a table" in daemon.log(), "usage to be refused")
     before = info(daemon)
-    wait_until(lambda: info(daemon)["link_heartbeats"] >= before["link_heartbeats"] + 2, "two seconds")
+    wait_until(lambda: info(daemon)["feed_heartbeats"] >= before["feed_heartbeats"] + 2, "two seconds")
     assert info(daemon)["usage_swaps"] < before["usage_swaps"] + 20
     db.run(show)
     wait_until(lambda: db.last_used("good") is not None, "the usage")

@@ -221,7 +221,7 @@ def test_pure_folders_need_no_other_library(folder, pure):
     ("ledger/ledger.c", "apikeyd/clock/clock.h", False),
     ("auth/check.c", "apikeyd/conn/connection.h", True),
     ("auth/check.c", "apikeyd/thread/back_env.h", False),
-    ("changes/change_feed.c", "notification_rate.h", True),
+    ("changes/feed_postgres.c", "notification_rate.h", True),
     ("lookup/resolver.c", "notification_rate.h", False),
     ("lookup/resolver.c", "apikeyd/auth/check.h", False),
 ])
@@ -312,6 +312,30 @@ def test_few_places_end_the_process():
     """Out of memory has one way. The others are queues that cannot be full, and libevent's own end."""
     found = sorted(path.name for path in tracked("daemon/*.c") if re.search(r"\babort\(\)", path.read_text()))
     assert found == ["flusher.c", "front.c", "log_hooks.c", "out_of_memory.c"]
+
+
+def compared_read_times(text):
+    """Comparisons in C of what is named as a read time is, or as a bound of one. What freshness says is none."""
+    code = re.sub(r"/\*.*?\*/|#[^\n]*|freshness_\w+\([^()]*\)", "", text, flags=re.DOTALL)
+    for part in re.split(r"&&|\|\||[;,?{}]", code):
+        if re.search(r"(?<![-<>])[<>]=?(?![<>])", part) and re.search(r"read_at|oldest|watermark|confirmed|newest", part):
+            yield " ".join(part.split())
+
+
+def test_only_freshness_compares_read_times():
+    """Whether a verdict was read late enough is judged in one place, or two places will differ."""
+    own = ["daemon/model/freshness.c", "daemon/model/watermarks.c", "include/apikeyd/model/freshness.h"]
+    found = {str(path.relative_to(ROOT)): lines for path in tracked("daemon/*.[ch]", "include/*.h")
+             if (lines := list(compared_read_times(path.read_text())))}
+    assert [found.pop(name, []) != [] for name in own] == [True] * len(own)
+    assert found == {}
+
+
+def test_the_lease_knows_nothing_of_postgresql():
+    """Another kind of change feed tells it the same."""
+    for name in ("include/apikeyd/changes/lease.h", "daemon/changes/lease.c"):
+        code = re.sub(r"/\*.*?\*/", "", (ROOT / name).read_text(), flags=re.DOTALL)
+        assert not re.search(r"postgres|libpq|\bpg_|\bPQ|#include \"", code), name
 
 
 def test_every_source_says_its_licence():

@@ -46,6 +46,7 @@ static int begin(void **state)
     for (size_t i = SESSIONS; i-- > 0;) {
         sessions[i] = (struct pg_session){.env = &env,
                                           .rank = ranks[i],
+                                          .dsn = i == FEED ? "feed" : "",
                                           .let_go = on_let_go,
                                           .retry = on_retry,
                                           .arg = &sessions[i]};
@@ -164,6 +165,25 @@ static void test_a_claim_in_vain_holds_for_its_rank(void **state)
     assert_null(let_go);
 }
 
+/* The place was not lost to another client. */
+static void test_a_place_that_a_later_one_got_is_claimed_at_once(void **state)
+{
+    (void)state;
+    pg_session_ended(&sessions[LOOKUP]);
+    pg_session_ended(&sessions[USAGE]);
+    refuse(FEED);
+    leave();
+    refuse(LOOKUP);
+    assert_null(let_go);
+    sessions[FEED].claimed_us -= 10000000; /* it has ended, and is not made again yet */
+    sessions[LOOKUP].claimed_us = sessions[FEED].claimed_us;
+    assert_true(pg_session_connected(&sessions[USAGE]));
+    refuse(FEED);
+    assert_null(let_go); /* another role's place may be none of its own */
+    refuse(LOOKUP);
+    assert_int_equal(let_go->rank, PG_RANK_SPARE);
+}
+
 /* Sessions that were lost together come back one by one: some get the places of others. */
 static void test_it_is_over_when_all_are_up(void **state)
 {
@@ -189,6 +209,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_place_is_not_taken_past_a_claim, begin),
         cmocka_unit_test_setup(test_a_claim_in_vain_costs_one_session, begin),
         cmocka_unit_test_setup(test_a_claim_in_vain_holds_for_its_rank, begin),
+        cmocka_unit_test_setup(test_a_place_that_a_later_one_got_is_claimed_at_once, begin),
         cmocka_unit_test_setup(test_it_is_over_when_all_are_up, begin),
     };
 

@@ -12,30 +12,30 @@ static const struct freshness_policy policy = {.ttl_us = 60 * SECOND,
                                                .negative_ttl_us = 30 * SECOND,
                                                .stale_max_us = 300 * SECOND};
 
-static struct freshness at(int64_t now_us)
+static struct freshness_limits at(int64_t now_us)
 {
     struct freshness_inputs linked = {.confirmed_us = now_us, .watermark_us = TIME_NEVER};
 
-    return freshness_at(&policy, &linked, now_us);
+    return freshness_limits_at(&policy, &linked, now_us);
 }
 
 static void put(struct verdict_cache *cache, uint64_t key, enum verdict_kind kind,
                 int64_t read_at_us)
 {
     struct digest digest = digest_number(key);
-    struct freshness freshness = at(read_at_us);
+    struct freshness_limits limits = at(read_at_us);
     struct verdict verdict = {
         .kind = kind, .api_key_id = uuid_number(key), .read_at_us = read_at_us, .rows = 1};
 
-    verdict_cache_put(cache, &digest, &verdict, &freshness);
+    verdict_cache_put(cache, &digest, &verdict, &limits);
 }
 
 static const struct cached_verdict *get(struct verdict_cache *cache, uint64_t key, int64_t now_us)
 {
     struct digest digest = digest_number(key);
-    struct freshness freshness = at(now_us);
+    struct freshness_limits limits = at(now_us);
 
-    return verdict_cache_get(cache, &digest, &freshness);
+    return verdict_cache_get(cache, &digest, &limits);
 }
 
 static void test_holds_until_the_ttl(void **state)

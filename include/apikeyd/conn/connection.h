@@ -43,13 +43,13 @@ struct protocol {
     /* Answer the first request in `bytes`, of which there is at least one: how many it took, or 0
      * when it is not complete. */
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
-    /* What is said to who is turned away: by allow_uids and allow_gids, or by max_connections. */
+    /* The replies to refused connections: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
     size_t small_request; /* at most so many bytes are one (quantum.h) */
     bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
 };
 
-/* Who is on the other side. */
+/* The process on the other side. */
 struct peer {
     pid_t pid;
     uid_t uid;
@@ -63,7 +63,7 @@ struct clients {
     void (*begin)(void *arg);
     /* Called when what could be handled is written. */
     void (*end)(void *arg);
-    /* One was turned away for who it is; (uid_t)-1: nobody knows. */
+    /* A connection was refused by allow_uids and allow_gids; (uid_t)-1: its user is not known. */
     void (*refused)(void *arg, uid_t uid);
     /* A connection was refused as its process is over its share of them. */
     void (*over_share)(void *arg, const struct peer *peer, size_t connections);
@@ -77,7 +77,7 @@ struct clients {
     struct connection_list answered, queue;
     size_t count;
     struct process_table processes; /* whose they are */
-    bool draining;                  /* what is in hand is answered, however dear */
+    bool draining;                  /* what is in hand is answered, however expensive */
     /* Pending replies that one connection may have before its next request has to wait. The owner
      * changes this. At least 1, or no request would ever go on. */
     size_t pending_replies_max;

@@ -28,7 +28,7 @@
 #define METRICS(X)                                                                                 \
     /* In the order of metric_of_check(). */                                                       \
     X(ALLOW_MEMORY, "", "", COUNTER, "checks_total", "verdict=\"allow\",tier=\"memory\"",          \
-      "Checks answered, by verdict and by where the verdict came from")                            \
+      "Checks answered, by verdict and tier")                                                      \
     X(ALLOW_REDIS, "", "", COUNTER, "checks_total", "verdict=\"allow\",tier=\"redis\"",            \
       "The same")                                                                                  \
     X(ALLOW_POSTGRES, "", "", COUNTER, "checks_total", "verdict=\"allow\",tier=\"postgres\"",      \
@@ -64,7 +64,7 @@
     X(HITS_POSTGRES, "Checks", "checks_from_postgres", COUNTER, "", "",                            \
       "Checks answered from PostgreSQL")                                                           \
     X(HITS_STALE, "Checks", "checks_stale", COUNTER, "", "",                                       \
-      "Checks answered stale, as no store did")                                                    \
+      "Checks answered stale because no store answered")                                           \
     X(LOOKUPS, "Checks", "lookups", COUNTER, "lookups_total", "",                                  \
       "Lookups sent to the back thread")                                                           \
     X(LOOKUPS_SHARED, "Checks", "lookups_shared", COUNTER, "lookups_shared_total", "",             \
@@ -74,7 +74,8 @@
     X(DEADLINES, "Checks", "deadlines_passed", COUNTER, "deadlines_passed_total", "",              \
       "Checks whose WITHIN passed")                                                                \
     X(CHECKS_OVERDUE, "Checks", "checks_overdue", COUNTER, "checks_overdue_total", "",             \
-      "Checks answered stale or UNAVAILABLE as their lookup took longer than a check may wait")    \
+      "Checks answered stale or UNAVAILABLE because their lookup took longer than a check may "    \
+      "wait")                                                                                      \
     X(OVERLOADS, "Checks", "lookups_overloaded", COUNTER, "lookups_overloaded_total", "",          \
       "Misses refused at max_pending")                                                             \
     X(BACK_STANDSTILLS, "Checks", "back_standstills", COUNTER, "back_standstills_total", "",       \
@@ -88,9 +89,10 @@
     X(COMMANDS_UNKNOWN, "Clients", "commands_unknown", COUNTER, "requests_refused_total",          \
       "reason=\"command\"", "Requests for unknown commands")                                       \
     X(PROTOCOL_ERRORS, "Clients", "protocol_errors", COUNTER, "requests_refused_total",            \
-      "reason=\"protocol\"", "Connections closed on bad input")                                    \
+      "reason=\"protocol\"", "Connections closed after malformed input")                           \
     X(HTTP_REFUSED, "Clients", "http_requests_refused", COUNTER, "requests_refused_total",         \
-      "reason=\"http\"", "HTTP requests malformed, too large, or for another path or method")      \
+      "reason=\"http\"",                                                                           \
+      "HTTP requests that are malformed, too large, or for another path or method")                \
     X(CACHE_ENTRIES, "Cache", "cache_entries", GAUGE, "cache_entries", "table=\"keys\"",           \
       "Verdicts in memory on existing keys")                                                       \
     X(NEGATIVE_ENTRIES, "Cache", "negative_entries", GAUGE, "cache_entries", "table=\"unknown\"",  \
@@ -110,7 +112,7 @@
     X(INVALIDATIONS, "Cache", "invalidations", COUNTER, "invalidations_total", "",                 \
       "Keys invalidated")                                                                          \
     X(FEED_UP, "Feed", "feed_up", GAUGE, "feed_up", "",                                            \
-      "1 while changes are heard of as they are committed", OLD("link_up", "link_up"))             \
+      "1 while the change feed delivers changes as they are committed", OLD("link_up", "link_up")) \
     X(FEED_TRIGGER, "Feed", "feed_trigger", GAUGE, "feed_trigger", "",                             \
       "1 while a trigger notifies of changes", OLD("link_trigger", "link_trigger"))                \
     X(FEED_LOSSES, "Feed", "feed_losses", COUNTER, "feed_losses_total", "",                        \
@@ -122,25 +124,26 @@
     X(FEED_NOTIFICATIONS, "Feed", "feed_notifications", COUNTER, "feed_notifications_total", "",   \
       "Notifications received", OLD("link_notifications", "link_notifications_total"))             \
     X(CLOCK_JUMPS, "Feed", "clock_jumps", COUNTER, "clock_jumps_total", "",                        \
-      "Times that this host's clocks parted: a pause of the machine, or a clock that was set")     \
+      "Jumps between this host's clocks: a pause of the machine, or a clock that was set")         \
     X(FEED_BAD, "Feed", "feed_notifications_bad", COUNTER, "feed_notifications_bad_total", "",     \
       "Malformed notifications, which are ignored",                                                \
       OLD("link_notifications_bad", "link_notifications_bad_total"))                               \
     X(FEED_COALESCED, "Feed", "feed_notifications_coalesced", COUNTER,                             \
       "feed_notifications_coalesced_total", "",                                                    \
-      "Notifications beyond the rate at which they are taken one by one",                          \
+      "Notifications that were handled as one change of all keys because there were too many",     \
       OLD("link_notifications_coalesced", "link_notifications_coalesced_total"))                   \
     X(FEED_UNANNOUNCED, "Feed", "feed_changes_unannounced", COUNTER,                               \
       "feed_changes_unannounced_total", "",                                                        \
-      "Heartbeats that found changes which could not be notified, as the queue was full",          \
+      "Heartbeats that found changes that the trigger could not notify because the queue was "     \
+      "full",                                                                                      \
       OLD("link_changes_unannounced", "link_changes_unannounced_total"))                           \
     X(FEED_QUEUE, "Feed", "feed_queue_usage_ppm", GAUGE_PPM, "feed_queue_usage_ratio", "",         \
-      "How full PostgreSQL's notification queue is",                                               \
+      "Used part of PostgreSQL's notification queue",                                              \
       OLD("link_queue_usage_ppm", "link_queue_usage_ratio"))                                       \
     X(READS_ELSEWHERE, "Feed", "lookups_elsewhere", COUNTER, "lookups_elsewhere_total", "",        \
       "Lookup SELECTs answered by another store than the change feed's")                           \
     X(READS_UNUSED, "Feed", "lookups_unused", COUNTER, "lookups_unused_total", "",                 \
-      "Answers of PostgreSQL not used: a standby, an old timeline, or rows may be hidden")         \
+      "Answers of PostgreSQL not used: from a standby or an old timeline, or rows may be hidden")  \
     X(REVOCATION_LAG, "Feed", "revocation_lag_us", GAUGE_US, "", "",                               \
       "From the last notified change's trigger in PostgreSQL to its enforcement in memory")        \
     X(REVOCATION_LAG_MAX, "Feed", "revocation_lag_max_us", GAUGE_US,                               \
@@ -161,17 +164,17 @@
       "connections_refused_total", "reason=\"forbidden\"",                                         \
       "Connections refused by allow_uids and allow_gids")                                          \
     X(SOCKETS_LOST, "Clients", "sockets_lost", GAUGE, "sockets_lost", "",                          \
-      "Listening sockets whose file is gone, or another one, so that nobody can connect")          \
+      "Listening sockets whose file was removed or replaced, so that no client can connect")       \
     X(SOCKETS_REBOUND, "Clients", "sockets_rebound", COUNTER, "sockets_rebound_total", "",         \
-      "Listening sockets bound anew after somebody had removed their file")                        \
+      "Listening sockets bound again after their file was removed")                                \
     X(ACCEPT_PAUSES, "Clients", "accept_pauses", COUNTER, "accept_pauses_total", "",               \
-      "Times that accepting ran out of fds")                                                       \
+      "Times that no file descriptor was left for a new connection")                               \
     X(CUT_OFF, "Clients", "connections_cut_off", COUNTER, "connections_cut_off_total", "",         \
-      "HTTP clients cut off by http.timeout")                                                      \
+      "HTTP connections closed by http.timeout")                                                   \
     X(HTTP_REQUESTS, "Clients", "http_requests", COUNTER, "http_requests_total", "",               \
       "HTTP requests")                                                                             \
     X(READ_PAUSES, "Clients", "read_pauses", COUNTER, "read_pauses_total", "",                     \
-      "Times that a client was not read from until it took or got replies")                        \
+      "Times that reading from a client paused until its replies were sent")                       \
     X(LOG_LINES_QUEUED, "Log", "log_lines_queued", GAUGE, "log_lines_queued", "",                  \
       "Log lines that wait to be written")                                                         \
     X(LOG_LINES_DROPPED, "Log", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",       \
@@ -193,7 +196,7 @@
     X(REDIS_ERRORS, "Redis", "redis_errors", COUNTER, "redis_errors_total", "",                    \
       "Error replies of Redis, failed attempts to connect and lost connections")                   \
     X(REDIS_TOO_LONG, "Redis", "redis_replies_too_long", COUNTER, "redis_replies_too_long_total",  \
-      "", "Connections cut for a reply longer than apikeyd's own values can make it")              \
+      "", "Connections closed for a reply longer than apikeyd's own values can cause")             \
     X(REDIS_OPENED, "Redis", "redis_breaker_opened", COUNTER, "redis_breaker_opened_total", "",    \
       "Times the breaker opened")                                                                  \
     X(REDIS_FILLS, "Redis", "redis_fills", COUNTER, "redis_fills_total", "", "Verdicts written")   \
@@ -206,7 +209,7 @@
     X(REDIS_BROKEN, "Redis", "redis_broken", COUNTER, "redis_values_ignored_total",                \
       "reason=\"format\"", "Values ignored for their format")                                      \
     X(POSTGRES_WANTED, "PostgreSQL", "postgres_connections", GAUGE, "postgres_connections", "",    \
-      "Lookup connections that there should be")                                                   \
+      "Lookup connections wanted")                                                                 \
     X(POSTGRES_UP, "PostgreSQL", "postgres_connections_up", GAUGE, "postgres_connections_up", "",  \
       "Lookup connections ready")                                                                  \
     X(POSTGRES_ANSWERS, "PostgreSQL", "postgres_answers", GAUGE, "postgres_answers", "",           \
@@ -228,18 +231,18 @@
     X(USAGE_UNRECORDED, "Usage", "usage_unrecorded", COUNTER, "usage_unrecorded_total", "",        \
       "ALLOWs not recorded: the ledger is full")                                                   \
     X(USAGE_LOST, "Usage", "usage_lost", COUNTER, "usage_lost_total", "",                          \
-      "Keys whose last_used was lost with the ledger's file or to damage, at most")                \
+      "Maximum number of keys whose last_used was lost with the ledger's file or by damage")       \
     X(USAGE_CLAMPED, "Usage", "usage_clamped", COUNTER, "usage_clamped_total", "",                 \
-      "Uses noted with a time later than now, as a clock was ahead, and taken as now")             \
+      "Uses recorded with a time later than now, because a clock was ahead, and counted as now")   \
     X(USAGE_SWAPS, "Usage", "usage_swaps", COUNTER, "usage_swaps_total", "",                       \
       "Ledger halves drained")                                                                     \
     X(USAGE_PENDING, "Usage", "usage_pending", GAUGE, "usage_pending", "",                         \
       "Keys whose last_used is not written yet")                                                   \
     X(USAGE_OLDEST, "Usage", "usage_oldest_pending_us", GAUGE_US, "usage_oldest_pending_seconds",  \
-      "", "Age of the oldest use that is not written yet, at most")                                \
+      "", "Maximum age of the oldest use that is not written yet")                                 \
     X(USAGE_UP, "Usage", "usage_up", GAUGE, "usage_up", "",                                        \
-      "1 while usage is written: its session leads to where lookups are answered, and the last "   \
-      "round met no failure")                                                                      \
+      "1 while usage is written: its session leads to the lookups' store, and the last round had " \
+      "no failure")                                                                                \
     X(USAGE_DISK_BUSY, "Usage", "usage_disk_busy_us", GAUGE_US, "usage_disk_busy_seconds", "",     \
       "How long the disk has worked at a job for usage, 0 when there is none")                     \
     X(USAGE_STATEMENTS, "Usage", "usage_statements", COUNTER, "usage_statements_total", "",        \
@@ -247,7 +250,7 @@
     X(USAGE_ROWS, "Usage", "usage_rows_updated", COUNTER, "usage_rows_updated_total", "",          \
       "Rows updated by them")                                                                      \
     X(USAGE_LOCKED, "Usage", "usage_rows_locked", COUNTER, "usage_rows_locked_total", "",          \
-      "Rows left for the next round, as somebody else held their lock")                            \
+      "Rows left for the next round because another session held their lock")                      \
     X(USAGE_FAILURES, "Usage", "usage_flush_failures", COUNTER, "usage_flush_failures_total", "",  \
       "UPDATE statements that failed")                                                             \
     X(USAGE_ASIDE, "Usage", "usage_keys_set_aside", COUNTER, "usage_keys_set_aside_total", "",     \
@@ -255,15 +258,15 @@
     X(LEDGER_SAFE, "Usage", "usage_ledger_safe", GAUGE, "usage_ledger_safe", "",                   \
       "1 while usage outlives a killed daemon, 0 while some of it is in memory only")              \
     X(LEDGER_REPAIRS, "Usage", "usage_ledger_repairs", COUNTER, "usage_ledger_repairs_total", "",  \
-      "Times that a new ledger file took the place of one that was lost, or of memory")            \
+      "Times that a new ledger file replaced a lost one, or memory")                               \
     X(LEDGER_BYTES, "Usage", "usage_ledger_bytes", GAUGE, "usage_ledger_bytes", "",                \
-      "Memory that the ledger's file takes, bytes")                                                \
+      "Memory used by the ledger's file, bytes")                                                   \
     X(SPILL_BYTES, "Usage", "usage_spill_bytes", GAUGE, "usage_spill_bytes", "",                   \
       "Size of the spill file, bytes; 0 when there is none")                                       \
     X(SPILL_WRITES, "Usage", "usage_spill_writes", COUNTER, "usage_spill_writes_total", "",        \
       "Spill files written")                                                                       \
     X(SPILL_FAILURES, "Usage", "usage_spill_failures", COUNTER, "usage_spill_failures_total", "",  \
-      "Spill files not written")                                                                   \
+      "Spill files that could not be written")                                                     \
     X(BUILD_INFO, "", "", GAUGE, "build_info", "version=\"" APIKEYD_VERSION "\"",                  \
       "1; the label tells which version runs")                                                     \
     X(FRONT_CPU, "Process", "front_cpu_us", COUNTER_US, "thread_cpu_seconds_total",                \
@@ -284,7 +287,7 @@
 /* X(enumerator, name, family, labels, unit, help); INFO shows them as section Distributions. */
 #define HISTOGRAMS(X)                                                                              \
     X(CHECK_MEMORY, "check_memory_us", "check_duration_seconds", "tier=\"memory\"", MICROSECONDS,  \
-      "From reading a check to its answer, by where that came from; a hit counts the whole read "  \
+      "From reading a check to its answer, by the answer's tier; a hit counts the whole read "     \
       "that it came in")                                                                           \
     X(CHECK_REDIS, "check_redis_us", "check_duration_seconds", "tier=\"redis\"", MICROSECONDS,     \
       "The same of checks answered from Redis")                                                    \

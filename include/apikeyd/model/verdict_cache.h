@@ -49,7 +49,7 @@ void verdict_cache_free(struct verdict_cache *cache);
 /* The verdict for `digest` if one is held and fresh, else NULL. A hit counts as use. The
  * pointer is good until the next put or remove. */
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
-                                         const struct freshness *freshness);
+                                         const struct freshness_limits *limits);
 
 /* The verdict for `digest` will be asked for: have it come in, if it is where most are. */
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
@@ -65,7 +65,7 @@ struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const str
 /* Keep `verdict` (not UNAVAILABLE), unless one read later is held. Returns what is held now. */
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
                                          const struct verdict *verdict,
-                                         const struct freshness *freshness);
+                                         const struct freshness_limits *limits);
 
 /* Forget a verdict. */
 void verdict_cache_remove(struct verdict_cache *cache, const struct digest *digest);

@@ -6,8 +6,9 @@
  * 53300). Then it claims the place of the last one in this order: that session is let go as soon as
  * it carries out nothing, and no session that comes later connects before the claimant has its own.
  * A claim ends by itself, as the place may go to another client. It is not made again at once, nor
- * before that session is back: so claims in vain cost one session for each rank, no more. Lookups
- * and usage whose sessions are refused go by the change feed's. Back thread only. */
+ * before that session is back: so claims in vain cost one session for each rank, no more. A place
+ * that one of ours got in between is claimed at once. Lookups and usage whose sessions are refused
+ * go by the change feed's. Back thread only. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_SESSIONS_H
 #define APIKEYD_PG_SESSIONS_H
@@ -24,6 +25,7 @@ enum pg_rank { PG_RANK_FEED, PG_RANK_LOOKUP, PG_RANK_USAGE, PG_RANK_SPARE };
 struct pg_session {
     struct back_env *env;
     enum pg_rank rank;
+    const char *dsn;           /* where it connects to, and as whom */
     void (*let_go)(void *arg); /* end the session when it carries out nothing */
     void (*retry)(void *arg);  /* connect soon */
     void *arg;
