@@ -75,7 +75,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     struct answer answer = {
         .verdict = &verdict,
         .tier = tier,
-        .left_us = freshness_left(&front->freshness, cached->kind, cached->read_at_us),
+        .left_us = freshness_left(&front->freshness.limits, cached->kind, cached->read_at_us),
     };
 
     /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
@@ -87,25 +87,27 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     count_verdict(front, cached->kind, tier);
 }
 
-/* The verdict that may be served instead of an answer, if it was read late enough, or NULL. */
-static struct cached_verdict *held_since(struct front *front, const struct digest *digest,
-                                         int64_t oldest_us)
+/* The verdict in memory if it is good for `use`, or NULL. */
+static struct cached_verdict *held_for(struct front *front, const struct digest *digest,
+                                       enum freshness_use use)
 {
     struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
 
-    return cached && cached->read_at_us >= oldest_us ? cached : NULL;
+    if (!cached || freshness_of(&front->freshness, digest, cached->kind, cached->read_at_us) < use)
+        return NULL;
+    return cached;
 }
 
 /* When no store answers. */
 static struct cached_verdict *stale_verdict(struct front *front, const struct digest *digest)
 {
-    return held_since(front, digest, front->freshness.oldest_stale_us);
+    return held_for(front, digest, USE_IF_DOWN);
 }
 
 /* When one takes longer than postgres.soft_timeout. */
 static struct cached_verdict *soft_timeout_verdict(struct front *front, const struct digest *digest)
 {
-    return held_since(front, digest, front->freshness.oldest_at_soft_timeout_us);
+    return held_for(front, digest, USE_IF_SLOW);
 }
 
 static void answer_unavailable(struct front *front, struct buffer *out,
@@ -262,7 +264,7 @@ static void on_deadline(void *arg)
     struct front *front = arg;
 
     front_tick(front);
-    int64_t late_us = front->freshness.now_us - config_wait_max_us(front->config);
+    int64_t late_us = front->now_us - config_wait_max_us(front->config);
     expire(front, late_us, "the lookup takes too long");
     const struct waiter *next = TAILQ_FIRST(&front->waiters);
     front->deadline_set = next != NULL;
@@ -298,7 +300,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct check *c
                               .flight = flight,
                               .pending = pending,
                               .encoder = check->encoder,
-                              .asked_us = front->freshness.now_us};
+                              .asked_us = front->now_us};
     check->encoder.text = NULL; /* the waiter's now */
     pending->cancel = on_client_gone;
     pending->owner = waiter;
@@ -344,7 +346,7 @@ static bool answer_stale(struct front *front, struct check *check)
 
     if (!stale)
         return false;
-    if (verdict_cache_touch(stale, front->freshness.now_us) &&
+    if (verdict_cache_touch(stale, front->now_us) &&
         !digest_map_find(&front->flights, &check->digest))
         (void)start_flight(front, check, false);
     answer_cached(front, stale, TIER_STALE, connection_reply(check->connection), &check->encoder);
@@ -371,7 +373,7 @@ static void ask_stores(struct front *front, struct check *check)
     } else if (front_back_silent(front)) {
         if (!answer_stale(front, check))
             check_unavailable(front, check, no_back_thread);
-    } else if (!front->freshness_inputs.postgres_down || !answer_stale(front, check)) {
+    } else if (!freshness_no_lookups(&front->freshness) || !answer_stale(front, check)) {
         check_miss(front, check);
     }
 }
@@ -379,11 +381,10 @@ static void ask_stores(struct front *front, struct check *check)
 const char *check_digest(struct front *front, struct check *check)
 {
     struct cached_verdict *cached =
-        verdict_cache_get(front->cache, &check->digest, &front->freshness);
+        verdict_cache_get(front->cache, &check->digest, &front->freshness.limits);
 
     if (cached) {
-        if (cached->read_at_us < front->freshness.refresh_us &&
-            cached->kind != VERDICT_DENY_UNKNOWN)
+        if (freshness_refresh_due(&front->freshness.limits, cached->kind, cached->read_at_us))
             refresh_ahead(front, check, cached);
         answer_cached(front, cached, TIER_MEMORY, connection_reply(check->connection),
                       &check->encoder);
@@ -428,7 +429,8 @@ static struct cached_verdict *keep_answer(struct front *front, const struct to_f
         return stale_verdict(front, &message->answer.digest);
     }
     front->metrics.value[METRIC_DUPLICATE_KEYS] += verdict->rows > 1;
-    return verdict_cache_put(front->cache, &message->answer.digest, verdict, &front->freshness);
+    return verdict_cache_put(front->cache, &message->answer.digest, verdict,
+                             &front->freshness.limits);
 }
 
 /* A verdict that came is no answer for a waiter who joined the flight late if it is no longer
@@ -436,8 +438,8 @@ static struct cached_verdict *keep_answer(struct front *front, const struct to_f
 static bool answers(const struct front *front, const struct cached_verdict *cached, enum tier tier,
                     const struct waiter *waiter)
 {
-    return tier == TIER_STALE || cached->read_at_us >= waiter->asked_us ||
-           cached->read_at_us >= freshness_oldest(&front->freshness, cached->kind);
+    return tier == TIER_STALE || freshness_read_since(cached->read_at_us, waiter->asked_us) ||
+           freshness_is_fresh(&front->freshness.limits, cached->kind, cached->read_at_us);
 }
 
 void check_prefetch(const struct front *front, const struct digest *digest)
@@ -491,7 +493,7 @@ void check_outdated(struct front *front, const struct to_front *message)
 
         cached_verdict_set(&passing, verdict);
         next = TAILQ_NEXT(waiter, in_flight);
-        if (verdict->read_at_us >= waiter->asked_us)
+        if (freshness_read_since(verdict->read_at_us, waiter->asked_us))
             answer_waiter(waiter, &passing, message->answer.tier, NULL);
         else
             ask_again(waiter, &again);

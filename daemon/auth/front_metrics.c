@@ -21,7 +21,7 @@ void front_time_read(struct front *front)
 
     if (memory + stale == 0)
         return;
-    int64_t took_us = clock_monotonic_us() - front->freshness.now_us;
+    int64_t took_us = clock_monotonic_us() - front->now_us;
     histogram_record(&front->metrics.histogram[HISTOGRAM_CHECK_MEMORY], took_us, memory);
     histogram_record(&front->metrics.histogram[HISTOGRAM_CHECK_STALE], took_us, stale);
     front->timed[TIER_MEMORY] += memory;
@@ -31,7 +31,7 @@ void front_time_read(struct front *front)
 void front_time_wait(struct front *front, enum tier tier, int64_t asked_us)
 {
     histogram_record(&front->metrics.histogram[HISTOGRAM_CHECK_MEMORY + tier],
-                     front->freshness.now_us - asked_us, 1);
+                     front->now_us - asked_us, 1);
     front->timed[tier]++;
 }
 
@@ -47,11 +47,11 @@ struct metrics *front_take_metrics(struct front *front)
     metrics->value[METRIC_LOOKUPS_PENDING] = front->flights.count;
     metrics->value[METRIC_CACHE_ENTRIES] = cache.used;
     metrics->value[METRIC_CACHE_SLOTS] = cache.slots;
-    metrics->value[METRIC_CACHE_BYTES] = cache.slots * sizeof(struct cached_verdict);
+    metrics->value[METRIC_CACHE_BYTES] = cache.bytes;
     metrics->value[METRIC_CACHE_EVICTIONS] = cache.evictions;
     metrics->value[METRIC_NEGATIVE_ENTRIES] = negative.used;
     metrics->value[METRIC_NEGATIVE_SLOTS] = negative.slots;
-    metrics->value[METRIC_NEGATIVE_BYTES] = negative.slots * sizeof(struct cached_verdict);
+    metrics->value[METRIC_NEGATIVE_BYTES] = negative.bytes;
     metrics->value[METRIC_NEGATIVE_EVICTIONS] = negative.evictions;
     metrics->value[METRIC_CONNECTIONS] = front->clients.count;
     metrics->value[METRIC_CONNECTIONS_MAX] = front->config->listen_max_connections;
@@ -68,7 +68,7 @@ static const char *bound_in_silence(const struct front *front)
     const char *name = "cache.ttl_unlinked";
     int64_t bound_us = config->cache_ttl_unlinked;
 
-    if (front->freshness.linked && !front->freshness_inputs.notified &&
+    if (freshness_linked(&front->freshness) && !freshness_hears_all(&front->freshness) &&
         config->cache_ttl > bound_us) {
         name = "cache.ttl";
         bound_us = config->cache_ttl;

@@ -11,7 +11,7 @@ static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
 {
     struct to_back message = {.type = TO_BACK_CLOCK_JUMP};
 
-    freshness_jump(&front->freshness_inputs, now_us, jump_us);
+    freshness_clocks_jumped(&front->freshness, now_us, jump_us);
     message.jump.at_us = now_us;
     message.jump.jump_us = jump_us;
     (void)front_post(front, &message);
@@ -25,18 +25,13 @@ void front_tick(struct front *front)
     int64_t jump_us = clock_jump_look(&front->clocks, now_us, front->wall_us);
     if (jump_us != 0)
         note_jump(front, now_us, jump_us);
-    front->freshness = freshness_at(&front->policy, &front->freshness_inputs, now_us);
+    front->now_us = now_us;
+    freshness_tick(&front->freshness, now_us);
 }
 
-/* They may be from before a jump of which the back thread has not heard yet. */
 void front_take_freshness(struct front *front, const struct freshness_inputs *inputs)
 {
-    struct freshness_inputs before = front->freshness_inputs;
-
-    front->freshness_inputs = *inputs;
-    if (before.jumped_us > inputs->jumped_us)
-        freshness_jump(&front->freshness_inputs, before.jumped_us,
-                       before.lost_us - inputs->lost_us);
+    freshness_follow(&front->freshness, inputs);
     front_tick(front);
 }
 

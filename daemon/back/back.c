@@ -5,13 +5,15 @@
 
 #include <event2/event_struct.h>
 
-#include <apikeyd/changes/change_feed.h>
+#include <apikeyd/changes/feed_postgres.h>
+#include <apikeyd/changes/lease.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/lookup/resolver.h>
 #include <apikeyd/observe/metrics_server.h>
 #include <apikeyd/observe/monitor.h>
 #include <apikeyd/observe/report.h>
 #include <apikeyd/thread/back_env.h>
+#include <apikeyd/thread/timer.h>
 #include <apikeyd/usage/flusher.h>
 #include <apikeyd/wire/resp_reply.h>
 
@@ -25,7 +27,8 @@ struct back {
     const char *config_path;
     struct mailbox *to_back;
     struct resolver *resolver;
-    struct feed *feed;
+    struct lease *lease;
+    struct feed_postgres *feed;
     struct flusher *flusher;
     struct event mail, drain_timer;
     enum stage stage;
@@ -57,7 +60,7 @@ static const int64_t stale_memory_us = 2000000;
  * be at any moment, as lookups are known not to be answered. */
 static const char *revocation_bound(struct back *back, const struct metrics *total, int64_t now_us)
 {
-    struct bound bound = feed_bound(back->feed);
+    struct bound bound = lease_bound(back->lease);
     uint64_t stale = 0;
 
     for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_DENY_INACTIVE; kind++)
@@ -67,33 +70,30 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     back->stale_checks = stale;
     bool serving =
         back->stale_seen_us != TIME_NEVER && now_us - back->stale_seen_us < stale_memory_us;
-    if ((serving || back->env.freshness_inputs.postgres_down || resolver_failing(back->resolver)) &&
+    if ((serving || freshness_no_lookups(&back->env.freshness) ||
+         resolver_failing(back->resolver)) &&
         back->config->cache_stale_max > bound.us)
         return "cache.stale_max: lookups are not answered, and verdicts are served stale";
     return bound.text;
 }
 
-/* What was read before this is of no use for any answer, fresh or stale. */
-static int64_t oldest_of_use_us(const struct back *back, int64_t now_us)
+/* Whether a verdict on a key that exists, read then, answers anything, be it stale. */
+static bool of_use(const struct back *back, int64_t read_at_us)
 {
-    struct freshness_policy policy = config_freshness_policy(back->config);
-    struct freshness freshness = freshness_at(&policy, &back->env.freshness_inputs, now_us);
-
-    return freshness.oldest_us < freshness.oldest_stale_us ? freshness.oldest_us
-                                                           : freshness.oldest_stale_us;
+    return freshness_of(&back->env.freshness, NULL, VERDICT_ALLOW, read_at_us) > USE_NEVER;
 }
 
 /* Which stores can answer a check now. A value in Redis lives for cache.ttl. */
 static void look_who_answers(struct back *back, struct status_snapshot *snapshot, int64_t now_us)
 {
-    int64_t oldest_us = oldest_of_use_us(back, now_us);
     int64_t in_redis_us = resolver_newest_in_redis(back->resolver);
 
+    freshness_tick(&back->env.freshness, now_us);
     snapshot->redis_dated = back->env.clock.known;
     snapshot->postgres_answers = resolver_answers(back->resolver);
-    snapshot->redis_servable =
-        in_redis_us >= oldest_us && in_redis_us > now_us - back->config->cache_ttl;
-    snapshot->memory_servable = resolver_newest_in_memory(back->resolver) >= oldest_us;
+    snapshot->redis_servable = of_use(back, in_redis_us) &&
+                               freshness_read_since(in_redis_us, now_us - back->config->cache_ttl);
+    snapshot->memory_servable = of_use(back, resolver_newest_in_memory(back->resolver));
     snapshot->total.value[METRIC_POSTGRES_ANSWERS] = snapshot->postgres_answers;
 }
 
@@ -107,7 +107,7 @@ static void look(void *arg, struct status_snapshot *snapshot)
     value[METRIC_POSTGRES_WANTED] = back->config->postgres_connections;
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
-    value[METRIC_FEED_UP] = feed_up(back->feed);
+    value[METRIC_FEED_UP] = lease_up(back->lease);
     if (back->log_writer) {
         value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
         value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
@@ -174,7 +174,7 @@ static void invalidate(struct back *back, const struct digest *digest, int64_t c
 static void invalidate_all(struct back *back)
 {
     back->env.metrics.value[METRIC_INVALIDATIONS]++;
-    back_env_forget(&back->env);
+    freshness_everything_changed(&back->env.freshness, clock_monotonic_us());
     back_env_post_freshness(&back->env);
 }
 
@@ -258,7 +258,7 @@ static bool lend(void *arg, const struct pg_query *query)
 {
     struct back *back = arg;
 
-    return back->feed && feed_lend(back->feed, query);
+    return back->feed && feed_postgres_lend(back->feed, query);
 }
 
 /* A server on an earlier timeline than another one is refused; the operator knows whether the later
@@ -279,7 +279,7 @@ static void reload(struct back *back, struct buffer *reply)
         return;
     flusher_configure(back->flusher);
     forget_later_stores(back);
-    feed_configure(back->feed);
+    feed_postgres_configure(back->feed);
 }
 
 void back_reload(struct back *back)
@@ -294,10 +294,8 @@ void back_reload(struct back *back)
 static void arm_drain_timer(struct back *back, int64_t quarters)
 {
     int64_t end_us = back->drain_began_us + back->config->listen_drain_timeout * quarters / 4;
-    int64_t left_us = end_us - clock_monotonic_us();
-    struct timeval delay = clock_timeval(left_us > 0 ? left_us : 0);
 
-    event_add(&back->drain_timer, &delay);
+    timer_start(&back->drain_timer, end_us - clock_monotonic_us());
 }
 
 static void drain_usage(struct back *back)
@@ -343,7 +341,7 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_CLOCK_JUMP:
         back_env_clock_jump(&back->env, message->jump.at_us, message->jump.jump_us);
-        feed_heartbeat(back->feed);
+        feed_postgres_heartbeat(back->feed);
         break;
     case TO_BACK_DRAINED:
         if (back->stage == DRAINING_CLIENTS)
@@ -461,7 +459,6 @@ struct back *back_new(struct back_setup *setup)
         .redis_secret = setup->redis_secret,
         .log = {.level = setup->log.level, .sink = on_log_line, .arg = back},
         .to_front = setup->to_front,
-        .freshness_inputs = no_freshness_inputs,
     };
     back->env.metrics.value[METRIC_USAGE_CLAMPED] = setup->judged.clamped;
     back->env.metrics.value[METRIC_USAGE_LOST] = setup->judged.dropped;
@@ -489,17 +486,24 @@ struct back *back_new(struct back_setup *setup)
         .lend = lend,
         .arg = back,
     });
-    back->feed = feed_new(&(struct feed_setup){
+    back->lease = lease_new(&(struct lease_setup){
         .env = &back->env,
         .on_change = on_change,
+        .lookups_agree = lookups_agree,
+        .arg = back,
+    });
+    if (!back->flusher || !back->resolver || !back->lease)
+        goto fail;
+    back->feed = feed_postgres_new(&(struct feed_postgres_setup){
+        .env = &back->env,
+        .lease = back->lease,
         .on_doubt = on_doubt,
         .on_up = on_feed_up,
         .on_heartbeat = on_heartbeat,
         .on_idle = on_feed_idle,
-        .lookups_agree = lookups_agree,
         .arg = back,
     });
-    if (!back->flusher || !back->resolver || !back->feed)
+    if (!back->feed)
         goto fail;
     back->monitor = monitor_new(&(struct monitor_setup){
         .env = &back->env,
@@ -542,8 +546,10 @@ bool back_free(struct back *back)
         resolver_feed_is(back->resolver, false);
     if (back->flusher)
         flusher_feed_is(back->flusher, false);
-    feed_free(back->feed);
+    feed_postgres_free(back->feed);
     back->feed = NULL;
+    lease_free(back->lease);
+    back->lease = NULL;
     resolver_free(back->resolver);
     bool files_free = flusher_free(back->flusher);
     if (event_initialized(&back->mail)) {

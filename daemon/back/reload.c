@@ -23,9 +23,11 @@ static bool apply(struct back_env *env, struct config **config, const char *path
         config_free(next);
         return false;
     }
+    struct freshness_policy policy = config_freshness_policy(next);
     config_free(*config);
     *config = next;
     env->config = next;
+    freshness_set_policy(&env->freshness, &policy);
     env->log.level = (enum log_level)next->log_level;
     back_env_post(env, &(struct to_front){.type = TO_FRONT_CONFIG, .config = copy});
     return true;

@@ -13,7 +13,7 @@
 
 struct unannounced {
     char snapshot[SNAPSHOT_SIZE]; /* what was committed by then has been seen; "": nothing was */
-    const char *unread; /* why it is not read now, as a bound (see feed_bound()); or NULL */
+    const char *unread; /* why it is not read now, as a bound (see lease_coverage); or NULL */
     bool readable;      /* the session waits for no lock for long */
     bool read;          /* the session has read it, last time it tried */
     bool reading;       /* the heartbeat under way reads it, … */

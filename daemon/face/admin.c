@@ -29,8 +29,7 @@ static void ask_back(struct front *front, struct connection *connection, struct 
                    silent ? NO_ANSWER_FROM_BACK : "ERR too many requests pending");
         return;
     }
-    if (!operator_requests_wait(&front->operator_requests, connection,
-                                front->freshness.now_us + limit_us))
+    if (!operator_requests_wait(&front->operator_requests, connection, front->now_us + limit_us))
         resp_error(connection_reply(connection), "ERR out of memory");
 }
 
@@ -112,8 +111,7 @@ static struct explain_memory peek(struct front *front, const struct digest *dige
         return found;
     found.verdict = cached_verdict_get(cached);
     found.refreshing = cached->flags & CACHED_REFRESHING;
-    found.fresh = cached->read_at_us >= freshness_oldest(&front->freshness, cached->kind);
-    found.servable_stale = cached->read_at_us >= front->freshness.oldest_stale_us;
+    found.use = freshness_of(&front->freshness, digest, cached->kind, cached->read_at_us);
     if (cached->usage_slot < front->usage->used) {
         const struct usage_slot *slot = &front->usage->slots[cached->usage_slot];
 
@@ -216,7 +214,7 @@ void admin_client_list(struct front *front, struct connection *connection)
                       "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
                       "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
                       other->id, other->fd, name_of(other),
-                      (front->freshness.now_us - other->opened_us) / 1000000, other->protocol->name,
+                      (front->now_us - other->opened_us) / 1000000, other->protocol->name,
                       (int)other->peer.pid, (unsigned)other->peer.uid, (unsigned)other->peer.gid,
                       other->requests, other->pending_count, other->in.len,
                       connection_unwritten(other), other->last_command);

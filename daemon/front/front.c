@@ -95,7 +95,8 @@ static void apply_config(struct front *front, struct config *config)
 {
     config_free(front->config);
     front->config = config;
-    front->policy = config_freshness_policy(config);
+    struct freshness_policy policy = config_freshness_policy(config);
+    freshness_set_policy(&front->freshness, &policy);
     use_half(front, front->usage);
     for (int role = 0; role < SOCKET_ROLES; role++)
         listener_configure(&front->listener[role], config);
@@ -150,7 +151,7 @@ static void take_tombstone(struct front *front, const struct to_front *message)
     const struct cached_verdict *cached =
         verdict_cache_peek(front->cache, &message->invalidate.digest);
 
-    if (cached && cached->read_at_us < message->invalidate.changed_at_us)
+    if (cached && !freshness_read_since(cached->read_at_us, message->invalidate.changed_at_us))
         verdict_cache_remove(front->cache, &message->invalidate.digest);
 }
 
@@ -165,7 +166,7 @@ static void handle_message(struct front *front, struct to_front *message)
         break;
     case TO_FRONT_STALE:
         verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
-                          &front->freshness);
+                          &front->freshness.limits);
         break;
     case TO_FRONT_INVALIDATE:
         invalidate(front, message);
@@ -257,11 +258,11 @@ static void on_second(void *arg)
     front_tick(front);
     front->quiet_s++;
     operator_requests_expire(&front->operator_requests,
-                             front->freshness.now_us + SECOND_US); /* the next look is too late */
+                             front->now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_timed)
-        clients_cut_off(&front->clients, front->freshness.now_us - front->config->http_timeout);
+        clients_cut_off(&front->clients, front->now_us - front->config->http_timeout);
 }
 
 static void start_listeners(struct front *front, const int fd[static SOCKET_ROLES])
@@ -285,8 +286,8 @@ struct front *front_new(const struct front_setup *setup)
         return NULL;
     }
     front->config = setup->config;
-    front->policy = config_freshness_policy(config);
-    front->freshness_inputs = no_freshness_inputs;
+    struct freshness_policy policy = config_freshness_policy(config);
+    freshness_init(&front->freshness, &policy);
     front->to_back = setup->to_back;
     front->to_front = setup->to_front;
     use_half(front, setup->usage);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include <uuid/uuid.h>
+
 #include <apikeyd/wire/resp_reply.h>
 
 /* What CHECK would answer now, and from where. */
@@ -21,16 +23,16 @@ struct fields {
 
 static bool memory_is_servable(const struct explanation *e)
 {
-    return e->memory.verdict.kind != VERDICT_UNAVAILABLE && e->memory.servable_stale;
+    return e->memory.verdict.kind != VERDICT_UNAVAILABLE && e->memory.use > USE_NEVER;
 }
 
 static struct outcome decide(const struct explanation *e)
 {
     const struct verdict *in_memory = &e->memory.verdict;
 
-    if (in_memory->kind != VERDICT_UNAVAILABLE && e->memory.fresh)
+    if (in_memory->kind != VERDICT_UNAVAILABLE && e->memory.use == USE_NOW)
         return (struct outcome){in_memory, TIER_MEMORY, "memory holds a verdict within its ttl"};
-    if (e->redis == FOUND_VERDICT && e->redis_fresh)
+    if (e->redis == FOUND_VERDICT && e->redis_use == USE_NOW)
         return (struct outcome){&e->in_redis, TIER_REDIS,
                                 "memory holds none; Redis holds one within its ttl"};
     if (memory_is_servable(e) && e->postgres_down)
@@ -78,9 +80,9 @@ static void field_time(struct fields *out, const char *name, int64_t wall_us)
 
 static void field_uuid(struct fields *out, const char *name, const struct uuid *uuid)
 {
-    char text[UUID_TEXT_LEN + 1] = "";
+    char text[UUID_STR_LEN];
 
-    uuid_to_text(uuid, text);
+    uuid_unparse_lower(uuid->bytes, text);
     field_text(out, name, text);
 }
 
@@ -89,8 +91,8 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
 {
     const struct verdict *verdict = outcome->verdict;
     bool held = verdict->kind != VERDICT_UNAVAILABLE;
-    int64_t age_us = e->freshness.now_us - verdict->read_at_us;
-    int64_t left_us = freshness_left(&e->freshness, verdict->kind, verdict->read_at_us);
+    int64_t age_us = e->limits.now_us - verdict->read_at_us;
+    int64_t left_us = freshness_left(&e->limits, verdict->kind, verdict->read_at_us);
 
     field_text(out, "verdict", verdict_kind_name(verdict->kind));
     field_text(out, "tier", tier_name(outcome->tier));
@@ -118,18 +120,20 @@ static const char *memory_state(const struct explanation *e)
 {
     if (e->memory.verdict.kind == VERDICT_UNAVAILABLE)
         return "absent";
-    if (e->memory.fresh)
+    if (e->memory.use == USE_NOW)
         return "believed";
-    return e->memory.verdict.read_at_us < e->watermark_us ? "below floor" : "expired";
+    return freshness_read_since(e->memory.verdict.read_at_us, e->watermark_us) ? "expired"
+                                                                               : "below floor";
 }
 
 static const char *redis_state(const struct explanation *e)
 {
     if (e->redis != FOUND_VERDICT)
         return redis_finding_name(e->redis);
-    if (e->redis_fresh)
+    if (e->redis_use == USE_NOW)
         return "believed";
-    return e->in_redis.read_at_us < e->watermark_us ? "below floor" : "expired";
+    return freshness_read_since(e->in_redis.read_at_us, e->watermark_us) ? "expired"
+                                                                         : "below floor";
 }
 
 struct buffer explain_reply(const struct explanation *e)
@@ -140,15 +144,15 @@ struct buffer explain_reply(const struct explanation *e)
     char fingerprint[FINGERPRINT_SIZE];
     char store[STORE_TEXT_SIZE] = "unknown";
     int64_t watermark_wall_us =
-        e->watermark_us == TIME_NEVER ? 0 : e->wall_us - (e->freshness.now_us - e->watermark_us);
+        e->watermark_us == TIME_NEVER ? 0 : e->wall_us - (e->limits.now_us - e->watermark_us);
 
     digest_fingerprint(&e->digest, fingerprint);
     field_text(&fields, "key", fingerprint);
     verdict_fields(&fields, e, &outcome);
     field_text(&fields, "memory", memory_state(e));
     field_text(&fields, "refreshing", e->memory.refreshing ? "yes" : "no");
-    field_text(&fields, "feed", e->freshness.linked ? "up" : "down");
-    field_text(&fields, "link", e->freshness.linked ? "up" : "down"); /* deprecated */
+    field_text(&fields, "feed", e->limits.linked ? "up" : "down");
+    field_text(&fields, "link", e->limits.linked ? "up" : "down"); /* deprecated */
     field_time(&fields, "watermark", watermark_wall_us);
     field_time(&fields, "floor", watermark_wall_us); /* deprecated */
     field_text(&fields, "redis", redis_state(e));

@@ -13,7 +13,7 @@ struct explanation {
     struct explain_memory memory;
     enum redis_finding redis;
     struct verdict in_redis; /* for FOUND_VERDICT */
-    bool redis_fresh;
+    enum freshness_use redis_use;
     bool asked; /* PostgreSQL answered … */
     struct verdict in_postgres;
     const char *why_not;          /* … or why it did not */
@@ -22,8 +22,8 @@ struct explanation {
     struct store_id store;        /* … which store is asked */
     int64_t watermark_us;         /* the key's, monotonic, or TIME_NEVER */
     int64_t pending_last_used_us; /* wall time, or 0 */
-    struct freshness freshness;
-    int64_t wall_us; /* the wall time at freshness.now_us */
+    struct freshness_limits limits;
+    int64_t wall_us; /* the wall time at limits.now_us */
 };
 
 /* The RESP reply: an array of fields and values. */

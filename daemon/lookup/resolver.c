@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
+#include <apikeyd/base/out_of_memory.h>
 #include <apikeyd/clock/clock.h>
-#include <apikeyd/model/watermarks.h>
 #include <apikeyd/redis/redis_tier.h>
 
 #include "explain.h"
@@ -16,7 +16,6 @@ enum { REDIS_BATCH = 1000 }; /* keys in one MGET at most: a bounded piece of wor
 struct redis_batch {
     struct resolver *resolver;
     struct lookup_list lookups; /* whose findings are to come, in order */
-    struct freshness freshness; /* when they came */
 };
 
 struct resolver {
@@ -24,7 +23,6 @@ struct resolver {
     struct back_env *env;
     struct redis_tier *redis;
     struct pg_pool *postgres;
-    struct watermarks watermarks;
     struct lookup_list for_redis;
     bool shared; /* what is being answered may be filled into Redis */
     int64_t
@@ -36,24 +34,19 @@ struct resolver {
     bool duplicates_logged; /* in the log */
 };
 
-static struct freshness freshness_now(const struct resolver *resolver)
-{
-    struct freshness_policy policy = config_freshness_policy(resolver->env->config);
-
-    return freshness_at(&policy, &resolver->env->freshness_inputs, clock_monotonic_us());
-}
-
 static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
                           const struct verdict *verdict)
 {
-    return verdict->read_at_us < watermarks_get(&resolver->watermarks, &lookup->request.digest);
+    return freshness_outdated(&resolver->env->freshness, &lookup->request.digest,
+                              verdict->read_at_us);
 }
 
-static bool is_fresh(const struct resolver *resolver, const struct lookup *lookup,
-                     const struct verdict *verdict, const struct freshness *freshness)
+/* What the lookup's verdict is good for, as of the last tick. */
+static enum freshness_use use_of(const struct resolver *resolver, const struct lookup *lookup,
+                                 const struct verdict *verdict)
 {
-    return verdict->read_at_us >= freshness_oldest(freshness, verdict->kind) &&
-           !changed_since(resolver, lookup, verdict);
+    return freshness_of(&resolver->env->freshness, &lookup->request.digest, verdict->kind,
+                        verdict->read_at_us);
 }
 
 static void lookup_free(struct lookup *lookup)
@@ -66,23 +59,22 @@ static void lookup_free(struct lookup *lookup)
 static void answer_explain(struct resolver *resolver, struct lookup *lookup,
                            const struct verdict *verdict, const char *why)
 {
+    struct freshness *freshness = &resolver->env->freshness;
     struct explanation *explanation = lookup->explanation;
     struct buffer reply;
     int64_t pending_us;
 
-    explanation->freshness = freshness_now(resolver);
+    freshness_tick(freshness, clock_monotonic_us());
+    explanation->limits = freshness->limits;
     explanation->wall_us = clock_wall_us();
     explanation->asked = verdict->kind != VERDICT_UNAVAILABLE;
     explanation->in_postgres = *verdict;
     explanation->why_not = why;
-    explanation->redis_fresh =
-        is_fresh(resolver, lookup, &explanation->in_redis, &explanation->freshness);
-    explanation->watermark_us = watermarks_get(&resolver->watermarks, &lookup->request.digest);
-    if (resolver->env->freshness_inputs.watermark_us > explanation->watermark_us)
-        explanation->watermark_us = resolver->env->freshness_inputs.watermark_us;
+    explanation->redis_use = use_of(resolver, lookup, &explanation->in_redis);
+    explanation->watermark_us = freshness_watermark(freshness, &lookup->request.digest);
     explanation->has_store = resolver->env->stores.has_current;
     explanation->store = resolver->env->stores.current;
-    explanation->postgres_down = resolver->env->freshness_inputs.postgres_down;
+    explanation->postgres_down = freshness_no_lookups(freshness);
     explanation->pending_last_used_us = explanation->memory.pending_last_used_us;
     pending_us = resolver->setup.pending(resolver->setup.arg, &verdict->api_key_id);
     if (pending_us > explanation->pending_last_used_us)
@@ -93,7 +85,8 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
 
 static void note_in_memory(struct resolver *resolver, const struct verdict *verdict)
 {
-    if (verdict_has_row(verdict) && verdict->read_at_us > resolver->newest_in_memory_us)
+    if (verdict_has_row(verdict) &&
+        !freshness_read_since(resolver->newest_in_memory_us, verdict->read_at_us))
         resolver->newest_in_memory_us = verdict->read_at_us;
 }
 
@@ -101,7 +94,8 @@ static void note_in_redis(struct resolver *resolver, const struct verdict *verdi
 {
     const struct store_id *store = &resolver->env->stores.current;
 
-    if (!verdict_has_row(verdict) || verdict->read_at_us <= resolver_newest_in_redis(resolver))
+    if (!verdict_has_row(verdict) ||
+        freshness_read_since(resolver_newest_in_redis(resolver), verdict->read_at_us))
         return;
     resolver->newest_in_redis_us = verdict->read_at_us;
     resolver->redis_store = *store;
@@ -154,8 +148,8 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
                         int64_t server_read_us)
 {
     struct resolver *resolver = arg;
-    struct freshness freshness = freshness_now(resolver);
 
+    freshness_tick(&resolver->env->freshness, clock_monotonic_us());
     if (verdict->rows > 1 && !resolver->duplicates_logged) {
         char fingerprint[FINGERPRINT_SIZE];
 
@@ -166,7 +160,7 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
         resolver->duplicates_logged = true;
     }
     if (!lookup->explanation && resolver->shared && server_read_us != 0 &&
-        is_fresh(resolver, lookup, verdict, &freshness)) {
+        use_of(resolver, lookup, verdict) == USE_NOW) {
         redis_tier_fill(resolver->redis, &lookup->request.digest, verdict, server_read_us,
                         resolver->env->config->cache_ttl);
         note_in_redis(resolver, verdict);
@@ -196,10 +190,8 @@ static void on_store(void *arg, const struct store_id *store, bool elsewhere)
     }
     env->metrics.value[METRIC_READS_ELSEWHERE]++;
     resolver->elsewhere_us = clock_monotonic_us();
-    if (!env->freshness_inputs.elsewhere) {
-        env->freshness_inputs.elsewhere = true;
+    if (freshness_lookups_elsewhere(&env->freshness))
         back_env_post_freshness(env);
-    }
     if (!resolver->elsewhere_logged) {
         store_id_to_text(store, text);
         log_error(&env->log,
@@ -215,20 +207,20 @@ static void on_findings_begin(void *arg)
 {
     struct redis_batch *batch = arg;
 
-    batch->freshness = freshness_now(batch->resolver);
+    freshness_tick(&batch->resolver->env->freshness, clock_monotonic_us());
 }
 
 /* Another sidecar has heard of a change of the key: what was read before that is out of date, here
  * too, whether or not PostgreSQL can be asked. One that hears of every change itself knows better
  * when that was. */
 static void take_tombstone(struct resolver *resolver, const struct digest *digest,
-                           int64_t changed_at_us, const struct freshness *freshness)
+                           int64_t changed_at_us)
 {
     struct to_front order = {.type = TO_FRONT_TOMBSTONE};
 
-    if (freshness->linked && resolver->env->freshness_inputs.notified)
+    if (freshness_hears_all(&resolver->env->freshness))
         return;
-    watermarks_raise(&resolver->watermarks, digest, changed_at_us);
+    freshness_key_changed(&resolver->env->freshness, digest, changed_at_us);
     order.invalidate.digest = *digest;
     order.invalidate.changed_at_us = changed_at_us;
     back_env_post(resolver->env, &order);
@@ -239,10 +231,9 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
     struct redis_batch *batch = arg;
     struct resolver *resolver = batch->resolver;
     struct lookup *lookup = lookup_list_take(&batch->lookups);
-    const struct freshness *freshness = &batch->freshness;
 
     if (finding == FOUND_TOMBSTONE && !lookup->explanation)
-        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us, freshness);
+        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us);
     if (finding == FOUND_TOMBSTONE)
         verdict = NULL;
     if (lookup->explanation) {
@@ -254,9 +245,10 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
     }
     if (verdict)
         note_in_redis(resolver, verdict);
-    if (verdict && verdict->read_at_us >= freshness->oldest_stale_us)
+    enum freshness_use use = verdict ? use_of(resolver, lookup, verdict) : USE_NEVER;
+    if (use > USE_NEVER)
         lookup->old = *verdict;
-    if (verdict && is_fresh(resolver, lookup, verdict, freshness)) {
+    if (use == USE_NOW) {
         resolver->env->metrics.value[METRIC_REDIS_HITS]++;
         answer(resolver, lookup, verdict, TIER_REDIS, NULL);
         return;
@@ -282,7 +274,7 @@ static void read_redis(struct resolver *resolver)
     size_t len = 0;
 
     if (!batch)
-        abort();
+        out_of_memory();
     batch->resolver = resolver;
     TAILQ_INIT(&batch->lookups);
     while (len < REDIS_BATCH && (lookup = lookup_list_take(&resolver->for_redis))) {
@@ -308,12 +300,12 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
     struct lookup *lookup = calloc(1, sizeof *lookup);
 
     if (!lookup)
-        abort();
+        out_of_memory();
     lookup->request = message->lookup;
     if (message->type == TO_BACK_EXPLAIN) {
         lookup->explanation = calloc(1, sizeof *lookup->explanation);
         if (!lookup->explanation)
-            abort();
+            out_of_memory();
         lookup->explanation->digest = message->lookup.digest;
         lookup->explanation->memory = message->explain;
         lookup->ask = message->ask;
@@ -334,7 +326,7 @@ void resolver_go(struct resolver *resolver)
 
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
 {
-    watermarks_raise(&resolver->watermarks, digest, clock_monotonic_us());
+    freshness_key_changed(&resolver->env->freshness, digest, clock_monotonic_us());
     redis_tier_tombstone(resolver->redis, digest, resolver->env->config->cache_ttl);
 }
 
@@ -393,7 +385,7 @@ static void on_postgres_down(void *arg, bool down)
 {
     struct resolver *resolver = arg;
 
-    resolver->env->freshness_inputs.postgres_down = down;
+    freshness_lookups_down(&resolver->env->freshness, down);
     back_env_post_freshness(resolver->env);
 }
 
@@ -416,7 +408,6 @@ struct resolver *resolver_new(const struct resolver_setup *setup)
     resolver->elsewhere_us = TIME_NEVER;
     resolver->newest_in_memory_us = resolver->newest_in_redis_us = TIME_NEVER;
     TAILQ_INIT(&resolver->for_redis);
-    watermarks_init(&resolver->watermarks);
     resolver->redis = redis_tier_new(env);
     resolver->postgres = pg_pool_new(&(struct pg_pool_setup){
         .env = env,

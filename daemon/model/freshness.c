@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/model/freshness.h>
 
+#include <stdlib.h>
+
+#include "watermarks.h"
+
 static int64_t later(int64_t a, int64_t b)
 {
     return a > b ? a : b;
@@ -9,23 +13,6 @@ static int64_t later(int64_t a, int64_t b)
 static int64_t sooner(int64_t a, int64_t b)
 {
     return a < b ? a : b;
-}
-
-void freshness_confirm(struct freshness_inputs *inputs, int64_t sent_us)
-{
-    if (sent_us >= inputs->jumped_us)
-        inputs->confirmed_us = sent_us;
-}
-
-void freshness_jump(struct freshness_inputs *inputs, int64_t now_us, int64_t jump_us)
-{
-    if (inputs->jumped_us >= now_us)
-        return;
-    if (inputs->confirmed_us < now_us)
-        inputs->confirmed_us = TIME_NEVER;
-    inputs->watermark_us = later(inputs->watermark_us, now_us);
-    inputs->jumped_us = now_us;
-    inputs->lost_us += later(jump_us, 0);
 }
 
 /* How early a verdict may have been read that is served stale, by the clock as it runs. */
@@ -39,8 +26,8 @@ static int64_t stale_since(const struct freshness_policy *policy,
     return sooner(since_us + inputs->lost_us, inputs->jumped_us);
 }
 
-struct freshness freshness_at(const struct freshness_policy *policy,
-                              const struct freshness_inputs *inputs, int64_t now_us)
+struct freshness_limits freshness_limits_at(const struct freshness_policy *policy,
+                                            const struct freshness_inputs *inputs, int64_t now_us)
 {
     bool confirmed = inputs->confirmed_us >= now_us - policy->ttl_unlinked_us;
     bool linked = confirmed && !inputs->elsewhere;
@@ -51,7 +38,7 @@ struct freshness freshness_at(const struct freshness_policy *policy,
     int64_t oldest_stale_us =
         inputs->elsewhere ? INT64_MAX : later(known_us, stale_since(policy, inputs, now_us));
 
-    return (struct freshness){
+    return (struct freshness_limits){
         .now_us = now_us,
         .linked = linked,
         .oldest_us = later(inputs->watermark_us, now_us - ttl_us),
@@ -63,4 +50,159 @@ struct freshness freshness_at(const struct freshness_policy *policy,
         .ttl_us = ttl_us,
         .unknown_ttl_us = negative_ttl_us,
     };
+}
+
+void freshness_tick(struct freshness *freshness, int64_t now_us)
+{
+    freshness->limits = freshness_limits_at(&freshness->policy, &freshness->inputs, now_us);
+}
+
+/* Setters end with this, so that limits never lag behind what has happened. */
+static void judge_anew(struct freshness *freshness)
+{
+    freshness_tick(freshness, freshness->limits.now_us);
+}
+
+void freshness_init(struct freshness *freshness, const struct freshness_policy *policy)
+{
+    *freshness = (struct freshness){
+        .policy = *policy,
+        .inputs = {.confirmed_us = TIME_NEVER,
+                   .watermark_us = TIME_NEVER,
+                   .known_watermark_us = TIME_NEVER},
+    };
+    judge_anew(freshness);
+}
+
+void freshness_done(struct freshness *freshness)
+{
+    free(freshness->keys);
+    freshness->keys = NULL;
+}
+
+bool freshness_watch_keys(struct freshness *freshness)
+{
+    freshness->keys = malloc(sizeof *freshness->keys);
+    if (freshness->keys)
+        watermarks_init(freshness->keys);
+    return freshness->keys != NULL;
+}
+
+void freshness_set_policy(struct freshness *freshness, const struct freshness_policy *policy)
+{
+    freshness->policy = *policy;
+    judge_anew(freshness);
+}
+
+bool freshness_feed_confirmed(struct freshness *freshness, int64_t sent_us)
+{
+    if (sent_us < freshness->inputs.jumped_us)
+        return false;
+    freshness->inputs.confirmed_us = sent_us;
+    judge_anew(freshness);
+    return true;
+}
+
+void freshness_feed_tells_all(struct freshness *freshness, bool all)
+{
+    freshness->inputs.notified = all;
+    judge_anew(freshness);
+}
+
+void freshness_changes_may_be_missing(struct freshness *freshness, int64_t at_us)
+{
+    freshness->inputs.watermark_us = later(freshness->inputs.watermark_us, at_us);
+    judge_anew(freshness);
+}
+
+void freshness_everything_changed(struct freshness *freshness, int64_t at_us)
+{
+    freshness->inputs.known_watermark_us = later(freshness->inputs.known_watermark_us, at_us);
+    freshness_changes_may_be_missing(freshness, at_us);
+}
+
+void freshness_key_changed(struct freshness *freshness, const struct digest *digest, int64_t at_us)
+{
+    watermarks_raise(freshness->keys, digest, at_us);
+}
+
+bool freshness_lookups_elsewhere(struct freshness *freshness)
+{
+    bool news = !freshness->inputs.elsewhere;
+
+    freshness->inputs.elsewhere = true;
+    judge_anew(freshness);
+    return news;
+}
+
+void freshness_lookups_agree(struct freshness *freshness, int64_t at_us)
+{
+    if (!freshness->inputs.elsewhere)
+        return;
+    freshness->inputs.elsewhere = false;
+    freshness_everything_changed(freshness, at_us);
+}
+
+void freshness_lookups_down(struct freshness *freshness, bool down)
+{
+    freshness->inputs.lookups_down = down;
+}
+
+static void jump(struct freshness_inputs *inputs, int64_t at_us, int64_t jump_us)
+{
+    if (inputs->jumped_us >= at_us)
+        return;
+    if (inputs->confirmed_us < at_us)
+        inputs->confirmed_us = TIME_NEVER;
+    inputs->watermark_us = later(inputs->watermark_us, at_us);
+    inputs->jumped_us = at_us;
+    inputs->lost_us += later(jump_us, 0);
+}
+
+void freshness_clocks_jumped(struct freshness *freshness, int64_t at_us, int64_t jump_us)
+{
+    jump(&freshness->inputs, at_us, jump_us);
+    judge_anew(freshness);
+}
+
+void freshness_follow(struct freshness *freshness, const struct freshness_inputs *inputs)
+{
+    int64_t jumped_us = freshness->inputs.jumped_us;
+    int64_t lost_us = freshness->inputs.lost_us - inputs->lost_us;
+
+    freshness->inputs = *inputs;
+    jump(&freshness->inputs, jumped_us, lost_us);
+    judge_anew(freshness);
+}
+
+int64_t freshness_watermark(const struct freshness *freshness, const struct digest *digest)
+{
+    int64_t of_key_us = freshness->keys ? watermarks_get(freshness->keys, digest) : TIME_NEVER;
+
+    return later(of_key_us, freshness->inputs.watermark_us);
+}
+
+bool freshness_outdated(const struct freshness *freshness, const struct digest *digest,
+                        int64_t read_at_us)
+{
+    return freshness->keys && read_at_us < watermarks_get(freshness->keys, digest);
+}
+
+enum freshness_use freshness_of(const struct freshness *freshness, const struct digest *digest,
+                                enum verdict_kind kind, int64_t read_at_us)
+{
+    const struct freshness_limits *limits = &freshness->limits;
+
+    if (digest && freshness_outdated(freshness, digest, read_at_us))
+        return USE_NEVER;
+    if (freshness_is_fresh(limits, kind, read_at_us))
+        return USE_NOW;
+    if (read_at_us >= limits->oldest_at_soft_timeout_us)
+        return USE_IF_SLOW;
+    return read_at_us >= limits->oldest_stale_us ? USE_IF_DOWN : USE_NEVER;
+}
+
+bool freshness_confirmed_since(const struct freshness *freshness, int64_t since_us)
+{
+    return freshness->inputs.confirmed_us >= since_us;
 }

@@ -33,6 +33,9 @@ struct table {
     uint64_t evictions;
 };
 
+/* What a slot takes, with its tag. */
+enum { SLOT_BYTES = sizeof(struct cached_verdict) + sizeof(uint8_t) };
+
 struct verdict_cache {
     struct table positive;
     struct table negative;
@@ -41,11 +44,11 @@ struct verdict_cache {
 
 static bool table_init(struct table *table, size_t bytes)
 {
-    table->sets = bytes / (WAYS * (sizeof *table->slot + sizeof *table->tag));
+    table->sets = bytes / ((size_t)WAYS * SLOT_BYTES);
     if (table->sets == 0)
         table->sets = 1;
     size_t slots = table->sets * WAYS;
-    size_t size = slots * (sizeof *table->slot + sizeof *table->tag);
+    size_t size = slots * SLOT_BYTES;
     table->mapping_size = size + HUGE_PAGE;
     table->mapping =
         mmap(NULL, table->mapping_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -193,7 +196,7 @@ static uint16_t coarse(int64_t now_us)
 /* The slot of a full set to give up: one that is not fresh (but which may still be served
  * stale), else the one not used for longest. */
 static struct cached_verdict *victim(const struct table *table, const struct place *place,
-                                     int64_t oldest_us, int64_t now_us)
+                                     const struct freshness_limits *limits)
 {
     struct cached_verdict *set = &table->slot[place->set[0]];
     struct cached_verdict *least = set;
@@ -201,8 +204,9 @@ static struct cached_verdict *victim(const struct table *table, const struct pla
 
     assert(set); /* mapped when the cache was made */
     for (unsigned i = 0; i < WAYS; i++) {
-        unsigned recency = (uint16_t) ~(coarse(now_us) - set[i].used);
-        unsigned worth = set[i].read_at_us < oldest_us ? recency : recency + UINT16_MAX + 1;
+        unsigned recency = (uint16_t) ~(coarse(limits->now_us) - set[i].used);
+        bool fresh = freshness_is_fresh(limits, set[i].kind, set[i].read_at_us);
+        unsigned worth = fresh ? recency + UINT16_MAX + 1 : recency;
 
         if (worth < least_worth) {
             least = &set[i];
@@ -260,13 +264,13 @@ struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const str
 }
 
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
-                                         const struct freshness *freshness)
+                                         const struct freshness_limits *limits)
 {
     struct cached_verdict *slot = verdict_cache_peek(cache, digest);
 
-    if (!slot || slot->read_at_us < freshness_oldest(freshness, slot->kind))
+    if (!slot || !freshness_is_fresh(limits, slot->kind, slot->read_at_us))
         return NULL;
-    verdict_cache_touch(slot, freshness->now_us);
+    verdict_cache_touch(slot, limits->now_us);
     return slot;
 }
 
@@ -294,7 +298,7 @@ void verdict_cache_remove(struct verdict_cache *cache, const struct digest *dige
 
 /* A slot for a new verdict; its old verdict is lost. */
 static struct cached_verdict *make_room(struct table *table, const struct place *place,
-                                        int64_t oldest_us, int64_t now_us)
+                                        const struct freshness_limits *limits)
 {
     struct cached_verdict *slot = empty_slot(table, place);
 
@@ -302,19 +306,19 @@ static struct cached_verdict *make_room(struct table *table, const struct place 
         table->used++;
         return slot;
     }
-    slot = victim(table, place, oldest_us, now_us);
-    table->evictions += slot->read_at_us >= oldest_us;
+    slot = victim(table, place, limits);
+    table->evictions += freshness_is_fresh(limits, slot->kind, slot->read_at_us);
     return slot;
 }
 
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
                                          const struct verdict *verdict,
-                                         const struct freshness *freshness)
+                                         const struct freshness_limits *limits)
 {
     struct table *table = table_for(cache, verdict->kind);
     struct cached_verdict *slot = verdict_cache_peek(cache, digest);
 
-    if (slot && slot->read_at_us > verdict->read_at_us)
+    if (slot && !freshness_read_since(verdict->read_at_us, slot->read_at_us))
         return slot;
     if (slot && table_for(cache, slot->kind) != table) {
         empty(table_for(cache, slot->kind), slot);
@@ -323,15 +327,14 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
     if (!slot) {
         struct place place = place_of(table, digest_mix(digest, cache->seed));
 
-        slot =
-            make_room(table, &place, freshness_oldest(freshness, verdict->kind), freshness->now_us);
+        slot = make_room(table, &place, limits);
         *tag_at(table, slot) = place.tag;
         slot->usage_slot = 0;
     }
     *slot = (struct cached_verdict){
         .digest = *digest,
         .usage_slot = slot->usage_slot,
-        .used = coarse(freshness->now_us),
+        .used = coarse(limits->now_us),
     };
     cached_verdict_set(slot, verdict);
     return slot;
@@ -339,7 +342,9 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
 
 static struct verdict_cache_stats table_stats(const struct table *table)
 {
-    return (struct verdict_cache_stats){table->sets * WAYS, table->used, table->evictions};
+    size_t slots = table->sets * WAYS;
+
+    return (struct verdict_cache_stats){slots, slots * SLOT_BYTES, table->used, table->evictions};
 }
 
 struct verdict_cache_stats verdict_cache_stats(const struct verdict_cache *cache)

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <apikeyd/model/watermarks.h>
-
-#include <apikeyd/model/freshness.h>
+#include "watermarks.h"
 
 /* Only keys that exist raise watermarks, so nobody gains by choosing where theirs fall. */
 static size_t place_of(const struct digest *digest)

@@ -21,15 +21,19 @@ static struct event_base *precise_base(void)
 
 bool back_env_open(struct back_env *env)
 {
+    struct freshness_policy policy = config_freshness_policy(env->config);
+
     TAILQ_INIT(&env->sessions);
+    freshness_init(&env->freshness, &policy);
     env->base = precise_base();
-    return env->base != NULL;
+    return env->base && freshness_watch_keys(&env->freshness);
 }
 
 void back_env_close(struct back_env *env)
 {
     if (env->base)
         event_base_free(env->base);
+    freshness_done(&env->freshness);
 }
 
 void back_env_post(struct back_env *env, const struct to_front *message)
@@ -43,12 +47,7 @@ void back_env_post(struct back_env *env, const struct to_front *message)
 void back_env_post_freshness(struct back_env *env)
 {
     back_env_post(env, &(struct to_front){.type = TO_FRONT_FRESHNESS,
-                                          .freshness_inputs = env->freshness_inputs});
-}
-
-void back_env_raise_watermark(struct back_env *env)
-{
-    env->freshness_inputs.watermark_us = clock_monotonic_us();
+                                          .freshness_inputs = env->freshness.inputs});
 }
 
 /* Once a minute: a clock that is set again and again shall not fill the log. */
@@ -68,7 +67,7 @@ void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
 {
     env->metrics.value[METRIC_CLOCK_JUMPS]++;
     log_jump(env, at_us, jump_us);
-    freshness_jump(&env->freshness_inputs, at_us, jump_us);
+    freshness_clocks_jumped(&env->freshness, at_us, jump_us);
     back_env_post_freshness(env);
 }
 
@@ -81,18 +80,12 @@ void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t receiv
         back_env_clock_jump(env, received_us, ahead_us);
 }
 
-void back_env_forget(struct back_env *env)
-{
-    back_env_raise_watermark(env);
-    env->freshness_inputs.known_watermark_us = env->freshness_inputs.watermark_us;
-}
-
 void back_env_store_changed(struct back_env *env, enum store_change change)
 {
     if (change == STORE_REPLACED)
-        back_env_forget(env);
+        freshness_everything_changed(&env->freshness, clock_monotonic_us());
     else if (change == STORE_RESTARTED)
-        back_env_raise_watermark(env);
+        freshness_changes_may_be_missing(&env->freshness, clock_monotonic_us());
 }
 
 void back_env_reply(struct back_env *env, uint64_t ask, struct buffer *reply)

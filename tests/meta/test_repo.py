@@ -153,6 +153,19 @@ def test_manual_is_the_tables(what):
 
 
 @of_release
+@pytest.mark.parametrize("what, words, fuzzer", [
+    ("options", r"^\| `\w+\.(\w+)`", "config"),
+    ("commands", r"^\| `([A-Z]+)", "resp"),
+])
+def test_dictionaries_of_fuzzers_have_the_tables_words(what, words, fuzzer):
+    """A fuzzer hardly finds one that is not there."""
+    table = set(re.findall(words, run(DAEMON, "--list", what).stdout, re.MULTILINE))
+    text = (ROOT / "tests" / "fuzz" / "dict" / fuzzer).read_text()
+    known = set(re.findall(r'^"(\w+)(?: = | )?"$', text, re.MULTILINE))
+    assert len(table) > 10 and not table - known
+
+
+@of_release
 def test_table_of_folders_is_cmakes():
     """tests/harness/tables.py writes it. In the figure a folder stands above all that it uses, in its own column."""
     text, table = (ROOT / "docs" / "architecture.md").read_text(), (BUILD / "folders.md").read_text()
@@ -208,7 +221,7 @@ def test_pure_folders_need_no_other_library(folder, pure):
     ("ledger/ledger.c", "apikeyd/clock/clock.h", False),
     ("auth/check.c", "apikeyd/conn/connection.h", True),
     ("auth/check.c", "apikeyd/thread/back_env.h", False),
-    ("changes/change_feed.c", "notification_rate.h", True),
+    ("changes/feed_postgres.c", "notification_rate.h", True),
     ("lookup/resolver.c", "notification_rate.h", False),
     ("lookup/resolver.c", "apikeyd/auth/check.h", False),
 ])
@@ -302,6 +315,36 @@ def test_functions_fit_on_a_screen():
     assert len((ROOT / "daemon" / "main.c").read_text().splitlines()) <= 120
 
 
+def test_few_places_end_the_process():
+    """Out of memory has one way. The others are queues that cannot be full, and libevent's own end."""
+    found = sorted(path.name for path in tracked("daemon/*.c") if re.search(r"\babort\(\)", path.read_text()))
+    assert found == ["flusher.c", "front.c", "log_hooks.c", "out_of_memory.c"]
+
+
+def compared_read_times(text):
+    """Comparisons in C of what is named as a read time is, or as a bound of one. What freshness says is none."""
+    code = re.sub(r"/\*.*?\*/|#[^\n]*|freshness_\w+\([^()]*\)", "", text, flags=re.DOTALL)
+    for part in re.split(r"&&|\|\||[;,?{}]", code):
+        if re.search(r"(?<![-<>])[<>]=?(?![<>])", part) and re.search(r"read_at|oldest|watermark|confirmed|newest", part):
+            yield " ".join(part.split())
+
+
+def test_only_freshness_compares_read_times():
+    """Whether a verdict was read late enough is judged in one place, or two places will differ."""
+    own = ["daemon/model/freshness.c", "daemon/model/watermarks.c", "include/apikeyd/model/freshness.h"]
+    found = {str(path.relative_to(ROOT)): lines for path in tracked("daemon/*.[ch]", "include/*.h")
+             if (lines := list(compared_read_times(path.read_text())))}
+    assert [found.pop(name, []) != [] for name in own] == [True] * len(own)
+    assert found == {}
+
+
+def test_the_lease_knows_nothing_of_postgresql():
+    """Another kind of change feed tells it the same."""
+    for name in ("include/apikeyd/changes/lease.h", "daemon/changes/lease.c"):
+        code = re.sub(r"/\*.*?\*/", "", (ROOT / name).read_text(), flags=re.DOTALL)
+        assert not re.search(r"postgres|libpq|\bpg_|\bPQ|#include \"", code), name
+
+
 def test_every_source_says_its_licence():
     for path in tracked("*.c", "*.h"):
         assert "SPDX-License-Identifier: MIT" in path.read_text(), path
@@ -323,6 +366,26 @@ def test_every_script_pins_its_path():
     """Else a role that may create somewhere in the path of whoever deploys has its operators taken."""
     for path in tracked("migrations/*.sql"):
         assert "\nBEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n" in path.read_text(), path
+
+
+def test_the_version_stands_in_one_place():
+    """Programs and tests read CMakeLists.txt, tables.py writes the manual pages; the two lists of changes have to
+    have an entry for it. No other source says it, and examples in the documents say the same."""
+    version, = re.findall(r"^project\(apikeyd VERSION (\d+\.\d+\.\d+) ", (ROOT / "CMakeLists.txt").read_text(),
+                          re.MULTILINE)
+    found = {program: run(BUILD / program, "--version").stdout for program in ("apikeyd", "apikeyctl")}
+    assert found == {program: f"{program} {version}\n" for program in found}
+    for page in tracked("docs/man/*.[158]"):
+        assert f"\n.Os apikeyd {version}\n" in page.read_text(), f"{page}: run tests/harness/tables.py"
+    newest = re.match(r"apikeyd \((.*?)(-\d+)?\) ", (ROOT / "debian" / "changelog").read_text())
+    assert newest and newest[1] == version, "debian/changelog begins with another version"
+    released = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released and released[0] == version, "CHANGELOG.md has no section for it"
+    for path in tracked("*.md"):
+        if path.name != "CHANGELOG.md":
+            assert set(re.findall(r"apikeyd[ _](\d+\.\d+\.\d+)", path.read_text())) <= {version}, path
+    for path in tracked("*.c", "*.h", "*.py", "*.cmake", "*.json", "dev", "systemd"):
+        assert not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", path.read_text()), path
 
 
 def test_promises_name_tests_that_exist():

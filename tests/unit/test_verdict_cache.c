@@ -12,30 +12,30 @@ static const struct freshness_policy policy = {.ttl_us = 60 * SECOND,
                                                .negative_ttl_us = 30 * SECOND,
                                                .stale_max_us = 300 * SECOND};
 
-static struct freshness at(int64_t now_us)
+static struct freshness_limits at(int64_t now_us)
 {
     struct freshness_inputs linked = {.confirmed_us = now_us, .watermark_us = TIME_NEVER};
 
-    return freshness_at(&policy, &linked, now_us);
+    return freshness_limits_at(&policy, &linked, now_us);
 }
 
 static void put(struct verdict_cache *cache, uint64_t key, enum verdict_kind kind,
                 int64_t read_at_us)
 {
     struct digest digest = digest_number(key);
-    struct freshness freshness = at(read_at_us);
+    struct freshness_limits limits = at(read_at_us);
     struct verdict verdict = {
         .kind = kind, .api_key_id = uuid_number(key), .read_at_us = read_at_us, .rows = 1};
 
-    verdict_cache_put(cache, &digest, &verdict, &freshness);
+    verdict_cache_put(cache, &digest, &verdict, &limits);
 }
 
 static const struct cached_verdict *get(struct verdict_cache *cache, uint64_t key, int64_t now_us)
 {
     struct digest digest = digest_number(key);
-    struct freshness freshness = at(now_us);
+    struct freshness_limits limits = at(now_us);
 
-    return verdict_cache_get(cache, &digest, &freshness);
+    return verdict_cache_get(cache, &digest, &limits);
 }
 
 static void test_holds_until_the_ttl(void **state)
@@ -143,6 +143,22 @@ static void test_remove_and_clear(void **state)
     verdict_cache_free(cache);
 }
 
+/* As many sets as fit, and what they take is told with their tags. One set is the minimum. */
+static void test_takes_what_it_is_given_and_tells_it(void **state)
+{
+    (void)state;
+    for (size_t bytes = 1; bytes < 5 * ONE_SET; bytes += 13) {
+        struct verdict_cache *cache = verdict_cache_new(bytes, 9 * ONE_SET, 7);
+        struct verdict_cache_stats stats = verdict_cache_stats(cache);
+        size_t sets = bytes < ONE_SET ? 1 : bytes / ONE_SET;
+
+        assert_int_equal(stats.bytes, sets * ONE_SET);
+        assert_int_equal(stats.slots, sets * WAYS);
+        assert_int_equal(verdict_cache_negative_stats(cache).bytes, 9 * ONE_SET);
+        verdict_cache_free(cache);
+    }
+}
+
 static void test_a_table_nearly_full_keeps_nearly_all(void **state)
 {
     enum { SLOTS = 1 << 16, KEYS = SLOTS * 95 / 100 };
@@ -236,14 +252,14 @@ static void test_a_slot_holds_all_of_a_verdict(void **state)
 {
     struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
     struct digest digest = digest_number(1);
-    struct freshness freshness = at(100 * SECOND);
+    struct freshness_limits limits = at(100 * SECOND);
     struct verdict verdict, held;
 
     (void)state;
     memset(&verdict, 1, sizeof verdict);
     verdict.kind = VERDICT_DENY_INACTIVE;
     verdict.rows = 0; /* not held */
-    verdict_cache_put(cache, &digest, &verdict, &freshness);
+    verdict_cache_put(cache, &digest, &verdict, &limits);
     held = cached_verdict_get(verdict_cache_peek(cache, &digest));
     assert_memory_equal(&held, &verdict, sizeof verdict);
     verdict_cache_free(cache);
@@ -258,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_unknown_keys_evict_only_each_other),
         cmocka_unit_test(test_the_least_useful_goes),
         cmocka_unit_test(test_remove_and_clear),
+        cmocka_unit_test(test_takes_what_it_is_given_and_tells_it),
         cmocka_unit_test(test_a_table_nearly_full_keeps_nearly_all),
         cmocka_unit_test(test_what_is_removed_is_gone),
         cmocka_unit_test(test_agrees_with_a_plain_table),

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include <apikeyd/model/freshness.h>
-#include <apikeyd/model/watermarks.h>
+#include "watermarks.h"
 
 static void test_a_watermark_only_rises(void **state)
 {

@@ -59,11 +59,10 @@ struct front {
     struct refusal refusals[REFUSALS];
     int64_t over_share_logged_us; /* a process over its share of connections; 0: never */
 
-    struct freshness_policy policy;
-    struct freshness_inputs freshness_inputs;
+    struct freshness freshness; /* as of now_us */
     struct clock_jump clocks;
-    struct freshness freshness; /* as of the read or message being handled */
-    int64_t wall_us;            /* likewise, µs since 1970 */
+    int64_t now_us;  /* monotonic: when the read or message being handled came */
+    int64_t wall_us; /* likewise, µs since 1970 */
     struct http_date date;
     bool stopped;
 };

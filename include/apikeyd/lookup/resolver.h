@@ -3,7 +3,7 @@
  *     LOOKUPs ─▶ Redis, one MGET for all that wait ─▶ PostgreSQL, one SELECT for a batch
  *                     └ fresh: answer                  └ answer, and fill Redis
  *
- * What was read before the key's last change that was heard of (watermarks) is thrown away,
+ * What was read before the key's last change that was heard of (freshness) is thrown away,
  * wherever it comes from, and PostgreSQL is asked again. Every lookup is answered exactly once, at
  * shutdown too, and has a deadline wherever it waits. Back thread only.
  */

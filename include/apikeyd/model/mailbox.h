@@ -50,8 +50,7 @@ struct lookup_request {
 /* What the front thread knows, for EXPLAIN. */
 struct explain_memory {
     struct verdict verdict; /* UNAVAILABLE: nothing is held */
-    bool fresh;
-    bool servable_stale;
+    enum freshness_use use;
     bool refreshing;
     int64_t pending_last_used_us; /* in the ledger, or 0 */
 };
@@ -82,7 +81,7 @@ struct to_back {
         } stats;
         struct ledger_half *half;
         struct {
-            int64_t at_us, jump_us; /* see freshness_jump() */
+            int64_t at_us, jump_us; /* see freshness_clocks_jumped() */
         } jump;
         struct {
             enum log_level level;

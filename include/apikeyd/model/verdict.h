@@ -15,6 +15,8 @@
 
 enum { UUID_TEXT_LEN = 36 };
 
+#define TIME_NEVER INT64_MIN /* earlier than every read time */
+
 struct uuid {
     uint8_t bytes[16];
 };

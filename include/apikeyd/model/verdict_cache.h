@@ -53,7 +53,8 @@ static inline struct verdict cached_verdict_get(const struct cached_verdict *slo
 
 struct verdict_cache_stats {
     size_t slots;
-    size_t used; /* slots that hold a verdict, expired ones included */
+    size_t bytes; /* of the slots and their tags */
+    size_t used;  /* slots that hold a verdict, expired ones included */
     uint64_t evictions;
 };
 
@@ -65,7 +66,7 @@ void verdict_cache_free(struct verdict_cache *cache);
 /* The verdict for `digest` if one is held and fresh, else NULL. A hit counts as use. The
  * pointer is good until the next put or remove. */
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
-                                         const struct freshness *freshness);
+                                         const struct freshness_limits *limits);
 
 /* The verdict for `digest` will be asked for: have it come in, if it is where most are. */
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
@@ -81,7 +82,7 @@ struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const str
 /* Keep `verdict` (not UNAVAILABLE), unless one read later is held. Returns what is held now. */
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
                                          const struct verdict *verdict,
-                                         const struct freshness *freshness);
+                                         const struct freshness_limits *limits);
 
 /* Forget a verdict. */
 void verdict_cache_remove(struct verdict_cache *cache, const struct digest *digest);

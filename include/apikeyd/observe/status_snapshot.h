@@ -20,7 +20,7 @@ struct status_snapshot {
     bool postgres_answers;        /* lookups */
     bool memory_servable;         /* the newest verdict in memory may be served, if only stale */
     bool redis_servable;          /* so may the newest one that Redis is known to hold */
-    const char *revocation_bound; /* see feed_bound() */
+    const char *revocation_bound; /* see lease_bound() */
     bool has_store;               /* it is known … */
     struct store_id store;        /* … which store this is about */
     bool redis_dated;             /* PostgreSQL's clock is known, so Redis' verdicts have an age */

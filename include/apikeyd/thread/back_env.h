@@ -24,7 +24,7 @@ struct back_env {
     struct event_base *base;
     const struct config *config;
     struct slice redis_password, redis_secret; /* empty: none */
-    struct freshness_inputs freshness_inputs;  /* the front is told of each change */
+    struct freshness freshness;                /* the front is told of each change */
     struct pg_clock clock;
     struct stores stores;
     struct metrics metrics;
@@ -38,7 +38,7 @@ struct back_env {
     int64_t jump_logged_us; /* a jump of the clocks was logged then; 0: none */
 };
 
-/* Make the loop. False when out of memory. */
+/* Make the loop, and what verdicts are judged by. False when out of memory. */
 bool back_env_open(struct back_env *env);
 void back_env_close(struct back_env *env);
 
@@ -49,14 +49,11 @@ void back_env_post(struct back_env *env, const struct to_front *message);
 /* Tell the front thread what verdicts are judged by now. */
 void back_env_post_freshness(struct back_env *env);
 
-/* What was read before now may be out of date: have it read again. The front is told with the
+/* The current store has changed so, and what was read before with it. The front is told with the
  * next freshness inputs. */
-void back_env_raise_watermark(struct back_env *env);
-
-/* The current store has changed so, and what was read before with it. */
 void back_env_store_changed(struct back_env *env, enum store_change change);
 
-/* The clocks parted by `jump_us`, as was seen at `at_us`: freshness_jump(). The front is
+/* The clocks parted by `jump_us`, as was seen at `at_us`: freshness_clocks_jumped(). The front is
  * told. */
 void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us);
 
@@ -64,9 +61,6 @@ void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us);
  * be, this host's clocks stood still, all of them, and it is a jump. */
 void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t received_us,
                            int64_t server_us);
-
-/* Nothing that was read before now is to be served any more, stale neither. Likewise. */
-void back_env_forget(struct back_env *env);
 
 /* Reply to the admin request with this number; takes the bytes of *reply. */
 void back_env_reply(struct back_env *env, uint64_t ask, struct buffer *reply);

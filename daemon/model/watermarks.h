@@ -1,4 +1,4 @@
-/* watermarks: since when what is read of a key is fresh.
+/* watermarks: below which read time a key's verdicts are not fresh. For freshness only.
  *
  * A change raises its key's watermark: what was read before is no longer fresh, wherever it
  * comes from and however late. One watermark is shared by all keys whose digests fall into one
@@ -11,6 +11,7 @@
 #define APIKEYD_WATERMARKS_H
 
 #include <apikeyd/model/digest.h>
+#include <apikeyd/model/verdict.h>
 
 enum { WATERMARKS = 16384 };
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-#include <apikeyd/changes/change_feed.h>
+#include <apikeyd/changes/feed_postgres.h>
 
 #include <stdlib.h>
 #include <string.h>
 
 #include <event2/event_struct.h>
 
+#include <apikeyd/changes/lease.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/postgres/pg_connection.h>
+#include <apikeyd/thread/timer.h>
 #include <apikeyd/wire/notification.h>
 
 #include "heartbeat_query.h"
@@ -15,9 +17,10 @@
 #include "trigger_inspection.h"
 #include "unannounced.h"
 
-static const int64_t heartbeat_max_us = 1000000; /* from one heartbeat to the next */
 static const int64_t heartbeat_late_us = 3000000;
 static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
+static const int64_t delay_max_us =
+    1000000; /* of changes that are found by heartbeat, or coalesced */
 
 /* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
 static const double queue_full = 0.5;
@@ -26,16 +29,17 @@ static const double queue_full = 0.5;
  * open when the definitions changed may have run the earlier ones. */
 enum announced { NOT_INSPECTED, NOT_ANNOUNCED, SETTLING, ANNOUNCED };
 
-struct feed {
-    struct feed_setup setup;
+struct feed_postgres {
+    struct feed_postgres_setup setup;
     struct back_env *env;
+    struct lease *lease;
     struct pg_connection *connection;
     struct event heartbeat_timer;
-    bool listening;               /* on this connection, */
-    bool confirmed;               /* and a heartbeat has come back on it */
-    int64_t sent_us, previous_us; /* the last heartbeat, and the one before it */
-    bool doubted;                 /* the last one is in doubt */
-    bool due;                     /* the next one is, as soon as the session is free */
+    bool listening;  /* on this connection, */
+    bool confirmed;  /* and a heartbeat has come back on it */
+    int64_t sent_us; /* the last heartbeat */
+    bool doubted;    /* the last one is in doubt */
+    bool due;        /* the next one is, as soon as the session is free */
 
     enum announced announced;
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
@@ -51,22 +55,7 @@ struct feed {
     const char *unread_logged;
 };
 
-static void start_timer(struct feed *feed, int64_t delay_us)
-{
-    struct timeval delay = clock_timeval(delay_us);
-
-    event_add(&feed->heartbeat_timer, &delay);
-}
-
-/* Often enough that one that is a little late does not end freshness. */
-static int64_t heartbeat_interval_us(const struct feed *feed)
-{
-    int64_t part_us = feed->env->config->cache_ttl_unlinked / 4;
-
-    return part_us < heartbeat_max_us ? part_us : heartbeat_max_us;
-}
-
-static void log_unread(struct feed *feed)
+static void log_unread(struct feed_postgres *feed)
 {
     const struct log *log = &feed->env->log;
     const char *unread = feed->unannounced.unread;
@@ -82,40 +71,61 @@ static void log_unread(struct feed *feed)
 }
 
 /* Every change is heard of if triggers announce it, and if what they cannot notify is found. */
-static void note_notified(struct feed *feed)
+static const char *gap(const struct feed_postgres *feed)
 {
-    bool announced = feed->announced == ANNOUNCED;
-    bool notified = announced && feed->unannounced.read;
+    if (feed->announced == SETTLING)
+        return "cache.ttl: transactions that were open when the triggers changed may still commit";
+    if (feed->announced == NOT_INSPECTED)
+        return "cache.ttl: the triggers are being inspected";
+    if (feed->announced != ANNOUNCED)
+        return "cache.ttl: triggers do not notify of every change";
+    if (feed->unannounced.unread)
+        return feed->unannounced.unread;
+    if (!feed->unannounced.read)
+        return "cache.ttl: apikeyd.unannounced_change has not been read yet";
+    return NULL;
+}
 
-    feed->env->freshness_inputs.notified = notified;
-    feed->env->metrics.value[METRIC_FEED_TRIGGER] = notified;
-    if (announced)
+static const char *delay(const struct feed_postgres *feed)
+{
+    if (feed->queue_usage > queue_full)
+        return "notification: by heartbeat, as PostgreSQL's notification queue is more than half "
+               "full";
+    if (evtimer_pending(&feed->flood, NULL))
+        return "notification: once a second, as there is a flood of notifications";
+    return NULL;
+}
+
+static void tell_coverage(struct feed_postgres *feed)
+{
+    lease_covers(feed->lease, &(struct lease_coverage){gap(feed), delay(feed), delay_max_us});
+}
+
+static void set_announced(struct feed_postgres *feed, enum announced announced)
+{
+    feed->announced = announced;
+    tell_coverage(feed);
+    if (announced == ANNOUNCED)
         log_unread(feed);
 }
 
-static void set_announced(struct feed *feed, enum announced announced)
-{
-    feed->announced = announced;
-    note_notified(feed);
-}
-
 /* Every transaction that may have run other triggers has ended, announced or not. */
-static void settle(struct feed *feed)
+static void settle(struct feed_postgres *feed)
 {
     if (feed->announced != SETTLING || feed->inspection.writers[0])
         return;
-    back_env_raise_watermark(feed->env);
+    lease_missing(feed->lease);
     set_announced(feed, ANNOUNCED);
     log_info(&feed->env->log, "triggers notify of every change now");
 }
 
 /* What was changed while the triggers were others, or before they were there, has not been
  * notified, and only the change of their definition tells that they were. */
-static void note_definition(struct feed *feed, const struct heartbeat *heartbeat)
+static void note_definition(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     feed->asked = false;
     if (feed->announced == NOT_INSPECTED || heartbeat->definition != feed->definition) {
-        back_env_raise_watermark(feed->env);
+        lease_missing(feed->lease);
         set_announced(feed, NOT_INSPECTED);
     }
     feed->definition = heartbeat->definition;
@@ -131,7 +141,7 @@ static bool is_locked(const PGresult *result)
 
 static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct feed *feed = arg;
+    struct feed_postgres *feed = arg;
     struct inspection inspection;
 
     if (outcome == PG_LATE || outcome == PG_LOST)
@@ -158,21 +168,19 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
     else if (inspection.writers_known)
         set_announced(feed, SETTLING);
     settle(feed);
-    back_env_post_freshness(feed->env);
 }
 
 static void on_writers(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct feed *feed = arg;
+    struct feed_postgres *feed = arg;
 
     if (outcome != PG_DONE || !trigger_inspection_read_writers(result, feed->inspection.writers))
         return;
     settle(feed);
-    back_env_post_freshness(feed->env);
 }
 
 /* Have those who were changing the table at the inspection ended? */
-static void send_writers(struct feed *feed)
+static void send_writers(struct feed_postgres *feed)
 {
     struct pg_query query = {
         .timeout_us = heartbeat_late_us,
@@ -185,7 +193,7 @@ static void send_writers(struct feed *feed)
     pg_connection_send(feed->connection, &query);
 }
 
-static void send_inspection(struct feed *feed)
+static void send_inspection(struct feed_postgres *feed)
 {
     struct pg_query query = {
         .timeout_us = heartbeat_late_us,
@@ -198,7 +206,7 @@ static void send_inspection(struct feed *feed)
 }
 
 /* A pooler answers with other sessions than the one that listens. */
-static bool sees_pooler(struct feed *feed, const struct heartbeat *heartbeat)
+static bool sees_pooler(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     if (heartbeat->server_pid == pg_connection_server_pid(feed->connection))
         return false;
@@ -212,13 +220,14 @@ static bool sees_pooler(struct feed *feed, const struct heartbeat *heartbeat)
 }
 
 /* A server that was the primary before a failover, and does not know that it is not any more. */
-static bool sees_old_server(struct feed *feed, const struct heartbeat *heartbeat)
+static bool sees_old_server(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     char text[STORE_TEXT_SIZE];
 
-    if (!stores_outdated(&feed->env->stores, &heartbeat->store))
+    if (lease_store(feed->lease, &heartbeat->store)) {
+        feed->server_logged = false;
         return false;
-    stores_learn(&feed->env->stores, &heartbeat->store);
+    }
     store_id_to_text(&heartbeat->store.id, text);
     if (!feed->server_logged)
         log_error(&feed->env->log,
@@ -230,7 +239,7 @@ static bool sees_old_server(struct feed *feed, const struct heartbeat *heartbeat
     return true;
 }
 
-static void note_queue(struct feed *feed, double usage)
+static void note_queue(struct feed_postgres *feed, double usage)
 {
     const struct log *log = &feed->env->log;
     bool full = usage > queue_full, was_full = feed->queue_usage > queue_full;
@@ -249,48 +258,30 @@ static void note_queue(struct feed *feed, double usage)
 }
 
 /* What could not be notified, as the queue was full. */
-static void note_unannounced(struct feed *feed, const struct heartbeat *heartbeat)
+static void note_unannounced(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     if (unannounced_take(&feed->unannounced, heartbeat))
-        back_env_raise_watermark(feed->env);
-    note_notified(feed);
+        lease_missing(feed->lease);
+    tell_coverage(feed);
+    if (feed->announced == ANNOUNCED)
+        log_unread(feed);
     if (!heartbeat->unannounced)
         return;
     feed->env->metrics.value[METRIC_FEED_UNANNOUNCED]++;
-    feed->setup.on_change(feed->setup.arg, NULL, TIME_NEVER);
-}
-
-/* Lookups and the feed lead to one store, or they do not. When they do again, nobody can tell which
- * verdicts were read elsewhere: all are forgotten, for stale service too. */
-static void note_store(struct feed *feed, const struct heartbeat *heartbeat)
-{
-    struct back_env *env = feed->env;
-
-    feed->server_logged = false;
-    back_env_store_changed(env, stores_feed(&env->stores, &heartbeat->store));
-    if (env->freshness_inputs.elsewhere &&
-        feed->setup.lookups_agree(feed->setup.arg, feed->previous_us)) {
-        env->freshness_inputs.elsewhere = false;
-        back_env_forget(env);
-        log_info(&env->log, "lookups are answered by the store of the change feed again");
-    }
-    if (!feed->confirmed)
-        back_env_raise_watermark(env);
+    lease_changed(feed->lease, NULL, TIME_NEVER);
 }
 
 /* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
  * notifications before it says that it is ready for the next query. */
-static void confirm(struct feed *feed)
+static void confirm(struct feed_postgres *feed)
 {
-    struct back_env *env = feed->env;
     bool first = !feed->confirmed;
 
     feed->confirmed = true;
-    freshness_confirm(&env->freshness_inputs, feed->sent_us);
-    feed->due = feed->due || feed->sent_us < env->freshness_inputs.jumped_us;
-    back_env_post_freshness(env);
+    if (!lease_confirmed(feed->lease, feed->sent_us))
+        feed->due = true;
     if (first) {
-        log_write(&env->log,
+        log_write(&feed->env->log,
                   pg_connection_flaps(feed->connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
                   "the change feed is up: changes are heard of as they are committed");
         feed->setup.on_up(feed->setup.arg, true);
@@ -298,7 +289,7 @@ static void confirm(struct feed *feed)
     feed->setup.on_heartbeat(feed->setup.arg);
 }
 
-static void take_heartbeat(struct feed *feed, const struct heartbeat *heartbeat)
+static void take_heartbeat(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     struct back_env *env = feed->env;
     int64_t now_us = clock_monotonic_us();
@@ -306,7 +297,6 @@ static void take_heartbeat(struct feed *feed, const struct heartbeat *heartbeat)
     env->metrics.value[METRIC_FEED_HEARTBEATS]++;
     env->metrics.value[METRIC_FEED_ROUND_TRIP] = (uint64_t)(now_us - feed->sent_us);
     back_env_sample_clock(env, feed->sent_us, now_us, heartbeat->server_us);
-    note_store(feed, heartbeat);
     note_definition(feed, heartbeat);
     note_queue(feed, heartbeat->queue_usage);
     note_unannounced(feed, heartbeat);
@@ -314,7 +304,7 @@ static void take_heartbeat(struct feed *feed, const struct heartbeat *heartbeat)
 }
 
 /* The heartbeat goes without what could not be read. */
-static void send_again(struct feed *feed, const PGresult *result)
+static void send_again(struct feed_postgres *feed, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
@@ -325,7 +315,7 @@ static void send_again(struct feed *feed, const PGresult *result)
 
 static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct feed *feed = arg;
+    struct feed_postgres *feed = arg;
     struct heartbeat heartbeat;
 
     if (outcome == PG_LATE || outcome == PG_LOST)
@@ -340,7 +330,7 @@ static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *res
         take_heartbeat(feed, &heartbeat);
 }
 
-static void send_heartbeat(struct feed *feed)
+static void send_heartbeat(struct feed_postgres *feed)
 {
     struct pg_query query = {
         .timeout_us = heartbeat_late_us,
@@ -349,17 +339,16 @@ static void send_heartbeat(struct feed *feed)
     };
 
     heartbeat_query_bind(&query, feed->env->config, unannounced_begin(&feed->unannounced));
-    feed->previous_us = feed->sent_us;
     feed->sent_us = clock_monotonic_us();
     feed->due = false;
     feed->doubted = false;
-    start_timer(feed, heartbeat_interval_us(feed));
+    timer_start(&feed->heartbeat_timer, lease_interval_us(feed->lease));
     pg_connection_send(feed->connection, &query);
 }
 
 static void on_listening(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct feed *feed = arg;
+    struct feed_postgres *feed = arg;
 
     if (outcome == PG_REFUSED)
         pg_connection_give_up(feed->connection, PQresultErrorMessage(result));
@@ -370,7 +359,7 @@ static void on_listening(void *arg, enum pg_outcome outcome, const PGresult *res
     feed->listening = true;
 }
 
-static void send_listen(struct feed *feed)
+static void send_listen(struct feed_postgres *feed)
 {
     struct pg_query query = {
         .sql = "LISTEN " NOTIFICATION_CHANNEL,
@@ -384,7 +373,7 @@ static void send_listen(struct feed *feed)
 
 static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
-    struct feed *feed = arg;
+    struct feed_postgres *feed = arg;
 
     (void)result;
     /* Without it a lock ends the session, when a heartbeat is late. */
@@ -394,7 +383,7 @@ static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *re
 
 /* What the session reads of tables somebody may lock: it must not miss heartbeats for that. Not
  * before it is known to be no pooler's, which others would have it from. */
-static void send_lock_limit(struct feed *feed)
+static void send_lock_limit(struct feed_postgres *feed)
 {
     struct pg_query query = {
         .sql = "SELECT pg_catalog.set_config('lock_timeout', '200ms', false)",
@@ -408,7 +397,7 @@ static void send_lock_limit(struct feed *feed)
 
 static void on_ready(void *arg)
 {
-    struct feed *feed = arg;
+    struct feed_postgres *feed = arg;
 
     if (!feed->listening)
         send_listen(feed);
@@ -426,7 +415,7 @@ static void on_ready(void *arg)
 
 static void on_heartbeat_due(evutil_socket_t fd, short what, void *arg)
 {
-    struct feed *feed = arg;
+    struct feed_postgres *feed = arg;
 
     (void)fd;
     (void)what;
@@ -437,7 +426,7 @@ static void on_heartbeat_due(evutil_socket_t fd, short what, void *arg)
         return;
     }
     feed->due = true;
-    start_timer(feed, heartbeat_interval_us(feed));
+    timer_start(&feed->heartbeat_timer, lease_interval_us(feed->lease));
     if (feed->doubted || clock_monotonic_us() - feed->sent_us < doubt_us)
         return;
     feed->doubted = true;
@@ -446,7 +435,7 @@ static void on_heartbeat_due(evutil_socket_t fd, short what, void *arg)
 
 static void on_down(void *arg)
 {
-    struct feed *feed = arg;
+    struct feed_postgres *feed = arg;
     bool confirmed = feed->confirmed;
 
     feed->listening = false;
@@ -459,36 +448,29 @@ static void on_down(void *arg)
     if (feed->announced != ANNOUNCED)
         set_announced(feed, NOT_INSPECTED);
     event_del(&feed->heartbeat_timer);
-    stores_feed_lost(&feed->env->stores);
-    if (confirmed) {
-        feed->env->metrics.value[METRIC_FEED_LOSSES]++;
+    lease_down(feed->lease);
+    if (confirmed)
         feed->setup.on_up(feed->setup.arg, false);
-    }
 }
 
-/* When the change was made, for all that is known. Everything committed before the last heartbeat
- * was sent has been heard of, and before LISTEN nothing is: a transaction that began long before
- * it was committed, or a NOTIFY by hand that tells another time, makes it no earlier. */
-static int64_t changed_at_us(const struct feed *feed, const struct notification *notification)
+/* When the change was made by this host's clock, as an estimate. */
+static int64_t dated(const struct feed_postgres *feed, const struct notification *notification)
 {
-    int64_t now_us = clock_monotonic_us();
-    int64_t earliest_us = feed->env->freshness_inputs.confirmed_us;
     int64_t at_us;
 
-    if (!feed->confirmed || notification->server_us == 0 ||
-        !pg_clock_estimate(&feed->env->clock, notification->server_us, &at_us))
-        return TIME_NEVER;
-    if (at_us > now_us)
-        return now_us;
-    return at_us < earliest_us ? earliest_us : at_us;
+    if (notification->server_us != 0 &&
+        pg_clock_estimate(&feed->env->clock, notification->server_us, &at_us))
+        return at_us;
+    return TIME_NEVER;
 }
 
 /* Everything may have changed, as far as anybody has told. */
-static void change_all(struct feed *feed, int64_t changed_at_us)
+static void change_all(struct feed_postgres *feed, int64_t at_us)
 {
     notification_rate_cleared(&feed->rate, clock_monotonic_us());
     event_del(&feed->flood);
-    feed->setup.on_change(feed->setup.arg, NULL, changed_at_us);
+    tell_coverage(feed);
+    lease_changed(feed->lease, NULL, at_us);
 }
 
 static void on_flood(evutil_socket_t fd, short what, void *arg)
@@ -500,13 +482,13 @@ static void on_flood(evutil_socket_t fd, short what, void *arg)
 
 /* Any role may notify: what comes faster than keys change becomes one change of everything, soon.
  */
-static void coalesce(struct feed *feed, int64_t due_us)
+static void coalesce(struct feed_postgres *feed, int64_t due_us)
 {
-    struct timeval delay = clock_timeval(due_us - clock_monotonic_us());
-
     feed->env->metrics.value[METRIC_FEED_COALESCED]++;
-    if (!evtimer_pending(&feed->flood, NULL))
-        event_add(&feed->flood, &delay);
+    if (!evtimer_pending(&feed->flood, NULL)) {
+        timer_start(&feed->flood, due_us - clock_monotonic_us());
+        tell_coverage(feed);
+    }
     if (!feed->flood_logged)
         log_warning(
             &feed->env->log,
@@ -518,7 +500,7 @@ static void coalesce(struct feed *feed, int64_t due_us)
 
 static void on_notify(void *arg, const char *payload)
 {
-    struct feed *feed = arg;
+    struct feed_postgres *feed = arg;
     struct notification notification;
     int64_t due_us;
 
@@ -536,21 +518,21 @@ static void on_notify(void *arg, const char *payload)
     if (!notification_rate_take(&feed->rate, notification.all, clock_monotonic_us(), &due_us))
         coalesce(feed, due_us);
     else if (notification.all)
-        change_all(feed, changed_at_us(feed, &notification));
+        change_all(feed, dated(feed, &notification));
     else
-        feed->setup.on_change(feed->setup.arg, &notification.digest,
-                              changed_at_us(feed, &notification));
+        lease_changed(feed->lease, &notification.digest, dated(feed, &notification));
 }
 
-struct feed *feed_new(const struct feed_setup *setup)
+struct feed_postgres *feed_postgres_new(const struct feed_postgres_setup *setup)
 {
-    struct feed *feed = calloc(1, sizeof *feed);
+    struct feed_postgres *feed = calloc(1, sizeof *feed);
     const struct config *config = setup->env->config;
 
     if (!feed)
         return NULL;
     feed->setup = *setup;
     feed->env = setup->env;
+    feed->lease = setup->lease;
     event_assign(&feed->heartbeat_timer, feed->env->base, -1, 0, on_heartbeat_due, feed);
     event_assign(&feed->flood, feed->env->base, -1, 0, on_flood, feed);
     notification_rate_init(&feed->rate);
@@ -565,13 +547,13 @@ struct feed *feed_new(const struct feed_setup *setup)
         .arg = feed,
     });
     if (!feed->connection) {
-        feed_free(feed);
+        feed_postgres_free(feed);
         return NULL;
     }
     return feed;
 }
 
-void feed_free(struct feed *feed)
+void feed_postgres_free(struct feed_postgres *feed)
 {
     if (!feed)
         return;
@@ -581,12 +563,12 @@ void feed_free(struct feed *feed)
     free(feed);
 }
 
-void feed_configure(struct feed *feed)
+void feed_postgres_configure(struct feed_postgres *feed)
 {
-    feed_heartbeat(feed);
+    feed_postgres_heartbeat(feed);
 }
 
-void feed_heartbeat(struct feed *feed)
+void feed_postgres_heartbeat(struct feed_postgres *feed)
 {
     if (feed->listening && pg_connection_ready(feed->connection))
         send_heartbeat(feed);
@@ -594,53 +576,11 @@ void feed_heartbeat(struct feed *feed)
         feed->due = feed->listening;
 }
 
-bool feed_up(const struct feed *feed)
-{
-    return feed->confirmed && feed->env->freshness_inputs.confirmed_us >=
-                                  clock_monotonic_us() - feed->env->config->cache_ttl_unlinked;
-}
-
-bool feed_lend(struct feed *feed, const struct pg_query *query)
+bool feed_postgres_lend(struct feed_postgres *feed, const struct pg_query *query)
 {
     if (!feed->confirmed || feed->due || !pg_connection_ready(feed->connection))
         return false;
     if (query)
         pg_connection_send(feed->connection, query);
     return true;
-}
-
-struct bound feed_bound(const struct feed *feed)
-{
-    const struct config *config = feed->env->config;
-
-    if (!feed_up(feed))
-        return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
-    if (feed->env->freshness_inputs.elsewhere)
-        return (struct bound){
-            config->cache_ttl_unlinked,
-            "cache.ttl_unlinked: lookups are not answered where the link listens"};
-    if (feed->announced == SETTLING)
-        return (struct bound){config->cache_ttl, "cache.ttl: transactions that were open when the "
-                                                 "triggers changed may still commit"};
-    if (feed->announced == NOT_INSPECTED)
-        return (struct bound){config->cache_ttl, "cache.ttl: the triggers are being inspected"};
-    if (feed->announced != ANNOUNCED)
-        return (struct bound){config->cache_ttl,
-                              "cache.ttl: triggers do not notify of every change"};
-    if (feed->unannounced.unread)
-        return (struct bound){config->cache_ttl, feed->unannounced.unread};
-    if (!feed->unannounced.read)
-        return (struct bound){config->cache_ttl,
-                              "cache.ttl: apikeyd.unannounced_change has not been read yet"};
-    if (feed->env->freshness_inputs.confirmed_us <
-        clock_monotonic_us() - 2 * heartbeat_interval_us(feed))
-        return (struct bound){config->cache_ttl_unlinked,
-                              "cache.ttl_unlinked: a heartbeat is late"};
-    if (feed->queue_usage > queue_full)
-        return (struct bound){heartbeat_max_us, "notification: by heartbeat, as PostgreSQL's "
-                                                "notification queue is more than half full"};
-    if (evtimer_pending(&feed->flood, NULL))
-        return (struct bound){heartbeat_max_us,
-                              "notification: once a second, as there is a flood of notifications"};
-    return (struct bound){0, "notification"};
 }

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/changes/lease.h>
+
+#include <stdlib.h>
+
+#include <apikeyd/clock/clock.h>
+
+static const int64_t interval_max_us = 1000000;
+
+struct lease {
+    struct lease_setup setup;
+    struct back_env *env;
+    bool up;         /* there was a confirmation since the stream began */
+    int64_t sent_us; /* of the last confirmation, of this stream or one before */
+    struct lease_coverage coverage;
+};
+
+struct lease *lease_new(const struct lease_setup *setup)
+{
+    struct lease *lease = calloc(1, sizeof *lease);
+
+    if (!lease)
+        return NULL;
+    lease->setup = *setup;
+    lease->env = setup->env;
+    lease->coverage.gap = "cache.ttl: the change feed has not told which changes it covers";
+    return lease;
+}
+
+void lease_free(struct lease *lease)
+{
+    free(lease);
+}
+
+int64_t lease_interval_us(const struct lease *lease)
+{
+    int64_t part_us = lease->env->config->cache_ttl_unlinked / 4;
+
+    return part_us < interval_max_us ? part_us : interval_max_us;
+}
+
+/* Lookups and the feed lead to one store, or they do not. When they do again, nobody can tell which
+ * verdicts were read elsewhere: all are forgotten, for stale service too. */
+bool lease_store(struct lease *lease, const struct store *store)
+{
+    struct back_env *env = lease->env;
+
+    if (stores_outdated(&env->stores, store)) {
+        stores_learn(&env->stores, store);
+        return false;
+    }
+    back_env_store_changed(env, stores_feed(&env->stores, store));
+    if (freshness_is_elsewhere(&env->freshness) &&
+        lease->setup.lookups_agree(lease->setup.arg, lease->sent_us)) {
+        freshness_lookups_agree(&env->freshness, clock_monotonic_us());
+        log_info(&env->log, "lookups are answered by the store of the change feed again");
+    }
+    return true;
+}
+
+/* Everything committed before the last confirmation was sent has been told of, and before a stream
+ * is confirmed nothing is: a transaction that began long before it was committed, or a transport
+ * that is told another time, makes a change no earlier. */
+static int64_t changed_at_us(const struct lease *lease, int64_t at_us)
+{
+    int64_t now_us = clock_monotonic_us();
+    int64_t earliest_us = freshness_confirmed_until(&lease->env->freshness);
+
+    if (!lease->up || at_us == TIME_NEVER)
+        return TIME_NEVER;
+    if (at_us > now_us)
+        return now_us;
+    return at_us < earliest_us ? earliest_us : at_us;
+}
+
+void lease_changed(struct lease *lease, const struct digest *digest, int64_t at_us)
+{
+    lease->setup.on_change(lease->setup.arg, digest, changed_at_us(lease, at_us));
+}
+
+static void note_missing(struct lease *lease)
+{
+    freshness_changes_may_be_missing(&lease->env->freshness, clock_monotonic_us());
+}
+
+void lease_missing(struct lease *lease)
+{
+    note_missing(lease);
+    back_env_post_freshness(lease->env);
+}
+
+void lease_covers(struct lease *lease, const struct lease_coverage *coverage)
+{
+    bool all = !coverage->gap, told_all = !lease->coverage.gap;
+
+    lease->coverage = *coverage;
+    if (all == told_all)
+        return;
+    freshness_feed_tells_all(&lease->env->freshness, all);
+    lease->env->metrics.value[METRIC_FEED_TRIGGER] = all;
+    back_env_post_freshness(lease->env);
+}
+
+/* What was committed while there was no stream has not been told of. */
+bool lease_confirmed(struct lease *lease, int64_t sent_us)
+{
+    if (!lease->up)
+        note_missing(lease);
+    lease->up = true;
+    lease->sent_us = sent_us;
+    bool confirmed = freshness_feed_confirmed(&lease->env->freshness, sent_us);
+    back_env_post_freshness(lease->env);
+    return confirmed;
+}
+
+void lease_down(struct lease *lease)
+{
+    stores_feed_lost(&lease->env->stores);
+    lease->env->metrics.value[METRIC_FEED_LOSSES] += lease->up;
+    lease->up = false;
+}
+
+static bool confirmed_within(const struct lease *lease, int64_t us)
+{
+    return freshness_confirmed_since(&lease->env->freshness, clock_monotonic_us() - us);
+}
+
+bool lease_up(const struct lease *lease)
+{
+    return lease->up && confirmed_within(lease, lease->env->config->cache_ttl_unlinked);
+}
+
+struct bound lease_bound(const struct lease *lease)
+{
+    const struct config *config = lease->env->config;
+    const struct lease_coverage *coverage = &lease->coverage;
+
+    if (!lease_up(lease))
+        return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
+    if (freshness_is_elsewhere(&lease->env->freshness))
+        return (struct bound){
+            config->cache_ttl_unlinked,
+            "cache.ttl_unlinked: lookups are not answered where the link listens"};
+    if (coverage->gap)
+        return (struct bound){config->cache_ttl, coverage->gap};
+    if (!confirmed_within(lease, 2 * lease_interval_us(lease)))
+        return (struct bound){config->cache_ttl_unlinked,
+                              "cache.ttl_unlinked: a heartbeat is late"};
+    if (coverage->delay)
+        return (struct bound){coverage->delay_us, coverage->delay};
+    return (struct bound){0, "notification"};
+}
