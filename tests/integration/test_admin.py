@@ -184,6 +184,21 @@ def test_client_list_and_kill(daemon):
     assert admin.execute_command("CLIENT", "KILL", "ID", own)
 
 
+def test_client_list_has_the_connections_of_every_socket(serve):
+    """Only those of RESP have names, each its own."""
+    daemon, path = serve()
+    with Wire(daemon.check) as one, Wire(daemon.check) as other, Wire(path) as http:
+        one.ask("CLIENT", "SETNAME", "one")
+        other.ask("CLIENT", "SETNAME", "other")
+        http.send(b"GET /authorize HTTP/1.1\r\nHost: x\r\nX-API-Key: k\r\n\r\n")
+        def listed():
+            found = sorted((c["socket"], c["name"], c["cmd"]) for c in daemon.admin_client().client_list())
+            return len(found) == 4 and found[-1][2] != "none" and found
+        assert wait_until(listed, "the connections") == [
+            ("admin", "", "CLIENT"), ("check", "one", "CLIENT"), ("check", "other", "CLIENT"),
+            ("http", "", "authorize")]
+
+
 def test_info_sections(daemon):
     admin = daemon.admin_client()
     table = (ROOT / "docs" / "reference.md").read_text()  # the program's own: tests/meta
