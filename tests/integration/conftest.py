@@ -29,8 +29,10 @@ collect_ignore = ["test_watchdog.py"] if BUILD.name == "release" else [
 # Servers of their own take time, and what the daemon does then is in the other tests too.
 if BUILD.name != "release":
     collect_ignore += ["test_failover.py", "test_store.py"]
+# Here one thread is at work, or another program.
 if BUILD.name == "tsan":
-    collect_ignore += ["test_premises.py", "test_sessions.py", "test_redis.py", "test_http.py", "test_http_aws.py"]
+    collect_ignore += ["test_premises.py", "test_sessions.py", "test_redis.py", "test_http.py", "test_http_aws.py",
+                       "test_usage_owner.py", "test_apikeyctl.py"]
 
 
 @pytest.fixture(scope="session")
