@@ -1,4 +1,4 @@
-/* status_snapshot: the state of the daemon at one moment, as operators are shown it.
+/* status_snapshot: the state of the daemon at one moment, as shown to operators.
  *
  * INFO, the metrics page, the status page and the readiness check are all made from a snapshot.
  */
@@ -18,7 +18,7 @@ struct status_snapshot {
     int64_t uptime_us;
     int64_t now_us;               /* since 1970 */
     bool postgres_answers;        /* lookups */
-    bool memory_servable;         /* the newest verdict in memory may be served, if only stale */
+    bool memory_servable;         /* the newest verdict in memory may be served, perhaps stale */
     bool redis_servable;          /* so may the newest verdict that Redis is known to hold */
     const char *revocation_bound; /* see lease_bound() */
     bool has_store;               /* it is known … */

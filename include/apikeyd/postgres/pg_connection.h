@@ -1,14 +1,14 @@
 /* pg_connection: one connection to PostgreSQL, which reconnects by itself.
  *
- * It connects without blocking, takes one query at a time, gives the query a time limit, and
- * reconnects after a loss with back-off and jitter. A late query normally ends the connection,
+ * The connection is made without blocking, takes one query at a time, gives the query a time limit,
+ * and reconnects after a loss with back-off and jitter. A late query normally ends the connection,
  * because nobody knows when the session would be free again. With `waits_when_late` the connection
  * waits a while longer, since the query may be queued behind a lock, and the session is usable
  * again as soon as the answer comes. A transaction pooler is fine: queries are unnamed, and only
  * the start-up packet sets session parameters.
  *
- * It goes to the primary, unless the connection string says otherwise: a standby lags behind the
- * notifications. Back thread only.
+ * The connection goes to the primary, unless the connection string says otherwise: a standby lags
+ * behind the notifications. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_CONNECTION_H
