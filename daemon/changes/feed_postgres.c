@@ -107,12 +107,17 @@ static void tell_coverage(struct feed_postgres *feed)
     lease_covers(feed->lease, &(struct lease_coverage){gap(feed), delay(feed), delay_max_us});
 }
 
+static void note_coverage(struct feed_postgres *feed)
+{
+    tell_coverage(feed);
+    if (feed->announced == ANNOUNCED)
+        log_unread(feed);
+}
+
 static void set_announced(struct feed_postgres *feed, enum announced announced)
 {
     feed->announced = announced;
-    tell_coverage(feed);
-    if (announced == ANNOUNCED)
-        log_unread(feed);
+    note_coverage(feed);
 }
 
 /* Every transaction that may have run other triggers has ended, announced or not. */
@@ -268,13 +273,11 @@ static void note_unannounced(struct feed_postgres *feed, const struct heartbeat 
 {
     if (unannounced_take(&feed->unannounced, heartbeat))
         lease_missing(feed->lease);
-    tell_coverage(feed);
-    if (feed->announced == ANNOUNCED)
-        log_unread(feed);
-    if (!heartbeat->unannounced)
-        return;
-    feed->env->metrics.value[METRIC_FEED_UNANNOUNCED]++;
-    lease_changed(feed->lease, NULL, TIME_NEVER);
+    if (heartbeat->unannounced) {
+        feed->env->metrics.value[METRIC_FEED_UNANNOUNCED]++;
+        lease_changed(feed->lease, NULL, TIME_NEVER);
+    }
+    note_coverage(feed);
 }
 
 /* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
