@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <uuid/uuid.h>
+
 #include <apikeyd/base/utf8.h>
 #include <apikeyd/model/key_hasher.h>
 
@@ -46,6 +48,25 @@ static void take_key(const struct request *request, char key[static KEY_INPUT_SI
         die(EX_DATAERR, "the key is not valid UTF-8 text");
 }
 
+static void check_id(const char *what, const char *text)
+{
+    uuid_t id;
+
+    if (uuid_parse(text, id) != 0)
+        die(EX_DATAERR, "%s \"%s\": a UUID is expected (8-4-4-4-12 hexadecimal digits)", what,
+            text);
+}
+
+/* The first argument is a key's ID, where there are arguments. */
+static struct keys_db *open_db(const struct request *request)
+{
+    if (request->user)
+        check_id("--user", request->user);
+    if (request->argc > 0)
+        check_id("API_KEY_ID", request->argv[0]);
+    return keys_db_open(request);
+}
+
 int run_keys_create(const struct request *request)
 {
     char key[KEY_INPUT_SIZE];
@@ -54,7 +75,7 @@ int run_keys_create(const struct request *request)
     if (!request->user || !request->name || !request->name[0])
         die(EX_USAGE, "keys create needs --user and --name");
     take_key(request, key);
-    struct keys_db *db = keys_db_open(request);
+    struct keys_db *db = open_db(request);
     json_t *row = keys_db_insert(db, request->user, request->name, keys_db_column(db, key), active);
 
     json_object_set_new(row, "key_id", json_string(key));
@@ -73,7 +94,7 @@ int run_keys_list(const struct request *request)
         {"last_used", "LAST_USED"},   {"created_at", "CREATED"}, {"user_id", "USER"},
         {"fingerprint", "KEY"},
     };
-    struct keys_db *db = keys_db_open(request);
+    struct keys_db *db = open_db(request);
 
     output_rows(request->json, keys_db_list(db, request->user), columns,
                 sizeof columns / sizeof columns[0]);
@@ -93,14 +114,14 @@ static int show_row(const struct request *request, struct keys_db *db, json_t *r
 
 int run_keys_show(const struct request *request)
 {
-    struct keys_db *db = keys_db_open(request);
+    struct keys_db *db = open_db(request);
 
     return show_row(request, db, keys_db_find(db, request->argv[0], request->user));
 }
 
 int run_keys_rename(const struct request *request)
 {
-    struct keys_db *db = keys_db_open(request);
+    struct keys_db *db = open_db(request);
 
     return show_row(request, db,
                     keys_db_rename(db, request->argv[0], request->user, request->argv[1]));
@@ -108,14 +129,14 @@ int run_keys_rename(const struct request *request)
 
 int run_keys_deactivate(const struct request *request)
 {
-    struct keys_db *db = keys_db_open(request);
+    struct keys_db *db = open_db(request);
 
     return show_row(request, db, keys_db_set_active(db, request->argv[0], request->user, false));
 }
 
 int run_keys_activate(const struct request *request)
 {
-    struct keys_db *db = keys_db_open(request);
+    struct keys_db *db = open_db(request);
 
     return show_row(request, db, keys_db_set_active(db, request->argv[0], request->user, true));
 }
@@ -133,7 +154,7 @@ static void confirm(const struct request *request)
 
 int run_keys_delete(const struct request *request)
 {
-    struct keys_db *db = keys_db_open(request);
+    struct keys_db *db = open_db(request);
 
     confirm(request);
     return show_row(request, db, keys_db_delete(db, request->argv[0], request->user));

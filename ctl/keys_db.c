@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <libpq-fe.h>
+#include <uuid/uuid.h>
 
 #include <apikeyd/base/secret.h>
 #include <apikeyd/base/sql_name.h>
@@ -152,15 +153,19 @@ static json_t *only(json_t *rows)
 json_t *keys_db_insert(struct keys_db *db, const char *user, const char *name, const char *column,
                        bool active)
 {
-    const char *const values[] = {name, column, user, active ? "t" : "f"};
+    char id[UUID_STR_LEN];
+    const char *const values[] = {id, name, column, user, active ? "t" : "f"};
     struct buffer sql = {0};
+    uuid_t made;
 
+    uuid_generate_random(made);
+    uuid_unparse_lower(made, id);
     buffer_printf(&sql,
                   "INSERT INTO %.*s (api_key_id, key_name, %.*s, user_id, is_active) "
-                  "VALUES (pg_catalog.gen_random_uuid(), $1, $2, $3, $4) RETURNING %.*s",
+                  "VALUES ($1, $2, $3, $4, $5) RETURNING %.*s",
                   (int)db->table.len, db->table.data, (int)db->column.len, db->column.data,
                   (int)db->row.len, db->row.data);
-    return only(run(db, &sql, 4, values));
+    return only(run(db, &sql, 5, values));
 }
 
 json_t *keys_db_list(struct keys_db *db, const char *user)

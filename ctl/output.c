@@ -7,6 +7,8 @@
 #include <string.h>
 #include <wchar.h>
 
+#include "die.h"
+
 /* Names come from a database: they must not steer the terminal. C1 controls are 0xc2 0x80 to 0x9f
  * in UTF-8. */
 static char *harmless(const char *text)
@@ -14,7 +16,7 @@ static char *harmless(const char *text)
     char *copy = strdup(text);
 
     if (!copy)
-        abort();
+        die(EX_OSERR, "out of memory");
     for (unsigned char *at = (unsigned char *)copy; *at; at++) {
         if (*at < 0x20 || *at == 0x7f)
             *at = '?';

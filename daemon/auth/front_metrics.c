@@ -47,11 +47,11 @@ struct metrics *front_take_metrics(struct front *front)
     metrics->value[METRIC_LOOKUPS_PENDING] = front->flights.count;
     metrics->value[METRIC_CACHE_ENTRIES] = cache.used;
     metrics->value[METRIC_CACHE_SLOTS] = cache.slots;
-    metrics->value[METRIC_CACHE_BYTES] = cache.slots * sizeof(struct cached_verdict);
+    metrics->value[METRIC_CACHE_BYTES] = cache.bytes;
     metrics->value[METRIC_CACHE_EVICTIONS] = cache.evictions;
     metrics->value[METRIC_NEGATIVE_ENTRIES] = negative.used;
     metrics->value[METRIC_NEGATIVE_SLOTS] = negative.slots;
-    metrics->value[METRIC_NEGATIVE_BYTES] = negative.slots * sizeof(struct cached_verdict);
+    metrics->value[METRIC_NEGATIVE_BYTES] = negative.bytes;
     metrics->value[METRIC_NEGATIVE_EVICTIONS] = negative.evictions;
     metrics->value[METRIC_CONNECTIONS] = front->clients.count;
     metrics->value[METRIC_CONNECTIONS_MAX] = front->config->listen_max_connections;

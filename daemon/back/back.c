@@ -13,6 +13,7 @@
 #include <apikeyd/observe/monitor.h>
 #include <apikeyd/observe/report.h>
 #include <apikeyd/thread/back_env.h>
+#include <apikeyd/thread/timer.h>
 #include <apikeyd/usage/flusher.h>
 #include <apikeyd/wire/resp_reply.h>
 
@@ -293,10 +294,8 @@ void back_reload(struct back *back)
 static void arm_drain_timer(struct back *back, int64_t quarters)
 {
     int64_t end_us = back->drain_began_us + back->config->listen_drain_timeout * quarters / 4;
-    int64_t left_us = end_us - clock_monotonic_us();
-    struct timeval delay = clock_timeval(left_us > 0 ? left_us : 0);
 
-    event_add(&back->drain_timer, &delay);
+    timer_start(&back->drain_timer, end_us - clock_monotonic_us());
 }
 
 static void drain_usage(struct back *back)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <apikeyd/base/log.h>
+#include <apikeyd/base/out_of_memory.h>
 
 enum {
     BUFFER_MIN = 256,
@@ -18,10 +18,8 @@ static void grow(struct buffer *buffer, size_t cap)
 {
     char *data = malloc(cap);
 
-    if (!data) {
-        log_last_words("apikeyd: out of memory\n");
-        abort();
-    }
+    if (!data)
+        out_of_memory();
     if (buffer->len > 0) {
         memcpy(data, buffer->data, buffer->len);
         explicit_bzero(buffer->data, buffer->len);

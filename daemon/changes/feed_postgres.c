@@ -9,6 +9,7 @@
 #include <apikeyd/changes/lease.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/postgres/pg_connection.h>
+#include <apikeyd/thread/timer.h>
 #include <apikeyd/wire/notification.h>
 
 #include "heartbeat_query.h"
@@ -53,13 +54,6 @@ struct feed_postgres {
     bool pooler_logged, bad_logged, flood_logged, server_logged; /* in the log */
     const char *unread_logged;
 };
-
-static void start_timer(struct feed_postgres *feed, int64_t delay_us)
-{
-    struct timeval delay = clock_timeval(delay_us);
-
-    event_add(&feed->heartbeat_timer, &delay);
-}
 
 static void log_unread(struct feed_postgres *feed)
 {
@@ -351,7 +345,7 @@ static void send_heartbeat(struct feed_postgres *feed)
     feed->sent_us = clock_monotonic_us();
     feed->due = false;
     feed->doubted = false;
-    start_timer(feed, lease_interval_us(feed->lease));
+    timer_start(&feed->heartbeat_timer, lease_interval_us(feed->lease));
     pg_connection_send(feed->connection, &query);
 }
 
@@ -435,7 +429,7 @@ static void on_heartbeat_due(evutil_socket_t fd, short what, void *arg)
         return;
     }
     feed->due = true;
-    start_timer(feed, lease_interval_us(feed->lease));
+    timer_start(&feed->heartbeat_timer, lease_interval_us(feed->lease));
     if (feed->doubted || clock_monotonic_us() - feed->sent_us < doubt_us)
         return;
     feed->doubted = true;
@@ -493,11 +487,9 @@ static void on_flood(evutil_socket_t fd, short what, void *arg)
  */
 static void coalesce(struct feed_postgres *feed, int64_t due_us)
 {
-    struct timeval due = clock_timeval(due_us - clock_monotonic_us());
-
     feed->env->metrics.value[METRIC_FEED_COALESCED]++;
     if (!evtimer_pending(&feed->flood, NULL)) {
-        event_add(&feed->flood, &due);
+        timer_start(&feed->flood, due_us - clock_monotonic_us());
         tell_coverage(feed);
     }
     if (!feed->flood_logged)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include <uuid/uuid.h>
+
 #include <apikeyd/wire/resp_reply.h>
 
 /* What CHECK would answer now, from where, and of what age. */
@@ -80,9 +82,9 @@ static void field_time(struct fields *out, const char *name, int64_t wall_us)
 
 static void field_uuid(struct fields *out, const char *name, const struct uuid *uuid)
 {
-    char text[UUID_TEXT_LEN + 1] = "";
+    char text[UUID_STR_LEN];
 
-    uuid_to_text(uuid, text);
+    uuid_unparse_lower(uuid->bytes, text);
     field_text(out, name, text);
 }
 

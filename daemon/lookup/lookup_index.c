@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include <apikeyd/base/out_of_memory.h>
+
 /* A product carries differences up only, the shift brings them down again. */
 static uint64_t mix(uint64_t hash)
 {
@@ -35,7 +37,7 @@ void lookup_index_reset(struct lookup_index *index, size_t len)
         free(index->slot);
         index->slot = malloc(slots * sizeof(struct lookup *));
         if (!index->slot)
-            abort();
+            out_of_memory();
         index->slots = slots;
         arc4random_buf(&index->seed, sizeof index->seed);
     }

@@ -8,6 +8,7 @@
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/postgres/pg_array.h>
 #include <apikeyd/postgres/pg_connection.h>
+#include <apikeyd/thread/timer.h>
 
 #include "fair_queue.h"
 #include "key_query.h"
@@ -112,10 +113,8 @@ static void arm_deadline(struct pg_pool *pool)
 
     if (!urgent)
         return;
-    int64_t wait_us = urgent->deadline_us - clock_monotonic_us();
-    struct timeval delay = clock_timeval(wait_us > 0 ? wait_us : 0);
     pool->deadline_armed = true;
-    event_add(&pool->deadline, &delay);
+    timer_start(&pool->deadline, urgent->deadline_us - clock_monotonic_us());
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -585,8 +584,7 @@ void pg_pool_heartbeat(struct pg_pool *pool)
             send_batch(slot);
         slot->told = false;
     }
-    struct timeval delay = clock_timeval(lone_heartbeat_us);
-    event_add(&pool->lone_heartbeat, &delay);
+    timer_start(&pool->lone_heartbeat, lone_heartbeat_us);
 }
 
 /* The feed is away. What was refused for a while, for lost rights, say, is tried again all the

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include <apikeyd/base/out_of_memory.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/redis/redis_tier.h>
 
@@ -280,7 +281,7 @@ static void read_redis(struct resolver *resolver)
     size_t len = 0;
 
     if (!batch)
-        abort();
+        out_of_memory();
     batch->resolver = resolver;
     TAILQ_INIT(&batch->lookups);
     while (len < REDIS_BATCH && (lookup = lookup_list_take(&resolver->for_redis))) {
@@ -306,12 +307,12 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
     struct lookup *lookup = calloc(1, sizeof *lookup);
 
     if (!lookup)
-        abort();
+        out_of_memory();
     lookup->request = message->lookup;
     if (message->type == TO_BACK_EXPLAIN) {
         lookup->explanation = calloc(1, sizeof *lookup->explanation);
         if (!lookup->explanation)
-            abort();
+            out_of_memory();
         lookup->explanation->digest = message->lookup.digest;
         lookup->explanation->memory = message->explain;
         lookup->ask = message->ask;

@@ -33,6 +33,9 @@ struct table {
     uint64_t evictions;
 };
 
+/* What a slot takes, with its tag. */
+enum { SLOT_BYTES = sizeof(struct cached_verdict) + sizeof(uint8_t) };
+
 struct verdict_cache {
     struct table positive;
     struct table negative;
@@ -41,11 +44,11 @@ struct verdict_cache {
 
 static bool table_init(struct table *table, size_t bytes)
 {
-    table->sets = bytes / (WAYS * (sizeof *table->slot + sizeof *table->tag));
+    table->sets = bytes / ((size_t)WAYS * SLOT_BYTES);
     if (table->sets == 0)
         table->sets = 1;
     size_t slots = table->sets * WAYS;
-    size_t size = slots * (sizeof *table->slot + sizeof *table->tag);
+    size_t size = slots * SLOT_BYTES;
     table->mapping_size = size + HUGE_PAGE;
     table->mapping =
         mmap(NULL, table->mapping_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -343,7 +346,9 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
 
 static struct verdict_cache_stats table_stats(const struct table *table)
 {
-    return (struct verdict_cache_stats){table->sets * WAYS, table->used, table->evictions};
+    size_t slots = table->sets * WAYS;
+
+    return (struct verdict_cache_stats){slots, slots * SLOT_BYTES, table->used, table->evictions};
 }
 
 struct verdict_cache_stats verdict_cache_stats(const struct verdict_cache *cache)

@@ -7,8 +7,8 @@
 #include <event2/event_struct.h>
 #include <microhttpd.h>
 
-#include <apikeyd/clock/clock.h>
 #include <apikeyd/observe/report.h>
+#include <apikeyd/thread/timer.h>
 
 #include "status_page.h"
 
@@ -208,13 +208,10 @@ static void run(struct metrics_server *server)
     MHD_run(server->mhd);
     /* Whether there is room for connections again is looked at when a run begins. */
     MHD_run(server->mhd);
-    if (MHD_get_timeout(server->mhd, &wait_ms) == MHD_YES) {
-        struct timeval delay = clock_timeval((int64_t)wait_ms * 1000);
-
-        event_add(&server->timer, &delay);
-    } else {
+    if (MHD_get_timeout(server->mhd, &wait_ms) == MHD_YES)
+        timer_start(&server->timer, (int64_t)wait_ms * 1000);
+    else
         event_del(&server->timer);
-    }
 }
 
 static void on_event(evutil_socket_t fd, short what, void *arg)

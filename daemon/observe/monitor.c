@@ -7,6 +7,7 @@
 #include <event2/event_struct.h>
 
 #include <apikeyd/clock/clock.h>
+#include <apikeyd/thread/timer.h>
 
 enum {
     ASKS_MAX = MAILBOX_RESERVE / 2, /* their answers come by the mailbox's reserve */
@@ -146,7 +147,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 struct monitor *monitor_new(const struct monitor_setup *setup)
 {
     struct monitor *monitor = calloc(1, sizeof *monitor);
-    struct timeval tick = clock_timeval(setup->tick_us > 0 ? setup->tick_us : 1000000);
 
     if (!monitor)
         return NULL;
@@ -159,7 +159,7 @@ struct monitor *monitor_new(const struct monitor_setup *setup)
     monitor->started_us = clock_monotonic_us();
     TAILQ_INIT(&monitor->asks);
     event_assign(&monitor->tick, setup->env->base, -1, EV_PERSIST, on_tick, monitor);
-    event_add(&monitor->tick, &tick);
+    timer_start(&monitor->tick, setup->tick_us > 0 ? setup->tick_us : 1000000);
     on_tick(-1, 0, monitor);
     return monitor;
 }

@@ -7,6 +7,7 @@
 
 #include <apikeyd/base/backoff.h>
 #include <apikeyd/clock/clock.h>
+#include <apikeyd/thread/timer.h>
 
 #include "pg_connect.h"
 #include "pg_names.h"
@@ -74,13 +75,6 @@ static void watch(struct pg_connection *connection, short what)
                  on_io, connection);
     event_add(&connection->io, NULL);
     connection->io_added = true;
-}
-
-static void start_timer(struct pg_connection *connection, int64_t delay_us)
-{
-    struct timeval delay = clock_timeval(delay_us);
-
-    event_add(&connection->timer, &delay);
 }
 
 static void close_pg(struct pg_connection *connection)
@@ -153,7 +147,7 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     close_pg(connection);
     if (proven)
         backoff_reset(&connection->backoff);
-    start_timer(connection, proven ? 0 : next_attempt_us(connection));
+    timer_start(&connection->timer, proven ? 0 : next_attempt_us(connection));
     if (refused)
         pg_session_refused(&connection->session, line);
     else
@@ -172,7 +166,7 @@ static void give_way(struct pg_connection *connection)
     connection->gives_way = false;
     connection->down = true;
     close_pg(connection);
-    start_timer(connection, backoff_next(&connection->backoff, arc4random()));
+    timer_retry(&connection->timer, &connection->backoff);
     pg_session_gave_way(&connection->session);
     connection->setup.on_down(connection->setup.arg);
 }
@@ -193,7 +187,7 @@ static void on_retry(void *arg)
     struct pg_connection *connection = arg;
 
     if (connection->state == WAITING)
-        start_timer(connection, give_way_us);
+        timer_start(&connection->timer, give_way_us);
 }
 
 static void wait_for_name(struct pg_connection *connection, bool waits)
@@ -285,7 +279,7 @@ static void on_attempt(void *arg, const struct pg_attempt_result *result)
     PQsetNoticeReceiver(connection->pg, ignore_notice, NULL);
     PQsetErrorVerbosity(connection->pg, PQERRORS_VERBOSE);
     connection->state = CONNECTING;
-    start_timer(connection, connect_timeout_us);
+    timer_start(&connection->timer, connect_timeout_us);
     /* PQconnectStart() says: wait as if PQconnectPoll() had asked to write. */
     watch(connection, EV_WRITE);
 }
@@ -294,7 +288,7 @@ static void start_connect(struct pg_connection *connection)
 {
     connection->state = RESOLVING;
     connection->attempt_us = clock_monotonic_us();
-    start_timer(connection, connect_timeout_us);
+    timer_start(&connection->timer, connect_timeout_us);
     connection->attempt = pg_attempt_start(connection->setup.env->base, connection->dsn,
                                            connection->connects_late, on_attempt, connection);
     if (!connection->attempt)
@@ -328,7 +322,7 @@ static void let_wait(struct pg_connection *connection)
     connection->down = true;
     connection->state = OVERDUE;
     connection->gives_way = false; /* the server would not end it either */
-    start_timer(connection, overdue_us);
+    timer_start(&connection->timer, overdue_us);
     connection->query.done(connection->query.arg, PG_LATE, NULL);
     connection->setup.on_down(connection->setup.arg);
 }
@@ -340,7 +334,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     if (connection->state == WAITING && !pg_session_may_connect(&connection->session)) {
-        start_timer(connection, backoff_next(&connection->backoff, arc4random()));
+        timer_retry(&connection->timer, &connection->backoff);
     } else if (connection->state == WAITING) {
         start_connect(connection);
     } else if (connection->state == RESOLVING) {
@@ -480,7 +474,7 @@ struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
     };
     pg_session_add(&connection->session);
     event_assign(&connection->timer, setup->env->base, -1, 0, on_timer, connection);
-    start_timer(connection, 0);
+    timer_start(&connection->timer, 0);
     return connection;
 }
 
@@ -544,7 +538,7 @@ void pg_connection_give_up(struct pg_connection *connection, const char *why)
 void pg_connection_retry(struct pg_connection *connection)
 {
     if (connection->state == WAITING)
-        start_timer(connection, 0);
+        timer_start(&connection->timer, 0);
 }
 
 void pg_connection_hurry(struct pg_connection *connection)
@@ -575,7 +569,7 @@ void pg_connection_send(struct pg_connection *connection, const struct pg_query 
     }
     connection->query = *query;
     connection->state = BUSY;
-    start_timer(connection, query->timeout_us);
+    timer_start(&connection->timer, query->timeout_us);
     if (!PQsendQueryParams(connection->pg, query->sql, (int)query->params, type, value, len, format,
                            1) ||
         !flush(connection))

@@ -9,6 +9,7 @@
 #include <apikeyd/base/outage.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/config/redis_url.h>
+#include <apikeyd/thread/timer.h>
 #include <apikeyd/wire/resp_reply.h>
 
 #include "redis_hosts.h"
@@ -42,13 +43,6 @@ struct redis_link {
 };
 
 static void try_next(struct redis_link *link);
-
-static void start_timer(struct redis_link *link, int64_t delay_us)
-{
-    struct timeval delay = clock_timeval(delay_us);
-
-    event_add(&link->timer, &delay);
-}
 
 /* What Redis said, as it can stand in a line of the log. */
 static void quote(struct slice text, char ret[static WHY_SIZE])
@@ -94,7 +88,7 @@ static void go_down(struct redis_link *link, const char *why)
     env->metrics.value[METRIC_REDIS_UP] = 0;
     env->metrics.value[METRIC_REDIS_WRITABLE] = 0;
     link->state = WAITING;
-    start_timer(link, backoff_next(&link->backoff, arc4random()));
+    timer_retry(&link->timer, &link->backoff);
     close_session(link);
 }
 
@@ -214,7 +208,7 @@ static void come_up(struct redis_link *link)
     if (!outage_on(&link->outage))
         log_info(&link->env->log, "redis: connected");
     tell_what_is_over(link, link->up_since_us);
-    start_timer(link, tick_us);
+    timer_start(&link->timer, tick_us);
 }
 
 /* AUTH and SELECT. */
@@ -311,7 +305,7 @@ static void try_next(struct redis_link *link)
 
         if (opened == 0) {
             link->state = TRYING;
-            start_timer(link, try_timeout_us);
+            timer_start(&link->timer, try_timeout_us);
             greet(link);
             return;
         }
@@ -329,7 +323,7 @@ static void start_round(struct redis_link *link)
     if (redis_hosts_ask(link->hosts)) {
         snprintf(link->why, sizeof link->why, "its name %.200s is not resolved yet",
                  link->url.host);
-        start_timer(link, try_timeout_us);
+        timer_start(&link->timer, try_timeout_us);
     } else {
         try_next(link);
     }
@@ -365,7 +359,7 @@ static void tick(struct redis_link *link)
     if (!link->writes)
         send_probe_write(link, on_probe_write);
     tell_what_is_over(link, now_us);
-    start_timer(link, tick_us);
+    timer_start(&link->timer, tick_us);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -406,7 +400,7 @@ struct redis_link *redis_link_new(struct back_env *env)
     }
     link->backoff = (struct backoff){.first_us = 100000, .max_us = 3000000};
     event_assign(&link->timer, env->base, -1, 0, on_timer, link);
-    start_timer(link, 0);
+    timer_start(&link->timer, 0);
     return link;
 }
 

@@ -9,6 +9,7 @@
 
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/model/freshness.h>
+#include <apikeyd/thread/timer.h>
 #include <apikeyd/wire/redis_value.h>
 #include <apikeyd/wire/resp_reply.h>
 
@@ -231,7 +232,6 @@ static bool send_mget(struct redis_tier *tier, struct mget *mget)
 void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size_t len,
                      struct redis_read read)
 {
-    struct timeval timeout = clock_timeval(tier->env->config->redis_timeout);
     struct mget *mget;
 
     if (!may(tier, REDIS_READ)) {
@@ -253,7 +253,7 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
         return;
     }
     event_assign(&mget->timer, tier->env->base, -1, 0, on_late, mget);
-    event_add(&mget->timer, &timeout);
+    timer_start(&mget->timer, tier->env->config->redis_timeout);
     tier->env->metrics.value[METRIC_REDIS_ROUND_TRIPS]++;
     tier->env->metrics.value[METRIC_REDIS_KEYS] += len;
     histogram_record(&tier->env->metrics.histogram[HISTOGRAM_REDIS_BATCH], (int64_t)len, 1);

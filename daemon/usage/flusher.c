@@ -9,7 +9,9 @@
 #include <event2/event_struct.h>
 
 #include <apikeyd/base/backoff.h>
+#include <apikeyd/base/out_of_memory.h>
 #include <apikeyd/clock/clock.h>
+#include <apikeyd/thread/timer.h>
 
 #include "ledger_keeper.h"
 #include "reply_list.h"
@@ -105,13 +107,6 @@ static void note_clamped(struct flusher *flusher, uint64_t clamped)
                 "PostgreSQL's now (logged once)");
 }
 
-static void start_timer(struct flusher *flusher, int64_t delay_us)
-{
-    struct timeval delay = clock_timeval(delay_us);
-
-    event_add(&flusher->timer, &delay);
-}
-
 static const char *failure_of(const struct flusher *flusher)
 {
     if (flusher->elsewhere)
@@ -151,10 +146,8 @@ static void on_disk_slow(evutil_socket_t fd, short what, void *arg)
 /* Give a job to the disk thread. There is never more than one. */
 static void post(struct flusher *flusher, enum phase phase, struct job *job)
 {
-    struct timeval slow = clock_timeval(disk_slow_us);
-
     flusher->phase = phase;
-    event_add(&flusher->disk_timer, &slow);
+    timer_start(&flusher->disk_timer, disk_slow_us);
     if (!job_queue_post(flusher->disk, job))
         abort();
 }
@@ -192,12 +185,13 @@ static void finish_round(struct flusher *flusher)
         flusher->setup.on_drained(flusher->setup.arg);
         return;
     }
-    if (!failure) {
+    if (failure) {
+        timer_retry(&flusher->timer, &flusher->backoff);
+    } else {
         backoff_reset(&flusher->backoff);
         flusher->refused_logged = flusher->elsewhere_logged = false;
+        timer_start(&flusher->timer, flusher->env->config->usage_flush_interval);
     }
-    start_timer(flusher, failure ? backoff_next(&flusher->backoff, arc4random())
-                                 : flusher->env->config->usage_flush_interval);
     if (flusher->again)
         flusher_start(flusher);
 }
@@ -241,7 +235,7 @@ static void settle_round(struct flusher *flusher)
     }
     settle = calloc(1, sizeof *settle);
     if (!settle)
-        abort(); /* all of it is in the ledger */
+        out_of_memory(); /* all of it is in the ledger */
     settle->flusher = flusher;
     settle->work = (struct usage_settle){
         .job = {.run = usage_settle_run, .done = on_settled},
@@ -523,7 +517,7 @@ static void start_moving(struct flusher *flusher)
     struct move *move = calloc(1, sizeof *move);
 
     if (!move)
-        abort(); /* all of it is in the ledger */
+        out_of_memory(); /* all of it is in the ledger */
     if (!usage_owner_due(&flusher->owner, &move->work)) {
         free(move);
         start_writing(flusher);
@@ -588,12 +582,6 @@ void flusher_start(struct flusher *flusher)
     begin(flusher);
 }
 
-static void memory_is_short(const struct flusher *flusher)
-{
-    log_error(&flusher->env->log, "usage: out of memory");
-    abort(); /* all of it is in the ledger */
-}
-
 /* Take what the half holds, which was in use since `front_since_us`, into `pending`; it stays in
  * the half too. */
 static void take_half(struct flusher *flusher)
@@ -608,7 +596,7 @@ static void take_half(struct flusher *flusher)
         flusher->spill.whole = false;
     ledger_keeper_count(&flusher->ledger, half);
     if (!usage_batch_merge(&flusher->pending, half->slots, half->used))
-        memory_is_short(flusher);
+        out_of_memory(); /* all of it is in the ledger */
 }
 
 /* The front has gone on in a new file, and all that the old one held is in `pending`. */
@@ -617,7 +605,7 @@ static void take_new_file(struct flusher *flusher)
     struct ledger_half *half = ledger_keeper_succeed(&flusher->ledger, &flusher->pending);
 
     if (!half)
-        memory_is_short(flusher);
+        out_of_memory(); /* all of it is in the ledger */
     flusher->setup.half = half;
     flusher->half_free = half->used == 0;
     flusher->spill.whole = flusher->spill.whole && half->used == 0;
@@ -714,7 +702,7 @@ void flusher_configure(struct flusher *flusher)
     /* A reload that changes nothing here must not put the next round off. */
     if (flusher->phase == IDLE && !flusher->connection_failed &&
         interval_us != flusher->interval_us)
-        start_timer(flusher, interval_us);
+        timer_start(&flusher->timer, interval_us);
     flusher->interval_us = interval_us;
 }
 
@@ -782,7 +770,7 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     take_half(flusher);
     flusher->connection_failed = flusher->lost = true; /* until it is there: start when it is */
     flusher_configure(flusher);
-    start_timer(flusher, flusher->interval_us);
+    timer_start(&flusher->timer, flusher->interval_us);
     flusher->session = usage_session_new(&(struct usage_session_setup){
         .env = flusher->env,
         .lend = setup->lend,

@@ -3,6 +3,7 @@
 
 #include <apikeyd/base/state_file.h>
 #include <apikeyd/clock/clock.h>
+#include <apikeyd/thread/timer.h>
 
 static const int64_t look_interval_us = 1000000;
 
@@ -85,8 +86,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 void ledger_keeper_init(struct ledger_keeper *keeper, struct back_env *env, struct ledger *ledger,
                         void (*at_hand)(void *arg), void *arg)
 {
-    const struct timeval interval = clock_timeval(look_interval_us);
-
     *keeper = (struct ledger_keeper){
         .env = env,
         .ledger = ledger,
@@ -96,7 +95,7 @@ void ledger_keeper_init(struct ledger_keeper *keeper, struct back_env *env, stru
         .crowded_us = TIME_NEVER,
     };
     event_assign(&keeper->timer, env->base, -1, EV_PERSIST, on_timer, keeper);
-    event_add(&keeper->timer, &interval);
+    timer_start(&keeper->timer, look_interval_us);
 }
 
 void ledger_keeper_done(struct ledger_keeper *keeper)

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include <apikeyd/base/out_of_memory.h>
 #include <apikeyd/wire/resp_reply.h>
 
 void reply_list_add(struct reply_list *list, uint64_t ask)
@@ -10,7 +11,7 @@ void reply_list_add(struct reply_list *list, uint64_t ask)
     uint64_t *grown = realloc(list->ask, (list->len + 1) * sizeof *grown);
 
     if (!grown)
-        abort();
+        out_of_memory();
     list->ask = grown;
     list->ask[list->len++] = ask;
 }

@@ -5,6 +5,8 @@
 
 #include <jansson.h>
 
+#include <apikeyd/base/out_of_memory.h>
+
 /* A copy of a string member that is not empty, or NULL. */
 static char *copy_text(const json_t *text)
 {
@@ -136,7 +138,7 @@ static void write_answer(struct buffer *out, const char *resource, bool allowed,
         answer = json_pack("{s:b, s:o}", "isAuthorized", allowed, "context", context);
     char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
     if (!text)
-        abort(); /* out of memory */
+        out_of_memory();
     buffer_append(out, text, strlen(text));
     free(text);
     json_decref(answer);

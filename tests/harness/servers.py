@@ -6,6 +6,7 @@ Unix sockets only, no port is taken, and every process is stopped by the PID it 
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ import migrate as migrations  # noqa: E402  (tests use what users run)
 
 migrate = migrations.migrate
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
+VERSION = re.search(r"\nproject\(apikeyd VERSION ([\d.]+) ", (ROOT / "CMakeLists.txt").read_text())[1]
 PG_BIN = Path("/usr/lib/postgresql/15/bin")
 # What INFO says about a link that is up but does not know yet whether the triggers announce.
 UNSETTLED = ("cache.ttl: the triggers are being", "cache.ttl: transactions that were open",

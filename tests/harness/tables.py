@@ -1,5 +1,5 @@
-"""tables.py: write the tables of options, commands and metrics, as the release build prints them, and of folders, as
-CMake has them, into the documents.
+"""tables.py: write the tables of options, commands and metrics, and the version, as the release build prints them, and
+the table of folders, as CMake has it, into the documents.
 
 tests/meta/test_repo.py checks that they stand there.
 """
@@ -17,6 +17,8 @@ TABLES = [
     ("docs/man/apikeyd.conf.5", '.\\" options\n', '.\\" end\n', ["apikeyd", "--list", "roff"]),
     ("docs/man/apikeyctl.1", '.\\" commands\n', '.\\" end\n', ["apikeyctl", "--manual"]),
     ("config/apikeyd.conf", "", "", ["apikeyd", "--sample-config"]),
+    *((f"docs/man/{page}", ".Os ", ".Sh NAME", ["apikeyd", "--version"])
+      for page in ("apikeyctl.1", "apikeyd.8", "apikeyd.conf.5")),
     ("docs/architecture.md", "<!-- folders -->\n", "<!-- end -->", ["folders.md"]),
 ]
 

@@ -13,7 +13,7 @@ import uuid
 import psycopg
 import pytest
 from conftest import check
-from harness.servers import BUILD, HANG, ROOT, wait_until
+from harness.servers import BUILD, HANG, ROOT, VERSION, wait_until
 
 CTL = BUILD / "apikeyctl"
 
@@ -101,7 +101,7 @@ def test_stats_are_status_json(db, ctl):
     found = parsed(ctl("stats", "--json"))
     assert found["checks"]["total"]["allow"] == 1 and found["ready"] is True
     text = ctl("stats").stdout
-    for line in ("apikeyd 0.1.0, up for", "PostgreSQL    up    2 of 2 connections",
+    for line in (f"apikeyd {VERSION}, up for", "PostgreSQL    up    2 of 2 connections",
                  "Redis         up", "change feed   up", "usage         1 keys pending"):
         assert line in text, text
 
@@ -158,7 +158,7 @@ def test_bad_usage(ctl):
         assert ctl(*arguments).returncode == 64, arguments
     assert "usage:" in run("--help").stdout
     assert "--watch[=SECONDS]" in run("stats", "--help").stdout
-    assert run("--version").stdout == "apikeyctl 0.1.0\n"
+    assert run("--version").stdout == f"apikeyctl {VERSION}\n"
 
 
 @pytest.fixture
@@ -187,9 +187,9 @@ def test_a_new_key_works_at_once_and_is_shown_once(db, ctl, keys):
 
 
 def test_keys_made_differ(db, keys):
-    made = {parsed(keys("create", "--user", db.user_id, "--name", "x", "--json"))["key_id"]
-            for _ in range(5)}
-    assert len(made) == 5
+    made = [parsed(keys("create", "--user", db.user_id, "--name", "x", "--json")) for _ in range(5)]
+    assert len({one["key_id"] for one in made}) == len({one["api_key_id"] for one in made}) == 5
+    assert all(uuid.UUID(one["api_key_id"]).version == 4 for one in made)
 
 
 def test_a_given_key_inactive_at_first(db, ctl, keys):
@@ -245,13 +245,21 @@ def test_a_key_belongs_to_its_user(db, keys):
 
 def test_the_database_refuses(db, ctl, keys):
     assert "there is no user" in keys("create", "--user", uuid.uuid4(), "--name", "x").stderr
-    done = keys("show", "nonsense")
-    assert done.returncode == 65 and "uuid" in done.stderr
     row = parsed(keys("create", "--user", db.user_id, "--name", "x", "--json"))["api_key_id"]
     done = ctl("keys", "delete", row)  # as the daemon's role
     assert done.returncode == 77 and "--dsn" in done.stderr
     done = ctl("keys", "list", "--dsn", "host=/nonexistent")
     assert done.returncode == 69 and "--dsn" in done.stderr
+
+
+def test_an_id_that_is_no_uuid_is_told_before_the_database_is_asked(db, ctl, keys):
+    good = str(uuid.uuid4())
+    for arguments in (("show", "nonsense"), ("show", good[:-1]), ("rename", good + "0", "x"), ("delete", ""),
+                      ("list", "--user", good.replace("-", "")), ("show", good, "--user", "g" + good[1:]),
+                      ("create", "--user", f"{{{good}}}", "--name", "x")):
+        done = ctl("keys", *arguments, "--dsn", "host=/nonexistent")
+        assert done.returncode == 65 and "a UUID is expected" in done.stderr, (arguments, done.stderr)
+    assert keys("list", "--user", str(db.user_id).upper()).returncode == 0
 
 
 def test_with_a_transformed_column(db, start, scratch):

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import redis
 from conftest import check
-from harness.servers import BUILD
+from harness.servers import BUILD, VERSION
 
 
 def run(*args, env=None):
@@ -60,7 +60,7 @@ def test_bad_command_line():
     assert run("--nonsense").returncode == 64
     assert run("stray").returncode == 64
     assert run("--help").returncode == 0
-    assert run("--version").stdout == "apikeyd 0.1.0\n"
+    assert run("--version").stdout == f"apikeyd {VERSION}\n"
 
 
 def test_environment_overrides_the_file(start):

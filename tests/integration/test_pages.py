@@ -9,7 +9,7 @@ import pytest
 from conftest import check, info
 from harness.clocks import Clocks
 from harness.operators import fetch, metrics, samples, status
-from harness.servers import wait_until
+from harness.servers import VERSION, wait_until
 from wire import Wire
 
 
@@ -31,10 +31,13 @@ def test_metrics_agree_with_what_was_done(db, start):
     assert 0 < found['apikeyd_check_duration_seconds_sum{tier="postgres"}'] < 60
     assert found['apikeyd_cache_entries{table="keys"}'] == 2
     assert found['apikeyd_cache_entries{table="unknown"}'] == 1
+    for table, most in (("keys", 4 << 20), ("unknown", 1 << 20)):
+        size, slots = (found[f'apikeyd_cache_{what}{{table="{table}"}}'] for what in ("bytes", "slots"))
+        assert size == 65 * slots and most - 32 * 65 < size <= most
     assert found["apikeyd_usage_pending"] == 1
     assert found["apikeyd_redis_configured"] == found["apikeyd_redis_up"] == 1
     assert found["apikeyd_postgres_connections_up"] == 2
-    assert found['apikeyd_build_info{version="0.1.0"}'] == 1
+    assert found[f'apikeyd_build_info{{version="{VERSION}"}}'] == 1
     assert abs(found["process_start_time_seconds"] - time.time()) < 600
     assert found["process_resident_memory_bytes"] > 1e6
     assert found["process_open_fds"] > 10

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from conftest import check, info
-from harness.servers import wait_until
+from harness.servers import VERSION, wait_until
 from wire import Wire, command
 
 
@@ -106,7 +106,7 @@ def test_commands_that_clients_send_when_they_connect(daemon):
         assert wire.ask("SELECT", "0") == b"OK"
         assert "out of range" in str(wire.ask("SELECT", "1"))
         assert str(wire.ask("HELLO", "3")).startswith("NOPROTO")
-        assert wire.ask("HELLO", "2")[:4] == [b"server", b"apikeyd", b"version", b"0.1.0"]
+        assert wire.ask("HELLO", "2")[:4] == [b"server", b"apikeyd", b"version", VERSION.encode()]
         assert wire.ask("HELLO", "2", "SETNAME", "me")[0] == b"server"
         assert wire.ask("CLIENT", "GETNAME") == b"me"
         assert wire.ask("CLIENT", "SETINFO", "LIB-NAME", "x") == b"OK"

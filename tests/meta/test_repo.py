@@ -153,6 +153,19 @@ def test_manual_is_the_tables(what):
 
 
 @of_release
+@pytest.mark.parametrize("what, words, fuzzer", [
+    ("options", r"^\| `\w+\.(\w+)`", "config"),
+    ("commands", r"^\| `([A-Z]+)", "resp"),
+])
+def test_dictionaries_of_fuzzers_have_the_tables_words(what, words, fuzzer):
+    """A fuzzer hardly finds one that is not there."""
+    table = set(re.findall(words, run(DAEMON, "--list", what).stdout, re.MULTILINE))
+    text = (ROOT / "tests" / "fuzz" / "dict" / fuzzer).read_text()
+    known = set(re.findall(r'^"(\w+)(?: = | )?"$', text, re.MULTILINE))
+    assert len(table) > 10 and not table - known
+
+
+@of_release
 def test_table_of_folders_is_cmakes():
     """tests/harness/tables.py writes it. In the figure a folder stands above all that it uses, in its own column."""
     text, table = (ROOT / "docs" / "architecture.md").read_text(), (BUILD / "folders.md").read_text()
@@ -295,6 +308,12 @@ def test_functions_fit_on_a_screen():
     assert len((ROOT / "daemon" / "main.c").read_text().splitlines()) <= 120
 
 
+def test_few_places_end_the_process():
+    """Out of memory has one way. The others are queues that cannot be full, and libevent's own end."""
+    found = sorted(path.name for path in tracked("daemon/*.c") if re.search(r"\babort\(\)", path.read_text()))
+    assert found == ["flusher.c", "front.c", "log_hooks.c", "out_of_memory.c"]
+
+
 def compared_read_times(text):
     """Comparisons in C of what is named as a read time is, or as a bound of one. What freshness says is none."""
     code = re.sub(r"/\*.*?\*/|#[^\n]*|freshness_\w+\([^()]*\)", "", text, flags=re.DOTALL)
@@ -333,6 +352,26 @@ def test_every_script_pins_its_path():
     """Else a role that may create somewhere in the path of whoever deploys has its operators taken."""
     for path in tracked("migrations/*.sql"):
         assert "\nBEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n" in path.read_text(), path
+
+
+def test_the_version_stands_in_one_place():
+    """Programs and tests read CMakeLists.txt, tables.py writes the manual pages; the two lists of changes have to
+    have an entry for it. No other source says it, and examples in the documents say the same."""
+    version, = re.findall(r"^project\(apikeyd VERSION (\d+\.\d+\.\d+) ", (ROOT / "CMakeLists.txt").read_text(),
+                          re.MULTILINE)
+    found = {program: run(BUILD / program, "--version").stdout for program in ("apikeyd", "apikeyctl")}
+    assert found == {program: f"{program} {version}\n" for program in found}
+    for page in tracked("docs/man/*.[158]"):
+        assert f"\n.Os apikeyd {version}\n" in page.read_text(), f"{page}: run tests/harness/tables.py"
+    newest = re.match(r"apikeyd \((.*?)(-\d+)?\) ", (ROOT / "debian" / "changelog").read_text())
+    assert newest and newest[1] == version, "debian/changelog begins with another version"
+    released = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released and released[0] == version, "CHANGELOG.md has no section for it"
+    for path in tracked("*.md"):
+        if path.name != "CHANGELOG.md":
+            assert set(re.findall(r"apikeyd[ _](\d+\.\d+\.\d+)", path.read_text())) <= {version}, path
+    for path in tracked("*.c", "*.h", "*.py", "*.cmake", "*.json", "dev", "systemd"):
+        assert not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", path.read_text()), path
 
 
 def test_promises_name_tests_that_exist():

@@ -143,6 +143,22 @@ static void test_remove_and_clear(void **state)
     verdict_cache_free(cache);
 }
 
+/* As many sets as fit, and what they take is told with their tags. One set is the minimum. */
+static void test_takes_what_it_is_given_and_tells_it(void **state)
+{
+    (void)state;
+    for (size_t bytes = 1; bytes < 5 * ONE_SET; bytes += 13) {
+        struct verdict_cache *cache = verdict_cache_new(bytes, 9 * ONE_SET, 7);
+        struct verdict_cache_stats stats = verdict_cache_stats(cache);
+        size_t sets = bytes < ONE_SET ? 1 : bytes / ONE_SET;
+
+        assert_int_equal(stats.bytes, sets * ONE_SET);
+        assert_int_equal(stats.slots, sets * WAYS);
+        assert_int_equal(verdict_cache_negative_stats(cache).bytes, 9 * ONE_SET);
+        verdict_cache_free(cache);
+    }
+}
+
 static void test_a_table_nearly_full_keeps_nearly_all(void **state)
 {
     enum { SLOTS = 1 << 16, KEYS = SLOTS * 95 / 100 };
@@ -240,6 +256,7 @@ int main(void)
         cmocka_unit_test(test_unknown_keys_evict_only_each_other),
         cmocka_unit_test(test_the_least_useful_goes),
         cmocka_unit_test(test_remove_and_clear),
+        cmocka_unit_test(test_takes_what_it_is_given_and_tells_it),
         cmocka_unit_test(test_a_table_nearly_full_keeps_nearly_all),
         cmocka_unit_test(test_what_is_removed_is_gone),
         cmocka_unit_test(test_agrees_with_a_plain_table),

@@ -4,7 +4,6 @@
 #define APIKEYD_CLOCK_H
 
 #include <stdint.h>
-#include <sys/time.h>
 #include <time.h>
 
 static inline int64_t clock_read_us(clockid_t clock)
@@ -25,11 +24,6 @@ static inline int64_t clock_monotonic_us(void)
 static inline int64_t clock_wall_us(void)
 {
     return clock_read_us(CLOCK_REALTIME);
-}
-
-static inline struct timeval clock_timeval(int64_t us)
-{
-    return (struct timeval){us / 1000000, us % 1000000};
 }
 
 #endif

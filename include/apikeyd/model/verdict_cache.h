@@ -36,7 +36,8 @@ enum {
 
 struct verdict_cache_stats {
     size_t slots;
-    size_t used; /* slots that hold a verdict, expired ones included */
+    size_t bytes; /* of the slots and their tags */
+    size_t used;  /* slots that hold a verdict, expired ones included */
     uint64_t evictions;
 };
 
