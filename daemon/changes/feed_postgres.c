@@ -19,8 +19,9 @@
 
 static const int64_t heartbeat_late_us = 3000000;
 static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
-static const int64_t delay_max_us =
-    1000000; /* of changes that are found by heartbeat, or coalesced */
+
+/* Changes that a heartbeat finds, or that are coalesced, are told within this. */
+static const int64_t delay_max_us = 1000000;
 
 /* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
 static const double queue_full = 0.5;
