@@ -66,7 +66,7 @@ def start(stack, name, **options):
     daemon = stack.daemon(name, cache_ttl="1h", cache_memory="128MiB", usage_flush_interval="1h",
                           usage_flush_rows=10000000, redis_timeout="2s", postgres_timeout="20s", **options)
     if options:
-        # What it holds is dated once PostgreSQL's clock has been read, and believed a while after that.
+        # What it holds is dated once PostgreSQL's clock has been read, and fresh a while after that.
         wait_until(lambda: daemon.admin_client().info()["redis_up"], "Redis")
         time.sleep(1)
     return daemon

@@ -5,7 +5,7 @@ each daemon, and judges an answer by the largest bound that was stated while it 
 bound before the question until the answer. So a bound that is stated too small, even for a moment,
 makes answers wrong; and one that is stated too large makes none wrong, which a test has to look for
 by itself (`texts`). With `after`, a bound that is stated no more counts for that many seconds at most:
-when the daemon states a smaller one it has ceased to believe what it may have missed before.
+when the daemon states a smaller one it has ceased to use what it may have missed before.
 
     with BoundJudge({"key-1": ("DENY", "inactive"), …}, [daemon]) as judge:
         judge.histories["key-1"].change(…), .changed(…)           as with Oracle

@@ -27,7 +27,7 @@ migrate = migrations.migrate
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
 VERSION = re.search(r"\nproject\(apikeyd VERSION ([\d.]+) ", (ROOT / "CMakeLists.txt").read_text())[1]
 PG_BIN = Path("/usr/lib/postgresql/15/bin")
-# What INFO says about a link that is up but does not know yet whether the triggers announce.
+# What INFO says about a change feed that is up but does not know yet whether the triggers announce.
 UNSETTLED = ("cache.ttl: the triggers are being", "cache.ttl: transactions that were open",
              "cache.ttl: apikeyd.unannounced_change has not been read yet")
 HANG = int(os.environ.get("APIKEYD_HANG", "60"))  # seconds after which something that should have happened never will

@@ -325,7 +325,7 @@ def play_enough(play, seconds, enough):
 
 
 def let_redis_be_believed():
-    """What is written to Redis from now on is believed by daemons that are up, for at least ten seconds.
+    """What is written to Redis from now on is fresh for daemons that are up, for at least ten seconds.
 
     A daemon takes nothing from Redis that may be from before its feed came up. It dates what it finds
     there by PostgreSQL's clock: to what a round trip takes, and an eighth of the time that has passed

@@ -89,7 +89,7 @@ def test_invalidate_forgets_everywhere(db, redis_server, start):
 
 
 def test_a_lookup_invalidated_on_its_way_is_for_who_asked_before(db, postgres, start):
-    """What PostgreSQL read before the invalidation must not be believed by who asks after it."""
+    """What PostgreSQL read before the invalidation is not fresh for a request that comes after it."""
     db.add_key("good")
     daemon = start({"postgres.timeout": "20s", "postgres.connections": "1", "redis.url": ""})
     assert check(daemon.client(), "warm") == ["DENY", "unknown"]

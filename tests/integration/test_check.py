@@ -188,7 +188,7 @@ def test_change_is_seen_within_the_ttl(db, start):
 
 @pytest.mark.slow
 def test_age_counts_through_redis(db, start):
-    """What another daemon read too long ago is not believed, though Redis still holds it."""
+    """What another daemon read too long ago is not fresh, though Redis still holds it."""
     db.add_key("good")
     db.silence()
     long, short = start(), start({"cache.ttl": "4s"})

@@ -136,7 +136,7 @@ def test_a_key_that_is_notified_all_the_time_is_answered(db, scratch, start):
 @pytest.mark.parametrize("lost", ["tombstone", "everything"])
 def test_a_late_fill_brings_nothing_back(db, redis_server, start, lost):
     """Redis forgets the tombstone and then takes a fill that another host read before: neither the
-    daemon that heard of the change nor one that starts later believes it."""
+    daemon that heard of the change nor one that starts later uses it."""
     db.add_key("good")
     first = start(LONG)
     assert check(first.client(), "good")[0] == ALLOWED
@@ -205,7 +205,7 @@ def test_without_the_trigger_ttl_is_the_bound(db, start):
 
 @pytest.mark.slow
 def test_the_trigger_goes_and_comes(db, start):
-    """Noticed while running; what changed while it was away is not believed once it is back."""
+    """Noticed while running; what changed while it was away is not fresh once it is back."""
     db.add_key("good")
     daemon = start(LONG)
     client = daemon.client()
@@ -321,7 +321,7 @@ def test_the_lag_cannot_be_made_up(db, start):
 
 @pytest.mark.slow
 def test_link_killed_and_kept_away(db, start):
-    """ttl_unlinked is the bound, and when the feed is back what was missed is not believed."""
+    """ttl_unlinked is the bound, and when the feed is back what was missed is not fresh."""
     for key in ("first", "second"):
         db.add_key(key)
     deaf_role(db)
@@ -374,7 +374,7 @@ def test_missed_changes_are_not_served_after_the_soft_timeout(db, start, trouble
 
 
 def test_what_postgres_said_comes_before_what_is_stale(db, scratch, start):
-    """Its answers take longer than ttl_unlinked, so none is believed: the last one is still better
+    """Its answers take longer than ttl_unlinked, so none is fresh: the last one is still better
     than what memory holds from before."""
     db.add_key("good")
     deaf_role(db)
@@ -518,7 +518,7 @@ def test_many_changes_at_once(db, start):
 @pytest.mark.needs("faketime")
 @pytest.mark.parametrize("offset", ["+1h", "-1h"])
 def test_the_hosts_clock_is_wrong(db, redis_server, start, offset):
-    """By an hour, which last_used shows, but trust does not depend on it: not in memory, nor
+    """By an hour, which last_used shows, but freshness does not depend on it: not in memory, nor
     through Redis between a host with a wrong clock and one with a right one."""
     for key in ("good", "shared"):
         db.add_key(key)

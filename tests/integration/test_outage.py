@@ -65,7 +65,7 @@ class Load:
         return max(took for at, _, took in self.seen if begin <= at < end)
 
 
-# The bounds in seconds: trust ends soon after PostgreSQL stops, and the stale time is what lasts.
+# The bounds in seconds: freshness ends soon after PostgreSQL stops, and the stale time is what lasts.
 @pytest.mark.parametrize("ttl, ttl_unlinked, stale_max", [(2, 1, 5), (60, 5, 9)])
 def test_stopped_for_longer_than_stale_max(db, postgres, start, ttl, ttl_unlinked, stale_max):
     db.add_keys(KEYS)

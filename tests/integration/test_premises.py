@@ -254,7 +254,7 @@ def test_a_table_of_changes_that_cannot_be_read_is_told(db, start, group, way):
 
 @pytest.mark.slow
 def test_a_table_of_changes_that_is_locked_is_told(db, start):
-    """The link does not wait for it, and what is noted there meanwhile is found when the lock is gone."""
+    """The feed does not wait for it, and what is noted there meanwhile is found when the lock is gone."""
     db.add_key("good")
     fill_the_queue(db)
     daemon = start(LONG)

@@ -101,7 +101,7 @@ def test_a_reply_at_a_byte_a_second(db, fake, start):
 
 
 def test_nonsense_costs_a_connection(db, fake, start):
-    """Nothing is believed, waited for or kept of it."""
+    """The daemon uses nothing of it, and waits for nothing."""
     daemon = start({"redis.url": fake.url()})
     client, before = daemon.client(), peak(daemon)
     for says in (fake.text(b"HTTP/1.1 400 Bad Request\r\n\r\n"), fake.text(b"*2147483647\r\n"), fake.flood,
