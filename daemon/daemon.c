@@ -142,17 +142,17 @@ static bool assemble(struct daemon *daemon)
         log_error(&daemon->log, "start: out of memory");
         return false;
     }
-    daemon->front = front_new(&(struct front_setup){
+    struct front_setup front = {
         .config = copy,
         .hash_secret = secret_slice(&daemon->hash),
         .seed = random_seed(),
-        .check_fd = daemon->sockets.of[SOCKET_CHECK].fd,
-        .admin_fd = daemon->sockets.of[SOCKET_ADMIN].fd,
-        .http_fd = daemon->sockets.of[SOCKET_HTTP].fd,
         .usage = ledger_half(daemon->storage.ledger, 0),
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
-    });
+    };
+    for (int role = 0; role < SOCKET_ROLES; role++)
+        front.fd[role] = daemon->sockets.of[role].fd;
+    daemon->front = front_new(&front);
     if (!daemon->front) {
         log_error(&daemon->log, "start: the front thread's parts cannot be made: out of memory, or "
                                 "of file descriptors");

@@ -7,6 +7,6 @@
  * status, of sysexits(3) where it has one: 0; 1 when another process has a socket or file, or the
  * like; EX_OSERR (71) out of memory, descriptors or threads; EX_CONFIG (78). The reason is in the
  * log or on stderr. */
-int daemon_run(const char *config_path);
+__attribute__((warn_unused_result)) int daemon_run(const char *config_path);
 
 #endif

@@ -116,7 +116,7 @@ static void match_owners(struct storage *storage, const struct config *config,
     if (!store_id_known(&storage->spilled.owner))
         storage->spilled.owner = *owner;
     if (!store_id_known(owner) && storage->spilled.len > 0)
-        (void)ledger_set_owner(storage->ledger, &storage->spilled.owner, &no_store);
+        (void)!ledger_set_owner(storage->ledger, &storage->spilled.owner, &no_store);
     if (storage->spilled.len == 0 || store_id_same_table(owner, &storage->spilled.owner))
         return;
     error = spill_set_aside(path, clock_wall_us(), &storage->spilled, &judged);

@@ -7,6 +7,7 @@
 
 /* Listen on a numeric "address:port" or "[address]:port". The descriptor is non-blocking; -1, with
  * the reason appended to *error, when that fails. */
-int tcp_socket_listen(const char *address, struct buffer *error);
+__attribute__((warn_unused_result)) int tcp_socket_listen(const char *address,
+                                                          struct buffer *error);
 
 #endif

@@ -23,11 +23,13 @@ enum unix_socket_state { UNIX_SOCKET_HERE, UNIX_SOCKET_GONE, UNIX_SOCKET_OTHER }
 
 /* A non-blocking listening socket at `path`. A socket that a dead daemon left is replaced; a
  * living one's is not. Returns the fd, or -1 with a message in `error`. */
-int unix_socket_listen(const char *path, const struct unix_socket_file *file, struct buffer *error);
+__attribute__((warn_unused_result)) int
+unix_socket_listen(const char *path, const struct unix_socket_file *file, struct buffer *error);
 
 /* The same if nothing is at `path`; another file there stays, and is an error. */
-int unix_socket_listen_anew(const char *path, const struct unix_socket_file *file,
-                            struct buffer *error);
+__attribute__((warn_unused_result)) int unix_socket_listen_anew(const char *path,
+                                                                const struct unix_socket_file *file,
+                                                                struct buffer *error);
 
 struct unix_socket_id unix_socket_identify(const char *path);
 

@@ -71,11 +71,10 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
                           struct buffer *out, const struct reply_encoder *encoder)
 {
+    struct verdict verdict = cached_verdict_get(cached);
     struct answer answer = {
-        .kind = cached->kind,
+        .verdict = &verdict,
         .tier = tier,
-        .api_key_id = &cached->api_key_id,
-        .user_id = &cached->user_id,
         .left_us = freshness_left(&front->freshness.limits, cached->kind, cached->read_at_us),
     };
 
@@ -114,10 +113,15 @@ static struct cached_verdict *soft_timeout_verdict(struct front *front, const st
 static void answer_unavailable(struct front *front, struct buffer *out,
                                const struct reply_encoder *encoder, const char *why)
 {
-    struct answer answer = {.kind = VERDICT_UNAVAILABLE, .tier = TIER_NONE, .why = why};
+    struct answer answer = {.verdict = &verdict_unavailable, .tier = TIER_NONE, .why = why};
 
     count_verdict(front, VERDICT_UNAVAILABLE, TIER_NONE);
     encoder->write(front, out, &answer, encoder);
+}
+
+static void check_unavailable(struct front *front, struct check *check, const char *why)
+{
+    answer_unavailable(front, connection_reply(check->connection), &check->encoder, why);
 }
 
 /* Ask the back thread. False when its mailbox is full. */
@@ -144,23 +148,24 @@ static void flight_free(struct flight *flight)
 
 /* Begin a lookup. NULL when too many are under way already: there is some more room for keys that
  * memory holds, fresh or not, which a flood of made-up ones cannot use up. */
-static struct flight *start_flight(struct front *front, const struct connection *connection,
-                                   const struct digest *digest, struct slice column, bool refresh)
+static struct flight *start_flight(struct front *front, const struct check *check, bool refresh)
 {
+    const struct connection *connection = check->connection;
+
     if (admission_refuses(&front->admission, connection->process_id) &&
         (front->flights.count >= config_pending_max(front->config) ||
-         !verdict_cache_peek(front->cache, digest)))
+         !verdict_cache_peek(front->cache, &check->digest)))
         return NULL;
-    struct flight *flight = malloc(sizeof *flight + column.len);
+    struct flight *flight = malloc(sizeof *flight + check->column.len);
     if (!flight)
         return NULL;
     *flight = (struct flight){
-        .node = {.digest = *digest},
+        .node = {.digest = check->digest},
         .process_id = connection->process_id,
         .connection_id = (uint32_t)connection->id,
-        .key_len = (uint8_t)column.len,
+        .key_len = (uint8_t)check->column.len,
     };
-    memcpy(flight->key, column.at, column.len);
+    memcpy(flight->key, check->column.at, check->column.len);
     TAILQ_INIT(&flight->waiters);
     if (!post_lookup(front, flight, refresh)) {
         flight_free(flight);
@@ -280,13 +285,12 @@ void check_give_up(struct front *front)
 
 /* Wait for `flight`: until it ends, `within_ms` (0: the request has no limit) passes, or, with a
  * stale verdict in hand, postgres.soft_timeout passes; but no longer than config_wait_max_us(). */
-static bool wait_for(struct front *front, struct flight *flight, struct connection *connection,
-                     int64_t within_ms, const struct reply_encoder *encoder)
+static bool wait_for(struct front *front, struct flight *flight, struct check *check)
 {
     struct waiter *waiter = calloc(1, sizeof *waiter);
-    struct pending_reply *pending = waiter ? pending_reply_open(connection) : NULL;
+    struct pending_reply *pending = waiter ? pending_reply_open(check->connection) : NULL;
     int64_t soft_timeout_us = front->config->postgres_soft_timeout;
-    int64_t within_us = within_ms * 1000;
+    int64_t within_us = check->within_ms * 1000;
 
     if (!pending) {
         free(waiter);
@@ -295,8 +299,9 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     *waiter = (struct waiter){.front = front,
                               .flight = flight,
                               .pending = pending,
-                              .encoder = *encoder,
+                              .encoder = check->encoder,
                               .asked_us = front->now_us};
+    check->encoder.text = NULL; /* the waiter's now */
     pending->cancel = on_client_gone;
     pending->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
@@ -317,115 +322,97 @@ static bool wait_for(struct front *front, struct flight *flight, struct connecti
     return true;
 }
 
-static void check_miss(struct front *front, struct connection *connection, struct slice column,
-                       const struct digest *digest, int64_t within_ms,
-                       const struct reply_encoder *encoder)
+static void check_miss(struct front *front, struct check *check)
 {
-    struct flight *flight = (struct flight *)digest_map_find(&front->flights, digest);
+    struct flight *flight = (struct flight *)digest_map_find(&front->flights, &check->digest);
 
     if (flight)
         front->metrics.value[METRIC_LOOKUPS_SHARED]++;
     else
-        flight = start_flight(front, connection, digest, column, false);
-    if (flight && wait_for(front, flight, connection, within_ms, encoder))
+        flight = start_flight(front, check, false);
+    if (flight && wait_for(front, flight, check))
         return;
 
     front->metrics.value[METRIC_OVERLOADS]++;
-    answer_unavailable(front, connection_reply(connection), encoder, "too many lookups pending");
-    free(encoder->text);
+    check_unavailable(front, check, "too many lookups pending");
 }
 
 /* PostgreSQL is known to be down, or the back thread to stand still: nobody waits with a verdict in
  * hand that may be served. About once a second the stores are asked all the same: Redis may have
  * what others know. */
-static bool answer_stale(struct front *front, struct connection *connection, struct slice column,
-                         const struct digest *digest, const struct reply_encoder *encoder)
+static bool answer_stale(struct front *front, struct check *check)
 {
-    struct cached_verdict *stale = stale_verdict(front, digest);
+    struct cached_verdict *stale = stale_verdict(front, &check->digest);
 
     if (!stale)
         return false;
-    if (verdict_cache_touch(stale, front->now_us) && !digest_map_find(&front->flights, digest))
-        (void)start_flight(front, connection, digest, column, false);
-    answer_cached(front, stale, TIER_STALE, connection_reply(connection), encoder);
+    if (verdict_cache_touch(stale, front->now_us) &&
+        !digest_map_find(&front->flights, &check->digest))
+        (void)start_flight(front, check, false);
+    answer_cached(front, stale, TIER_STALE, connection_reply(check->connection), &check->encoder);
     return true;
 }
 
 /* A hit in the last fifth of its ttl: have it read again, once. */
-static void refresh_ahead(struct front *front, const struct connection *connection,
-                          struct cached_verdict *cached, struct slice column)
+static void refresh_ahead(struct front *front, struct check *check, struct cached_verdict *cached)
 {
-    if (cached->flags & CACHED_REFRESHING)
+    if (cached->flags & CACHED_REFRESHING ||
+        !key_hasher_column(front->hasher, check->key, &check->column))
         return;
-    if (!digest_map_find(&front->flights, &cached->digest) &&
-        !start_flight(front, connection, &cached->digest, column, true))
+    if (!digest_map_find(&front->flights, &check->digest) && !start_flight(front, check, true))
         return;
     cached->flags |= CACHED_REFRESHING;
     front->metrics.value[METRIC_REFRESHES]++;
 }
 
 /* Not in memory, or not fresh. */
-static const char *ask_stores(struct front *front, struct connection *connection, struct slice key,
-                              const struct digest *digest, int64_t within_ms,
-                              const struct reply_encoder *encoder)
+static void ask_stores(struct front *front, struct check *check)
 {
-    /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
-    const char *wrong = check_key_id(key);
-    struct slice column;
-
-    if (wrong)
-        return wrong;
-    if (!key_hasher_column(front->hasher, key, &column)) {
-        answer_unavailable(front, connection_reply(connection), encoder, "libcrypto failed");
+    if (!key_hasher_column(front->hasher, check->key, &check->column)) {
+        check_unavailable(front, check, "libcrypto failed");
     } else if (front_back_silent(front)) {
-        if (!answer_stale(front, connection, column, digest, encoder))
-            answer_unavailable(front, connection_reply(connection), encoder, no_back_thread);
-    } else if (!freshness_no_lookups(&front->freshness) ||
-               !answer_stale(front, connection, column, digest, encoder)) {
-        check_miss(front, connection, column, digest, within_ms, encoder);
-        return NULL;
+        if (!answer_stale(front, check))
+            check_unavailable(front, check, no_back_thread);
+    } else if (!freshness_no_lookups(&front->freshness) || !answer_stale(front, check)) {
+        check_miss(front, check);
     }
-    free(encoder->text);
-    return NULL;
 }
 
-const char *check_digest(struct front *front, struct connection *connection, struct slice key,
-                         const struct digest *digest, int64_t within_ms,
-                         const struct reply_encoder *encoder)
+const char *check_digest(struct front *front, struct check *check)
 {
     struct cached_verdict *cached =
-        verdict_cache_get(front->cache, digest, &front->freshness.limits);
-    struct slice column;
+        verdict_cache_get(front->cache, &check->digest, &front->freshness.limits);
 
-    if (!cached)
-        return ask_stores(front, connection, key, digest, within_ms, encoder);
-    if (freshness_refresh_due(&front->freshness.limits, cached->kind, cached->read_at_us) &&
-        key_hasher_column(front->hasher, key, &column))
-        refresh_ahead(front, connection, cached, column);
-    answer_cached(front, cached, TIER_MEMORY, connection_reply(connection), encoder);
-    free(encoder->text);
+    if (cached) {
+        if (freshness_refresh_due(&front->freshness.limits, cached->kind, cached->read_at_us))
+            refresh_ahead(front, check, cached);
+        answer_cached(front, cached, TIER_MEMORY, connection_reply(check->connection),
+                      &check->encoder);
+    } else {
+        /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
+        const char *wrong = check_key_id(check->key);
+
+        if (wrong)
+            return wrong;
+        ask_stores(front, check);
+    }
+    free(check->encoder.text);
     return NULL;
 }
 
-const char *check_key(struct front *front, struct connection *connection, struct slice key,
-                      int64_t within_ms, const struct reply_encoder *encoder)
+const char *check_key(struct front *front, struct check *check)
 {
-    struct slice column;
-    struct digest digest;
-
-    if (key.len == 0)
-        return check_key_id(key);
-    /* It may be in the table, for all that is known. */
-    if (key.len > KEY_LEN_MAX) {
-        answer_unavailable(front, connection_reply(connection), encoder,
-                           "key id is longer than 255 bytes, and cannot be looked up");
-        free(encoder->text);
-        return NULL;
-    }
-    if (key_hasher_digest(front->hasher, key, &column, &digest))
-        return check_digest(front, connection, key, &digest, within_ms, encoder);
-    answer_unavailable(front, connection_reply(connection), encoder, "libcrypto failed");
-    free(encoder->text);
+    if (check->key.len == 0)
+        return check_key_id(check->key);
+    if (check->key.len <= KEY_LEN_MAX &&
+        key_hasher_digest(front->hasher, check->key, &check->column, &check->digest))
+        return check_digest(front, check);
+    /* A longer one may be in the table, for all that is known. */
+    check_unavailable(front, check,
+                      check->key.len > KEY_LEN_MAX
+                          ? "key id is longer than 255 bytes, and cannot be looked up"
+                          : "libcrypto failed");
+    free(check->encoder.text);
     return NULL;
 }
 
@@ -502,14 +489,9 @@ void check_outdated(struct front *front, const struct to_front *message)
     if (!flight)
         return;
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
-        struct cached_verdict passing = {
-            .digest = message->answer.digest,
-            .api_key_id = verdict->api_key_id,
-            .user_id = verdict->user_id,
-            .read_at_us = verdict->read_at_us,
-            .kind = (uint8_t)verdict->kind,
-        };
+        struct cached_verdict passing = {.digest = message->answer.digest};
 
+        cached_verdict_set(&passing, verdict);
         next = TAILQ_NEXT(waiter, in_flight);
         if (freshness_read_since(verdict->read_at_us, waiter->asked_us))
             answer_waiter(waiter, &passing, message->answer.tier, NULL);

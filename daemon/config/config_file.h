@@ -26,7 +26,7 @@ struct config_reader {
 
 /* Append the file at `path` to *ret. 0, -EISDIR, -EFBIG (more than CONFIG_FILE_MAX bytes),
  * -ENODATA (a pipe that is empty, perhaps as it was read before) or another -errno. */
-int config_file_read(const char *path, struct buffer *ret);
+__attribute__((warn_unused_result)) int config_file_read(const char *path, struct buffer *ret);
 
 /* Call `reader` for each line of `text`, which is overwritten. */
 void config_file_parse(struct buffer *text, const struct config_reader *reader);

@@ -144,11 +144,10 @@ static void connection_close(struct connection *connection)
         clients->emptied(clients->arg);
 }
 
-bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
+bool connection_open(struct clients *clients, int fd, const struct protocol *protocol,
                      struct peer peer)
 {
-    struct connection *connection = calloc(1, sizeof *connection);
-
+    struct connection *connection = calloc(1, sizeof *connection + protocol->state_size);
     struct process *process = connection ? process_table_join(&clients->processes, peer.pid) : NULL;
 
     if (!process) {
@@ -160,7 +159,7 @@ bool connection_open(struct clients *clients, int fd, const struct protocol *pro
     connection->clients = clients;
     connection->fd = fd;
     connection->protocol = protocol;
-    connection->admin = admin;
+    connection->state = connection + 1;
     connection->peer = peer;
     connection->opened_us = clock_monotonic_us();
     connection->stalled_us = protocol->timed ? connection->opened_us : 0;
@@ -239,7 +238,7 @@ static void handle_requests(struct connection *connection)
         if (taken == 0)
             return;
         buffer_consume(&connection->in, taken);
-        connection->wanted = connection->scanned = 0;
+        connection->wanted = 0;
         quantum_spend(&clients->quantum,
                       connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
     }

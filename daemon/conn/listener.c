@@ -35,7 +35,7 @@ static void admit(struct listener *listener, int fd)
     struct clients *clients = listener->clients;
     struct ucred cred = {.uid = (uid_t)-1, .gid = (gid_t)-1};
     socklen_t len = sizeof cred;
-    size_t max = listener->max_connections + (listener->admin ? ADMIN_RESERVE : 0);
+    size_t max = listener->max_connections + (listener->protocol->admin ? ADMIN_RESERVE : 0);
 
     (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
     struct peer peer = {cred.pid, cred.uid, cred.gid};
@@ -47,11 +47,12 @@ static void admit(struct listener *listener, int fd)
     } else if (clients->count >= max) {
         clients->metrics->value[METRIC_CONNECTIONS_FULL]++;
         refuse(fd, listener->protocol->full);
-    } else if (!listener->admin && process_over_share(connections, max - clients->count)) {
+    } else if (!listener->protocol->admin &&
+               process_over_share(connections, max - clients->count)) {
         clients->metrics->value[METRIC_CONNECTIONS_OVER_SHARE]++;
         clients->over_share(clients->arg, &peer, connections);
         refuse(fd, listener->protocol->full);
-    } else if (connection_open(clients, fd, listener->protocol, listener->admin, peer)) {
+    } else if (connection_open(clients, fd, listener->protocol, peer)) {
         clients->metrics->value[METRIC_CONNECTIONS_ACCEPTED]++;
     }
 }
@@ -69,10 +70,11 @@ static int accept_client(struct listener *listener)
 
     if (clients->reserve_fd < 0)
         clients->reserve_fd = eventfd(0, EFD_CLOEXEC);
-    if (clients->reserve_fd < 0 && !listener->admin)
+    if (clients->reserve_fd < 0 && !listener->protocol->admin)
         return -1;
     int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0 || !listener->admin || clients->reserve_fd < 0 || !out_of_descriptors(errno))
+    if (fd >= 0 || !listener->protocol->admin || clients->reserve_fd < 0 ||
+        !out_of_descriptors(errno))
         return fd;
     close(clients->reserve_fd);
     clients->reserve_fd = -1;
@@ -126,10 +128,9 @@ static void begin(struct listener *listener)
 }
 
 void listener_start(struct listener *listener, struct clients *clients, int fd,
-                    const struct protocol *protocol, bool admin, const struct config *config)
+                    const struct protocol *protocol, const struct config *config)
 {
-    *listener =
-        (struct listener){.clients = clients, .protocol = protocol, .fd = fd, .admin = admin};
+    *listener = (struct listener){.clients = clients, .protocol = protocol, .fd = fd};
     listener_configure(listener, config);
     if (fd >= 0)
         begin(listener);

@@ -105,12 +105,11 @@ static bool take_key(struct front *front, struct connection *connection, struct 
 static struct explain_memory peek(struct front *front, const struct digest *digest)
 {
     const struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
-    struct explain_memory found = {.kind = VERDICT_UNAVAILABLE};
+    struct explain_memory found = {.verdict = verdict_unavailable};
 
     if (!cached)
         return found;
-    found.kind = cached->kind;
-    found.read_at_us = cached->read_at_us;
+    found.verdict = cached_verdict_get(cached);
     found.refreshing = cached->flags & CACHED_REFRESHING;
     found.use = freshness_of(&front->freshness, digest, cached->kind, cached->read_at_us);
     if (cached->usage_slot < front->usage->used) {
@@ -197,6 +196,13 @@ void admin_config(struct front *front, struct connection *connection,
     buffer_free(&listing.text);
 }
 
+static const char *name_of(const struct connection *connection)
+{
+    const struct protocol *protocol = connection->protocol;
+
+    return protocol->client_name ? protocol->client_name(connection) : "";
+}
+
 void admin_client_list(struct front *front, struct connection *connection)
 {
     struct buffer text = {0};
@@ -204,14 +210,14 @@ void admin_client_list(struct front *front, struct connection *connection)
 
     TAILQ_FOREACH(other, &front->clients.all, in_all)
     {
-        buffer_printf(
-            &text,
-            "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
-            "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
-            other->id, other->fd, other->name, (front->now_us - other->opened_us) / 1000000,
-            other->admin ? "admin" : other->protocol->name, (int)other->peer.pid,
-            (unsigned)other->peer.uid, (unsigned)other->peer.gid, other->requests,
-            other->pending_count, other->in.len, connection_unwritten(other), other->last_command);
+        buffer_printf(&text,
+                      "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
+                      "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
+                      other->id, other->fd, name_of(other),
+                      (front->now_us - other->opened_us) / 1000000, other->protocol->name,
+                      (int)other->peer.pid, (unsigned)other->peer.uid, (unsigned)other->peer.gid,
+                      other->requests, other->pending_count, other->in.len,
+                      connection_unwritten(other), other->last_command);
     }
     resp_bulk(connection_reply(connection), buffer_held(&text));
     buffer_free(&text);

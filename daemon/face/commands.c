@@ -12,7 +12,12 @@
 
 #include "admin.h"
 
-enum { WITHIN_MAX_MS = 9999999 };
+enum { WITHIN_MAX_MS = 9999999, NAME_SIZE = 64 };
+
+/* What a connection has told of itself. */
+struct resp_client {
+    char name[NAME_SIZE];
+};
 
 struct command {
     const char *name;
@@ -28,7 +33,7 @@ static void write_resp(struct front *front, struct buffer *out, const struct ans
 {
     (void)front;
     (void)encoder;
-    resp_verdict(out, answer->kind, answer->api_key_id, answer->user_id, answer->why);
+    resp_verdict(out, answer->verdict, answer->why);
 }
 
 /* "WITHIN <ms>"; false when it is anything else. */
@@ -38,31 +43,34 @@ static bool parse_within(const struct resp_request *request, int64_t *ret_ms)
            slice_number(request->argv[3], ret_ms) && *ret_ms > 0 && *ret_ms <= WITHIN_MAX_MS;
 }
 
-static const struct reply_encoder resp = {.write = write_resp};
-
 static void refuse_key(struct front *front, struct connection *connection, const char *wrong)
 {
     front->metrics.value[METRIC_CHECKS_REFUSED]++;
     resp_error(connection_reply(connection), "ERR %s", wrong);
 }
 
-static void check(struct front *front, struct connection *connection,
-                  const struct resp_request *request)
+static void run_check(struct front *front, struct connection *connection,
+                      const struct resp_request *request)
 {
     const char *wrong = "syntax: CHECK <key id> [WITHIN <ms from 1 to 9999999>]";
-    int64_t within_ms = 0;
+    struct check check = {
+        .connection = connection, .key = request->argv[1], .encoder = {.write = write_resp}};
 
-    if (request->argc <= 2 || parse_within(request, &within_ms))
-        wrong = check_key(front, connection, request->argv[1], within_ms, &resp);
+    if (request->argc <= 2 || parse_within(request, &check.within_ms))
+        wrong = check_key(front, &check);
     if (wrong)
         refuse_key(front, connection, wrong);
 }
 
 /* The same for one that was seen ahead. */
-static size_t check_ahead(struct front *front, struct connection *connection,
-                          const struct ahead *ahead)
+static size_t run_check_ahead(struct front *front, struct connection *connection,
+                              const struct ahead *ahead)
 {
-    const char *wrong = check_digest(front, connection, ahead->key, &ahead->digest, 0, &resp);
+    struct check check = {.connection = connection,
+                          .key = ahead->key,
+                          .digest = ahead->digest,
+                          .encoder = {.write = write_resp}};
+    const char *wrong = check_digest(front, &check);
 
     connection->requests++;
     connection->last_command = "CHECK";
@@ -93,9 +101,11 @@ static void quit(struct front *front, struct connection *connection,
 static void reset(struct front *front, struct connection *connection,
                   const struct resp_request *request)
 {
+    struct resp_client *client = connection->state;
+
     (void)front;
     (void)request;
-    connection->name[0] = '\0';
+    client->name[0] = '\0';
     resp_simple(connection_reply(connection), "RESET");
 }
 
@@ -110,13 +120,21 @@ static void select_db(struct front *front, struct connection *connection,
         resp_error(connection_reply(connection), "ERR DB index is out of range");
 }
 
+static const char *client_name(const struct connection *connection)
+{
+    const struct resp_client *client = connection->state;
+
+    return client->name;
+}
+
 /* Names are shown in CLIENT LIST, a line each, so blanks and line breaks are refused. */
 static void set_name(struct connection *connection, struct slice name)
 {
     struct buffer *out = connection_reply(connection);
+    struct resp_client *client = connection->state;
 
-    if (name.len >= CLIENT_NAME_SIZE) {
-        resp_error(out, "ERR client names have at most %d bytes", CLIENT_NAME_SIZE - 1);
+    if (name.len >= NAME_SIZE) {
+        resp_error(out, "ERR client names have at most %d bytes", NAME_SIZE - 1);
         return;
     }
     for (size_t i = 0; i < name.len; i++) {
@@ -126,8 +144,8 @@ static void set_name(struct connection *connection, struct slice name)
             return;
         }
     }
-    memcpy(connection->name, name.at, name.len);
-    connection->name[name.len] = '\0';
+    memcpy(client->name, name.at, name.len);
+    client->name[name.len] = '\0';
     resp_simple(out, "OK");
 }
 
@@ -194,6 +212,7 @@ static void client_kill(struct front *front, struct connection *connection,
 static void client(struct front *front, struct connection *connection,
                    const struct resp_request *request)
 {
+    const char *name = client_name(connection);
     struct slice what = request->argv[1];
     struct buffer *out = connection_reply(connection);
 
@@ -201,21 +220,21 @@ static void client(struct front *front, struct connection *connection,
         set_name(connection, request->argv[2]);
     else if (slice_is(what, "SETINFO") && request->argc == 4)
         resp_simple(out, "OK");
-    else if (slice_is(what, "GETNAME") && connection->name[0])
-        resp_text(out, connection->name);
+    else if (slice_is(what, "GETNAME") && name[0])
+        resp_text(out, name);
     else if (slice_is(what, "GETNAME"))
         resp_null(out);
     else if (slice_is(what, "ID"))
         resp_integer(out, (int64_t)connection->id);
-    else if (connection->admin && slice_is(what, "LIST"))
+    else if (connection->protocol->admin && slice_is(what, "LIST"))
         client_list(front, connection, request);
-    else if (connection->admin && slice_is(what, "KILL"))
+    else if (connection->protocol->admin && slice_is(what, "KILL"))
         client_kill(front, connection, request);
     else
         resp_error(out,
                    "ERR unknown or malformed CLIENT subcommand; here are SETNAME, SETINFO, "
                    "GETNAME, ID%s",
-                   connection->admin ? ", LIST and KILL" : "");
+                   connection->protocol->admin ? ", LIST and KILL" : "");
 }
 
 static void command_command(struct front *front, struct connection *connection,
@@ -239,7 +258,7 @@ static void debug(struct front *front, struct connection *connection,
 
 /* CHECK comes first: it is looked for first. */
 static const struct command table[] = {
-    {"CHECK", 2, 4, false, check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
+    {"CHECK", 2, 4, false, run_check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
     {"PING", 1, 2, false, ping, "PING [message]"},
     {"ECHO", 2, 2, false, ping, "ECHO <message>"},
     {"QUIT", 1, 1, false, quit, "QUIT: close the connection"},
@@ -294,14 +313,14 @@ static void command_command(struct front *front, struct connection *connection,
 
     (void)front;
     for (size_t i = 0; i < COMMANDS; i++)
-        shown += !table[i].admin || connection->admin;
+        shown += !table[i].admin || connection->protocol->admin;
     if (request->argc > 1 && slice_is(request->argv[1], "COUNT")) {
         resp_integer(out, (int64_t)shown);
         return;
     }
     resp_array(out, docs ? 2 * shown : shown);
     for (size_t i = 0; i < COMMANDS; i++) {
-        if (table[i].admin && !connection->admin)
+        if (table[i].admin && !connection->protocol->admin)
             continue;
         if (docs)
             document(out, &table[i]);
@@ -318,7 +337,7 @@ static void run_command(struct front *front, struct connection *connection,
     for (size_t i = 0; i < COMMANDS; i++) {
         const struct command *command = &table[i];
 
-        if (!slice_is(name, command->name) || (command->admin && !connection->admin))
+        if (!slice_is(name, command->name) || (command->admin && !connection->protocol->admin))
             continue;
         connection->last_command = command->name;
         if (request->argc < command->min || request->argc > command->max)
@@ -344,7 +363,7 @@ static size_t handle_resp(void *arg, struct connection *connection, struct slice
     size_t consumed = 0;
 
     if (ahead)
-        return check_ahead(front, connection, ahead);
+        return run_check_ahead(front, connection, ahead);
     switch (
         resp_request_parse(bytes, front->config->listen_max_request, &request, &consumed, &why)) {
     case RESP_INCOMPLETE:
@@ -364,13 +383,14 @@ static size_t handle_resp(void *arg, struct connection *connection, struct slice
     return consumed;
 }
 
-const struct protocol resp_protocol = {
-    .name = "check",
-    .handle = handle_resp,
-    .forbidden = "-NOPERM listen.allow_uids and allow_gids do not name you\r\n",
-    .full = "-ERR max number of clients reached\r\n",
-    .small_request = 1024,
-};
+#define RESP_PROTOCOL                                                                              \
+    .handle = handle_resp,                                                                         \
+    .forbidden = "-NOPERM listen.allow_uids and allow_gids do not name you\r\n",                   \
+    .full = "-ERR max number of clients reached\r\n", .small_request = 1024,                       \
+    .state_size = sizeof(struct resp_client), .client_name = client_name
+
+const struct protocol check_protocol = {.name = "check", RESP_PROTOCOL};
+const struct protocol admin_protocol = {.name = "admin", .admin = true, RESP_PROTOCOL};
 
 void commands_print_markdown(FILE *out)
 {

@@ -15,6 +15,10 @@ enum {
     BODY_MAX = 64 * 1024,
 };
 
+struct http_state {
+    size_t scanned; /* bytes of a head that is not complete; they have no blank line */
+};
+
 /* Reply with a problem. Field lines in `fields` go along. */
 static void reply_problem(struct front *front, struct connection *connection, int status,
                           unsigned flags, const char *fields, const char *detail)
@@ -70,8 +74,8 @@ static void write_allow(struct front *front, struct buffer *out, const struct an
     int64_t left_us = answer->left_us > 0 ? answer->left_us : 0;
 
     http_reply_begin(out, 200, &front->date, front->wall_us, flags);
-    write_uuid(out, "X-Api-Key-Id: ", answer->api_key_id);
-    write_uuid(out, "X-User-Id: ", answer->user_id);
+    write_uuid(out, "X-Api-Key-Id: ", &answer->verdict->api_key_id);
+    write_uuid(out, "X-User-Id: ", &answer->verdict->user_id);
     buffer_text(out, "Vary: ");
     buffer_text(out, front->config->http_key_header);
     write_number(out, "\r\nCache-Control: max-age=", left_us / 1000000);
@@ -92,11 +96,12 @@ static void write_refusal(struct front *front, struct buffer *out, const struct 
         [VERDICT_DENY_INACTIVE] = {403, "", "the key is inactive"},
         [VERDICT_UNAVAILABLE] = {503, "Retry-After: 1\r\n", NULL},
     };
-    int status = refusal[answer->kind].status;
-    const char *detail = refusal[answer->kind].detail;
+    enum verdict_kind kind = answer->verdict->kind;
+    int status = refusal[kind].status;
+    const char *detail = refusal[kind].detail;
 
     http_reply_begin(out, status, &front->date, front->wall_us, flags);
-    buffer_printf(out, "Cache-Control: no-store\r\n%s", refusal[answer->kind].field);
+    buffer_printf(out, "Cache-Control: no-store\r\n%s", refusal[kind].field);
     write_cache_status(out, answer);
     http_reply_problem(out, status, flags, detail ? detail : answer->why);
 }
@@ -104,7 +109,7 @@ static void write_refusal(struct front *front, struct buffer *out, const struct 
 static void write_answer(struct front *front, struct buffer *out, const struct answer *answer,
                          const struct reply_encoder *encoder)
 {
-    if (answer->kind == VERDICT_ALLOW)
+    if (answer->verdict->kind == VERDICT_ALLOW)
         write_allow(front, out, answer, encoder->flags);
     else
         write_refusal(front, out, answer, encoder->flags);
@@ -115,7 +120,9 @@ static void authorize(struct front *front, struct connection *connection,
                       const struct http_request *request, unsigned flags)
 {
     static const char unauthorized[] = "WWW-Authenticate: ApiKey realm=\"api\"\r\n";
-    struct reply_encoder encoder = {.write = write_answer, .flags = flags};
+    struct check check = {.connection = connection,
+                          .key = request->key,
+                          .encoder = {.write = write_answer, .flags = flags}};
     const char *wrong = "there is no key";
 
     connection->last_command = "authorize";
@@ -124,7 +131,7 @@ static void authorize(struct front *front, struct connection *connection,
         return;
     }
     if (request->keys == 1)
-        wrong = check_key(front, connection, request->key, 0, &encoder);
+        wrong = check_key(front, &check);
     if (!wrong)
         return;
     front->metrics.value[METRIC_CHECKS_REFUSED]++;
@@ -234,22 +241,24 @@ static size_t empty_lines(struct slice bytes)
 /* The head is not complete, which takes a blank line to come. */
 static size_t wait_for_more(struct front *front, struct connection *connection, struct slice bytes)
 {
-    connection->scanned = bytes.len;
+    struct http_state *state = connection->state;
+
+    state->scanned = bytes.len;
     if (bytes.len < HEAD_MAX)
         return 0;
     return give_up(front, connection, bytes, 431, "the head is larger than 64 KiB");
 }
 
-static size_t handle_http(void *arg, struct connection *connection, struct slice bytes)
+static size_t take_request(struct front *front, struct connection *connection, struct slice bytes)
 {
-    struct front *front = arg;
+    const struct http_state *state = connection->state;
     struct http_request request;
     const char *why;
     size_t taken = empty_lines(bytes);
 
     if (taken > 0)
         return taken;
-    if (connection->scanned > 0 && !http_request_blank_line(bytes, connection->scanned))
+    if (state->scanned > 0 && !http_request_blank_line(bytes, state->scanned))
         return wait_for_more(front, connection, bytes);
     switch (http_request_parse(bytes, front->config->http_key_header, &request, &why)) {
     case HTTP_INCOMPLETE:
@@ -270,6 +279,16 @@ static size_t handle_http(void *arg, struct connection *connection, struct slice
     return taken;
 }
 
+static size_t handle_http(void *arg, struct connection *connection, struct slice bytes)
+{
+    struct http_state *state = connection->state;
+    size_t taken = take_request(arg, connection, bytes);
+
+    if (taken > 0)
+        state->scanned = 0;
+    return taken;
+}
+
 const struct protocol http_protocol = {
     .name = "http",
     .handle = handle_http,
@@ -281,4 +300,5 @@ const struct protocol http_protocol = {
             "Content-Length: 0\r\n\r\n",
     .small_request = 16384, /* heads are long where there are cookies */
     .timed = true,
+    .state_size = sizeof(struct http_state),
 };

@@ -32,9 +32,9 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
 {
     struct buffer body = {0};
 
-    switch (answer->kind) {
+    switch (answer->verdict->kind) {
     case VERDICT_ALLOW:
-        aws_event_allow(&body, encoder->text, answer->api_key_id, answer->user_id);
+        aws_event_allow(&body, encoder->text, answer->verdict);
         reply(front, out, encoder, &body);
         break;
     case VERDICT_DENY_UNKNOWN:
@@ -51,21 +51,23 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
     }
 }
 
-/* Whether the event's key is being, or has been, checked; the answer's text is then the encoder's.
- */
-static bool check_event(struct front *front, struct connection *connection,
-                        const struct aws_event *event, const struct reply_encoder *encoder)
+/* Check the event's key, or deny when it has none that could be one. The answer is about the
+ * event's resource, which goes with a check. */
+static void check_event(struct front *front, struct connection *connection, struct aws_event *event,
+                        unsigned flags)
 {
-    struct slice key = {event->key, event->key ? strlen(event->key) : 0};
-    const char *wrong = "missing";
+    struct check check = {
+        .connection = connection,
+        .key = {event->key, event->key ? strlen(event->key) : 0},
+        .encoder = {.write = write_answer, .flags = flags, .text = event->resource},
+    };
 
-    if (event->key && !check_key(front, connection, key, 0, encoder))
-        return true;
-    if (event->key)
-        wrong = "malformed";
+    if (event->key && !check_key(front, &check)) {
+        event->resource = NULL;
+        return;
+    }
     front->metrics.value[METRIC_CHECKS_REFUSED]++;
-    deny(front, connection_reply(connection), encoder, wrong);
-    return false;
+    deny(front, connection_reply(connection), &check.encoder, event->key ? "malformed" : "missing");
 }
 
 const char *http_aws_authorizer(struct front *front, struct connection *connection,
@@ -73,10 +75,9 @@ const char *http_aws_authorizer(struct front *front, struct connection *connecti
 {
     struct aws_event parsed;
     const char *wrong = aws_event_parse(event, front->config->http_key_header, &parsed);
-    struct reply_encoder encoder = {.write = write_answer, .flags = flags, .text = parsed.resource};
 
-    if (!wrong && check_event(front, connection, &parsed, &encoder))
-        parsed.resource = NULL;
+    if (!wrong)
+        check_event(front, connection, &parsed, flags);
     aws_event_free(&parsed);
     return wrong;
 }

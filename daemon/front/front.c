@@ -10,6 +10,13 @@
 #include <apikeyd/face/commands.h>
 #include <apikeyd/face/http.h>
 
+/* What is spoken on the sockets that this thread serves. */
+static const struct protocol *const face[SOCKET_ROLES] = {
+    [SOCKET_CHECK] = &check_protocol,
+    [SOCKET_ADMIN] = &admin_protocol,
+    [SOCKET_HTTP] = &http_protocol,
+};
+
 static void begin_requests(void *arg)
 {
     struct front *front = arg;
@@ -91,9 +98,8 @@ static void apply_config(struct front *front, struct config *config)
     struct freshness_policy policy = config_freshness_policy(config);
     freshness_set_policy(&front->freshness, &policy);
     use_half(front, front->usage);
-    listener_configure(&front->check_listener, config);
-    listener_configure(&front->admin_listener, config);
-    listener_configure(&front->http_listener, config);
+    for (int role = 0; role < SOCKET_ROLES; role++)
+        listener_configure(&front->listener[role], config);
     check_configured(front);
 }
 
@@ -106,11 +112,15 @@ static void report_drained(void *arg)
     (void)mailbox_post_reserved(front->to_back, &message, sizeof message);
 }
 
+static void stop_listeners(struct front *front)
+{
+    for (int role = 0; role < SOCKET_ROLES; role++)
+        listener_stop(&front->listener[role]);
+}
+
 static void drain(struct front *front)
 {
-    listener_stop(&front->check_listener);
-    listener_stop(&front->admin_listener);
-    listener_stop(&front->http_listener);
+    stop_listeners(front);
     if (front->clients.count == 0) {
         report_drained(front);
         return;
@@ -143,17 +153,6 @@ static void take_tombstone(struct front *front, const struct to_front *message)
 
     if (cached && !freshness_read_since(cached->read_at_us, message->invalidate.changed_at_us))
         verdict_cache_remove(front->cache, &message->invalidate.digest);
-}
-
-static void move_listener(struct front *front, const struct to_front *message)
-{
-    struct listener *const listener[] = {
-        [SOCKET_CHECK] = &front->check_listener,
-        [SOCKET_ADMIN] = &front->admin_listener,
-        [SOCKET_HTTP] = &front->http_listener,
-    };
-
-    listener_move(listener[message->listen.role], message->listen.fd);
 }
 
 static void handle_message(struct front *front, struct to_front *message)
@@ -190,7 +189,7 @@ static void handle_message(struct front *front, struct to_front *message)
         apply_config(front, message->config);
         break;
     case TO_FRONT_LISTEN:
-        move_listener(front, message);
+        listener_move(&front->listener[message->listen.role], message->listen.fd);
         break;
     case TO_FRONT_STATS_POLL:
         front_answer_stats_poll(front, message->stats_poll);
@@ -262,8 +261,19 @@ static void on_second(void *arg)
                              front->now_us + SECOND_US); /* the next look is too late */
     if (front_back_silent(front))
         check_give_up(front);
-    if (front->serves_http)
+    if (front->serves_timed)
         clients_cut_off(&front->clients, front->now_us - front->config->http_timeout);
+}
+
+static void start_listeners(struct front *front, const int fd[static SOCKET_ROLES])
+{
+    for (int role = 0; role < SOCKET_ROLES; role++) {
+        if (fd[role] < 0 || !face[role])
+            continue;
+        listener_start(&front->listener[role], &front->clients, fd[role], face[role],
+                       front->config);
+        front->serves_timed = front->serves_timed || face[role]->timed;
+    }
 }
 
 struct front *front_new(const struct front_setup *setup)
@@ -291,7 +301,8 @@ struct front *front_new(const struct front_setup *setup)
     };
     clients_init(&front->clients);
     operator_requests_init(&front->operator_requests);
-    front->check_listener.fd = front->admin_listener.fd = front->http_listener.fd = -1;
+    for (int role = 0; role < SOCKET_ROLES; role++)
+        front->listener[role].fd = -1;
     front->base = event_base_new();
     front->hasher =
         key_hasher_new((enum key_transform)config->postgres_key_transform, setup->hash_secret);
@@ -305,15 +316,9 @@ struct front *front_new(const struct front_setup *setup)
         !timer_init(&front->second, front->base, on_second, front))
         goto fail;
     front->clients.base = front->base;
-    listener_start(&front->check_listener, &front->clients, setup->check_fd, &resp_protocol, false,
-                   config);
-    listener_start(&front->admin_listener, &front->clients, setup->admin_fd, &resp_protocol, true,
-                   config);
-    listener_start(&front->http_listener, &front->clients, setup->http_fd, &http_protocol, false,
-                   config);
+    start_listeners(front, setup->fd);
     front->admission.max = config->postgres_max_pending;
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
-    front->serves_http = setup->http_fd >= 0;
     timer_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);
     return front;
@@ -371,9 +376,7 @@ void front_free(struct front *front)
     front->clients.emptied = NULL;
     clients_done(&front->clients);
     discard_mail(front);
-    listener_stop(&front->check_listener);
-    listener_stop(&front->admin_listener);
-    listener_stop(&front->http_listener);
+    stop_listeners(front);
     timer_done(&front->second);
     if (front->mail)
         event_free(front->mail);

@@ -40,7 +40,7 @@ int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
     ledger->owners = (struct ledger_owners){*owner, *left};
     /* The front thread may be on its way into that one. */
     if (ledger->next)
-        (void)ledger_file_note_owners(ledger->next, &ledger->owners);
+        (void)!ledger_file_note_owners(ledger->next, &ledger->owners);
     return ledger_file_note_owners(ledger->file, &ledger->owners);
 }
 
@@ -90,7 +90,7 @@ int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
         error = ledger_file_new_memory(&ledger->file);
     }
     if (error == 0 && report.set_aside)
-        (void)ledger_file_note_owners(ledger->file, &ledger->owners); /* of what was saved */
+        (void)!ledger_file_note_owners(ledger->file, &ledger->owners); /* of what was saved */
     if (error == 0)
         (void)append(&ledger->file->half[1], saved.slots, saved.len);
     usage_batch_free(&saved);
@@ -188,7 +188,7 @@ struct ledger_half *ledger_succeed(struct ledger *ledger, struct usage_batch *pe
     ledger->next = NULL;
     ledger->next_given = false;
     usage_batch_free(&ledger->found);
-    (void)ledger_file_note_owners(ledger->file, &ledger->owners);
+    (void)!ledger_file_note_owners(ledger->file, &ledger->owners);
     return half;
 }
 

@@ -20,15 +20,18 @@ struct ledger_file {
 /* Open or create the file at `path` and take its lock. A damaged file is renamed, never deleted;
  * what can be believed in it is merged into *saved, also when there is an error after that. Sets
  * *ret_owners if the file has a header. Returns 0 or -errno, which state_file_fault() explains. */
-int ledger_file_open(const char *path, int64_t now_us, struct ledger_file **ret,
-                     struct ledger_owners *ret_owners, struct usage_batch *saved,
-                     struct ledger_report *report);
+__attribute__((warn_unused_result)) int ledger_file_open(const char *path, int64_t now_us,
+                                                         struct ledger_file **ret,
+                                                         struct ledger_owners *ret_owners,
+                                                         struct usage_batch *saved,
+                                                         struct ledger_report *report);
 
 /* Memory. 0 or -errno. */
-int ledger_file_new_memory(struct ledger_file **ret);
+__attribute__((warn_unused_result)) int ledger_file_new_memory(struct ledger_file **ret);
 
 /* Write the header. 0 or -errno. */
-int ledger_file_note_owners(const struct ledger_file *file, const struct ledger_owners *owners);
+__attribute__((warn_unused_result)) int ledger_file_note_owners(const struct ledger_file *file,
+                                                                const struct ledger_owners *owners);
 
 /* What has become of it. `path` is the name that it should have. */
 enum ledger_state ledger_file_look(const struct ledger_file *file, const char *path);

@@ -28,7 +28,8 @@ struct ledger_map_setup {
 };
 
 /* 0, or -errno: -EMFILE when there are too many already. Takes over SIGBUS. */
-int ledger_map_new(const struct ledger_map_setup *setup, struct ledger_map **ret);
+__attribute__((warn_unused_result)) int ledger_map_new(const struct ledger_map_setup *setup,
+                                                       struct ledger_map **ret);
 void ledger_map_free(struct ledger_map *map);
 
 char *ledger_map_bytes(const struct ledger_map *map);

@@ -9,12 +9,10 @@
 
 #include <apikeyd/wire/resp_reply.h>
 
-/* What CHECK would answer now, from where, and of what age. */
+/* What CHECK would answer now, and from where. */
 struct outcome {
-    enum verdict_kind kind;
+    const struct verdict *verdict;
     enum tier tier;
-    int64_t read_at_us;
-    const struct verdict *ids; /* NULL: memory's, which are PostgreSQL's too */
     const char *reason;
 };
 
@@ -25,29 +23,29 @@ struct fields {
 
 static bool memory_is_servable(const struct explanation *e)
 {
-    return e->memory.kind != VERDICT_UNAVAILABLE && e->memory.use > USE_NEVER;
+    return e->memory.verdict.kind != VERDICT_UNAVAILABLE && e->memory.use > USE_NEVER;
 }
 
 static struct outcome decide(const struct explanation *e)
 {
-    if (e->memory.kind != VERDICT_UNAVAILABLE && e->memory.use == USE_NOW)
-        return (struct outcome){e->memory.kind, TIER_MEMORY, e->memory.read_at_us, NULL,
-                                "memory holds a verdict within its ttl"};
+    const struct verdict *in_memory = &e->memory.verdict;
+
+    if (in_memory->kind != VERDICT_UNAVAILABLE && e->memory.use == USE_NOW)
+        return (struct outcome){in_memory, TIER_MEMORY, "memory holds a verdict within its ttl"};
     if (e->redis == FOUND_VERDICT && e->redis_use == USE_NOW)
-        return (struct outcome){e->in_redis.kind, TIER_REDIS, e->in_redis.read_at_us, &e->in_redis,
+        return (struct outcome){&e->in_redis, TIER_REDIS,
                                 "memory holds none; Redis holds one within its ttl"};
     if (memory_is_servable(e) && e->postgres_down)
-        return (struct outcome){e->memory.kind, TIER_STALE, e->memory.read_at_us, NULL,
+        return (struct outcome){in_memory, TIER_STALE,
                                 "PostgreSQL is down; memory holds one within cache.stale_max"};
     if (e->asked)
-        return (struct outcome){e->in_postgres.kind, TIER_POSTGRES, e->in_postgres.read_at_us,
-                                &e->in_postgres,
+        return (struct outcome){&e->in_postgres, TIER_POSTGRES,
                                 "no cached verdict is fresh; PostgreSQL was asked"};
     if (memory_is_servable(e))
-        return (struct outcome){e->memory.kind, TIER_STALE, e->memory.read_at_us, NULL,
+        return (struct outcome){in_memory, TIER_STALE,
                                 "PostgreSQL does not answer; memory holds one within "
                                 "cache.stale_max"};
-    return (struct outcome){VERDICT_UNAVAILABLE, TIER_NONE, 0, NULL, e->why_not};
+    return (struct outcome){&verdict_unavailable, TIER_NONE, e->why_not};
 }
 
 static void field_text(struct fields *fields, const char *name, const char *value)
@@ -91,11 +89,12 @@ static void field_uuid(struct fields *out, const char *name, const struct uuid *
 static void verdict_fields(struct fields *out, const struct explanation *e,
                            const struct outcome *outcome)
 {
-    bool held = outcome->kind != VERDICT_UNAVAILABLE;
-    int64_t age_us = e->limits.now_us - outcome->read_at_us;
-    int64_t left_us = freshness_left(&e->limits, outcome->kind, outcome->read_at_us);
+    const struct verdict *verdict = outcome->verdict;
+    bool held = verdict->kind != VERDICT_UNAVAILABLE;
+    int64_t age_us = e->limits.now_us - verdict->read_at_us;
+    int64_t left_us = freshness_left(&e->limits, verdict->kind, verdict->read_at_us);
 
-    field_text(out, "verdict", verdict_kind_name(outcome->kind));
+    field_text(out, "verdict", verdict_kind_name(verdict->kind));
     field_text(out, "tier", tier_name(outcome->tier));
     field_text(out, "reason", outcome->reason);
     field_number(out, "age_ms", held ? age_us / 1000 : -1);
@@ -103,14 +102,28 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
+/* Of the verdict that CHECK would answer or, if that is about no row, of PostgreSQL's. */
+static void row_fields(struct fields *out, const struct explanation *e,
+                       const struct outcome *outcome)
+{
+    const struct verdict *verdict =
+        verdict_has_row(outcome->verdict) ? outcome->verdict : &e->in_postgres;
+
+    if (!verdict_has_row(verdict))
+        return;
+    field_uuid(out, "api_key_id", &verdict->api_key_id);
+    field_uuid(out, "user_id", &verdict->user_id);
+}
+
 /* The states keep the words of earlier releases: scripts compare them. */
 static const char *memory_state(const struct explanation *e)
 {
-    if (e->memory.kind == VERDICT_UNAVAILABLE)
+    if (e->memory.verdict.kind == VERDICT_UNAVAILABLE)
         return "absent";
     if (e->memory.use == USE_NOW)
         return "believed";
-    return freshness_read_since(e->memory.read_at_us, e->watermark_us) ? "expired" : "below floor";
+    return freshness_read_since(e->memory.verdict.read_at_us, e->watermark_us) ? "expired"
+                                                                               : "below floor";
 }
 
 static const char *redis_state(const struct explanation *e)
@@ -126,7 +139,6 @@ static const char *redis_state(const struct explanation *e)
 struct buffer explain_reply(const struct explanation *e)
 {
     struct outcome outcome = decide(e);
-    const struct verdict *ids = outcome.ids ? outcome.ids : &e->in_postgres;
     struct fields fields = {0};
     struct buffer reply = {0};
     char fingerprint[FINGERPRINT_SIZE];
@@ -149,10 +161,7 @@ struct buffer explain_reply(const struct explanation *e)
     field_text(&fields, "store", store);
     field_text(&fields, "postgres", e->asked ? verdict_kind_name(e->in_postgres.kind) : e->why_not);
     field_number(&fields, "rows", e->asked ? (int64_t)e->in_postgres.rows : -1);
-    if (ids->kind == VERDICT_ALLOW || ids->kind == VERDICT_DENY_INACTIVE) {
-        field_uuid(&fields, "api_key_id", &ids->api_key_id);
-        field_uuid(&fields, "user_id", &ids->user_id);
-    }
+    row_fields(&fields, e, &outcome);
     field_time(&fields, "pending_last_used", e->pending_last_used_us);
     resp_array(&reply, 2 * fields.count);
     buffer_append(&reply, buffer_held(&fields.text).at, fields.text.len);

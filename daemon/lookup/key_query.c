@@ -98,6 +98,16 @@ bool key_query_valid(const PGresult *result, struct store_told *ret_told)
     return told;
 }
 
+/* False when the row has not both IDs; they are zeros. */
+static bool read_verdict(const PGresult *result, int i, struct verdict *ret)
+{
+    bool active = PQgetvalue(result, i, COLUMN_ACTIVE)[0] != 0;
+
+    *ret = (struct verdict){.kind = active ? VERDICT_ALLOW : VERDICT_DENY_INACTIVE, .rows = 1};
+    bool has_id = read_uuid(result, i, COLUMN_API_KEY_ID, &ret->api_key_id);
+    return read_uuid(result, i, COLUMN_USER_ID, &ret->user_id) && has_id;
+}
+
 bool key_query_row(const PGresult *result, int i, struct key_row *ret)
 {
     ret->server_read_us = pg_get_int64(PQgetvalue(result, i, COLUMN_READ)) + PG_EPOCH_US;
@@ -105,9 +115,7 @@ bool key_query_row(const PGresult *result, int i, struct key_row *ret)
         return false;
     ret->key.at = PQgetvalue(result, i, COLUMN_KEY);
     ret->key.len = (size_t)PQgetlength(result, i, COLUMN_KEY);
-    bool has_id = read_uuid(result, i, COLUMN_API_KEY_ID, &ret->api_key_id);
-    ret->broken = !read_uuid(result, i, COLUMN_USER_ID, &ret->user_id) || !has_id;
-    ret->active = PQgetvalue(result, i, COLUMN_ACTIVE)[0] != 0;
+    ret->broken = !read_verdict(result, i, &ret->verdict);
     ret->created_at = PQgetisnull(result, i, COLUMN_CREATED)
                           ? INT64_MAX
                           : pg_get_int64(PQgetvalue(result, i, COLUMN_CREATED));
@@ -118,22 +126,21 @@ static bool is_older(const struct key_row *row, const struct key_finding *findin
 {
     if (row->created_at != finding->created_at)
         return row->created_at < finding->created_at;
-    return uuid_order(&row->api_key_id, &finding->verdict.api_key_id) < 0;
+    return uuid_order(&row->verdict.api_key_id, &finding->verdict.api_key_id) < 0;
 }
 
 void key_query_combine(struct key_finding *finding, const struct key_row *row)
 {
+    const struct verdict before = finding->verdict;
     struct verdict *verdict = &finding->verdict;
-    bool first = verdict->rows++ == 0;
 
-    if (first || is_older(row, finding)) {
-        verdict->api_key_id = row->api_key_id;
-        verdict->user_id = row->user_id;
+    if (before.rows == 0 || is_older(row, finding)) {
+        *verdict = row->verdict;
         finding->created_at = row->created_at;
     }
-    if (first)
-        verdict->kind = VERDICT_ALLOW;
-    if (!row->active)
+    verdict->rows = before.rows + 1;
+    verdict->read_at_us = before.read_at_us;
+    if (before.kind == VERDICT_DENY_INACTIVE || row->verdict.kind == VERDICT_DENY_INACTIVE)
         verdict->kind = VERDICT_DENY_INACTIVE;
     finding->broken = finding->broken || row->broken;
     finding->server_read_us = row->server_read_us;

@@ -23,10 +23,9 @@ char *key_query_sql(const struct config *config);
 char *key_query_probe_sql(const struct config *config);
 
 struct key_row {
-    struct slice key; /* lives as long as the result */
-    struct uuid api_key_id, user_id;
-    bool broken; /* it has not both; they are zeros */
-    bool active;
+    struct slice key;       /* lives as long as the result */
+    struct verdict verdict; /* as if it were the only row of its key; without its read time */
+    bool broken;            /* it has not both IDs; they are zeros */
     int64_t created_at;     /* by PostgreSQL's own count; later than all others if NULL */
     int64_t server_read_us; /* PostgreSQL's clock, µs since 1970 */
 };

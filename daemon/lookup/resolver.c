@@ -83,14 +83,9 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     back_env_reply(resolver->env, lookup->ask, &reply);
 }
 
-static bool of_a_key(const struct verdict *verdict)
-{
-    return verdict->kind == VERDICT_ALLOW || verdict->kind == VERDICT_DENY_INACTIVE;
-}
-
 static void note_in_memory(struct resolver *resolver, const struct verdict *verdict)
 {
-    if (of_a_key(verdict) &&
+    if (verdict_has_row(verdict) &&
         !freshness_read_since(resolver->newest_in_memory_us, verdict->read_at_us))
         resolver->newest_in_memory_us = verdict->read_at_us;
 }
@@ -99,7 +94,7 @@ static void note_in_redis(struct resolver *resolver, const struct verdict *verdi
 {
     const struct store_id *store = &resolver->env->stores.current;
 
-    if (!of_a_key(verdict) ||
+    if (!verdict_has_row(verdict) ||
         freshness_read_since(resolver_newest_in_redis(resolver), verdict->read_at_us))
         return;
     resolver->newest_in_redis_us = verdict->read_at_us;
@@ -129,15 +124,13 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
  * its age allows that. */
 static void answer_unavailable(struct resolver *resolver, struct lookup *lookup, const char *why)
 {
-    static const struct verdict unavailable = {.kind = VERDICT_UNAVAILABLE};
-
     if (lookup->old.kind != VERDICT_UNAVAILABLE && !changed_since(resolver, lookup, &lookup->old))
         back_env_post(resolver->env,
                       &(struct to_front){
                           .type = TO_FRONT_STALE,
                           .answer = {lookup->request.digest, lookup->old, TIER_STALE, NULL},
                       });
-    answer(resolver, lookup, &unavailable, TIER_NONE, why);
+    answer(resolver, lookup, &verdict_unavailable, TIER_NONE, why);
 }
 
 static void on_failed(void *arg, struct lookup *lookup, const char *why)

@@ -333,14 +333,10 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
     }
     *slot = (struct cached_verdict){
         .digest = *digest,
-        .api_key_id = verdict->api_key_id,
-        .user_id = verdict->user_id,
-        .read_at_us = verdict->read_at_us,
         .usage_slot = slot->usage_slot,
         .used = coarse(limits->now_us),
-        .kind = (uint8_t)verdict->kind,
-        .flags = verdict->rows > 1 ? CACHED_DUPLICATE : 0,
     };
+    cached_verdict_set(slot, verdict);
     return slot;
 }
 

@@ -315,8 +315,7 @@ void redis_tier_fill(struct redis_tier *tier, const struct digest *digest,
     char key_text[KEY_SIZE];
     char value[REDIS_VALUE_SIZE];
 
-    if (!may(tier, REDIS_WRITE) ||
-        (verdict->kind != VERDICT_ALLOW && verdict->kind != VERDICT_DENY_INACTIVE))
+    if (!may(tier, REDIS_WRITE) || !verdict_has_row(verdict))
         return;
     if (redis_link_half_full(tier->link)) { /* the room that is left is for tombstones and reads */
         tier->env->metrics.value[METRIC_REDIS_DROPPED]++;

@@ -61,7 +61,7 @@ void usage_settle_run(struct job *job)
         return;
     }
     if (settle->drop_aside && spill_aside_path(settle->spill, &settle->batch.owner, path))
-        (void)spill_remove(path);
+        (void)!spill_remove(path);
     if (settle->half)
         ledger_half_clear(settle->half);
 }

@@ -144,13 +144,12 @@ static void write_answer(struct buffer *out, const char *resource, bool allowed,
     json_decref(answer);
 }
 
-void aws_event_allow(struct buffer *out, const char *resource, const struct uuid *api_key_id,
-                     const struct uuid *user_id)
+void aws_event_allow(struct buffer *out, const char *resource, const struct verdict *verdict)
 {
     char key_text[UUID_TEXT_LEN + 1] = "", user_text[UUID_TEXT_LEN + 1] = "";
 
-    uuid_to_text(api_key_id, key_text);
-    uuid_to_text(user_id, user_text);
+    uuid_to_text(&verdict->api_key_id, key_text);
+    uuid_to_text(&verdict->user_id, user_text);
     write_answer(out, resource, true, user_text,
                  json_pack("{s:s, s:s}", "apiKeyId", key_text, "userId", user_text));
 }

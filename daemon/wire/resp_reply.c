@@ -53,7 +53,7 @@ void resp_array(struct buffer *out, size_t elements)
 }
 
 /* The commonest reply of all: its frame is copied whole and the two IDs are written into it. */
-static void allow(struct buffer *out, const struct uuid *api_key_id, const struct uuid *user_id)
+static void allow(struct buffer *out, const struct verdict *verdict)
 {
 #define BLANK_UUID "00000000-0000-0000-0000-000000000000"
     static const char frame[] =
@@ -67,20 +67,19 @@ static void allow(struct buffer *out, const struct uuid *api_key_id, const struc
     char *at = buffer_reserve(out, LEN);
 
     memcpy(at, frame, LEN);
-    uuid_to_text(api_key_id, at + KEY_AT);
-    uuid_to_text(user_id, at + USER_AT);
+    uuid_to_text(&verdict->api_key_id, at + KEY_AT);
+    uuid_to_text(&verdict->user_id, at + USER_AT);
     out->len += LEN;
 }
 
-void resp_verdict(struct buffer *out, enum verdict_kind kind, const struct uuid *api_key_id,
-                  const struct uuid *user_id, const char *why)
+void resp_verdict(struct buffer *out, const struct verdict *verdict, const char *why)
 {
     static const char unknown[] = "*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n";
     static const char inactive[] = "*2\r\n$4\r\nDENY\r\n$8\r\ninactive\r\n";
 
-    switch (kind) {
+    switch (verdict->kind) {
     case VERDICT_ALLOW:
-        allow(out, api_key_id, user_id);
+        allow(out, verdict);
         break;
     case VERDICT_DENY_UNKNOWN:
         buffer_append(out, unknown, sizeof unknown - 1);

@@ -94,9 +94,7 @@ static void make_front(void)
     FUZZ_MUST(mailbox_init(&to_front, 32768, sizeof(struct to_front)) == 0);
     front = front_new(&(struct front_setup){
         .config = config,
-        .check_fd = -1,
-        .admin_fd = -1,
-        .http_fd = -1,
+        .fd = {-1, -1, -1, -1},
         .usage = ledger_half(ledger, 0),
         .to_back = &to_back,
         .to_front = &to_front,
@@ -141,7 +139,6 @@ struct play fake_back_choose(const struct protocol *protocol, const uint8_t *dat
     return (struct play){
         .protocol = protocol,
         .bytes = {(const char *)data + 2, size - 2},
-        .admin = data[0] & 1,
         .answer_late = data[0] & 2,
         .hang_up = data[0] & 4,
         .piece = data[1] < 128 ? 0 : data[1] - 127u,
@@ -158,7 +155,7 @@ void fake_back_play(const struct play *play, struct buffer *replies)
         make_front();
     front->clients.last_id = 0;
     FUZZ_MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) == 0);
-    FUZZ_MUST(connection_open(&front->clients, fd[1], play->protocol, play->admin, peer));
+    FUZZ_MUST(connection_open(&front->clients, fd[1], play->protocol, peer));
     while (rest.len > 0) {
         size_t len = play->piece > 0 && play->piece < rest.len ? play->piece : rest.len;
 

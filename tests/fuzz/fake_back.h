@@ -17,13 +17,12 @@ struct play {
     const struct protocol *protocol;
     struct slice bytes;
     size_t piece;     /* bytes sent at once; 0: all */
-    bool admin;       /* on the admin socket */
     bool answer_late; /* lookups are answered after everything was sent */
     bool hang_up;     /* and the client does not wait for it */
 };
 
-/* The first byte of an input chooses how the bytes from the third on are sent, the second whether,
- * and into how large pieces, they are cut. */
+/* The first byte of an input chooses (but for its lowest bit) how the bytes from the third on are
+ * sent, the second whether, and into how large pieces, they are cut. */
 struct play fake_back_choose(const struct protocol *protocol, const uint8_t *data, size_t size);
 
 /* Send the bytes over a connection of their own and append what comes back to *replies. Whatever

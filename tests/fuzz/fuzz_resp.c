@@ -61,13 +61,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 2)
         return 0;
-    struct play play = fake_back_choose(&resp_protocol, data, size);
+    struct play play =
+        fake_back_choose(data[0] & 1 ? &admin_protocol : &check_protocol, data, size);
 
     fake_back_play(&play, &cut);
     if (!play.hang_up)
         judge(&cut, play.bytes);
     /* How the bytes are cut makes no difference, but for what tells of time or of connections. */
-    if (play.piece > 0 && !play.hang_up && !play.admin && !has_word(play.bytes, "WITHIN")) {
+    if (play.piece > 0 && !play.hang_up && !play.protocol->admin &&
+        !has_word(play.bytes, "WITHIN")) {
         play.piece = 0;
         fake_back_play(&play, &whole);
         FUZZ_MUST(whole.len == cut.len);

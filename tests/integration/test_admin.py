@@ -65,6 +65,7 @@ def test_explain_while_postgres_is_down(db, postgres, start):
     assert found["verdict"] == "ALLOW"
     assert found["memory"] == "expired"
     assert "postgres" in found["postgres"]
+    assert found["api_key_id"] == check(daemon.client(), "good")[1]
     assert explain(daemon, "none")["verdict"] == "UNAVAILABLE"
 
 
@@ -181,6 +182,21 @@ def test_client_list_and_kill(daemon):
             admin.execute_command("CLIENT", "KILL", "ID", victim["id"])
     own = admin.client_id()
     assert admin.execute_command("CLIENT", "KILL", "ID", own)
+
+
+def test_client_list_has_the_connections_of_every_socket(serve):
+    """Only those of RESP have names, each its own."""
+    daemon, path = serve()
+    with Wire(daemon.check) as one, Wire(daemon.check) as other, Wire(path) as http:
+        one.ask("CLIENT", "SETNAME", "one")
+        other.ask("CLIENT", "SETNAME", "other")
+        http.send(b"GET /authorize HTTP/1.1\r\nHost: x\r\nX-API-Key: k\r\n\r\n")
+        def listed():
+            found = sorted((c["socket"], c["name"], c["cmd"]) for c in daemon.admin_client().client_list())
+            return len(found) == 4 and found[-1][2] != "none" and found
+        assert wait_until(listed, "the connections") == [
+            ("admin", "", "CLIENT"), ("check", "one", "CLIENT"), ("check", "other", "CLIENT"),
+            ("http", "", "authorize")]
 
 
 def test_info_sections(daemon):

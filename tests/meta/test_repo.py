@@ -234,6 +234,13 @@ def test_a_folder_sees_what_it_may_use(source, header, compiles):
     assert (done.returncode == 0) == compiles and (compiles or "No such file" in done.stderr), done.stderr
 
 
+def test_only_the_parser_of_replies_sees_hiredis():
+    """Its headers stand in the compiler's own path, where a folder's targets do not keep them out."""
+    users = [str(path.relative_to(ROOT)) for path in tracked("daemon/*.[ch]", "include/*.h")
+             if re.search(r"#include <hiredis/|\bredis(?:Reply|Reader|Context|ReadTask)\b", path.read_text())]
+    assert users == ["daemon/redis/redis_reply.c"]
+
+
 def test_public_headers_are_used_by_other_folders():
     """One that only its own folder uses stands beside its source."""
     users = {}
@@ -341,6 +348,13 @@ def test_the_lease_knows_nothing_of_postgresql():
 def test_every_source_says_its_licence():
     for path in tracked("*.c", "*.h"):
         assert "SPDX-License-Identifier: MIT" in path.read_text(), path
+
+
+def test_errors_cannot_be_overlooked():
+    """What returns an int returns -errno or a descriptor, and is warn-unused. One returns a number."""
+    plain = [name for path in tracked("daemon/*.h", "include/*.h")
+             for name in re.findall(r"^int\s+(\w+)\(", path.read_text(), re.MULTILINE)]
+    assert plain == ["pg_connection_server_pid"]
 
 
 def test_headers_open_with_the_idea():

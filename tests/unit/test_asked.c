@@ -49,8 +49,7 @@ static int set_up(void **state)
     clients_init(&fixture->clients);
     operator_requests_init(&fixture->requests);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    assert_true(
-        connection_open(&fixture->clients, pair[0], &protocol, true, (struct peer){.pid = 1}));
+    assert_true(connection_open(&fixture->clients, pair[0], &protocol, (struct peer){.pid = 1}));
     fixture->peer = pair[1];
     *state = fixture;
     return 0;

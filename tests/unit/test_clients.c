@@ -80,7 +80,7 @@ static int join_with(struct fixture *fixture, const struct protocol *protocol)
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    assert_true(connection_open(&fixture->clients, pair[0], protocol, false, (struct peer){0}));
+    assert_true(connection_open(&fixture->clients, pair[0], protocol, (struct peer){0}));
     return fixture->peer[fixture->peers++] = pair[1];
 }
 

@@ -36,6 +36,25 @@ static void test_reads_what_it_writes(void **state)
     }
 }
 
+/* Of every field that a verdict has, or gets one day. */
+static void test_a_value_holds_all_of_a_verdict(void **state)
+{
+    struct verdict verdict, read;
+    char text[REDIS_VALUE_SIZE];
+    int64_t read_us;
+
+    (void)state;
+    memset(&verdict, 1, sizeof verdict);
+    verdict.kind = VERDICT_DENY_INACTIVE;
+    verdict.rows = 0; /* not in the value, and neither is the time by this host's clock */
+    verdict.read_at_us = 0;
+    size_t len = redis_value_encode(SLICE("k"), &verdict, 17, SLICE("s3cret"), text);
+    assert_int_equal(
+        redis_value_decode(SLICE("k"), (struct slice){text, len}, SLICE("s3cret"), &read, &read_us),
+        REDIS_VALUE_VERDICT);
+    assert_memory_equal(&read, &verdict, sizeof verdict);
+}
+
 static void test_is_one_readable_line(void **state)
 {
     char text[REDIS_VALUE_SIZE];
@@ -114,6 +133,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_what_it_writes),
+        cmocka_unit_test(test_a_value_holds_all_of_a_verdict),
         cmocka_unit_test(test_is_one_readable_line),
         cmocka_unit_test(test_forgeries_are_seen),
         cmocka_unit_test(test_tombstones_and_rubbish),

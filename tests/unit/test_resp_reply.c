@@ -36,20 +36,20 @@ static void test_errors_stay_on_one_line(void **state)
 
 static void test_verdicts(void **state)
 {
-    struct uuid key, user;
+    struct verdict verdict = {.kind = VERDICT_ALLOW};
     struct buffer out = {0};
 
     (void)state;
-    assert_true(uuid_from_text("00112233-4455-6677-8899-aabbccddeeff", &key));
-    assert_true(uuid_from_text("ffeeddcc-bbaa-9988-7766-554433221100", &user));
-    resp_verdict(&out, VERDICT_ALLOW, &key, &user, NULL);
+    assert_true(uuid_from_text("00112233-4455-6677-8899-aabbccddeeff", &verdict.api_key_id));
+    assert_true(uuid_from_text("ffeeddcc-bbaa-9988-7766-554433221100", &verdict.user_id));
+    resp_verdict(&out, &verdict, NULL);
     expect(&out, "*3\r\n$5\r\nALLOW\r\n$36\r\n00112233-4455-6677-8899-aabbccddeeff\r\n"
                  "$36\r\nffeeddcc-bbaa-9988-7766-554433221100\r\n");
-    resp_verdict(&out, VERDICT_DENY_UNKNOWN, NULL, NULL, NULL);
+    resp_verdict(&out, &(struct verdict){.kind = VERDICT_DENY_UNKNOWN}, NULL);
     expect(&out, "*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n");
-    resp_verdict(&out, VERDICT_DENY_INACTIVE, NULL, NULL, NULL);
+    resp_verdict(&out, &(struct verdict){.kind = VERDICT_DENY_INACTIVE}, NULL);
     expect(&out, "*2\r\n$4\r\nDENY\r\n$8\r\ninactive\r\n");
-    resp_verdict(&out, VERDICT_UNAVAILABLE, NULL, NULL, "deadline");
+    resp_verdict(&out, &verdict_unavailable, "deadline");
     expect(&out, "-UNAVAILABLE deadline\r\n");
 }
 

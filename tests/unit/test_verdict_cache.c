@@ -247,6 +247,24 @@ static void test_an_empty_slot_comes_before_an_old_verdict(void **state)
     verdict_cache_free(cache);
 }
 
+/* Of every field that a verdict has, or gets one day. */
+static void test_a_slot_holds_all_of_a_verdict(void **state)
+{
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
+    struct digest digest = digest_number(1);
+    struct freshness_limits limits = at(100 * SECOND);
+    struct verdict verdict, held;
+
+    (void)state;
+    memset(&verdict, 1, sizeof verdict);
+    verdict.kind = VERDICT_DENY_INACTIVE;
+    verdict.rows = 0; /* not held */
+    verdict_cache_put(cache, &digest, &verdict, &limits);
+    held = cached_verdict_get(verdict_cache_peek(cache, &digest));
+    assert_memory_equal(&held, &verdict, sizeof verdict);
+    verdict_cache_free(cache);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_what_is_removed_is_gone),
         cmocka_unit_test(test_agrees_with_a_plain_table),
         cmocka_unit_test(test_an_empty_slot_comes_before_an_old_verdict),
+        cmocka_unit_test(test_a_slot_holds_all_of_a_verdict),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,9 +23,8 @@ bool check_init(struct front *front, uint64_t seed);
 void check_done(struct front *front);
 
 struct answer {
-    enum verdict_kind kind;
+    const struct verdict *verdict;
     enum tier tier;
-    const struct uuid *api_key_id, *user_id; /* of ALLOW and DENY inactive */
     int64_t left_us; /* what is left of the verdict's ttl; negative when it is served stale */
     const char *why; /* what stands behind UNAVAILABLE; lives forever */
 };
@@ -38,15 +37,22 @@ struct reply_encoder {
     char *text;     /* likewise; malloc()ed or NULL */
 };
 
-/* Answer in its place among the connection's replies, now or later: within `within_ms` (0: no
- * limit). Takes encoder->text. Otherwise, and with nothing done, what is wrong with the key. */
-const char *check_key(struct front *front, struct connection *connection, struct slice key,
-                      int64_t within_ms, const struct reply_encoder *encoder);
+/* One check, as a client has asked for it. */
+struct check {
+    struct connection *connection; /* the answer belongs next among its replies */
+    struct slice key;              /* as the client sent it */
+    int64_t within_ms;             /* the client's limit; 0: none */
+    struct reply_encoder encoder;
+    struct digest digest; /* of the key: for check_digest() */
+    struct slice column;  /* the key column's value: for check.c, set once it is needed */
+};
+
+/* Answer in its place, now or later; this takes the encoder's text. Otherwise, and with nothing
+ * done, what is wrong with the key. */
+const char *check_key(struct front *front, struct check *check);
 
 /* The same for a key (1 to 255 bytes) whose digest is known. */
-const char *check_digest(struct front *front, struct connection *connection, struct slice key,
-                         const struct digest *digest, int64_t within_ms,
-                         const struct reply_encoder *encoder);
+const char *check_digest(struct front *front, struct check *check);
 
 /* What is wrong with a key ID, or NULL. Lives forever. */
 const char *check_key_id(struct slice key);

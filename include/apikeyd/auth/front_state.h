@@ -35,8 +35,8 @@ struct front {
     struct event_base *base;
     struct event *mail;
     struct clients clients;
-    struct listener check_listener, admin_listener, http_listener;
-    bool serves_http;
+    struct listener listener[SOCKET_ROLES];
+    bool serves_timed;   /* a protocol that is served is timed */
     struct timer second; /* for what is too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;

@@ -14,7 +14,7 @@ enum { STATE_FILE_ASIDE_MAX = 100 };
 
 /* Open or create `path` (mode 0600) and lock it until it is closed. Returns the fd, -EWOULDBLOCK
  * when another process has the lock, or another -errno, also those of state_file_read(). */
-int state_file_lock(const char *path);
+__attribute__((warn_unused_result)) int state_file_lock(const char *path);
 
 /* Open `path` for reading. Returns the fd, or -errno, among them
  *   -ELOOP    a symbolic link
@@ -22,11 +22,12 @@ int state_file_lock(const char *path);
  *   -ENXIO    neither of these nor a regular file
  *   -EMLINK   it has other names (hard links)
  *   -EPERM    it belongs to another user */
-int state_file_read(const char *path);
+__attribute__((warn_unused_result)) int state_file_read(const char *path);
 
 /* Rename a file that cannot be used to "<path>.damaged-<n>" with the first free n, written to
  * `ret_path`. 0, -ENOTUNIQ when there are STATE_FILE_ASIDE_MAX of them, or another -errno. */
-int state_file_set_aside(const char *path, char *ret_path, size_t size);
+__attribute__((warn_unused_result)) int state_file_set_aside(const char *path, char *ret_path,
+                                                             size_t size);
 
 /* What is wrong, for people. Takes what the calls above return. */
 const char *state_file_fault(int error);

@@ -32,7 +32,8 @@ struct config_draft {
 /* The defaults, the file, the environment. 0 whether they are right or not (see draft->failed);
  * -EINVAL when the file cannot be read, so that nobody knows what was meant; -ENOMEM. With an error
  * a line is in *errors, and the draft is closed. */
-int config_draft_open(struct config_draft *draft, const char *path, struct buffer *errors);
+__attribute__((warn_unused_result)) int config_draft_open(struct config_draft *draft,
+                                                          const char *path, struct buffer *errors);
 
 /* Ends the draft. NULL if it failed. */
 struct config *config_draft_close(struct config_draft *draft);

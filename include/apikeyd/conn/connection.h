@@ -30,8 +30,6 @@
 #include <apikeyd/conn/quantum.h>
 #include <apikeyd/model/metrics.h>
 
-enum { CLIENT_NAME_SIZE = 64 };
-
 struct connection;
 struct pending_reply;
 TAILQ_HEAD(connection_list, connection);
@@ -39,7 +37,8 @@ TAILQ_HEAD(pending_reply_list, pending_reply);
 
 /* How bytes become requests. */
 struct protocol {
-    const char *name;
+    const char *name; /* the socket's, for CLIENT LIST */
+    bool admin;       /* its clients are operators, who have commands and a reserve of their own */
     /* Answer the first request in `bytes`, of which there is at least one: how many it took, or 0
      * when it is not complete. */
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
@@ -47,6 +46,9 @@ struct protocol {
     const char *forbidden, *full;
     size_t small_request; /* at most so many bytes are one (quantum.h) */
     bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
+    size_t state_size; /* of connection->state */
+    /* What a client calls itself, or "". NULL: clients of this protocol have no names. */
+    const char *(*client_name)(const struct connection *connection);
 };
 
 /* The process on the other side. */
@@ -94,7 +96,7 @@ struct connection {
     TAILQ_ENTRY(connection) in_waiting;
     struct connection_list *waiting; /* one of those two, or NULL */
     const struct protocol *protocol;
-    bool admin;   /* came in by the admin socket */
+    void *state;  /* the protocol's, zeros at first; freed with the connection */
     bool closing; /* takes no more requests; goes when everything is answered and written */
     bool killed;  /* goes now, whatever is unwritten */
     bool paused;  /* is not read from until it takes or gets replies */
@@ -103,15 +105,13 @@ struct connection {
     struct process *process;
     uint32_t process_id; /* for admission; the connection's own where its process is not known */
     uint64_t id;
-    char name[CLIENT_NAME_SIZE];
     int64_t opened_us; /* monotonic */
     uint64_t requests;
     const char *last_command; /* lives forever */
     struct event readable, writable;
     struct buffer in, out, queued;
     struct evbuffer *backlog; /* what is to be written before `out`; NULL: nothing */
-    size_t wanted;  /* the protocol need not look at `in` before it has more bytes than this */
-    size_t scanned; /* bytes of `in` that the protocol has looked at */
+    size_t wanted; /* the protocol need not look at `in` before it has more bytes than this */
     /* Timed: since when the client has been stalled, with a request or with taking a reply; 0: it
      * is not. The requests taken and bytes written by then, to detect progress. */
     int64_t stalled_us;
@@ -130,7 +130,7 @@ void clients_init(struct clients *clients);
 void clients_done(struct clients *clients);
 
 /* Serve `fd` (non-blocking; owned from here on). False, with fd closed, when out of memory. */
-bool connection_open(struct clients *clients, int fd, const struct protocol *protocol, bool admin,
+bool connection_open(struct clients *clients, int fd, const struct protocol *protocol,
                      struct peer peer);
 
 /* Where the reply to the request being handled goes. */

@@ -10,7 +10,6 @@ struct listener {
     struct clients *clients;
     const struct protocol *protocol;
     int fd; /* not owned; -1: none */
-    bool admin;
     size_t max_connections;
     struct id_list allow_uids, allow_gids; /* both empty: everybody */
     struct event acceptable;
@@ -19,7 +18,7 @@ struct listener {
 
 /* Accept on `fd` (-1: on nothing). */
 void listener_start(struct listener *listener, struct clients *clients, int fd,
-                    const struct protocol *protocol, bool admin, const struct config *config);
+                    const struct protocol *protocol, const struct config *config);
 /* Accept the clients that wait on the old socket, close it, and accept on `fd` from then on. */
 void listener_move(struct listener *listener, int fd);
 

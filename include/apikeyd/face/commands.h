@@ -7,8 +7,8 @@
 
 #include <apikeyd/conn/connection.h>
 
-/* Its handler's argument is the front. */
-extern const struct protocol resp_protocol;
+/* Their handler's argument is the front. */
+extern const struct protocol check_protocol, admin_protocol;
 
 /* The table for the manual. */
 void commands_print_markdown(FILE *out);

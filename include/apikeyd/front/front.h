@@ -13,10 +13,10 @@
 struct front;
 
 struct front_setup {
-    struct config *config;           /* owned by the front from here on */
-    struct slice hash_secret;        /* of key_transform; copied */
-    uint64_t seed;                   /* random */
-    int check_fd, admin_fd, http_fd; /* listening; but for check's may be -1; not owned */
+    struct config *config;    /* owned by the front from here on */
+    struct slice hash_secret; /* of key_transform; copied */
+    uint64_t seed;            /* random */
+    int fd[SOCKET_ROLES];     /* listening, not owned, -1: none; that of metrics is not used */
     struct ledger_half *usage;
     struct mailbox *to_back, *to_front;
 };

@@ -38,8 +38,9 @@ struct ledger;
  * deleted; whole slots found in it go into the new one. Without a usable file it is in memory, and
  * the report says why. Returns 0, -EWOULDBLOCK when another daemon holds the lock, or -ENOMEM.
  * `now_us` is wall time: slots that are later count as used now. */
-int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
-                struct ledger_report *ret_report);
+__attribute__((warn_unused_result)) int ledger_open(const char *path, int64_t now_us,
+                                                    struct ledger **ret,
+                                                    struct ledger_report *ret_report);
 
 /* Unmap and unlock. What is in the halves stays in the file. */
 void ledger_close(struct ledger *ledger);
@@ -51,8 +52,8 @@ const struct store_id *ledger_owner(const struct ledger *ledger);
 const struct store_id *ledger_left(const struct ledger *ledger);
 
 /* Note both, in one write. 0 or -errno. One thread at a time. */
-int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
-                     const struct store_id *left);
+__attribute__((warn_unused_result)) int
+ledger_set_owner(struct ledger *ledger, const struct store_id *owner, const struct store_id *left);
 
 /* Have half 1 hold all that was found in the file, so that the front thread begins with an empty
  * half 0. Before there are two threads. */

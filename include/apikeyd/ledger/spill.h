@@ -19,17 +19,19 @@ enum spill_state {
 
 /* Keep other daemons off the spill file at `path`, by a lock file beside it. Returns its fd, to be
  * closed at the end, -EWOULDBLOCK when another daemon has it, or another -errno. */
-int spill_lock(const char *path);
+__attribute__((warn_unused_result)) int spill_lock(const char *path);
 
 /* Replace the file at `path` by `batch`, its owner included. 0 or -errno. */
-int spill_write(const char *path, const struct usage_batch *batch);
+__attribute__((warn_unused_result)) int spill_write(const char *path,
+                                                    const struct usage_batch *batch);
 
 /* Merge the file's entries into *batch, and set its owner. 0 when it is whole or there is none;
  * -EBADMSG when it is damaged (what is whole in it is merged), or another -errno, also those of
  * state_file_read(). Entries later than `now_us` (wall time) are taken as used now, those that
  * cannot be times are left out; both are added to *judged. */
-int spill_read(const char *path, int64_t now_us, struct usage_batch *batch,
-               struct usage_judged *judged);
+__attribute__((warn_unused_result)) int spill_read(const char *path, int64_t now_us,
+                                                   struct usage_batch *batch,
+                                                   struct usage_judged *judged);
 
 enum { SPILL_PATH_SIZE = 4096 };
 
@@ -40,10 +42,11 @@ bool spill_aside_path(const char *path, const struct store_id *owner,
 
 /* Add `batch` to the file of its owner's usage. 0 or -errno, and then nothing has changed. `now_us`
  * and `judged` are as for spill_read(). */
-int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *batch,
-                    struct usage_judged *judged);
+__attribute__((warn_unused_result)) int spill_set_aside(const char *path, int64_t now_us,
+                                                        const struct usage_batch *batch,
+                                                        struct usage_judged *judged);
 
 /* Pending usage is all in PostgreSQL: remove the file. 0, also when there is none, or -errno. */
-int spill_remove(const char *path);
+__attribute__((warn_unused_result)) int spill_remove(const char *path);
 
 #endif

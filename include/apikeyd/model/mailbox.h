@@ -49,10 +49,9 @@ struct lookup_request {
 
 /* What the front thread knows, for EXPLAIN. */
 struct explain_memory {
-    enum verdict_kind kind; /* UNAVAILABLE: nothing is held */
+    struct verdict verdict; /* UNAVAILABLE: nothing is held */
     enum freshness_use use;
     bool refreshing;
-    int64_t read_at_us;
     int64_t pending_last_used_us; /* in the ledger, or 0 */
 };
 
@@ -142,7 +141,8 @@ struct mailbox {
 };
 
 /* 0 or -errno. */
-int mailbox_init(struct mailbox *mailbox, size_t slots, size_t message_size);
+__attribute__((warn_unused_result)) int mailbox_init(struct mailbox *mailbox, size_t slots,
+                                                     size_t message_size);
 void mailbox_done(struct mailbox *mailbox);
 
 /* Producer. False when the box is full but for a reserve. The other side sees the message at the

@@ -1,4 +1,10 @@
-/* verdict: what is known about a key, and since when. */
+/* verdict: what is known about a key, and since when.
+ *
+ * It is copied whole wherever it goes. Each place that keeps one in another form has one conversion
+ * each way: a slot of the cache (cached_verdict_set(), cached_verdict_get()), a value in Redis
+ * (redis_value_encode(), redis_value_decode()), a row of PostgreSQL (key_query_row()). So a new
+ * field is added here and there.
+ */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_VERDICT_H
 #define APIKEYD_VERDICT_H
@@ -29,11 +35,19 @@ enum verdict_kind {
 
 struct verdict {
     enum verdict_kind kind;
-    struct uuid api_key_id; /* of the oldest row; set unless UNAVAILABLE or DENY unknown */
-    struct uuid user_id;
-    int64_t read_at_us; /* monotonic time at which PostgreSQL was asked; its age counts from here */
     uint32_t rows;      /* rows with this key ID; more than one is a duplicate; 0 when not known */
+    int64_t read_at_us; /* monotonic time at which PostgreSQL was asked; its age counts from here */
+    struct uuid api_key_id; /* of the oldest row; set if verdict_has_row() */
+    struct uuid user_id;
 };
+
+static const struct verdict verdict_unavailable = {.kind = VERDICT_UNAVAILABLE};
+
+/* Whether the verdict is about a row of the table. */
+static inline bool verdict_has_row(const struct verdict *verdict)
+{
+    return verdict->kind == VERDICT_ALLOW || verdict->kind == VERDICT_DENY_INACTIVE;
+}
 
 /* Where an answer came from. */
 enum tier { TIER_MEMORY, TIER_REDIS, TIER_POSTGRES, TIER_STALE, TIER_NONE };

@@ -29,10 +29,27 @@ struct cached_verdict {
     uint8_t flags;
 };
 
-enum {
-    CACHED_REFRESHING = 1 << 0, /* a refresh was asked for */
-    CACHED_DUPLICATE = 1 << 1,  /* several rows share the key ID */
-};
+enum { CACHED_REFRESHING = 1 << 0 }; /* a refresh was asked for */
+
+/* Put a verdict into a slot; what is not of the verdict stays as it is. */
+static inline void cached_verdict_set(struct cached_verdict *slot, const struct verdict *verdict)
+{
+    slot->api_key_id = verdict->api_key_id;
+    slot->user_id = verdict->user_id;
+    slot->read_at_us = verdict->read_at_us;
+    slot->kind = (uint8_t)verdict->kind;
+}
+
+/* The verdict in a slot. A slot does not hold the number of rows: it is 0, not known. */
+static inline struct verdict cached_verdict_get(const struct cached_verdict *slot)
+{
+    return (struct verdict){
+        .kind = (enum verdict_kind)slot->kind,
+        .read_at_us = slot->read_at_us,
+        .api_key_id = slot->api_key_id,
+        .user_id = slot->user_id,
+    };
+}
 
 struct verdict_cache_stats {
     size_t slots;

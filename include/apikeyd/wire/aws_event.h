@@ -23,8 +23,7 @@ const char *aws_event_parse(struct slice json, const char *key_header, struct aw
 void aws_event_free(struct aws_event *event);
 
 /* Append the answer to an event with that `resource`. */
-void aws_event_allow(struct buffer *out, const char *resource, const struct uuid *api_key_id,
-                     const struct uuid *user_id);
+void aws_event_allow(struct buffer *out, const char *resource, const struct verdict *verdict);
 void aws_event_deny(struct buffer *out, const char *resource, const char *why);
 
 #endif

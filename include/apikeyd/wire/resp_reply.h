@@ -18,7 +18,6 @@ void resp_null(struct buffer *out);
 void resp_array(struct buffer *out, size_t elements); /* the header; the elements follow */
 
 /* The answer to CHECK: an array for ALLOW and DENY. `why` says what stands behind UNAVAILABLE. */
-void resp_verdict(struct buffer *out, enum verdict_kind kind, const struct uuid *api_key_id,
-                  const struct uuid *user_id, const char *why);
+void resp_verdict(struct buffer *out, const struct verdict *verdict, const char *why);
 
 #endif
