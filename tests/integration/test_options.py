@@ -82,3 +82,12 @@ def test_a_deprecated_name_works_and_is_warned_about_once(start):
     assert "patience" not in run("--sample-config").stdout
     admin.execute_command("RELOAD")
     assert daemon.log().count("reload: ") == 1 and daemon.log().count(warning) == 2
+
+
+def test_a_deprecated_name_beside_an_error(tmp_path):
+    """The start is refused for the error alone, and leaves nothing behind."""
+    path = tmp_path / "a.conf"
+    sockets = f"[listen]\ncheck = {tmp_path}/check.sock\nadmin = {tmp_path}/admin.sock\n"
+    path.write_text(f"{sockets}[postgres]\npatience = 70ms\ntimeout = never\n")
+    done = run("-c", path)
+    assert done.returncode == 78 and done.stderr.count("\n") == 1 and "postgres.timeout" in done.stderr
