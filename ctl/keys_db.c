@@ -126,7 +126,7 @@ static void refused(const PGresult *result)
     die(STATUS_FAILED, "the database: %s", message);
 }
 
-/* Run a statement whose rows are JSON; they come back in an array. Takes *sql. */
+/* Run a statement whose rows are JSON, and return the rows as an array. Takes *sql. */
 static json_t *run(struct keys_db *db, struct buffer *sql, int params, const char *const *values)
 {
     json_t *rows = json_array();

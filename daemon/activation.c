@@ -11,7 +11,7 @@
 
 #include <systemd/sd-daemon.h>
 
-/* What the socket is for, or -1. */
+/* Returns the role of the socket, or -1. */
 static int role_of(int fd, const char *name, const struct config *config)
 {
     for (int role = 0; role < SOCKET_ROLES; role++) {

@@ -95,7 +95,7 @@ static void raise_fd_limit(struct daemon *daemon)
                     (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
-/* Room for every lookup that may be in flight, its answer, and what goes with them. */
+/* Room for every lookup that may be in flight, its answer, and the other messages. */
 static bool open_mailboxes(struct daemon *daemon)
 {
     size_t lookups = config_pending_max(daemon->config);
@@ -187,7 +187,7 @@ static bool assemble(struct daemon *daemon)
     return daemon->back != NULL;
 }
 
-/* The first one drains, the second ends it at once: what is not written is in the ledger. */
+/* The first signal drains, the second ends the drain at once: unwritten usage is in the ledger. */
 static void on_stop(void *arg)
 {
     struct daemon *daemon = arg;
@@ -287,7 +287,7 @@ static bool serve(struct daemon *daemon)
     return signals != NULL;
 }
 
-/* The exit status if it fails; every error is on stderr then, as --check-config tells it. */
+/* Returns the exit status on failure; every error is on stderr then, as with --check-config. */
 static int load_config(struct daemon *daemon, struct buffer *warnings)
 {
     struct buffer errors = {0};

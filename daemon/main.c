@@ -24,7 +24,8 @@ static void print_usage(FILE *out)
         "       apikeyd [-c FILE] --check-config  say what is wrong with FILE and exit\n"
         "       apikeyd --sample-config           print every option with its default\n"
         "       apikeyd --list WHAT               print a table of the manual: options, commands\n"
-        "                                         or metrics in Markdown, or roff: options in roff\n"
+        "                                         or metrics in Markdown, or roff: options in "
+        "roff\n"
         "       apikeyd --version | --help\n"
         "FILE is %s unless given.\n",
         default_path);
@@ -63,8 +64,8 @@ static int check_config(const char *path)
     return EXIT_SUCCESS;
 }
 
-/* A closed one would be given to the next file that is opened, such as the log's own pipe, and what
- * is written to stderr would go there. */
+/* The next file that is opened, such as the log's own pipe, would get a closed descriptor's number,
+ * and output to stderr would go there. */
 static bool fill_standard_files(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {

@@ -57,7 +57,7 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
 }
 
 /* Two daemons with one spill file would remove each other's usage. A folder that takes no lock
- * takes no spill file either: that is told when one has to be written. */
+ * takes no spill file either: the first write logs that. */
 static bool lock_spill(struct storage *storage, const struct config *config, const struct log *log)
 {
     const char *path = config->usage_spill;
@@ -89,7 +89,7 @@ static void read_spill(struct storage *storage, const struct config *config, con
     if (error == 0)
         return;
     const char *why = error == -EBADMSG ? "it is damaged" : state_file_fault(error);
-    /* Another user's may be taken for what it is by that user's daemon. */
+    /* Another user's file may be in use by that user's daemon. */
     if (error != -EPERM && state_file_set_aside(path, aside, sizeof aside) == 0) {
         storage->spill = SPILL_SET_ASIDE;
         log_warning(log, "usage.spill %s: %s; it was set aside as %s%s", path, why, aside,
@@ -103,7 +103,8 @@ static void read_spill(struct storage *storage, const struct config *config, con
     }
 }
 
-/* What the spill file holds may belong to another store than the ledger: it waits for that one. */
+/* Usage in the spill file may belong to another store than the ledger's: it waits for that
+ * store. */
 static void match_owners(struct storage *storage, const struct config *config,
                          const struct log *log)
 {

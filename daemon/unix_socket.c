@@ -10,7 +10,7 @@
 
 enum { BACKLOG = 4096 };
 
-/* Make way at `path`: nothing there, or a socket that nobody listens on. */
+/* Clear `path`: succeeds when nothing is there, or a socket without a listener. */
 static bool clear_path(const char *path, const struct sockaddr_un *address, struct buffer *error)
 {
     struct stat status;
@@ -47,7 +47,7 @@ static bool clear_path(const char *path, const struct sockaddr_un *address, stru
     return true;
 }
 
-/* Nobody can connect before the mode and group are right, since listen() comes after. */
+/* No client can connect before the mode and group are right, since listen() comes after. */
 static bool bind_path(int fd, const char *path, const struct sockaddr_un *address,
                       const struct unix_socket_file *file, struct buffer *error)
 {

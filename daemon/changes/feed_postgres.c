@@ -18,9 +18,9 @@
 #include "unannounced.h"
 
 static const int64_t heartbeat_late_us = 3000000;
-static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
+static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is reported */
 
-/* Changes that a heartbeat finds, or that are coalesced, are told within this. */
+/* Changes that a heartbeat finds, or that are coalesced, are reported within this time. */
 static const int64_t delay_max_us = 1000000;
 
 /* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
@@ -44,13 +44,13 @@ struct feed_postgres {
 
     enum announced announced;
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
-    struct inspection inspection; /* what is wrong with the triggers, and who may use others */
+    struct inspection inspection; /* the triggers' fault, and transactions that may use others */
     bool asked;                   /* since the last heartbeat, whether those have ended */
     struct unannounced unannounced;
     double queue_usage;
 
     struct notification_rate rate;
-    struct event flood; /* when what was coalesced is due */
+    struct event flood; /* when the coalesced change is due */
 
     bool pooler_logged, bad_logged, flood_logged, server_logged; /* in the log */
     const char *unread_logged;
@@ -71,7 +71,8 @@ static void log_unread(struct feed_postgres *feed)
     feed->unread_logged = unread;
 }
 
-/* Every change is heard of if triggers announce it, and if what they cannot notify is found. */
+/* The daemon hears of every change if triggers announce it, and if heartbeats find unannounced
+ * changes. */
 static const char *gap(const struct feed_postgres *feed)
 {
     if (feed->announced == SETTLING)
@@ -125,8 +126,8 @@ static void settle(struct feed_postgres *feed)
     log_info(&feed->env->log, "triggers notify of every change now");
 }
 
-/* What was changed while the triggers were others, or before they were there, has not been
- * notified, and only the change of their definition tells that they were. */
+/* Changes made under other triggers, or before there were any, were not notified. Only the changed
+ * definition shows that there were such triggers. */
 static void note_definition(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     feed->asked = false;
@@ -185,7 +186,7 @@ static void on_writers(void *arg, enum pg_outcome outcome, const PGresult *resul
     settle(feed);
 }
 
-/* Have those who were changing the table at the inspection ended? */
+/* Ask whether the transactions that were changing the table at the inspection have ended. */
 static void send_writers(struct feed_postgres *feed)
 {
     struct pg_query query = {
@@ -263,7 +264,7 @@ static void note_queue(struct feed_postgres *feed, double usage)
     feed->env->metrics.value[METRIC_FEED_QUEUE] = (uint64_t)(usage * 1e6);
 }
 
-/* What could not be notified, as the queue was full. */
+/* Unannounced changes: the queue was full. */
 static void note_unannounced(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     if (unannounced_take(&feed->unannounced, heartbeat))
@@ -307,7 +308,7 @@ static void take_heartbeat(struct feed_postgres *feed, const struct heartbeat *h
     confirm(feed);
 }
 
-/* The heartbeat goes without what could not be read. */
+/* The heartbeat omits the table that could not be read. */
 static void send_again(struct feed_postgres *feed, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
@@ -358,8 +359,8 @@ static void on_listening(void *arg, enum pg_outcome outcome, const PGresult *res
         pg_connection_give_up(feed->connection, PQresultErrorMessage(result));
     if (outcome != PG_DONE)
         return;
-    /* What was committed before now is in every later read, and what comes is notified: the
-     * watermark rises with the first heartbeat, which tells where this is. */
+    /* Every later read sees changes committed before now, and later changes are notified: the
+     * watermark rises with the first heartbeat, which tells which store this is. */
     feed->listening = true;
 }
 
@@ -385,8 +386,9 @@ static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *re
     feed->due = true; /* until a heartbeat has read them, nothing is known to be notified */
 }
 
-/* What the session reads of tables somebody may lock: it must not miss heartbeats for that. Not
- * before it is known to be no pooler's, which others would have it from. */
+/* The session reads tables that other sessions may lock, and must not miss heartbeats for that. The
+ * setting waits until the session is known not to be a pooler's, because other clients would
+ * inherit it. */
 static void send_lock_limit(struct feed_postgres *feed)
 {
     struct pg_query query = {
@@ -468,7 +470,7 @@ static int64_t dated(const struct feed_postgres *feed, const struct notification
     return TIME_NEVER;
 }
 
-/* Everything may have changed, as far as anybody has told. */
+/* As far as is known, everything may have changed. */
 static void change_all(struct feed_postgres *feed, int64_t at_us)
 {
     notification_rate_cleared(&feed->rate, clock_monotonic_us());
@@ -484,7 +486,8 @@ static void on_flood(evutil_socket_t fd, short what, void *arg)
     change_all(arg, TIME_NEVER);
 }
 
-/* Any role may notify: what comes faster than keys change becomes one change of everything, soon.
+/* Any role may notify: notifications that come faster than keys change become one change of
+ * everything, soon.
  */
 static void coalesce(struct feed_postgres *feed, int64_t due_us)
 {

@@ -51,7 +51,7 @@ static void *field_of(const struct option *option, void *config)
     return (char *)config + option->offset;
 }
 
-/* A whole number and what stands behind it. One that is too large comes out as the largest. */
+/* Read a whole number and the text after it. A number that is too large becomes the largest. */
 static bool split_number(const char *text, int base, int64_t *ret, const char **ret_rest)
 {
     char *end;

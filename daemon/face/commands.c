@@ -14,7 +14,7 @@
 
 enum { WITHIN_MAX_MS = 9999999, NAME_SIZE = 64 };
 
-/* What a connection has told of itself. */
+/* The facts that a connection has told of itself. */
 struct resp_client {
     char name[NAME_SIZE];
 };
@@ -241,7 +241,7 @@ static void command_command(struct front *front, struct connection *connection,
                             const struct resp_request *request);
 
 #ifdef APIKEYD_DEBUG_COMMANDS
-/* Make the front thread hang, to show what notices it. */
+/* Make the front thread hang, to show what detects it. */
 static void debug(struct front *front, struct connection *connection,
                   const struct resp_request *request)
 {

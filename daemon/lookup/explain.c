@@ -9,7 +9,7 @@
 
 #include <apikeyd/wire/resp_reply.h>
 
-/* What CHECK would answer now, and from where. */
+/* The answer that CHECK would give now, and its tier. */
 struct outcome {
     const struct verdict *verdict;
     enum tier tier;

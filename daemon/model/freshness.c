@@ -57,7 +57,7 @@ void freshness_tick(struct freshness *freshness, int64_t now_us)
     freshness->limits = freshness_limits_at(&freshness->policy, &freshness->inputs, now_us);
 }
 
-/* Setters end with this, so that limits never lag behind what has happened. */
+/* Setters end with this call, so limits never lag behind events. */
 static void judge_anew(struct freshness *freshness)
 {
     freshness_tick(freshness, freshness->limits.now_us);

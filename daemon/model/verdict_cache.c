@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 /* Ways of a set: with so many, sets fill alike; and a key has a second set for when its first is
- * full. So a table that is nearly full still takes what comes. */
+ * full. So a table that is nearly full still takes new verdicts. */
 enum { WAYS = 32 };
 
 /* Tags are looked at eight at a time, a byte each in a word. */
@@ -33,7 +33,7 @@ struct table {
     uint64_t evictions;
 };
 
-/* What a slot takes, with its tag. */
+/* The bytes of a slot, with its tag. */
 enum { SLOT_BYTES = sizeof(struct cached_verdict) + sizeof(uint8_t) };
 
 struct verdict_cache {

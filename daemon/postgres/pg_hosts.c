@@ -17,9 +17,9 @@ struct entries {
     size_t count;
 };
 
-/* What libpq makes of the connection string, its service and the environment together. It tells
- * that of a connection only, so one is started that ends before it looks at any host: at an sslmode
- * that does not exist. NULL when out of memory. */
+/* Returns libpq's reading of the connection string, its service and the environment together. libpq
+ * gives that only for a connection, so one is started that ends before it resolves any host: at an
+ * sslmode that does not exist. NULL when out of memory. */
 static PQconninfoOption *effective_options(const char *dsn)
 {
     const char *keyword[] = {"dbname", "sslmode", NULL};

@@ -102,7 +102,7 @@ static void enqueue(void *arg, enum log_level level, const struct log_place *pla
     struct log_writer *writer = arg;
     struct message message;
 
-    memset(&message, 0, offsetof(struct message, text)); /* what is between the members too */
+    memset(&message, 0, offsetof(struct message, text)); /* padding included */
     message.level = level;
     message.place.file = place->file;
     message.place.function = place->function;

@@ -7,7 +7,7 @@
 
 static const int64_t look_interval_us = 1000;
 
-/* All but those that a thread raises by what it does itself. */
+/* All signals except those that a thread's own code raises. */
 static void process_signals(sigset_t *ret_set)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};

@@ -84,7 +84,7 @@ static void take_change(struct usage_owner *owner, struct usage_move *move)
         usage_batch_free(&move->batch);
 }
 
-/* What was set aside for the owner is pending again. */
+/* Usage set aside for the owner is pending again. */
 static bool take_back(struct usage_owner *owner, struct usage_move *move)
 {
     const struct usage_batch *back = &move->back;
@@ -103,7 +103,7 @@ static bool take_back(struct usage_owner *owner, struct usage_move *move)
     return move->look_error == 0;
 }
 
-/* In the ledger, now that what belongs to others is on disk. */
+/* Note it in the ledger, now that usage of other stores is on disk. */
 static void note(struct usage_owner *owner, const struct store_id *now, const struct store_id *left)
 {
     int error = 0;
@@ -117,7 +117,7 @@ static void note(struct usage_owner *owner, const struct store_id *now, const st
     owner->left = *left;
 }
 
-/* A third store at once is not noted: two are what the ledger names. */
+/* A third store at once is not noted: the ledger has room for two names. */
 void usage_owner_leads_to_home(struct usage_owner *owner, bool mixed)
 {
     const struct store_id home = home_of(owner);
