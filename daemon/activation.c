@@ -146,8 +146,8 @@ static bool take_one(struct sockets *sockets, int fd, const char *name, const st
         log_error(log, "%.*s", (int)error.len, error.data);
     else if (gone)
         log_warning(log,
-                    "socket activation: \"%s\" is not used: its file is gone, so nobody can reach "
-                    "it; stop the daemon with its socket units, then start them",
+                    "socket activation: \"%s\" is not used: its file is gone, so no client can "
+                    "reach it; stop the daemon with its socket units, then start them",
                     name);
     if (gone)
         close(fd);

@@ -267,9 +267,8 @@ static void forget_later_stores(struct back *back)
 {
     if (!stores_forget_later(&back->env.stores))
         return;
-    log_warning(&back->env.log,
-                "timelines that were seen are forgotten: the server that answers now "
-                "is taken as it is; every verdict is looked up anew");
+    log_warning(&back->env.log, "reload: earlier timelines are forgotten; the server that answers "
+                                "now is accepted, and every verdict is looked up again");
     invalidate_all(back);
 }
 
@@ -382,7 +381,8 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     switch (back->stage) {
     case DRAINING_CLIENTS:
-        log_warning(&back->env.log, "clients do not take their replies; going on without them");
+        log_warning(&back->env.log,
+                    "stop: clients do not take their replies; continuing without them");
         drain_usage(back);
         break;
     case DRAINING_USAGE:

@@ -64,10 +64,10 @@ static void log_unread(struct feed_postgres *feed)
     if (unread == feed->unread_logged)
         return;
     if (unread)
-        log_warning(log, "changes that are not notified may be missed, and revocations late: %s",
+        log_warning(log, "change feed: unannounced changes may be missed, and revocations late: %s",
                     unread);
     else
-        log_info(log, "apikeyd.unannounced_change is read again");
+        log_info(log, "change feed: apikeyd.unannounced_change can be read again");
     feed->unread_logged = unread;
 }
 
@@ -123,7 +123,7 @@ static void settle(struct feed_postgres *feed)
         return;
     lease_missing(feed->lease);
     set_announced(feed, ANNOUNCED);
-    log_info(&feed->env->log, "triggers notify of every change now");
+    log_info(&feed->env->log, "change feed: triggers notify of every change now");
 }
 
 /* Changes made under other triggers, or before there were any, were not notified. Only the changed
@@ -165,8 +165,8 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
     }
     if (inspection.problem[0] && strcmp(inspection.problem, feed->inspection.problem) != 0)
         log_warning(&feed->env->log,
-                    "the triggers on %s do not notify of every change: %s; a revocation is "
-                    "enforced within cache.ttl only; deploy the migrations",
+                    "change feed: the triggers on %s do not notify of every change: %s; a "
+                    "revocation is enforced within cache.ttl only; deploy the migrations",
                     feed->env->config->postgres_table, inspection.problem);
     feed->inspection = inspection;
     feed->asked = true;
@@ -218,9 +218,10 @@ static bool sees_pooler(struct feed_postgres *feed, const struct heartbeat *hear
     if (heartbeat->server_pid == pg_connection_server_pid(feed->connection))
         return false;
     if (!feed->pooler_logged)
-        log_error(&feed->env->log,
-                  "postgres.listen_dsn leads through a pooler, which drops notifications: a "
-                  "revocation is enforced within cache.ttl_unlinked; name PostgreSQL itself");
+        log_error(
+            &feed->env->log,
+            "change feed: postgres.listen_dsn leads through a pooler, which drops notifications; a "
+            "revocation is enforced within cache.ttl_unlinked; name PostgreSQL itself");
     feed->pooler_logged = true;
     pg_connection_give_up(feed->connection, "this is a pooler");
     return true;
@@ -238,8 +239,8 @@ static bool sees_old_server(struct feed_postgres *feed, const struct heartbeat *
     store_id_to_text(&heartbeat->store.id, text);
     if (!feed->server_logged)
         log_error(&feed->env->log,
-                  "store %s is a standby, or on a timeline before one that was seen: not listening "
-                  "there (logged once)",
+                  "change feed: store %s is a standby, or on an earlier timeline than seen before; "
+                  "the daemon does not listen there (logged once)",
                   text);
     feed->server_logged = true;
     pg_connection_give_up(feed->connection, "an old primary or a standby");
@@ -252,14 +253,13 @@ static void note_queue(struct feed_postgres *feed, double usage)
     bool full = usage > queue_full, was_full = feed->queue_usage > queue_full;
 
     if (full && !was_full)
-        log_warning(
-            log,
-            "PostgreSQL's notification queue is %.0f %% full: a session that listens and "
-            "does not read holds it up (see pg_stat_activity for old transactions); changes "
-            "of keys are found by the next heartbeat meanwhile",
-            usage * 100);
+        log_warning(log,
+                    "change feed: PostgreSQL's notification queue is %.0f %% full: a session that "
+                    "listens and does not read holds it up (see pg_stat_activity for old "
+                    "transactions); the next heartbeat finds changes of keys meanwhile",
+                    usage * 100);
     else if (!full && was_full)
-        log_info(log, "PostgreSQL's notification queue has room again");
+        log_info(log, "change feed: PostgreSQL's notification queue has room again");
     feed->queue_usage = usage;
     feed->env->metrics.value[METRIC_FEED_QUEUE] = (uint64_t)(usage * 1e6);
 }
@@ -313,8 +313,8 @@ static void send_again(struct feed_postgres *feed, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    log_debug(&feed->env->log, "a heartbeat is sent again: %.*s", (int)strcspn(message, "\n"),
-              message);
+    log_debug(&feed->env->log, "change feed: sending a heartbeat again: %.*s",
+              (int)strcspn(message, "\n"), message);
     feed->due = true;
 }
 
@@ -497,11 +497,9 @@ static void coalesce(struct feed_postgres *feed, int64_t due_us)
         tell_coverage(feed);
     }
     if (!feed->flood_logged)
-        log_warning(
-            &feed->env->log,
-            "notifications on channel " NOTIFICATION_CHANNEL
-            " come faster than they are taken one by one: all keys are looked up anew once a "
-            "second (logged once)");
+        log_warning(&feed->env->log, "change feed: notifications on channel " NOTIFICATION_CHANNEL
+                                     " come faster than keys change; all keys are looked up again "
+                                     "once a second (logged once)");
     feed->flood_logged = true;
 }
 

@@ -215,11 +215,10 @@ static void hear_back(struct front *front)
 {
     if (front_back_silent(front)) {
         front->metrics.value[METRIC_BACK_STANDSTILLS]++;
-        front_log(
-            front, LOG_LEVEL_WARNING,
-            "the back thread stood still for %u s: meanwhile checks were answered from memory, "
-            "stale, or UNAVAILABLE",
-            front->quiet_s);
+        front_log(front, LOG_LEVEL_WARNING,
+                  "threads: the back thread stood still for %u s; checks were answered from "
+                  "memory, stale, or UNAVAILABLE",
+                  front->quiet_s);
     }
     front->quiet_s = 0;
 }

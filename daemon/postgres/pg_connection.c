@@ -170,7 +170,7 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
 /* Leave the place to a session that comes first. It is not counted as a failure. */
 static void give_way(struct pg_connection *connection)
 {
-    log_debug(&connection->setup.env->log, "postgres (%s): leaves its place to another session",
+    log_debug(&connection->setup.env->log, "postgres (%s): leaving its place to another session",
               connection->setup.purpose);
     connection->state = WAITING;
     connection->gives_way = false;
@@ -365,7 +365,7 @@ static void note_steady(struct pg_connection *connection)
     if (clock_monotonic_us() - connection->connected_us < steady_us)
         return;
     if (pg_connection_flaps(connection))
-        log_info(&connection->setup.env->log, "postgres (%s): connected, for a minute by now",
+        log_info(&connection->setup.env->log, "postgres (%s): connected for a minute",
                  connection->setup.purpose);
     connection->short_lives = 0;
 }

@@ -181,8 +181,8 @@ static void writes_fail(struct redis_link *link, const char *why)
     link->env->metrics.value[METRIC_REDIS_WRITABLE] = 0;
     if (outage_fails(&link->write_outage, clock_monotonic_us()))
         log_warning(&link->env->log,
-                    "redis: writes are refused: %s; what it holds is read all the same, and a "
-                    "write is tried every second (logged once)",
+                    "redis: writes are refused: %s; reads continue, and a write is tried every "
+                    "second (logged once)",
                     why);
 }
 
@@ -194,7 +194,7 @@ static void tell_what_is_over(struct redis_link *link, int64_t now_us)
         log_info(&link->env->log, "redis: in use again; the outage lasted %.1f s",
                  (double)lasted_us / 1e6);
     if (link->writes && outage_works(&link->write_outage, now_us, steady_us, &lasted_us))
-        log_info(&link->env->log, "redis: writes are taken again, after %.1f s",
+        log_info(&link->env->log, "redis: writes are accepted again, after %.1f s",
                  (double)lasted_us / 1e6);
 }
 

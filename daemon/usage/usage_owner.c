@@ -74,8 +74,8 @@ static void take_change(struct usage_owner *owner, struct usage_move *move)
     store_id_to_text(&owner->owner, from);
     store_id_to_text(&move->owner, to);
     log_warning(&owner->env->log,
-                "usage of %zu keys belongs to store %s, and lookups are answered from %s: it is "
-                "set aside beside usage.spill, and written when that store is back",
+                "usage: last_used of %zu keys belongs to store %s, but lookups are answered from "
+                "%s; it is set aside beside usage.spill until that store is back",
                 move->batch.len, from, to);
     owner->env->metrics.value[METRIC_USAGE_ASIDE] += move->batch.len;
     owner->left_us = clock_monotonic_us() + memory_us(owner);
@@ -93,13 +93,14 @@ static bool take_back(struct usage_owner *owner, struct usage_move *move)
 
     (void)spill_aside_path(move->spill, &move->owner, path);
     if (move->look_error < 0)
-        log_warning(log, "usage set aside in %s: %s", path,
+        log_warning(log, "usage: reading the usage set aside in %s: %s", path,
                     move->look_error == -EBADMSG
-                        ? "it is damaged; what is whole in it is used, and it stays"
+                        ? "the file is damaged; its whole entries are used, and the file stays"
                         : state_file_fault(move->look_error));
     if (back->len == 0 || !usage_batch_merge(&move->batch, back->slots, back->len))
         return false;
-    log_info(log, "usage of %zu keys that was set aside in %s is pending again", back->len, path);
+    log_info(log, "usage: last_used of %zu keys, set aside in %s, is pending again", back->len,
+             path);
     return move->look_error == 0;
 }
 
@@ -111,8 +112,7 @@ static void note(struct usage_owner *owner, const struct store_id *now, const st
     if (!store_id_same_table(&owner->owner, now) || !store_id_same_table(&owner->left, left))
         error = ledger_set_owner(owner->ledger, now, left);
     if (error < 0)
-        log_warning(&owner->env->log, "usage.ledger: its owner cannot be noted: %s",
-                    strerror(-error));
+        log_warning(&owner->env->log, "usage.ledger: cannot note its owner: %s", strerror(-error));
     owner->owner = *now;
     owner->left = *left;
 }
@@ -141,7 +141,7 @@ bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *
         if (!owner->logged)
             log_error(&owner->env->log,
                       "usage.spill %s: usage of another database cannot be set aside beside it: "
-                      "%s; it stays pending, and none is written (logged once)",
+                      "%s; it stays pending, and no usage is written (logged once)",
                       move->spill, state_file_fault(move->aside_error));
         owner->logged = true;
         return false;
