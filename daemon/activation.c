@@ -63,7 +63,8 @@ static char *path_of(int fd)
     return strdup(address.sun_path);
 }
 
-/* Whether only operators can reach the admin socket. False with the reason, or with *ret_gone. */
+/* Returns whether only operators can reach the admin socket. False with the reason, or with
+ * *ret_gone. */
 static bool admin_is_private(const char *name, const char *path, bool *ret_gone,
                              struct buffer *error)
 {

@@ -75,7 +75,7 @@ static bool lock_spill(struct storage *storage, const struct config *config, con
     return true;
 }
 
-/* A spill file that cannot be read is no reason not to answer, nor to lose it. */
+/* A spill file that cannot be read does not stop the start, and is not lost. */
 static void read_spill(struct storage *storage, const struct config *config, const struct log *log)
 {
     const char *path = config->usage_spill;

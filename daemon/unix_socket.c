@@ -122,7 +122,7 @@ struct unix_socket_id unix_socket_identify(const char *path)
     return (struct unix_socket_id){status.st_dev, status.st_ino};
 }
 
-/* A path that cannot be looked at for another reason is not known to be gone. */
+/* If the check of the path fails for another reason, the socket is not known to be gone. */
 enum unix_socket_state unix_socket_look(const char *path, const struct unix_socket_id *id)
 {
     struct stat status;

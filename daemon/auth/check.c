@@ -14,7 +14,7 @@ struct flight {
     uint32_t connection_id;  /* and its connection */
     TAILQ_HEAD(, waiter) waiters;
     uint8_t key_len;
-    char key[]; /* the column's value, as it may be asked for again */
+    char key[]; /* the column's value, for another lookup */
 };
 
 struct waiter {
@@ -353,7 +353,7 @@ static bool answer_stale(struct front *front, struct check *check)
     return true;
 }
 
-/* A hit in the last fifth of its ttl: have it read again, once. */
+/* A hit in the last fifth of its ttl: start one refresh. */
 static void refresh_ahead(struct front *front, struct check *check, struct cached_verdict *cached)
 {
     if (cached->flags & CACHED_REFRESHING ||
@@ -389,7 +389,7 @@ const char *check_digest(struct front *front, struct check *check)
         answer_cached(front, cached, TIER_MEMORY, connection_reply(check->connection),
                       &check->encoder);
     } else {
-        /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
+        /* A hit needs no check of the bytes: the miss before it checked the same bytes. */
         const char *wrong = check_key_id(check->key);
 
         if (wrong)

@@ -77,7 +77,8 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     return bound.text;
 }
 
-/* Whether a verdict on a key that exists, read then, answers anything, be it stale. */
+/* Returns whether a verdict on an existing key, read at that time, may still be served, even
+ * stale. */
 static bool of_use(const struct back *back, int64_t read_at_us)
 {
     return freshness_of(&back->env.freshness, NULL, VERDICT_ALLOW, read_at_us) > USE_NEVER;

@@ -26,7 +26,7 @@ static const int64_t delay_max_us = 1000000;
 /* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
 static const double queue_full = 0.5;
 
-/* Whether every change is announced. SETTLING: all is as it should be, but a transaction that was
+/* Whether every change is announced. SETTLING: the triggers are right, but a transaction that was
  * open when the definitions changed may have run the earlier ones. */
 enum announced { NOT_INSPECTED, NOT_ANNOUNCED, SETTLING, ANNOUNCED };
 
@@ -276,8 +276,8 @@ static void note_unannounced(struct feed_postgres *feed, const struct heartbeat 
     note_coverage(feed);
 }
 
-/* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
- * notifications before it says that it is ready for the next query. */
+/* The daemon has heard of every change that was committed before the heartbeat was sent: PostgreSQL
+ * sends notifications before it reports that it is ready for the next query. */
 static void confirm(struct feed_postgres *feed)
 {
     bool first = !feed->confirmed;

@@ -288,7 +288,8 @@ static void load_environment(struct config_draft *draft)
     }
 }
 
-/* How far the name is from the option's variable, by the nearer one of its names. */
+/* Returns the edit distance from the name to the option's variable, by the nearer of its two
+ * names. */
 static size_t distance_of(const struct option *option, const char *name)
 {
     char variable[NAME_SIZE];

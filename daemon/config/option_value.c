@@ -195,7 +195,7 @@ static const char *parse_ids(const char *text, struct id_list *field)
 
         while (*at == ' ')
             at++;
-        /* The last one is none (chown(2): leave it as it is). */
+        /* The last number is no ID (chown(2): leave it as it is). */
         if (!split_number(at, 10, &id, &at) || id >= UINT32_MAX)
             return expected;
         while (*at == ' ')

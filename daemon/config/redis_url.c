@@ -111,7 +111,8 @@ static const char *read_port(const char *text, size_t len, struct redis_url *url
     return read_number(text + 1, len - 1, 1, 65535, &url->port) ? NULL : port_range;
 }
 
-/* Whether these are characters of names and of addresses, IPv6 with an interface included. */
+/* Returns whether all characters are those of names and addresses, IPv6 with an interface
+ * included. */
 static bool host_taken(const char *host, size_t len)
 {
     for (size_t i = 0; i < len; i++) {

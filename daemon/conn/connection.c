@@ -260,7 +260,7 @@ static void handle_input(struct connection *connection)
 }
 
 /* Write as much as the client takes. False when the connection is broken. (SIGPIPE is ignored:
- * evbuffer_write() knows no MSG_NOSIGNAL.) */
+ * evbuffer_write() cannot pass MSG_NOSIGNAL.) */
 static bool write_output(struct connection *connection)
 {
     ssize_t written = 0;

@@ -133,7 +133,7 @@ void admin_explain(struct front *front, struct connection *connection,
     message.lookup.key_len = (uint8_t)column.len;
     memcpy(message.lookup.key, column.at, column.len);
     message.explain = peek(front, &message.lookup.digest);
-    /* It asks Redis and PostgreSQL. */
+    /* EXPLAIN asks Redis and PostgreSQL. */
     ask_back(front, connection, &message, reply_limit_us + config_wait_max_us(front->config));
 }
 

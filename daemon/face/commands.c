@@ -256,7 +256,7 @@ static void debug(struct front *front, struct connection *connection,
 }
 #endif
 
-/* CHECK comes first: it is looked for first. */
+/* CHECK comes first, because the search is linear. */
 static const struct command table[] = {
     {"CHECK", 2, 4, false, run_check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
     {"PING", 1, 2, false, ping, "PING [message]"},

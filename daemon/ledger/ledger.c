@@ -112,7 +112,7 @@ static int make_way(const struct ledger *ledger, enum ledger_state state)
     return unlink(ledger->path) == 0 ? 0 : -errno;
 }
 
-/* Usage of another database is in the new file: have it wait beside it. */
+/* The new file holds usage of another database: that usage waits in a file beside it. */
 static int keep_foreign(const struct ledger *ledger, const struct store_id *owner,
                         const struct ledger_file *file, struct ledger_report *report)
 {

@@ -310,7 +310,7 @@ static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_j
     return NULL;
 }
 
-/* Adopt the file as it is: an empty one, or a whole one. Sets report->damage when it is neither. */
+/* Adopt an empty or a whole file. Sets report->damage when the file is neither. */
 static int adopt(struct ledger_file *file, int64_t now_us, struct ledger_owners *ret_owners,
                  struct ledger_report *report)
 {

@@ -70,7 +70,7 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
             return;
         }
     }
-    /* As if this handler had not been: a fault happens again at once, a signal has to be sent. */
+    /* Act as if there were no handler: a fault recurs at once, a signal has to be sent again. */
     sigaction(signal, &earlier, NULL);
     if (info->si_code <= 0)
         raise(signal);

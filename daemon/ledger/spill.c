@@ -131,7 +131,7 @@ static bool read_all(int fd, void *bytes, size_t len)
     return true;
 }
 
-/* Whether it is one of a version that is known; *ret_size is how long it is there. */
+/* Returns whether the header has a known version; *ret_size is its length in that version. */
 static bool read_header(int fd, struct spill_header *ret, size_t *ret_size)
 {
     *ret = (struct spill_header){0};

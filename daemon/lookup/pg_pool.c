@@ -71,8 +71,8 @@ static bool own_down(const struct pg_pool *pool)
     return true;
 }
 
-/* Whether the feed's session may be asked: all own ones are refused. Behind a lock it would only
- * get stuck too, and the feed with it. */
+/* Returns whether the feed's session may be asked: the server refuses all of the pool's own. Behind
+ * a lock the feed's session would only get stuck too, and the feed with it. */
 static bool guest_free(const struct pg_pool *pool)
 {
     for (size_t i = 0; i < pool->count; i++) {
@@ -84,7 +84,8 @@ static bool guest_free(const struct pg_pool *pool)
     return pool->feed_usable && own_down(pool) && clock_monotonic_us() >= pool->guest_barred_us;
 }
 
-/* Whether it stands in for them. One that was refused is asked without keys first. */
+/* Returns whether the feed's session replaces them. After a refusal it is first asked without
+ * keys. */
 static bool feed_stands_in(const struct pg_pool *pool)
 {
     return guest_free(pool) && pool->guest.store != USELESS;
@@ -262,7 +263,7 @@ static bool is_ascii(const struct lookup *lookup)
     return true;
 }
 
-/* The owner's table may let a row be without IDs, or have others than UUIDs. */
+/* The owner's table may allow rows without IDs, or with IDs that are no UUIDs. */
 static void fail_broken(struct pg_pool *pool, struct lookup *lookup)
 {
     if (!pool->broken_logged)
@@ -447,7 +448,7 @@ static void send_batch(struct pool_slot *slot)
     struct key_finding unknown = {.verdict.kind = VERDICT_DENY_UNKNOWN};
     struct lookup *lookup;
 
-    /* Before it is sent: the verdicts are at least as old as this says. */
+    /* Taken before the send, so the verdicts are not older than this time says. */
     slot->sent_us = unknown.verdict.read_at_us = clock_monotonic_us();
     gather(slot);
     lookup_index_reset(&slot->index, slot->len);

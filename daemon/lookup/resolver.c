@@ -159,9 +159,9 @@ static void on_failed(void *arg, struct lookup *lookup, const char *why)
     answer_unavailable(resolver, lookup, why);
 }
 
-/* Requests from before the SELECT was sent get its result, also if the key has changed since. So a
- * key that changes all the time, or is notified all the time, is answered all the same. The front
- * thread repeats the lookup for later requests. */
+/* Requests from before the SELECT was sent get its result, even if the key has changed since. So a
+ * key that changes, or is notified, all the time still gets answers. The front thread repeats the
+ * lookup for later requests. */
 static void on_answered(void *arg, struct lookup *lookup, const struct verdict *verdict,
                         int64_t server_read_us)
 {

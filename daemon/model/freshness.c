@@ -15,7 +15,7 @@ static int64_t sooner(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* How early a verdict may have been read that is served stale, by the clock as it runs. */
+/* Returns the oldest read time of a verdict that may be served stale, by the running clock. */
 static int64_t stale_since(const struct freshness_policy *policy,
                            const struct freshness_inputs *inputs, int64_t now_us)
 {

@@ -206,7 +206,7 @@ static void run(struct metrics_server *server)
     MHD_UNSIGNED_LONG_LONG wait_ms;
 
     MHD_run(server->mhd);
-    /* Whether there is room for connections again is looked at when a run begins. */
+    /* The library checks for room for new connections when a run begins. */
     MHD_run(server->mhd);
     if (MHD_get_timeout(server->mhd, &wait_ms) == MHD_YES)
         timer_start(&server->timer, (int64_t)wait_ms * 1000);
@@ -221,7 +221,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     run(arg);
 }
 
-/* Requests that could not be read are no business of the log's. */
+/* Malformed requests are not logged. */
 static void ignore_message(void *arg, const char *format, va_list args)
 {
     (void)arg;

@@ -95,7 +95,7 @@ static json_t *checks(const struct status_snapshot *snapshot)
         "stale_per_second", rate(snapshot, recent[METRIC_HITS_STALE]));
 }
 
-/* Of the last window; null where nothing was measured. */
+/* Figures of the last window; null where nothing was measured. */
 static json_t *quantiles(const struct status_snapshot *snapshot, enum histogram_id id)
 {
     const struct histogram *histogram = &snapshot->recent.histogram[id];

@@ -38,8 +38,8 @@ static const int64_t overdue_us = 10000000;
 /* An attempt to connect that takes longer starts again when there is news of the server. */
 static const int64_t slow_connect_us = 200000;
 
-/* The server takes about so long to end a session; a busy one takes longer, so its place is asked
- * for again and again while it is kept from others. */
+/* The server takes about this long to end a session. A busy server takes longer, so the daemon asks
+ * for the place again and again while it is kept from others. */
 static const int64_t give_way_us = 20000;
 static const int64_t claim_interval_us = 200000;
 
@@ -305,8 +305,8 @@ static void start_connect(struct pg_connection *connection)
         lose(connection, PG_LOST, "no memory or thread to connect with");
 }
 
-/* The name servers are silent, or the disk with the service file is. There is no second attempt
- * beside this one, so that attempts do not pile up. */
+/* The name servers, or the disk with the service file, do not answer. No second attempt starts
+ * beside this one, so attempts do not pile up. */
 static void count_as_down(struct pg_connection *connection)
 {
     const char *name = pg_attempt_resolving(connection->attempt);
@@ -322,7 +322,8 @@ static void count_as_down(struct pg_connection *connection)
     connection->setup.on_down(connection->setup.arg);
 }
 
-/* The query is late. Its session may be queued behind a lock, so it is not given up yet. */
+/* The query is late. Its session may be queued behind a lock, so the daemon does not close the
+ * session yet. */
 static void let_wait(struct pg_connection *connection)
 {
     count_failure(connection, PG_LATE);

@@ -103,7 +103,7 @@ static void try_failed(struct redis_link *link, const char *why)
     try_next(link);
 }
 
-/* This session is of no use. */
+/* This session cannot be used. */
 static void give_up(struct redis_link *link, const char *why)
 {
     link->env->metrics.value[METRIC_REDIS_ERRORS]++;

@@ -94,7 +94,7 @@ void redis_tier_free(struct redis_tier *tier)
     free(tier);
 }
 
-/* Not while it is not in use, nor before it is known which store's verdicts are wanted. */
+/* Redis is not asked while it is out of use, nor before the store to ask for is known. */
 static bool may(const struct redis_tier *tier, enum redis_use use)
 {
     return tier->link && tier->env->stores.has_current && redis_link_may(tier->link, use);

@@ -25,11 +25,11 @@
 static const int64_t statement_timeout_us = 10000000;
 
 /* Refusals in one round after which chunks are no longer halved: enough to find a few rows at
- * fault, and an end where it is every row. */
+ * fault, and an end if every row is at fault. */
 enum { REFUSALS_MAX = 64 };
 
-/* Times in one round that a session is asked for its store: one that leads to ever others is no
- * use. */
+/* Times in one round that a session is asked for its store: a session that keeps changing stores is
+ * useless. */
 enum { ASKS_MAX = 8 };
 
 /* A session that leads elsewhere is left for another one so often. */
@@ -58,7 +58,7 @@ struct flusher {
     struct event disk_timer;
     int64_t disk_slow_since_us; /* monotonic: a slow job began then; 0: none under way is slow */
     struct backoff backoff;
-    int64_t interval_us; /* usage.flush_interval as it was last looked at */
+    int64_t interval_us; /* usage.flush_interval at the last look */
     enum phase phase;
     int64_t front_since_us;   /* when the front got the half that it uses */
     int64_t pending_since_us; /* the oldest use in `pending` is not from before this */
@@ -253,8 +253,7 @@ static void settle_round(struct flusher *flusher)
     post(flusher, SETTLING, &settle->work.job);
 }
 
-/* A refused chunk keeps neither the other chunks nor, halved down to the row at fault, its own
- * rows back. */
+/* A rejected chunk is bisected to the bad row. All other rows, and chunks, are written. */
 static void take_refusal(struct flusher *flusher, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
@@ -275,8 +274,8 @@ static void take_refusal(struct flusher *flusher, const PGresult *result)
     flusher->next += flusher->len;
 }
 
-/* Whether the statement ran where this usage belongs, and saw all rows: else one that it did not
- * find may be there. */
+/* Returns whether the statement ran where this usage belongs, and saw all rows: else a row that it
+ * did not find may exist. */
 static bool told_right(struct flusher *flusher, const PGresult *result)
 {
     struct store_told told;

@@ -9,7 +9,7 @@
 
 #include "ledger_keeper.h"
 
-/* For so long verdicts of a store are used that lookups are no longer answered from. */
+/* How long verdicts of a store are used after lookups are no longer answered from it. */
 static int64_t memory_us(const struct usage_owner *owner)
 {
     const struct config *config = owner->env->config;

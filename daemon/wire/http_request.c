@@ -39,7 +39,7 @@ static int on_header_field(http_parser *parser, const char *at, size_t len)
 
     end_field(parse);
     parse->name = (struct slice){at, len};
-    /* RFC 9112, section 5.1. The parser refuses all else that is no token. */
+    /* RFC 9112, section 5.1. The parser refuses all other bytes that are not of a token. */
     if (memchr(at, ' ', len))
         parse->wrong = "the name of a field has a blank";
     return parse->wrong != NULL;
