@@ -62,7 +62,7 @@ static void run_check(struct front *front, struct connection *connection,
         refuse_key(front, connection, wrong);
 }
 
-/* The same for one that was seen ahead. */
+/* As run_check(), for a CHECK that the lookahead has parsed. */
 static size_t run_check_ahead(struct front *front, struct connection *connection,
                               const struct ahead *ahead)
 {

@@ -167,7 +167,7 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     connection->setup.on_down(connection->setup.arg);
 }
 
-/* Leave the place to a session that comes first. It is not counted as a failure. */
+/* Leave the place to a session of higher rank. That does not count as a failure. */
 static void give_way(struct pg_connection *connection)
 {
     log_debug(&connection->setup.env->log, "postgres (%s): leaving its place to another session",

@@ -27,7 +27,7 @@ static inline int uuid_order(const struct uuid *a, const struct uuid *b)
 }
 
 enum verdict_kind {
-    VERDICT_UNAVAILABLE, /* nobody can tell now; never cached, never shown as a DENY */
+    VERDICT_UNAVAILABLE, /* no store can tell now; never cached, never shown as a DENY */
     VERDICT_ALLOW,
     VERDICT_DENY_UNKNOWN,
     VERDICT_DENY_INACTIVE,

@@ -2,10 +2,10 @@
  *
  * The connection is made without blocking, takes one query at a time, gives the query a time limit,
  * and reconnects after a loss with back-off and jitter. A late query normally ends the connection,
- * because nobody knows when the session would be free again. With `waits_when_late` the connection
- * waits a while longer, since the query may be queued behind a lock, and the session is usable
- * again as soon as the answer comes. A transaction pooler is fine: queries are unnamed, and only
- * the start-up packet sets session parameters.
+ * because the session may not be free for a long time. With `waits_when_late` the connection waits
+ * a while longer, since the query may be queued behind a lock, and the session is usable again as
+ * soon as the answer comes. A transaction pooler is fine: queries are unnamed, and only the
+ * start-up packet sets session parameters.
  *
  * The connection goes to the primary, unless the connection string says otherwise: a standby lags
  * behind the notifications. Back thread only.
