@@ -12,7 +12,7 @@ enum { ANYWHERE = 0 };
 static const struct option_line {
     const char *name, *value, *help;
     char letter;
-    unsigned takes; /* who takes it; ANYWHERE: every command */
+    unsigned takes; /* the commands that take it; ANYWHERE: all */
 } options[] = {
     {"socket", "PATH",
      "the daemon's admin socket; else $APIKEYCTL_SOCKET, else the configuration's", 's', ANYWHERE},
@@ -51,7 +51,7 @@ static const char *separator(const struct option_line *option)
     return option->value && option->value[0] != '[' ? " " : "";
 }
 
-/* Options of the command, or with NULL those that every command has. */
+/* The options of the command, or with NULL those of every command. */
 static void print_options(FILE *out, const struct command *command)
 {
     for (size_t i = 0; i < OPTIONS; i++) {
@@ -193,7 +193,7 @@ static void check_fits(const struct request *request, unsigned given)
             command->arguments);
 }
 
-/* What may follow `count` words, for the shell's completion. */
+/* Print the words that may follow `count` words, for the shell's completion. */
 static int print_words(int count, char **words)
 {
     const struct command *command = NULL;

@@ -1,7 +1,6 @@
-/* command: what the command line asks for, and the tables that say what it may be.
+/* command: parses the command line, by a table of commands and one of options.
  *
- * Commands and options each have one table, which makes the parser, the help, the manual's list
- * and the completion. */
+ * The two tables yield the parser, the help, the manual's list and the completion. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYCTL_COMMAND_H
 #define APIKEYCTL_COMMAND_H
@@ -28,14 +27,14 @@ struct request;
 struct command {
     const char *group; /* "" or the word before the name */
     const char *name;
-    const char *arguments;                     /* as the help shows them */
+    const char *arguments;                     /* in the words of the help */
     int min, max;                              /* how many */
     unsigned takes;                            /* options */
     int (*run)(const struct request *request); /* the exit status */
     const char *summary;
 };
 
-/* Strings are the command line's; NULL where nothing was given. */
+/* Strings point into the command line; NULL: not given. */
 struct request {
     const struct command *command;
     const char *socket, *config;
@@ -49,10 +48,10 @@ struct request {
 extern const struct command command_table[];
 extern const size_t command_count;
 
-/* Parse the command line and run what it asks for; returns the exit status. */
+/* Parse the command line and run the command; returns the exit status. */
 int command_main(int argc, char **argv);
 
-/* The tables in roff, for the manual page. */
+/* Print the tables in roff, for the manual page. */
 void command_print_manual(FILE *out);
 
 #endif

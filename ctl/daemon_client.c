@@ -56,8 +56,8 @@ static void explain_failure(const char *path, int error, const char *text)
             "path is given by --socket, or listen.admin in its configuration",
             path);
     case ECONNREFUSED:
-        die(EX_UNAVAILABLE, "%s: nobody listens: apikeyd is not running (systemctl status apikeyd)",
-            path);
+        die(EX_UNAVAILABLE,
+            "%s: no process listens: apikeyd is not running (systemctl status apikeyd)", path);
     case EACCES:
     case EPERM:
         die(EX_NOPERM,

@@ -1,5 +1,4 @@
-/* daemon_client: asks the daemon on its admin socket. What goes wrong is told, and ends the
- * program. */
+/* daemon_client: asks the daemon on its admin socket. An error is reported and ends the program. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYCTL_DAEMON_CLIENT_H
 #define APIKEYCTL_DAEMON_CLIENT_H
@@ -11,22 +10,22 @@
 
 #include "command.h"
 
-/* The daemon's configuration, for where its sockets and keys are. One that is not there reads as
- * the defaults, unless it was named. */
+/* Load the daemon's configuration, to find its sockets and keys. A missing file yields the
+ * defaults, unless the command line named it. */
 struct config *daemon_config(const struct request *request);
 
 redisContext *daemon_connect(const struct request *request);
 
-/* Ask, and take any reply, an error too. Free it. */
+/* Send a command, and return any reply, errors included. Free the reply. */
 redisReply *daemon_try(redisContext *context, int argc, const char **argv);
 
-/* Ask, where an error reply is a failure. */
+/* As daemon_try(), but an error reply ends the program. */
 redisReply *daemon_ask(redisContext *context, int argc, const char **argv);
 
-/* STATUS, parsed. */
+/* Returns the reply to STATUS, parsed. */
 json_t *daemon_status(redisContext *context);
 
-/* The clients, as an array of objects with the members of CLIENT LIST. */
+/* Returns the clients, as an array of objects with the members of CLIENT LIST. */
 json_t *daemon_clients(redisContext *context);
 
 #endif

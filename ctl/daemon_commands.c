@@ -93,7 +93,7 @@ int run_invalidate(const struct request *request)
     context = daemon_connect(request);
     if (!request->all)
         key_input(request->argv[0], key);
-    /* "ALL" is also what a key may be called; that one cannot be forgotten alone. */
+    /* A key may also be called "ALL"; that key cannot be invalidated alone. */
     freeReplyObject(daemon_ask(context, 2, (const char *[]){"INVALIDATE", key}));
     redisFree(context);
     return EXIT_SUCCESS;

@@ -1,4 +1,4 @@
-/* daemon_commands: what the daemon is asked, a question each. */
+/* daemon_commands: the commands that ask the daemon. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYCTL_DAEMON_COMMANDS_H
 #define APIKEYCTL_DAEMON_COMMANDS_H

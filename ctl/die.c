@@ -9,7 +9,7 @@ void die(int status, const char *format, ...)
 {
     va_list args;
 
-    /* What is said on curses' screen goes away with it. */
+    /* Leave curses' screen first: text on it disappears with it. */
     if (stdscr && !isendwin())
         endwin();
     va_start(args, format);

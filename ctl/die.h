@@ -1,4 +1,4 @@
-/* die: how the program ends when something is wrong. */
+/* die: ends the program on an error. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYCTL_DIE_H
 #define APIKEYCTL_DIE_H
@@ -13,7 +13,7 @@ enum {
     STATUS_UNAVAILABLE = 4,
 };
 
-/* Say what is wrong on stderr and exit. */
+/* Print the error to stderr and exit. */
 __attribute__((format(printf, 2, 3), noreturn)) void die(int status, const char *format, ...);
 
 #endif

@@ -1,7 +1,7 @@
-/* keys: keys in the database, made, listed and changed.
+/* keys: the commands that create, list and change keys in the database.
  *
- * A key is shown when it is made and never again; later its fingerprint stands for it, as in the
- * daemon's log. Changes take effect in milliseconds, by the triggers. */
+ * A key is shown when it is created and never again; later its fingerprint stands for it, as in the
+ * daemon's log. The triggers make changes take effect in milliseconds. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYCTL_KEYS_H
 #define APIKEYCTL_KEYS_H

@@ -126,7 +126,7 @@ static void refused(const PGresult *result)
     die(STATUS_FAILED, "the database: %s", message);
 }
 
-/* Run a statement whose rows are JSON; they come back in an array. Takes *sql. */
+/* Run a statement whose rows are JSON, and return the rows as an array. Takes *sql. */
 static json_t *run(struct keys_db *db, struct buffer *sql, int params, const char *const *values)
 {
     json_t *rows = json_array();
@@ -195,7 +195,7 @@ json_t *keys_db_find(struct keys_db *db, const char *id, const char *user)
     return only(run(db, &sql, 2, values));
 }
 
-/* `verb` and `set` stand before and behind the table's name. */
+/* `verb` and `set` are the text before and after the table's name. */
 static json_t *change(struct keys_db *db, const char *verb, const char *set, int params,
                       const char *const *values)
 {

@@ -12,13 +12,13 @@ struct column {
     const char *member, *heading;
 };
 
-/* Print an array of objects: all of them as JSON, or the columns named as a table. Takes `rows`. */
+/* Print an array of objects: whole as JSON, or the named columns as a table. Takes `rows`. */
 void output_rows(bool json, json_t *rows, const struct column *columns, size_t count);
 
 /* Print one object: as JSON, or a member a line. Takes `object`. */
 void output_object(bool json, json_t *object);
 
-/* Text that the terminal can be shown: control characters become "?". */
+/* Print text that is safe for a terminal: control characters become "?". */
 void output_text(const char *text);
 
 #endif

@@ -31,7 +31,7 @@ static json_int_t member(const json_t *client, const char *name)
     return json_integer_value(json_object_get(client, name));
 }
 
-/* Requests of the client with this ID when it was last looked at; IDs only grow. */
+/* Requests of the client with this ID at the last look; IDs only grow. */
 static json_int_t requests_before(const json_t *before, json_int_t id)
 {
     size_t low = 0;

@@ -11,7 +11,7 @@
 
 #include <systemd/sd-daemon.h>
 
-/* What the socket is for, or -1. */
+/* Returns the role of the socket, or -1. */
 static int role_of(int fd, const char *name, const struct config *config)
 {
     for (int role = 0; role < SOCKET_ROLES; role++) {
@@ -63,7 +63,8 @@ static char *path_of(int fd)
     return strdup(address.sun_path);
 }
 
-/* Whether only operators can reach the admin socket. False with the reason, or with *ret_gone. */
+/* Returns whether only operators can reach the admin socket. False with the reason, or with
+ * *ret_gone. */
 static bool admin_is_private(const char *name, const char *path, bool *ret_gone,
                              struct buffer *error)
 {
@@ -146,8 +147,8 @@ static bool take_one(struct sockets *sockets, int fd, const char *name, const st
         log_error(log, "%.*s", (int)error.len, error.data);
     else if (gone)
         log_warning(log,
-                    "socket activation: \"%s\" is not used: its file is gone, so nobody can reach "
-                    "it; stop the daemon with its socket units, then start them",
+                    "socket activation: \"%s\" is not used: its file is gone, so no client can "
+                    "reach it; stop the daemon with its socket units, then start them",
                     name);
     if (gone)
         close(fd);

@@ -95,7 +95,7 @@ static void raise_fd_limit(struct daemon *daemon)
                     (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
-/* Room for every lookup that may be in flight, its answer, and what goes with them. */
+/* Room for every lookup that may be in flight, its answer, and the other messages. */
 static bool open_mailboxes(struct daemon *daemon)
 {
     size_t lookups = config_pending_max(daemon->config);
@@ -154,8 +154,8 @@ static bool assemble(struct daemon *daemon)
         front.fd[role] = daemon->sockets.of[role].fd;
     daemon->front = front_new(&front);
     if (!daemon->front) {
-        log_error(&daemon->log, "start: the front thread's parts cannot be made: out of memory, or "
-                                "of file descriptors");
+        log_error(&daemon->log,
+                  "start: cannot set up the front thread: out of memory, or of file descriptors");
         return false;
     }
     daemon->back = back_new(&(struct back_setup){
@@ -182,12 +182,11 @@ static bool assemble(struct daemon *daemon)
     daemon->storage.spilled = (struct usage_batch){0};
     if (!daemon->back)
         log_error(&daemon->log,
-                  "start: the back thread's parts cannot be made: out of memory, or of "
-                  "file descriptors");
+                  "start: cannot set up the back thread: out of memory, or of file descriptors");
     return daemon->back != NULL;
 }
 
-/* The first one drains, the second ends it at once: what is not written is in the ledger. */
+/* The first signal drains, the second ends the drain at once: unwritten usage is in the ledger. */
 static void on_stop(void *arg)
 {
     struct daemon *daemon = arg;
@@ -226,7 +225,7 @@ static bool start_front(struct daemon *daemon, pthread_t *ret_thread)
     int error = thread_start(ret_thread, "apikeyd-front", run_front, daemon->front);
 
     if (error < 0)
-        log_error(&daemon->log, "the front thread cannot be started: %s", strerror(-error));
+        log_error(&daemon->log, "start: cannot start the front thread: %s", strerror(-error));
     return error == 0;
 }
 
@@ -280,14 +279,14 @@ static bool serve(struct daemon *daemon)
         supervisor_ready(&daemon->supervisor);
         back_run(daemon->back);
     } else {
-        log_error(&daemon->log, "signals cannot be taken: out of memory");
+        log_error(&daemon->log, "start: cannot handle signals: out of memory");
     }
     stop_front(daemon, thread);
     signals_free(signals);
     return signals != NULL;
 }
 
-/* The exit status if it fails; every error is on stderr then, as --check-config tells it. */
+/* Returns the exit status on failure; every error is on stderr then, as with --check-config. */
 static int load_config(struct daemon *daemon, struct buffer *warnings)
 {
     struct buffer errors = {0};

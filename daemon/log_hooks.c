@@ -22,7 +22,7 @@ static void on_libevent_message(int severity, const char *message)
     log_write(&libevent_log, level_of[severity & 3], "libevent: %s", message);
 }
 
-/* libevent cannot go on; by itself it would exit as if all were well written. */
+/* libevent cannot continue; by default it would exit without the queued lines. */
 static void on_libevent_end(int error)
 {
     (void)error;

@@ -42,7 +42,7 @@ static bool to_stderr(enum log_level level, const struct log_place *place, const
     return write_whole(STDERR_FILENO, text, (size_t)len);
 }
 
-/* sd_journal_send(3) says that all is well when there is no journal, as in a container. */
+/* sd_journal_send(3) reports success when there is no journal, as in a container. */
 static bool journal_is_there(void)
 {
     return access("/run/systemd/journal/socket", F_OK) == 0;

@@ -61,8 +61,8 @@ static int check_config(const char *path)
     return EXIT_SUCCESS;
 }
 
-/* A closed one would be given to the next file that is opened, such as the log's own pipe, and what
- * is written to stderr would go there. */
+/* The next file that is opened, such as the log's own pipe, would get a closed descriptor's number,
+ * and output to stderr would go there. */
 static bool fill_standard_files(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sent by the kernel for what is an error of a call here (EPIPE, EFBIG), or for writing to a
+/* The kernel sends these where a call here returns an error (EPIPE, EFBIG), or for writing to a
  * terminal in the background. */
 static const int ignored[] = {SIGPIPE, SIGXFSZ, SIGTTIN, SIGTTOU};
 

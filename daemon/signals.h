@@ -1,10 +1,9 @@
-/* signals: what a signal to the process means.
+/* signals: the effects of signals to the process.
  *
  * SIGTERM and SIGINT stop, SIGHUP reloads. Signals that operators send to other programs by habit
- * (SIGUSR1, SIGUSR2, SIGALRM and their like) end a process unless it says otherwise: here they
- * change nothing, and are told once each. SIGQUIT and SIGABRT end the process with a core file, as
- * they should. From signals_hold() on no other signal but SIGKILL ends the daemon, whenever it
- * comes. */
+ * (SIGUSR1, SIGUSR2, SIGALRM and the like) would end the process by default: here these signals
+ * change nothing, and each is logged once. SIGQUIT and SIGABRT end the process with a core file, as
+ * usual. From signals_hold() on no other signal except SIGKILL ends the daemon, at any time. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SIGNALS_H
 #define APIKEYD_SIGNALS_H
@@ -25,15 +24,15 @@ struct signals_setup {
     void *arg;
 };
 
-/* First of all: signals with a meaning wait until signals_new(), the others are ignored. First
+/* Call first of all: signals with an effect wait until signals_new(), the others are ignored. First
  * thread. */
 void signals_hold(void);
 
-/* Take signals from now on, those first that have waited. NULL when out of memory. */
+/* Handle signals from now on, waiting ones first. NULL when out of memory. */
 struct signals *signals_new(const struct signals_setup *setup);
 
-/* The end is under way: from here on SIGTERM and SIGINT end the process at once, and all others
- * wait for ever. NULL is nothing to do. */
+/* The end is under way: from here on SIGTERM and SIGINT end the process at once, and all other
+ * signals wait forever. NULL does nothing. */
 void signals_free(struct signals *signals);
 
 #endif

@@ -19,13 +19,13 @@ static void bind_anew(struct listening *socket, int role, const struct log *log,
         socket->fd = fd;
         socket->id = unix_socket_identify(socket->path);
         socket->lost = false;
-        log_warning(log, "listen.%s: %s had been removed, and is bound anew",
+        log_warning(log, "listen.%s: %s was removed; the daemon has bound it again",
                     sockets_role_name(role), socket->path);
         moved(arg, (enum socket_role)role, fd);
     } else if (!socket->lost) {
         socket->lost = true;
         log_error(log,
-                  "listen.%s: it has been removed, and cannot be bound anew: %.*s; tried again "
+                  "listen.%s: its file was removed, and cannot be bound again: %.*s; tried again "
                   "every second (logged once)",
                   sockets_role_name(role), (int)error.len, error.data);
     }
@@ -38,13 +38,14 @@ static void tell_lost(struct listening *socket, int role, enum unix_socket_state
     const char *what =
         state == UNIX_SOCKET_GONE ? "has been removed" : "is another file now, which is left alone";
     const char *remedy = !socket->own ? "stop the daemon with its socket units, then start them"
-                         : may_move(socket, role) ? "remove that file, and it is bound anew"
-                                                  : "restart the daemon";
+                         : may_move(socket, role)
+                             ? "remove that file, and the daemon binds it again"
+                             : "restart the daemon";
 
     if (socket->lost)
         return;
     socket->lost = true;
-    log_error(log, "listen.%s: %s %s, so nobody can connect there: %s (logged once)",
+    log_error(log, "listen.%s: %s %s, so no client can connect there: %s (logged once)",
               sockets_role_name(role), socket->path, what, remedy);
 }
 
@@ -55,7 +56,7 @@ static void look(struct listening *socket, int role, const struct log *log,
 
     if (state == UNIX_SOCKET_HERE) {
         if (socket->lost)
-            log_info(log, "listen.%s: %s is there again", sockets_role_name(role), socket->path);
+            log_info(log, "listen.%s: %s is back", sockets_role_name(role), socket->path);
         socket->lost = false;
     } else if (state == UNIX_SOCKET_GONE && may_move(socket, role)) {
         bind_anew(socket, role, log, moved, arg);

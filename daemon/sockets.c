@@ -34,7 +34,7 @@ bool sockets_is_path(const char *address)
     return strchr(address, '/') != NULL;
 }
 
-/* Once, as the answer may come from the network, for which nobody waits later. */
+/* Once, at the start: the answer may come from the network, and no later code may wait for that. */
 static bool find_group(const char *name, gid_t *ret_group, struct buffer *error)
 {
     *ret_group = (gid_t)-1;

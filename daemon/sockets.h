@@ -1,4 +1,4 @@
-/* sockets: what the daemon listens on: sockets that systemd hands over (activation), or its own. */
+/* sockets: the daemon's listening sockets: handed over by systemd (activation), or its own. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SOCKETS_H
 #define APIKEYD_SOCKETS_H
@@ -11,11 +11,11 @@
 
 struct listening {
     int fd;                       /* -1: none */
-    char *path;                   /* of its file; NULL: it is none of a file */
-    struct unix_socket_id id;     /* which file that is */
-    struct unix_socket_file file; /* what it has to be like, if it is … */
+    char *path;                   /* of its file; NULL: the socket has no file */
+    struct unix_socket_id id;     /* the file's identity */
+    struct unix_socket_file file; /* the required attributes of the file, if it is … */
     bool own;                     /* … the daemon's, which removes it at the end */
-    bool lost;                    /* nobody can reach it by its path, which is logged */
+    bool lost;                    /* the path does not lead to the socket, which is logged */
 };
 
 struct sockets {
@@ -24,14 +24,15 @@ struct sockets {
 
 void sockets_init(struct sockets *sockets);
 
-/* What a role is called in the configuration, and where it listens then ("": nowhere). */
+/* Return a role's name in the configuration, and its address there ("": none). */
 const char *sockets_role_name(int role);
 const char *sockets_address(const struct config *config, int role);
 
-/* A path has a slash; an address of TCP has none. */
+/* Returns whether `address` is a path: a path has a slash, a TCP address has none. */
 bool sockets_is_path(const char *address);
 
-/* Open what `config` names, but for what was handed over. False with the reason in the log. */
+/* Open the sockets that `config` names, except those that were handed over. False with the reason
+ * in the log. */
 bool sockets_listen(struct sockets *sockets, const struct config *config, const struct log *log);
 
 /* Close all, and remove our own from the file system. */

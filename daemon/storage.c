@@ -12,11 +12,12 @@ static void tell_judged(const char *option, const char *path, const struct usage
                         const struct log *log)
 {
     if (judged->clamped > 0)
-        log_warning(log,
-                    "%s %s: %zu uses are later than now, as a clock was ahead; they count as now",
-                    option, path, judged->clamped);
+        log_warning(
+            log,
+            "%s %s: %zu uses are later than now, because a clock was ahead; such uses count as now",
+            option, path, judged->clamped);
     if (judged->dropped > 0)
-        log_warning(log, "%s %s: %zu entries are damaged and were left out", option, path,
+        log_warning(log, "%s %s: %zu entries are damaged; the daemon skips them", option, path,
                     judged->dropped);
 }
 
@@ -41,9 +42,10 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
         return false;
     }
     if (report.set_aside)
-        log_warning(log,
-                    "usage.ledger %s: %s; it was set aside as %s, and what is whole in it is used",
-                    path, report.damage, report.aside_path);
+        log_warning(
+            log,
+            "usage.ledger %s: %s; the file was set aside as %s, and its whole entries are used",
+            path, report.damage, report.aside_path);
     if (report.error < 0)
         log_warning(log,
                     "usage.ledger %s: %s; usage is kept in memory, and is lost if the daemon is "
@@ -57,7 +59,7 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
 }
 
 /* Two daemons with one spill file would remove each other's usage. A folder that takes no lock
- * takes no spill file either: that is told when one has to be written. */
+ * takes no spill file either: the first write logs that. */
 static bool lock_spill(struct storage *storage, const struct config *config, const struct log *log)
 {
     const char *path = config->usage_spill;
@@ -73,7 +75,7 @@ static bool lock_spill(struct storage *storage, const struct config *config, con
     return true;
 }
 
-/* A spill file that cannot be read is no reason not to answer, nor to lose it. */
+/* A spill file that cannot be read does not stop the start, and is not lost. */
 static void read_spill(struct storage *storage, const struct config *config, const struct log *log)
 {
     const char *path = config->usage_spill;
@@ -84,16 +86,16 @@ static void read_spill(struct storage *storage, const struct config *config, con
     tell_judged("usage.spill", path, &judged, log);
     add_judged(&storage->judged, &judged);
     if (storage->spilled.len > 0)
-        log_info(log, "usage.spill %s: %zu keys' last_used to be written", path,
+        log_info(log, "usage.spill %s: last_used of %zu keys is still to be written", path,
                  storage->spilled.len);
     if (error == 0)
         return;
     const char *why = error == -EBADMSG ? "it is damaged" : state_file_fault(error);
-    /* Another user's may be taken for what it is by that user's daemon. */
+    /* Another user's file may be in use by that user's daemon. */
     if (error != -EPERM && state_file_set_aside(path, aside, sizeof aside) == 0) {
         storage->spill = SPILL_SET_ASIDE;
-        log_warning(log, "usage.spill %s: %s; it was set aside as %s%s", path, why, aside,
-                    error == -EBADMSG ? ", and what is whole in it is used" : "");
+        log_warning(log, "usage.spill %s: %s; the file was set aside as %s%s", path, why, aside,
+                    error == -EBADMSG ? ", and its whole entries are used" : "");
     } else {
         storage->spill = SPILL_OFF_LIMITS;
         log_warning(log,
@@ -103,7 +105,8 @@ static void read_spill(struct storage *storage, const struct config *config, con
     }
 }
 
-/* What the spill file holds may belong to another store than the ledger: it waits for that one. */
+/* Usage in the spill file may belong to another store than the ledger's: it waits for that
+ * store. */
 static void match_owners(struct storage *storage, const struct config *config,
                          const struct log *log)
 {

@@ -1,7 +1,7 @@
-/* storage: the files in which usage outlives the daemon, as they are found at the start.
+/* storage: opens the files in which usage outlives the daemon, at the start.
  *
- * A damaged file is set aside under another name, told about, and never stops the start, nor does
- * one that cannot be used. Another daemon that uses one does. */
+ * A damaged file is renamed and logged, and does not stop the start, nor does an unusable file. The
+ * start fails only when another daemon uses a file. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_STORAGE_H
 #define APIKEYD_STORAGE_H
@@ -13,13 +13,14 @@
 
 struct storage {
     struct ledger *ledger;
-    struct usage_batch spilled; /* what the spill file held */
+    struct usage_batch spilled; /* usage from the spill file */
     enum spill_state spill;
-    struct usage_judged judged; /* in both */
+    struct usage_judged judged; /* in both files */
     int spill_lock_fd;          /* -1: none */
 };
 
-/* False, with the reason in the log, when the daemon must not start. Close it all the same. */
+/* False, with the reason in the log, when the daemon must not start. Call storage_close() all the
+ * same. */
 bool storage_open(struct storage *storage, const struct config *config, const struct log *log);
 void storage_close(struct storage *storage);
 

@@ -32,7 +32,7 @@ static void open_socket(struct supervisor *supervisor)
     supervisor->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
-/* False when the supervisor does not take it now. */
+/* False when the supervisor does not take the message now. */
 __attribute__((format(printf, 2, 3))) static bool notify(const struct supervisor *supervisor,
                                                          const char *format, ...)
 {

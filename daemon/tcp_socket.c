@@ -20,7 +20,7 @@ static bool set_options(int fd)
     static const struct {
         int level, name, value;
     } options[] = {
-        {SOL_SOCKET, SO_REUSEADDR, 1}, /* a restart need not wait for the connections of before */
+        {SOL_SOCKET, SO_REUSEADDR, 1}, /* a restart need not wait for earlier connections */
         {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
         {IPPROTO_TCP, TCP_KEEPIDLE, 60}, {IPPROTO_TCP, TCP_KEEPINTVL, 10},
         {IPPROTO_TCP, TCP_KEEPCNT, 6},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 30000},

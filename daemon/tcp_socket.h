@@ -1,4 +1,4 @@
-/* tcp_socket: listen on an address of this host. */
+/* tcp_socket: listens on an address of this host. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_TCP_SOCKET_H
 #define APIKEYD_TCP_SOCKET_H

@@ -10,7 +10,7 @@
 
 enum { BACKLOG = 4096 };
 
-/* Make way at `path`: nothing there, or a socket that nobody listens on. */
+/* Clear `path`: succeeds when nothing is there, or a socket without a listener. */
 static bool clear_path(const char *path, const struct sockaddr_un *address, struct buffer *error)
 {
     struct stat status;
@@ -47,7 +47,7 @@ static bool clear_path(const char *path, const struct sockaddr_un *address, stru
     return true;
 }
 
-/* Nobody can connect before the mode and group are right, since listen() comes after. */
+/* No client can connect before the mode and group are right, since listen() comes after. */
 static bool bind_path(int fd, const char *path, const struct sockaddr_un *address,
                       const struct unix_socket_file *file, struct buffer *error)
 {
@@ -122,7 +122,7 @@ struct unix_socket_id unix_socket_identify(const char *path)
     return (struct unix_socket_id){status.st_dev, status.st_ino};
 }
 
-/* A path that cannot be looked at for another reason is not known to be gone. */
+/* If the check of the path fails for another reason, the socket is not known to be gone. */
 enum unix_socket_state unix_socket_look(const char *path, const struct unix_socket_id *id)
 {
     struct stat status;

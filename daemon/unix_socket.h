@@ -1,4 +1,5 @@
-/* unix_socket: claim a path, listen on it, and know later whether the path still leads there. */
+/* unix_socket: claims a path, listens on it, and checks later whether the path still leads
+ * there. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_UNIX_SOCKET_H
 #define APIKEYD_UNIX_SOCKET_H
@@ -7,13 +8,13 @@
 
 #include <apikeyd/base/buffer.h>
 
-/* What the file of a socket is like. */
+/* The attributes of a socket's file. */
 struct unix_socket_file {
     mode_t mode;
     gid_t group; /* (gid_t)-1: the daemon's */
 };
 
-/* Which file that is. While the socket is open no other file has the same numbers. */
+/* The identity of a file. While the socket is open no other file has the same numbers. */
 struct unix_socket_id {
     dev_t device;
     ino_t inode; /* 0: none */
@@ -21,19 +22,19 @@ struct unix_socket_id {
 
 enum unix_socket_state { UNIX_SOCKET_HERE, UNIX_SOCKET_GONE, UNIX_SOCKET_OTHER };
 
-/* A non-blocking listening socket at `path`. A socket that a dead daemon left is replaced; a
- * living one's is not. Returns the fd, or -1 with a message in `error`. */
+/* Open a non-blocking listening socket at `path`. A socket left by a dead daemon is replaced; a
+ * living daemon's is not. Returns the fd, or -1 with a message in `error`. */
 __attribute__((warn_unused_result)) int
 unix_socket_listen(const char *path, const struct unix_socket_file *file, struct buffer *error);
 
-/* The same if nothing is at `path`; another file there stays, and is an error. */
+/* As unix_socket_listen(), if nothing is at `path`; another file there stays, and is an error. */
 __attribute__((warn_unused_result)) int unix_socket_listen_anew(const char *path,
                                                                 const struct unix_socket_file *file,
                                                                 struct buffer *error);
 
 struct unix_socket_id unix_socket_identify(const char *path);
 
-/* Whether `path` is still that file. */
+/* Returns whether `path` is still that file. */
 enum unix_socket_state unix_socket_look(const char *path, const struct unix_socket_id *id);
 
 /* Remove `path` if it is still that file. */

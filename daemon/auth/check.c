@@ -7,14 +7,14 @@
 #include <apikeyd/base/utf8.h>
 #include <apikeyd/conn/connection.h>
 
-/* One lookup under way, and who waits for it, in the order of asking. A refresh may have nobody. */
+/* One lookup under way, and its waiters, oldest first. A refresh may have no waiter. */
 struct flight {
     struct digest_node node; /* first: found by it */
     uint32_t process_id;     /* the process that asked first */
     uint32_t connection_id;  /* and its connection */
     TAILQ_HEAD(, waiter) waiters;
     uint8_t key_len;
-    char key[]; /* the column's value, as it may be asked for again */
+    char key[]; /* the column's value, for another lookup */
 };
 
 struct waiter {
@@ -146,8 +146,8 @@ static void flight_free(struct flight *flight)
     free(flight);
 }
 
-/* Begin a lookup. NULL when too many are under way already: there is some more room for keys that
- * memory holds, fresh or not, which a flood of made-up ones cannot use up. */
+/* Begin a lookup. NULL when too many are under way: keys that memory holds, fresh or not, have some
+ * extra room, which a flood of made-up keys cannot use up. */
 static struct flight *start_flight(struct front *front, const struct check *check, bool refresh)
 {
     const struct connection *connection = check->connection;
@@ -177,7 +177,7 @@ static struct flight *start_flight(struct front *front, const struct check *chec
     return flight;
 }
 
-/* Nobody waits for it any more, and its answer has come. */
+/* The flight has its answer, and no waiters any more. */
 static void end_flight(struct front *front, struct flight *flight)
 {
     digest_map_remove(&front->flights, &flight->node);
@@ -272,7 +272,7 @@ static void on_deadline(void *arg)
         timer_set(&front->deadline, next->asked_us - late_us, 0);
 }
 
-/* The deadline of those who wait already may be another now. */
+/* The deadline of present waiters may have changed. */
 void check_configured(struct front *front)
 {
     on_deadline(front);
@@ -337,9 +337,9 @@ static void check_miss(struct front *front, struct check *check)
     check_unavailable(front, check, "too many lookups pending");
 }
 
-/* PostgreSQL is known to be down, or the back thread to stand still: nobody waits with a verdict in
- * hand that may be served. About once a second the stores are asked all the same: Redis may have
- * what others know. */
+/* PostgreSQL is known to be down, or the back thread to stand still: a request does not wait when a
+ * servable verdict is in hand. About once a second the stores are asked all the same: Redis may
+ * hold verdicts of other sidecars. */
 static bool answer_stale(struct front *front, struct check *check)
 {
     struct cached_verdict *stale = stale_verdict(front, &check->digest);
@@ -353,7 +353,7 @@ static bool answer_stale(struct front *front, struct check *check)
     return true;
 }
 
-/* A hit in the last fifth of its ttl: have it read again, once. */
+/* A hit in the last fifth of its ttl: start one refresh. */
 static void refresh_ahead(struct front *front, struct check *check, struct cached_verdict *cached)
 {
     if (cached->flags & CACHED_REFRESHING ||
@@ -389,7 +389,7 @@ const char *check_digest(struct front *front, struct check *check)
         answer_cached(front, cached, TIER_MEMORY, connection_reply(check->connection),
                       &check->encoder);
     } else {
-        /* A hit needs no look at the bytes: the same bytes were looked at when they missed. */
+        /* A hit needs no check of the bytes: the miss before it checked the same bytes. */
         const char *wrong = check_key_id(check->key);
 
         if (wrong)
@@ -416,8 +416,8 @@ const char *check_key(struct front *front, struct check *check)
     return NULL;
 }
 
-/* What everyone who waited is answered from: the verdict that came, or a stale one if none did.
- * NULL for UNAVAILABLE. */
+/* Returns the verdict for all waiters: the one that came, or a stale one if none did. NULL for
+ * UNAVAILABLE. */
 static struct cached_verdict *keep_answer(struct front *front, const struct to_front *message,
                                           enum tier *ret_tier)
 {
@@ -433,8 +433,9 @@ static struct cached_verdict *keep_answer(struct front *front, const struct to_f
                              &front->freshness.limits);
 }
 
-/* A verdict that came is no answer for a waiter who joined the flight late if it is no longer
- * fresh: it may be older than the question, and than a revocation that nobody heard of. */
+/* A verdict that is no longer fresh does not answer a waiter that joined the flight late: the
+ * verdict may be older than the question, and than a revocation that the daemon has not heard
+ * of. */
 static bool answers(const struct front *front, const struct cached_verdict *cached, enum tier tier,
                     const struct waiter *waiter)
 {

@@ -60,7 +60,7 @@ struct metrics *front_take_metrics(struct front *front)
     return metrics;
 }
 
-/* What bounds a revocation while the back thread stands still: hits go on until the lease ends,
+/* The bound on a revocation while the back thread stands still: hits continue until the lease ends,
  * then verdicts are served stale. */
 static const char *bound_in_silence(const struct front *front)
 {

@@ -35,8 +35,8 @@ void front_take_freshness(struct front *front, const struct freshness_inputs *in
     front_tick(front);
 }
 
-/* A busy machine may keep it silent for some seconds. For longer nobody waits, however slow the
- * stores may be: the lease ends, and what memory holds is to be served. */
+/* On a busy machine the back thread may be silent for some seconds. No check waits longer, however
+ * slow the stores are: the lease ends, and memory's verdicts are served. */
 enum { QUIET_MIN_S = 3, QUIET_MAX_S = 5 };
 
 bool front_back_silent(const struct front *front)

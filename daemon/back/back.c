@@ -56,8 +56,8 @@ static int64_t pending_usage_of(void *arg, const struct uuid *api_key_id)
 /* How long a stale answer is counted as the present. */
 static const int64_t stale_memory_us = 2000000;
 
-/* What bounds a revocation now: what the feed says, but for verdicts that are served stale, or may
- * be at any moment, as lookups are known not to be answered. */
+/* The bound on a revocation now: the feed's, unless verdicts are served stale, or may be at any
+ * moment because lookups are known not to be answered. */
 static const char *revocation_bound(struct back *back, const struct metrics *total, int64_t now_us)
 {
     struct bound bound = lease_bound(back->lease);
@@ -77,7 +77,8 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     return bound.text;
 }
 
-/* Whether a verdict on a key that exists, read then, answers anything, be it stale. */
+/* Returns whether a verdict on an existing key, read at that time, may still be served, even
+ * stale. */
 static bool of_use(const struct back *back, int64_t read_at_us)
 {
     return freshness_of(&back->env.freshness, NULL, VERDICT_ALLOW, read_at_us) > USE_NEVER;
@@ -149,7 +150,7 @@ static void on_alive(void *arg, const struct status_snapshot *snapshot)
         back->on_alive(back->alive_arg, snapshot);
 }
 
-/* What is logged is shown on the status page too. */
+/* The status page also shows each log line. */
 static void on_log_line(void *arg, enum log_level level, const struct log_place *place,
                         const char *line)
 {
@@ -209,7 +210,7 @@ static void on_doubt(void *arg)
     resolver_probe(back->resolver, false);
 }
 
-/* PostgreSQL is back: no connection shall wait for its next attempt, or hang. */
+/* PostgreSQL is back: no connection may wait for its next attempt, or hang. */
 static void on_feed_up(void *arg, bool up)
 {
     struct back *back = arg;
@@ -261,15 +262,14 @@ static bool lend(void *arg, const struct pg_query *query)
     return back->feed && feed_postgres_lend(back->feed, query);
 }
 
-/* A server on an earlier timeline than another one is refused; the operator knows whether the later
- * one is the primary, or a copy that somebody promoted. */
+/* A server on an earlier timeline than another one is refused. Only the operator knows whether the
+ * later one is the primary, or a copy promoted by mistake. */
 static void forget_later_stores(struct back *back)
 {
     if (!stores_forget_later(&back->env.stores))
         return;
-    log_warning(&back->env.log,
-                "timelines that were seen are forgotten: the server that answers now "
-                "is taken as it is; every verdict is looked up anew");
+    log_warning(&back->env.log, "reload: earlier timelines are forgotten; the server that answers "
+                                "now is accepted, and every verdict is looked up again");
     invalidate_all(back);
 }
 
@@ -372,8 +372,8 @@ static void on_drained(void *arg)
     back->stopped = true;
 }
 
-/* Half of the time is for the clients, the next quarter is left for PostgreSQL to take usage in any
- * case, and the last one for the disk to keep what PostgreSQL did not take. */
+/* Half of the time is for the clients, the next quarter for PostgreSQL to take usage in any case,
+ * and the last quarter for the disk to store usage that PostgreSQL did not take. */
 static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct back *back = arg;
@@ -382,7 +382,8 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     switch (back->stage) {
     case DRAINING_CLIENTS:
-        log_warning(&back->env.log, "clients do not take their replies; going on without them");
+        log_warning(&back->env.log,
+                    "stop: clients do not take their replies; continuing without them");
         drain_usage(back);
         break;
     case DRAINING_USAGE:
@@ -528,7 +529,7 @@ fail:
 
 void back_run(struct back *back)
 {
-    /* What one loop iteration has posted is announced once, at its end. */
+    /* One wake, at the end of a loop iteration, announces all its messages. */
     while (!back->stopped) {
         event_base_loop(back->env.base, EVLOOP_ONCE);
         mailbox_wake(back->env.to_front);

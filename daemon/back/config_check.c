@@ -11,9 +11,9 @@
 #include <apikeyd/config/config_rules.h>
 #include <apikeyd/postgres/pg_dsn.h>
 
-/* The directory that a socket is in must be there: a file can be made, a directory is somebody's
- * decision. Those of ledger and spill file may come later, since usage keeps nobody from being
- * answered.
+/* The directory that a socket is in must be there: the daemon can make a file, but a directory is
+ * the operator's decision. Those of ledger and spill file may appear later, since usage never
+ * delays an answer.
  */
 static void check_directory(struct config_draft *draft, const char *name, const char *path)
 {
@@ -30,7 +30,7 @@ static void check_directory(struct config_draft *draft, const char *name, const 
     buffer_free(&directory);
 }
 
-/* What stands in a socket's place is not removed, unless it is a socket too. */
+/* A file in a socket's place is not removed, unless it is a socket too. */
 static void check_socket(struct config_draft *draft, const char *name, const char *address)
 {
     struct stat status;

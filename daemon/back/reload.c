@@ -65,7 +65,7 @@ bool reload_config(struct back_env *env, struct config **config, const char *pat
     join_lines(&restart, " ", &names);
     if (!reloaded) {
         log_lines(&env->log, LOG_LEVEL_ERROR, &errors);
-        log_error(&env->log, "reload: nothing changed: the configuration is not right");
+        log_error(&env->log, "reload: the configuration has errors; nothing changed");
         buffer_text(reply, "-ERR nothing changed: ");
         join_lines(&errors, "; ", reply);
         buffer_text(reply, "\r\n");

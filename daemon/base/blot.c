@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* A password that is not percent-encoded may hold "/" and "@": the last "@" ends it. Keywords are
- * password, sslpassword, oauth_client_secret; what stands behind one may be written in many ways.
+ * password, sslpassword, oauth_client_secret; the value after one may have many forms.
  */
 void blot_passwords(const char *text, struct buffer *out)
 {

@@ -9,7 +9,7 @@
 
 enum { CACHE_LINE = 64 };
 
-/* Each index is written by one side only and sits on a line of its own. Both count up forever
+/* Only one side writes an index, and each index has a cache line of its own. Both count up forever
  * and are masked on use, so full and empty need no flag. */
 struct ring {
     alignas(CACHE_LINE) atomic_size_t head; /* producer: the next slot to fill */

@@ -29,8 +29,8 @@ static int open_judged(const char *path, int flags)
     struct stat status;
     int error;
 
-    /* Before it is opened, as to open a device may have effects; and after, as it may be another
-     * one now. */
+    /* Check before the open, because opening a device may have effects; and after it, because the
+     * name may lead to another file now. */
     error = lstat(path, &status) == 0 ? judge(&status) : 0;
     if (error < 0)
         return error;

@@ -18,15 +18,15 @@
 #include "unannounced.h"
 
 static const int64_t heartbeat_late_us = 3000000;
-static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
+static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is reported */
 
-/* Changes that a heartbeat finds, or that are coalesced, are told within this. */
+/* Changes that a heartbeat finds, or that are coalesced, are reported within this time. */
 static const int64_t delay_max_us = 1000000;
 
 /* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
 static const double queue_full = 0.5;
 
-/* Whether every change is announced. SETTLING: all is as it should be, but a transaction that was
+/* Whether every change is announced. SETTLING: the triggers are right, but a transaction that was
  * open when the definitions changed may have run the earlier ones. */
 enum announced { NOT_INSPECTED, NOT_ANNOUNCED, SETTLING, ANNOUNCED };
 
@@ -44,13 +44,13 @@ struct feed_postgres {
 
     enum announced announced;
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
-    struct inspection inspection; /* what is wrong with the triggers, and who may use others */
+    struct inspection inspection; /* the triggers' fault, and transactions that may use others */
     bool asked;                   /* since the last heartbeat, whether those have ended */
     struct unannounced unannounced;
     double queue_usage;
 
     struct notification_rate rate;
-    struct event flood; /* when what was coalesced is due */
+    struct event flood; /* when the coalesced change is due */
 
     bool pooler_logged, bad_logged, flood_logged, server_logged; /* in the log */
     const char *unread_logged;
@@ -64,14 +64,15 @@ static void log_unread(struct feed_postgres *feed)
     if (unread == feed->unread_logged)
         return;
     if (unread)
-        log_warning(log, "changes that are not notified may be missed, and revocations late: %s",
+        log_warning(log, "change feed: unannounced changes may be missed, and revocations late: %s",
                     unread);
     else
-        log_info(log, "apikeyd.unannounced_change is read again");
+        log_info(log, "change feed: apikeyd.unannounced_change can be read again");
     feed->unread_logged = unread;
 }
 
-/* Every change is heard of if triggers announce it, and if what they cannot notify is found. */
+/* The daemon hears of every change if triggers announce it, and if heartbeats find unannounced
+ * changes. */
 static const char *gap(const struct feed_postgres *feed)
 {
     if (feed->announced == SETTLING)
@@ -122,11 +123,11 @@ static void settle(struct feed_postgres *feed)
         return;
     lease_missing(feed->lease);
     set_announced(feed, ANNOUNCED);
-    log_info(&feed->env->log, "triggers notify of every change now");
+    log_info(&feed->env->log, "change feed: triggers notify of every change now");
 }
 
-/* What was changed while the triggers were others, or before they were there, has not been
- * notified, and only the change of their definition tells that they were. */
+/* Changes made under other triggers, or before there were any, were not notified. Only the changed
+ * definition shows that there were such triggers. */
 static void note_definition(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     feed->asked = false;
@@ -164,8 +165,8 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
     }
     if (inspection.problem[0] && strcmp(inspection.problem, feed->inspection.problem) != 0)
         log_warning(&feed->env->log,
-                    "the triggers on %s do not notify of every change: %s; a revocation is "
-                    "enforced within cache.ttl only; deploy the migrations",
+                    "change feed: the triggers on %s do not notify of every change: %s; a "
+                    "revocation is enforced within cache.ttl only; deploy the migrations",
                     feed->env->config->postgres_table, inspection.problem);
     feed->inspection = inspection;
     feed->asked = true;
@@ -185,7 +186,7 @@ static void on_writers(void *arg, enum pg_outcome outcome, const PGresult *resul
     settle(feed);
 }
 
-/* Have those who were changing the table at the inspection ended? */
+/* Ask whether the transactions that were changing the table at the inspection have ended. */
 static void send_writers(struct feed_postgres *feed)
 {
     struct pg_query query = {
@@ -217,9 +218,10 @@ static bool sees_pooler(struct feed_postgres *feed, const struct heartbeat *hear
     if (heartbeat->server_pid == pg_connection_server_pid(feed->connection))
         return false;
     if (!feed->pooler_logged)
-        log_error(&feed->env->log,
-                  "postgres.listen_dsn leads through a pooler, which drops notifications: a "
-                  "revocation is enforced within cache.ttl_unlinked; name PostgreSQL itself");
+        log_error(
+            &feed->env->log,
+            "change feed: postgres.listen_dsn leads through a pooler, which drops notifications; a "
+            "revocation is enforced within cache.ttl_unlinked; name PostgreSQL itself");
     feed->pooler_logged = true;
     pg_connection_give_up(feed->connection, "this is a pooler");
     return true;
@@ -237,8 +239,8 @@ static bool sees_old_server(struct feed_postgres *feed, const struct heartbeat *
     store_id_to_text(&heartbeat->store.id, text);
     if (!feed->server_logged)
         log_error(&feed->env->log,
-                  "store %s is a standby, or on a timeline before one that was seen: not listening "
-                  "there (logged once)",
+                  "change feed: store %s is a standby, or on an earlier timeline than seen before; "
+                  "the daemon does not listen there (logged once)",
                   text);
     feed->server_logged = true;
     pg_connection_give_up(feed->connection, "an old primary or a standby");
@@ -251,19 +253,18 @@ static void note_queue(struct feed_postgres *feed, double usage)
     bool full = usage > queue_full, was_full = feed->queue_usage > queue_full;
 
     if (full && !was_full)
-        log_warning(
-            log,
-            "PostgreSQL's notification queue is %.0f %% full: a session that listens and "
-            "does not read holds it up (see pg_stat_activity for old transactions); changes "
-            "of keys are found by the next heartbeat meanwhile",
-            usage * 100);
+        log_warning(log,
+                    "change feed: PostgreSQL's notification queue is %.0f %% full: a session that "
+                    "listens and does not read holds it up (see pg_stat_activity for old "
+                    "transactions); the next heartbeat finds changes of keys meanwhile",
+                    usage * 100);
     else if (!full && was_full)
-        log_info(log, "PostgreSQL's notification queue has room again");
+        log_info(log, "change feed: PostgreSQL's notification queue has room again");
     feed->queue_usage = usage;
     feed->env->metrics.value[METRIC_FEED_QUEUE] = (uint64_t)(usage * 1e6);
 }
 
-/* What could not be notified, as the queue was full. */
+/* Unannounced changes: the queue was full. */
 static void note_unannounced(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     if (unannounced_take(&feed->unannounced, heartbeat))
@@ -275,8 +276,8 @@ static void note_unannounced(struct feed_postgres *feed, const struct heartbeat 
     note_coverage(feed);
 }
 
-/* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends
- * notifications before it says that it is ready for the next query. */
+/* The daemon has heard of every change that was committed before the heartbeat was sent: PostgreSQL
+ * sends notifications before it reports that it is ready for the next query. */
 static void confirm(struct feed_postgres *feed)
 {
     bool first = !feed->confirmed;
@@ -307,13 +308,13 @@ static void take_heartbeat(struct feed_postgres *feed, const struct heartbeat *h
     confirm(feed);
 }
 
-/* The heartbeat goes without what could not be read. */
+/* The heartbeat omits the table that could not be read. */
 static void send_again(struct feed_postgres *feed, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    log_debug(&feed->env->log, "a heartbeat is sent again: %.*s", (int)strcspn(message, "\n"),
-              message);
+    log_debug(&feed->env->log, "change feed: sending a heartbeat again: %.*s",
+              (int)strcspn(message, "\n"), message);
     feed->due = true;
 }
 
@@ -358,8 +359,8 @@ static void on_listening(void *arg, enum pg_outcome outcome, const PGresult *res
         pg_connection_give_up(feed->connection, PQresultErrorMessage(result));
     if (outcome != PG_DONE)
         return;
-    /* What was committed before now is in every later read, and what comes is notified: the
-     * watermark rises with the first heartbeat, which tells where this is. */
+    /* Every later read sees changes committed before now, and later changes are notified: the
+     * watermark rises with the first heartbeat, which tells which store this is. */
     feed->listening = true;
 }
 
@@ -385,8 +386,9 @@ static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *re
     feed->due = true; /* until a heartbeat has read them, nothing is known to be notified */
 }
 
-/* What the session reads of tables somebody may lock: it must not miss heartbeats for that. Not
- * before it is known to be no pooler's, which others would have it from. */
+/* The session reads tables that other sessions may lock, and must not miss heartbeats for that. The
+ * setting waits until the session is known not to be a pooler's, because other clients would
+ * inherit it. */
 static void send_lock_limit(struct feed_postgres *feed)
 {
     struct pg_query query = {
@@ -468,7 +470,7 @@ static int64_t dated(const struct feed_postgres *feed, const struct notification
     return TIME_NEVER;
 }
 
-/* Everything may have changed, as far as anybody has told. */
+/* As far as is known, everything may have changed. */
 static void change_all(struct feed_postgres *feed, int64_t at_us)
 {
     notification_rate_cleared(&feed->rate, clock_monotonic_us());
@@ -484,7 +486,8 @@ static void on_flood(evutil_socket_t fd, short what, void *arg)
     change_all(arg, TIME_NEVER);
 }
 
-/* Any role may notify: what comes faster than keys change becomes one change of everything, soon.
+/* Any role may notify: notifications that come faster than keys change become one change of
+ * everything, soon.
  */
 static void coalesce(struct feed_postgres *feed, int64_t due_us)
 {
@@ -494,11 +497,9 @@ static void coalesce(struct feed_postgres *feed, int64_t due_us)
         tell_coverage(feed);
     }
     if (!feed->flood_logged)
-        log_warning(
-            &feed->env->log,
-            "notifications on channel " NOTIFICATION_CHANNEL
-            " come faster than they are taken one by one: all keys are looked up anew once a "
-            "second (logged once)");
+        log_warning(&feed->env->log, "change feed: notifications on channel " NOTIFICATION_CHANNEL
+                                     " come faster than keys change; all keys are looked up again "
+                                     "once a second (logged once)");
     feed->flood_logged = true;
 }
 

@@ -21,7 +21,7 @@ enum {
     "UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i "                                    \
     "JOIN tree ON i.inhparent OPERATOR(pg_catalog.=) tree.oid)"
 
-/* The same row of one catalog in any order gives another text, so each is put in order. */
+/* The text of the same rows depends on their order, so each catalog's rows are sorted. */
 #define DEFINITION                                                                                 \
     "coalesce(pg_catalog.hashtextextended(pg_catalog.concat_ws('|', "                              \
     "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', c.oid, c.xmin), ',' ORDER BY c.oid) " \
@@ -101,7 +101,8 @@ static double get_float8(const char *bytes)
     return number;
 }
 
-/* One that is too long is cut to its xmin: what it saw above that counts as new once more. */
+/* A snapshot that is too long is cut to its xmin: changes that it saw above that count as new once
+ * more. */
 static void keep_snapshot(const char *text, char ret[static SNAPSHOT_SIZE])
 {
     int len = (int)strcspn(text, ":");

@@ -39,8 +39,8 @@ int64_t lease_interval_us(const struct lease *lease)
     return part_us < interval_max_us ? part_us : interval_max_us;
 }
 
-/* Lookups and the feed lead to one store, or they do not. When they do again, nobody can tell which
- * verdicts were read elsewhere: all are forgotten, for stale service too. */
+/* Lookups and the feed lead to one store, or not. When both agree again, the verdicts that were
+ * read elsewhere cannot be identified: all are forgotten, for stale service too. */
 bool lease_store(struct lease *lease, const struct store *store)
 {
     struct back_env *env = lease->env;
@@ -53,14 +53,14 @@ bool lease_store(struct lease *lease, const struct store *store)
     if (freshness_is_elsewhere(&env->freshness) &&
         lease->setup.lookups_agree(lease->setup.arg, lease->sent_us)) {
         freshness_lookups_agree(&env->freshness, clock_monotonic_us());
-        log_info(&env->log, "lookups are answered by the store of the change feed again");
+        log_info(&env->log, "lookups: answers come from the change feed's store again");
     }
     return true;
 }
 
-/* Everything committed before the last confirmation was sent has been told of, and before a stream
- * is confirmed nothing is: a transaction that began long before it was committed, or a transport
- * that is told another time, makes a change no earlier. */
+/* Every change committed before the last confirmation was sent has been told, and none counts as
+ * told before a stream is confirmed. So a transaction that began long before its commit, or a
+ * transport with another time, cannot make a change earlier. */
 static int64_t changed_at_us(const struct lease *lease, int64_t at_us)
 {
     int64_t now_us = clock_monotonic_us();
@@ -101,7 +101,7 @@ void lease_covers(struct lease *lease, const struct lease_coverage *coverage)
     back_env_post_freshness(lease->env);
 }
 
-/* What was committed while there was no stream has not been told of. */
+/* Changes committed while there was no stream have not been told. */
 bool lease_confirmed(struct lease *lease, int64_t sent_us)
 {
     if (!lease->up)

@@ -1,9 +1,9 @@
-/* notification_rate: how many notifications are taken one by one.
+/* notification_rate: limits how many notifications are handled one by one.
  *
- * Any role of the database may notify, and each notification costs lookups. Keys that change are
- * few: beyond a rate that is far above theirs, what comes is taken together, as one change of all
- * keys, once a second at most. So a made-up flood costs no more than that, and a real change in it
- * is a second late at most. Times are monotonic microseconds. */
+ * Any role of the database may notify, and each notification costs lookups. Few keys change: beyond
+ * a rate that is far above that of real changes, notifications count together as one change of all
+ * keys, once a second at most. So a made-up flood costs no more than that, and a real change in the
+ * flood is a second late at most. Times are monotonic microseconds. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_NOTIFICATION_RATE_H
 #define APIKEYD_NOTIFICATION_RATE_H
@@ -24,8 +24,8 @@ struct notification_rate {
 
 void notification_rate_init(struct notification_rate *rate);
 
-/* Whether a notification of one key, or of all, is to be taken now. If not, a change of everything
- * is due at *ret_due_us. */
+/* Returns whether to handle a notification of one key, or of all, now. If not, a change of
+ * everything is due at *ret_due_us. */
 bool notification_rate_take(struct notification_rate *rate, bool all, int64_t now_us,
                             int64_t *ret_due_us);
 

@@ -31,7 +31,7 @@ void trigger_inspection_bind_writers(struct pg_query *query, const char *writers
     query->param[0] = text_param(writers);
 }
 
-/* A list that is too long names nobody who ever ends: then it is asked for anew. */
+/* A list that is too long is useless: the inspection is repeated. */
 static bool read_writers(const PGresult *result, int column, char ret[static WRITERS_SIZE])
 {
     int len = PQgetlength(result, 0, column);

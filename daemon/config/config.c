@@ -83,7 +83,7 @@ struct freshness_policy config_freshness_policy(const struct config *config)
     };
 }
 
-/* Whether "section.name" matches; it is in `ret` then. `name` may be NULL. */
+/* Returns whether "section.name" matches, with that name in `ret`. `name` may be NULL. */
 static bool matches(const struct option *option, const char *name, const char *glob, char *ret,
                     size_t size)
 {

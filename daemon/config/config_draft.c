@@ -78,9 +78,9 @@ static void append_place(const struct config_draft *draft, const struct option *
         buffer_text(out, "the default");
 }
 
-/* Whether a wrong value may be, or hold, a secret. libpq says what is wrong with a DSN, and the
- * mistake may be in how its password is written. Where a file's path belongs the secret itself may
- * stand. */
+/* Returns whether a wrong value may be, or hold, a secret. libpq explains the fault of a DSN, and
+ * the fault may be in the form of its password. A secret may also stand where a file's path
+ * belongs. */
 static bool is_private(const struct option *option, const char *value)
 {
     return option->type == OPTION_DSN || (option->type == OPTION_SECRET_FILE && value[0] != '/');
@@ -124,7 +124,7 @@ static void set(struct config_draft *draft, const struct option *option, const c
         append_error(draft, option, value, expected);
 }
 
-/* The table's option whose name is nearest, or NULL if none is near. */
+/* Returns the table's option with the nearest name, or NULL if none is near. */
 static const struct option *nearest_option(const char *section, const char *name)
 {
     const struct option *nearest = NULL;
@@ -288,7 +288,8 @@ static void load_environment(struct config_draft *draft)
     }
 }
 
-/* How far the name is from the option's variable, by the nearer one of its names. */
+/* Returns the edit distance from the name to the option's variable, by the nearer of its two
+ * names. */
 static size_t distance_of(const struct option *option, const char *name)
 {
     char variable[NAME_SIZE];
@@ -303,8 +304,8 @@ static size_t distance_of(const struct option *option, const char *name)
     return old_distance < distance ? old_distance : distance;
 }
 
-/* A variable that is an option's but for a typing error. Others, such as those that containers are
- * given for their neighbours (APIKEYD_REDIS_PORT=tcp://…), are none of ours. */
+/* A variable of an option, except for a typing error. Other variables, such as containers get for
+ * their neighbours (APIKEYD_REDIS_PORT=tcp://…), are not the daemon's. */
 static void check_variables(struct config_draft *draft)
 {
     for (char **at = environ; at && *at; at++) {

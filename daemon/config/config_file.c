@@ -26,7 +26,7 @@ static int read_all(int fd, struct buffer *ret)
     }
 }
 
-/* A pipe gives what it holds once: read again, for a reload, it seems to be an empty file. */
+/* A pipe can be read only once: at a reload it seems to be an empty file. */
 static bool is_empty_pipe(int fd, size_t len)
 {
     struct stat status;

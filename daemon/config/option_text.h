@@ -1,11 +1,11 @@
-/* option_text: what texts the options of the table take. */
+/* option_text: which texts each type of option accepts. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_OPTION_TEXT_H
 #define APIKEYD_OPTION_TEXT_H
 
 #include <apikeyd/config/option.h>
 
-/* NULL, or what is expected instead of `text` (perhaps in `scratch`). */
+/* Returns NULL, or the form that is expected instead of `text` (perhaps in `scratch`). */
 const char *option_text_wrong(const struct option *option, const char *text, char *scratch,
                               size_t scratch_size);
 

@@ -51,7 +51,7 @@ static void *field_of(const struct option *option, void *config)
     return (char *)config + option->offset;
 }
 
-/* A whole number and what stands behind it. One that is too large comes out as the largest. */
+/* Read a whole number and the text after it. A number that is too large becomes the largest. */
 static bool split_number(const char *text, int base, int64_t *ret, const char **ret_rest)
 {
     char *end;
@@ -195,7 +195,7 @@ static const char *parse_ids(const char *text, struct id_list *field)
 
         while (*at == ' ')
             at++;
-        /* The last one is none (chown(2): leave it as it is). */
+        /* The last number is no ID (chown(2): leave it as it is). */
         if (!split_number(at, 10, &id, &at) || id >= UINT32_MAX)
             return expected;
         while (*at == ' ')

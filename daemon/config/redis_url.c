@@ -45,7 +45,7 @@ static int hex_digit(char c)
     return at ? (int)(at - digits) : -1;
 }
 
-/* Copy with %XX decoded. A NUL could not be told from the end. */
+/* Copy with %XX decoded. A NUL is refused, because it looks like the end. */
 static bool decode(char *ret, size_t size, const char *text, size_t len)
 {
     size_t to = 0;
@@ -72,7 +72,7 @@ static bool decode(char *ret, size_t size, const char *text, size_t len)
     return true;
 }
 
-/* What stands before "@". */
+/* The part before "@". */
 static const char *read_login(const char *text, size_t len, struct redis_url *url)
 {
     const char *colon = memchr(text, ':', len);
@@ -111,7 +111,8 @@ static const char *read_port(const char *text, size_t len, struct redis_url *url
     return read_number(text + 1, len - 1, 1, 65535, &url->port) ? NULL : port_range;
 }
 
-/* Whether these are characters of names and of addresses, IPv6 with an interface included. */
+/* Returns whether all characters are those of names and addresses, IPv6 with an interface
+ * included. */
 static bool host_taken(const char *host, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -141,7 +142,7 @@ static const char *read_tcp(const char *rest, struct redis_url *url)
     return read_port(port, (size_t)(rest + len - port), url);
 }
 
-/* NULL or what was expected. */
+/* Returns NULL or the expected form. */
 static const char *read_url(const char *text, struct redis_url *url)
 {
     bool local = strncmp(text, "unix://", 7) == 0;

@@ -10,11 +10,11 @@
 
 enum {
     READ_SIZE = 16 * 1024,
-    DRAIN_READS = 16,  /* more than a Unix socket holds, unless somebody made it hold more */
+    DRAIN_READS = 16,  /* more than a Unix socket holds by default */
     EXPENSIVE_MAX = 4, /* unanswered INFO and the like of one client before it has to wait */
     SPARE_MAX = 2 * 1024 * 1024,
     /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
-     * a whole pipeline before they read, so it is much; but not for everybody at once. */
+     * a whole pipeline before they read, so the limit is high; but not for all clients at once. */
     UNREAD_MAX = 8 * 1024 * 1024,
     UNREAD_MAX_WHEN_FULL = 64 * 1024,
     RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
@@ -194,7 +194,7 @@ void connection_kill(struct connection *connection)
     connection_schedule(connection);
 }
 
-/* What could be written now. */
+/* Returns the bytes that could be written now. */
 static inline size_t unwritten(const struct connection *connection)
 {
     return connection->out.len +
@@ -206,8 +206,8 @@ size_t connection_unwritten(const struct connection *connection)
     return unwritten(connection) + connection->queued.len;
 }
 
-/* Whether another request may be answered before the client takes what it has, and is given what it
- * waits for. */
+/* Returns whether another request may be answered before the client takes its replies, and gets the
+ * pending ones. */
 static inline bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
@@ -259,8 +259,8 @@ static void handle_input(struct connection *connection)
     explicit_bzero(from, len - in->len);
 }
 
-/* Write what the client will take. False when the connection is broken. (SIGPIPE is ignored:
- * evbuffer_write() knows no MSG_NOSIGNAL.) */
+/* Write as much as the client takes. False when the connection is broken. (SIGPIPE is ignored:
+ * evbuffer_write() cannot pass MSG_NOSIGNAL.) */
 static bool write_output(struct connection *connection)
 {
     ssize_t written = 0;
@@ -285,8 +285,8 @@ static bool write_output(struct connection *connection)
     return true;
 }
 
-/* What is ready and not taken goes where it is not moved again as more of it comes. False when
- * out of memory. */
+/* Ready bytes that the client does not take go to a buffer that is not moved when it grows. False
+ * when out of memory. */
 static bool move_to_backlog(struct connection *connection)
 {
     if (connection->out.len > 0 && !connection->backlog)
@@ -323,9 +323,10 @@ static void watch(struct connection *connection)
         event_del(&connection->writable);
 }
 
-/* Note since when a client of a timed protocol has been stalled: it owes the rest of a request, its
- * first one, or to take what is written. Progress is another request, or all bytes that were due:
- * then the time starts anew. What the daemon owes the client is not counted against it. */
+/* Note since when a client of a timed protocol has been stalled: the client owes the rest of a
+ * request, its first request, or the reading of its replies. Progress (another request, or all
+ * bytes that were due) restarts the time. Replies that the daemon still owes do not count against
+ * the client. */
 static void note_stall(struct connection *connection)
 {
     if (!connection->protocol->timed)
@@ -369,7 +370,7 @@ static void note_retained(struct connection *connection)
     connection->clients->retained += connection->retained;
 }
 
-/* Handle and write what can be. False when the connection is broken. */
+/* Handle requests and write replies, as far as possible. False when the connection is broken. */
 static bool answer(struct connection *connection)
 {
     struct clients *clients = connection->clients;
@@ -382,13 +383,13 @@ static bool answer(struct connection *connection)
     if (connection->waiting != &clients->queue) /* else the rest is handled later */
         buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
     note_retained(connection);
-    if (waits && may_go_on(connection)) /* as it has taken what it had */
+    if (waits && may_go_on(connection)) /* as it has taken its replies */
         connection_schedule(connection);
     return fine;
 }
 
-/* Handle what can be handled in this quantum, write what can be written, and close or wait for what
- * comes next. The connection may be gone afterwards. */
+/* Handle requests within this quantum, write replies as far as possible, and close or wait for the
+ * next event. The connection may be gone afterwards. */
 static void connection_serve(struct connection *connection)
 {
     struct clients *clients = connection->clients;
@@ -409,8 +410,8 @@ static void connection_serve(struct connection *connection)
         watch(connection);
 }
 
-/* Take in what has arrived, up to READ_SIZE; false when it is nothing. At the end of the stream,
- * requests that came before it are still answered. */
+/* Read the bytes that have arrived, up to READ_SIZE; false when there are none. At the end of the
+ * stream, requests that came before it are still answered. */
 static bool read_input(struct connection *connection)
 {
     buffer_borrow(&connection->in, &connection->clients->spare_in, READ_SIZE);
@@ -428,7 +429,7 @@ static bool read_input(struct connection *connection)
     return got > 0;
 }
 
-/* Nobody reads what comes now; the end of it is what counts. */
+/* Bytes that come now are ignored; only the end of the stream counts. */
 static void discard_input(struct connection *connection)
 {
     char bytes[16 * 1024];
@@ -448,7 +449,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     if (connection->lingering) {
         discard_input(connection);
     } else if (connection->waiting == &clients->queue) {
-        /* There is enough to do with what was read before. */
+        /* Earlier bytes are enough work. */
         event_del(&connection->readable);
     } else {
         read_input(connection);
@@ -471,7 +472,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     connection_serve(arg);
 }
 
-/* Read and handle what has arrived, and take no more. */
+/* Read and handle the bytes that have arrived, and take no more. */
 static void connection_drain(struct connection *connection)
 {
     int left = DRAIN_READS;

@@ -62,8 +62,9 @@ static bool out_of_descriptors(int error)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* The reserve comes first: without it only operators are let in. (Between giving it up and taking
- * its number the other thread may take it: then they wait like everybody.) */
+/* The reserve comes first: without it only operators may connect. (Between the close of the reserve
+ * and the accept the other thread may take the descriptor: then operators wait like all other
+ * clients.) */
 static int accept_client(struct listener *listener)
 {
     struct clients *clients = listener->clients;
@@ -136,8 +137,8 @@ void listener_start(struct listener *listener, struct clients *clients, int fd,
         begin(listener);
 }
 
-/* Those who wait are no more than the backlog has room for, and this happens when somebody removes
- * a socket's file. */
+/* The backlog bounds the number of waiting clients, and this happens only when a socket's file was
+ * removed. */
 void listener_move(struct listener *listener, int fd)
 {
     if (listener->fd < 0)

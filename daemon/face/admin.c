@@ -33,7 +33,7 @@ static void ask_back(struct front *front, struct connection *connection, struct 
         resp_error(connection_reply(connection), "ERR out of memory");
 }
 
-/* What this thread can tell by itself. */
+/* The part that this thread knows. */
 static void print_info(struct front *front, struct connection *connection, struct metrics *metrics,
                        struct slice section)
 {
@@ -101,7 +101,7 @@ static bool take_key(struct front *front, struct connection *connection, struct 
     return !wrong;
 }
 
-/* What memory holds about a key; changes nothing. */
+/* Report memory's verdict on a key; changes nothing. */
 static struct explain_memory peek(struct front *front, const struct digest *digest)
 {
     const struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
@@ -133,7 +133,7 @@ void admin_explain(struct front *front, struct connection *connection,
     message.lookup.key_len = (uint8_t)column.len;
     memcpy(message.lookup.key, column.at, column.len);
     message.explain = peek(front, &message.lookup.digest);
-    /* It asks Redis and PostgreSQL. */
+    /* EXPLAIN asks Redis and PostgreSQL. */
     ask_back(front, connection, &message, reply_limit_us + config_wait_max_us(front->config));
 }
 

@@ -1,8 +1,8 @@
-/* admin: the commands that look into the daemon or change it.
+/* admin: the commands that inspect the daemon or change it.
  *
- * Each is called with a number of arguments that its table row allows. Those that need the back
- * thread open a pending reply. The back thread's reply closes it, or an error does when that reply
- * takes too long (asked.h).
+ * Each command gets a number of arguments that its table row allows. Commands that need the back
+ * thread open a pending reply. The back thread's reply closes the pending reply, or an error does
+ * when that reply takes too long (asked.h).
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ADMIN_H

@@ -14,7 +14,7 @@
 
 enum { WITHIN_MAX_MS = 9999999, NAME_SIZE = 64 };
 
-/* What a connection has told of itself. */
+/* The facts that a connection has told of itself. */
 struct resp_client {
     char name[NAME_SIZE];
 };
@@ -62,7 +62,7 @@ static void run_check(struct front *front, struct connection *connection,
         refuse_key(front, connection, wrong);
 }
 
-/* The same for one that was seen ahead. */
+/* As run_check(), for a CHECK that the lookahead has parsed. */
 static size_t run_check_ahead(struct front *front, struct connection *connection,
                               const struct ahead *ahead)
 {
@@ -241,7 +241,7 @@ static void command_command(struct front *front, struct connection *connection,
                             const struct resp_request *request);
 
 #ifdef APIKEYD_DEBUG_COMMANDS
-/* Make the front thread hang, to show what notices it. */
+/* Make the front thread hang, to show what detects it. */
 static void debug(struct front *front, struct connection *connection,
                   const struct resp_request *request)
 {
@@ -256,7 +256,7 @@ static void debug(struct front *front, struct connection *connection,
 }
 #endif
 
-/* CHECK comes first: it is looked for first. */
+/* CHECK comes first, because the search is linear. */
 static const struct command table[] = {
     {"CHECK", 2, 4, false, run_check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
     {"PING", 1, 2, false, ping, "PING [message]"},

@@ -83,7 +83,7 @@ static void write_allow(struct front *front, struct buffer *out, const struct an
     http_reply_end(out, flags, NULL, (struct slice){"", 0});
 }
 
-/* UNAVAILABLE is none of the two refusals: a gateway can tell them apart by the status. */
+/* UNAVAILABLE differs from the two refusals by its status, so a gateway can distinguish it. */
 static void write_refusal(struct front *front, struct buffer *out, const struct answer *answer,
                           unsigned flags)
 {
@@ -292,7 +292,7 @@ static size_t handle_http(void *arg, struct connection *connection, struct slice
 const struct protocol http_protocol = {
     .name = "http",
     .handle = handle_http,
-    /* Not 403, which is what an inactive key gets: this gateway is told nothing about keys. */
+    /* Not 403, the status for an inactive key: this gateway gets no answer about keys. */
     .forbidden = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
                  "Cache-Control: no-store\r\nContent-Type: text/plain\r\nContent-Length: 67\r\n\r\n"
                  "listen.allow_uids and allow_gids do not let this process connect.\r\n",

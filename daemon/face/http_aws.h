@@ -8,7 +8,8 @@
 struct front;
 
 /* Answer an event in its place among the connection's replies, now or later. `flags` are
- * http_reply's. Otherwise, and with nothing done, what is wrong with the event, for people. */
+ * http_reply's. Returns NULL. If the event is malformed: do nothing, and return what is wrong with
+ * it, for people. */
 const char *http_aws_authorizer(struct front *front, struct connection *connection,
                                 struct slice event, unsigned flags);
 

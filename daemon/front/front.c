@@ -10,7 +10,7 @@
 #include <apikeyd/face/commands.h>
 #include <apikeyd/face/http.h>
 
-/* What is spoken on the sockets that this thread serves. */
+/* The protocols of the sockets that this thread serves. */
 static const struct protocol *const face[SOCKET_ROLES] = {
     [SOCKET_CHECK] = &check_protocol,
     [SOCKET_ADMIN] = &admin_protocol,
@@ -145,7 +145,7 @@ static void invalidate(struct front *front, const struct to_front *message)
         *max_us = lag_us;
 }
 
-/* A change that another sidecar has heard of. What was read later stays. */
+/* Another sidecar has heard of a change. A verdict read later stays. */
 static void take_tombstone(struct front *front, const struct to_front *message)
 {
     const struct cached_verdict *cached =
@@ -215,11 +215,10 @@ static void hear_back(struct front *front)
 {
     if (front_back_silent(front)) {
         front->metrics.value[METRIC_BACK_STANDSTILLS]++;
-        front_log(
-            front, LOG_LEVEL_WARNING,
-            "the back thread stood still for %u s: meanwhile checks were answered from memory, "
-            "stale, or UNAVAILABLE",
-            front->quiet_s);
+        front_log(front, LOG_LEVEL_WARNING,
+                  "threads: the back thread stood still for %u s; checks were answered from "
+                  "memory, stale, or UNAVAILABLE",
+                  front->quiet_s);
     }
     front->quiet_s = 0;
 }
@@ -328,8 +327,8 @@ fail:
     return NULL;
 }
 
-/* Lookups of a deep pipeline shall go in large batches: while each loop iteration has
- * more of them the back thread is not woken, for so many iterations or messages. */
+/* Lookups of a deep pipeline should go in large batches: while each loop iteration adds more of
+ * them, the back thread is not woken, for at most this many iterations or messages. */
 enum { GATHER_ITERATIONS = 32, GATHER_MAX = 512 };
 
 void front_run(struct front *front)
@@ -349,7 +348,7 @@ void front_run(struct front *front)
     }
 }
 
-/* What messages own that nobody took. */
+/* Free the contents of messages that were not taken. */
 static void discard_mail(struct front *front)
 {
     struct to_front reply;

@@ -90,7 +90,7 @@ int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
         error = ledger_file_new_memory(&ledger->file);
     }
     if (error == 0 && report.set_aside)
-        (void)!ledger_file_note_owners(ledger->file, &ledger->owners); /* of what was saved */
+        (void)!ledger_file_note_owners(ledger->file, &ledger->owners); /* of the saved entries */
     if (error == 0)
         (void)append(&ledger->file->half[1], saved.slots, saved.len);
     usage_batch_free(&saved);
@@ -103,8 +103,8 @@ int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
     return 0;
 }
 
-/* The file of the ledger's name is the one in use, and of no use. What it still holds is in the
- * mapping. */
+/* The file of the ledger's name is the one in use, and is broken. The mapping holds its remaining
+ * entries. */
 static int make_way(const struct ledger *ledger, enum ledger_state state)
 {
     if (state != LEDGER_BROKEN || !ledger_file_is_named(ledger->file, ledger->path))
@@ -112,7 +112,7 @@ static int make_way(const struct ledger *ledger, enum ledger_state state)
     return unlink(ledger->path) == 0 ? 0 : -errno;
 }
 
-/* Usage of another database is in the new file: have it wait beside it. */
+/* The new file holds usage of another database: that usage waits in a file beside it. */
 static int keep_foreign(const struct ledger *ledger, const struct store_id *owner,
                         const struct ledger_file *file, struct ledger_report *report)
 {
@@ -143,7 +143,7 @@ static int open_next(struct ledger *ledger, int64_t now_us, struct ledger_report
         ledger_file_close(file);
         return error;
     }
-    /* What it holds is the back thread's; the front thread gets an empty half. */
+    /* The back thread gets its entries; the front thread gets an empty half. */
     (void)append(&file->half[1], ledger->found.slots, ledger->found.len);
     (void)append(&file->half[1], file->half[0].slots, file->half[0].used);
     ledger_half_clear(&file->half[0]);

@@ -60,7 +60,7 @@ struct ledger_header_1 {
     uint32_t check;
 };
 
-/* FNV-1a: the header is damaged or it is not; nobody is kept out by this. */
+/* FNV-1a: detects damage to the header, not an attacker. */
 static uint32_t checksum(const void *bytes, size_t len)
 {
     const unsigned char *byte = bytes;
@@ -119,7 +119,7 @@ static struct ledger_header make_header(const struct ledger_owners *owners)
     return header;
 }
 
-/* Map the file, whose size is right, or memory. */
+/* Map the file, which has the right size, or memory. */
 static int map_halves(struct ledger_file *file)
 {
     const struct ledger_map_setup setup = {
@@ -195,7 +195,7 @@ static bool read_owners(const struct ledger_header *header, struct ledger_owners
     return true;
 }
 
-/* What is wrong with the file's size and header, or NULL. */
+/* Returns the fault of the file's size or header, or NULL. */
 static const char *header_damage(int fd, struct ledger_owners *ret_owners)
 {
     struct ledger_header header;
@@ -229,8 +229,8 @@ static int open_locked(const char *path)
     return -ESTALE;
 }
 
-/* What the file holds of a half: slots are appended, so the first empty one ends it, and behind
- * that everything must be zero. Returns whether all of it is as this code writes it. */
+/* Read a half from the file: slots are appended, so the first empty slot ends the half, and all
+ * bytes after it must be zero. Returns whether all of the half is as this code writes it. */
 static bool scan_half(struct ledger_half *half, int64_t allocated_slots)
 {
     uint32_t used = 0;
@@ -282,7 +282,7 @@ static void salvage(int fd, int64_t now_us, struct usage_batch *ret, struct usag
     }
 }
 
-/* Find out what the halves of an existing file hold. */
+/* Read the halves of an existing file. */
 static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_judged *judged)
 {
     for (int i = 0; i < LEDGER_HALVES; i++) {
@@ -296,20 +296,21 @@ static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_j
 
         for (uint32_t k = 0; k < half->used; k++)
             (void)usage_judge(&half->slots[k], now_us, judged);
-        /* Reserved anew from the first whole step on: what is reserved already costs nothing. */
+        /* Reserve again from the first whole step on: a step that is already reserved costs
+         * nothing. */
         half->reserved = half->used - half->used % GROW_SLOTS;
         while (half->reserved < half->used && ledger_half_reserve(half))
             ;
         /* A page that is there is there as a whole. */
         if (half->reserved < half->used)
             half->reserved = (half->used + PAGE_SLOTS - 1) / PAGE_SLOTS * PAGE_SLOTS;
-        /* What an earlier process had room for. */
+        /* The room of an earlier process. */
         (void)ledger_half_punch(half, half->reserved, HALF_SLOTS - half->reserved);
     }
     return NULL;
 }
 
-/* Adopt the file as it is: an empty one, or a whole one. Sets report->damage when it is neither. */
+/* Adopt an empty or a whole file. Sets report->damage when the file is neither. */
 static int adopt(struct ledger_file *file, int64_t now_us, struct ledger_owners *ret_owners,
                  struct ledger_report *report)
 {
@@ -327,8 +328,8 @@ static int adopt(struct ledger_file *file, int64_t now_us, struct ledger_owners 
     return error;
 }
 
-/* The file is damaged: save what can be believed, rename it, and put a new one in its place, which
- * is locked before it has the name. */
+/* The file is damaged: save its plausible entries, rename it, and put a new file in its place. The
+ * new file is locked before it gets the name. */
 static int replace(struct ledger_file *file, const char *path, int64_t now_us,
                    struct usage_batch *saved, struct ledger_report *report)
 {
@@ -348,7 +349,7 @@ static int replace(struct ledger_file *file, const char *path, int64_t now_us,
     if (file->fd < 0)
         return file->fd;
     error = adopt(file, now_us, &owners, &fresh);
-    /* Somebody else's, come in between. */
+    /* Another process's file, created in between. */
     return error == 0 && fresh.damage ? -ESTALE : error;
 }
 

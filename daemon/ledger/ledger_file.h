@@ -1,4 +1,4 @@
-/* ledger_file: one file that a ledger keeps its halves in, or memory in its place. */
+/* ledger_file: one file that holds a ledger's halves, or memory in its place. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LEDGER_FILE_H
 #define APIKEYD_LEDGER_FILE_H
@@ -18,28 +18,28 @@ struct ledger_file {
 };
 
 /* Open or create the file at `path` and take its lock. A damaged file is renamed, never deleted;
- * what can be believed in it is merged into *saved, also when there is an error after that. Sets
- * *ret_owners if the file has a header. Returns 0 or -errno, which state_file_fault() explains. */
+ * its plausible entries are merged into *saved, even when an error follows. Sets *ret_owners if the
+ * file has a header. Returns 0 or -errno, which state_file_fault() explains. */
 __attribute__((warn_unused_result)) int ledger_file_open(const char *path, int64_t now_us,
                                                          struct ledger_file **ret,
                                                          struct ledger_owners *ret_owners,
                                                          struct usage_batch *saved,
                                                          struct ledger_report *report);
 
-/* Memory. 0 or -errno. */
+/* Use memory in place of a file. 0 or -errno. */
 __attribute__((warn_unused_result)) int ledger_file_new_memory(struct ledger_file **ret);
 
 /* Write the header. 0 or -errno. */
 __attribute__((warn_unused_result)) int ledger_file_note_owners(const struct ledger_file *file,
                                                                 const struct ledger_owners *owners);
 
-/* What has become of it. `path` is the name that it should have. */
+/* Returns the state of the file. `path` is the name that it should have. */
 enum ledger_state ledger_file_look(const struct ledger_file *file, const char *path);
 
-/* Whether `path` leads to this file, which is none of memory. */
+/* Returns whether `path` leads to this file, which must not be memory. */
 bool ledger_file_is_named(const struct ledger_file *file, const char *path);
 
-/* Unmap and unlock. What is in the halves stays in the file. */
+/* Unmap and unlock. The entries stay in the file. */
 void ledger_file_close(struct ledger_file *file);
 
 #endif

@@ -96,7 +96,8 @@ bool ledger_half_punch(const struct ledger_half *half, uint32_t from, uint32_t s
                      (off_t)place_of(half, from), (off_t)(slots * slot_size)) == 0;
 }
 
-/* Return to the file system what this round did not need: memory follows demand, a round late. */
+/* Return the room that this round did not need to the file system: memory follows demand, a round
+ * late. */
 static void give_back(struct ledger_half *half, uint32_t needed)
 {
     uint32_t kept = (needed / GROW_SLOTS + 1) * GROW_SLOTS;
@@ -136,8 +137,8 @@ static void cut(struct ledger_half *half, uint32_t used)
     half->kept = used;
 }
 
-/* Have `slot`, whose entry is not needed, hold the other one's. Neither key has a time meanwhile
- * that is later than its own. */
+/* Put the entry of the other slot into `slot`, whose own entry is not needed. Meanwhile neither key
+ * has a time later than its own. */
 static void replace(struct usage_slot *slot, const struct usage_slot *other)
 {
     if (slot->last_used_us > other->last_used_us)

@@ -60,7 +60,7 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
     const uintptr_t at = (uintptr_t)info->si_addr;
 
     (void)context;
-    /* Codes above 0 are the kernel's: nobody has sent it with kill(). */
+    /* Codes above 0 are the kernel's: the signal does not come from kill(). */
     for (size_t i = 0; info->si_code > 0 && i < MAPS_MAX; i++) {
         char *bytes = atomic_load(&maps[i].bytes);
 
@@ -70,7 +70,7 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
             return;
         }
     }
-    /* As if this handler had not been: a fault happens again at once, a signal has to be sent. */
+    /* Act as if there were no handler: a fault recurs at once, a signal has to be sent again. */
     sigaction(signal, &earlier, NULL);
     if (info->si_code <= 0)
         raise(signal);

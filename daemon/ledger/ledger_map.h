@@ -6,9 +6,9 @@
  *     file, cut short:   | kept        |   (nothing)                      |
  *     mapping:           | file pages  | memory, a step or page at a time |
  *
- * What the lost pages held is lost. A SIGBUS outside of these mappings has the effect that it had
- * before. Mappings are made and freed by one thread (the back thread, or before there are two);
- * each step of a mapping is used by one thread at a time.
+ * The data of the lost pages is lost. A SIGBUS outside of these mappings has its former effect.
+ * Mappings are made and freed by one thread (the back thread, or before there are two); each step
+ * of a mapping is used by one thread at a time.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LEDGER_MAP_H
@@ -21,10 +21,10 @@
 struct ledger_map;
 
 struct ledger_map_setup {
-    int fd;       /* -1: memory. Stays the caller's, and open as long as the mapping. */
+    int fd;       /* -1: memory. The caller owns it, and keeps it open as long as the mapping. */
     size_t size;  /* bytes */
     size_t first; /* where the first step begins, bytes */
-    size_t step;  /* what is replaced at once where the file has ended, bytes */
+    size_t step;  /* bytes replaced at once beyond the file's end */
 };
 
 /* 0, or -errno: -EMFILE when there are too many already. Takes over SIGBUS. */
@@ -34,20 +34,20 @@ void ledger_map_free(struct ledger_map *map);
 
 char *ledger_map_bytes(const struct ledger_map *map);
 
-/* Times that pages had to be replaced: above 0, the file does not hold what was stored. */
+/* Returns how often pages had to be replaced: above 0, the file lacks stored data. */
 unsigned ledger_map_faults(const struct ledger_map *map);
 
-/* Put zeros in memory in place of `len` bytes of the file from `at` on, which have no room in its
- * file system. The caller's own steps only; any thread. False: nothing has changed. */
+/* Put zeros in memory in place of `len` bytes of the file from `at` on, for which the file system
+ * has no room. The caller's own steps only; any thread. False: nothing has changed. */
 bool ledger_map_borrow(struct ledger_map *map, size_t at, size_t len);
 
-/* Have the file there again. */
+/* Map the file there again. */
 bool ledger_map_return(struct ledger_map *map, size_t at, size_t len);
 
-/* Bytes that are borrowed at present. */
+/* Returns how many bytes are borrowed now. */
 size_t ledger_map_borrowed(const struct ledger_map *map);
 
-/* Return memory to the system; zeros are read there then. For mappings without a file. */
+/* Return memory to the system; it then reads as zeros. For mappings without a file. */
 bool ledger_map_discard(struct ledger_map *map, size_t at, size_t len);
 
 #endif

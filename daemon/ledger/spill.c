@@ -30,7 +30,7 @@ enum { HEADER_1_SIZE = offsetof(struct spill_header, system) };
 
 static const char magic[16] = "apikeyd spill\n";
 
-/* FNV-1a over 64-bit words: tells a torn or damaged file from a whole one. */
+/* FNV-1a over 64-bit words: distinguishes a torn or damaged file from a whole one. */
 static uint64_t checksum(const struct usage_slot *slots, size_t len)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
@@ -131,7 +131,7 @@ static bool read_all(int fd, void *bytes, size_t len)
     return true;
 }
 
-/* Whether it is one of a version that is known; *ret_size is how long it is there. */
+/* Returns whether the header has a known version; *ret_size is its length in that version. */
 static bool read_header(int fd, struct spill_header *ret, size_t *ret_size)
 {
     *ret = (struct spill_header){0};
@@ -210,7 +210,7 @@ int spill_set_aside(const char *path, int64_t now_us, const struct usage_batch *
     if (!spill_aside_path(path, &batch->owner, aside))
         return -ENAMETOOLONG;
     error = spill_read(aside, now_us, &all, judged);
-    /* What is whole in a damaged one is kept; a file that cannot be read is not replaced. */
+    /* Whole entries of a damaged file are kept; a file that cannot be read is not replaced. */
     char renamed[SPILL_PATH_SIZE];
     if (error == -EBADMSG)
         error = all.len > 0 ? 0 : state_file_set_aside(aside, renamed, sizeof renamed);

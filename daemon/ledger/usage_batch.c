@@ -13,7 +13,7 @@ bool usage_judge(struct usage_slot *slot, int64_t now_us, struct usage_judged *j
         judged->dropped++;
         return false;
     }
-    /* A host without a clock may still be at 1970: that judges nobody. */
+    /* A host without a clock may still be at 1970: such a clock judges no entry. */
     if (slot->last_used_us > now_us && usage_time_plausible(now_us)) {
         slot->last_used_us = now_us;
         judged->clamped++;

@@ -9,7 +9,7 @@
 
 #include <apikeyd/wire/resp_reply.h>
 
-/* What CHECK would answer now, and from where. */
+/* The answer that CHECK would give now, and its tier. */
 struct outcome {
     const struct verdict *verdict;
     enum tier tier;
@@ -102,7 +102,8 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
-/* Of the verdict that CHECK would answer or, if that is about no row, of PostgreSQL's. */
+/* The fields of the verdict that CHECK would answer or, if that is about no row, of
+ * PostgreSQL's. */
 static void row_fields(struct fields *out, const struct explanation *e,
                        const struct outcome *outcome)
 {

@@ -1,4 +1,4 @@
-/* explain: why CHECK answers as it does, for people. */
+/* explain: the reasons for CHECK's answer, for people. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_EXPLAIN_H
 #define APIKEYD_EXPLAIN_H
@@ -7,7 +7,7 @@
 #include <apikeyd/model/store.h>
 #include <apikeyd/redis/redis_tier.h>
 
-/* All that was found out about one key. Nothing in it is the key itself. */
+/* The findings about one key. The struct does not hold the key itself. */
 struct explanation {
     struct digest digest;
     struct explain_memory memory;
@@ -23,7 +23,7 @@ struct explanation {
     int64_t watermark_us;         /* the key's, monotonic, or TIME_NEVER */
     int64_t pending_last_used_us; /* wall time, or 0 */
     struct freshness_limits limits;
-    int64_t wall_us; /* the wall time at limits.now_us */
+    int64_t wall_us; /* wall time at limits.now_us */
 };
 
 /* The RESP reply: an array of fields and values. */

@@ -18,7 +18,7 @@ enum {
     COLUMNS
 };
 
-/* `alias` tells the statements apart for people who look at pg_stat_activity. */
+/* `alias` distinguishes the statements in pg_stat_activity. */
 static char *make_sql(const struct config *config, char alias, const char *keys)
 {
     struct buffer table = {0};

@@ -1,9 +1,9 @@
-/* key_query: ask PostgreSQL about many keys at once.
+/* key_query: asks PostgreSQL about many keys at once.
  *
- * One SELECT for a batch: the keys go as one text[] parameter, and each row that comes back says
- * which key it is for. `= ANY` leaves the server no join to plan: it reads an index key by key or,
- * where there is none, the table once for the whole batch. One more row tells which store all of it
- * was read from, so that an answer without keys tells it too. */
+ * A batch is one SELECT: the keys are one text[] parameter, and each row of the answer names its
+ * key. `= ANY` leaves the server no join to plan: it reads an index key by key or, without an
+ * index, the table once for the whole batch. One more row tells which store was read, so an answer
+ * without keys tells that too. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_KEY_QUERY_H
 #define APIKEYD_KEY_QUERY_H
@@ -18,35 +18,35 @@
 /* The statement for this configuration; free() it. NULL when out of memory. */
 char *key_query_sql(const struct config *config);
 
-/* The same of no keys and without a parameter: it takes the same rights and locks, and tells the
+/* The statement for no keys, without a parameter: it needs the same rights and locks, and tells the
  * store. */
 char *key_query_probe_sql(const struct config *config);
 
 struct key_row {
     struct slice key;       /* lives as long as the result */
     struct verdict verdict; /* as if it were the only row of its key; without its read time */
-    bool broken;            /* it has not both IDs; they are zeros */
-    int64_t created_at;     /* by PostgreSQL's own count; later than all others if NULL */
+    bool broken;            /* an ID is missing; both are zeros */
+    int64_t created_at;     /* in PostgreSQL's units; NULL counts as latest */
     int64_t server_read_us; /* PostgreSQL's clock, µs since 1970 */
 };
 
-/* What the rows of one key say so far. Starts as DENY unknown with 0 rows. */
+/* The verdict from the rows of one key so far. Starts as DENY unknown with 0 rows. */
 struct key_finding {
     struct verdict verdict;
-    bool broken;        /* a row was: the verdict is none */
-    int64_t created_at; /* of the row whose IDs the verdict has */
+    bool broken;        /* a row was broken: there is no verdict */
+    int64_t created_at; /* of the row that gave the verdict its IDs */
     int64_t server_read_us;
 };
 
-/* Whether the result has the form that the rest here reads; sets *ret_told. */
+/* Returns whether the result has the expected form; sets *ret_told. */
 bool key_query_valid(const PGresult *result, struct store_told *ret_told);
 
-/* Read row `i`, of PQntuples(). False for the row that tells the store: of that only
+/* Read row `i`, of PQntuples(). False for the row that tells the store: then only
  * ret->server_read_us is set. */
 bool key_query_row(const PGresult *result, int i, struct key_row *ret);
 
-/* Add a row to what is known of its key. All rows must be active for an ALLOW; the IDs are those
- * of the oldest row, and of the least api_key_id among rows of one age. */
+/* Add a row to the finding of its key. All rows must be active for an ALLOW. The IDs are those of
+ * the oldest row; among rows of one age, of the least api_key_id. */
 void key_query_combine(struct key_finding *finding, const struct key_row *row);
 
 #endif

@@ -1,4 +1,4 @@
-/* lookup: one key to find out about, on its way through the back thread. */
+/* lookup: one lookup on its way through the back thread. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LOOKUP_H
 #define APIKEYD_LOOKUP_H
@@ -11,16 +11,16 @@
 
 struct explanation;
 
-/* It is in exactly one list: waiting, in a Redis batch, or in a PostgreSQL batch. */
+/* A lookup is in exactly one list: waiting, in a Redis batch, or in a PostgreSQL batch. */
 struct lookup {
     TAILQ_ENTRY(lookup) in_list;
     struct lookup_request request;
     int64_t deadline_us; /* while waiting for a connection to PostgreSQL */
-    size_t batch_max;    /* bound of the batch it may go in; 0: none but the configured one */
+    size_t batch_max;    /* bound of its next batch; 0: only the configured bound */
     size_t losses;       /* connections that broke under it */
-    struct verdict old;  /* from Redis, for when PostgreSQL does not answer; or UNAVAILABLE */
+    struct verdict old;  /* from Redis, used when PostgreSQL does not answer; or UNAVAILABLE */
     struct key_finding finding; /* of the batch under way */
-    uint64_t ask;               /* EXPLAIN only, as is this: */
+    uint64_t ask;               /* EXPLAIN only, like the next field */
     struct explanation *explanation;
 };
 TAILQ_HEAD(lookup_list, lookup);

@@ -12,7 +12,7 @@ static uint64_t mix(uint64_t hash)
     return hash ^ hash >> 32;
 }
 
-/* Eight bytes at a time; the seed keeps the places from those who choose the keys. */
+/* Eight bytes at a time; the seed hides the places from clients, which choose the keys. */
 static size_t first_place(const struct lookup_index *index, struct slice key)
 {
     uint64_t hash = index->seed ^ key.len;

@@ -20,8 +20,8 @@ static const int64_t guest_bar_us = 10000000;
 /* Without the feed's heartbeats connections are asked after so long. */
 static const int64_t lone_heartbeat_us = 2000000;
 
-/* What a slot last knew of where it leads. NOT_PROVEN: nothing was looked up there yet. USELESS:
- * what it answers cannot be used, or is an error. */
+/* A slot's last knowledge of its store. NOT_PROVEN: no lookup was answered there yet. USELESS: its
+ * answers cannot be used, or are errors. */
 enum slot_store { NOT_ASKED, NOT_PROVEN, AGREES, ELSEWHERE, USELESS };
 
 /* A connection and the batch that it carries out. The guest has none: it uses the feed's. */
@@ -43,7 +43,7 @@ struct pg_pool {
     struct fair_queue waiting;
     struct event deadline;
     bool deadline_armed;
-    const char *logged; /* in the log: what is wrong with answers */
+    const char *logged; /* in the log: a fault of answers */
     bool refused_logged, bytes_logged, broken_logged;
     bool down; /* as was told */
     char *sql, *probe_sql;
@@ -71,8 +71,8 @@ static bool own_down(const struct pg_pool *pool)
     return true;
 }
 
-/* Whether the feed's session may be asked: all own ones are refused. Behind a lock it would only
- * get stuck too, and the feed with it. */
+/* Returns whether the feed's session may be asked: the server refuses all of the pool's own. Behind
+ * a lock the feed's session would only get stuck too, and the feed with it. */
 static bool guest_free(const struct pg_pool *pool)
 {
     for (size_t i = 0; i < pool->count; i++) {
@@ -84,13 +84,14 @@ static bool guest_free(const struct pg_pool *pool)
     return pool->feed_usable && own_down(pool) && clock_monotonic_us() >= pool->guest_barred_us;
 }
 
-/* Whether it stands in for them. One that was refused is asked without keys first. */
+/* Returns whether the feed's session replaces them. After a refusal it is first asked without
+ * keys. */
 static bool feed_stands_in(const struct pg_pool *pool)
 {
     return guest_free(pool) && pool->guest.store != USELESS;
 }
 
-/* What is wrong with all connections at once, or NULL while one of them may still answer. */
+/* Returns the fault of all connections at once, or NULL while one of them may still answer. */
 static const char *all_down(const struct pg_pool *pool)
 {
     return own_down(pool) && !feed_stands_in(pool) ? "postgres is down" : NULL;
@@ -172,7 +173,7 @@ static void log_wrong(struct pg_pool *pool, const char *wrong)
     pool->logged = wrong;
 }
 
-/* What waited for answers and gets none any more. */
+/* Lookups that waited for answers and get none any more. */
 static void fail_waiting(struct pg_pool *pool)
 {
     const char *down = all_down(pool);
@@ -191,8 +192,8 @@ static void bar_guest(struct pg_pool *pool)
     fail_waiting(pool);
 }
 
-/* The answer is of no use. From a server that will not do another connection may lead elsewhere;
- * what is wrong with the table is so wherever it is asked. */
+/* The answer cannot be used. If the server is at fault, another connection may lead elsewhere; a
+ * fault of the table is the same on every connection. */
 static void refuse_answer(struct pool_slot *slot, struct lookup_list *lookups,
                           enum store_standing standing, const char *wrong)
 {
@@ -213,8 +214,7 @@ static void refuse_answer(struct pool_slot *slot, struct lookup_list *lookups,
         pg_connection_give_up(slot->connection, wrong);
 }
 
-/* Nobody has told yet what the mark stands for: the session is asked, then the lookups are sent
- * again. */
+/* The store of the mark is not known yet: the session is asked, then the lookups are sent again. */
 static void ask_first(struct pool_slot *slot, struct lookup_list *lookups)
 {
     struct pg_pool *pool = slot->pool;
@@ -229,7 +229,7 @@ static void ask_first(struct pool_slot *slot, struct lookup_list *lookups)
     }
 }
 
-/* Where an answer came from is told before it is. False when it cannot be used. */
+/* Report the store of an answer before the answer. False when it cannot be used. */
 static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups,
                         const struct store_told *told)
 {
@@ -263,7 +263,7 @@ static bool is_ascii(const struct lookup *lookup)
     return true;
 }
 
-/* The owner's table may let a row be without IDs, or have others than UUIDs. */
+/* The owner's table may allow rows without IDs, or with IDs that are no UUIDs. */
 static void fail_broken(struct pg_pool *pool, struct lookup *lookup)
 {
     if (!pool->broken_logged)
@@ -316,8 +316,8 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
         if (key_query_row(result, i, &row))
             take_row(slot, &row);
     }
-    /* All rows tell the same time, that of the store too. Another store's clock is not the feed's:
-     * taken for one, they would seem to be set at each answer. */
+    /* All rows give the same time, also the store's row. Another store's clock is not the feed's:
+     * as one clock, the two would seem to be set at each answer. */
     if (slot->store == AGREES)
         back_env_sample_clock(pool->env, slot->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
@@ -375,8 +375,8 @@ static void take_refusal(struct pool_slot *slot, struct lookup_list *lookups, si
     }
 }
 
-/* A session that the server ended is no answer, but the next one may have it. If the server ended
- * all of them, each can break once before one is made anew. */
+/* A session that the server ended gives no answer, but the next session may. If the server ended
+ * all of them, each can break once before a new one connects. */
 static void take_loss(struct pool_slot *slot, struct lookup_list *lookups, enum pg_outcome outcome)
 {
     struct pg_pool *pool = slot->pool;
@@ -401,7 +401,7 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
     struct store_told told;
     size_t len = slot->len;
 
-    /* The slot is free again: answers may hand lookups in anew. */
+    /* The slot is free again: answers may add lookups again. */
     TAILQ_INIT(&lookups);
     TAILQ_CONCAT(&lookups, &slot->lookups, in_list);
     slot->len = 0;
@@ -433,8 +433,8 @@ static void gather(struct pool_slot *slot)
     }
 }
 
-/* Send what waits. Even if that is nothing: the answer shows that lookups are answered, and from
- * where. */
+/* Send the waiting lookups, even if there are none: the answer shows that lookups are answered, and
+ * by which store. */
 static void send_batch(struct pool_slot *slot)
 {
     struct pg_pool *pool = slot->pool;
@@ -448,7 +448,7 @@ static void send_batch(struct pool_slot *slot)
     struct key_finding unknown = {.verdict.kind = VERDICT_DENY_UNKNOWN};
     struct lookup *lookup;
 
-    /* Before it is sent: the verdicts are at least as old as this says. */
+    /* Taken before the send, so the verdicts are not older than this time says. */
     slot->sent_us = unknown.verdict.read_at_us = clock_monotonic_us();
     gather(slot);
     lookup_index_reset(&slot->index, slot->len);
@@ -552,7 +552,7 @@ static void on_down(void *arg)
 
     slot->store = NOT_ASKED;
     fail_waiting(slot->pool);
-    /* What this slot gave back another one may take. */
+    /* Another slot may take the lookups that this slot gave back. */
     pg_pool_go(slot->pool);
 }
 
@@ -587,8 +587,8 @@ void pg_pool_heartbeat(struct pg_pool *pool)
     timer_start(&pool->lone_heartbeat, lone_heartbeat_us);
 }
 
-/* The feed is away. What was refused for a while, for lost rights, say, is tried again all the
- * same: nobody asks a daemon that is not ready. */
+/* The feed is away. A session that was refused, for lost rights, say, is tried again all the same:
+ * a daemon that is not ready gets no requests. */
 static void on_lone_heartbeat(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;

@@ -15,7 +15,7 @@ enum { REDIS_BATCH = 1000 }; /* keys in one MGET at most: a bounded piece of wor
 
 struct redis_batch {
     struct resolver *resolver;
-    struct lookup_list lookups; /* whose findings are to come, in order */
+    struct lookup_list lookups; /* lookups that wait for their findings, in order */
 };
 
 struct resolver {
@@ -24,14 +24,14 @@ struct resolver {
     struct redis_tier *redis;
     struct pg_pool *postgres;
     struct lookup_list for_redis;
-    bool shared; /* what is being answered may be filled into Redis */
+    bool shared; /* the current answers may be filled into Redis */
     int64_t
         elsewhere_us; /* when an answer came from another store than the feed's; or TIME_NEVER */
     bool elsewhere_logged;
     int64_t newest_in_memory_us, newest_in_redis_us; /* read times, or TIME_NEVER */
     struct store_id redis_store;                     /* the store that the latter is of */
-    bool failing;           /* the last lookup got no answer that is of use */
-    bool duplicates_logged; /* in the log */
+    bool failing;                                    /* the last lookup got no usable answer */
+    bool duplicates_logged;                          /* in the log */
 };
 
 static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
@@ -41,7 +41,7 @@ static bool changed_since(const struct resolver *resolver, const struct lookup *
                               verdict->read_at_us);
 }
 
-/* What the lookup's verdict is good for, as of the last tick. */
+/* Returns the best use of the lookup's verdict, as of the last tick. */
 static enum freshness_use use_of(const struct resolver *resolver, const struct lookup *lookup,
                                  const struct verdict *verdict)
 {
@@ -122,8 +122,8 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
     lookup_free(lookup);
 }
 
-/* PostgreSQL cannot tell. A verdict that Redis held goes along, for the front to serve stale if
- * its age allows that. */
+/* PostgreSQL gives no verdict. A verdict that Redis held goes along, for the front to serve stale
+ * if its age allows that. */
 static void answer_unavailable(struct resolver *resolver, struct lookup *lookup, const char *why)
 {
     if (lookup->old.kind != VERDICT_UNAVAILABLE && !changed_since(resolver, lookup, &lookup->old))
@@ -159,9 +159,9 @@ static void on_failed(void *arg, struct lookup *lookup, const char *why)
     answer_unavailable(resolver, lookup, why);
 }
 
-/* Requests from before the SELECT was sent get its result, also if the key has changed since. So a
- * key that changes all the time, or is notified all the time, is answered all the same. The front
- * thread repeats the lookup for later requests. */
+/* Requests from before the SELECT was sent get its result, even if the key has changed since. So a
+ * key that changes, or is notified, all the time still gets answers. The front thread repeats the
+ * lookup for later requests. */
 static void on_answered(void *arg, struct lookup *lookup, const struct verdict *verdict,
                         int64_t server_read_us)
 {
@@ -186,7 +186,8 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
     answer(resolver, lookup, verdict, TIER_POSTGRES, NULL);
 }
 
-/* Told before the answers themselves. Changes of another store than the feed's are not heard of. */
+/* Called before the answers themselves. The daemon does not hear of changes of another store than
+ * the feed's. */
 static void on_store(void *arg, const struct store_id *store, bool elsewhere)
 {
     struct resolver *resolver = arg;
@@ -228,9 +229,9 @@ static void on_findings_begin(void *arg)
     freshness_tick(&batch->resolver->env->freshness, clock_monotonic_us());
 }
 
-/* Another sidecar has heard of a change of the key: what was read before that is out of date, here
- * too, whether or not PostgreSQL can be asked. One that hears of every change itself knows better
- * when that was. */
+/* Another sidecar has heard of a change of the key: earlier reads are out of date, here too,
+ * whether or not PostgreSQL can be asked. A sidecar that hears of every change itself knows the
+ * time of the change better. */
 static void take_tombstone(struct resolver *resolver, const struct digest *digest,
                            int64_t changed_at_us)
 {
@@ -297,8 +298,8 @@ static void read_redis(struct resolver *resolver)
                     (struct redis_read){on_findings_begin, on_finding, on_findings, batch});
 }
 
-/* Redis holds verdicts of the feed's store. While lookups are answered from another one, what is
- * allowed is that one's, and usage is noted for it. */
+/* Redis holds verdicts of the feed's store. While another store answers lookups, ALLOWs and their
+ * usage belong to that store. */
 static bool redis_agrees(const struct resolver *resolver)
 {
     const struct stores *stores = &resolver->env->stores;

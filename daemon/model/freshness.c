@@ -15,7 +15,7 @@ static int64_t sooner(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* How early a verdict may have been read that is served stale, by the clock as it runs. */
+/* Returns the oldest read time of a verdict that may be served stale, by the running clock. */
 static int64_t stale_since(const struct freshness_policy *policy,
                            const struct freshness_inputs *inputs, int64_t now_us)
 {
@@ -57,7 +57,7 @@ void freshness_tick(struct freshness *freshness, int64_t now_us)
     freshness->limits = freshness_limits_at(&freshness->policy, &freshness->inputs, now_us);
 }
 
-/* Setters end with this, so that limits never lag behind what has happened. */
+/* Setters end with this call, so limits never lag behind events. */
 static void judge_anew(struct freshness *freshness)
 {
     freshness_tick(freshness, freshness->limits.now_us);

@@ -84,8 +84,8 @@ bool key_hasher_column(struct key_hasher *hasher, struct slice key, struct slice
     return true;
 }
 
-/* SHA-256 of what fits into one block with its padding (FIPS 180-4, section 5.1.1), as keys do: one
- * call where Init, Update and Final would copy the block about. */
+/* SHA-256 of bytes that fit into one block with padding (FIPS 180-4, section 5.1.1), as keys do:
+ * one call, where Init, Update and Final would copy the block. */
 static void digest_of_block(struct slice text, struct digest *ret)
 {
     unsigned char block[SHA256_CBLOCK] = {0};

@@ -198,7 +198,7 @@ static const char *type_of(enum kind kind)
     return kind == COUNTER || kind == COUNTER_US ? "counter" : "gauge";
 }
 
-/* The same numbers under the names that they had before. */
+/* The same numbers under their deprecated names. */
 static void print_deprecated(const struct metrics *metrics, struct buffer *out)
 {
     const char *last = "";

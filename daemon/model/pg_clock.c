@@ -16,7 +16,7 @@ static int64_t min_at(const struct pg_clock *clock, int64_t now_us)
     return clock->min_us - drift(now_us - clock->min_at_us);
 }
 
-/* Clocks that nobody sets or slews part by less than this. */
+/* Clocks that are neither set nor slewed part by less than this. */
 static int64_t free_drift(int64_t elapsed_us)
 {
     return elapsed_us / 1000 + 1000;

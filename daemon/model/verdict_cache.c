@@ -9,20 +9,20 @@
 #include <sys/mman.h>
 
 /* Ways of a set: with so many, sets fill alike; and a key has a second set for when its first is
- * full. So a table that is nearly full still takes what comes. */
+ * full. So a table that is nearly full still takes new verdicts. */
 enum { WAYS = 32 };
 
-/* Tags are looked at eight at a time, a byte each in a word. */
+/* A search compares eight tags at a time, a byte each in a word. */
 enum { TAGS = 8 };
 
 enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
 _Static_assert(sizeof(struct cached_verdict) == 64, "one verdict is one cache line");
 
-/* A key's home is one slot of its first set. It is looked at first, and holds the key unless
- * another was there before: then a hit waits for memory once. For all others there is a byte of the
- * digest beside each slot, so that a search touches only slots that are likely right, and a key
- * that is not held costs its home and a line or two of tags, not all of its sets' slots. */
+/* A key's home is one slot of its first set. A search examines the home first. The home holds the
+ * key unless another key was there before, so most hits wait for memory once. For the other slots
+ * there is a byte of the digest beside each slot, so a search touches only likely slots, and a key
+ * that is not held costs its home and a line or two of tags, not all slots of its sets. */
 struct table {
     struct cached_verdict *slot; /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
     uint8_t *tag;                /* the same, behind them; 0: the slot is empty */
@@ -33,7 +33,7 @@ struct table {
     uint64_t evictions;
 };
 
-/* What a slot takes, with its tag. */
+/* The bytes of a slot, with its tag. */
 enum { SLOT_BYTES = sizeof(struct cached_verdict) + sizeof(uint8_t) };
 
 struct verdict_cache {
@@ -116,7 +116,7 @@ static struct place place_of(const struct table *table, uint64_t mixed)
     };
 }
 
-/* Which of eight tags are this one: the top bit of each that is, and of no other.
+/* Returns which of eight tags equal this one: the top bit of each equal tag, and no other bit.
  * (Henry S. Warren, Hacker's Delight, 6-1.) */
 static uint64_t match(const uint8_t *tags, uint8_t tag)
 {
@@ -139,7 +139,7 @@ static uint8_t *tag_at(const struct table *table, const struct cached_verdict *s
     return &table->tag[slot - table->slot];
 }
 
-/* Whether `slot` holds `digest`. An empty one still has the digest of a key that was removed. */
+/* Returns whether `slot` holds `digest`. An empty slot still has the digest of a removed key. */
 static bool holds(const struct cached_verdict *slot, const struct digest *digest)
 {
     return digest_equal(&slot->digest, digest) && slot->kind != VERDICT_UNAVAILABLE;
@@ -187,7 +187,8 @@ static struct cached_verdict *empty_slot(const struct table *table, const struct
     return NULL;
 }
 
-/* About a second; it wraps after 19 hours, which only makes an eviction choose less well. */
+/* About a second; the count wraps after 19 hours, which only makes the choice of an eviction
+ * worse. */
 static uint16_t coarse(int64_t now_us)
 {
     return (uint16_t)(now_us >> 20);

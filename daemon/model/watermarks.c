@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "watermarks.h"
 
-/* Only keys that exist raise watermarks, so nobody gains by choosing where theirs fall. */
+/* Only keys that exist raise watermarks, so an attacker cannot gain by choosing keys. */
 static size_t place_of(const struct digest *digest)
 {
     return digest->word[0] % WATERMARKS;

@@ -21,7 +21,7 @@ struct metrics_server {
     struct event readable, timer;
 };
 
-/* What a path shows. Without a snapshot the front thread does not answer. */
+/* Print the page of a path. Without a snapshot the front thread does not answer. */
 struct page {
     const char *path, *type;
     unsigned (*print)(struct status_snapshot *snapshot, struct buffer *out);
@@ -92,7 +92,7 @@ static const struct page *find_page(const char *path)
     return NULL;
 }
 
-/* The page needs nothing from elsewhere, and nobody's scripts run in it. */
+/* The page loads nothing from other hosts, and no foreign script runs in it. */
 static const char policy[] = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; "
                              "script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
                              "form-action 'none'; frame-ancestors 'none'";
@@ -131,7 +131,7 @@ static void on_snapshot(void *arg, const struct status_snapshot *snapshot)
         request->response = make_response(&text, "text/plain; charset=utf-8");
     }
     MHD_resume_connection(request->connection);
-    /* The library has to be run for it, but not from here: it may be what called. */
+    /* The library has to run for it, but not from here: the library may be the caller. */
     event_active(&request->server->timer, EV_TIMEOUT, 0);
 }
 
@@ -150,8 +150,8 @@ static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status
     return queued;
 }
 
-/* libmicrohttpd calls this when the head is there (with *context still what on_uri() returned),
- * again for the end of the request, and again when a suspended connection is resumed. */
+/* libmicrohttpd calls this when the head is there (*context is still the result of on_uri()), again
+ * for the end of the request, and again when a suspended connection is resumed. */
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *body,
                                   size_t *body_len, void **context)
@@ -200,13 +200,13 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     *context = NULL;
 }
 
-/* Do what there is to do, and be called again when the library wants to be. */
+/* Run the library, and set the timer to the library's next deadline. */
 static void run(struct metrics_server *server)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
 
     MHD_run(server->mhd);
-    /* Whether there is room for connections again is looked at when a run begins. */
+    /* The library checks for room for new connections when a run begins. */
     MHD_run(server->mhd);
     if (MHD_get_timeout(server->mhd, &wait_ms) == MHD_YES)
         timer_start(&server->timer, (int64_t)wait_ms * 1000);
@@ -221,7 +221,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     run(arg);
 }
 
-/* Requests that could not be read are no business of the log's. */
+/* Malformed requests are not logged. */
 static void ignore_message(void *arg, const char *format, va_list args)
 {
     (void)arg;
@@ -262,7 +262,7 @@ void metrics_server_free(struct metrics_server *server)
         return;
     event_del(&server->readable);
     event_del(&server->timer);
-    MHD_run(server->mhd);            /* what was resumed last */
+    MHD_run(server->mhd);            /* the last request resumed */
     MHD_quiesce_daemon(server->mhd); /* or else it would close the socket */
     MHD_stop_daemon(server->mhd);
     free(server);

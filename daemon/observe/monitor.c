@@ -99,7 +99,7 @@ void monitor_snapshot(struct monitor *monitor, const struct metrics *front,
     ret_snapshot->window_us = now_us - start->at_us;
 }
 
-/* A late answer finds that nobody waits for it any more. */
+/* A late answer finds no waiting request. */
 void monitor_answer(struct monitor *monitor, uint32_t id, const struct metrics *metrics)
 {
     struct ask *ask = TAILQ_FIRST(&monitor->asks);
@@ -122,7 +122,7 @@ static void on_polled(void *arg, const struct status_snapshot *snapshot)
     struct sample *sample = &monitor->sample[monitor->taken++ % SAMPLES];
     sample->at_us = clock_monotonic_us();
     sample->metrics = snapshot->total;
-    /* An answer that lay in the mailbox while this thread stood still tells of an earlier time. */
+    /* An answer that lay in the mailbox while this thread stood still is from an earlier time. */
     if (sample->at_us - monitor->polled_us <= front_late_us)
         history_add(monitor->history, snapshot->uptime_us, &snapshot->total);
     monitor->setup.on_alive(monitor->setup.arg, snapshot);

@@ -19,7 +19,7 @@ static json_t *seconds(uint64_t us)
     return json_real((double)us / 1e6);
 }
 
-/* What is not known is null. */
+/* An unknown value is null. */
 static json_t *known(bool is_known, double value)
 {
     return is_known ? json_real(value) : json_null();
@@ -95,7 +95,7 @@ static json_t *checks(const struct status_snapshot *snapshot)
         "stale_per_second", rate(snapshot, recent[METRIC_HITS_STALE]));
 }
 
-/* Of the last window; null where nothing was measured. */
+/* Figures of the last window; null where nothing was measured. */
 static json_t *quantiles(const struct status_snapshot *snapshot, enum histogram_id id)
 {
     const struct histogram *histogram = &snapshot->recent.histogram[id];
@@ -209,8 +209,8 @@ static json_t *events(const struct events *lines)
     return array;
 }
 
-/* A column of numbers, the oldest step first. A step without a sample, and what was not measured in
- * a step, is null. */
+/* A column of numbers, the oldest step first. A step without a sample, and a figure that was not
+ * measured in a step, is null. */
 static void print_column(const struct history *history, enum history_figure figure,
                          struct buffer *out)
 {
@@ -269,7 +269,7 @@ void status_json_print(const struct status_snapshot *snapshot, struct buffer *ou
         events(snapshot->events));
     char *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
-    /* Nothing of it can fail but for memory. */
+    /* These calls can only fail for lack of memory. */
     if (json) {
         buffer_append(out, json, strlen(json) - strlen("}"));
         buffer_text(out, ",\"history\":");

@@ -5,7 +5,7 @@
 
 #include <apikeyd/observe/status_snapshot.h>
 
-/* Append it; docs/operations.md tells what the members mean. */
+/* Append the JSON; docs/operations.md describes the members. */
 void status_json_print(const struct status_snapshot *snapshot, struct buffer *out);
 
 #endif

@@ -18,8 +18,8 @@ struct pg_attempt {
     void *arg;
 };
 
-/* What libpq is told. What comes before "dbname", which holds the whole connection string, that
- * string may override; what comes after it, it may not. See "Parameter Key Words" and
+/* The parameters for libpq. "dbname" holds the whole connection string. The string overrides
+ * parameters before "dbname", but not those after. See "Parameter Key Words" and
  * PQconnectStartParams() in the PostgreSQL manual. */
 struct parameters {
     const char *keyword[12], *value[12];

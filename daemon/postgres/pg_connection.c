@@ -14,15 +14,15 @@
 
 enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
 
-/* OVERDUE: nobody waits for the query under way any more, but its answer shows that the server is
- * free again. */
+/* OVERDUE: the caller no longer waits for the query under way, but its answer shows that the server
+ * is free again. */
 enum state { WAITING, RESOLVING, CONNECTING, READY, BUSY, OVERDUE };
 
-/* After which an attempt to connect has failed. Resolving names ends by itself: the attempt only
- * counts as failed by then, and goes on when the names are there. */
+/* After this time an attempt to connect has failed. Name resolution ends by itself: the attempt
+ * only counts as failed by then, and continues when the names are there. */
 static const int64_t connect_timeout_us = 5000000;
 
-/* A connection that lived for so long and broke is made anew at once: most often the server, or a
+/* A connection that broke after at least this time reconnects at once: most often the server, or a
  * pooler, only ended a session. */
 static const int64_t proven_us = 1000000;
 
@@ -35,11 +35,11 @@ static const int64_t steady_us = 60000000;
  */
 static const int64_t overdue_us = 10000000;
 
-/* An attempt to connect that takes longer is started anew when there is news of the server. */
+/* An attempt to connect that takes longer starts again when there is news of the server. */
 static const int64_t slow_connect_us = 200000;
 
-/* The server takes about so long to end a session; a busy one takes longer, so its place is asked
- * for again and again while it is kept from others. */
+/* The server takes about this long to end a session. A busy server takes longer, so the daemon asks
+ * for the place again and again while it is kept from others. */
 static const int64_t give_way_us = 20000;
 static const int64_t claim_interval_us = 200000;
 
@@ -95,8 +95,8 @@ static void first_line(const char *message, char *ret, size_t size)
     snprintf(ret, size, "%.*s", (int)strcspn(message, "\n"), message);
 }
 
-/* too_many_connections, of a role, a database or the server. libpq tells the SQLSTATE of an attempt
- * to connect only in its message, where the language has no part in it. */
+/* too_many_connections, of a role, a database or the server. libpq gives the SQLSTATE of an attempt
+ * to connect only in its message, independent of the language. */
 static bool has_no_room(const char *message)
 {
     return strstr(message, "  53300: ") != NULL;
@@ -167,10 +167,10 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     connection->setup.on_down(connection->setup.arg);
 }
 
-/* Leave the place to a session that comes first. It is not counted as a failure. */
+/* Leave the place to a session of higher rank. That does not count as a failure. */
 static void give_way(struct pg_connection *connection)
 {
-    log_debug(&connection->setup.env->log, "postgres (%s): leaves its place to another session",
+    log_debug(&connection->setup.env->log, "postgres (%s): leaving its place to another session",
               connection->setup.purpose);
     connection->state = WAITING;
     connection->gives_way = false;
@@ -305,8 +305,8 @@ static void start_connect(struct pg_connection *connection)
         lose(connection, PG_LOST, "no memory or thread to connect with");
 }
 
-/* The name servers are silent, or the disk with the service file is. There is no second attempt
- * beside this one, so that attempts do not pile up. */
+/* The name servers, or the disk with the service file, do not answer. No second attempt starts
+ * beside this one, so attempts do not pile up. */
 static void count_as_down(struct pg_connection *connection)
 {
     const char *name = pg_attempt_resolving(connection->attempt);
@@ -322,7 +322,8 @@ static void count_as_down(struct pg_connection *connection)
     connection->setup.on_down(connection->setup.arg);
 }
 
-/* The query is late. Its session may be queued behind a lock, so it is not given up yet. */
+/* The query is late. Its session may be queued behind a lock, so the daemon does not close the
+ * session yet. */
 static void let_wait(struct pg_connection *connection)
 {
     count_failure(connection, PG_LATE);
@@ -365,7 +366,7 @@ static void note_steady(struct pg_connection *connection)
     if (clock_monotonic_us() - connection->connected_us < steady_us)
         return;
     if (pg_connection_flaps(connection))
-        log_info(&connection->setup.env->log, "postgres (%s): connected, for a minute by now",
+        log_info(&connection->setup.env->log, "postgres (%s): connected for a minute",
                  connection->setup.purpose);
     connection->short_lives = 0;
 }
@@ -378,7 +379,7 @@ static void deliver_notifications(struct pg_connection *connection)
     }
 }
 
-/* The query has all its results: what came last tells how it went. */
+/* The query has all its results: the last one tells how it went. */
 static void finish_query(struct pg_connection *connection)
 {
     PGresult *result = connection->result;
@@ -408,7 +409,7 @@ static void finish_query(struct pg_connection *connection)
         connection->setup.on_ready(connection->setup.arg);
 }
 
-/* Write what libpq still holds, and wait for what there is to wait for. */
+/* Write the bytes that libpq still holds, and wait for the next event. */
 static bool flush(struct pg_connection *connection)
 {
     int left = PQflush(connection->pg);
@@ -428,7 +429,7 @@ static void read_results(struct pg_connection *connection)
                 lose(connection, PG_LOST, PQerrorMessage(connection->pg));
                 return;
             }
-            /* What was notified before the server was done comes before the result. */
+            /* Notifications sent before the server was done come before the result. */
             deliver_notifications(connection);
             finish_query(connection);
             return;

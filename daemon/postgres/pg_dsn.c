@@ -27,7 +27,7 @@ static const char *keyword_like(const char *word)
     return like;
 }
 
-/* What stands between the first two quotes. */
+/* Returns the text between the first two quotes. */
 static void quoted_word(const char *message, char *ret, size_t size)
 {
     const char *open = strchr(message, '"');
@@ -36,8 +36,9 @@ static void quoted_word(const char *message, char *ret, size_t size)
     snprintf(ret, size, "%.*s", (int)len, open ? open + 1 : "");
 }
 
-/* libpq's message up to what it quotes from the string; single characters may be quoted. A word
- * that is nearly a keyword is told: so it is none of a password that was not quoted. */
+/* Append libpq's message up to its first quotation of the string; quoted single characters may
+ * stay. A quoted word stays only if it is nearly a keyword: then it is not part of an unquoted
+ * password. */
 static void tell(const char *message, struct buffer *why)
 {
     char word[64];
@@ -106,7 +107,7 @@ static bool one_of(const char *value, const char *const *choices)
     return !value[0];
 }
 
-/* What PQconninfoParse() leaves to the connect, which would come too late. */
+/* Checks that PQconninfoParse() leaves to the connect, which would come too late. */
 static const char *value_wrong(const PQconninfoOption *options)
 {
     static const char *const modes[] = {"disable",   "allow",       "prefer", "require",

@@ -10,16 +10,16 @@
 
 #include <libpq-fe.h>
 
-/* An entry of a comma list after the other. A list of one stays at its only entry, as libpq has it
- * for ports, and a list of none at "". */
+/* Step through the entries of a comma list. A list of one entry stays there, as in libpq for ports,
+ * and an empty list stays at "". */
 struct entries {
     const char *at;
     size_t count;
 };
 
-/* What libpq makes of the connection string, its service and the environment together. It tells
- * that of a connection only, so one is started that ends before it looks at any host: at an sslmode
- * that does not exist. NULL when out of memory. */
+/* Returns libpq's reading of the connection string, its service and the environment together. libpq
+ * gives that only for a connection, so one is started that ends before it resolves any host: at an
+ * sslmode that does not exist. NULL when out of memory. */
 static PQconninfoOption *effective_options(const char *dsn)
 {
     const char *keyword[] = {"dbname", "sslmode", NULL};
@@ -41,7 +41,7 @@ static const char *value_of(const PQconninfoOption *options, const char *keyword
     return "";
 }
 
-/* Split a comma list: into strings that stand one after the other in `room`. */
+/* Split a comma list into consecutive strings in `room`. */
 static struct entries split(struct buffer *room, const char *list)
 {
     struct entries entries = {.at = "", .count = list[0] != '\0'};

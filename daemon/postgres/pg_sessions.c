@@ -6,8 +6,8 @@
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/thread/back_env.h>
 
-/* How long a claim keeps those that come later from connecting, and how long after it was made in
- * vain the next one may be made. */
+/* How long a claim keeps sessions of lower rank from connecting, and how long after a failed claim
+ * the next one may be made. */
 static const int64_t claim_us = 5000000;
 static const int64_t next_claim_us = 30000000;
 
@@ -38,7 +38,7 @@ static void set_refused(struct pg_session *session, bool refused)
     session->refused = refused;
 }
 
-/* None is refused while those that were lost have not tried yet, so all have to be up. */
+/* No session is refused while lost sessions have not tried yet, so all have to be up. */
 static void tell_room(struct back_env *env)
 {
     struct pg_session *session;
@@ -79,7 +79,7 @@ bool pg_session_may_connect(const struct pg_session *session)
     return true;
 }
 
-/* There was a place, and those that come first were refused: they need not wait to claim it. */
+/* There was a place, and sessions of higher rank were refused: these need not wait to claim it. */
 static void let_earlier_claim(struct pg_session *session)
 {
     struct pg_session *earlier = session;
@@ -108,9 +108,9 @@ bool pg_session_connected(struct pg_session *session)
     return true;
 }
 
-/* The last of those that come later and are up. Within a rank none comes before another. None while
- * a place that was left for this rank is lost, maybe to another client: each claim would cost one
- * more. One that was left for a later rank is no matter. */
+/* Returns the last session of lower rank that is up. Sessions within a rank are equal. Returns none
+ * while a place that was left for this rank is lost, maybe to another client: each claim would cost
+ * one more. A place that was left for a lower rank does not matter. */
 static struct pg_session *whose_place(const struct pg_session *session)
 {
     struct pg_session *later, *last = NULL;
@@ -157,7 +157,8 @@ void pg_session_gave_way(struct pg_session *session)
 
     session->up = false;
     session->gave_way = true;
-    session->gave_way_to = PG_RANK_FEED; /* whose claim has ended meanwhile, most likely */
+    session->gave_way_to =
+        PG_RANK_FEED; /* the one with a claim that has ended meanwhile, most likely */
     set_refused(session, true);
     TAILQ_FOREACH(claimant, &session->env->sessions, in_list)
     {

@@ -83,7 +83,7 @@ bool store_query_read(const PGresult *result, int column, struct store *ret, int
     return true;
 }
 
-/* The option table lets no quote into a name. */
+/* The option table allows no quote in a name. */
 void store_mark_append_sql(struct buffer *sql, const char *table)
 {
     buffer_printf(sql,

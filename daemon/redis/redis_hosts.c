@@ -46,7 +46,7 @@ static bool same_address(const struct redis_address *a, const struct redis_addre
     return a->len == b->len && memcmp(&a->at, &b->at, a->len) == 0;
 }
 
-/* Put the addresses in the place of those that were known. */
+/* Replace the known addresses. */
 static void adopt(struct redis_hosts *hosts, const struct addrinfo *found)
 {
     hosts->len = 0;

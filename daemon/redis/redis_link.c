@@ -44,7 +44,7 @@ struct redis_link {
 
 static void try_next(struct redis_link *link);
 
-/* What Redis said, as it can stand in a line of the log. */
+/* Redis's message, in a form that fits a log line. */
 static void quote(struct slice text, char ret[static WHY_SIZE])
 {
     size_t len = text.len < WHY_SIZE / 2 ? text.len : WHY_SIZE / 2;
@@ -73,7 +73,7 @@ static void close_session(struct redis_link *link)
     redis_session_free(session);
 }
 
-/* Close what there is and come back later. */
+/* Close the session and come back later. */
 static void go_down(struct redis_link *link, const char *why)
 {
     struct back_env *env = link->env;
@@ -103,7 +103,7 @@ static void try_failed(struct redis_link *link, const char *why)
     try_next(link);
 }
 
-/* This session is of no use. */
+/* This session cannot be used. */
 static void give_up(struct redis_link *link, const char *why)
 {
     link->env->metrics.value[METRIC_REDIS_ERRORS]++;
@@ -181,8 +181,8 @@ static void writes_fail(struct redis_link *link, const char *why)
     link->env->metrics.value[METRIC_REDIS_WRITABLE] = 0;
     if (outage_fails(&link->write_outage, clock_monotonic_us()))
         log_warning(&link->env->log,
-                    "redis: writes are refused: %s; what it holds is read all the same, and a "
-                    "write is tried every second (logged once)",
+                    "redis: writes are refused: %s; reads continue, and a write is tried every "
+                    "second (logged once)",
                     why);
 }
 
@@ -194,7 +194,7 @@ static void tell_what_is_over(struct redis_link *link, int64_t now_us)
         log_info(&link->env->log, "redis: in use again; the outage lasted %.1f s",
                  (double)lasted_us / 1e6);
     if (link->writes && outage_works(&link->write_outage, now_us, steady_us, &lasted_us))
-        log_info(&link->env->log, "redis: writes are taken again, after %.1f s",
+        log_info(&link->env->log, "redis: writes are accepted again, after %.1f s",
                  (double)lasted_us / 1e6);
 }
 
@@ -270,8 +270,8 @@ static void on_probe_write(void *arg, const struct redis_reply *reply)
     send_probe_read(link, on_timed_read);
 }
 
-/* Log in, choose the database, and see whether it does what it is wanted for. A session that ends
- * on the way drops the commands that are left. */
+/* Log in, choose the database, and try the real commands. A session that ends on the way drops the
+ * remaining commands. */
 static void greet(struct redis_link *link)
 {
     struct slice password = link->env->redis_password;
@@ -329,7 +329,7 @@ static void start_round(struct redis_link *link)
     }
 }
 
-/* Perhaps late: what works meanwhile is left alone. */
+/* Perhaps late: a session that works meanwhile is left alone. */
 static void on_answered(void *arg, const char *error)
 {
     struct redis_link *link = arg;
@@ -373,7 +373,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         start_round(link);
         break;
     case RESOLVING:
-        try_next(link); /* what was known before */
+        try_next(link); /* the state before */
         break;
     case TRYING:
         give_up(link, "it does not answer");
@@ -453,7 +453,8 @@ void redis_link_refused(struct redis_link *link, enum redis_use use,
 
     quote(error->text, why);
     if (is_error(error, "READONLY")) {
-        give_up(link, why); /* it has become a replica: the name may lead to the master by now */
+        give_up(link,
+                why); /* the server has become a replica: the name may lead to the master now */
         return;
     }
     link->env->metrics.value[METRIC_REDIS_ERRORS]++;

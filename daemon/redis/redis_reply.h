@@ -1,9 +1,9 @@
-/* redis_reply: what Redis answers, read from bytes that need not be Redis's.
+/* redis_reply: parses Redis's replies from untrusted bytes.
  *
- * A reader has all of its memory from the start: no reply makes it grow, whatever length the
- * reply announces, and a longer one ends the reader with -EMSGSIZE. hiredis does the parsing and
- * hands each part over as it comes (redisReplyObjectFunctions), so nothing of it shows here. RESP2
- * only. Any one thread.
+ * A reader has all of its memory from the start: no reply makes it grow, even if the reply
+ * announces a great length, and a longer reply ends the reader with -EMSGSIZE. hiredis parses, and
+ * hands each part over as it comes (redisReplyObjectFunctions), so none of its types appear here.
+ * RESP2 only. Any one thread.
  *
  *     bytes ──feed──▶ hiredis ──parts──▶ texts, elements ──take──▶ one reply
  */
@@ -13,8 +13,8 @@
 
 #include <apikeyd/base/slice.h>
 
-/* The bytes of one reply, with its framing, and its elements at all depths. Our own values have
- * 200 bytes at most, and no more than a thousand are asked for at once. */
+/* Limits of one reply: bytes with framing, and elements at all depths. Our own values have 200
+ * bytes at most, and one request reads a thousand at most. */
 enum { REDIS_REPLY_MAX = 384 << 10, REDIS_ELEMENTS_MAX = 2048 };
 
 enum redis_reply_kind {
@@ -40,14 +40,14 @@ struct redis_reader;
 struct redis_reader *redis_reader_new(void);
 void redis_reader_free(struct redis_reader *reader);
 
-/* Give it bytes, a few KiB at a time: that much more than a reply's maximum may be held until
- * redis_reader_take() looks. False when out of memory. */
+/* Feed bytes, a few KiB at a time: the reader may hold that much more than a reply's maximum until
+ * redis_reader_take(). False when out of memory. */
 __attribute__((warn_unused_result)) bool redis_reader_feed(struct redis_reader *reader,
                                                            const void *bytes, size_t len);
 
-/* 1 with the next reply, which holds until the next call for this reader; 0 when more bytes are
- * needed; -EMSGSIZE for a reply that is too long, -EPROTO for what is none. After an error the
- * reader is of no more use. */
+/* Returns 1 with the next reply, valid until the next call for this reader; 0 when more bytes are
+ * needed; -EMSGSIZE for a reply that is too long, -EPROTO for malformed bytes. After an error the
+ * reader cannot be used. */
 __attribute__((warn_unused_result)) int redis_reader_take(struct redis_reader *reader,
                                                           const struct redis_reply **ret);
 

@@ -25,7 +25,7 @@ struct mget {
     size_t len;
     bool late;
     int64_t sent_us;
-    struct store_id store; /* whose keys these are */
+    struct store_id store; /* the store of these keys */
     struct event timer;
     struct digest digests[];
 };
@@ -47,8 +47,8 @@ const char *redis_finding_name(enum redis_finding finding)
     return name[finding];
 }
 
-/* <prefix>1:<store>/<key column>:<digest>. The tag covers it, so a verdict holds for one column of
- * one store only: what one column holds may be a key by another, or the hash of one. */
+/* <prefix>1:<store>/<key column>:<digest>. The tag covers this name, so a verdict holds for one
+ * column of one store only: the value of one column may be a key by another, or the hash of one. */
 static struct slice make_key(const struct redis_tier *tier, const struct store_id *store,
                              const struct digest *digest, char ret[static KEY_SIZE])
 {
@@ -94,7 +94,7 @@ void redis_tier_free(struct redis_tier *tier)
     free(tier);
 }
 
-/* Not while it is not in use, nor before it is known which store's verdicts are wanted. */
+/* Redis is not asked while it is out of use, nor before the store to ask for is known. */
 static bool may(const struct redis_tier *tier, enum redis_use use)
 {
     return tier->link && tier->env->stores.has_current && redis_link_may(tier->link, use);
@@ -116,7 +116,7 @@ static bool send_request(struct redis_tier *tier,
     return sent;
 }
 
-/* What a value is worth; sets *ret for FOUND_VERDICT and FOUND_TOMBSTONE. */
+/* Judge a value; sets *ret for FOUND_VERDICT and FOUND_TOMBSTONE. */
 static enum redis_finding judge(struct redis_tier *tier, struct slice key, struct slice value,
                                 int64_t now_us, struct verdict *ret)
 {
@@ -144,7 +144,7 @@ static enum redis_finding judge(struct redis_tier *tier, struct slice key, struc
     return FOUND_VERDICT;
 }
 
-/* Tell the caller the same about every key. */
+/* Give the caller the same finding for every key. */
 static void deliver_none(const struct redis_read *read, size_t len, enum redis_finding finding)
 {
     read->begin(read->arg);
@@ -153,7 +153,7 @@ static void deliver_none(const struct redis_read *read, size_t len, enum redis_f
     read->done(read->arg);
 }
 
-/* Tell the caller what the reply says about every key. */
+/* Give the caller the finding for every key in the reply. */
 static void deliver(struct redis_tier *tier, const struct mget *mget,
                     const struct redis_reply *reply)
 {
@@ -259,8 +259,8 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
     histogram_record(&tier->env->metrics.histogram[HISTOGRAM_REDIS_BATCH], (int64_t)len, 1);
 }
 
-/* Nobody waits for a write, but an error is an error: -OOM, -MISCONF and the like count. No reply
- * means that the connection has gone, which was counted already. */
+/* No caller waits for a write, but its errors (-OOM, -MISCONF and the like) count. No reply means
+ * that the connection has gone, which was already counted. */
 static bool written(struct redis_tier *tier, const struct redis_reply *reply)
 {
     if (!reply)
@@ -337,6 +337,7 @@ void redis_tier_tombstone(struct redis_tier *tier, const struct digest *digest, 
     struct slice key = make_key(tier, &tier->env->stores.current, digest, key_text);
     size_t len = redis_value_encode_tombstone(
         pg_clock_latest_reading(&tier->env->clock, clock_monotonic_us()), value);
-    /* Redis counts by another clock than those who judge an age; it may run a little fast. */
+    /* Redis counts by another clock than the sidecars that judge an age; that clock may run a
+     * little fast. */
     send_set(tier, key, (struct slice){value, len}, false, ttl_us + ttl_us / 8);
 }

@@ -50,7 +50,7 @@ void back_env_post_freshness(struct back_env *env)
                                           .freshness_inputs = env->freshness.inputs});
 }
 
-/* Once a minute: a clock that is set again and again shall not fill the log. */
+/* Once a minute: a clock that is set again and again must not fill the log. */
 static void log_jump(struct back_env *env, int64_t at_us, int64_t jump_us)
 {
     if (env->jump_logged_us != 0 && at_us - env->jump_logged_us < 60000000)

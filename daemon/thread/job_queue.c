@@ -37,7 +37,7 @@ static void destroy(struct job_queue *queue)
     free(queue);
 }
 
-/* The next job, or NULL: the thread is to leave. The lock is held. */
+/* Returns the next job, or NULL when the thread must end. The lock is held. */
 static struct job *take(struct job_queue *queue)
 {
     while (STAILQ_EMPTY(&queue->waiting) && !queue->closing)
@@ -141,14 +141,14 @@ int64_t job_queue_busy_us(struct job_queue *queue)
     return busy_us;
 }
 
-/* What is left when the thread has been waited for. */
+/* The jobs left after the wait for the thread. */
 struct rest {
     struct job_list ended, waiting;
     struct job *under_way;
 };
 
-/* Take what is left. A thread that has not left by now keeps the job under way, and the queue's
- * memory: it destroys that itself. */
+/* Take the jobs that are left. A thread that has not ended by now keeps the job under way, and the
+ * queue's memory: the thread frees that itself. */
 static void part(struct job_queue *queue, bool joined, struct rest *ret)
 {
     STAILQ_INIT(&ret->ended);

@@ -102,7 +102,7 @@ static void enqueue(void *arg, enum log_level level, const struct log_place *pla
     struct log_writer *writer = arg;
     struct message message;
 
-    memset(&message, 0, offsetof(struct message, text)); /* what is between the members too */
+    memset(&message, 0, offsetof(struct message, text)); /* padding included */
     message.level = level;
     message.place.file = place->file;
     message.place.function = place->function;
@@ -129,7 +129,7 @@ int log_writer_start(log_output *output, struct log_writer **ret_writer)
         return -errno;
     }
     *writer = (struct log_writer){.output = output, .out_fd = ends[0], .in_fd = ends[1]};
-    /* Less room, where a user may have no more, is no reason not to start. */
+    /* Where the user's limit allows less room, the daemon starts all the same. */
     (void)fcntl(writer->in_fd, F_SETPIPE_SZ, (int)QUEUE_BYTES);
     int error = fcntl(writer->in_fd, F_SETFL, O_NONBLOCK) != 0 ? -errno : 0;
     if (error == 0)

@@ -7,7 +7,7 @@
 
 static const int64_t look_interval_us = 1000;
 
-/* All but those that a thread raises by what it does itself. */
+/* All signals except those that a thread's own code raises. */
 static void process_signals(sigset_t *ret_set)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
@@ -22,7 +22,7 @@ int thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *), 
     sigset_t blocked, before;
     pthread_t thread;
 
-    /* A thread inherits the mask of the thread that makes it. */
+    /* A thread inherits the mask of its creator. */
     process_signals(&blocked);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     int error = pthread_create(&thread, NULL, run, arg);
@@ -34,8 +34,8 @@ int thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *), 
     return 0;
 }
 
-/* Polls, because ThreadSanitizer does not know pthread_clockjoin_np(3), and the end of a thread of
- * ours is no place where a millisecond counts. */
+/* Polls, because ThreadSanitizer does not know pthread_clockjoin_np(3), and a millisecond does not
+ * matter at the end of a thread. */
 bool thread_join_within(pthread_t thread, int64_t timeout_us)
 {
     int64_t end_us = clock_monotonic_us() + timeout_us;

@@ -19,7 +19,7 @@ struct worker {
     int ended_fd;       /* eventfd: the work has ended */
     struct event ended; /* the loop's */
     bool abandoned;
-    atomic_int holders; /* the loop and the thread: the last one that lets go frees */
+    atomic_int holders; /* the loop and the thread: the last one to release frees */
 };
 
 static void let_go(struct worker *worker)

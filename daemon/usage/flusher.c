@@ -21,21 +21,21 @@
 #include "usage_query.h"
 #include "usage_session.h"
 
-/* Longer than a lookup may take: nobody waits for it. */
+/* Longer than a lookup may take: no request waits for usage. */
 static const int64_t statement_timeout_us = 10000000;
 
 /* Refusals in one round after which chunks are no longer halved: enough to find a few rows at
- * fault, and an end where it is every row. */
+ * fault, and an end if every row is at fault. */
 enum { REFUSALS_MAX = 64 };
 
-/* Times in one round that a session is asked for its store: one that leads to ever others is no
- * use. */
+/* Times in one round that a session is asked for its store: a session that keeps changing stores is
+ * useless. */
 enum { ASKS_MAX = 8 };
 
 /* A session that leads elsewhere is left for another one so often. */
 static const int64_t stay_elsewhere_us = 30000000;
 
-/* A disk that takes longer than this for a job is told about. */
+/* A disk that takes longer than this for a job is logged. */
 static const int64_t disk_slow_us = 3000000;
 
 /* A disk gets so long at the very end, after its share of listen.drain_timeout. */
@@ -43,10 +43,10 @@ static const int64_t disk_end_us = 100000;
 
 enum phase {
     IDLE,
-    SWAPPING, /* the front thread is to hand its half over */
+    SWAPPING, /* the front thread has to hand its half over */
     MOVING,   /* the disk thread sees to usage of other stores */
-    WRITING,  /* PostgreSQL takes what is pending, a chunk at a time */
-    SETTLING, /* the disk thread has what is still pending, and the half */
+    WRITING,  /* PostgreSQL takes pending usage, a chunk at a time */
+    SETTLING, /* the disk thread has the rest of pending usage, and the half */
 };
 
 struct flusher {
@@ -58,15 +58,15 @@ struct flusher {
     struct event disk_timer;
     int64_t disk_slow_since_us; /* monotonic: a slow job began then; 0: none under way is slow */
     struct backoff backoff;
-    int64_t interval_us; /* usage.flush_interval as it was last looked at */
+    int64_t interval_us; /* usage.flush_interval at the last look */
     enum phase phase;
     int64_t front_since_us;   /* when the front got the half that it uses */
     int64_t pending_since_us; /* the oldest use in `pending` is not from before this */
     int64_t round_started_us;
     bool again; /* start another round when this one is over */
     bool draining, drained, ending;
-    bool swapped; /* this round has what the front held */
-    bool saving;  /* PostgreSQL is asked no more: what is left goes to the disk */
+    bool swapped; /* this round has the front's entries */
+    bool saving;  /* PostgreSQL is asked no more: the rest goes to the disk */
 
     struct usage_batch pending;
     const struct usage_batch *lent; /* a job has it; both only read it */
@@ -78,9 +78,9 @@ struct flusher {
     bool proven;            /* the connection leads to the store that owns the ledger, … */
     struct store_mark mark; /* … where it tells this */
     bool lost;              /* the connection, since it was last asked where it leads */
-    bool taken;      /* what had been set aside for that is pending; its file is still there */
-    unsigned asks;   /* in this round */
-    int64_t stay_us; /* monotonic: no session is left for where it leads to before then */
+    bool taken;             /* usage set aside for that is pending; its file is still there */
+    unsigned asks;          /* in this round */
+    int64_t stay_us;        /* monotonic: no session is left for where it leads to before then */
     bool refused_logged, hidden_logged, elsewhere_logged;
 
     size_t next, len; /* the chunk under way in `pending` */
@@ -174,7 +174,7 @@ static void finish_round(struct flusher *flusher)
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_FLUSH_TIME],
                      clock_monotonic_us() - flusher->round_started_us, 1);
     if (!flusher->swapped && flusher->half_free && !flusher->aside_failed) {
-        begin(flusher); /* it was about what an earlier one left: now comes the front's half */
+        begin(flusher); /* it wrote the rest of an earlier one: now comes the front's half */
         return;
     }
     reply_list_answer(&flusher->served, flusher->env, failure, flusher->updated);
@@ -220,8 +220,8 @@ static void on_settled(struct job *job, enum job_end end)
     free(settle);
 }
 
-/* PostgreSQL has taken what it takes in this round. The rest has to be on disk before the half is
- * emptied; a round that has nothing for the disk ends at once. */
+/* PostgreSQL takes no more in this round. The rest has to be on disk before the half is emptied; a
+ * round that has nothing for the disk ends at once. */
 static void settle_round(struct flusher *flusher)
 {
     struct settle *settle;
@@ -253,8 +253,7 @@ static void settle_round(struct flusher *flusher)
     post(flusher, SETTLING, &settle->work.job);
 }
 
-/* A refused chunk keeps neither the other chunks nor, halved down to the row at fault, its own
- * rows back. */
+/* A rejected chunk is bisected to the bad row. All other rows, and chunks, are written. */
 static void take_refusal(struct flusher *flusher, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
@@ -275,8 +274,8 @@ static void take_refusal(struct flusher *flusher, const PGresult *result)
     flusher->next += flusher->len;
 }
 
-/* Whether the statement ran where this usage belongs, and saw all rows: else one that it did not
- * find may be there. */
+/* Returns whether the statement ran where this usage belongs, and saw all rows: else a row that it
+ * did not find may exist. */
 static bool told_right(struct flusher *flusher, const PGresult *result)
 {
     struct store_told told;
@@ -447,9 +446,9 @@ static void on_ready(void *arg)
 {
     struct flusher *flusher = arg;
 
-    /* Back after a loss, or there for the first time: what waits need not wait for the timer. As
-     * long as no lookup has told where usage belongs, it does wait: the telling begins a round. A
-     * round that has asked in vain waits for the timer too. */
+    /* The session is back after a loss, or up for the first time: pending usage need not wait for
+     * the timer. As long as no lookup has shown where usage belongs, usage does wait: the first
+     * such lookup begins a round. A round that has asked in vain waits for the timer too. */
     if (flusher->phase == IDLE && flusher->lost && flusher->env->stores.has_home)
         flusher_start(flusher);
     else
@@ -532,7 +531,7 @@ static void start_moving(struct flusher *flusher)
     post(flusher, MOVING, &move->work.job);
 }
 
-/* What the half held is pending. */
+/* The half's entries are pending. */
 static void start_round(struct flusher *flusher)
 {
     flusher->round_started_us = clock_monotonic_us();
@@ -549,8 +548,8 @@ static void start_round(struct flusher *flusher)
     start_moving(flusher);
 }
 
-/* Have the front thread's half, if there is one to give it. What that holds is not mixed with usage
- * of the store before, which could not be set aside. */
+/* Ask for the front thread's half, if there is one to give in return. Its entries are not mixed
+ * with usage of the earlier store, which could not be set aside. */
 static void begin(struct flusher *flusher)
 {
     struct ledger_half *fresh = ledger_fresh_half(flusher->setup.ledger);
@@ -582,8 +581,8 @@ void flusher_start(struct flusher *flusher)
     begin(flusher);
 }
 
-/* Take what the half holds, which was in use since `front_since_us`, into `pending`; it stays in
- * the half too. */
+/* Copy the entries of the half, which was in use since `front_since_us`, into `pending`; the half
+ * keeps them. */
 static void take_half(struct flusher *flusher)
 {
     struct ledger_half *half = flusher->setup.half;
@@ -626,8 +625,8 @@ void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
 
 void flusher_home_changed(struct flusher *flusher)
 {
-    /* The front is asked for its half before it gets the first verdict of the other store. In the
-     * midst of a round it goes on to use a half, which then holds usage of both. */
+    /* The front is asked for its half before it gets the first verdict of the other store. During a
+     * round the front continues to use a half, which then holds usage of both stores. */
     if (!usage_owner_settled(&flusher->owner))
         usage_owner_leads_to_home(&flusher->owner,
                                   flusher->phase != IDLE && flusher->phase != SWAPPING);
@@ -658,7 +657,7 @@ void flusher_save(struct flusher *flusher)
 {
     flusher->saving = true;
     if (flusher->phase == WRITING) {
-        log_warning(&flusher->env->log, "PostgreSQL does not take usage in time");
+        log_warning(&flusher->env->log, "usage: PostgreSQL does not take usage in time");
         give_up_writing(flusher);
     }
 }
@@ -680,11 +679,11 @@ void flusher_tell_rest(const struct flusher *flusher)
     else if (pending == 0)
         return;
     if (!on_disk && ledger != LEDGER_SAFE)
-        log_error(log, "usage: %zu keys' last_used %s; it %s, as usage.ledger is %s", pending, late,
-                  ledger == LEDGER_MEMORY ? "is lost" : "may be lost",
+        log_error(log, "usage: last_used of %zu keys %s; it %s, because usage.ledger is %s",
+                  pending, late, ledger == LEDGER_MEMORY ? "is lost" : "may be lost",
                   ledger == LEDGER_MEMORY ? "in memory" : "not safe");
     else
-        log_warning(log, "usage: %zu keys' last_used %s; it waits in %s", pending, late,
+        log_warning(log, "usage: last_used of %zu keys %s; it waits in %s", pending, late,
                     on_disk ? config->usage_spill : config->usage_ledger);
 }
 

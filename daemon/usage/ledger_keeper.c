@@ -47,25 +47,26 @@ void ledger_keeper_judged(struct back_env *env, const char *file, const struct u
     env->metrics.value[METRIC_USAGE_CLAMPED] += judged->clamped;
     env->metrics.value[METRIC_USAGE_LOST] += judged->dropped;
     if (judged->clamped > 0)
-        log_warning(&env->log,
-                    "%s: %zu uses are later than now, as a clock was ahead; they count as now",
-                    file, judged->clamped);
+        log_warning(
+            &env->log,
+            "%s: %zu uses are later than now, because a clock was ahead; such uses count as now",
+            file, judged->clamped);
     if (judged->dropped > 0)
-        log_warning(&env->log, "%s: %zu entries are damaged and were left out", file,
+        log_warning(&env->log, "%s: %zu entries are damaged; the daemon skips them", file,
                     judged->dropped);
 }
 
 static void tell_renewal(struct ledger_keeper *keeper, const struct ledger_report *report)
 {
     if (report->set_aside)
-        log_warning(&keeper->env->log, "usage.ledger %s: %s; it was set aside as %s",
+        log_warning(&keeper->env->log, "usage.ledger %s: %s; the file was set aside as %s",
                     path_of(keeper), report->damage, report->aside_path);
     ledger_keeper_judged(keeper->env, path_of(keeper), &report->judged);
     if (report->error < 0 && report->error != keeper->error)
-        log_warning(&keeper->env->log,
-                    "usage.ledger %s: %s; usage would be lost if the daemon was killed; tried "
-                    "again every second",
-                    path_of(keeper), state_file_fault(report->error));
+        log_warning(
+            &keeper->env->log,
+            "usage.ledger %s: %s; usage is lost if the daemon is killed; tried again every second",
+            path_of(keeper), state_file_fault(report->error));
     keeper->error = report->error;
 }
 
@@ -110,7 +111,7 @@ void ledger_keeper_count(struct ledger_keeper *keeper, const struct ledger_half 
     keeper->env->metrics.value[METRIC_USAGE_LOST] += lost;
     if (lost > 0)
         log_warning(&keeper->env->log,
-                    "usage.ledger %s: last_used of up to %zu keys is lost with what the file held",
+                    "usage.ledger %s: last_used of up to %zu keys is lost with the file",
                     path_of(keeper), lost);
 }
 

@@ -12,7 +12,7 @@ struct reply_list {
 
 void reply_list_add(struct reply_list *list, uint64_t ask);
 
-/* Give everyone the number, or the failure if it is not NULL, and empty the list. */
+/* Send each request the number, or the failure if it is not NULL, and empty the list. */
 void reply_list_answer(struct reply_list *list, struct back_env *env, const char *failure,
                        uint64_t number);
 

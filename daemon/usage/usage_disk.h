@@ -1,13 +1,13 @@
-/* usage_disk: what the disk thread does with usage, as jobs around the writing of a round.
+/* usage_disk: the disk thread's jobs before and after the UPDATEs of a round.
  *
  *     move ─▶ (UPDATEs) ─▶ settle
  *
- * Before it, usage of another store is set aside, and what waited for the owner is read. After it,
- * what is still pending is in the spill file, and only then the ledger's half is emptied. A daemon
- * that is killed between any two steps finds, at its next start, all usage in at least one of the
- * files, and who owned it.
+ * The move sets usage of another store aside, and reads the usage that waited for the owner. The
+ * settle writes usage that is still pending to the spill file, and only then empties the ledger's
+ * half. After a kill between any two steps, the next start finds all usage in at least one of the
+ * files, with its owner.
  *
- * A job's fields are its own until it is done; they say what to do, and then how it went.
+ * A job owns its fields until it is done; the fields hold the task, and then the result.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_USAGE_DISK_H
@@ -23,14 +23,14 @@ enum { MOVE_STORES = 2 };
 struct usage_move {
     struct job job;
     char spill[SPILL_PATH_SIZE];
-    struct usage_batch batch;           /* what is pending: … */
+    struct usage_batch batch;           /* pending usage: … */
     struct store_id aside[MOVE_STORES]; /* … set it aside for these; zeros: for none. */
-    struct store_id owner, left;        /* what the ledger is to note when that is done */
-    bool look;                          /* Then read what was set aside for `owner`. */
+    struct store_id owner, left;        /* for the ledger to note after that */
+    bool look;                          /* Then read the usage set aside for `owner`. */
 
-    int aside_error; /* nothing came after it */
+    int aside_error; /* nothing was done after it */
     int look_error;
-    struct usage_batch back; /* what was read */
+    struct usage_batch back; /* the usage read */
     struct usage_judged judged;
 };
 
@@ -38,19 +38,19 @@ enum spill_order {
     SPILL_LEAVE,
     SPILL_WRITE,
     SPILL_REMOVE,
-    SPILL_FORBIDDEN, /* it should be written, but the file is off limits */
+    SPILL_FORBIDDEN, /* a write is due, but the file is off limits */
 };
 
 struct usage_settle {
     struct job job;
     char spill[SPILL_PATH_SIZE];
     enum spill_order order;
-    struct usage_batch batch; /* what is pending, with its owner */
-    bool drop_aside;          /* it holds what was set aside for the owner: remove that file */
-    struct ledger_half *half; /* empty it when the spill file is as ordered; else have it keep the
-                                 batch's keys; NULL: it is empty */
+    struct usage_batch batch; /* pending usage, with its owner */
+    bool drop_aside; /* the batch holds the usage set aside for the owner: remove that file */
+    struct ledger_half *half; /* empty it when the spill file is as ordered; else keep the batch's
+                                 keys in it; NULL: it is empty */
 
-    int error;          /* of the order; that a file cannot be removed keeps nothing back */
+    int error;          /* of the order; a file that cannot be removed is no error */
     bool kept;          /* the half holds the batch's keys */
     int64_t spill_size; /* bytes; -1: as before */
 };

@@ -9,7 +9,7 @@
 
 #include "ledger_keeper.h"
 
-/* For so long verdicts of a store are used that lookups are no longer answered from. */
+/* How long verdicts of a store are used after lookups are no longer answered from it. */
 static int64_t memory_us(const struct usage_owner *owner)
 {
     const struct config *config = owner->env->config;
@@ -74,8 +74,8 @@ static void take_change(struct usage_owner *owner, struct usage_move *move)
     store_id_to_text(&owner->owner, from);
     store_id_to_text(&move->owner, to);
     log_warning(&owner->env->log,
-                "usage of %zu keys belongs to store %s, and lookups are answered from %s: it is "
-                "set aside beside usage.spill, and written when that store is back",
+                "usage: last_used of %zu keys belongs to store %s, but lookups are answered from "
+                "%s; it is set aside beside usage.spill until that store is back",
                 move->batch.len, from, to);
     owner->env->metrics.value[METRIC_USAGE_ASIDE] += move->batch.len;
     owner->left_us = clock_monotonic_us() + memory_us(owner);
@@ -84,7 +84,7 @@ static void take_change(struct usage_owner *owner, struct usage_move *move)
         usage_batch_free(&move->batch);
 }
 
-/* What was set aside for the owner is pending again. */
+/* Usage set aside for the owner is pending again. */
 static bool take_back(struct usage_owner *owner, struct usage_move *move)
 {
     const struct usage_batch *back = &move->back;
@@ -93,17 +93,18 @@ static bool take_back(struct usage_owner *owner, struct usage_move *move)
 
     (void)spill_aside_path(move->spill, &move->owner, path);
     if (move->look_error < 0)
-        log_warning(log, "usage set aside in %s: %s", path,
+        log_warning(log, "usage: reading the usage set aside in %s: %s", path,
                     move->look_error == -EBADMSG
-                        ? "it is damaged; what is whole in it is used, and it stays"
+                        ? "the file is damaged; its whole entries are used, and the file stays"
                         : state_file_fault(move->look_error));
     if (back->len == 0 || !usage_batch_merge(&move->batch, back->slots, back->len))
         return false;
-    log_info(log, "usage of %zu keys that was set aside in %s is pending again", back->len, path);
+    log_info(log, "usage: last_used of %zu keys, set aside in %s, is pending again", back->len,
+             path);
     return move->look_error == 0;
 }
 
-/* In the ledger, now that what belongs to others is on disk. */
+/* Note it in the ledger, now that usage of other stores is on disk. */
 static void note(struct usage_owner *owner, const struct store_id *now, const struct store_id *left)
 {
     int error = 0;
@@ -111,13 +112,12 @@ static void note(struct usage_owner *owner, const struct store_id *now, const st
     if (!store_id_same_table(&owner->owner, now) || !store_id_same_table(&owner->left, left))
         error = ledger_set_owner(owner->ledger, now, left);
     if (error < 0)
-        log_warning(&owner->env->log, "usage.ledger: its owner cannot be noted: %s",
-                    strerror(-error));
+        log_warning(&owner->env->log, "usage.ledger: cannot note its owner: %s", strerror(-error));
     owner->owner = *now;
     owner->left = *left;
 }
 
-/* A third store at once is not noted: two are what the ledger names. */
+/* A third store at once is not noted: the ledger has room for two names. */
 void usage_owner_leads_to_home(struct usage_owner *owner, bool mixed)
 {
     const struct store_id home = home_of(owner);
@@ -141,7 +141,7 @@ bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *
         if (!owner->logged)
             log_error(&owner->env->log,
                       "usage.spill %s: usage of another database cannot be set aside beside it: "
-                      "%s; it stays pending, and none is written (logged once)",
+                      "%s; it stays pending, and no usage is written (logged once)",
                       move->spill, state_file_fault(move->aside_error));
         owner->logged = true;
         return false;

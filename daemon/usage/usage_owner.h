@@ -1,12 +1,12 @@
-/* usage_owner: usage is written to the store that it belongs to, and to no other.
+/* usage_owner: writes usage only to the store that it belongs to.
  *
- * It belongs to the store where lookups are answered (`stores.home`), since its ALLOWs come from
- * there; the session that writes it may lead elsewhere. The ledger names the owner. When lookups
- * are answered from another store (a wrong dsn, a database restored elsewhere), what is pending is
- * set aside in a file of the earlier owner's own, the new store owns the ledger from then on, and
- * what was once set aside for it is pending again. For a while after that the front may still
- * record what it allowed by verdicts of the earlier store: so long everything pending is set aside
- * for that one as well, by the next daemon too. Back thread only.
+ * Usage belongs to the store where lookups are answered (`stores.home`), since its ALLOWs come from
+ * there; the session that writes it may lead elsewhere. The ledger names the owner. When another
+ * store answers lookups (a wrong dsn, a database restored elsewhere), pending usage is set aside in
+ * a file of the earlier owner's own, the new store owns the ledger from then on, and usage that was
+ * once set aside for the new store is pending again. For a while after that the front may still
+ * record ALLOWs by verdicts of the earlier store. During that time all pending usage is set aside
+ * for the earlier store as well, by the next daemon too. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_USAGE_OWNER_H
@@ -20,51 +20,51 @@
 struct usage_owner {
     struct back_env *env;
     struct ledger *ledger;
-    struct store_id owner; /* as the ledger notes it; zeros: not known yet */
-    struct store_id left;  /* the earlier one, or the next, while that may be meant: … */
+    struct store_id owner; /* as noted in the ledger; zeros: not known yet */
+    struct store_id left;  /* the earlier or the next owner, while usage may be its: … */
     int64_t left_us; /* … until then (monotonic); or, when no lookup of this daemon was … */
     bool found;      /* … answered from it, until what was found at the start is dealt with */
     bool answered;   /* lookups, when what is pending was last looked at */
     bool mixed;      /* what is pending may be of `owner` and of the next one */
     bool looked;     /* since the start: for usage that was set aside for the owner */
-    bool logged;     /* in the log: what keeps usage from being set aside */
+    bool logged;     /* the log names what keeps usage from being set aside */
 };
 
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger);
 
-/* The ledger has a new file. What was found in that tells the owner, if nobody has known it. */
+/* The ledger has a new file. Its content tells the owner, if the owner was not known. */
 void usage_owner_renewed(struct usage_owner *owner);
 
-/* Lookups are answered from another store than the owner. The front thread has none of its verdicts
- * yet. The ledger notes that store beside the owner, so that a daemon that is killed from now on
- * leaves a ledger that tells whose usage may be in it. `mixed`: the half in use will hold usage of
- * both, and not just of the other one. */
+/* Lookups are answered from another store than the owner. The front thread has none of that store's
+ * verdicts yet. The ledger notes the store beside the owner, so a daemon that is killed from now on
+ * leaves a ledger that names every possible owner. `mixed`: the half in use will hold usage of both
+ * stores, and not just of the other one. */
 void usage_owner_leads_to_home(struct usage_owner *owner, bool mixed);
 
-/* Fill in what has to be done on disk before what is pending may be written, but for the batch.
- * False: nothing. */
+/* Fill in the move that must precede the write of pending usage, except its batch. False: no move
+ * is needed. */
 bool usage_owner_due(const struct usage_owner *owner, struct usage_move *ret);
 
-/* That was done. False when it failed: nothing may be written then. Else the move's batch holds
- * what may be, with what was read for the owner, and *ret_taken says whether the file of that is to
- * be removed once the batch is written or spilled. */
+/* The move was done. False when it failed: then nothing may be written. Else the move's batch holds
+ * the usage that may be written, with the usage read for the owner. *ret_taken: remove the file of
+ * the latter once the batch is written or spilled. */
 bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *ret_taken);
 
-/* All that was found at the start, and all that was recorded until the last swap, is written or
+/* All usage found at the start, and all usage recorded until the last swap, is written or
  * spilled. */
 void usage_owner_emptied(struct usage_owner *owner, const struct usage_batch *pending);
 
 enum usage_place {
     USAGE_HERE,      /* write */
-    USAGE_NOT_YET,   /* the right table, but lookups have not been answered from this server yet;
-                        or nobody knows whose usage it is */
-    USAGE_ELSEWHERE, /* another table than lookups are answered from */
+    USAGE_NOT_YET,   /* the right table, but lookups have not been answered from this server yet; or
+                        the owner is not known */
+    USAGE_ELSEWHERE, /* another table than that of the lookups */
 };
 
-/* What to do in a session that leads to `store`. */
+/* Returns what to do in a session that leads to `store`. */
 enum usage_place usage_owner_place(const struct usage_owner *owner, const struct store_id *store);
 
-/* Whether the owner is where lookups are answered. */
+/* Returns whether the owner is the store where lookups are answered. */
 bool usage_owner_settled(const struct usage_owner *owner);
 
 #endif

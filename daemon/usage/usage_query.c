@@ -11,19 +11,20 @@ enum { FIELD_UPDATED, FIELD_LOCKED, FIELD_STORE, FIELD_CLAMPED, FIELDS };
 
 enum { PARAM_MARK = 4 };
 
-/* Written is only where `mark` was read: a session, through a pooler, may lead elsewhere by now.
- * There nothing is locked, and so nothing is ours.
+/* The statement writes only where `mark` was read: through a pooler, a session may lead elsewhere
+ * by now. There it locks no row, and so writes none.
  *
- * `locked` waits for nobody, so two daemons and any other writer cannot deadlock with it. The
- * rows it returns are ours until COMMIT, and the UPDATE looks at their newest version. A row that
- * exists but was not locked is somebody else's now; one that does not exist was deleted.
+ * `locked` never waits, so two daemons, or a daemon and any other writer, cannot deadlock. The rows
+ * that `locked` returns are ours until COMMIT, and the UPDATE reads their newest version. A row
+ * that exists but was not locked is locked by another session; a row that does not exist was
+ * deleted.
  *
- * A trigger of the owner's may wait for a lock all the same: not for long, so that it fails its row
- * and not the session. For the statement's transaction only, through a pooler too. As a subquery it
- * is set once; as a condition it would be set for each row that is looked at.
+ * A trigger of the table's owner may still wait for a lock. A short lock timeout makes it fail its
+ * row and not the session. The timeout holds for the statement's transaction only, through a pooler
+ * too. A subquery sets it once; a condition would set it for each row that is read.
  *
- * PostgreSQL's clock judges: no time ahead of it is written. One in the table that is a day ahead
- * of it cannot be true, and gives way to a use. */
+ * PostgreSQL's clock judges: no time ahead of it is written. A time in the table that is a day
+ * ahead of it cannot be true, and a new use replaces it. */
 char *usage_query_sql(const struct config *config)
 {
     struct buffer table = {0};

@@ -1,8 +1,9 @@
-/* usage_query: bring last_used times to PostgreSQL, many rows a statement.
+/* usage_query: writes last_used times to PostgreSQL, many rows a statement.
  *
- * The statement locks the rows in the order of api_key_id, passes over those that somebody else
- * holds, and moves last_used forward only: a later time that another writer set stays. It tells in
- * which store it ran, and writes nothing in another one than it was meant for. */
+ * The statement locks the rows in the order of api_key_id, skips rows that another session has
+ * locked, and moves last_used forward only: a later time that another writer set stays. The
+ * statement returns the store in which it ran, and writes nothing in a store that it is not meant
+ * for. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_USAGE_QUERY_H
 #define APIKEYD_USAGE_QUERY_H
@@ -17,7 +18,7 @@
 /* The statement for this configuration; free() it. */
 char *usage_query_sql(const struct config *config);
 
-/* Buffers for a statement's parameters, to be used again and again. */
+/* Buffers for a statement's parameters, for reuse. */
 struct usage_params {
     struct buffer ids, times, resolution, mark;
 };
@@ -30,20 +31,21 @@ void usage_params_free(struct usage_params *params);
 
 struct usage_outcome {
     uint64_t updated; /* rows written */
-    uint64_t locked;  /* rows that somebody else held: they stay pending */
+    uint64_t locked;  /* rows locked by another session: these stay pending */
     uint64_t clamped; /* times ahead of PostgreSQL's clock, written as its now */
 };
 
-/* Where the rows of the result were looked for; false when it does not have the expected form. */
+/* Read the store in which the statement ran. False when the result does not have the expected
+ * form. */
 bool usage_query_told(const PGresult *result, struct store_told *ret);
 
-/* Read the result for `len` slots, sorted: empties those that are settled (written, already
+/* Read the result for `len` slots, sorted: empties the slots that are settled (written, already
  * later, or deleted). False when the result does not have the expected form. */
 bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
                         struct usage_outcome *ret);
 
-/* Whether an error may be the fault of one row: bad data, a constraint, a trigger that raised, and
- * all else that is not known to be about the session, the server or the statement. */
+/* Returns whether one row may have caused the error: bad data, a constraint, a trigger that raised,
+ * and every other error that is not known to concern the session, the server or the statement. */
 bool usage_query_fault_of_a_row(const PGresult *result);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include <apikeyd/clock/clock.h>
 
-/* Of a statement by the feed's session: no longer than a heartbeat may take. */
+/* The time limit of a statement on the feed's session: no longer than a heartbeat may take. */
 static const int64_t borrowed_timeout_us = 3000000;
 
 /* After one that was late, or of no use. */
@@ -18,7 +18,7 @@ struct usage_session {
     bool feed_usable;
     bool borrowing;        /* a query is under way by the feed's session, … */
     bool borrowed;         /* … or has just been answered by that */
-    struct pg_query query; /* that one, as it came */
+    struct pg_query query; /* the caller's query */
     int64_t feed_barred_us;
 };
 

@@ -53,7 +53,7 @@ static const char *take_header(const json_t *event, const char *key_header, stru
     /* A caller that sends none has a null here. */
     if (fields && !json_is_null(fields) && !json_is_object(fields))
         return "headers: an object is expected";
-    /* Several are none: nobody can tell which one is meant. */
+    /* Several values count as none: which one is meant is unknown. */
     if (count_field(fields, key_header, &field) > 1 || count_field(all, key_header, &values) > 1 ||
         json_array_size(values) > 1)
         return NULL;

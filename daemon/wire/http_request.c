@@ -39,7 +39,7 @@ static int on_header_field(http_parser *parser, const char *at, size_t len)
 
     end_field(parse);
     parse->name = (struct slice){at, len};
-    /* RFC 9112, section 5.1. The parser refuses all else that is no token. */
+    /* RFC 9112, section 5.1. The parser refuses all other bytes that are not of a token. */
     if (memchr(at, ' ', len))
         parse->wrong = "the name of a field has a blank";
     return parse->wrong != NULL;
@@ -100,15 +100,15 @@ static bool lines_are_whole(struct slice head)
     return true;
 }
 
-/* What is wrong with a head that has the right form, or NULL. */
+/* Returns the fault of a well-formed head, or NULL. */
 static const char *judge(const http_parser *parser, struct parse *parse)
 {
-    /* SOURCE is Icecast's, with a protocol of its own. */
+    /* Icecast uses SOURCE, with a protocol of its own. */
     if (parser->http_major != 1 || parser->method == HTTP_SOURCE)
         return "HTTP/1.0 or HTTP/1.1 is expected";
     if (parse->hosts > 1 || (parse->hosts == 0 && parser->http_minor > 0))
         return "one Host field is expected";
-    /* "*" and the like have no path; they are for nobody here. */
+    /* "*" and the like have no path; no handler here serves these. */
     (void)take_path(parse);
     return NULL;
 }

@@ -168,7 +168,7 @@ size_t resp_request_check(struct slice input, struct slice *ret_key)
 
     if (input.len < sizeof head + 5 || memcmp(input.at, head, sizeof head - 1) != 0)
         return 0;
-    /* The bytes of the number's end are there, as the least length above says. */
+    /* The minimum length above guarantees the bytes at the number's end. */
     for (int digits = 0; digits < 3 && *at >= '0' && *at <= '9'; digits++)
         len = len * 10 + (size_t)(*at++ - '0');
     if (len == 0 || len > KEY_LEN_MAX || (size_t)(end - at) < len + 4 || at[0] != '\r' ||

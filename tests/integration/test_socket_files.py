@@ -55,7 +55,7 @@ def test_a_socket_that_is_removed_is_bound_anew(db, start):
     assert check(daemon.client(), "good")[0] == "ALLOW"
     counts = info(daemon)
     assert counts["sockets_rebound"] == 3 and counts["sockets_lost"] == 0
-    assert daemon.log().count("had been removed, and is bound anew") == 3
+    assert daemon.log().count("was removed; the daemon has bound it again") == 3
     assert daemon.stop() == 0
     assert not daemon.check.exists() and not daemon.admin.exists() and not http.exists()
 
@@ -85,7 +85,7 @@ def test_a_folder_that_is_removed(start, scratch, db):
     daemon.check.unlink()
     folder.rmdir()
     wait_until(lambda: info(daemon)["sockets_lost"] == 1, "that to be seen")
-    assert "cannot be bound anew" in daemon.log()
+    assert "cannot be bound again" in daemon.log()
     folder.mkdir()
     wait_until(lambda: answers_anew(daemon.check), "the socket to be there again")
     assert info(daemon)["sockets_lost"] == 0
@@ -118,6 +118,6 @@ def test_sockets_of_systemd_are_told_of(start):
         assert "stop the daemon with its socket units" in daemon.log()
         os.rename(f"{daemon.check}.away", daemon.check)
         wait_until(lambda: info(daemon)["sockets_lost"] == 0, "that to be seen")
-        assert info(daemon)["sockets_rebound"] == 0 and "is there again" in daemon.log()
+        assert info(daemon)["sockets_rebound"] == 0 and f"{daemon.check} is back" in daemon.log()
         assert daemon.stop() == 0
     assert daemon.check.exists()

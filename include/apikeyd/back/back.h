@@ -1,7 +1,7 @@
 /* back: the thread that may take its time.
  *
- * It owns Redis, PostgreSQL, usage flushes, the log and the files. It runs on the process's first
- * thread. It never blocks for long either, because misses wait for it.
+ * The back thread, the process's first, owns Redis, PostgreSQL, usage flushes, the log and the
+ * files. Misses wait for this thread, so it never blocks for long either.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_BACK_H

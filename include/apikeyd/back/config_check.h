@@ -1,8 +1,8 @@
 /* config_check: the one validation of a configuration.
  *
  * --check-config, the start and a reload all call it, so all three accept and refuse the same
- * configurations, in the same words. It checks the options and the things that options name on this
- * host: directories, groups, files of secrets, connection strings.
+ * configurations, in the same words. The check covers the options, and the things that options name
+ * on this host: directories, groups, files of secrets, connection strings.
  *
  * Things that may appear later are no error: a server that is down, a host that does not resolve
  * yet, an address that no interface has yet, a socket that another process still listens on. */

@@ -1,6 +1,6 @@
 /* slice: a run of bytes, not owned by the slice.
  *
- * It is valid for as long as the owner of the bytes says, and never NUL-terminated. */
+ * A slice is valid for as long as the owner of the bytes says, and never NUL-terminated. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SLICE_H
 #define APIKEYD_SLICE_H

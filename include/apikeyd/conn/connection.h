@@ -38,7 +38,7 @@ TAILQ_HEAD(pending_reply_list, pending_reply);
 /* How bytes become requests. */
 struct protocol {
     const char *name; /* the socket's, for CLIENT LIST */
-    bool admin;       /* its clients are operators, who have commands and a reserve of their own */
+    bool admin;       /* its clients are operators, with commands and a reserve of their own */
     /* Answer the first request in `bytes` (at least one byte). Returns the length of the request,
      * or 0 when the request is incomplete. */
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);

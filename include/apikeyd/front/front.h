@@ -1,8 +1,8 @@
 /* front: the thread that answers checks.
  *
- * It owns the sockets, RESP, HTTP, the memory cache and the usage ledger. It calls nothing that can
- * block: no client library, no DNS, no disk, no log. Answers that are not in memory it requests
- * from the back thread, by mailbox.
+ * The front thread owns the sockets, RESP, HTTP, the memory cache and the usage ledger. It calls
+ * nothing that can block: no client library, no DNS, no disk, no log. For answers that are not in
+ * memory the front thread asks the back thread, by mailbox.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_FRONT_H

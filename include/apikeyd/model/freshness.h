@@ -48,8 +48,8 @@ struct freshness_inputs {
     int64_t confirmed_us; /* every change committed before then is known; or TIME_NEVER */
     int64_t
         watermark_us; /* missed changes, if any, are older; later reads see them; or TIME_NEVER */
-    /* The known-change watermark: any key was changed, or an operator invalidated all. It bounds
-     * stale service too. Not later than watermark_us, or TIME_NEVER. */
+    /* The known-change watermark, which bounds stale service too: any key was changed, or an
+     * operator invalidated all. Not later than watermark_us, or TIME_NEVER. */
     int64_t known_watermark_us;
     bool notified;     /* triggers notify of every change */
     bool elsewhere;    /* lookups were answered by another store than the feed's */

@@ -1,8 +1,8 @@
 /* key_hasher: from the bytes that a caller sent to the value in the key column and its digest.
  *
- * Without a transform the column holds the key itself. With hmac-sha256 it holds the hex HMAC of
- * it, and the digest is that of the hex text. Without a transform hashing allocates nothing. One
- * thread owns a hasher.
+ * Without a transform the column holds the key itself. With hmac-sha256 the column holds the hex
+ * HMAC of the key, and the digest is that of the hex text. Without a transform hashing allocates
+ * nothing. One thread owns a hasher.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_KEY_HASHER_H
@@ -26,7 +26,7 @@ void key_hasher_free(struct key_hasher *hasher);
 bool key_hasher_digest(struct key_hasher *hasher, struct slice key, struct slice *ret_column,
                        struct digest *ret_digest);
 
-/* Only the column's value. */
+/* As key_hasher_digest(), for the column's value alone. */
 bool key_hasher_column(struct key_hasher *hasher, struct slice key, struct slice *ret_column);
 
 #endif

@@ -1,9 +1,9 @@
-/* mailbox: the only way between the two threads.
+/* mailbox: the only channel between the two threads.
  *
- * Front to back go lookups, usage and admin requests; back to front go verdicts, invalidations
- * and replies. One ring each way and an eventfd to wake the other loop. Messages are copied, and
- * a pointer in one passes ownership along with it. Order is kept, which is what coherence rests
- * on: a verdict read before an invalidation cannot arrive after it.
+ * Lookups, usage and admin requests go from front to back; verdicts, invalidations and replies go
+ * from back to front. Each direction has one ring, and an eventfd to wake the other loop. Messages
+ * are copied, and a pointer in one passes ownership along with it. Messages keep their order, and
+ * coherence depends on that: a verdict read before an invalidation cannot arrive after it.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_MAILBOX_H
@@ -36,18 +36,18 @@ enum to_back_type {
     TO_BACK_USAGE_FULL, /* flush_rows are waiting */
     TO_BACK_LOG,        /* line */
     TO_BACK_CLOCK_JUMP, /* jump: this host's clocks have parted */
-    TO_BACK_DRAINED,    /* every client has had its answers */
+    TO_BACK_DRAINED,    /* every client has its answers */
 };
 
 struct lookup_request {
     struct digest digest;
-    uint32_t connection_id; /* the one that asked: fair_queue.h */
-    bool refresh;           /* ask PostgreSQL: what Redis holds is what is to be renewed */
+    uint32_t connection_id; /* the connection that asked: fair_queue.h */
+    bool refresh;           /* ask PostgreSQL: the verdict that Redis holds is to be renewed */
     uint8_t key_len;        /* the key column's value */
     char key[KEY_LEN_MAX];
 };
 
-/* What the front thread knows, for EXPLAIN. */
+/* The front thread's knowledge of a key, for EXPLAIN. */
 struct explain_memory {
     struct verdict verdict; /* UNAVAILABLE: nothing is held */
     enum freshness_use use;
@@ -55,7 +55,7 @@ struct explain_memory {
     int64_t pending_last_used_us; /* in the ledger, or 0 */
 };
 
-/* What an operator asks for; `section` is of INFO. */
+/* The text that an operator asks for; `section` applies to INFO. */
 enum report_kind { REPORT_INFO, REPORT_METRICS, REPORT_STATUS };
 
 struct to_back {
@@ -92,16 +92,16 @@ struct to_back {
 
 enum to_front_type {
     TO_FRONT_VERDICT,    /* answer: ends the lookup of its digest */
-    TO_FRONT_OUTDATED,   /* answer: likewise, but a change has overtaken it: not to be kept */
-    TO_FRONT_STALE,      /* answer: what Redis held, kept in case that no store answers */
-    TO_FRONT_INVALIDATE, /* invalidate: forget the key; what comes later is newer */
+    TO_FRONT_OUTDATED,   /* answer: likewise, but a change has overtaken it: do not keep it */
+    TO_FRONT_STALE,      /* answer: the verdict that Redis held, kept in case no store answers */
+    TO_FRONT_INVALIDATE, /* invalidate: forget the key; later answers are newer */
     TO_FRONT_TOMBSTONE,  /* invalidate: forget the key if it was read before then */
     TO_FRONT_REPLY,      /* ask, reply */
-    TO_FRONT_SWAP,       /* half: go on in it, and send back the one in use */
-    TO_FRONT_FRESHNESS,  /* freshness_inputs: what freshness is judged by has changed */
+    TO_FRONT_SWAP,       /* half: switch to it, and send back the one in use */
+    TO_FRONT_FRESHNESS,  /* freshness_inputs: the new inputs */
     TO_FRONT_CONFIG,     /* config: the receiver owns it */
     TO_FRONT_LISTEN,     /* listen: accept on this from now on, and close the last one */
-    TO_FRONT_STATS_POLL, /* stats_poll: answer with what the thread has counted */
+    TO_FRONT_STATS_POLL, /* stats_poll: answer with the thread's metrics */
     TO_FRONT_DRAIN,      /* take no more requests */
     TO_FRONT_STOP,       /* leave the loop */
 };
@@ -136,7 +136,7 @@ enum { MAILBOX_RESERVE = 64 };
 
 struct mailbox {
     struct ring *ring;
-    int wake_fd;   /* readable when the consumer has something to do */
+    int wake_fd;   /* readable when the consumer has work */
     size_t posted; /* producer: messages since the last wake */
 };
 
@@ -145,15 +145,17 @@ __attribute__((warn_unused_result)) int mailbox_init(struct mailbox *mailbox, si
                                                      size_t message_size);
 void mailbox_done(struct mailbox *mailbox);
 
-/* Producer. False when the box is full but for a reserve. The other side sees the message at the
- * next mailbox_wake() at the latest, so that a burst of messages costs one wake. */
+/* Producer. False when the mailbox is full except for a reserve. The other side sees the message at
+ * the next mailbox_wake() at the latest, so a burst of messages costs one wake. */
 bool mailbox_post(struct mailbox *mailbox, const void *message, size_t len);
 void mailbox_wake(struct mailbox *mailbox);
 
-/* The same, into the reserve: for messages of which there are only ever a few under way. */
+/* As mailbox_post(), with use of the reserve: for kinds of messages of which only a few are ever
+ * under way. */
 bool mailbox_post_reserved(struct mailbox *mailbox, const void *message, size_t len);
 
-/* Consumer: clear the wake-up, then take messages until there are none, or wake again for the rest.
+/* Consumer: clear the wake-up. Then take messages until the mailbox is empty, or wake again for the
+ * rest.
  */
 void mailbox_clear_wake(struct mailbox *mailbox);
 void mailbox_wake_again(struct mailbox *mailbox);

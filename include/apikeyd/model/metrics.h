@@ -1,9 +1,8 @@
-/* metrics: what is counted, from one table.
+/* metrics: every number that the daemon keeps, from one table.
  *
- * METRICS and HISTOGRAMS name every number that the daemon keeps; the enums, INFO, METRICS, the
- * metrics page and the manual's list come from them. Each thread has a struct of its own and adds
- * to it without a lock; a reader adds the structs up. A gauge is a current value, which its owner
- * sets just before it is shown.
+ * METRICS and HISTOGRAMS are the table; the enums, INFO, METRICS, the metrics page and the manual's
+ * list come from them. Each thread has a struct of its own and adds to it without a lock; a reader
+ * adds the structs up. A gauge is a current value; its owner sets it just before it is shown.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_METRICS_H
@@ -19,10 +18,10 @@
 
 /* X(enumerator, section, name, kind, family, labels, help[, OLD(name, family)])
  *
- * `section` and `name` are INFO's; without a name INFO leaves it out. `family` and `labels` are
- * Prometheus', whose names start with apikeyd_ (process_ for PROCESS…); without a family METRICS
- * leaves it out. Families stand together, and their first help is the one shown. A number of kind
- * …_US is kept in µs and exposed in seconds, one of kind …_PPM in millionths and exposed as a
+ * `section` and `name` are INFO's; INFO omits a metric without a name. `family` and `labels` are
+ * Prometheus', with prefix apikeyd_ (process_ for PROCESS…); METRICS omits a metric without a
+ * family. The rows of a family stand together, and the first help is the one shown. A number of
+ * kind …_US is kept in µs and exposed in seconds, one of kind …_PPM in millionths and exposed as a
  * ratio. OLD has the deprecated names of a renamed metric, "" for none: INFO and METRICS show its
  * value under these too. */
 #define METRICS(X)                                                                                 \
@@ -53,7 +52,7 @@
       "The same")                                                                                  \
     X(CHECKS_UNAVAILABLE, "Checks", "checks_unavailable", COUNTER, "checks_total",                 \
       "verdict=\"unavailable\",tier=\"none\"", "Checks answered UNAVAILABLE")                      \
-    /* Sums of these, made by metrics_sum(). */                                                    \
+    /* Sums of the rows above, made by metrics_sum(). */                                           \
     X(CHECKS_ALLOW, "Checks", "checks_allow", COUNTER, "", "", "Checks answered ALLOW")            \
     X(CHECKS_UNKNOWN, "Checks", "checks_deny_unknown", COUNTER, "", "",                            \
       "Checks answered DENY unknown")                                                              \
@@ -328,7 +327,7 @@ struct metrics {
     struct histogram histogram[HISTOGRAM_COUNT];
 };
 
-/* The counter of a check's answer, which is not UNAVAILABLE. */
+/* Returns the counter of a check's answer. The answer must not be UNAVAILABLE. */
 static inline enum metric metric_of_check(enum verdict_kind kind, enum tier tier)
 {
     return (enum metric)(METRIC_ALLOW_MEMORY + TIER_NONE * (kind - VERDICT_ALLOW) + tier);
@@ -338,17 +337,17 @@ static inline enum metric metric_of_check(enum verdict_kind kind, enum tier tier
 void metrics_add(struct metrics *target, const struct metrics *addend);
 void metrics_subtract(struct metrics *target, const struct metrics *part);
 
-/* Fill in the sums that are only made to be shown. */
+/* Fill in the sums, which exist only to be shown. */
 void metrics_sum(struct metrics *metrics);
 
-/* Append them as an INFO text: "# Section", then name:value lines. `section` limits it to one (""
- * is all), by its name or by the deprecated one. */
+/* Append the metrics as an INFO text: "# Section", then name:value lines. `section` selects one
+ * section by its name or deprecated name ("": all). */
 void metrics_print_info(const struct metrics *metrics, const char *section, struct buffer *out);
 
-/* Append them in Prometheus' text exposition format, version 0.0.4. */
+/* Append the metrics in Prometheus' text exposition format, version 0.0.4. */
 void metrics_print_exposition(const struct metrics *metrics, struct buffer *out);
 
-/* The table for the manual. */
+/* Print the table for the manual. */
 void metrics_print_markdown(FILE *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* socket_role: what a listening socket is for. */
+/* socket_role: the purpose of a listening socket. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SOCKET_ROLE_H
 #define APIKEYD_SOCKET_ROLE_H

@@ -1,17 +1,17 @@
 /* store: which server, database and table an answer of PostgreSQL came from.
  *
- * The change feed and the lookups have sessions of their own, perhaps through a pooler, and nothing
- * but what the server says proves that both lead to the same table. A `mark` is what every
- * statement can tell cheaply. It belongs to one run of one server, so what else that server is (a
- * `store`) has to be asked only once for each mark. A store's identity outlives restarts; after a
- * failover its timeline is a later one.
+ * The change feed and the lookups have sessions of their own, perhaps through a pooler, and only
+ * the server's own answers prove that both lead to the same table. A `mark` is the part of that
+ * answer that every statement can give cheaply. A mark belongs to one run of one server, so the
+ * daemon asks for the rest (the `store`) only once for each mark. A store's identity outlives
+ * restarts; a failover gives it a later timeline.
  *
  *     answer ─ mark ─▶ known? ─ no ─▶ ask the session for the whole store, and look again
  *                        │ yes
  *                        ▼
  *              outdated · elsewhere · current
  *
- * Pure: it is told what was read, and judges. Back thread only.
+ * Pure: callers pass the answers in, and this module judges. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_STORE_H
@@ -30,33 +30,33 @@ struct store_mark {
 };
 
 struct store_id {
-    uint64_t system; /* system identifier: of the cluster, and of its standbys */
+    uint64_t system; /* system identifier: shared by a cluster and its standbys */
     uint32_t timeline;
     uint32_t database, table; /* OIDs */
-    int64_t started_us; /* the mark's: a copy of a server has all the rest in common with it */
+    int64_t started_us;       /* the mark's: it alone distinguishes a copy of a server */
 };
 
 struct store {
     struct store_mark mark;
     struct store_id id;
     bool standby; /* in recovery */
-    bool plain;   /* it is a table or a partitioned one, not a view or a foreign table */
-    bool bytes;   /* the database has no encoding: it does not know which letters its text is of */
+    bool plain;   /* an ordinary or partitioned table, not a view or a foreign table */
+    bool bytes;   /* the database has encoding SQL_ASCII: its text is bytes */
 };
 
 enum store_standing {
     STORE_UNKNOWN,   /* ask the session that the answer came from for the whole store */
-    STORE_NO_TABLE,  /* something else stands in the table's place: what is absent proves nothing */
-    STORE_OUTDATED,  /* a standby, or on a timeline before one that was seen: not to be used */
-    STORE_ELSEWHERE, /* not where the feed listens: changes of it are not heard of */
-    STORE_CURRENT,   /* where the feed listens, or, while there is no feed, usable */
+    STORE_NO_TABLE,  /* the name is not of a table: a missing row proves nothing */
+    STORE_OUTDATED,  /* a standby, or on an earlier timeline than seen before: do not use */
+    STORE_ELSEWHERE, /* not the feed's store: its changes are not heard of */
+    STORE_CURRENT,   /* the feed's store; any usable store while there is no feed */
 };
 
-/* What has become of the current store. */
+/* Changes of the current store. */
 enum store_change {
     STORE_KEPT,
-    STORE_RESTARTED, /* perhaps after a failover: what was read before may be out of date */
-    STORE_REPLACED,  /* by another table: what was read before is about other rows */
+    STORE_RESTARTED, /* perhaps after a failover: earlier reads may be out of date */
+    STORE_REPLACED,  /* by another table: earlier reads are of other rows */
 };
 
 struct stores {
@@ -70,27 +70,27 @@ struct stores {
     struct store_id home; /* … elsewhere than where the feed listens too: usage belongs there */
 };
 
-/* The store that bears the mark, if it is known, or NULL. */
+/* Returns the store that has the mark, or NULL when it is not known. */
 const struct store *stores_find(const struct stores *stores, const struct store_mark *mark);
 
-/* Note what a session told of itself. */
+/* Remember the store that a session reported. */
 void stores_learn(struct stores *stores, const struct store *store);
 
-/* The feed has heard from `store`, which is learnt too. */
+/* The feed has heard from `store`. Also remembers it. */
 enum store_change stores_feed(struct stores *stores, const struct store *store);
 void stores_feed_lost(struct stores *stores);
 
 /* Forget the timelines seen so far, so that a server on any timeline is accepted. False, and
- * nothing is done, while the feed is up, and if no server on an earlier timeline has answered since
- * the feed was up: then no server is refused, and this is a reload like any other. */
+ * nothing is done, while the feed is up, or if no server on an earlier timeline has answered since
+ * the feed was up: then no server is refused, and the reload changes nothing here. */
 bool stores_forget_later(struct stores *stores);
 
-/* What to make of an answer that bears `mark`; for CURRENT and ELSEWHERE sets *ret_id. `standby`
- * is what the same answer told. */
+/* Judge an answer that has `mark`; for CURRENT and ELSEWHERE sets *ret_id. `standby` comes from the
+ * same answer. */
 enum store_standing stores_judge(const struct stores *stores, const struct store_mark *mark,
                                  bool standby, struct store_id *ret_id);
 
-/* The same of a store just read. */
+/* Returns whether a store just read is OUTDATED. */
 bool stores_outdated(const struct stores *stores, const struct store *store);
 
 /* A lookup's answer from `id` is CURRENT. */
@@ -103,16 +103,16 @@ bool stores_answered(struct stores *stores, const struct store_id *id);
 bool store_mark_equal(const struct store_mark *a, const struct store_mark *b);
 bool store_id_equal(const struct store_id *a, const struct store_id *b);
 
-/* The same rows, perhaps after a restart or a failover: what usage belongs to. */
+/* The same rows, perhaps after a restart or a failover: usage belongs to these. */
 bool store_id_same_table(const struct store_id *a, const struct store_id *b);
 
-/* Whether it is one, or zeros. */
+/* Returns whether `id` is known, that is not zeros. */
 bool store_id_known(const struct store_id *id);
 
 /* <system identifier>/<timeline>/<database's OID>/<table's OID>: for people. */
 void store_id_to_text(const struct store_id *id, char ret[static STORE_TEXT_SIZE]);
 
-/* The same and the server's start: in the names of Redis's keys. */
+/* As store_id_to_text(), with the server's start: for the names of Redis keys. */
 void store_id_to_key(const struct store_id *id, char ret[static STORE_KEY_SIZE]);
 
 #endif

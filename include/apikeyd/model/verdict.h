@@ -1,4 +1,4 @@
-/* verdict: what is known about a key, and since when.
+/* verdict: the facts known about a key, and their read time.
  *
  * It is copied whole wherever it goes. Each place that keeps one in another form has one conversion
  * each way: a slot of the cache (cached_verdict_set(), cached_verdict_get()), a value in Redis
@@ -27,7 +27,7 @@ static inline int uuid_order(const struct uuid *a, const struct uuid *b)
 }
 
 enum verdict_kind {
-    VERDICT_UNAVAILABLE, /* nobody can tell now; never cached, never shown as a DENY */
+    VERDICT_UNAVAILABLE, /* no store can tell now; never cached, never shown as a DENY */
     VERDICT_ALLOW,
     VERDICT_DENY_UNKNOWN,
     VERDICT_DENY_INACTIVE,
@@ -43,13 +43,13 @@ struct verdict {
 
 static const struct verdict verdict_unavailable = {.kind = VERDICT_UNAVAILABLE};
 
-/* Whether the verdict is about a row of the table. */
+/* Returns whether the verdict is about a row of the table. */
 static inline bool verdict_has_row(const struct verdict *verdict)
 {
     return verdict->kind == VERDICT_ALLOW || verdict->kind == VERDICT_DENY_INACTIVE;
 }
 
-/* Where an answer came from. */
+/* The source of an answer. */
 enum tier { TIER_MEMORY, TIER_REDIS, TIER_POSTGRES, TIER_STALE, TIER_NONE };
 
 const char *verdict_kind_name(enum verdict_kind kind); /* "ALLOW", "DENY unknown", … */
@@ -58,7 +58,7 @@ const char *tier_name(enum tier tier);
 /* Exactly UUID_TEXT_LEN lower-case characters (RFC 9562), without a NUL. */
 void uuid_to_text(const struct uuid *uuid, char *ret_text);
 
-/* Read what uuid_to_text() writes; false, and *ret is of no use, when it is anything else. */
+/* Read the text that uuid_to_text() writes. False, with *ret undefined, on any other text. */
 bool uuid_from_text(const char *text, struct uuid *ret);
 
 #endif

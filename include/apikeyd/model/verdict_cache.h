@@ -24,14 +24,14 @@ struct cached_verdict {
     struct uuid user_id;
     int64_t read_at_us;
     uint32_t usage_slot; /* where the ledger last wrote this key's usage: a hint, checked on use */
-    uint16_t used;       /* when it was last hit, in coarse units that wrap */
+    uint16_t used;       /* time of the last hit, in coarse units that wrap */
     uint8_t kind;        /* enum verdict_kind */
     uint8_t flags;
 };
 
 enum { CACHED_REFRESHING = 1 << 0 }; /* a refresh was asked for */
 
-/* Put a verdict into a slot; what is not of the verdict stays as it is. */
+/* Put a verdict into a slot; the slot's other fields stay as they are. */
 static inline void cached_verdict_set(struct cached_verdict *slot, const struct verdict *verdict)
 {
     slot->api_key_id = verdict->api_key_id;
@@ -63,12 +63,12 @@ struct verdict_cache_stats {
 struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed);
 void verdict_cache_free(struct verdict_cache *cache);
 
-/* The verdict for `digest` if one is held and fresh, else NULL. A hit counts as use. The
- * pointer is good until the next put or remove. */
+/* Returns the verdict for `digest` if one is held and fresh, else NULL. A hit counts as use. The
+ * pointer is valid until the next put or remove. */
 struct cached_verdict *verdict_cache_get(struct verdict_cache *cache, const struct digest *digest,
                                          const struct freshness_limits *limits);
 
-/* The verdict for `digest` will be asked for: have it come in, if it is where most are. */
+/* Prefetch the verdict for `digest`, if it is in its home slot. */
 void verdict_cache_prefetch(const struct verdict_cache *cache, const struct digest *digest);
 
 /* Prefetch the verdict if it is not in its home slot. Returns a likely match found by tag, for
@@ -76,7 +76,7 @@ void verdict_cache_prefetch(const struct verdict_cache *cache, const struct dige
 const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
                                                            const struct digest *digest);
 
-/* The verdict for `digest` however old, or NULL; changes nothing. */
+/* Returns the verdict for `digest`, however old, or NULL; changes nothing. */
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest);
 
 /* Keep `verdict` (not UNAVAILABLE), unless one read later is held. Returns what is held now. */
@@ -87,7 +87,7 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
 /* Forget a verdict. */
 void verdict_cache_remove(struct verdict_cache *cache, const struct digest *digest);
 
-/* A verdict of `slot` was asked for. True the first time in about a second. */
+/* A check used the verdict of `slot`. True the first time in about a second. */
 bool verdict_cache_touch(struct cached_verdict *slot, int64_t now_us);
 
 struct verdict_cache_stats verdict_cache_stats(const struct verdict_cache *cache);

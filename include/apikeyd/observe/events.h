@@ -1,7 +1,7 @@
 /* events: the last lines of the log, for the status page.
  *
- * A ring of fixed size; the oldest line makes way. What the log does not hold, keys above all, is
- * not here either. */
+ * A ring of fixed size; the oldest line makes way. The ring holds only what the log holds: above
+ * all, no keys. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_EVENTS_H
 #define APIKEYD_EVENTS_H
@@ -25,7 +25,7 @@ struct events {
 
 void events_add(struct events *events, int64_t at_us, enum log_level level, const char *text);
 
-/* The `age`th newest line, from 0, or NULL. */
+/* Returns the `age`th newest line, counted from 0, or NULL. */
 const struct event_line *events_at(const struct events *events, size_t age);
 
 #endif

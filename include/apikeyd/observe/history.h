@@ -1,9 +1,9 @@
 /* history: the last hour in steps of ten seconds, for the status page.
  *
- * Each sample of the metrics adds what was counted since the sample before it to the step in which
- * the sample was taken. A step without a sample is not held: the daemon was paused or a thread
- * stood still, so nothing is known of that time, which is not the same as zero. The first sample
- * after such a gap counts for all of it; HISTORY_COVERED_US tells for how long a step counts.
+ * Each sample of the metrics adds the counts since the sample before it to the step in which the
+ * sample was taken. A step without a sample is not held: the daemon was paused or a thread stood
+ * still, so that time is unknown, not zero. The first sample after such a gap covers the whole gap;
+ * HISTORY_COVERED_US gives the time that a step covers.
  *
  * A history takes 35 KiB, allocated once, and reads no clock: times are µs since the daemon's start
  * and never go back. Back thread only.
@@ -18,7 +18,7 @@
 
 enum { HISTORY_STEPS = 360, HISTORY_STEP_SECONDS = 10 };
 
-/* What a step tells. -1: nothing was measured. */
+/* The figures of a step. -1: nothing was measured. */
 enum history_figure {
     HISTORY_COVERED_US, /* the time that the counts are about; longer than a step after a gap */
     HISTORY_ALLOW,      /* checks answered */
@@ -44,7 +44,7 @@ struct history;
 struct history *history_new(void);
 void history_free(struct history *history);
 
-/* A sample: `total` is what was counted since the start, with its sums (metrics_sum()). */
+/* Add a sample: `total` holds the counts since the start, with their sums (metrics_sum()). */
 void history_add(struct history *history, int64_t at_us, const struct metrics *total);
 
 /* The numbers of the steps that may be held: from history_begin() up to, but without,

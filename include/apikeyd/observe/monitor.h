@@ -1,9 +1,9 @@
-/* monitor: knows how the daemon is doing.
+/* monitor: collects the daemon's metrics and state.
  *
- * Once a second it asks the front thread what it has counted, a stats poll: the answer shows that
- * both threads are alive, is kept for as long as the window over which rates and latencies are
- * told, and is added to the history of the last hour. Each snapshot that is asked for costs another
- * poll. Back thread only.
+ * Once a second the monitor asks the front thread for its metrics (a stats poll). The answer shows
+ * that both threads are alive, is kept for the window over which rates and latencies are computed,
+ * and is added to the history of the last hour. Each requested snapshot costs another poll. Back
+ * thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_MONITOR_H
@@ -16,7 +16,7 @@ struct monitor;
 
 struct monitor_setup {
     struct back_env *env;
-    /* Fill in the back's gauges (into `total`) and all that the monitor does not know itself. */
+    /* Fill in the back's gauges (into `total`) and every field that the monitor cannot know. */
     void (*look)(void *arg, struct status_snapshot *snapshot);
     /* Both threads are alive; once a tick. */
     void (*on_alive)(void *arg, const struct status_snapshot *snapshot);
@@ -27,18 +27,18 @@ struct monitor_setup {
 /* NULL when out of memory. */
 struct monitor *monitor_new(const struct monitor_setup *setup);
 
-/* Waiting requests get the error that the front thread does not answer. */
+/* Fails waiting requests: the front thread does not answer. */
 void monitor_free(struct monitor *monitor);
 
 /* Called once: with the snapshot, or with NULL when the front thread does not answer within two
- * seconds or too many ask. */
+ * seconds or too many requests wait. */
 typedef void monitor_done(void *arg, const struct status_snapshot *snapshot);
 void monitor_ask(struct monitor *monitor, monitor_done *done, void *arg);
 
 /* A stats poll's answer; `metrics` may be NULL, and belongs to the caller. */
 void monitor_answer(struct monitor *monitor, uint32_t id, const struct metrics *metrics);
 
-/* The snapshot from what the front thread has counted. */
+/* Make the snapshot from the front thread's metrics. */
 void monitor_snapshot(struct monitor *monitor, const struct metrics *front,
                       struct status_snapshot *ret_snapshot);
 

@@ -6,8 +6,7 @@
 #include <apikeyd/model/mailbox.h>
 #include <apikeyd/observe/status_snapshot.h>
 
-/* Append the text; `section` is INFO's, "" is all. Completes the snapshot by what the process
- * uses. */
+/* Append the text; `section` is INFO's, "" is all. Adds the process metrics to the snapshot. */
 void report_print(enum report_kind kind, const char *section, struct status_snapshot *snapshot,
                   struct buffer *out);
 

@@ -1,14 +1,14 @@
-/* pg_connection: one connection to PostgreSQL, kept up.
+/* pg_connection: one connection to PostgreSQL, which reconnects by itself.
  *
- * Connects without blocking, takes one query at a time, gives it a time limit, and comes back
- * after a loss with back-off and jitter. A query that is late costs the connection, as nobody knows
- * when it would be free again; or it is waited for a while longer, since it may be queued behind a
- * lock, and the session is of use again the moment that it is answered. Works behind a transaction
- * pooler: queries are unnamed and nothing is set in the session that the start-up packet does not
- * set.
+ * The connection is made without blocking, takes one query at a time, gives the query a time limit,
+ * and reconnects after a loss with back-off and jitter. A late query normally ends the connection,
+ * because the session may not be free for a long time. With `waits_when_late` the connection waits
+ * a while longer, since the query may be queued behind a lock, and the session is usable again as
+ * soon as the answer comes. A transaction pooler is fine: queries are unnamed, and only the
+ * start-up packet sets session parameters.
  *
- * It goes to the primary, unless the connection string says otherwise: a standby lags behind what
- * is notified. Back thread only.
+ * The connection goes to the primary, unless the connection string says otherwise: a standby lags
+ * behind the notifications. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_CONNECTION_H
@@ -24,7 +24,7 @@ struct pg_connection;
 enum pg_outcome {
     PG_DONE,    /* the result holds rows */
     PG_REFUSED, /* the server answered with an error: the result holds it */
-    PG_LATE,    /* no answer within the time limit; it may have been carried out */
+    PG_LATE,    /* no answer within the time limit; the query may have been executed */
     PG_LOST,    /* the connection broke; likewise */
 };
 
@@ -49,9 +49,9 @@ struct pg_query {
 struct pg_connection_setup {
     struct back_env *env;
     const char *purpose;  /* for logs; lives forever */
-    enum pg_rank rank;    /* when the server has no room for all sessions */
+    enum pg_rank rank;    /* priority when the server has no room for all sessions */
     const char *dsn;      /* copied */
-    bool waits_when_late; /* a late query is waited for, though no longer by its caller */
+    bool waits_when_late; /* after a late query's `done`, keep waiting for its answer */
     /* The connection can take a query, or has just gone down. */
     void (*on_ready)(void *arg);
     void (*on_down)(void *arg);
@@ -68,35 +68,37 @@ void pg_connection_free(struct pg_connection *connection);
 
 bool pg_connection_ready(const struct pg_connection *connection);
 
-/* Whether it can take a query or is carrying one out. */
+/* Returns whether the connection can take a query or is executing one. */
 bool pg_connection_up(const struct pg_connection *connection);
 
-/* Whether the server is known not to answer: the last attempt to connect failed, or a query was
- * late. False at first, and while a connection that broke is being made anew. */
+/* Returns whether the server is known not to answer: the last attempt to connect failed, or a query
+ * was late. False at first, and during the reconnect after a loss. */
 bool pg_connection_down(const struct pg_connection *connection);
 
-/* Whether it comes and goes, so that no more of it is logged. */
+/* Returns whether the connection flaps, so that its losses are no longer logged. */
 bool pg_connection_flaps(const struct pg_connection *connection);
 
-/* Whether the server had no room for it at the last attempt, or it left its place to a session that
- * comes before it. */
+/* Returns whether the server had no room at the last attempt, or the session gave its place to a
+ * session of higher rank. */
 bool pg_connection_refused(const struct pg_connection *connection);
 
-/* Whether a late query is being waited for: the server may be well, and the query behind a lock. */
+/* Returns whether the connection waits for a late query: the server may be healthy, and the query
+ * behind a lock. */
 bool pg_connection_overdue(const struct pg_connection *connection);
 
-/* The server's process, as the server said at the start of the session. */
+/* Returns the PID of the server's process, as reported at the start of the session. */
 int pg_connection_server_pid(const struct pg_connection *connection);
 
-/* It is of no use, for a reason of the caller's: close it, which calls `on_down`, and come back
- * later, to another host first if there are several. It must be ready, and may be inside `done`. */
+/* The caller cannot use the session, for the reason `why`: close the connection, which calls
+ * `on_down`, and reconnect later, to another host first if there are several. The connection must
+ * be ready; the call may be inside `done`. */
 void pg_connection_give_up(struct pg_connection *connection, const char *why);
 
-/* If it waits before it connects again, it does so now. */
+/* If the connection is in back-off, reconnect now. */
 void pg_connection_retry(struct pg_connection *connection);
 
-/* The server answers others: likewise, and if it hangs in connecting, or in a late query, it begins
- * anew. */
+/* As pg_connection_retry(), when the server is known to answer other sessions: an attempt or a late
+ * query that hangs is also abandoned, and the connection starts again. */
 void pg_connection_hurry(struct pg_connection *connection);
 
 /* Send a query; the connection must be ready. */

@@ -1,14 +1,14 @@
-/* pg_sessions: which of the daemon's sessions come first when PostgreSQL has no room for all.
+/* pg_sessions: the order of the daemon's sessions when PostgreSQL has no room for all.
  *
  *     change feed ▸ one lookup session ▸ usage ▸ the other lookup sessions
  *
- * A session can be refused because its role, its database or the server takes no more (SQLSTATE
- * 53300). Then it claims the place of the last one in this order: that session is let go as soon as
- * it carries out nothing, and no session that comes later connects before the claimant has its own.
- * A claim ends by itself, as the place may go to another client. It is not made again at once, nor
- * before that session is back: so claims in vain cost one session for each rank, no more. A place
- * that one of ours got in between is claimed at once. Lookups and usage whose sessions are refused
- * go by the change feed's. Back thread only. */
+ * The server refuses a session when its role, its database or the server has no more room (SQLSTATE
+ * 53300). The refused session then claims the place of the last session in this order: that session
+ * is closed as soon as it is idle, and no session of lower rank connects before the claimant has
+ * its place. A claim ends by itself, because the place may go to another client. A claim is not
+ * repeated at once, nor before the closed session is back: so failed claims cost one session for
+ * each rank, no more. A place that another session of ours got in between is claimed at once.
+ * Lookups and usage whose sessions are refused use the change feed's session. Back thread only. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_SESSIONS_H
 #define APIKEYD_PG_SESSIONS_H
@@ -25,35 +25,35 @@ enum pg_rank { PG_RANK_FEED, PG_RANK_LOOKUP, PG_RANK_USAGE, PG_RANK_SPARE };
 struct pg_session {
     struct back_env *env;
     enum pg_rank rank;
-    const char *dsn;           /* where it connects to, and as whom */
-    void (*let_go)(void *arg); /* end the session when it carries out nothing */
+    const char *dsn;           /* the server and the user */
+    void (*let_go)(void *arg); /* end the session when it is idle */
     void (*retry)(void *arg);  /* connect soon */
     void *arg;
     bool up;
-    bool refused;             /* for want of room, and has not been up since */
-    bool gave_way;            /* for a session that has not come up since, nor has this one, … */
-    enum pg_rank gave_way_to; /* … of this rank */
+    bool refused;             /* for lack of room, and not up since */
+    bool gave_way;            /* to a session; neither of the two has come up since; … */
+    enum pg_rank gave_way_to; /* … the other session's rank */
     int64_t claimed_us;
     TAILQ_ENTRY(pg_session) in_list;
 };
 
-/* Fill in what comes before `up`, then add. */
+/* Fill in the fields before `up`, then add. */
 void pg_session_add(struct pg_session *session);
 void pg_session_remove(struct pg_session *session);
 
-/* Whether it should try to connect now: no session that comes earlier has a claim. */
+/* Returns whether the session should try to connect now: no session of higher rank has a claim. */
 bool pg_session_may_connect(const struct pg_session *session);
 
-/* Whether the next place that is left is this one's. */
+/* Returns whether the next free place belongs to this session. */
 bool pg_session_claims(const struct pg_session *session);
 
-/* What became of it. `why` is the server's message. False: an attempt that began before a claim has
- * taken the place, and has to be let go. */
+/* The result of an attempt. `why` is the server's message. False: an attempt that began before a
+ * claim has taken the place; close the session. */
 __attribute__((warn_unused_result)) bool pg_session_connected(struct pg_session *session);
 void pg_session_refused(struct pg_session *session, const char *why);
 void pg_session_ended(struct pg_session *session);
 
-/* It was let go. */
+/* The session was closed. */
 void pg_session_gave_way(struct pg_session *session);
 
 #endif

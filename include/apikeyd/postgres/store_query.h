@@ -1,8 +1,8 @@
-/* store_query: ask a session which store it leads to.
+/* store_query: asks a session which store it leads to.
  *
- * The whole of it, which takes a query of its own: for the feed's heartbeats, and for each session
- * that lookups or usage use, when it is new or its answers bear a mark that is not known. Every
- * name in the statements is qualified, operators too: a role may have made others of the same name.
+ * The full answer takes a query of its own: for the feed's heartbeats, and for each session of
+ * lookups or usage that is new or whose answers have an unknown mark. Every name in the statements
+ * is qualified, operators too, because a role may have created others of the same name.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_STORE_QUERY_H
@@ -12,8 +12,8 @@
 #include <apikeyd/model/store.h>
 #include <apikeyd/postgres/pg_connection.h>
 
-/* What a SELECT names for the columns that store_query_read() reads from `column` on, and the FROM
- * items that they need. $1 is the schema, $2 the table. */
+/* The select list for the columns that store_query_read() reads from `column` on, and the FROM
+ * items that the list needs. $1 is the schema, $2 the table. */
 #define STORE_COLUMNS                                                                              \
     "pg_catalog.clock_timestamp(), pg_catalog.pg_postmaster_start_time(), "                        \
     "pg_catalog.pg_is_in_recovery(), sc.system_identifier, "                                       \
@@ -33,34 +33,34 @@ enum { STORE_FIELDS = 10 };
 /* Set the first two parameters, which point into `config`. */
 void store_query_name_table(struct pg_query *query, const struct config *config);
 
-/* The query by itself. */
+/* Set the complete query. */
 void store_query_bind(struct pg_query *query, const struct config *config);
 
-/* Read row 0 from `column` on; false, leaving both alone, when it has another form. *ret_server_us
- * is PostgreSQL's clock, µs since 1970. */
+/* Read row 0 from `column` on. False, leaving both outputs alone, when the row has another form.
+ * *ret_server_us is PostgreSQL's clock, µs since 1970. */
 bool store_query_read(const PGresult *result, int column, struct store *ret,
                       int64_t *ret_server_us);
 
-/* What every statement of lookups and usage tells, as one column of type record; `table` is as
- * sql_table_append() writes it. */
+/* Append the mark that every statement of lookups and usage returns, as one column of type record;
+ * `table` is as sql_table_append() writes it. */
 void store_mark_append_sql(struct buffer *sql, const char *table);
 
-/* A condition without a row: the statement runs where a mark was read. Its parameters are from
- * $`first` on, three of them. */
+/* Append a condition: the statement runs where a mark was read. Its three parameters start at
+ * $`first`. */
 void store_mark_append_condition(struct buffer *sql, const char *table, int first);
 
-/* Set those, from param[first - 1] on. They point into `mark` and `numbers`, whose bytes this
- * replaces. */
+/* Set these parameters, from param[first - 1] on. The parameters point into `mark` and `numbers`;
+ * the call replaces the bytes of `numbers`. */
 void store_mark_bind(struct pg_query *query, int first, const struct store_mark *mark,
                      struct buffer *numbers);
 
 struct store_told {
     struct store_mark mark;
     bool standby;
-    bool hidden; /* row security keeps rows from this role: what is absent proves nothing */
+    bool hidden; /* row security hides rows from this role: a missing row proves nothing */
 };
 
-/* Read such a column; false when it is not one. */
+/* Read a column of store_mark_append_sql(). False when it has another form. */
 bool store_mark_read(const char *record, int len, struct store_told *ret);
 
 #endif

@@ -1,7 +1,7 @@
-/* back_env: what every part of the back thread needs.
+/* back_env: the state that all parts of the back thread share.
  *
- * `config` changes at a reload, so nothing of it is kept: options that cannot be reloaded read
- * the same in the next one. */
+ * `config` is replaced at a reload, so no part keeps a pointer into it. Options that cannot be
+ * reloaded keep their values in the new config. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_BACK_ENV_H
 #define APIKEYD_BACK_ENV_H
@@ -30,35 +30,35 @@ struct back_env {
     struct metrics metrics;
     struct log log;
     struct pg_sessions sessions;
-    bool no_room_told;         /* in the log, and not yet that it is over: pg_sessions */
+    bool no_room_told;         /* logged, and its end not yet: pg_sessions */
     size_t unresolved;         /* sessions whose last attempt missed a name: pg_names */
-    char unresolved_name[256]; /* of a PostgreSQL host, as was logged last: pg_names */
+    char unresolved_name[256]; /* of a PostgreSQL host, logged last: pg_names */
     struct mailbox *to_front;
-    bool front_gone;        /* nobody reads the mailbox any more */
-    int64_t jump_logged_us; /* a jump of the clocks was logged then; 0: none */
+    bool front_gone;        /* no thread reads the mailbox any more */
+    int64_t jump_logged_us; /* when a jump of the clocks was logged; 0: never */
 };
 
-/* Make the loop, and what verdicts are judged by. False when out of memory. */
+/* Set up the event loop, and freshness. False when out of memory. */
 bool back_env_open(struct back_env *env);
 void back_env_close(struct back_env *env);
 
-/* Send to the front thread, which never waits for this one: if its mailbox is full, it is about
- * to be emptied. */
+/* Send to the front thread. That thread never waits for this one, so a full mailbox empties
+ * soon. */
 void back_env_post(struct back_env *env, const struct to_front *message);
 
-/* Tell the front thread what verdicts are judged by now. */
+/* Send the front thread the current freshness inputs. */
 void back_env_post_freshness(struct back_env *env);
 
-/* The current store has changed so, and what was read before with it. The front is told with the
+/* The current store has changed, and earlier reads with it. The front thread learns of it with the
  * next freshness inputs. */
 void back_env_store_changed(struct back_env *env, enum store_change change);
 
-/* The clocks parted by `jump_us`, as was seen at `at_us`: freshness_clocks_jumped(). The front is
- * told. */
+/* The clocks parted by `jump_us`, detected at `at_us`: freshness_clocks_jumped(). Also tells the
+ * front thread. */
 void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us);
 
-/* A query was answered with PostgreSQL's time: pg_clock_sample(). If that is further than it can
- * be, this host's clocks stood still, all of them, and it is a jump. */
+/* A query was answered with PostgreSQL's time: pg_clock_sample(). If that time is ahead of its
+ * bound, all clocks of this host stood still, and that counts as a jump. */
 void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t received_us,
                            int64_t server_us);
 

@@ -1,11 +1,10 @@
-/* log_writer: writes log lines in a thread of its own, so that a log that stands still stalls
- * nothing.
+/* log_writer: writes log lines in a thread of its own, so a log that stands still stalls nothing.
  *
  *     any thread ──▶ pipe, 1 MiB ──▶ thread "apikeyd-log" ──▶ stderr or the journal
  *
- * The pipe is the queue: the kernel keeps a line whole, and a line for which there is no room is
- * refused at once. Such a line is lost. It is counted, and the log says how many were lost when the
- * reader goes on. */
+ * The pipe is the queue: the kernel keeps a line whole, and refuses at once a line that has no
+ * room. Such a line is lost and counted, and the log says how many lines were lost when the reader
+ * continues. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LOG_WRITER_H
 #define APIKEYD_LOG_WRITER_H
@@ -16,7 +15,7 @@
 
 struct log_writer;
 
-/* Write the line, for as long as that takes. False: the line is lost. Called in the log thread
+/* Write the line, however long that takes. False: the line is lost. Called in the log thread
  * only. */
 typedef bool log_output(enum log_level level, const struct log_place *place, const char *line);
 
@@ -28,17 +27,17 @@ __attribute__((warn_unused_result)) int log_writer_start(log_output *output,
  * blocks. */
 struct log log_writer_log(struct log_writer *writer, enum log_level level);
 
-/* Lines that are queued, and lines that were lost: no room, or `output` could not write them. Any
- * thread. */
+/* Return the number of lines queued, and of lines lost (no room, or `output` could not write them).
+ * Any thread. */
 uint64_t log_writer_queued(const struct log_writer *writer);
 uint64_t log_writer_dropped(const struct log_writer *writer);
 
 /* Wait until every line is written, for `timeout_us` at most. Safe in a signal handler. */
 void log_writer_flush(const struct log_writer *writer, int64_t timeout_us);
 
-/* Write what is queued, and end the thread, within `timeout_us`. If the log stands still for
- * longer, the thread and what it uses are left to the end of the process. NULL is nothing to do. No
- * other thread may use the log any more. */
+/* Write the queued lines, and end the thread, within `timeout_us`. If the log stands still for
+ * longer, the thread and its memory stay until the process ends. NULL does nothing. No other thread
+ * may use the log any more. */
 void log_writer_stop(struct log_writer *writer, int64_t timeout_us);
 
 #endif

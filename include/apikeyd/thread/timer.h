@@ -1,7 +1,7 @@
 /* timer: libevent's timers, set in microseconds.
  *
  * A timer is a struct event of the caller's, assigned to its loop with event_assign() and removed
- * with event_del(). Setting one that is set already moves it. The loop's thread only. */
+ * with event_del(). Setting a timer that is already set moves it. The loop's thread only. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_TIMER_H
 #define APIKEYD_TIMER_H
@@ -24,7 +24,7 @@ static inline void timer_start(struct event *timer, int64_t delay_us)
     event_add(timer, &delay);
 }
 
-/* A service failed: fires when it is to be tried again, later each time. */
+/* A service failed: fires when the next try is due, later each time. */
 static inline void timer_retry(struct event *timer, struct backoff *backoff)
 {
     timer_start(timer, backoff_next(backoff, arc4random()));

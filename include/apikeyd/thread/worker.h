@@ -3,10 +3,10 @@
  *     event loop ── worker_start ──▶ own thread: work(arg) ──▶ event loop: done(arg)
  *          └────── worker_abandon ─────────────────────────▶ own thread: discard(arg)
  *
- * For calls that have no asynchronous form, as getaddrinfo(). A worker is one thread for one call.
- * The owner of an `arg` starts the next worker only after `done` of the last one, so that a name
- * server that is silent costs one thread for each owner, however many attempts time out.
- * A call that hangs does not hold up the end of the process: the thread is detached.
+ * For calls that have no asynchronous form, such as getaddrinfo(). A worker is one thread for one
+ * call. The owner of an `arg` starts the next worker only after `done` of the last one, so a silent
+ * name server costs one thread for each owner, however many attempts time out. A call that hangs
+ * does not hold up the end of the process: the thread is detached.
  *
  * `arg` belongs to the thread from worker_start() until `done` or `discard` is called. All
  * functions are called on the thread of the event loop, `work` and perhaps `discard` on the
@@ -20,9 +20,9 @@
 
 struct worker;
 
-/* Have work(arg) done. Then done(arg) is called once by the loop of `base`, and the worker is gone
- * when it is called. NULL when there is no memory, descriptor or thread for it: nothing is called,
- * and `arg` stays the caller's. */
+/* Run work(arg) in a thread. Then the loop of `base` calls done(arg) once; the worker is already
+ * freed by then. NULL when memory, descriptors or threads are short: nothing is called, and the
+ * caller keeps `arg`. */
 __attribute__((warn_unused_result)) struct worker *
 worker_start(struct event_base *base, void (*work)(void *arg), void (*done)(void *arg),
              void (*discard)(void *arg), void *arg);

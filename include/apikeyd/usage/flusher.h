@@ -1,20 +1,20 @@
 /* flusher: brings usage from the ledger to PostgreSQL.
  *
- * A round: swap the ledger's halves, merge the full one into what is pending, write that in
- * chunks, and only then empty the half. Nothing is forgotten before its COMMIT. What remains
- * pending (PostgreSQL does not take it, or somebody else holds the rows) goes to the spill file
+ * A round swaps the ledger's halves, merges the full one into pending usage, writes that in chunks,
+ * and only then empties the half. No usage is forgotten before its COMMIT. Usage that remains
+ * pending (PostgreSQL does not take it, or another session holds the rows) goes to the spill file
  * before the half is emptied; if that fails too, the half stays as it is.
  *
  *     IDLE ─▶ SWAPPING ─▶ MOVING ─▶ WRITING ─▶ SETTLING ─▶ IDLE
  *             front       disk      PostgreSQL disk
  *
- * A disk thread does what a disk can hold up. While a job of it is under way the half, and what is
- * pending, are the job's; meanwhile the front goes on to record in the other half.
+ * The disk thread does all work that a disk can hold up. While a job is under way, the job owns the
+ * half and pending usage; the front thread records in the other half meanwhile.
  *
- * Usage belongs to the store where lookups are answered, as the ledger and the spill file note.
- * When that becomes another one, it is set aside in a file of the earlier store's own, and comes
- * back when the store does. A session that leads elsewhere than lookups writes nothing.
- * Back thread only.
+ * Usage belongs to the store where lookups are answered; the ledger and the spill file name it.
+ * When another store answers, the usage is set aside in a file of the earlier store's own, and
+ * comes back when that store does. A session that leads to another store than the lookups writes
+ * nothing. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_FLUSHER_H
@@ -30,11 +30,12 @@ struct flusher;
 struct flusher_setup {
     struct back_env *env;
     struct ledger *ledger;
-    struct ledger_half *half;   /* the one that the front does not use; may hold entries */
+    struct ledger_half *half;   /* not in use by the front; may hold entries */
     struct usage_batch spilled; /* from the spill file; owned by the flusher from here on */
     enum spill_state spill;
     void (*on_drained)(void *arg);
-    /* Whether the feed's session can take a query now; and send it, unless that is NULL. */
+    /* Returns whether the feed's session can take a query now. Sends `query` if so, unless it is
+     * NULL. */
     bool (*lend)(void *arg, const struct pg_query *query);
     void *arg;
 };
@@ -42,23 +43,23 @@ struct flusher_setup {
 /* NULL when out of memory. */
 struct flusher *flusher_new(struct flusher_setup *setup);
 
-/* Waiting FLUSH requests get an error. False: the disk still holds a job up, and the ledger must
- * stay as it is until the process ends. */
+/* Waiting FLUSH requests get an error. False: a disk still holds a job up, and the ledger must stay
+ * as it is until the process ends. */
 bool flusher_free(struct flusher *flusher);
 
 /* Start a round, or another one after the one under way. */
 void flusher_start(struct flusher *flusher);
 
-/* The same for a FLUSH request: its reply is the number of rows written. */
+/* As flusher_start(), for a FLUSH request: its reply is the number of rows written. */
 void flusher_request(struct flusher *flusher, uint64_t ask);
 
 /* One last round; on_drained is called when it ends, also if it failed. */
 void flusher_drain(struct flusher *flusher);
 
-/* PostgreSQL has had its time to drain: what it has not taken goes to the disk. */
+/* PostgreSQL's time for the drain is over: usage that it has not taken goes to the disk. */
 void flusher_save(struct flusher *flusher);
 
-/* Log where usage waits that could not be written before the end. */
+/* Log where unwritten usage waits at the end. */
 void flusher_tell_rest(const struct flusher *flusher);
 
 /* Lookups are answered from another store, or another run of its server, than before
@@ -75,13 +76,13 @@ void flusher_configure(struct flusher *flusher);
 void flusher_feed_is(struct flusher *flusher, bool usable);
 void flusher_feed_idle(struct flusher *flusher);
 
-/* Keys pending here, the front's half not counted. */
+/* Returns the number of keys pending here, without the front's half. */
 size_t flusher_pending(const struct flusher *flusher);
 
-/* Set the gauges of usage; USAGE_PENDING holds what waits in the front's half. */
+/* Set the gauges of usage. On entry USAGE_PENDING holds the keys in the front's half. */
 void flusher_look(const struct flusher *flusher, struct metrics *metrics);
 
-/* When the key was last used, as far as pending here, or 0. */
+/* Returns when the key was last used, by usage pending here, or 0. */
 int64_t flusher_pending_last_used(const struct flusher *flusher, const struct uuid *api_key_id);
 
 #endif

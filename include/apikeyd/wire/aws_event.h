@@ -1,9 +1,9 @@
-/* aws_event: events of an API Gateway Lambda authorizer, and what it answers.
+/* aws_event: events of an API Gateway Lambda authorizer, and the answers to them.
  *
- * "Use API Gateway Lambda authorizers" (REST APIs: TOKEN and REQUEST) and "Control access to HTTP
- * APIs with Lambda authorizers" (payload format versions 1.0 and 2.0) in the Amazon API Gateway
- * developer guide. The key ID is requestContext.identity.apiKeyId, else the header's, else, in a
- * TOKEN event, authorizationToken.
+ * The source is "Use API Gateway Lambda authorizers" (REST APIs: TOKEN and REQUEST) and "Control
+ * access to HTTP APIs with Lambda authorizers" (payload format versions 1.0 and 2.0) in the Amazon
+ * API Gateway developer guide. The key ID is requestContext.identity.apiKeyId, else the header's,
+ * else, in a TOKEN event, authorizationToken.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_AWS_EVENT_H
@@ -13,12 +13,12 @@
 #include <apikeyd/model/verdict.h>
 
 struct aws_event {
-    char *key;      /* NULL: the caller sent none, or several */
-    char *resource; /* what a policy is about; NULL: the simple answer of version 2.0 is wanted */
+    char *key;      /* NULL: the caller sent no key, or several */
+    char *resource; /* of the policy; NULL: the event asks for the simple answer of version 2.0 */
 };
 
-/* Read an event; NULL when it is one, else what is wrong with it, naming the field. `ret` is to be
- * freed in either case. */
+/* Read an event. Returns NULL, or what is wrong with the event, naming the field. Free `ret` in
+ * either case. */
 const char *aws_event_parse(struct slice json, const char *key_header, struct aws_event *ret);
 void aws_event_free(struct aws_event *event);
 

@@ -6,13 +6,13 @@
 #include <apikeyd/base/buffer.h>
 
 enum {
-    HTTP_NO_BODY = 1,     /* to HEAD: the length is told, the body is not sent */
+    HTTP_NO_BODY = 1,     /* to HEAD: send the length, not the body */
     HTTP_CLOSE = 2,       /* the connection ends after this reply */
-    HTTP_STAYS = 4,       /* the connection stays, which has to be said to an HTTP/1.0 client */
+    HTTP_STAYS = 4,       /* say that the connection stays, to an HTTP/1.0 client */
     HTTP_REPLY_FLAGS = 3, /* bits taken */
 };
 
-/* A Date field, made anew when the second has changed. Zero at first. */
+/* A Date field, rewritten when the second has changed. Zero at first. */
 struct http_date {
     int64_t second; /* since 1970 */
     char line[40];

@@ -1,9 +1,9 @@
-/* http_request: take the head of an HTTP/1 request out of a byte stream (RFC 9112).
+/* http_request: takes the head of an HTTP/1 request out of a byte stream (RFC 9112).
  *
- * Strict where leniency lets a request be read in two ways: a length and a transfer coding
- * together, two lengths, folded lines, two Host fields or none are refused. Like resp_request it
- * keeps no state and copies nothing; the caller sees to it that an incomplete head is not parsed
- * again and again.
+ * The parser is strict where leniency allows two readings of a request: it refuses a length
+ * together with a transfer coding, two lengths, folded lines, two Host fields or none. Like
+ * resp_request it keeps no state and copies nothing; the caller makes sure that an incomplete head
+ * is not parsed again and again.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_HTTP_REQUEST_H
@@ -13,10 +13,10 @@
 
 struct http_request {
     bool head, post;   /* the method */
-    bool http_1_0;     /* a client of that version has to be told that the connection stays */
-    bool keep_alive;   /* the connection is to stay */
-    bool chunked;      /* the body's length is not told */
-    struct slice path; /* without the query; into the bytes that were parsed, as is… */
+    bool http_1_0;     /* the reply has to say that the connection stays */
+    bool keep_alive;   /* the client wants the connection to stay */
+    bool chunked;      /* the request does not give the body's length */
+    struct slice path; /* without the query; into the parsed bytes, as is… */
     struct slice key;  /* …the field that holds the key ID: the first one */
     size_t keys;       /* such fields */
     size_t head_len;
@@ -26,7 +26,7 @@ struct http_request {
 enum http_parsed {
     HTTP_COMPLETE,
     HTTP_INCOMPLETE, /* more bytes are needed */
-    HTTP_BROKEN,     /* the stream cannot be followed any further */
+    HTTP_BROKEN,     /* the rest of the stream cannot be parsed */
 };
 
 /* Parse the head at the start of `input`. COMPLETE sets *ret, BROKEN *ret_why to text that lives
@@ -34,7 +34,7 @@ enum http_parsed {
 enum http_parsed http_request_parse(struct slice input, const char *key_header,
                                     struct http_request *ret, const char **ret_why);
 
-/* Whether a blank line ends at or after `from`: without one a head is not complete. */
+/* Returns whether a blank line ends at or after `from`: without one a head is incomplete. */
 bool http_request_blank_line(struct slice input, size_t from);
 
 #endif

@@ -1,11 +1,11 @@
-/* notification: what the database says has changed.
+/* notification: a change that the database announces.
  *
  *     <digest, 32 hex digits> <time>     one key
  *     * <time>                           any key
  *
- * The payload of a NOTIFY on the channel below, sent by the trigger in migrations/. The time is
- * PostgreSQL's clock when the change was made, in microseconds since 1970; without one, as when
- * somebody writes NOTIFY by hand, it is 0.
+ * This is the payload of a NOTIFY on the channel below, sent by the trigger in migrations/. The
+ * time is PostgreSQL's clock when the change was made, in microseconds since 1970; 0 when the
+ * payload has none, as in a NOTIFY by hand.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_NOTIFICATION_H
@@ -22,7 +22,7 @@ struct notification {
     int64_t server_us;    /* 0: not told */
 };
 
-/* False, leaving *ret alone, when it is not one. */
+/* False, leaving *ret alone, when the payload is malformed. */
 bool notification_parse(struct slice payload, struct notification *ret);
 
 #endif

@@ -1,15 +1,15 @@
-/* redis_value: how a verdict is written in Redis.
+/* redis_value: the text form of a verdict in Redis.
  *
  *     1 ALLOW <api_key_id> <user_id> <read time> [<tag>]
  *     1 INACTIVE <api_key_id> <user_id> <read time> [<tag>]
  *     tombstone [<time>]
  *
- * One readable line: a format number, the verdict, the IDs, when PostgreSQL was read (its own
- * clock, µs since 1970) and, with a secret, an HMAC-SHA-256 tag over the Redis key and the line
- * before it. Without the right tag a value is FORGED: write access to Redis opens no door.
- * DENY unknown is never written.
- * A tombstone tells when its writer heard of the change, by PostgreSQL's clock and at the latest;
- * it bears no tag, as all it can do is to keep verdicts back.
+ * A value is one readable line: a format number, the verdict, the IDs, the time at which PostgreSQL
+ * was read (its own clock, µs since 1970) and, with a secret, an HMAC-SHA-256 tag over the Redis
+ * key and the line before the tag. A value without the right tag is FORGED: an attacker who can
+ * write to Redis cannot forge an ALLOW. DENY unknown is never written. A tombstone holds the latest
+ * time, by PostgreSQL's clock, at which its writer heard of the change. A tombstone has no tag,
+ * because it can only suppress verdicts.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_VALUE_H
@@ -22,13 +22,13 @@ enum { REDIS_VALUE_SIZE = 192 };
 
 enum redis_value_kind {
     REDIS_VALUE_VERDICT,
-    REDIS_VALUE_TOMBSTONE, /* a revocation went by: ask PostgreSQL */
-    REDIS_VALUE_FORGED,    /* no or a wrong tag */
+    REDIS_VALUE_TOMBSTONE, /* the key changed: ask PostgreSQL */
+    REDIS_VALUE_FORGED,    /* no tag or a wrong one */
     REDIS_VALUE_BROKEN,    /* not of this format */
 };
 
-/* `server_us`: PostgreSQL's clock; 0 when that is not known. Returns the length; the text also ends
- * in a NUL. */
+/* Write a tombstone. `server_us`: PostgreSQL's clock; 0: not known. Returns the length; the text
+ * also ends in a NUL. */
 size_t redis_value_encode_tombstone(int64_t server_us, char ret_text[static REDIS_VALUE_SIZE]);
 
 /* Write `verdict` (ALLOW or DENY inactive) for the Redis key `key`. `secret` may be empty.
@@ -37,7 +37,8 @@ size_t redis_value_encode(struct slice key, const struct verdict *verdict, int64
                           struct slice secret, char ret_text[static REDIS_VALUE_SIZE]);
 
 /* Read a value found under `key`. For VERDICT sets *ret (all but its read time) and
- * *ret_server_read_us; for TOMBSTONE only that, to its time or 0; leaves both alone otherwise. */
+ * *ret_server_read_us; for TOMBSTONE sets only the latter, to its time or 0; leaves both alone
+ * otherwise. */
 enum redis_value_kind redis_value_decode(struct slice key, struct slice value, struct slice secret,
                                          struct verdict *ret, int64_t *ret_server_read_us);
 

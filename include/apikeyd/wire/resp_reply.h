@@ -1,4 +1,4 @@
-/* resp_reply: write RESP2 replies into a buffer. */
+/* resp_reply: writes RESP2 replies into a buffer. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_RESP_REPLY_H
 #define APIKEYD_RESP_REPLY_H
@@ -17,7 +17,7 @@ void resp_text(struct buffer *out, const char *text); /* a bulk string */
 void resp_null(struct buffer *out);
 void resp_array(struct buffer *out, size_t elements); /* the header; the elements follow */
 
-/* The answer to CHECK: an array for ALLOW and DENY. `why` says what stands behind UNAVAILABLE. */
+/* The answer to CHECK: an array for ALLOW and DENY. `why` is the reason for UNAVAILABLE. */
 void resp_verdict(struct buffer *out, const struct verdict *verdict, const char *why);
 
 #endif

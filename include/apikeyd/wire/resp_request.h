@@ -1,8 +1,8 @@
-/* resp_request: take Redis requests out of a byte stream.
+/* resp_request: takes Redis requests out of a byte stream.
  *
- * RESP2 arrays of bulk strings and inline commands, as the Redis protocol specification
- * describes them. The parser keeps no state and copies nothing: a request that is not complete
- * yet is parsed again when more has come, which the limit on its size keeps cheap.
+ * Requests are RESP2 arrays of bulk strings, or inline commands, as in the Redis protocol
+ * specification. The parser keeps no state and copies nothing: an incomplete request is parsed
+ * again when more bytes have come. The limit on its size keeps that cheap.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_RESP_REQUEST_H
@@ -13,14 +13,14 @@
 enum { RESP_ARGS_MAX = 32 };
 
 struct resp_request {
-    size_t argc;                      /* 0: an empty line or array, to be passed over */
-    struct slice argv[RESP_ARGS_MAX]; /* into the bytes that were parsed */
+    size_t argc;                      /* 0: an empty line or array, to be skipped */
+    struct slice argv[RESP_ARGS_MAX]; /* into the parsed bytes */
 };
 
 enum resp_status {
     RESP_COMPLETE,
     RESP_INCOMPLETE, /* more bytes are needed */
-    RESP_BROKEN,     /* the stream cannot be followed any further */
+    RESP_BROKEN,     /* the rest of the stream cannot be parsed */
 };
 
 /* Parse one request at the start of `input`. COMPLETE sets *ret and *ret_consumed, BROKEN sets
@@ -29,8 +29,8 @@ enum resp_status resp_request_parse(struct slice input, size_t max_request,
                                     struct resp_request *ret, size_t *ret_consumed,
                                     const char **ret_why);
 
-/* "CHECK <key>", the commonest request, as client libraries send it: how many bytes it takes, with
- * the key (1 to 255 bytes) in *ret_key. 0 when it is another one, or not all there: parse it. */
+/* Match "CHECK <key>", the most frequent request, as client libraries send it. Returns its length,
+ * with the key (1 to 255 bytes) in *ret_key. 0 for another or an incomplete request: parse it. */
 size_t resp_request_check(struct slice input, struct slice *ret_key);
 
 #endif
