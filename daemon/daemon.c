@@ -323,8 +323,10 @@ int daemon_run(const char *config_path)
     signals_hold();
     sockets_init(&daemon.sockets);
     status = load_config(&daemon, &warnings);
-    if (status != EXIT_SUCCESS)
+    if (status != EXIT_SUCCESS) {
+        buffer_free(&warnings);
         return status;
+    }
     if (!open_log(&daemon)) {
         config_free(daemon.config);
         buffer_free(&warnings);

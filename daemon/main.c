@@ -24,7 +24,7 @@ static void print_usage(FILE *out)
         "       apikeyd [-c FILE] --check-config  say what is wrong with FILE and exit\n"
         "       apikeyd --sample-config           print every option with its default\n"
         "       apikeyd --list WHAT               print a table of the manual: options, commands\n"
-        "                                         or metrics in Markdown, or options in roff\n"
+        "                                         or metrics in Markdown, or roff: options in roff\n"
         "       apikeyd --version | --help\n"
         "FILE is %s unless given.\n",
         default_path);
@@ -40,8 +40,11 @@ static int print_list(const char *what)
         commands_print_markdown(stdout);
     else if (strcmp(what, "metrics") == 0)
         metrics_print_markdown(stdout);
-    else
+    else {
+        fprintf(stderr, "apikeyd: --list \"%s\": options, commands, metrics or roff is expected\n",
+                what);
         return EX_USAGE;
+    }
     return EXIT_SUCCESS;
 }
 

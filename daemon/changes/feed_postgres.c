@@ -19,8 +19,9 @@
 
 static const int64_t heartbeat_late_us = 3000000;
 static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is told of */
-static const int64_t delay_max_us =
-    1000000; /* of changes that are found by heartbeat, or coalesced */
+
+/* Changes that a heartbeat finds, or that are coalesced, are told within this. */
+static const int64_t delay_max_us = 1000000;
 
 /* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
 static const double queue_full = 0.5;
@@ -101,12 +102,17 @@ static void tell_coverage(struct feed_postgres *feed)
     lease_covers(feed->lease, &(struct lease_coverage){gap(feed), delay(feed), delay_max_us});
 }
 
+static void note_coverage(struct feed_postgres *feed)
+{
+    tell_coverage(feed);
+    if (feed->announced == ANNOUNCED)
+        log_unread(feed);
+}
+
 static void set_announced(struct feed_postgres *feed, enum announced announced)
 {
     feed->announced = announced;
-    tell_coverage(feed);
-    if (announced == ANNOUNCED)
-        log_unread(feed);
+    note_coverage(feed);
 }
 
 /* Every transaction that may have run other triggers has ended, announced or not. */
@@ -262,13 +268,11 @@ static void note_unannounced(struct feed_postgres *feed, const struct heartbeat 
 {
     if (unannounced_take(&feed->unannounced, heartbeat))
         lease_missing(feed->lease);
-    tell_coverage(feed);
-    if (feed->announced == ANNOUNCED)
-        log_unread(feed);
-    if (!heartbeat->unannounced)
-        return;
-    feed->env->metrics.value[METRIC_FEED_UNANNOUNCED]++;
-    lease_changed(feed->lease, NULL, TIME_NEVER);
+    if (heartbeat->unannounced) {
+        feed->env->metrics.value[METRIC_FEED_UNANNOUNCED]++;
+        lease_changed(feed->lease, NULL, TIME_NEVER);
+    }
+    note_coverage(feed);
 }
 
 /* Everything that was committed before the heartbeat was sent has been heard of: PostgreSQL sends

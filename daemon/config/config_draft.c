@@ -288,18 +288,19 @@ static void load_environment(struct config_draft *draft)
     }
 }
 
-/* Whether it is the variable of the option, by either name. */
-static bool is_variable_of(const struct option *option, const char *name)
+/* How far the name is from the option's variable, by the nearer one of its names. */
+static size_t distance_of(const struct option *option, const char *name)
 {
     char variable[NAME_SIZE];
+    size_t distance, old_distance = EDIT_DISTANCE_FAR;
 
     variable_name(option, option->name, variable);
-    if (strcmp(variable, name) == 0)
-        return true;
-    if (!option->old_name)
-        return false;
-    variable_name(option, option->old_name, variable);
-    return strcmp(variable, name) == 0;
+    distance = edit_distance(variable, name);
+    if (option->old_name) {
+        variable_name(option, option->old_name, variable);
+        old_distance = edit_distance(variable, name);
+    }
+    return old_distance < distance ? old_distance : distance;
 }
 
 /* A variable that is an option's but for a typing error. Others, such as those that containers are
@@ -316,9 +317,10 @@ static void check_variables(struct config_draft *draft)
             continue;
         snprintf(name, sizeof name, "%.*s", (int)len, *at);
         for (size_t i = 0; i < option_count && !known; i++) {
-            known = is_variable_of(&option_table[i], name);
-            variable_name(&option_table[i], option_table[i].name, variable);
-            if (edit_distance(variable, name) <= EDIT_DISTANCE_TYPO)
+            size_t distance = distance_of(&option_table[i], name);
+
+            known = distance == 0;
+            if (distance <= EDIT_DISTANCE_TYPO)
                 nearest = &option_table[i];
         }
         if (known || !nearest)

@@ -96,7 +96,7 @@ const struct option option_table[] = {
      FIELD(postgres_key_transform_secret_file), "", 0, OPTION_FILE_MAX, FIXED, NULL,
      "File that holds the HMAC secret of key_transform."},
     {"postgres", "connections", OPTION_COUNT, FIELD(postgres_connections), "2", 1, 64, FIXED, NULL,
-     "Connections for lookups; one more writes usage."},
+     "Connections for lookups; usage and the change feed have one more each."},
     {"postgres", "batch", OPTION_COUNT, FIELD(postgres_batch), "1000", 1, 10000, RELOADABLE, NULL,
      "Maximum number of keys in one lookup query."},
     {"postgres", "timeout", OPTION_DURATION, FIELD(postgres_timeout), "500ms", MILLISECONDS(10),

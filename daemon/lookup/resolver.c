@@ -72,6 +72,8 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     explanation->why_not = why;
     explanation->redis_use = use_of(resolver, lookup, &explanation->in_redis);
     explanation->watermark_us = freshness_watermark(freshness, &lookup->request.digest);
+    if (lookup->finding.broken)
+        explanation->memory.use = USE_NEVER; /* on_failed() has made the front forget it */
     explanation->has_store = resolver->env->stores.has_current;
     explanation->store = resolver->env->stores.current;
     explanation->postgres_down = freshness_no_lookups(freshness);
@@ -133,11 +135,27 @@ static void answer_unavailable(struct resolver *resolver, struct lookup *lookup,
     answer(resolver, lookup, &verdict_unavailable, TIER_NONE, why);
 }
 
+/* Verdicts of the key that were read before `changed_at_us` are not served, stale neither. */
+static void forget_older(struct resolver *resolver, const struct digest *digest,
+                         int64_t changed_at_us)
+{
+    struct to_front order = {.type = TO_FRONT_TOMBSTONE};
+
+    freshness_key_changed(&resolver->env->freshness, digest, changed_at_us);
+    order.invalidate.digest = *digest;
+    order.invalidate.changed_at_us = changed_at_us;
+    back_env_post(resolver->env, &order);
+}
+
+/* A broken row is an answer of PostgreSQL's: earlier verdicts of the key are out of date. */
 static void on_failed(void *arg, struct lookup *lookup, const char *why)
 {
     struct resolver *resolver = arg;
 
-    resolver->failing = true;
+    if (lookup->finding.broken)
+        forget_older(resolver, &lookup->request.digest, lookup->finding.verdict.read_at_us);
+    else
+        resolver->failing = true;
     answer_unavailable(resolver, lookup, why);
 }
 
@@ -216,14 +234,8 @@ static void on_findings_begin(void *arg)
 static void take_tombstone(struct resolver *resolver, const struct digest *digest,
                            int64_t changed_at_us)
 {
-    struct to_front order = {.type = TO_FRONT_TOMBSTONE};
-
-    if (freshness_hears_all(&resolver->env->freshness))
-        return;
-    freshness_key_changed(&resolver->env->freshness, digest, changed_at_us);
-    order.invalidate.digest = *digest;
-    order.invalidate.changed_at_us = changed_at_us;
-    back_env_post(resolver->env, &order);
+    if (!freshness_hears_all(&resolver->env->freshness))
+        forget_older(resolver, digest, changed_at_us);
 }
 
 static void on_finding(void *arg, enum redis_finding finding, const struct verdict *verdict)

@@ -27,7 +27,7 @@ static const int64_t connect_timeout_us = 5000000;
 static const int64_t proven_us = 1000000;
 
 /* A session that has come and gone so often, each time within this time, is logged no more until
- * one has stayed for longer. */
+ * one has stayed, or stayed away, for longer. */
 enum { SHORT_LIVES_MAX = 3 };
 static const int64_t steady_us = 60000000;
 
@@ -117,6 +117,17 @@ static int64_t next_attempt_us(struct pg_connection *connection)
                : delay_us;
 }
 
+/* Count the short lives. A session that came and went, and has not come again, is news. */
+static void note_life(struct pg_connection *connection, bool was_up, int64_t since_us)
+{
+    if (was_up) {
+        connection->short_lives = since_us < steady_us ? connection->short_lives + 1 : 0;
+    } else if (connection->short_lives > SHORT_LIVES_MAX && since_us > 2 * steady_us) {
+        connection->short_lives = 0;
+        connection->down = false;
+    }
+}
+
 /* The connection is unusable: close it, fail the waiting queries, and connect again later. */
 static void lose(struct pg_connection *connection, enum pg_outcome outcome, const char *why)
 {
@@ -129,8 +140,7 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     char line[256];
 
     first_line(why, line, sizeof line);
-    if (was_up)
-        connection->short_lives = lived_us < steady_us ? connection->short_lives + 1 : 0;
+    note_life(connection, was_up, lived_us);
     if (connection->down || refused || connection->short_lives > SHORT_LIVES_MAX ||
         (connection->unresolved && !connection->pg)) /* it has been told */
         log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);

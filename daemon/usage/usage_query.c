@@ -19,7 +19,8 @@ enum { PARAM_MARK = 4 };
  * exists but was not locked is somebody else's now; one that does not exist was deleted.
  *
  * A trigger of the owner's may wait for a lock all the same: not for long, so that it fails its row
- * and not the session. For the statement's transaction only, through a pooler too.
+ * and not the session. For the statement's transaction only, through a pooler too. As a subquery it
+ * is set once; as a condition it would be set for each row that is looked at.
  *
  * PostgreSQL's clock judges: no time ahead of it is written. One in the table that is a day ahead
  * of it cannot be true, and gives way to a use. */
@@ -38,7 +39,7 @@ char *usage_query_sql(const struct config *config)
                   "pg_catalog.unnest($2)) AS p(id, used)), "
                   "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
                   "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND "
-                  "pg_catalog.set_config('lock_timeout', '500ms', true) IS NOT NULL AND ",
+                  "(SELECT pg_catalog.set_config('lock_timeout', '500ms', true)) IS NOT NULL AND ",
                   table.data);
     store_mark_append_condition(&sql, table.data, PARAM_MARK);
     buffer_printf(&sql,

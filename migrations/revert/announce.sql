@@ -1,5 +1,6 @@
 -- Revert apikeyd:announce from pg
--- The function of "notify" again.
+-- The function of "notify" again. Also where a part is missing: to revert and deploy again is how it is
+-- repaired.
 
 BEGIN;
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -53,18 +54,17 @@ BEGIN
         FROM tree JOIN pg_class AS c USING (oid)
         WHERE c.oid <> 'api.user_api_key'::regclass AND c.relkind = 'r'
     LOOP
-        EXECUTE format('DROP TRIGGER apikeyd_notify_truncate ON %s', child);
+        EXECUTE format('DROP TRIGGER IF EXISTS apikeyd_notify_truncate ON %s', child);
         IF NOT is_partition THEN
-            EXECUTE format('DROP TRIGGER apikeyd_notify_rows ON %s', child);
+            EXECUTE format('DROP TRIGGER IF EXISTS apikeyd_notify_rows ON %s', child);
         END IF;
     END LOOP;
 END
 $$;
 
-REVOKE ALL ON apikeyd.unannounced_change FROM PUBLIC;
 REVOKE USAGE ON SCHEMA apikeyd FROM PUBLIC;
-DROP FUNCTION apikeyd.note_unannounced_change();
-DROP TABLE apikeyd.unannounced_change;
+DROP FUNCTION IF EXISTS apikeyd.note_unannounced_change();
+DROP TABLE IF EXISTS apikeyd.unannounced_change;
 ALTER ROLE apikeyd RESET search_path;
 
 COMMIT;

@@ -1,5 +1,6 @@
 """./dev run: a private PostgreSQL, Redis and apikeyd, shown at work, until Ctrl-C."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -76,6 +77,7 @@ def transcript(daemon, dsn):
 
 
 def how_to_talk(daemon, postgres):
+    apikeyctl = shlex.quote(str(BUILD / "apikeyctl"))
     say(f"""
 Talk to it (paste into another terminal):
 
@@ -83,9 +85,9 @@ Talk to it (paste into another terminal):
   printf 'CHECK demo-active-key\\r\\nQUIT\\r\\n' | nc -U {daemon.check}
   printf 'CHECK demo-active-key\\r\\nQUIT\\r\\n' | curl -s --unix-socket {daemon.check} telnet://x
   curl -si --unix-socket {daemon.options["listen.http"]} -H 'X-API-Key: demo-active-key' http://apikeyd/authorize
-  {BUILD / 'apikeyctl'} --socket {daemon.admin} explain demo-active-key
-  {BUILD / 'apikeyctl'} --socket {daemon.admin} top
-  {BUILD / 'apikeyctl'} --dsn "{postgres.dsn('demo')}" keys list
+  {apikeyctl} --socket {daemon.admin} explain demo-active-key
+  {apikeyctl} --socket {daemon.admin} top
+  {apikeyctl} --dsn "{postgres.dsn('demo')}" keys list
   curl -s --unix-socket {daemon.metrics} http://apikeyd/metrics
   curl -s --unix-socket {daemon.metrics} http://apikeyd/readyz
   psql "{postgres.dsn('demo')}" -c "UPDATE api.user_api_key SET is_active = NOT is_active"

@@ -258,6 +258,18 @@ def test_what_is_bound_well_is_left_alone(empty):
     assert empty.run("SELECT oid, xmin, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY oid") == before
 
 
+def test_missing_parts_are_made_again(empty):
+    """sqitch believes that what it deployed is still there. `rebase`, as docs/operations.md has it, looks."""
+    assert deploy(empty).returncode == 0
+    before = states(empty)
+    empty.run(f"DROP TRIGGER apikeyd_notify_update ON {TABLE}")
+    empty.run("DROP TABLE apikeyd.unannounced_change")
+    assert "Nothing to deploy" in deploy(empty).stdout and states(empty) != before
+    done = deploy(empty, "rebase", "-y", "--onto", "role")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert states(empty) == before and deploy(empty, "verify").returncode == 0
+
+
 def test_the_command_takes_a_connection_string(db):
     done = subprocess.run([sys.executable, ROOT / "tools" / "migrate.py", db.admin_dsn, "status"],
                           capture_output=True, text=True, check=False)

@@ -82,3 +82,19 @@ def test_a_deprecated_name_works_and_is_warned_about_once(start):
     assert "patience" not in run("--sample-config").stdout
     admin.execute_command("RELOAD")
     assert daemon.log().count("reload: ") == 1 and daemon.log().count(warning) == 2
+
+
+def test_a_deprecated_name_beside_an_error(tmp_path):
+    """The start is refused for the error alone, and leaves nothing behind."""
+    path = tmp_path / "a.conf"
+    sockets = f"[listen]\ncheck = {tmp_path}/check.sock\nadmin = {tmp_path}/admin.sock\n"
+    path.write_text(f"{sockets}[postgres]\npatience = 70ms\ntimeout = never\n")
+    done = run("-c", path)
+    assert done.returncode == 78 and done.stderr.count("\n") == 1 and "postgres.timeout" in done.stderr
+
+
+def test_a_deprecated_variable_that_is_spelled_wrong_is_refused(tmp_path):
+    path = tmp_path / "a.conf"
+    path.touch()
+    done = run("-c", path, "--check-config", env={"APIKEYD_POSTGRES_PATIENC": "70ms"})
+    assert done.returncode == 78 and "did you mean APIKEYD_POSTGRES_SOFT_TIMEOUT?" in done.stderr

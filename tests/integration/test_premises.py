@@ -592,6 +592,28 @@ def test_a_row_without_a_user_fails_no_other_key(db, start):
     assert daemon.log().count("api_key_id or user_id") == 1, daemon.log()
 
 
+def test_a_row_that_has_lost_its_user_is_not_served_stale(db, start):
+    """PostgreSQL has answered, so an earlier ALLOW is out of date, though no trigger tells of the change."""
+    db.add_keys(2)
+    db.run(f"ALTER TABLE {TABLE} ALTER user_id DROP NOT NULL")
+    db.silence()
+    daemon = start({"cache.ttl": "200ms", "cache.ttl_unlinked": "200ms", "redis.url": ""})
+    client, operator = daemon.client(), daemon.admin_client()
+    assert check(client, "key-0")[0] == check(client, "key-1")[0] == ALLOWED
+    db.run(f"UPDATE {TABLE} SET user_id = NULL")
+
+    def lost():
+        try:
+            return check(client, "key-0") and False
+        except redis.ResponseError as error:
+            return "api_key_id or user_id" in str(error)
+
+    wait_until(lost, "the verdict from before to be dropped")
+    assert info(daemon)["revocation_bound"].startswith("cache.ttl"), "PostgreSQL answers lookups"
+    explained = operator.execute_command("EXPLAIN", "key-1")
+    assert explained[explained.index("verdict") + 1] == "UNAVAILABLE", explained
+
+
 def test_the_owners_type_runs_nothing_as_who_deployed(db, mallory):
     """The key column's type, and its cast to text, are the table owner's choice: they run as whoever
     changes a key, as any trigger of his would."""

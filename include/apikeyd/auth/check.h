@@ -1,10 +1,10 @@
 /* check: from a key to an answer, on the front thread.
  *
- * A fresh verdict in memory is answered at once. A miss starts a flight, or joins the one
- * that is under way for its digest; everyone who waits for a flight gets the answer that ends
- * it. Nobody waits longer than config_wait_max_us(), even if the back thread stands still, and when
- * it is known to, nobody waits at all. An ALLOW records usage; nothing else does. Which protocol
- * asked matters only to the reply encoder.
+ * A fresh verdict in memory is answered at once. A miss starts a flight, or joins the one that is
+ * under way for its digest; every waiter of a flight gets the answer that ends the flight. No
+ * waiter waits longer than config_wait_max_us(), even if the back thread stands still. While the
+ * back thread is known to stand still, no check waits at all. An ALLOW records usage; nothing else
+ * does. Only the reply encoder depends on the protocol.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CHECK_H
@@ -15,18 +15,18 @@
 
 struct front;
 
-/* What waits for lookups, and the timer of the longest wait. `seed` is random. False when out of
- * memory. */
+/* Set up the waiters for lookups, and the timer of the longest wait. `seed` is random. False when
+ * out of memory. */
 bool check_init(struct front *front, uint64_t seed);
 
-/* After all clients have gone. */
+/* Call after all clients have gone. */
 void check_done(struct front *front);
 
 struct answer {
     const struct verdict *verdict;
     enum tier tier;
-    int64_t left_us; /* what is left of the verdict's ttl; negative when it is served stale */
-    const char *why; /* what stands behind UNAVAILABLE; lives forever */
+    int64_t left_us; /* the rest of the verdict's ttl; negative when the verdict is served stale */
+    const char *why; /* the reason for UNAVAILABLE; lives forever */
 };
 
 /* How a protocol writes an answer. */
@@ -37,41 +37,41 @@ struct reply_encoder {
     char *text;     /* likewise; malloc()ed or NULL */
 };
 
-/* One check, as a client has asked for it. */
+/* One check, as a client asks for it. */
 struct check {
-    struct connection *connection; /* the answer belongs next among its replies */
+    struct connection *connection; /* the answer is its next reply */
     struct slice key;              /* as the client sent it */
     int64_t within_ms;             /* the client's limit; 0: none */
     struct reply_encoder encoder;
     struct digest digest; /* of the key: for check_digest() */
-    struct slice column;  /* the key column's value: for check.c, set once it is needed */
+    struct slice column;  /* the key column's value: for check.c, set when needed */
 };
 
-/* Answer in its place, now or later; this takes the encoder's text. Otherwise, and with nothing
- * done, what is wrong with the key. */
+/* Answer in its place, now or later; takes the encoder's text; returns NULL. If the key is
+ * malformed: do nothing, and return what is wrong with the key. */
 const char *check_key(struct front *front, struct check *check);
 
-/* The same for a key (1 to 255 bytes) whose digest is known. */
+/* As check_key(), for a key (1 to 255 bytes) whose digest is known. */
 const char *check_digest(struct front *front, struct check *check);
 
-/* What is wrong with a key ID, or NULL. Lives forever. */
+/* Returns what is wrong with a key ID, or NULL. The text lives forever. */
 const char *check_key_id(struct slice key);
 
-/* An answer for this key comes next: have the memory that it needs on its way. */
+/* Prefetch the memory that an answer for this key needs. */
 void check_prefetch(const struct front *front, const struct digest *digest);
 
-/* The configuration is another: those who wait have its deadline from now on. */
+/* The configuration has changed: waiters have the new deadline from now on. */
 void check_configured(struct front *front);
 
-/* The back thread stands still: answer everyone who waits for it. */
+/* The back thread stands still: answer every waiter. */
 void check_give_up(struct front *front);
 
-/* The back thread's answer: keep it and tell everyone who waits. Those who asked while it was under
- * way, and for whom it is too old, have one more lookup. */
+/* The back thread's answer: keep the verdict and answer the waiters. Waiters that joined during the
+ * flight, and for which the verdict is too old, get one more lookup. */
 void check_answer(struct front *front, const struct to_front *message);
 
-/* The same of an answer that a change has overtaken: it is true for those who asked before it was
- * read, and for nobody else. */
+/* As check_answer(), for an answer that a change has overtaken: the answer is valid only for
+ * waiters that asked before it was read. */
 void check_outdated(struct front *front, const struct to_front *message);
 
 #endif

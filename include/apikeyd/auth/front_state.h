@@ -1,4 +1,4 @@
-/* front_state: what hangs off one front thread. */
+/* front_state: the state of one front thread. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_FRONT_STATE_H
 #define APIKEYD_FRONT_STATE_H
@@ -18,11 +18,11 @@
 #include <apikeyd/model/verdict_cache.h>
 #include <apikeyd/wire/http_reply.h>
 
-/* Requests other than lookups that wait for the back thread, over all clients. The mailbox has so
- * much room beyond that for lookups, so they cannot take it away. */
+/* Maximum of requests other than lookups that wait for the back thread, over all clients. The
+ * mailbox has this much room beyond that for lookups, so lookups never fill theirs. */
 enum { FRONT_ASKS_MAX = 512 };
 
-/* Users who were refused, and when that was logged: those of late. Time 0: nobody. */
+/* The last users that were refused, and when that was logged. Time 0: no user. */
 enum { REFUSALS = 16 };
 
 struct refusal {
@@ -37,7 +37,7 @@ struct front {
     struct clients clients;
     struct listener listener[SOCKET_ROLES];
     bool serves_timed;   /* a protocol that is served is timed */
-    struct timer second; /* for what is too slow */
+    struct timer second; /* for clients that are too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;
     uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
@@ -46,14 +46,14 @@ struct front {
     struct verdict_cache *cache;
     struct lookahead lookahead;
     struct digest_map flights;
-    TAILQ_HEAD(, waiter) waiters; /* for flights, in the order of asking */
-    struct timer deadline;        /* of the first of them, or of one before it */
+    TAILQ_HEAD(, waiter) waiters; /* for flights, oldest first */
+    struct timer deadline;        /* of the first waiter, or earlier */
     bool deadline_set;
-    unsigned quiet_s; /* since the back thread was last heard of: seconds of this thread's life */
+    unsigned quiet_s; /* seconds without a message from the back thread, counted by this thread */
     struct admission admission;
     struct operator_requests operator_requests;
     struct ledger_half *usage; /* the half in use */
-    size_t usage_full;         /* so many slots used in it: flush_rows are waiting */
+    size_t usage_full;         /* when this many of its slots are used, flush_rows are waiting */
     bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
     bool unrecorded_logged;
     struct refusal refusals[REFUSALS];
@@ -61,42 +61,42 @@ struct front {
 
     struct freshness freshness; /* as of now_us */
     struct clock_jump clocks;
-    int64_t now_us;  /* monotonic: when the read or message being handled came */
+    int64_t now_us;  /* monotonic: arrival of the read or message being handled */
     int64_t wall_us; /* likewise, µs since 1970 */
     struct http_date date;
     bool stopped;
 };
 
-/* Read the clocks, once for all that is handled together. */
+/* Read the clocks: once for all requests of one batch. */
 void front_tick(struct front *front);
 
-/* The back thread judges by these now. */
+/* Take the inputs by which the back thread judges now. */
 void front_take_freshness(struct front *front, const struct freshness_inputs *inputs);
 
-/* What memory has answered since the last call came in one read: record how long that took. */
+/* The answers from memory since the last call came in one read: record how long they took. */
 void front_time_read(struct front *front);
 
 /* A check that had to wait since `asked_us` is answered from `tier` (NONE: UNAVAILABLE). */
 void front_time_wait(struct front *front, enum tier tier, int64_t asked_us);
 
-/* The front's metrics, with what can only be told now; malloc()ed, or NULL. */
+/* Returns the front's metrics, with current gauges; malloc()ed, or NULL. */
 struct metrics *front_take_metrics(struct front *front);
 
-/* INFO as far as this thread knows it, for when the back thread stands still. */
+/* Print INFO as far as this thread knows it, for when the back thread stands still. */
 void front_print_info(const struct front *front, struct metrics *metrics, struct slice section,
                       struct buffer *out);
 
 void front_answer_stats_poll(struct front *front, uint32_t id);
 
-/* Whether the back thread, which sends a message every second, stands still: it has not been heard
- * of for longer than a check may wait, or for 5 s. Only time in which this thread ran itself
- * counts, so that a machine that was paused is no silence. */
+/* Returns whether the back thread stands still: it sends a message every second, and none has come
+ * for longer than a check may wait, or for 5 s. Only time in which this thread ran counts, so a
+ * paused machine does not count as silence. */
 bool front_back_silent(const struct front *front);
 
 /* Send to the back thread; false when the mailbox is full. */
 bool front_post(struct front *front, const struct to_back *message);
 
-/* Have the back thread log a line, as writing one may block. */
+/* Have the back thread log a line: a write to the log may block. */
 __attribute__((format(printf, 3, 4))) void front_log(struct front *front, enum log_level level,
                                                      const char *format, ...);
 

@@ -1,9 +1,10 @@
 /* lookahead: the CHECKs of one read, all at once.
  *
- * A pipeline comes in one read. Each of its keys lies in a cache line of its own, and so does its
- * usage; asked one after the other each would wait for memory. So requests are parsed and digested
- * a batch ahead, and the lines that they will need are asked for: while the first is answered, the
- * others' lines come in. What is not a plain "CHECK <key>" ends a batch and is parsed on its own.
+ * A pipeline comes in one read. Each key's verdict lies in a cache line of its own, and so does its
+ * usage; requests that are handled one by one would each wait for memory. So requests are parsed
+ * and digested a batch ahead, and their cache lines are prefetched: while the first request is
+ * answered, the lines of the others arrive. A request other than a plain "CHECK <key>" ends a batch
+ * and is parsed on its own.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LOOKAHEAD_H
@@ -29,14 +30,14 @@ struct lookahead {
     unsigned next, len;
 };
 
-/* Forget: other bytes may stand where those of before stood. */
+/* Forget the batch: other bytes may now stand in the same place. */
 static inline void lookahead_clear(struct lookahead *lookahead)
 {
     lookahead->next = lookahead->len = 0;
 }
 
-/* The CHECK at the start of `bytes`, digested; NULL when something else is there, or not all of it.
- * Between two clears `bytes` is the rest of the same bytes. */
+/* Returns the CHECK at the start of `bytes`, digested; NULL when another request is there, or an
+ * incomplete one. Between two clears `bytes` is the rest of the same bytes. */
 const struct ahead *lookahead_take(struct lookahead *lookahead, struct slice bytes,
                                    struct key_hasher *hasher, struct verdict_cache *cache,
                                    const struct ledger_half *usage);

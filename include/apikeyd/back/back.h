@@ -1,7 +1,7 @@
 /* back: the thread that may take its time.
  *
- * Redis, PostgreSQL, usage flushes, the log and the files. It runs on the process's first thread
- * and never blocks for long either: misses wait for it.
+ * It owns Redis, PostgreSQL, usage flushes, the log and the files. It runs on the process's first
+ * thread. It never blocks for long either, because misses wait for it.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_BACK_H
@@ -21,8 +21,7 @@ struct back_setup {
     struct config *config;   /* owned by the back from here on */
     const char *config_path; /* NULL: none; must outlive the back */
     struct log log;
-    const struct log_writer
-        *log_writer; /* whose lines are counted; must outlive the back; or NULL */
+    const struct log_writer *log_writer; /* its lines are counted; must outlive the back; or NULL */
     struct slice redis_password, redis_secret; /* empty: none; must outlive the back */
     struct ledger *ledger;                     /* must outlive the back */
     struct ledger_half *half;
@@ -37,37 +36,38 @@ struct back_setup {
     struct mailbox *to_back, *to_front;
 };
 
-/* NULL, with everything owned freed, when out of memory or redis.url is not one. */
+/* NULL, with everything owned freed, when out of memory or redis.url is malformed. */
 struct back *back_new(struct back_setup *setup);
 
 /* For signal events. */
 struct event_base *back_base(struct back *back);
 
-/* What is logged by this is shown on the status page too. */
+/* Lines logged here also appear on the status page. */
 const struct log *back_log(const struct back *back);
 
-/* Serve until a drain is over. */
+/* Serve until the drain ends. */
 void back_run(struct back *back);
 
-/* Read the configuration again. Logs what came of it. */
+/* Read the configuration again. Logs the result. */
 void back_reload(struct back *back);
 
-/* `fd` listens in the place of a socket whose file was removed: the front thread goes over to it,
- * and closes the last one. */
+/* `fd` replaces a listening socket whose file was removed: the front thread switches to `fd` and
+ * closes the old socket. */
 void back_move_listener(struct back *back, enum socket_role role, int fd);
 
-/* So many sockets cannot be reached by their path now. */
+/* `count` sockets cannot be reached by their path now. */
 void back_set_sockets_lost(struct back *back, size_t count);
 
-/* Stop: take no more requests, answer those in flight, write usage. Within listen.drain_timeout;
- * what could not be written by then waits in the ledger. */
+/* Stop: take no more requests, answer those in flight, write usage. Takes at most
+ * listen.drain_timeout; usage that is not written by then waits in the ledger. */
 void back_drain(struct back *back);
 
-/* listen.drain_timeout as it is in force. */
+/* Returns the listen.drain_timeout in force. */
 int64_t back_drain_timeout_us(const struct back *back);
 
-/* After the front thread has ended. Admin requests get their last replies, for front_free(). False:
- * a disk still holds up work on the files of usage, which must stay open until the process ends. */
+/* Call after the front thread has ended. Admin requests get their last replies, for front_free().
+ * False: a disk still holds up work on the usage files; the files must stay open until the process
+ * ends. */
 bool back_free(struct back *back);
 
 #endif

@@ -1,7 +1,7 @@
 /* address: a numeric IP address with a port, as text.
  *
- * "127.0.0.1:9464", "[::1]:9464" or, with an interface, "[fe80::1%eth0]:9464". Names are not taken:
- * to listen on one would need a name server at the start. */
+ * "127.0.0.1:9464", "[::1]:9464" or, with an interface, "[fe80::1%eth0]:9464". Host names are not
+ * accepted: to listen on a name would need a name server at the start. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ADDRESS_H
 #define APIKEYD_ADDRESS_H

@@ -1,7 +1,7 @@
 /* backoff: when to try a failed service again.
  *
- * Doubling waits with full jitter over their upper half, so that several daemons do not come
- * back in step. Pure: time and randomness are parameters. Microseconds throughout.
+ * Doubling waits with full jitter over their upper half, so that several daemons do not reconnect
+ * in step. Pure: time and randomness are parameters. Microseconds throughout.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_BACKOFF_H

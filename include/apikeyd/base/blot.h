@@ -1,7 +1,7 @@
-/* blot: connection strings and URLs as they may be shown.
+/* blot: connection strings and URLs without their passwords.
  *
- * "***" stands for what may be a password, also in a text that is none of these forms: rather too
- * much is hidden than too little. */
+ * "***" replaces anything that may be a password, also in malformed text: the rule hides too much
+ * rather than too little. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_BLOT_H
 #define APIKEYD_BLOT_H
@@ -10,7 +10,7 @@
 
 void blot_passwords(const char *text, struct buffer *out);
 
-/* Append `text` with control characters as \xNN, and "..." for what is beyond 100 bytes. */
+/* Append `text` with control characters as \xNN, and "..." for the bytes beyond 100. */
 void blot_control(struct slice text, struct buffer *out);
 
 #endif

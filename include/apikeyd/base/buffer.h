@@ -14,8 +14,8 @@ struct buffer {
     size_t cap;
 };
 
-/* Room for `more` bytes behind those held; returns where they go. When out of memory the
- * process ends: a daemon that cannot hold one reply has no better answer. */
+/* Make room for `more` bytes behind those held; returns where they go. When out of memory the
+ * process ends: a daemon that cannot hold one reply can do nothing better. */
 char *buffer_reserve(struct buffer *buffer, size_t more);
 
 void buffer_append(struct buffer *buffer, const void *bytes, size_t len);
@@ -27,14 +27,15 @@ void buffer_text(struct buffer *buffer, const char *text);
 __attribute__((format(printf, 2, 3))) void buffer_printf(struct buffer *buffer, const char *format,
                                                          ...);
 
-/* The first `len` bytes held are done with. */
+/* Drop the first `len` bytes held. */
 void buffer_consume(struct buffer *buffer, size_t len);
 
 void buffer_free(struct buffer *buffer);
 
-/* Room that is lent to whoever is being served: give `buffer` that of `spare`, unless it holds more
- * than `max` bytes; and give it back, keeping no more than the bytes held, unless it has become
- * larger than `max`. What is held moves along, and leaves no copy behind. */
+/* Room that is lent to the connection being served. Borrow: `buffer` gets the room of `spare`,
+ * unless it holds more than `max` bytes. Return: `spare` gets the room back, unless that has become
+ * larger than `max`, and `buffer` keeps only the bytes held. The bytes held move along and leave no
+ * copy behind. */
 void buffer_borrow(struct buffer *buffer, struct buffer *spare, size_t max);
 void buffer_give_back(struct buffer *buffer, struct buffer *spare, size_t max);
 

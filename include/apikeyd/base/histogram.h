@@ -1,7 +1,7 @@
-/* histogram: how values are spread, in powers of two.
+/* histogram: the distribution of values, in powers of two.
  *
- * Bucket i counts values up to 2^i; the last one has no bound. Recording is one increment, and the
- * difference of two histograms is the histogram of what came in between. */
+ * Bucket i counts values up to 2^i; the last one has no bound. Recording is one increment. The
+ * difference of two histograms is the histogram of the values recorded in between. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_HISTOGRAM_H
 #define APIKEYD_HISTOGRAM_H
@@ -23,7 +23,7 @@ static inline unsigned histogram_bucket(uint64_t value)
     return log2 < HISTOGRAM_BUCKETS ? log2 : HISTOGRAM_BUCKETS - 1;
 }
 
-/* `times` values of `value`; one below 0, as after a step of a clock, counts as 0. */
+/* Record `value` `times` times; a value below 0, as after a step of a clock, counts as 0. */
 static inline void histogram_record(struct histogram *histogram, int64_t value, uint64_t times)
 {
     uint64_t counted = value > 0 ? (uint64_t)value : 0;
@@ -38,8 +38,8 @@ void histogram_subtract(struct histogram *target, const struct histogram *part);
 
 uint64_t histogram_count(const struct histogram *histogram);
 
-/* The value that `share` (0 to 1) of the values do not exceed: interpolated within its bucket; the
- * least that it can be in the last one. Negative when there are no values. */
+/* Returns the value that `share` (0 to 1) of the values do not exceed, interpolated within its
+ * bucket, or the lower bound of the last bucket. Negative when there are no values. */
 double histogram_quantile(const struct histogram *histogram, double share);
 
 #endif

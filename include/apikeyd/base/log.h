@@ -1,9 +1,9 @@
-/* log: what operators are told.
+/* log: messages to operators.
  *
- * Lower layers return errors; the layer that knows what one means for the user logs it. A key ID
- * is never logged: use digest_fingerprint(). The daemon's sink does not block (log_writer). What is
- * logged is also shown on the status page, which is the back thread's: other threads send it their
- * lines. */
+ * Lower layers return errors; the layer that knows what an error means for the user logs it. A key
+ * ID is never logged: use digest_fingerprint(). The daemon's sink does not block (log_writer). The
+ * status page shows the log too. The page belongs to the back thread, so other threads send that
+ * thread their lines. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LOG_H
 #define APIKEYD_LOG_H
@@ -17,7 +17,7 @@ enum log_target { LOG_TARGET_AUTO, LOG_TARGET_JOURNAL, LOG_TARGET_STDERR };
 /* Bytes of a line with its NUL; a longer one is cut. */
 enum { LOG_LINE_SIZE = 1024 };
 
-/* Where in the source a line comes from. */
+/* The place in the source that a line comes from. */
 struct log_place {
     const char *file, *function;
     int line;
@@ -36,8 +36,8 @@ __attribute__((format(printf, 4, 5))) void log_line(const struct log *log, enum 
                                                     const struct log_place *place,
                                                     const char *format, ...);
 
-/* For a process that cannot go on, and may have no memory for a line: write to stderr, unless that
- * would block. */
+/* Write to stderr, unless that would block: for a process that cannot continue, and may have no
+ * memory for a line. */
 void log_last_words(const char *text);
 
 #define log_write(log, level, ...)                                                                 \

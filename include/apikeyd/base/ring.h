@@ -1,8 +1,8 @@
 /* ring: one producer thread, one consumer thread, messages of one size.
  *
- * C11 acquire/release on two indexes and nothing else; a message is copied in and out, so no
- * pointer to a slot ever leaves the ring. What the producer wrote before a push is seen by the
- * consumer after the pop.
+ * The ring uses C11 acquire/release on two indexes and nothing else. A message is copied in and
+ * out, so no pointer to a slot ever leaves the ring. The consumer sees, after the pop, all that the
+ * producer wrote before the push.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_RING_H

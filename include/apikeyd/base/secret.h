@@ -1,4 +1,4 @@
-/* secret: read one from a file, never from the command line. */
+/* secret: a secret is read from a file, never from the command line. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SECRET_H
 #define APIKEYD_SECRET_H
@@ -12,10 +12,9 @@ struct secret {
     size_t len;
 };
 
-/* Read the secret in the file at `path` ("": there is none, and *ret stays as it is), without the
- * line break that editors put at its end. A name without a slash is that of a credential
- * (systemd.exec(5), LoadCredential=). False with the reason, which does not name the path, appended
- * to *why. */
+/* Read the secret in the file at `path` ("": no secret; *ret stays as it is), without the line
+ * break at its end. A name without a slash names a credential (systemd.exec(5), LoadCredential=).
+ * False with the reason, which does not name the path, appended to *why. */
 __attribute__((warn_unused_result)) bool secret_read(const char *path, struct secret *ret,
                                                      struct buffer *why);
 

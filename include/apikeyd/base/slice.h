@@ -1,6 +1,6 @@
-/* slice: a run of bytes that somebody else owns.
+/* slice: a run of bytes, not owned by the slice.
  *
- * Valid as long as its owner says; never NUL-terminated. */
+ * It is valid for as long as the owner of the bytes says, and never NUL-terminated. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SLICE_H
 #define APIKEYD_SLICE_H
@@ -22,7 +22,7 @@ static inline bool slice_is(struct slice slice, const char *word)
     return slice.len == strlen(word) && strncasecmp(slice.at, word, slice.len) == 0;
 }
 
-/* Decimal digits, 18 at most; false, leaving *ret alone, when it is anything else. */
+/* Read 1 to 18 decimal digits. False, leaving *ret alone, when the slice is anything else. */
 static inline bool slice_number(struct slice slice, int64_t *ret)
 {
     int64_t number = 0;

@@ -5,9 +5,9 @@
 
 #include <apikeyd/base/buffer.h>
 
-/* Append a table's name: api.user_api_key as "api"."user_api_key". One without a schema is in
- * schema public, wherever a search path leads. The option table lets only letters, digits, _ and
- * one dot through. */
+/* Append a table's name: api.user_api_key as "api"."user_api_key". A name without a schema means
+ * schema public, whatever the search path. The option table lets only letters, digits, _ and one
+ * dot through. */
 static inline void sql_table_append(struct buffer *sql, const char *name)
 {
     const char *dot = strchr(name, '.');

@@ -1,7 +1,8 @@
-/* state_file: what the ledger and the spill file have in common.
+/* state_file: rules that the ledger and the spill file share.
  *
  * A state file is a regular file with one name that belongs to the daemon's user. Anything else in
- * its place may be somebody's trap or mistake: it is neither followed, nor waited for, nor changed.
+ * its place may be a trap or a mistake: the daemon neither follows it, nor waits for it, nor
+ * changes it.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_STATE_FILE_H
@@ -9,11 +10,11 @@
 
 #include <stddef.h>
 
-/* Files set aside under one name, at most. */
+/* Maximum of files set aside under one name. */
 enum { STATE_FILE_ASIDE_MAX = 100 };
 
 /* Open or create `path` (mode 0600) and lock it until it is closed. Returns the fd, -EWOULDBLOCK
- * when another process has the lock, or another -errno, also those of state_file_read(). */
+ * when another process has the lock, or another -errno, including those of state_file_read(). */
 __attribute__((warn_unused_result)) int state_file_lock(const char *path);
 
 /* Open `path` for reading. Returns the fd, or -errno, among them
@@ -29,7 +30,7 @@ __attribute__((warn_unused_result)) int state_file_read(const char *path);
 __attribute__((warn_unused_result)) int state_file_set_aside(const char *path, char *ret_path,
                                                              size_t size);
 
-/* What is wrong, for people. Takes what the calls above return. */
+/* Returns the fault as text for people. `error` is a result of the calls above. */
 const char *state_file_fault(int error);
 
 #endif

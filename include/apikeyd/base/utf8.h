@@ -1,4 +1,4 @@
-/* utf8: is this text that PostgreSQL takes? */
+/* utf8: whether PostgreSQL accepts a text. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_UTF8_H
 #define APIKEYD_UTF8_H

@@ -1,15 +1,15 @@
-/* lease: which changes the daemon has heard of, as a change feed tells it.
+/* lease: which changes the daemon has heard of from a change feed.
  *
  * A change feed is an ordered stream of changes and confirmations. Its transport, such as
  * feed_postgres, calls the functions of the first group as the stream arrives. A transport of
- * another kind calls the same ones, and nothing else. The lease passes changes on, tells freshness
- * until when the stream is complete, and says which bound on a revocation holds now, and why. The
- * lease knows no session, no query and no server's clock.
+ * another kind calls the same functions, and no others. The lease passes changes on, tells
+ * freshness until when the stream is complete, and names the bound on a revocation that holds now,
+ * with the reason. The lease knows no session, no query and no server's clock.
  *
  *     lease_store, lease_changed*, lease_confirmed, lease_changed*, … lease_down
  *
- * A stream may end at any time, and says so by silence: a confirmation holds for cache.ttl_unlinked
- * and no longer. lease_down() therefore makes nothing safer. It marks the gap: a stream that begins
+ * A stream may end at any time, and then is silent: a confirmation holds for cache.ttl_unlinked and
+ * no longer. lease_down() therefore makes nothing safer. It marks the gap: a stream that begins
  * after it has missed changes.
  *
  * Times are monotonic microseconds. Back thread only.
@@ -25,10 +25,9 @@ struct lease;
 
 struct lease_setup {
     struct back_env *env;
-    /* A key, or with NULL any key, was changed at `changed_at_us`, or at an unknown time:
-     * TIME_NEVER. */
+    /* A key, or with NULL any key, was changed at `changed_at_us` (TIME_NEVER: unknown). */
     void (*on_change)(void *arg, const struct digest *digest, int64_t changed_at_us);
-    /* Whether lookups have been answered by the feed's store since `since_us`. */
+    /* Returns whether the feed's store has answered lookups since `since_us`. */
     bool (*lookups_agree)(void *arg, int64_t since_us);
     void *arg;
 };
@@ -37,10 +36,11 @@ struct lease_setup {
 struct lease *lease_new(const struct lease_setup *setup);
 void lease_free(struct lease *lease);
 
-/* A transport tells, in the order of the stream. Each call takes effect at once. */
+/* For the transport, in the order of the stream. Each call takes effect at once. */
 
-/* The stream comes from this store. Told before each confirmation. False for a standby, and for a
- * server on an earlier timeline than one seen before: the transport ends such a stream. */
+/* The stream comes from this store. The transport says so before each confirmation. False for a
+ * standby, and for a server on an earlier timeline than one seen before: the transport ends such a
+ * stream. */
 __attribute__((warn_unused_result)) bool lease_store(struct lease *lease,
                                                      const struct store *store);
 
@@ -51,30 +51,32 @@ void lease_changed(struct lease *lease, const struct digest *digest, int64_t at_
 /* The stream may lack changes that were committed before now. */
 void lease_missing(struct lease *lease);
 
-/* Which changes a confirmed stream has, and how late. The texts are for people, and live forever.
+/* Which changes a confirmed stream contains, and how late. The texts are for people, and live
+ * forever.
  */
 struct lease_coverage {
-    const char *gap;   /* why it has not every change: "cache.ttl: …"; NULL: it has */
-    const char *delay; /* why changes come late: "notification: …"; NULL: they do not */
+    const char *gap;   /* why changes are missing: "cache.ttl: …"; NULL: none is */
+    const char *delay; /* why changes are late: "notification: …"; NULL: none is */
     int64_t delay_us;  /* how late at most */
 };
 
-/* The stream has this coverage from now on. Until the first call it has a gap. */
+/* The stream has this coverage from now on. Until the first call the stream has a gap. */
 void lease_covers(struct lease *lease, const struct lease_coverage *coverage);
 
-/* Every change whose COMMIT returned before `sent_us` has been told, but for the coverage's gap.
+/* Every change whose COMMIT returned before `sent_us` has been told, except in the coverage's gap.
  * False when the clocks have jumped since: the transport has to confirm again. */
 __attribute__((warn_unused_result)) bool lease_confirmed(struct lease *lease, int64_t sent_us);
 
 /* The stream has ended. */
 void lease_down(struct lease *lease);
 
-/* The longest time between two confirmations with which a late one does not end freshness. */
+/* Returns the longest time between two confirmations at which one late confirmation does not end
+ * freshness. */
 int64_t lease_interval_us(const struct lease *lease);
 
-/* Everyone else asks. */
+/* For all other callers. */
 
-/* Whether the stream is confirmed now. */
+/* Returns whether the stream is confirmed now. */
 bool lease_up(const struct lease *lease);
 
 /* The bound on how late a revocation is enforced now. The text names the option or the mechanism

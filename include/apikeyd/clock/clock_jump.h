@@ -2,13 +2,14 @@
  *
  * Monotonic time (BOOTTIME) measures how old a verdict is and how long the lease runs. A virtual
  * machine that is paused or restored from a snapshot comes back with that clock as it was, while
- * the wall clock is right soon: then everything is older than it seems. The same look sees a wall
- * clock that was set, by hand or by NTP, which does no harm but cannot be told from a pause.
+ * the wall clock is soon right again: then everything is older than it seems. The same check
+ * detects a wall clock that was set, by hand or by NTP. That does no harm, but the check cannot
+ * distinguish it from a pause.
  *
- * Slewing parts them too, by a twelfth at most (chrony's maxslewrate), so an eighth of the time
- * since the last look is no jump. The front thread looks at each read and message, and the monitor
- * sends one each second: a pause is seen if it was longer than the tolerance and an eighth of a
- * second. Time is a parameter.
+ * Slewing also parts the clocks, by a twelfth at most (chrony's maxslewrate), so an eighth of the
+ * time since the last check is no jump. The front thread checks at each read and message, and the
+ * monitor sends a message each second: a pause is detected if it was longer than the tolerance and
+ * an eighth of a second. Time is a parameter.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CLOCK_JUMP_H
@@ -19,14 +20,14 @@
 
 enum { CLOCK_JUMP_TOLERANCE_US = 200000 };
 
-/* Zeros: not looked yet. */
+/* Zeros: not checked yet. */
 struct clock_jump {
     bool known;
-    int64_t monotonic_us, ahead_us; /* the last look, and how far the wall clock was ahead */
+    int64_t monotonic_us, ahead_us; /* at the last check; how far the wall clock was ahead */
 };
 
-/* How far the wall clock has moved ahead of the monotonic one (negative: behind) since the last
- * look, in microseconds, or 0 when that is within the tolerance. */
+/* Returns how far the wall clock has moved ahead of the monotonic clock (negative: behind) since
+ * the last check, in microseconds, or 0 when that is within the tolerance. */
 static inline int64_t clock_jump_look(struct clock_jump *clocks, int64_t monotonic_us,
                                       int64_t wall_us)
 {

@@ -1,9 +1,8 @@
 /* config: the options, from one table.
  *
- * The table (option_table.c) holds each option's name, type, default, bounds, whether it may
- * change while the daemon runs, and its help. Parser, --check-config, CONFIG GET, the sample file
- * and the manual's list all come from it. A loaded config does not change: a reload makes
- * another one.
+ * The table (option_table.c) holds each option's name, type, default, bounds, whether it may change
+ * while the daemon runs, and its help. Parser, --check-config, CONFIG GET, the sample file and the
+ * manual's list all come from it. A loaded config does not change: a reload makes a new one.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CONFIG_H
@@ -86,28 +85,28 @@ struct config *config_copy(const struct config *config);
 
 struct freshness_policy config_freshness_policy(const struct config *config);
 
-/* Lookups that may ever be in flight: postgres.max_pending, and room for keys in memory. */
+/* Returns the maximum of lookups in flight: postgres.max_pending, and room for keys in memory. */
 size_t config_pending_max(const struct config *config);
 
-/* How long a check waits for the stores at most: for Redis, for a connection to PostgreSQL, for its
- * answer, and what the threads need. The front thread sees to it by itself. */
+/* Returns the longest time that a check waits for the stores: for Redis, for a connection to
+ * PostgreSQL, for its answer, and for the threads. The front thread enforces that by itself. */
 int64_t config_wait_max_us(const struct config *config);
 
-/* Take every option that cannot change at run time from `running`, so that `next` describes what
- * a reload really gives. Appends the names of those that differ to `restart`, one a line. */
+/* Take every option that cannot change at run time from `running`, so that `next` describes the
+ * real effect of a reload. Appends the names of options that differ to `restart`, one a line. */
 void config_keep_fixed(struct config *next, const struct config *running, struct buffer *restart);
 
-/* Call `each` with "section.option" and its value as it would stand in the file, passwords blotted
- * out, for every option whose name matches the shell pattern `glob`. An option of which only the
- * deprecated name matches is given under that name. */
+/* Call `each` with "section.option" and its value as it would stand in the file, without passwords,
+ * for every option whose name matches the shell pattern `glob`. If only the deprecated name
+ * matches, `each` gets that name. */
 void config_each(const struct config *config, const char *glob,
                  void (*each)(void *arg, const char *name, const char *value), void *arg);
 
-/* The whole table as a commented sample file, and as a Markdown list. */
+/* Print the whole table as a commented sample file, and as a Markdown list. */
 void config_print_sample(FILE *out);
 void config_print_markdown(FILE *out);
 
-/* The list of apikeyd.conf(5), in mdoc(7). */
+/* Print the list of apikeyd.conf(5), in mdoc(7). */
 void config_print_roff(FILE *out);
 
 #endif

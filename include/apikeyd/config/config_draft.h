@@ -1,8 +1,8 @@
-/* config_draft: options while they are read and checked, and where each value comes from.
+/* config_draft: options during reading and checking, with the origin of each value.
  *
  * An error names the place (file and line, or the environment's variable), the option, its value
- * with passwords blotted out, and what is expected. An option that was found wrong keeps its
- * default and is not complained about again, so checks that come later need not care. */
+ * without passwords, and the expected form. A wrong option keeps its default and is not reported
+ * again, so later checks need not care. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CONFIG_DRAFT_H
 #define APIKEYD_CONFIG_DRAFT_H
@@ -29,26 +29,26 @@ struct config_draft {
     bool failed;
 };
 
-/* The defaults, the file, the environment. 0 whether they are right or not (see draft->failed);
- * -EINVAL when the file cannot be read, so that nobody knows what was meant; -ENOMEM. With an error
- * a line is in *errors, and the draft is closed. */
+/* Read the defaults, the file, the environment. Returns 0 whether the values are right or not (see
+ * draft->failed); -EINVAL when the file cannot be read; -ENOMEM. On an error *errors has a line,
+ * and the draft is closed. */
 __attribute__((warn_unused_result)) int config_draft_open(struct config_draft *draft,
                                                           const char *path, struct buffer *errors);
 
 /* Ends the draft. NULL if it failed. */
 struct config *config_draft_close(struct config_draft *draft);
 
-/* The option "section.name", which the table must have, does not say what is expected. */
+/* Report that the value of option "section.name", which the table must have, is not as expected. */
 __attribute__((format(printf, 3, 4))) void
 config_draft_fail(struct config_draft *draft, const char *name, const char *expected, ...);
 
-/* No error was found in the option "section.name". */
+/* Returns whether no error was found in the option "section.name". */
 bool config_draft_sound(const struct config_draft *draft, const char *name);
 
 /* Append a line for each option that the file or the environment sets by its deprecated name. */
 void config_draft_deprecated(const struct config_draft *draft, struct buffer *out);
 
-/* Append where the option's value comes from: "apikeyd.conf:12", "APIKEYD_CACHE_TTL", "the
+/* Append the origin of the option's value: "apikeyd.conf:12", "APIKEYD_CACHE_TTL", "the
  * default". */
 void config_draft_place(const struct config_draft *draft, const char *name, struct buffer *out);
 

@@ -1,4 +1,4 @@
-/* config_load: a configuration as its file and the environment have it. */
+/* config_load: a configuration from its file and the environment. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CONFIG_LOAD_H
 #define APIKEYD_CONFIG_LOAD_H
@@ -6,8 +6,8 @@
 #include <apikeyd/config/config.h>
 
 /* The defaults, then the file at `path` (NULL: none), then APIKEYD_<SECTION>_<OPTION> from the
- * environment. NULL on any error; every one found is described in `errors`, a line each. Looks at
- * no other file: config_check.h does. */
+ * environment. NULL on any error; `errors` gets a line for each error. Reads no other file:
+ * config_check.h does. */
 struct config *config_load(const char *path, struct buffer *errors);
 
 #endif

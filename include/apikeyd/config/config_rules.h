@@ -1,4 +1,4 @@
-/* config_rules: what no single option can be held to. Looks at nothing but the options. */
+/* config_rules: rules between options. The rules read nothing but the options. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CONFIG_RULES_H
 #define APIKEYD_CONFIG_RULES_H

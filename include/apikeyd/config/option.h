@@ -11,16 +11,16 @@
 
 enum option_type {
     /* char *, see option_is_text() */
-    OPTION_PREFIX,      /* what names start with */
-    OPTION_DSN,         /* whose passwords are not shown */
-    OPTION_REDIS_URL,   /* likewise */
+    OPTION_PREFIX,      /* the start of names */
+    OPTION_DSN,         /* its passwords are not shown */
+    OPTION_REDIS_URL,   /* also not shown */
     OPTION_TABLE,       /* an SQL name, optionally schema.name */
     OPTION_COLUMN,      /* an SQL name */
     OPTION_HEADER,      /* an HTTP header's name */
-    OPTION_FILE,        /* an absolute path, other files may stand beside it */
+    OPTION_FILE,        /* an absolute path; other files may stand beside the file */
     OPTION_SECRET_FILE, /* an absolute path or the name of a credential */
     OPTION_SOCKET,      /* an absolute path, of a Unix socket */
-    OPTION_ADDRESS,     /* the same, or address:port */
+    OPTION_ADDRESS,     /* the path of a Unix socket, or address:port */
     OPTION_GROUP,       /* a group's name */
 
     OPTION_COUNT,    /* uint64_t */
@@ -32,8 +32,9 @@ enum option_type {
     OPTION_IDS,      /* struct id_list */
 };
 
-/* Unix sockets' paths (unix(7): sun_path and its NUL); names in a folder (NAME_MAX) less what is
- * put behind those of ledger and spill file: ".new", ".lock", ".<store>", ".damaged-<n>". */
+/* Limits in bytes: of Unix sockets' paths (unix(7): sun_path without its NUL); of names in a folder
+ * (NAME_MAX), less the suffixes of ledger and spill file: ".new", ".lock", ".<store>",
+ * ".damaged-<n>". */
 enum { OPTION_SOCKET_MAX = 107, OPTION_FILE_MAX = 3968, OPTION_FILE_NAME_MAX = 127 };
 
 static inline bool option_is_text(enum option_type type)
@@ -47,31 +48,31 @@ struct option {
     enum option_type type;
     size_t offset;     /* of the field in struct config */
     const char *value; /* the default, as it would stand in the file */
-    int64_t min, max;  /* bounds: of texts in bytes, 0: it may be empty; of DURATION in µs */
+    int64_t min, max;  /* bounds: of texts in bytes (min 0: may be empty); of DURATION in µs */
     bool reloadable;
     const char *const *choices; /* of CHOICE, ended by NULL */
     const char *help;
-    const char *old_name; /* deprecated, in the same section: taken for a release; NULL: none */
+    const char *old_name; /* deprecated, in the same section: accepted for a release; NULL: none */
 };
 
 extern const struct option option_table[];
 extern const size_t option_count;
 
-/* NULL when there is none of that name. */
+/* Returns the option of that name, or NULL. */
 const struct option *option_find(const char *section, const char *name);
 
-/* The same by the deprecated name. */
+/* Returns the option with that deprecated name, or NULL. */
 const struct option *option_find_old(const char *section, const char *name);
 
-/* Read `text` into the option's field of `config`; what the field held before is freed. Returns
- * NULL, or what was expected (in `scratch`), with the field as it was. */
+/* Read `text` into the option's field of `config`; the old value is freed. Returns NULL, or the
+ * expected form (in `scratch`) with the field unchanged. */
 const char *option_parse(const struct option *option, const char *text, void *config, char *scratch,
                          size_t scratch_size);
 
 /* Append the value in `config` as it would stand in the file. */
 void option_print(const struct option *option, const void *config, struct buffer *out);
 
-/* The same with passwords blotted out. */
+/* As option_print(), without passwords. */
 void option_show(const struct option *option, const void *config, struct buffer *out);
 
 /* Release the option's field. */

@@ -1,7 +1,7 @@
-/* redis_url: where Redis is, and whom to log in as.
+/* redis_url: the address of Redis, and the user to log in as.
  *
  * unix://[user:password@]/path[?db=N] or redis://[[user]:password@]host[:port][/db]. User and
- * password are percent-encoded (RFC 3986, section 2.1). A password may stand in a file instead. */
+ * password are percent-encoded (RFC 3986, section 2.1). The password may be in a file instead. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_URL_H
 #define APIKEYD_REDIS_URL_H
@@ -13,14 +13,15 @@ struct redis_url {
     char host[256];
     int port;
     char user[128];     /* empty: the default user */
-    char password[512]; /* empty: none stands in the URL */
+    char password[512]; /* empty: the URL has none */
     int db;
 };
 
 /* False when `text` is not of this form. */
 bool redis_url_parse(const char *text, struct redis_url *ret);
 
-/* NULL, or what is expected where `text` is not of this form. Does not quote it. */
+/* Returns NULL, or the expected form when `text` has another one. The message does not quote
+ * `text`. */
 const char *redis_url_wrong(const char *text);
 
 #endif

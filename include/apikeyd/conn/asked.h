@@ -1,9 +1,9 @@
 /* asked: operators' requests that the back thread answers, and how long the front thread waits.
  *
  * The back thread knows a request by a number, which comes back with the reply. A reply is dropped
- * when its client has gone, or has had an error because the deadline passed. So the back thread
- * holds nothing of a client's, and when the back thread stands still no client waits for ever.
- * Front thread only.
+ * when its client has gone, or has already got an error because the deadline passed. So the back
+ * thread holds no pointer to a client, and no client waits forever when the back thread stands
+ * still. Front thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ASKED_H
@@ -18,13 +18,13 @@ TAILQ_HEAD(operator_request_list, operator_request);
 
 struct operator_requests {
     struct operator_request_list waiting;
-    uint64_t last;  /* number given out */
+    uint64_t last;  /* the last number given out */
     size_t awaited; /* replies that are still to come, whether their client has gone or not */
 };
 
 void operator_requests_init(struct operator_requests *requests);
 
-/* The number of a request that has just been posted to the back thread. */
+/* Returns a number for a request that has just been posted to the back thread. */
 uint64_t operator_requests_number(const struct operator_requests *requests);
 
 /* Request operator_requests_number() has been posted: its reply belongs here in the client's

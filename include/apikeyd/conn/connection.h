@@ -8,9 +8,9 @@
  *                          └────▶ queued │pending│ text │pending│ text
  *
  * Buffers are lent to a connection while it is being served and taken back when it is idle, so a
- * quiet connection costs no buffer and a busy one allocates nothing per request. What a client does
- * not take goes to its backlog, and when that is long it is not read from. One thread owns the
- * clients, and has to ignore SIGPIPE.
+ * quiet connection costs no buffer and a busy one allocates nothing per request. Bytes that a
+ * client does not take go to its backlog; while the backlog is long, the client is not read from.
+ * One thread owns the clients, and has to ignore SIGPIPE.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CONNECTION_H
@@ -39,15 +39,15 @@ TAILQ_HEAD(pending_reply_list, pending_reply);
 struct protocol {
     const char *name; /* the socket's, for CLIENT LIST */
     bool admin;       /* its clients are operators, who have commands and a reserve of their own */
-    /* Answer the first request in `bytes`, of which there is at least one: how many it took, or 0
-     * when it is not complete. */
+    /* Answer the first request in `bytes` (at least one byte). Returns the length of the request,
+     * or 0 when the request is incomplete. */
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
     /* The replies to refused connections: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
-    size_t small_request; /* at most so many bytes are one (quantum.h) */
-    bool timed; /* requests and replies have to go over within a time: see clients_cut_off() */
-    size_t state_size; /* of connection->state */
-    /* What a client calls itself, or "". NULL: clients of this protocol have no names. */
+    size_t small_request; /* the longest small request, in bytes (quantum.h) */
+    bool timed;           /* requests and replies have a time limit: see clients_cut_off() */
+    size_t state_size;    /* of connection->state */
+    /* Returns the client's name for itself, or "". NULL: clients of this protocol have no names. */
     const char *(*client_name)(const struct connection *connection);
 };
 
@@ -63,11 +63,11 @@ struct clients {
     struct metrics *metrics;
     /* Called before the requests of one read are handled. */
     void (*begin)(void *arg);
-    /* Called when what could be handled is written. */
+    /* Called after the replies to the handled requests are written. */
     void (*end)(void *arg);
-    /* A connection was refused by allow_uids and allow_gids; (uid_t)-1: its user is not known. */
+    /* allow_uids and allow_gids refused a connection; (uid_t)-1: its user is not known. */
     void (*refused)(void *arg, uid_t uid);
-    /* A connection was refused as its process is over its share of them. */
+    /* A connection was refused because its process is over its share of connections. */
     void (*over_share)(void *arg, const struct peer *peer, size_t connections);
     /* The last connection has gone; may be NULL. */
     void (*emptied)(void *arg);
@@ -78,16 +78,16 @@ struct clients {
      * written, `queue` wait for the next quantum (quantum.h). */
     struct connection_list answered, queue;
     size_t count;
-    struct process_table processes; /* whose they are */
-    bool draining;                  /* what is in hand is answered, however expensive */
+    struct process_table processes; /* the processes that own the connections */
+    bool draining;                  /* requests in hand are answered, however expensive */
     /* Pending replies that one connection may have before its next request has to wait. The owner
      * changes this. At least 1, or no request would ever go on. */
     size_t pending_replies_max;
     struct quantum quantum;
     size_t retained; /* bytes of buffers that connections hold between two loop iterations */
     uint64_t last_id;
-    int reserve_fd; /* kept for an operator who comes when there is no other descriptor, or -1 */
-    struct buffer spare_in, spare_out; /* lent to whoever is being served */
+    int reserve_fd; /* kept for an operator's connection when no other descriptor is free, or -1 */
+    struct buffer spare_in, spare_out; /* lent to the connection being served */
 };
 
 struct connection {
@@ -97,8 +97,8 @@ struct connection {
     struct connection_list *waiting; /* one of those two, or NULL */
     const struct protocol *protocol;
     void *state;  /* the protocol's, zeros at first; freed with the connection */
-    bool closing; /* takes no more requests; goes when everything is answered and written */
-    bool killed;  /* goes now, whatever is unwritten */
+    bool closing; /* takes no more requests; is closed once everything is answered and written */
+    bool killed;  /* is closed now, even with unwritten bytes */
     bool paused;  /* is not read from until it takes or gets replies */
     int fd;
     struct peer peer;
@@ -110,7 +110,7 @@ struct connection {
     const char *last_command; /* lives forever */
     struct event readable, writable;
     struct buffer in, out, queued;
-    struct evbuffer *backlog; /* what is to be written before `out`; NULL: nothing */
+    struct evbuffer *backlog; /* bytes to write before `out`; NULL: none */
     size_t wanted; /* the protocol need not look at `in` before it has more bytes than this */
     /* Timed: since when the client has been stalled, with a request or with taking a reply; 0: it
      * is not. The requests taken and bytes written by then, to detect progress. */
@@ -118,7 +118,7 @@ struct connection {
     uint64_t progress_requests, progress_bytes;
     uint64_t written;     /* bytes, ever */
     bool ended;           /* the client sends no more */
-    bool lingering;       /* everything is written; only waits for the client to be done as well */
+    bool lingering;       /* everything is written; waits only for the client to finish */
     size_t retained;      /* its part of clients->retained */
     uint64_t queued_base; /* stream position of the first byte queued */
     struct pending_reply_list pending_replies;
@@ -133,7 +133,7 @@ void clients_done(struct clients *clients);
 bool connection_open(struct clients *clients, int fd, const struct protocol *protocol,
                      struct peer peer);
 
-/* Where the reply to the request being handled goes. */
+/* Returns the buffer for the reply to the request being handled. */
 struct buffer *connection_reply(struct connection *connection);
 
 /* Take no more requests; close when all is answered. */
@@ -142,50 +142,53 @@ void connection_finish(struct connection *connection);
 /* Close in the next clients_run_ready(). */
 void connection_kill(struct connection *connection);
 
-/* Bytes of replies that are not written, for want of the client or of an answer before them. */
+/* Returns the bytes of replies that are not written yet, because the client does not take them or
+ * an earlier answer is missing. */
 size_t connection_unwritten(const struct connection *connection);
 
-/* Put a connection on the ready list, as when output was added to it outside of its own event. */
+/* Put a connection on the ready list, for example when output was added outside of its own
+ * event. */
 void connection_schedule(struct connection *connection);
 
 /* Run the ready list: write what its connections have ready, go on with requests that had to wait,
- * close what is finished. To be called after each round of the event loop; false when there is more
- * to do, so that the next round shall not wait. */
+ * close what is finished. Call it after each iteration of the event loop. False when there is more
+ * to do: the next iteration must not wait. */
 bool clients_run_ready(struct clients *clients);
 
-/* Whether new connections are accepted in this iteration: see quantum.h. */
+/* Returns whether new connections are accepted in this iteration: see quantum.h. */
 bool clients_may_accept(const struct clients *clients);
 
-/* Close those of a timed protocol that have been stalled since before `before_us`. */
+/* Close the connections of timed protocols that have been stalled since before `before_us`. */
 void clients_cut_off(struct clients *clients, int64_t before_us);
 
-/* Read what has already arrived, then take no more requests from anybody. Each connection is
- * closed once its replies are written. */
+/* Read all bytes that have already arrived, then take no more requests. Each connection is closed
+ * once its replies are written. */
 void clients_drain(struct clients *clients);
 
-/* Pending reply: a reply that is still to come, and its place among a client's replies.
+/* Pending reply: a place in a client's reply stream whose reply is still to come.
  *
- * Each pending reply ends exactly once: its owner closes it with the reply, or is told that the
- * client has gone, at shutdown too.
+ * Each pending reply ends exactly once: its owner closes it with the reply, or `cancel` tells the
+ * owner that the client has gone, at shutdown too.
  */
 struct pending_reply {
     struct connection *connection;
     TAILQ_ENTRY(pending_reply) in_connection;
-    uint64_t position; /* in the stream of queued text: this is where the reply belongs */
+    uint64_t position; /* of the reply in the stream of queued text */
     bool answered;
     bool expensive; /* the reply is long or costs the back thread work: a client may have only a few
                      */
     struct buffer reply; /* until the pending replies before it are closed */
-    /* The client has gone: let go of the pending reply, which is freed next. */
+    /* The client has gone: drop the pointer to the pending reply, which is freed next. */
     void (*cancel)(void *owner);
     void *owner;
 };
 
-/* A pending reply where the reply to the request being handled belongs. NULL when out of memory. */
+/* Open a pending reply in the place of the reply to the request being handled. NULL when out of
+ * memory. */
 struct pending_reply *pending_reply_open(struct connection *connection);
 
-/* The same for a reply that is long or expensive: the client's next request waits while the client
- * has a few of them. */
+/* As pending_reply_open(), for a reply that is long or expensive: the client's next request waits
+ * while the client has a few of these. */
 struct pending_reply *pending_reply_open_expensive(struct connection *connection);
 
 /* The buffer to write the reply to; pending_reply_close() must follow. */

@@ -1,4 +1,4 @@
-/* listener: take connections in, or turn them away. */
+/* listener: accepts connections, or refuses them. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LISTENER_H
 #define APIKEYD_LISTENER_H
@@ -11,7 +11,7 @@ struct listener {
     const struct protocol *protocol;
     int fd; /* not owned; -1: none */
     size_t max_connections;
-    struct id_list allow_uids, allow_gids; /* both empty: everybody */
+    struct id_list allow_uids, allow_gids; /* both empty: every user */
     struct event acceptable;
     struct event resume; /* after running out of file descriptors */
 };

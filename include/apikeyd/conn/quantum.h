@@ -1,14 +1,15 @@
-/* quantum: a small request does not wait behind those who ask for much.
+/* quantum: a small request does not wait behind connections that ask for much.
  *
- * One thread serves all connections, so the work that it does before it polls again is what a
- * single request may have to wait for. A quantum bounds that work: the work of QUANTUM cache hits.
- * Each loop iteration has one for the connections that have become readable, and one for those that
- * queue (clients->queue), because they had more to ask than was left of the quantum. A connection
- * that has sent a small request is served out of order, so it does not wait behind that queue.
- * Neither does a connection that only has replies to be written.
+ * One thread serves all connections, so a single request may have to wait for all the work that the
+ * thread does before it polls again. A quantum bounds that work to the work of QUANTUM cache hits.
+ * Each loop iteration has one quantum for the connections that have become readable, and one for
+ * the connections that queue (clients->queue) because their requests exceeded an earlier quantum. A
+ * connection that has sent a small request is served out of order, so it does not wait behind that
+ * queue. Neither does a connection that only has replies to be written.
  *
- * New connections wait while others queue, but for every ITERATIONS_TO_ACCEPT-th iteration:
- * otherwise clients that connect, ask and go would fill the queue faster than it is worked off.
+ * New connections wait while others queue, except in every ITERATIONS_TO_ACCEPT-th iteration:
+ * otherwise clients that connect, ask and go would fill the queue faster than the thread empties
+ * it.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_QUANTUM_H
@@ -19,8 +20,8 @@
 
 enum {
     QUANTUM = 64,
-    /* Other work, in cache hits: a request that leaves a reply pending, and the work that is done
-     * once for a connection, however much it asks for. */
+    /* Other work, in cache hits: a request that leaves a reply pending, and the fixed work for each
+     * connection that is served. */
     COST_OF_PENDING_REPLY = 4,
     COST_OF_VISIT = 4,
     QUANTUM_OF_SMALL_REQUEST = 4, /* served out of order */
@@ -28,7 +29,7 @@ enum {
 };
 
 struct quantum {
-    int left;            /* the work that may still be done before the next poll, in cache hits */
+    int left;            /* the work allowed before the next poll, in cache hits */
     unsigned iterations; /* of the event loop */
 };
 
@@ -47,7 +48,8 @@ static inline void quantum_spend(struct quantum *quantum, int work)
     quantum->left -= work;
 }
 
-/* Whether a connection that was just read from is served now; `small`: it has sent a small request.
+/* Returns whether a connection that was just read from is served now; `small`: it has sent a small
+ * request.
  */
 static inline bool quantum_serves_now(struct quantum *quantum, bool small)
 {
@@ -56,7 +58,7 @@ static inline bool quantum_serves_now(struct quantum *quantum, bool small)
     return !quantum_used_up(quantum);
 }
 
-/* Whether new connections are accepted; `queued`: others queue. */
+/* Returns whether new connections are accepted; `queued`: others queue. */
 static inline bool quantum_may_accept(const struct quantum *quantum, bool queued)
 {
     return !queued || quantum->iterations % ITERATIONS_TO_ACCEPT == 0;

@@ -7,10 +7,10 @@
 
 #include <apikeyd/conn/connection.h>
 
-/* Their handler's argument is the front. */
+/* The argument of their handlers is the front. */
 extern const struct protocol check_protocol, admin_protocol;
 
-/* The table for the manual. */
+/* Print the table for the manual. */
 void commands_print_markdown(FILE *out);
 
 #endif

@@ -1,9 +1,9 @@
-/* http: the authorizer that gateways ask over HTTP.
+/* http: the authorizer for gateways, over HTTP.
  *
  * /authorize, by any method, is for nginx's auth_request, Caddy's forward_auth, Traefik's
  * ForwardAuth, Envoy's ext_authz and the like: the key ID is in the field http.key_header, the
- * answer is the status. /aws/authorizer takes Lambda authorizer events. Both go the way of CHECK,
- * and share its connections' machinery: replies in order, limits, draining. Front thread only.
+ * answer is the status. /aws/authorizer takes Lambda authorizer events. Both use the code of CHECK
+ * and of its connections: replies in order, limits, draining. Front thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_HTTP_H
@@ -11,7 +11,7 @@
 
 #include <apikeyd/conn/connection.h>
 
-/* Its handler's argument is the front. */
+/* The argument of its handler is the front. */
 extern const struct protocol http_protocol;
 
 #endif

@@ -1,8 +1,8 @@
-/* front: the thread that answers.
+/* front: the thread that answers checks.
  *
- * Sockets, RESP, HTTP, the memory cache and the usage ledger. It calls nothing that can block: no
- * client library, no DNS, no disk, no log. What it cannot answer from memory it asks the back
- * thread for, by mailbox.
+ * It owns the sockets, RESP, HTTP, the memory cache and the usage ledger. It calls nothing that can
+ * block: no client library, no DNS, no disk, no log. Answers that are not in memory it requests
+ * from the back thread, by mailbox.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_FRONT_H
@@ -16,7 +16,7 @@ struct front_setup {
     struct config *config;    /* owned by the front from here on */
     struct slice hash_secret; /* of key_transform; copied */
     uint64_t seed;            /* random */
-    int fd[SOCKET_ROLES];     /* listening, not owned, -1: none; that of metrics is not used */
+    int fd[SOCKET_ROLES];     /* listening, not owned, -1: none; the metrics role is not used */
     struct ledger_half *usage;
     struct mailbox *to_back, *to_front;
 };
@@ -27,8 +27,8 @@ struct front *front_new(const struct front_setup *setup);
 /* Serve until TO_FRONT_STOP. */
 void front_run(struct front *front);
 
-/* After front_run() has returned and nobody else uses the mailboxes: what is left in them is
- * dropped. */
+/* Call after front_run() has returned, when no other thread uses the mailboxes. Messages left in
+ * them are dropped. */
 void front_free(struct front *front);
 
 #endif

@@ -6,15 +6,16 @@
  *     0          4 KiB                                 4 KiB + half                    end
  *     | header   | half 0: slots, then zeros           | half 1: slots, then zeros     |
  *
- * A half is not a hash table. The cached verdict remembers which slot its key got, the slot says
- * whose it is, and a key whose hint is wrong simply gets another slot: duplicates are merged by
- * maximum when the half is drained. So recording touches one line, and growing is reserving more
- * of the (sparse) file: nothing ever moves. A slot counts once its last_used is not zero; that is
- * stored last, so a process killed at any instruction leaves only whole slots.
+ * A half is not a hash table. The cached verdict remembers the slot of its key (the hint), and the
+ * slot names its key. A key whose hint is wrong gets another slot: the drain merges duplicates by
+ * maximum. So recording touches one cache line, and growth only reserves more of the (sparse) file:
+ * nothing ever moves. A slot counts once its last_used is not zero; last_used is stored last, so a
+ * process killed at any instruction leaves only whole slots.
  *
- * Usage never keeps authentication down. Where no file can be had, the halves are memory; where
- * the file system has no room, the rest of a half is; a file that is cut short does not kill the
- * daemon (ledger_map). The back thread looks after the file, and replaces it at a swap of halves:
+ * A fault of the ledger never stops authentication. Without a usable file the halves are in memory.
+ * If the file system has no room, the rest of a half is in memory. A file that is cut short does
+ * not kill the daemon (ledger_map). The back thread watches the file, and replaces it at a swap of
+ * halves:
  *
  *     file in use ── lost, damaged, memory ──▶ ledger_renew(): a new file is at hand
  *          ▲                                          │ its half 0 goes to the front thread
@@ -34,49 +35,49 @@
 
 struct ledger;
 
-/* Open or create the ledger at `path` and take its lock. A damaged file is renamed, never
- * deleted; whole slots found in it go into the new one. Without a usable file it is in memory, and
+/* Open or create the ledger at `path` and take its lock. A damaged file is renamed, never deleted;
+ * whole slots found in it go into the new file. Without a usable file the ledger is in memory, and
  * the report says why. Returns 0, -EWOULDBLOCK when another daemon holds the lock, or -ENOMEM.
- * `now_us` is wall time: slots that are later count as used now. */
+ * `now_us` is wall time: slots with a later time count as used now. */
 __attribute__((warn_unused_result)) int ledger_open(const char *path, int64_t now_us,
                                                     struct ledger **ret,
                                                     struct ledger_report *ret_report);
 
-/* Unmap and unlock. What is in the halves stays in the file. */
+/* Unmap and unlock. The entries stay in the file. */
 void ledger_close(struct ledger *ledger);
 
-/* Whose usage it holds; zeros: that is not known yet. */
+/* The store that the usage belongs to; zeros: not known yet. */
 const struct store_id *ledger_owner(const struct ledger *ledger);
 
-/* Whose it held before, while some of that may still be in it; zeros: nobody's. */
+/* The owner before, while the ledger may still hold usage of it; zeros: none. */
 const struct store_id *ledger_left(const struct ledger *ledger);
 
 /* Note both, in one write. 0 or -errno. One thread at a time. */
 __attribute__((warn_unused_result)) int
 ledger_set_owner(struct ledger *ledger, const struct store_id *owner, const struct store_id *left);
 
-/* Have half 1 hold all that was found in the file, so that the front thread begins with an empty
- * half 0. Before there are two threads. */
+/* Move all entries found in the file to half 1, so that the front thread begins with an empty half
+ * 0. Call before there are two threads. */
 void ledger_gather(struct ledger *ledger);
 
-/* Half 0 or 1 of the file in use. The receiver of a half owns it. */
+/* Returns half 0 or 1 of the file in use. The receiver of a half owns it. */
 struct ledger_half *ledger_half(struct ledger *ledger, int index);
 
-/* What has become of the file: three system calls that read no disk. Back thread, as all below. */
+/* Check the state of the file: three system calls that read no disk. Back thread, as all below. */
 enum ledger_state ledger_look(const struct ledger *ledger);
 
-/* Have a new file at hand, if the one in use is not a usable one of the ledger's name any more.
- * True when there is one, from now or before. Else report->error says why not, or is 0 when none is
- * needed. */
+/* Get a new file at hand if the one in use is no longer usable or no longer has the ledger's name.
+ * True when a new file is at hand, from this call or an earlier one. Else report->error says why
+ * not, or is 0 when no new file is needed. */
 bool ledger_renew(struct ledger *ledger, int64_t now_us, struct ledger_report *ret_report);
 
-/* The empty half of the file at hand, to be sent to the front thread, or NULL. It stays at hand
+/* Returns the empty half of the file at hand, for the front thread, or NULL. The file stays at hand
  * until ledger_succeed(). */
 struct ledger_half *ledger_fresh_half(struct ledger *ledger);
 
-/* The front thread has that half, and both of the old file's are in *pending. Close that file, have
- * the new one hold all of *pending, and what was found in the new one be in *pending too. Returns
- * the half that is not the front's, or NULL when out of memory. */
+/* The front thread has that half, and both halves of the old file are in *pending. Close the old
+ * file, write all of *pending to the new one, and add entries found in the new one to *pending.
+ * Returns the half that is not the front's, or NULL when out of memory. */
 struct ledger_half *ledger_succeed(struct ledger *ledger, struct usage_batch *pending);
 
 #endif

@@ -1,4 +1,4 @@
-/* ledger_report: what is told of a ledger and its file. */
+/* ledger_report: how a ledger's file was opened, and its state. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LEDGER_REPORT_H
 #define APIKEYD_LEDGER_REPORT_H
@@ -8,17 +8,17 @@
 #include <apikeyd/ledger/usage_batch.h>
 
 struct ledger_report {
-    int error;             /* no file could be had for this -errno: usage is kept in memory */
+    int error;             /* no file, because of this -errno: usage is kept in memory */
     bool set_aside;        /* a damaged file was found and renamed … */
     char aside_path[4096]; /* … to this */
-    const char *damage;    /* what was wrong with it */
+    const char *damage;    /* the damage, as text */
     bool on_disk;          /* the file is not on tmpfs: stores may stall */
     struct usage_judged judged;
 };
 
 enum ledger_state {
     LEDGER_SAFE,     /* usage outlives a killed daemon */
-    LEDGER_CROWDED,  /* some of it does not: the file system has no room */
+    LEDGER_CROWDED,  /* some usage does not: the file system has no room */
     LEDGER_NAMELESS, /* the file was removed, renamed or replaced: no other daemon would find it */
     LEDGER_BROKEN,   /* the file was cut short or written to, and entries may be lost */
     LEDGER_MEMORY,   /* there is no file */

@@ -1,8 +1,8 @@
-/* spill: pending usage on a disk, for the time that PostgreSQL does not take it.
+/* spill: pending usage on a disk, while PostgreSQL does not take it.
  *
- * The ledger survives the daemon but not the machine; the spill survives both. It is written
- * whole: temporary file, fsync, rename, so that a reader finds the old or the new one.
- * These calls block on the disk: back thread only.
+ * The ledger survives the daemon but not the machine; the spill survives both. The spill file is
+ * written whole (temporary file, fsync, rename), so a reader finds the old or the new one. These
+ * calls block on the disk: back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SPILL_H
@@ -10,43 +10,43 @@
 
 #include <apikeyd/ledger/usage_batch.h>
 
-/* What became of the spill file at the start. */
+/* The state of the spill file at the start. */
 enum spill_state {
-    SPILL_WHOLE,     /* it, or its absence, is what was read */
-    SPILL_SET_ASIDE, /* it was damaged or could not be read, and has another name now */
-    SPILL_OFF_LIMITS /* nor could it be renamed: it must be neither replaced nor removed */
+    SPILL_WHOLE,     /* the file was read, or there is none */
+    SPILL_SET_ASIDE, /* the file was damaged or unreadable, and has another name now */
+    SPILL_OFF_LIMITS /* the file could not be renamed either: do not replace or remove it */
 };
 
-/* Keep other daemons off the spill file at `path`, by a lock file beside it. Returns its fd, to be
- * closed at the end, -EWOULDBLOCK when another daemon has it, or another -errno. */
+/* Lock the spill file at `path` against other daemons, by a lock file beside it. Returns the lock's
+ * fd, to be closed at the end, -EWOULDBLOCK when another daemon has the lock, or another -errno. */
 __attribute__((warn_unused_result)) int spill_lock(const char *path);
 
-/* Replace the file at `path` by `batch`, its owner included. 0 or -errno. */
+/* Replace the file at `path` with `batch`, owner included. 0 or -errno. */
 __attribute__((warn_unused_result)) int spill_write(const char *path,
                                                     const struct usage_batch *batch);
 
-/* Merge the file's entries into *batch, and set its owner. 0 when it is whole or there is none;
- * -EBADMSG when it is damaged (what is whole in it is merged), or another -errno, also those of
- * state_file_read(). Entries later than `now_us` (wall time) are taken as used now, those that
- * cannot be times are left out; both are added to *judged. */
+/* Merge the file's entries into *batch, and set the batch's owner. 0 when the file is whole or
+ * absent; -EBADMSG when it is damaged (its whole entries are merged), or another -errno, including
+ * those of state_file_read(). Entries later than `now_us` (wall time) count as used now; entries
+ * with implausible times are left out. *judged counts both. */
 __attribute__((warn_unused_result)) int spill_read(const char *path, int64_t now_us,
                                                    struct usage_batch *batch,
                                                    struct usage_judged *judged);
 
 enum { SPILL_PATH_SIZE = 4096 };
 
-/* The name, beside the spill file, under which usage of another store waits for it to come back.
- * False when it would be too long. */
+/* The name, beside the spill file, of the file in which usage of another store waits for that
+ * store. False when the name would be too long. */
 bool spill_aside_path(const char *path, const struct store_id *owner,
                       char ret[static SPILL_PATH_SIZE]);
 
-/* Add `batch` to the file of its owner's usage. 0 or -errno, and then nothing has changed. `now_us`
- * and `judged` are as for spill_read(). */
+/* Add `batch` to the set-aside file of the batch's owner. 0, or -errno with nothing changed.
+ * `now_us` and `judged` are as for spill_read(). */
 __attribute__((warn_unused_result)) int spill_set_aside(const char *path, int64_t now_us,
                                                         const struct usage_batch *batch,
                                                         struct usage_judged *judged);
 
-/* Pending usage is all in PostgreSQL: remove the file. 0, also when there is none, or -errno. */
+/* All pending usage is in PostgreSQL: remove the file. 0, also when there is no file, or -errno. */
 __attribute__((warn_unused_result)) int spill_remove(const char *path);
 
 #endif

@@ -1,4 +1,4 @@
-/* digest: the one name a key has inside the daemon.
+/* digest: the only name of a key inside the daemon.
  *
  * The first 16 bytes of SHA-256 of the key column's value. The memory cache, Redis key names and
  * log fingerprints all use it, and psql can compute it
@@ -23,8 +23,8 @@ static inline bool digest_equal(const struct digest *a, const struct digest *b)
     return a->word[0] == b->word[0] && a->word[1] == b->word[1];
 }
 
-/* Where a digest goes in a table. Callers choose their own keys, so without the `seed` (secret,
- * one per process) somebody could pick keys that crowd into one place. */
+/* Returns the hash of a digest for tables. Callers choose their own keys, so without the `seed`
+ * (secret, one per process) an attacker could pick keys that collide. */
 static inline uint64_t digest_mix(const struct digest *digest, uint64_t seed)
 {
     uint64_t mixed = (digest->word[0] ^ seed) * UINT64_C(0x9e3779b97f4a7c15);
@@ -37,17 +37,17 @@ static inline uint64_t digest_mix(const struct digest *digest, uint64_t seed)
 /* 32 lower-case hex digits and a NUL. */
 void digest_to_hex(const struct digest *digest, char ret_hex[static DIGEST_HEX_SIZE]);
 
-/* Read 32 lower-case hex digits; false, and *ret is of no use, when they are not. */
+/* Read 32 lower-case hex digits. False, with *ret undefined, on any other text. */
 bool digest_from_hex(const char *hex, struct digest *ret);
 
-/* "fp:" and 8 hex digits: how a key is named in logs. */
+/* "fp:" and 8 hex digits: the name of a key in logs. */
 void digest_fingerprint(const struct digest *digest, char ret_text[static FINGERPRINT_SIZE]);
 
 /* Lower-case hex of `len` bytes, without a NUL. */
 void hex_encode(const void *bytes, size_t len, char *ret_hex);
 
-/* The `len` bytes of 2 * len lower-case hex digits. False when there is anything else among
- * them, and then the bytes are of no use. */
+/* Decode 2 * len lower-case hex digits to `len` bytes. False, with the bytes undefined, on any
+ * other digit. */
 bool hex_decode(const char *hex, size_t len, void *ret_bytes);
 
 #endif

@@ -21,17 +21,18 @@ struct digest_map {
     size_t count;
 };
 
-/* Good for about `expected` nodes; more only make it slower. False when out of memory. */
+/* Sized for about `expected` nodes; more nodes only make the map slower. False when out of
+ * memory. */
 bool digest_map_init(struct digest_map *map, size_t expected, uint64_t seed);
-void digest_map_done(struct digest_map *map); /* the nodes stay the caller's */
+void digest_map_done(struct digest_map *map); /* the caller keeps the nodes */
 
-/* NULL when there is none. */
+/* Returns the node of `digest`, or NULL. */
 struct digest_node *digest_map_find(const struct digest_map *map, const struct digest *digest);
 
-/* Have the memory that a find touches first on its way. */
+/* Prefetch the memory that digest_map_find() touches first. */
 void digest_map_prefetch(const struct digest_map *map, const struct digest *digest);
 
-/* node->digest is set by the caller and not yet in the map. */
+/* The caller has set node->digest, which must not be in the map yet. */
 void digest_map_add(struct digest_map *map, struct digest_node *node);
 
 /* The node must be in the map. */

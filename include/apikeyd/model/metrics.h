@@ -93,6 +93,32 @@
     X(HTTP_REFUSED, "Clients", "http_requests_refused", COUNTER, "requests_refused_total",         \
       "reason=\"http\"",                                                                           \
       "HTTP requests that are malformed, too large, or for another path or method")                \
+    X(CONNECTIONS, "Clients", "connected_clients", GAUGE, "connections", "", "Connections open")   \
+    X(CONNECTIONS_MAX, "Clients", "maxclients", GAUGE, "connections_limit", "",                    \
+      "listen.max_connections")                                                                    \
+    X(CONNECTIONS_ACCEPTED, "Clients", "connections_accepted", COUNTER,                            \
+      "connections_accepted_total", "", "Connections accepted")                                    \
+    X(CONNECTIONS_FULL, "Clients", "connections_refused_full", COUNTER,                            \
+      "connections_refused_total", "reason=\"max_connections\"",                                   \
+      "Connections refused at max_connections")                                                    \
+    X(CONNECTIONS_OVER_SHARE, "Clients", "connections_refused_share", COUNTER,                     \
+      "connections_refused_total", "reason=\"process_share\"",                                     \
+      "Connections refused to a process that has its share of max_connections")                    \
+    X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \
+      "connections_refused_total", "reason=\"forbidden\"",                                         \
+      "Connections refused by allow_uids and allow_gids")                                          \
+    X(SOCKETS_LOST, "Clients", "sockets_lost", GAUGE, "sockets_lost", "",                          \
+      "Listening sockets whose file was removed or replaced, so that no client can connect")       \
+    X(SOCKETS_REBOUND, "Clients", "sockets_rebound", COUNTER, "sockets_rebound_total", "",         \
+      "Listening sockets bound again after their file was removed")                                \
+    X(ACCEPT_PAUSES, "Clients", "accept_pauses", COUNTER, "accept_pauses_total", "",               \
+      "Times that no file descriptor was left for a new connection")                               \
+    X(CUT_OFF, "Clients", "connections_cut_off", COUNTER, "connections_cut_off_total", "",         \
+      "HTTP connections closed by http.timeout")                                                   \
+    X(HTTP_REQUESTS, "Clients", "http_requests", COUNTER, "http_requests_total", "",               \
+      "HTTP requests")                                                                             \
+    X(READ_PAUSES, "Clients", "read_pauses", COUNTER, "read_pauses_total", "",                     \
+      "Times that reading from a client paused until its replies were sent")                       \
     X(CACHE_ENTRIES, "Cache", "cache_entries", GAUGE, "cache_entries", "table=\"keys\"",           \
       "Verdicts in memory on existing keys")                                                       \
     X(NEGATIVE_ENTRIES, "Cache", "negative_entries", GAUGE, "cache_entries", "table=\"unknown\"",  \
@@ -149,32 +175,6 @@
     X(REVOCATION_LAG_MAX, "Feed", "revocation_lag_max_us", GAUGE_US,                               \
       "revocation_lag_longest_seconds", "", "The longest revocation lag so far",                   \
       OLD("revocation_lag_most_us", ""))                                                           \
-    X(CONNECTIONS, "Clients", "connected_clients", GAUGE, "connections", "", "Connections open")   \
-    X(CONNECTIONS_MAX, "Clients", "maxclients", GAUGE, "connections_limit", "",                    \
-      "listen.max_connections")                                                                    \
-    X(CONNECTIONS_ACCEPTED, "Clients", "connections_accepted", COUNTER,                            \
-      "connections_accepted_total", "", "Connections accepted")                                    \
-    X(CONNECTIONS_FULL, "Clients", "connections_refused_full", COUNTER,                            \
-      "connections_refused_total", "reason=\"max_connections\"",                                   \
-      "Connections refused at max_connections")                                                    \
-    X(CONNECTIONS_OVER_SHARE, "Clients", "connections_refused_share", COUNTER,                     \
-      "connections_refused_total", "reason=\"process_share\"",                                     \
-      "Connections refused to a process that has its share of max_connections")                    \
-    X(CONNECTIONS_FORBIDDEN, "Clients", "connections_refused_forbidden", COUNTER,                  \
-      "connections_refused_total", "reason=\"forbidden\"",                                         \
-      "Connections refused by allow_uids and allow_gids")                                          \
-    X(SOCKETS_LOST, "Clients", "sockets_lost", GAUGE, "sockets_lost", "",                          \
-      "Listening sockets whose file was removed or replaced, so that no client can connect")       \
-    X(SOCKETS_REBOUND, "Clients", "sockets_rebound", COUNTER, "sockets_rebound_total", "",         \
-      "Listening sockets bound again after their file was removed")                                \
-    X(ACCEPT_PAUSES, "Clients", "accept_pauses", COUNTER, "accept_pauses_total", "",               \
-      "Times that no file descriptor was left for a new connection")                               \
-    X(CUT_OFF, "Clients", "connections_cut_off", COUNTER, "connections_cut_off_total", "",         \
-      "HTTP connections closed by http.timeout")                                                   \
-    X(HTTP_REQUESTS, "Clients", "http_requests", COUNTER, "http_requests_total", "",               \
-      "HTTP requests")                                                                             \
-    X(READ_PAUSES, "Clients", "read_pauses", COUNTER, "read_pauses_total", "",                     \
-      "Times that reading from a client paused until its replies were sent")                       \
     X(LOG_LINES_QUEUED, "Log", "log_lines_queued", GAUGE, "log_lines_queued", "",                  \
       "Log lines that wait to be written")                                                         \
     X(LOG_LINES_DROPPED, "Log", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",       \
