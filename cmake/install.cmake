@@ -15,6 +15,8 @@ install(FILES docs/man/apikeyd.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
 install(FILES ctl/apikeyctl.bash RENAME apikeyctl
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 install(DIRECTORY migrations DESTINATION ${CMAKE_INSTALL_DATADIR}/apikeyd)
-install(FILES README.md docs/gateways.md docs/guarantees.md docs/reference.md docs/operations.md docs/performance.md
-        DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY config/examples DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# In their places, so that the links from one to another lead somewhere.
+install(FILES README.md SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR}
+        PATTERN "*.py" EXCLUDE PATTERN "*.json" EXCLUDE PATTERN __pycache__ EXCLUDE)
+install(DIRECTORY config DESTINATION ${CMAKE_INSTALL_DOCDIR})

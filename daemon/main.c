@@ -16,7 +16,7 @@
 
 static const char default_path[] = "/etc/apikeyd/apikeyd.conf";
 
-static void print_usage(FILE *out)
+static int print_usage(FILE *out, int status)
 {
     fprintf(
         out,
@@ -24,11 +24,11 @@ static void print_usage(FILE *out)
         "       apikeyd [-c FILE] --check-config  say what is wrong with FILE and exit\n"
         "       apikeyd --sample-config           print every option with its default\n"
         "       apikeyd --list WHAT               print a table of the manual: options, commands\n"
-        "                                         or metrics in Markdown, or roff: options in "
-        "roff\n"
+        "                                         or metrics in Markdown; roff: the options\n"
         "       apikeyd --version | --help\n"
         "FILE is %s unless given.\n",
         default_path);
+    return status;
 }
 
 static int print_list(const char *what)
@@ -41,11 +41,8 @@ static int print_list(const char *what)
         commands_print_markdown(stdout);
     else if (strcmp(what, "metrics") == 0)
         metrics_print_markdown(stdout);
-    else {
-        fprintf(stderr, "apikeyd: --list \"%s\": options, commands, metrics or roff is expected\n",
-                what);
-        return EX_USAGE;
-    }
+    else
+        return print_usage(stderr, EX_USAGE);
     return EXIT_SUCCESS;
 }
 
@@ -108,17 +105,14 @@ int main(int argc, char **argv)
             printf("apikeyd %s\n", APIKEYD_VERSION);
             return EXIT_SUCCESS;
         case 'h':
-            print_usage(stdout);
-            return EXIT_SUCCESS;
+            return print_usage(stdout, EXIT_SUCCESS);
         default:
-            print_usage(stderr);
-            return EX_USAGE;
+            return print_usage(stderr, EX_USAGE);
         }
     }
     if (optind < argc) {
         fprintf(stderr, "apikeyd: \"%s\": options only are taken\n", argv[optind]);
-        print_usage(stderr);
-        return EX_USAGE;
+        return print_usage(stderr, EX_USAGE);
     }
     return check ? check_config(path) : daemon_run(path);
 }

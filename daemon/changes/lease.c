@@ -53,7 +53,7 @@ bool lease_store(struct lease *lease, const struct store *store)
     if (freshness_is_elsewhere(&env->freshness) &&
         lease->setup.lookups_agree(lease->setup.arg, lease->sent_us)) {
         freshness_lookups_agree(&env->freshness, clock_monotonic_us());
-        log_info(&env->log, "change feed: its store answers lookups again");
+        log_info(&env->log, "lookups: answers come from the change feed's store again");
     }
     return true;
 }

@@ -109,7 +109,7 @@ def main():
     report.print()
     report.judge("apikeyd, PostgreSQL", "pgbench", 8)
     report.judge("apikeyd, Redis", "redis-benchmark GET", 1)
-    report.save()
+    report.save(f"pgbench with {best} clients")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Meanwhile another client goes on asking for 10,000 real keys that are in memory.
 the daemon takes, how many of the real keys' answers came from memory, and what PostgreSQL saw of it.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 from bench_memory import resident  # noqa: E402
-from harness.bench import RESULTS, Stack, add_keys, warm  # noqa: E402
+from harness.bench import Stack, add_keys, save, single, warm  # noqa: E402
 from wire import Wire  # noqa: E402
 
 HOT, PIPELINE, ALLOWED, UNKNOWN = 10000, 5000, 101, 27  # the latter two: bytes of a reply
@@ -60,8 +59,7 @@ def main():
         }
     for name, value in found.items():
         print(f"{name:32} {value:>12,}")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "flood.json").write_text(json.dumps(found, indent=1) + "\n")
+    save("flood", f"{count:,} made-up keys", single(found))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@ second to another nginx, which answers every subrequest with `return 204`, also 
 keepalive: the baseline for any authorizer. wrk asks them in turn with 1,000 keys, all of them cached.
 """
 
-import json
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import uuid
@@ -17,9 +15,10 @@ from pathlib import Path
 import psycopg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness.bench import Report  # noqa: E402
 from harness.gateways import free_port  # noqa: E402
-from harness.servers import (BUILD, Apikeyd, Postgres, Process, Redis, Scratch,  # noqa: E402
-                             accepts, migrate, wait_until)
+from harness.servers import (Apikeyd, Postgres, Process, Redis, Scratch, accepts, migrate,  # noqa: E402
+                             wait_until)
 
 KEYS, SECONDS = 1000, 3
 
@@ -98,22 +97,13 @@ def wrk(port, script):
 
 
 def measure(ports, script, rounds):
-    figures = {name: [] for name in ports}
+    report = Report("http (requests a second)", rounds)
     for name, port in ports.items():
         wrk(port, script)  # warms up
     for i in range(rounds):
         for name in sorted(ports, reverse=i % 2):
-            figures[name].append(wrk(ports[name], script))
-    return figures
-
-
-def show(figures):
-    print(f"{'requests a second':24}{'min':>10}{'median':>10}{'max':>10}")
-    for name, rates in figures.items():
-        print(f"{name:24}{min(rates):10,.0f}{statistics.median(rates):10,.0f}{max(rates):10,.0f}")
-    ratio = statistics.median(a / b for a, b in zip(*figures.values()))
-    print(f"apikeyd at {ratio:.3f} of it (median of the rounds; bar: 0.9)")
-    return ratio
+            report.add(name, wrk(ports[name], script))
+    return report
 
 
 def main():
@@ -140,14 +130,13 @@ def main():
         wait_until(lambda: subprocess.run(["wrk", "-d", "1s", "-c", "1", "-t", "1", "-s", str(script),
                                            f"http://127.0.0.1:{ports['apikeyd']}/file"],
                                           capture_output=True, check=False).returncode == 0, "nginx")
-        figures = measure(ports, script, rounds)
-        before = daemon.admin_client().info()
-        ratio = show(figures)
-        print(f"{before['http_requests']:,} asked of apikeyd, {before['checks_from_memory']:,} "
+        report = measure(ports, script, rounds)
+        counts = daemon.admin_client().info()
+        report.print()
+        report.judge("apikeyd", "nginx, return 204", 0.9)
+        print(f"{counts['http_requests']:,} asked of apikeyd, {counts['checks_from_memory']:,} "
               "answered from memory")
-        results = BUILD.parent / "bench"
-        results.mkdir(exist_ok=True)
-        (results / "http.json").write_text(json.dumps({"figures": figures, "ratio": ratio}, indent=2))
+        report.save()
     finally:
         for server in running:
             if isinstance(server, Process) or server.process:

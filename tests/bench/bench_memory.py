@@ -58,7 +58,9 @@ def main():
             fill_redis(stack.redis.client())
             report.add("redis", (resident(stack.redis.process.pid) - before) / KEYS)
     report.print("{:.1f}")
+    report.judge("apikeyd, its table", "redis", 0.4, least=False)
     report.judge("apikeyd, all it has", "redis", 0.4, least=False)
+    report.ratio("apikeyd, usage pending", "redis")
     report.save()
 
 

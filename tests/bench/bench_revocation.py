@@ -16,6 +16,7 @@ import psycopg
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
+from harness.bench import save, single  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Process, Redis, Scratch, migrate, wait_until  # noqa: E402
 from wire import Wire, command  # noqa: E402
 
@@ -111,6 +112,9 @@ def measure(daemon, dsn, folder, count):
           f"| {again} of {count * 20:,} |\n\n"
           f"Longest from the trigger to enforcement in memory (revocation_lag_max_us): "
           f"{counts['revocation_lag_max_us'] / 1000:.2f} ms")
+    save("revocation", f"{count:,} keys", {
+        "delay, ms": dict(zip(("min", "p50", "p99", "max"), at)),
+        **single({"CHECKs a second": rate, "asked again": count * 20, "ALLOW after a DENY": again})})
     return again
 
 

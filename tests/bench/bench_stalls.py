@@ -10,7 +10,6 @@ were not answered, the longest silence towards the watchdog, and how much the da
 
 import contextlib
 import itertools
-import json
 import socket
 import subprocess
 import sys
@@ -24,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
                 str(Path(__file__).resolve().parent)]
 from bench_memory import resident  # noqa: E402
 from harness.activation import Notifications  # noqa: E402
-from harness.bench import RESULTS, Stack, add_keys, warm  # noqa: E402
+from harness.bench import Stack, add_keys, save, warm  # noqa: E402
 from harness.names import NameServer, Names  # noqa: E402
 from harness.proxy import SILENT, TRICKLE, Proxy  # noqa: E402
 from harness.servers import Apikeyd, Redis, wait_until  # noqa: E402
@@ -206,8 +205,8 @@ def measure(stack, plain, name, seconds, keys):
             end = time.monotonic()
         pings = [begin, *(at for at in world.said.times("WATCHDOG=1") if begin < at < end), end]
         found = {f"{what}, ms": round(asker.longest * 1000) for what, asker in askers.items()}
-        found |= {f"{what} unanswered": f"{asker.unanswered}/{asker.count}" for what, asker in askers.items()
-                  if what != "Redis GET"}
+        for what in ("hit", "miss", "INFO"):
+            found |= {f"{what} asked": askers[what].count, f"{what} unanswered": askers[what].unanswered}
         found["watchdog, s"] = round(max(later - earlier for earlier, later in zip(pings, pings[1:])), 1)
         found["grown, MiB"] = round(grown / 2**20, 1)
         return found
@@ -227,8 +226,7 @@ def main():
         for name in CASES:
             results[name] = measure(stack, client, name, seconds, keys)
             print(f"{name.replace('_', ' '):28}", ", ".join(f"{k} {v}" for k, v in results[name].items()), flush=True)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "stalls.json").write_text(json.dumps({"seconds": seconds, "cases": results}, indent=1) + "\n")
+    save("stalls", f"{seconds:g} s each", results)
 
 
 if __name__ == "__main__":

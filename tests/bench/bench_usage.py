@@ -80,7 +80,7 @@ def compare(rounds, durable):
     volume.judge("apikeyd", "UPDATE a request", 0.01, least=False)
     counts.print()
     for report in (rates, volume, counts):
-        report.save()
+        report.save(f"pgbench with {best} clients")
 
 
 def main():

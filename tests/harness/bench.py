@@ -1,6 +1,7 @@
 """What the benches share: servers side by side, rounds in turn, a small table, and JSON."""
 
 import contextlib
+import datetime
 import json
 import os
 import shutil
@@ -111,6 +112,30 @@ def redis_benchmark(path, command, *, requests, pipeline, clients=50, keys=10000
     return float(done.stdout.splitlines()[-1].split(",")[1].strip('"'))
 
 
+def commit():
+    """The commit that is measured, with a "+" if files differ from it. Empty without git."""
+    try:
+        return subprocess.run(
+            ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--dirty=+"],
+            capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def save(name, conditions, rows, ratios=None):
+    """Write build/bench/NAME.json in the one form that ./dev figures reads: rows of named figures, the ratios of rows,
+    and the date, commit and conditions that a document tells beside them."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    data = {"date": f"{datetime.date.today()}", "commit": commit(), "conditions": conditions, "ratios": ratios or {},
+            "rows": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def single(figures):
+    """Rows of one figure each."""
+    return {name: {"value": value} for name, value in figures.items()}
+
+
 def spread(values):
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
 
@@ -146,8 +171,6 @@ class Report:
             figures = " ".join(f"{form.format(value):>12}" for value in spread(values).values())
             print(f"  {row:{width}} {figures}")
 
-    def save(self):
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        data = {"rounds": self.rounds, "ratios": self.ratios,
-                "rows": {row: {**spread(values), "all": values} for row, values in self.values.items()}}
-        (RESULTS / f"{self.name.split()[0]}.json").write_text(json.dumps(data, indent=1) + "\n")
+    def save(self, *conditions):
+        save(self.name.split()[0], ", ".join((f"{self.rounds} round{'s' * (self.rounds != 1)}", *conditions)),
+             {row: {**spread(values), "all": values} for row, values in self.values.items()}, self.ratios)

@@ -1,23 +1,157 @@
-"""./dev figures [take]: the plots and the table of the hot path, in docs/plots and docs/performance.md.
+"""./dev figures [take [BENCH…]]: the tables and plots in the documents that benches fill.
 
-Both are made from docs/plots/hot.json, so that they cannot differ. `take` first replaces that file by the results of the
-last `./dev bench hot` (build/bench). tests/meta checks that plots and table are what the file gives.
+All are made from docs/plots/*.json, which have the form that the benches write into build/bench (harness/bench.py, save()).
+`take` first copies the last results from there, of all benches or of the named ones. A table stands between
+`<!-- figures: NAME -->` and `<!-- end -->`, and ends with where its figures are from. tests/meta checks that documents and
+plots are what the files give.
 """
 
 import json
 import re
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "build" / "bench"
-FIGURES = ROOT / "docs" / "plots" / "hot.json"
-TABLE = ROOT / "docs" / "performance.md"
-BENCHES = {  # what the table calls it, its unit, and its bars: a number and whether more is better
-    "hot-64": ("hot, `-P 64`, requests a second", "", {"redis": (3.0, True), "baseline": (0.85, True)}),
-    "hot-64-cpu": ("hot, `-P 64`, server's processor time", " µs", {}),
-    "hot-1-cpu": ("hot, `-P 1`, server's processor time", " µs", {"redis": (0.85, False), "baseline": (1.12, False)}),
-}
+FIGURES = ROOT / "docs" / "plots"
+PAGES = [ROOT / "docs" / name for name in ("performance.md", "reliability.md")]
+
+# {FILE|ROW} is a median with three digits, {FILE|ROW|COLUMN} another figure of the row, {FILE|ROW / OTHER} a ratio. After a
+# colon: a format of Python's, or a bar, which says whether it is missed.
+COMPARED = """\
+| bench | apikeyd, median | against | median | ratio | bar |
+| --- | --- | --- | --- | --- | --- |
+| hot, `-P 64`, requests a second | {hot-64|apikeyd} | Redis GET | {hot-64|redis} | {hot-64|apikeyd / redis} \
+| {hot-64|apikeyd / redis:>=3} |
+| | | baseline | {hot-64|baseline} | {hot-64|apikeyd / baseline} | {hot-64|apikeyd / baseline:>=0.85} |
+| hot, `-P 64`, server's processor time | {hot-64-cpu|apikeyd} µs | Redis GET | {hot-64-cpu|redis} µs \
+| {hot-64-cpu|apikeyd / redis} | |
+| | | baseline | {hot-64-cpu|baseline} µs | {hot-64-cpu|apikeyd / baseline} | |
+| hot, `-P 1`, server's processor time | {hot-1-cpu|apikeyd} µs | Redis GET | {hot-1-cpu|redis} µs \
+| {hot-1-cpu|apikeyd / redis} | {hot-1-cpu|apikeyd / redis:<=0.85} |
+| | | baseline | {hot-1-cpu|baseline} µs | {hot-1-cpu|apikeyd / baseline} | {hot-1-cpu|apikeyd / baseline:<=1.12} |
+| latency, stores stopped, p99.9 | {latency-p99.9|stores stopped} µs | quiet | {latency-p99.9|quiet} µs \
+| {latency-p99.9|stores stopped / quiet} | {latency-p99.9|stores stopped / quiet:<=1.1} |
+| latency, flush and misses, p99 | {latency-p99|flush and misses} µs | quiet | {latency-p99|quiet} µs \
+| {latency-p99|flush and misses / quiet} | {latency-p99|flush and misses / quiet:<=1.25} |
+| cold, PostgreSQL only, keys a second | {cold|apikeyd, PostgreSQL} | pgbench | {cold|pgbench} \
+| {cold|apikeyd, PostgreSQL / pgbench} | {cold|apikeyd, PostgreSQL / pgbench:>=8} |
+| cold, Redis warm, keys a second | {cold|apikeyd, Redis} | GET, same pipeline | {cold|redis-benchmark GET} \
+| {cold|apikeyd, Redis / redis-benchmark GET} | {cold|apikeyd, Redis / redis-benchmark GET:>=1} |
+| usage, requests a second | {usage|apikeyd} | UPDATE a request | {usage|UPDATE a request} \
+| {usage|apikeyd / UPDATE a request} | {usage|apikeyd / UPDATE a request:>=100} |
+| usage, WAL for a million | {usage-wal|apikeyd}B | UPDATE a request | {usage-wal|UPDATE a request}B \
+| {usage-wal|apikeyd / UPDATE a request} | {usage-wal|apikeyd / UPDATE a request:<=0.01} |
+| usage, fsync off | {usage-nosync|apikeyd} | UPDATE a request, fsync off | {usage-nosync|UPDATE a request} \
+| {usage-nosync|apikeyd / UPDATE a request} | |
+| memory a verdict, its table | {memory|apikeyd, its table} bytes | Redis | {memory|redis} bytes \
+| {memory|apikeyd, its table / redis} | {memory|apikeyd, its table:<=80 bytes}; {memory|apikeyd, its table / redis:<=0.4} |
+| memory a verdict, all of the process | {memory|apikeyd, all it has} bytes | Redis | {memory|redis} bytes \
+| {memory|apikeyd, all it has / redis} \
+| {memory|apikeyd, all it has:<=80 bytes}; {memory|apikeyd, all it has / redis:<=0.4} |
+| the same, usage of all of them pending | {memory|apikeyd, usage pending} bytes | Redis | {memory|redis} bytes \
+| {memory|apikeyd, usage pending / redis} | |
+| start, exec to the first answer | {start|apikeyd} ms | Redis | {start|redis} ms | {start|apikeyd / redis} \
+| {start|apikeyd / redis:<=1} |
+""" + "".join(f"""\
+| scale, {keys} | {{scale-keys|{keys}}} | itself at 1,000 | {{scale-keys|1,000 keys}} | {{scale-keys|{keys} / 1,000 keys}} \
+| {{scale-keys|{keys} / 1,000 keys:>=0.75}} |
+""" for keys in ("10,000 keys", "100,000 keys", "1,000,000 keys", "10,000,000 keys")) + "".join(f"""\
+| scale, {label} | {{scale-clients|{clients}}} | itself at 100 | {{scale-clients|100 connections}} \
+| {{scale-clients|{clients} / 100 connections}} (Redis {{scale-clients|redis, {clients} / redis, 100 connections}}) \
+| {{scale-clients|{clients} / 100 connections:>=0.75}} |
+""" for clients, label in (("1,000 connections", "1,000 connections"), ("10,000 connections", "10,000 connections"),
+                              ("1 connections", "one connection")))
+
+HTTP = """\
+| requests a second | min | median | max |
+| --- | --- | --- | --- |
+""" + "".join(f"| {label} | {{http|{row}|min:,.0f}} | {{http|{row}|median:,.0f}} | {{http|{row}|max:,.0f}} |\n"
+              for label, row in (("apikeyd", "apikeyd"), ("nginx, `return 204`", "nginx, return 204"))) + """\
+| ratio, median of the rounds | | {http|apikeyd / nginx, return 204} | |
+"""
+
+REVOCATION = """\
+| min | p50 | p99 | max | ALLOW after a DENY |
+| --- | --- | --- | --- | --- |
+""" + "".join(f"| {{revocation|delay, ms|{column}:.2f}} ms " for column in ("min", "p50", "p99", "max")) + """\
+| {revocation|ALLOW after a DENY|value} of {revocation|asked again|value:,} |
+"""
+
+IDENTITY = """\
+| one SELECT, client included | without its store | with its store |
+| --- | --- | --- |
+| of one key | {identity|1 keys, plain:,.0f} µs | {identity|1 keys, told:,.0f} µs |
+| of 1,000 keys | {identity|1000 keys, plain:,.0f} µs | {identity|1000 keys, told:,.0f} µs |
+"""
+
+CROWDS = {"slow": "200 clients, a byte a second each", "idle": "9,000 connections that do nothing",
+          "endless": "lines without an end, repeatedly",
+          "deaf": "20 clients that send as fast as they can and never read",
+          "flood": "made-up keys, 2,000 at a time, as fast as answers come",
+          "fleeting": "connections with 20 unknown keys each, gone before the answers come"}
+HOSTILE = """\
+| crowd | p50, µs | p99, µs | p99, ratio to alone | ratio with the front thread ahead |
+| --- | --- | --- | --- | --- |
+| alone | {hostile-p50|alone:.0f} | {hostile-p99|alone:.0f} | | |
+""" + "".join(
+    f"| {crowd}: {does} | {{hostile-p50|{crowd}:.0f}} | {{hostile-p99|{crowd}:.0f}} | {{hostile-p99|{crowd} / alone}} | "
+    + (f"{{hostile-p99|{crowd}, front ahead / alone}} |\n" if crowd in ("flood", "fleeting") else "|\n")
+    for crowd, does in CROWDS.items())
+
+FLOOD = """\
+| | |
+| --- | --- |
+| made-up keys a second | {flood|a second|value:,} |
+| real keys asked for meanwhile | {flood|real keys asked for|value:,} |
+| of them answered from memory | {flood|of them answered from memory, %|value:.1f} % |
+| memory before, and maximum | {flood|memory before, MiB|value:.1f} MiB, {flood|memory at most, MiB|value:.1f} MiB |
+| SELECTs, keys in each | {flood|SELECTs|value:,}, {flood|keys a SELECT|value:.0f} |
+"""
+
+CASES = {"nothing": "nothing", "fsync_does_not_return": "the spill file's fsync does not return",
+         "log_is_not_read": "the log's reader stands still", "name_server_is_silent": "the name server is silent",
+         "spills_disk_is_full": "the spill file's disk is full",
+         "ledgers_tmpfs_is_full": "the ledger's tmpfs is full", "redis_says_a_byte_at_a_time": "Redis sends a byte at a time",
+         "postgres_never_answers": "PostgreSQL accepts connections and never answers"}
+STALLS = """\
+| meanwhile | hit, ms | miss, ms | INFO, ms | GET of a plain Redis, ms | unanswered: hits; misses; INFO \
+| silence to the watchdog, s | memory grown, MiB |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+""" + "".join(f"| {label} " + "".join(f"| {{stalls|{case}|{what}, ms:,.0f}} " for what in ("hit", "miss", "INFO", "Redis GET"))
+              + "| " + "; ".join(f"{{stalls|{case}|{what} unanswered:,}} of {{stalls|{case}|{what} asked:,}}"
+                                 for what in ("hit", "miss", "INFO"))
+              + f" | {{stalls|{case}|watchdog, s:.1f}} | {{stalls|{case}|grown, MiB:.1f}} |\n" for case, label in CASES.items())
+
+CHAOS = """\
+| | |
+| --- | --- |
+| faults, kinds of faults | {chaos|faults|value:,}, {chaos|kinds of faults|value} |
+| answers judged; UNAVAILABLE answers | {chaos|judged|value:,}; {chaos|UNAVAILABLE|value:,} |
+| judged by a bound of 1 s; 2 s; 3 s; 4 s | """ + "; ".join(f"{{chaos|judged by {n} s|value:,}}" for n in (1, 2, 3, 4)) + """ |
+| wrong answers | {chaos|wrong|value} |
+| changes of keys that failovers lost, by design | {chaos|changes lost|value} |
+| usage lost, of keys that existed at the end and had been allowed since the last such failover \
+| {chaos|usage lost|value} of {chaos|keys allowed|value} |
+"""
+
+SOAK = """\
+| | first | maximum | last | ratio of the last quarter to the second |
+| --- | --- | --- | --- | --- |
+| memory, MiB | {soak|memory, MiB|first:.1f} | {soak|memory, MiB|max:.1f} | {soak|memory, MiB|last:.1f} \
+| {soak|memory, MiB|growth:.4f} |
+""" + "".join(f"| {row} | {{soak|{row}|first:.0f}} | {{soak|{row}|max:.0f}} | {{soak|{row}|last:.0f}} | {{soak|{row}|growth:.4g}} |\n"
+              for row in ("descriptors", "threads")) + """\
+| answers over RESP and HTTP | | | {soak|answers|value:,} | |
+| connections | | | {soak|connections|value:,} | |
+| rows of usage | | | {soak|rows of usage|value:,} | |
+"""
+
+TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "hostile": HOSTILE,
+          "flood": FLOOD, "stalls": STALLS, "chaos": CHAOS, "soak": SOAK}
+FIELD = re.compile(r"\{([\w.-]+)\|([^|:}]+)(?:\|([^|:}]+))?(?::([^}]*))?\}")
 PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),
          "hot-1.svg": ("hot-1-cpu", "A hot CHECK, one at a time")}
 NAMES = {"redis": "Redis GET", "baseline": "baseline", "apikeyd": "apikeyd"}
@@ -32,7 +166,12 @@ STYLE = """<style>
 
 
 def shown(value):
-    return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value:.3g}"
+    """Three digits."""
+    value = float(f"{value:.3g}")
+    for least, unit, prefix in ((1e6, 1e6, " M"), (1e4, 1e3, " k")):
+        if value >= least:
+            return f"{value / unit:.3g}{prefix}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def bars(rows):
@@ -60,51 +199,85 @@ def plot(rows, title):
         *bars(rows), "</svg>", ""])
 
 
-def judged(ratio, bar):
-    if bar is None:
-        return ""
-    limit, more_is_better = bar
-    return f"{limit:.3g}" if (ratio >= limit) == more_is_better else f"{limit:.3g}, missed"
+def judged(value, bar):
+    """The bar, and whether the figure misses it."""
+    sign, limit, unit = re.fullmatch(r"([<>]=)([\d.]+)(.*)", bar).groups()
+    met = value >= float(limit) if sign == ">=" else value <= float(limit)
+    return f"{limit}{unit}{'' if met else ', missed'}"
 
 
-def table(figures):
-    for bench, (label, unit, bars_of) in BENCHES.items():
-        rows, ratios = figures[bench]["rows"], figures[bench]["ratios"]
-        first = f"| {label} | {shown(rows['apikeyd']['median'])}{unit} "
-        for other in ("redis", "baseline"):
-            yield (f"{first}| {NAMES[other]} | {shown(rows[other]['median'])}{unit} | {ratios[other]:.3g} | "
-                   f"{judged(ratios[other], bars_of.get(other))} |\n".replace("|  |", "| |"))
-            first = "| | "
+def filled(field, results):
+    name, row, column, form = field.groups()
+    try:
+        value = results[name]["ratios"][row] if " / " in row else results[name]["rows"][row][column or "median"]
+    except KeyError as missing:
+        sys.exit(f"docs/plots/{name}.json: {field[0]} asks for {missing}, which is not there")
+    if not form:
+        return shown(value)
+    return judged(value, form) if form[0] in "<>" else f"{value:{form}}"
 
 
-def taken():
-    """The last results, without the single rounds."""
-    figures = {}
-    for bench in BENCHES:
-        data = json.loads((RESULTS / f"{bench}.json").read_text())
-        figures[bench] = {
-            "rows": {name: {key: row[key] for key in ("min", "median", "max")} for name, row in data["rows"].items()},
-            "ratios": {pair.split(" / ")[1]: ratio for pair, ratio in data["ratios"].items()}}
-    return json.dumps(figures, indent=1) + "\n"
+def used(template):
+    """The names of the results that a table is made from."""
+    return list(dict.fromkeys(field[1] for field in FIELD.finditer(template)))
+
+
+def sources():
+    """The names of all results."""
+    return list(dict.fromkeys(name for template in TABLES.values() for name in used(template)))
+
+
+def origin(names, results):
+    """When the results were measured, of which commit and how: a paragraph. Figures from before the benches wrote all this
+    are transcribed (`by_hand`): the date and commit are those of the document that had them first."""
+    runs = {}
+    for name in names:
+        one = results[name]
+        commit = one["commit"] and f"{'written by hand in' if 'by_hand' in one else 'of'} commit {one['commit']}"
+        runs.setdefault(", ".join(filter(None, (one["date"], commit, one["conditions"]))), []).append(name)
+    text = "; ".join(f"{', '.join(names)}: {run}" for run, names in runs.items())
+    return "\n".join(textwrap.wrap(f"Measured: {text}.", 125, break_on_hyphens=False)) + "\n"
+
+
+def table(template, results):
+    return FIELD.sub(lambda field: filled(field, results), template) + "\n" + origin(used(template), results)
+
+
+def take(benches):
+    """Copy the last results. Those of a bench may be several files: hot is hot-64, hot-64-cpu and hot-1-cpu."""
+    taken = [name for name in sources() if (RESULTS / f"{name}.json").exists()
+             and (not benches or any(f"{name}-".startswith(f"{bench}-") for bench in benches))]
+    for name in taken:
+        data = json.loads((RESULTS / f"{name}.json").read_text())
+        if "conditions" not in data:
+            sys.exit(f"{RESULTS / name}.json has an earlier form: run the bench again, or remove the file")
+        shutil.copyfile(RESULTS / f"{name}.json", FIGURES / f"{name}.json")
+        print("taken:", origin([name], {name: data}).removeprefix("Measured: "), end="")
+    if not taken:
+        sys.exit(f"{RESULTS}: no results of {' or '.join(benches) or 'any bench'}: ./dev bench first")
 
 
 def made():
     """What each file of the documents has to hold."""
-    figures = json.loads(FIGURES.read_text())
-    files = {FIGURES.parent / name: plot(figures[bench]["rows"], title) for name, (bench, title) in PLOTS.items()}
-    rows = "".join(table(figures))
-    text, count = re.subn(r"^\| hot, .*\n(\| \| \| .*\n|\| hot, .*\n)+", lambda _: rows, TABLE.read_text(),
-                          flags=re.MULTILINE)
-    assert count == 1, f"{TABLE}: rows of the hot path stand there {count} times"
-    files[TABLE] = text
+    results = {path.stem: json.loads(path.read_text()) for path in FIGURES.glob("*.json")}
+    files = {FIGURES / name: plot(results[bench]["rows"], title) for name, (bench, title) in PLOTS.items()}
+    seen = []
+
+    def block(match):
+        seen.append(match[2])
+        return match[1] + table(TABLES[match[2]], results) + match[3]
+
+    for page in PAGES:
+        files[page] = re.sub(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", block, page.read_text(), flags=re.DOTALL)
+    assert sorted(seen) == sorted(TABLES), f"tables in the documents: {seen}"
     return files
 
 
 def main():
-    if sys.argv[1:] == ["take"]:
-        FIGURES.write_text(taken())
+    if sys.argv[1:2] == ["take"]:
+        take(sys.argv[2:])
     elif sys.argv[1:]:
-        sys.exit("usage: ./dev figures [take]")
+        sys.exit("usage: ./dev figures [take [BENCH...]]")
     for path, text in made().items():
         path.write_text(text)
 

@@ -18,6 +18,7 @@ import psycopg
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
+from harness.bench import save, single  # noqa: E402
 from harness.bound_judge import AFTER, BoundJudge  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
@@ -330,8 +331,9 @@ def play(folder, seconds, seed):
         slow.__exit__()
 
 
-def command_line(play, fine):
-    """[SECONDS] [SEED]: play it, tell what was counted and what was wrong, or that all is `fine`."""
+def command_line(play, fine, save_as=None):
+    """[SECONDS] [SEED]: play it, tell what was counted and what was wrong, or that all is `fine`. With a name the counts
+    are saved for the documents."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600
     seed = sys.argv[2] if len(sys.argv) > 2 else str(random.getrandbits(32))
     print(f"seed {seed}, {seconds:.0f} s", flush=True)
@@ -342,6 +344,8 @@ def command_line(play, fine):
         scratch.remove()
     print(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())))
     print("\n".join(wrong) or fine)
+    if save_as:
+        save(save_as, f"{seconds:g} s, seed {seed}", single({**counts, "wrong": len(wrong)}))
     sys.exit(bool(wrong))
 
 

@@ -17,6 +17,7 @@ import psycopg
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
+from harness.bench import save, single  # noqa: E402
 from harness.random_coherence import TABLE, prepare  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, wait_until  # noqa: E402
 from http_wire import HttpWire  # noqa: E402
@@ -129,12 +130,15 @@ def main():
     finally:
         scratch.remove()
     answers = sum(counted[f"checks_{kind}"] for kind in ("allow", "deny_unknown", "deny_inactive", "unavailable"))
-    print(f"{minutes:g} minutes, {answers:,} answers, {counted['connections_accepted']:,} connections, "
-          f"{counted['usage_rows_updated']:,} rows of usage")
+    rows = single({"answers": answers, "connections": counted["connections_accepted"],
+                   "rows of usage": counted["usage_rows_updated"]})
+    print(f"{minutes:g} minutes,", ", ".join(f"{row['value']:,} {name}" for name, row in rows.items()))
     for which, name in enumerate(("memory, MiB", "descriptors", "threads")):
         values = [one[which] / (2**20 if which == 0 else 1) for one in looks]
         print(f"{name:12} at first {values[0]:.1f}, least {min(values):.1f}, most {max(values):.1f}, "
               f"at last {values[-1]:.1f}; last quarter to second {growth(looks, which):.4f}")
+        rows[name] = {"first": values[0], "max": max(values), "last": values[-1], "growth": growth(looks, which)}
+    save("soak", f"{minutes:g} minutes", rows)
     sys.exit(growth(looks, 0) > 1.02 or growth(looks, 1) > 1.1 or growth(looks, 2) != 1)
 
 

@@ -1,5 +1,6 @@
 """The Debian package: built, checked by lintian, installed into a folder and purged again."""
 
+import re
 import subprocess
 
 import pytest
@@ -31,6 +32,11 @@ def files(root):
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
 
 
+def links_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), f"{page}: {link}"
+
+
 def test_installs_runs_and_purges(package, scratch, db):
     root = scratch / "system"
     for folder in ("etc", "var/lib/dpkg/info", "var/lib/dpkg/updates"):
@@ -51,9 +57,11 @@ def test_installs_runs_and_purges(package, scratch, db):
                  "usr/share/man/man1/apikeyctl.1.gz", "usr/share/man/man5/apikeyd.conf.5.gz",
                  "usr/share/bash-completion/completions/apikeyctl",
                  "usr/share/apikeyd/migrations/sqitch.plan",
-                 "usr/share/doc/apikeyd/examples/grafana/apikeyd.json"):
+                 "usr/share/doc/apikeyd/config/examples/grafana/apikeyd.json"):
         assert path in here, path
     assert (root / "run/apikeyd").is_dir()
+    for page in ("gateways", "guarantees", "misconfiguration", "operations", "reference"):
+        links_lead_somewhere(root / f"usr/share/doc/apikeyd/docs/{page}.md")
 
     daemon = Apikeyd(scratch / "packaged", {"postgres.dsn": db.dsn, "redis.url": ""})
     daemon.program = root / "usr/sbin/apikeyd"

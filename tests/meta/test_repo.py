@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import figures
+from harness import bench, figures
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
@@ -408,12 +408,37 @@ def test_links_in_the_docs_lead_somewhere():
             assert (path.parent / link).exists(), f"{path}: {link}"
 
 
-def test_plots_and_table_are_of_one_run():
+def test_tables_and_plots_are_of_one_run():
     """./dev figures makes both. A plot from another run than the table beside it is wrong about one of them."""
     files = figures.made()
+    assert {path.stem for path in tracked("docs/plots/*.json")} == set(figures.sources())
     assert {path for path in files if path.suffix == ".svg"} == set(tracked("docs/plots/*.svg"))
     for path, text in files.items():
         assert path.read_text() == text, path
+
+
+def test_take_puts_the_last_results_into_the_documents(tmp_path, monkeypatch):
+    """In the form that the benches write. Results that another bench left behind stay out if they are not asked for."""
+    pages, plots, results = (tmp_path / name for name in ("pages", "plots", "results"))
+    pages.mkdir()
+    shutil.copytree(figures.FIGURES, plots)
+    monkeypatch.setattr(figures, "PAGES", [Path(shutil.copy(page, pages)) for page in figures.PAGES])
+    monkeypatch.setattr(figures, "FIGURES", plots)
+    for module in (bench, figures):
+        monkeypatch.setattr(module, "RESULTS", results)
+    report = bench.Report("start (ms)", 2)
+    for took in (1300, 1500):
+        report.add("apikeyd", took)
+        report.add("redis", 1000)
+    report.ratio("apikeyd", "redis")
+    report.save("on a train")
+    bench.save("flood", "", bench.single({"a second": 1}))
+    flood = (plots / "flood.json").read_text()
+    figures.take(["start"])
+    page = figures.made()[figures.PAGES[0]]
+    assert "| start, exec to the first answer | 1,400 ms | Redis | 1,000 ms | 1.4 | 1, missed |" in page
+    assert (plots / "flood.json").read_text() == flood
+    assert re.search(r"start:\s.*2\s+rounds,\s+on\s+a\s+train", page)
 
 
 def test_pictures_are_what_the_script_draws(tmp_path):
