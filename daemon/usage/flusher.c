@@ -679,11 +679,11 @@ void flusher_tell_rest(const struct flusher *flusher)
     else if (pending == 0)
         return;
     if (!on_disk && ledger != LEDGER_SAFE)
-        log_error(log, "usage: last_used of %zu keys %s; it %s, because usage.ledger is %s",
-                  pending, late, ledger == LEDGER_MEMORY ? "is lost" : "may be lost",
+        log_error(log, "usage: %zu keys' last_used %s; it %s, as usage.ledger is %s", pending, late,
+                  ledger == LEDGER_MEMORY ? "is lost" : "may be lost",
                   ledger == LEDGER_MEMORY ? "in memory" : "not safe");
     else
-        log_warning(log, "usage: last_used of %zu keys %s; it waits in %s", pending, late,
+        log_warning(log, "usage: %zu keys' last_used %s; it waits in %s", pending, late,
                     on_disk ? config->usage_spill : config->usage_ledger);
 }
 
