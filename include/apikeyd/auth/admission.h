@@ -2,7 +2,7 @@
  * others.
  *
  * Both bounds shrink as room does (A. Choudhury, E. Hahne, "Dynamic Queue Length Thresholds",
- * 1998), so a new process always finds some left:
+ * 1998), so a new process always finds some room:
  *
  * - A connection may wait for half as many lookups as there is still room for: a single connection
  *   for a third of max_pending, each of a hundred for a hundredth. At its bound a connection's next

@@ -6,10 +6,10 @@
  *
  * A value is one readable line: a format number, the verdict, the IDs, the time at which PostgreSQL
  * was read (its own clock, µs since 1970) and, with a secret, an HMAC-SHA-256 tag over the Redis
- * key and the line before the tag. A value without the right tag is FORGED: an attacker who can
- * write to Redis cannot forge an ALLOW. DENY unknown is never written. A tombstone holds the latest
- * time, by PostgreSQL's clock, at which its writer heard of the change. A tombstone has no tag,
- * because it can only suppress verdicts.
+ * key and the line before the tag. With a secret, a value without the right tag is FORGED: an
+ * attacker who can write to Redis cannot forge an ALLOW. DENY unknown is never written. A tombstone
+ * holds the latest time, by PostgreSQL's clock, at which its writer heard of the change. A
+ * tombstone has no tag, because it can only suppress verdicts.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_VALUE_H
