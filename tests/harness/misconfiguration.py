@@ -98,8 +98,16 @@ WRONG = {
     "usage.batch": ["0", "10001"],
     "usage.touch_updated_at": ["", "2", "maybe"],
     "usage.resolution": ["5", "8785h"],
-    "http.key_header": ["", "X API Key", "X-API-Key:", "Clé"],
+    "http.key_from": ["", "X-API-Key", "token", "header", "header:", "header:X API Key", "header:X-API-Key:", "header:Clé",
+                      "header:" + "x" * 128, "bearer:x", "cookie:a;b", "cookie:", "query:a&b", "query:a@", "api_key",
+                      "bearer,", "bearer bearer", "bearer, bearer", "header:X-Key, header:x-key",
+                      "header:Authorization, bearer", "cookie:a, header:Cookie", "query:a@Cookie, cookie:b",
+                      ",".join(f"header:{name}" for name in "abcdefghi")],
+    "http.inactive_status": ["", "402", "four hundred"],
+    "http.preflight": ["", "yes", "cors"],
     "http.timeout": ["10", "99ms", "3601s"],
+    "aws.key_from": ["", "bearer", "apikey", "header:", "query:a@X-Original-URI", "api_key, api_key", "header, header"],
+    "aws.usage_identifier_key": ["", "api_key", "yes"],
     "log.level": ["", "loud", "warn"],
     "log.target": ["", "syslog", "/var/log/apikeyd.log"],
 }
@@ -132,6 +140,8 @@ FORMS = {
     "a NUL byte": "[cache]\nttl = 5s\0\n",
     "a control character": "[redis]\nprefix = a\x1bb\n",
     "a line that is too long": "[redis]\nprefix = " + "x" * 16400 + "\n",
+    "a wrong value by a deprecated name": "[http]\nkey_header = X API Key\n",
+    "an option by both of its names": "[http]\nkey_header = X-API-Key\nkey_from = bearer\n",
     "several errors": "[cache]\nttl = 5\nmemory = 5\n[log]\nlevel = loud\n",
 }
 
