@@ -140,8 +140,6 @@ FORMS = {
     "a NUL byte": "[cache]\nttl = 5s\0\n",
     "a control character": "[redis]\nprefix = a\x1bb\n",
     "a line that is too long": "[redis]\nprefix = " + "x" * 16400 + "\n",
-    "a wrong value by a deprecated name": "[http]\nkey_header = X API Key\n",
-    "an option by both of its names": "[http]\nkey_header = X-API-Key\nkey_from = bearer\n",
     "several errors": "[cache]\nttl = 5\nmemory = 5\n[log]\nlevel = loud\n",
 }
 
