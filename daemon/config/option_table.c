@@ -136,7 +136,7 @@ const struct option option_table[] = {
     {"http", "key_from", OPTION_SOURCES, FIELD(http_key_from), "header:X-API-Key", 0, 0, RELOADABLE,
      http_sources,
      "Where a request has its key ID, with commas in between: header:NAME, bearer, basic-user, "
-     "query:NAME, query:NAME@HEADER, cookie:NAME. All are read; two different keys are refused.",
+     "query:NAME, query:NAME@HEADER, cookie:NAME; two different keys are refused.",
      .old_name = "key_header", .old_prefix = "header:"},
     {"http", "inactive_status", OPTION_CHOICE, FIELD(http_inactive_status), "403", 0, 0, RELOADABLE,
      inactive_statuses, "Status for an inactive key: 403, or 401 as for an unknown one."},

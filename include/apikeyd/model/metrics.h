@@ -91,7 +91,7 @@
       "reason=\"protocol\"", "Connections closed after malformed input")                           \
     X(HTTP_REFUSED, "Clients", "http_requests_refused", COUNTER, "requests_refused_total",         \
       "reason=\"http\"",                                                                           \
-      "HTTP requests that are malformed, too large, with two keys, or for another path or method")                \
+      "HTTP requests that are malformed, too large, with two keys, or for another path or method") \
     X(CONNECTIONS, "Clients", "connected_clients", GAUGE, "connections", "", "Connections open")   \
     X(CONNECTIONS_MAX, "Clients", "maxclients", GAUGE, "connections_limit", "",                    \
       "listen.max_connections")                                                                    \
