@@ -9,7 +9,7 @@
 
 /* One lookup under way, and its waiters, oldest first. A refresh may have no waiter. */
 struct flight {
-    struct digest_node node; /* first: found by it */
+    struct digest_node node; /* first member: the map finds the flight by it */
     uint32_t process_id;     /* the process that asked first */
     uint32_t connection_id;  /* and its connection */
     TAILQ_HEAD(, waiter) waiters;
@@ -78,8 +78,8 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
         .left_us = freshness_left(&front->freshness.limits, cached->kind, cached->read_at_us),
     };
 
-    /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
-     */
+    /* The slot's cache line is fetched while the answer is written. The answer is sent after the
+     * use is recorded. */
     ledger_half_prefetch(front->usage, cached->usage_slot);
     encoder->write(front, out, &answer, encoder);
     if (cached->kind == VERDICT_ALLOW)
@@ -227,7 +227,7 @@ static void start_timer(struct waiter *waiter, struct timeval delay)
     event_add(&waiter->timer, &delay);
 }
 
-/* Waited long enough: by WITHIN, or while a stale verdict is in hand. */
+/* The waiter has waited long enough: by WITHIN, or with a stale verdict in hand. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct waiter *waiter = arg;
@@ -337,9 +337,9 @@ static void check_miss(struct front *front, struct check *check)
     check_unavailable(front, check, "too many lookups pending");
 }
 
-/* PostgreSQL is known to be down, or the back thread to stand still: a request does not wait when a
- * servable verdict is in hand. About once a second the stores are asked all the same: Redis may
- * hold verdicts of other sidecars. */
+/* While PostgreSQL is known to be down, or the back thread to stand still, a request with a
+ * servable verdict in hand does not wait. About once a second a lookup goes out all the same: Redis
+ * may hold verdicts of other sidecars. */
 static bool answer_stale(struct front *front, struct check *check)
 {
     struct cached_verdict *stale = stale_verdict(front, &check->digest);
@@ -407,7 +407,7 @@ const char *check_key(struct front *front, struct check *check)
     if (check->key.len <= KEY_LEN_MAX &&
         key_hasher_digest(front->hasher, check->key, &check->column, &check->digest))
         return check_digest(front, check);
-    /* A longer one may be in the table, for all that is known. */
+    /* The table may hold a longer key, so this is no DENY. */
     check_unavailable(front, check,
                       check->key.len > KEY_LEN_MAX
                           ? "key id is longer than 255 bytes, and cannot be looked up"

@@ -102,8 +102,8 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
-/* The fields of the verdict that CHECK would answer or, if that is about no row, of
- * PostgreSQL's. */
+/* The fields of the verdict that CHECK would answer, or of PostgreSQL's if CHECK's is about no row.
+ */
 static void row_fields(struct fields *out, const struct explanation *e,
                        const struct outcome *outcome)
 {
