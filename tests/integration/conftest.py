@@ -21,19 +21,6 @@ from http_wire import HttpWire
 
 names = itertools.count(1)
 
-# What these look at is the database, other people's programs or the units: once is enough. A daemon
-# can be made to hang in test builds only.
-collect_ignore = ["test_watchdog.py"] if BUILD.name == "release" else [
-    "test_migrations.py", "test_gateways.py", "test_operated.py", "test_unit_files.py",
-    "test_package.py", "test_budget.py", "test_patroni.py", "test_notify.py", "test_misconfiguration.py"]
-# Servers of their own take time, and what the daemon does then is in the other tests too.
-if BUILD.name != "release":
-    collect_ignore += ["test_failover.py", "test_store.py"]
-# Here one thread is at work, or another program.
-if BUILD.name == "tsan":
-    collect_ignore += ["test_premises.py", "test_sessions.py", "test_redis.py", "test_http.py", "test_http_aws.py",
-                       "test_usage_owner.py", "test_apikeyctl.py"]
-
 
 @pytest.fixture(scope="session")
 def scratch():

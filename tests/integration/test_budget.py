@@ -17,7 +17,7 @@ from conftest import BUILD
 from harness.servers import HANG, Process, wait_until
 from wire import Wire, command
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("valgrind")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("valgrind"), pytest.mark.builds("release")]
 
 BUDGET = {64: 1087, 1: 2583}  # by requests in a pipeline
 MARGIN = 1.05

@@ -16,7 +16,7 @@ from harness.replication import DATABASE, Bouncer, Pair, template
 from harness.servers import wait_until
 from primaries import NAMES, OPTIONS, follows, hears, timelines
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer"), pytest.mark.builds("release")]
 
 pairs = itertools.count(1)
 

@@ -13,7 +13,7 @@ from conftest import info
 from harness.gateways import GATEWAYS, Application, Nginx
 from harness.servers import ROOT, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("nginx", "caddy", "haproxy")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("nginx", "caddy", "haproxy"), pytest.mark.builds("release")]
 
 FORGED = {"X-User-Id": "00000000-0000-0000-0000-00000000bad0", "x-user-id": "forged",
           "X-Api-Key-Id": "forged"}

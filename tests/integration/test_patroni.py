@@ -10,7 +10,8 @@ from harness.replication import DATABASE, template
 from harness.servers import wait_until
 from primaries import NAMES, OPTIONS, follows, timelines
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("patroni", "etcd-server", "python3-etcd")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("patroni", "etcd-server", "python3-etcd"),
+              pytest.mark.builds("release"), pytest.mark.first]
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from harness.servers import wait_until
 from harness.proxy import Proxy
 from wire import Wire
 
+pytestmark = pytest.mark.builds("release", "debug", "asan")
+
 ALLOWED, INACTIVE, UNKNOWN = "ALLOW", ["DENY", "inactive"], ["DENY", "unknown"]
 WAITING = "cache.ttl: transactions that were open when the triggers changed may still commit"
 

@@ -16,7 +16,7 @@ from harness.judged_load import Keys, judged_load
 from harness.replication import DATABASE, STORE, Bouncer, template
 from harness.servers import Postgres, migrate, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer"), pytest.mark.builds("release")]
 
 numbers = itertools.count(1)
 OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "1s", "cache.stale_max": "0s",

@@ -1,5 +1,6 @@
 """Checks of the repository itself: style, analysis, folders, and docs against tables."""
 
+import ast
 import json
 import os
 import re
@@ -17,15 +18,17 @@ from harness import bench, figures
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
 DAEMON = BUILD / "apikeyd"
+LIMIT = 1700  # seconds: for a hang. ./dev test runs these tests beside others, with what time those leave
 # A test build has other flags and a command more. clang-tidy and gcc read a debug build: ./dev lint makes it.
-of_release = pytest.mark.skipif(BUILD.name != "release", reason="is about the release build")
+of_release = pytest.mark.builds("release")
 reads_debug = pytest.mark.skipif(not (ROOT / "build" / "debug" / "compile_commands.json").exists(),
                                  reason="reads the debug build: ./dev lint makes it")
+pytestmark = pytest.mark.timeout(LIMIT + 100)
 
 
 def run(*argv):
     return subprocess.run([str(a) for a in argv], cwd=ROOT, capture_output=True, text=True,
-                          timeout=850, check=False)
+                          timeout=LIMIT, check=False)
 
 
 def tracked(*patterns):
@@ -53,7 +56,7 @@ def test_clang_tidy():
     halves = [subprocess.Popen(
         ["clang-tidy", "-p", "build/debug", "--quiet", *map(str, files[i::2])], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for i in range(2)]
-    found = "".join(half.communicate(timeout=850)[0] for half in halves)
+    found = "".join(half.communicate(timeout=LIMIT)[0] for half in halves)
     assert all(half.returncode == 0 for half in halves), found
 
 
@@ -127,6 +130,31 @@ def test_tests_import_no_tests():
 def test_tools_use_no_tests():
     for path in tracked("tools/*"):
         assert not re.search(r"harness|\btests\b", path.read_text()), path
+
+
+def marked_builds(path):
+    """Names of tests (the file's own for a whole file) with the builds that their marker `builds` names."""
+    def builds(node):
+        return [tuple(ast.literal_eval(arg) for arg in call.args) for call in ast.walk(node)
+                if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "builds"]
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            found, name = [one for decorator in node.decorator_list for one in builds(decorator)], node.name
+        else:
+            found, name = builds(node), path.name
+        yield from ((name, one) for one in found)
+
+
+def test_no_build_leaves_a_test_out_silently():
+    """The table in tests/README.md has each test that not all builds run; each is run by a phase of ./dev test."""
+    marked = dict(pair for path in tracked("tests/integration/*.py") for pair in marked_builds(path))
+    rows = (ROOT / "tests" / "README.md").read_text().split("<!-- builds -->\n")[1].split("<!-- end -->")[0].splitlines()[2:]
+    cells = [row.split(" | ") for row in rows]
+    told = {name: tuple(builds.split(", ")) for names, builds, _ in cells for name in re.findall(r"`([\w.]+)`", names)}
+    assert len(marked) > 10 and told == marked
+    phases = set(re.findall(r"^    phase (\w+) tests/integration ", (ROOT / "dev").read_text(), re.MULTILINE))
+    for name, builds in marked.items():
+        assert set(builds) <= {"release", "debug", "asan", "tsan"} and set(builds) & phases, name
 
 
 def test_needed_packages_are_installed_for_all_tests():
