@@ -269,7 +269,7 @@ static void on_deadline(void *arg)
     const struct waiter *next = TAILQ_FIRST(&front->waiters);
     front->deadline_set = next != NULL;
     if (next)
-        timer_set(&front->deadline, next->asked_us - late_us, 0);
+        fd_timer_set(&front->deadline, next->asked_us - late_us, 0);
 }
 
 /* The deadline of present waiters may have changed. */
@@ -307,7 +307,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct check *c
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
     TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
     if (!front->deadline_set)
-        timer_set(&front->deadline, config_wait_max_us(front->config), 0);
+        fd_timer_set(&front->deadline, config_wait_max_us(front->config), 0);
     front->deadline_set = true;
     waiter->soft = soft_timeout_verdict(front, &flight->node.digest) &&
                    (within_us == 0 || soft_timeout_us < within_us);
@@ -506,7 +506,7 @@ void check_outdated(struct front *front, const struct to_front *message)
 bool check_init(struct front *front, uint64_t seed)
 {
     TAILQ_INIT(&front->waiters);
-    return timer_init(&front->deadline, front->base, on_deadline, front) &&
+    return fd_timer_init(&front->deadline, front->base, on_deadline, front) &&
            digest_map_init(&front->flights, front->config->postgres_max_pending, seed);
 }
 
@@ -514,7 +514,7 @@ void check_done(struct front *front)
 {
     struct digest_map *flights = &front->flights;
 
-    timer_done(&front->deadline);
+    fd_timer_done(&front->deadline);
     for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
         for (struct digest_node *node; (node = flights->bucket[i]);) {
             flights->bucket[i] = node->next;

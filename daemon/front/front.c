@@ -312,13 +312,13 @@ struct front *front_new(const struct front_setup *setup)
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
     if (!front->mail || event_add(front->mail, NULL) != 0 ||
-        !timer_init(&front->second, front->base, on_second, front))
+        !fd_timer_init(&front->second, front->base, on_second, front))
         goto fail;
     front->clients.base = front->base;
     start_listeners(front, setup->fd);
     front->admission.max = config->postgres_max_pending;
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
-    timer_set(&front->second, SECOND_US, SECOND_US);
+    fd_timer_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);
     return front;
 
@@ -376,7 +376,7 @@ void front_free(struct front *front)
     clients_done(&front->clients);
     discard_mail(front);
     stop_listeners(front);
-    timer_done(&front->second);
+    fd_timer_done(&front->second);
     if (front->mail)
         event_free(front->mail);
     check_done(front);
