@@ -136,11 +136,12 @@ struct bound lease_bound(const struct lease *lease)
     const struct lease_coverage *coverage = &lease->coverage;
 
     if (!lease_up(lease))
-        return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
+        return (struct bound){config->cache_ttl_unlinked,
+                              "cache.ttl_unlinked: the change feed is down"};
     if (freshness_is_elsewhere(&lease->env->freshness))
         return (struct bound){
             config->cache_ttl_unlinked,
-            "cache.ttl_unlinked: lookups are not answered where the link listens"};
+            "cache.ttl_unlinked: lookups are not answered where the change feed listens"};
     if (coverage->gap)
         return (struct bound){config->cache_ttl, coverage->gap};
     if (!confirmed_within(lease, 2 * lease_interval_us(lease)))

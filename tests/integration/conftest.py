@@ -313,7 +313,7 @@ def play_enough(play, seconds, enough):
     raise AssertionError(f"too little has happened: {dict(counts)}")
 
 
-def let_redis_be_believed():
+def let_redis_be_fresh():
     """What is written to Redis from now on is fresh for daemons that are up, for at least ten seconds.
 
     A daemon takes nothing from Redis that may be from before its feed came up. It dates what it finds

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import redis
-from conftest import LOOKUP, check, info, let_redis_be_believed
+from conftest import LOOKUP, check, info, let_redis_be_fresh
 from harness.gateways import free_port
 from harness.servers import Redis, wait_until
 from wire import Wire
@@ -121,7 +121,7 @@ def test_postgres_stopped(db, postgres, start):
         db.add_key(name)
     db.add_key("off", active=False)
     other, daemon = start(), start()
-    let_redis_be_believed()
+    let_redis_be_fresh()
     check(daemon.client(), "cached")
     check(daemon.client(), "off")
     for name in ("in-redis", "cached"):
