@@ -123,6 +123,8 @@ static void connection_close(struct connection *connection)
     struct clients *clients = connection->clients;
 
     pending_replies_abandon(connection);
+    if (connection->protocol->close)
+        connection->protocol->close(connection);
     event_del(&connection->readable);
     event_del(&connection->writable);
     close(connection->fd);
