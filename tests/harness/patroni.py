@@ -167,6 +167,13 @@ class Cluster:
         return (f"host={','.join(str(m.folder) for m in members)} port={','.join(str(m.port) for m in members)} "
                 f"user={user} dbname={database}")
 
+    def print_logs(self):
+        """Their last lines: pytest shows them if the test fails."""
+        for member in (self.a, self.b):
+            log = member.folder.with_suffix(".log")
+            lines = log.read_text(errors="replace").splitlines()[-60:] if log.exists() else []
+            print(f"== {log.name}", *lines, sep="\n")
+
     def stop(self):
         for server in (self.b, self.a, self.etcd):
             server.stop()

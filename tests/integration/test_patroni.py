@@ -21,6 +21,7 @@ def patroni(scratch):
         cluster.start()
         yield cluster
     finally:
+        cluster.print_logs()
         cluster.stop()
 
 
