@@ -231,7 +231,7 @@ static void on_probe_read(void *arg, const struct redis_reply *reply)
     if (!reply || reply->kind == REPLY_ERROR)
         on_greeted(arg, reply);
     else if (reply->kind != REPLY_ARRAY || reply->len != 2)
-        give_up(link, "its reply to MGET is none");
+        give_up(link, "it does not answer MGET with an array of two");
 }
 
 /* A Redis that answers later than lookups wait would come up and go down endlessly, at their cost.

@@ -214,7 +214,7 @@ static void on_reply(void *arg, const struct redis_reply *reply)
     if (reply && reply->kind == REPLY_ERROR)
         redis_link_refused(tier->link, REDIS_READ, reply);
     else if (reply && !fine)
-        redis_link_failed(tier->link, REDIS_READ, "its replies to MGET are none");
+        redis_link_failed(tier->link, REDIS_READ, "its replies to MGET are no arrays of values");
 }
 
 /* Send MGET for the keys. False when the link does not take it. */
