@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import bench, figures
+from harness import bench, figures, results as bench_results
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
@@ -134,15 +134,25 @@ def test_tools_use_no_tests():
 
 def marked_builds(path):
     """Names of tests (the file's own for a whole file) with the builds that their marker `builds` names."""
+    names = {}  # of markers
+
     def builds(node):
-        return [tuple(ast.literal_eval(arg) for arg in call.args) for call in ast.walk(node)
-                if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "builds"]
+        for one in ast.walk(node):
+            if isinstance(one, ast.Call) and getattr(one.func, "attr", "") == "builds":
+                yield tuple(ast.literal_eval(arg) for arg in one.args)
+            elif isinstance(one, ast.Name) and one.id in names:
+                yield names[one.id]
+
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef):
-            found, name = [one for decorator in node.decorator_list for one in builds(decorator)], node.name
-        else:
-            found, name = builds(node), path.name
-        yield from ((name, one) for one in found)
+            yield from ((node.name, found) for decorator in node.decorator_list for found in builds(decorator))
+        elif isinstance(node, ast.Assign):
+            target = node.targets[0].id if isinstance(node.targets[0], ast.Name) else ""
+            for found in builds(node.value):
+                if target == "pytestmark":
+                    yield path.name, found
+                else:
+                    names[target] = found
 
 
 def test_no_build_leaves_a_test_out_silently():
@@ -452,7 +462,7 @@ def test_take_puts_the_last_results_into_the_documents(tmp_path, monkeypatch):
     shutil.copytree(figures.FIGURES, plots)
     monkeypatch.setattr(figures, "PAGES", [Path(shutil.copy(page, pages)) for page in figures.PAGES])
     monkeypatch.setattr(figures, "FIGURES", plots)
-    for module in (bench, figures):
+    for module in (bench_results, figures):
         monkeypatch.setattr(module, "RESULTS", results)
     report = bench.Report("start (ms)", 2)
     for took in (1300, 1500):
@@ -460,7 +470,7 @@ def test_take_puts_the_last_results_into_the_documents(tmp_path, monkeypatch):
         report.add("redis", 1000)
     report.ratio("apikeyd", "redis")
     report.save("on a train")
-    bench.save("flood", "", bench.single({"a second": 1}))
+    bench_results.save("flood", "", bench_results.single({"a second": 1}))
     flood = (plots / "flood.json").read_text()
     figures.take(["start"])
     page = figures.made()[figures.PAGES[0]]
