@@ -77,6 +77,15 @@ def redis_server(redis_session):
     redis_session.resume()
 
 
+@pytest.fixture
+def figure(record_property):
+    """figure(name, value) prints a figure and puts it into the run's results, where ./dev bench tests finds it."""
+    def run(name, value):
+        print(f"{name}: {value:,.6g}")
+        record_property(name, value)
+    return run
+
+
 class Database:
     """One test's database and shorthand for what tests look at in it."""
 

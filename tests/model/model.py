@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness.results import save, single  # noqa: E402
+
 MODEL = Path(__file__).with_name("coherence.pml")
 SHORT = ("TTL=1", "STALE_MAX=1")
 SMALL = (*SHORT, "FAILURES=1")
@@ -122,6 +125,10 @@ def main():
         verdict = "violated, as it must be" if outcome.case.violates else "no violation"
         print(f"{outcome.case.name:46}{outcome.states:12,}{outcome.seconds:9.1f}  "
               f"{verdict if outcome.as_expected() else f'UNEXPECTED: {outcome.error}'}")
+    mutants = [outcome for outcome in outcomes if outcome.case.violates]
+    save("model", "two cases at a time", {
+        **{one.case.name: {"states": one.states, "seconds": one.seconds} for one in outcomes if one not in mutants},
+        **single({"mutants": len(mutants), "mutants found": sum(one.as_expected() for one in mutants)})})
     sys.exit(not all(outcome.as_expected() for outcome in outcomes))
 
 
