@@ -6,6 +6,7 @@ within some ten seconds."""
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from harness.replication import DATABASE, SETTINGS, Node
 from harness.servers import PG_BIN, Process, wait_until
 
 SCOPE = "app"
+NOISE = re.compile(r"(LOG: +(statement|execute|connection|replication connection|waiting for WAL)|DETAIL: +parameters|"
+                   r"rejecting connections|database system is starting up|^\t)")
 TIMES = {"ttl": 8, "loop_wait": 1, "retry_timeout": 3}  # seconds; ttl >= loop_wait + 2 * retry_timeout
 
 
@@ -168,11 +171,11 @@ class Cluster:
                 f"user={user} dbname={database}")
 
     def print_logs(self):
-        """Their last lines: pytest shows them if the test fails."""
+        """What Patroni did, and what the servers say of their starts and ends."""
         for member in (self.a, self.b):
             log = member.folder.with_suffix(".log")
-            lines = log.read_text(errors="replace").splitlines()[-60:] if log.exists() else []
-            print(f"== {log.name}", *lines, sep="\n")
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            print(f"== {log.name}", *(line for line in lines if not NOISE.search(line)), sep="\n")
 
     def stop(self):
         for server in (self.b, self.a, self.etcd):

@@ -1,6 +1,6 @@
 """Patroni switches the primary and replaces one that was killed, while every answer is judged.
 
-One build is enough for it (conftest.py). test_failover.py has what failover by hand can do."""
+test_failover.py has what failover by hand can do."""
 
 import pytest
 from conftest import Database
@@ -21,7 +21,7 @@ def patroni(scratch):
         cluster.start()
         yield cluster
     finally:
-        cluster.print_logs()
+        cluster.print_logs()  # pytest shows them if the test fails
         cluster.stop()
 
 
