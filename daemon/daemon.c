@@ -186,12 +186,13 @@ static bool assemble(struct daemon *daemon)
     return daemon->back != NULL;
 }
 
-/* The first signal drains, the second ends the drain at once: unwritten usage is in the ledger. */
+/* The first signal lingers, if that is set, the next one drains, and one more ends the drain at once:
+ * unwritten usage is in the ledger. */
 static void on_stop(void *arg)
 {
     struct daemon *daemon = arg;
 
-    if (daemon->stopping) {
+    if (daemon->stopping && !back_lingers(daemon->back)) {
         log_warning(&daemon->log, "second signal: stopping at once; usage %s",
                     ledger_look(daemon->storage.ledger) == LEDGER_SAFE
                         ? "is in the ledger"

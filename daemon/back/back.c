@@ -415,9 +415,9 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
 
 void back_drain(struct back *back)
 {
-    int64_t linger_us = back->config->listen_linger;
+    int64_t linger_us = back->stage == SERVING ? back->config->listen_linger : 0;
 
-    if (back->stage != SERVING)
+    if (back->stage > LINGERING)
         return;
     if (linger_us == 0) {
         drain_clients(back);
@@ -428,6 +428,11 @@ void back_drain(struct back *back)
              linger_us / 1000);
     timer_start(&back->drain_timer, linger_us);
     flusher_start(back->flusher); /* the sooner it is written, the less the end has to write */
+}
+
+bool back_lingers(const struct back *back)
+{
+    return back->stage == LINGERING;
 }
 
 int64_t back_stop_max_us(const struct back *back)

@@ -60,8 +60,11 @@ void back_set_sockets_lost(struct back *back, size_t count);
 
 /* Stop. For listen.linger all requests are answered, but the daemon is not ready any more. Then take
  * no more requests, answer those in flight, and write usage, within listen.drain_timeout; usage that
- * is not written by then waits in the ledger. */
+ * is not written by then waits in the ledger. Called again, it ends the linger. */
 void back_drain(struct back *back);
+
+/* Returns whether back_drain() was called, and requests are still taken. */
+bool back_lingers(const struct back *back);
 
 /* Returns the longest time that back_drain() takes: listen.linger and listen.drain_timeout. */
 int64_t back_stop_max_us(const struct back *back);
