@@ -245,7 +245,7 @@ def make(build, to):
     config = layout.put("config.v1+json", image_config(arch, created, "sha256:" + hashlib.sha256(plain).hexdigest()))
     manifest = layout.put("manifest.v1+json", {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
                                                "config": config, "layers": [blob]})
-    names = {"org.opencontainers.image.ref.name": VERSION, "io.containerd.image.name": f"docker.io/library/apikeyd:{VERSION}"}
+    names = {"org.opencontainers.image.ref.name": VERSION}
     layout.files["index.json"] = json.dumps(
         {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
          "manifests": [{**manifest, "platform": {"architecture": arch, "os": "linux"}, "annotations": names}]},
