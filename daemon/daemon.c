@@ -186,8 +186,8 @@ static bool assemble(struct daemon *daemon)
     return daemon->back != NULL;
 }
 
-/* The first signal lingers, if that is set, the next one drains, and one more ends the drain at once:
- * unwritten usage is in the ledger. */
+/* The first signal lingers, if that is set, the next one drains, and one more ends the drain at
+ * once: unwritten usage is in the ledger. */
 static void on_stop(void *arg)
 {
     struct daemon *daemon = arg;

@@ -37,9 +37,8 @@ static bool to_stderr(const struct log_record *record)
 {
     bool plain = record->level == LOG_LEVEL_INFO;
     char text[LOG_LINE_SIZE + 32];
-    int len =
-        snprintf(text, sizeof text, "apikeyd: %s%s%s\n", plain ? "" : log_level_name(record->level),
-                 plain ? "" : ": ", record->line);
+    int len = snprintf(text, sizeof text, "apikeyd: %s%s%s\n",
+                       plain ? "" : log_level_name(record->level), plain ? "" : ": ", record->line);
 
     return write_whole(STDERR_FILENO, text, (size_t)len);
 }

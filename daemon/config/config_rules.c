@@ -29,9 +29,10 @@ static void check_log(struct config_draft *draft)
     const struct config *config = draft->config;
 
     if (config->log_format == LOG_FORMAT_JSON && config->log_target == LOG_TARGET_JOURNAL)
-        config_draft_fail(draft, "log.format",
-                          "the journal (log.target) takes fields, which it gets with text; for JSON "
-                          "set log.target to auto or stderr");
+        config_draft_fail(
+            draft, "log.format",
+            "the journal (log.target) takes fields, which it gets with text; for JSON "
+            "set log.target to auto or stderr");
 }
 
 /* Several slashes and "/./" are one slash (path_resolution(7)). */

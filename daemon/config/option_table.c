@@ -54,7 +54,8 @@ const struct option option_table[] = {
      "How long a stop may take to answer requests in flight and write usage."},
     {"listen", "linger", OPTION_DURATION, FIELD(listen_linger), "0s", 0, SECONDS(600), RELOADABLE,
      NULL,
-     "How long SIGTERM leaves everything answered before the stop begins; /readyz says at once that "
+     "How long SIGTERM leaves everything answered before the stop begins; /readyz says at once "
+     "that "
      "the daemon is draining."},
 
     {"cache", "memory", OPTION_SIZE, FIELD(cache_memory), "64MiB", KIB(4), GIB(64), FIXED, NULL,

@@ -12,6 +12,12 @@ MODULES = ROOT / "build" / "schemas"
 CHECK = ROOT / "tests" / "schemas" / "check.js"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def schemas():
+    """At most once on a machine."""
+    subprocess.run([ROOT / "dev", "schemas"], check=True, timeout=600)
+
+
 def found(name, change=lambda document: None):
     """What the schema does not allow in each document of a recipe, after a change."""
     errors = []

@@ -58,9 +58,9 @@ void back_move_listener(struct back *back, enum socket_role role, int fd);
 /* `count` sockets cannot be reached by their path now. */
 void back_set_sockets_lost(struct back *back, size_t count);
 
-/* Stop. For listen.linger all requests are answered, but the daemon is not ready any more. Then take
- * no more requests, answer those in flight, and write usage, within listen.drain_timeout; usage that
- * is not written by then waits in the ledger. Called again, it ends the linger. */
+/* Stop. For listen.linger all requests are answered, but the daemon is not ready any more. Then
+ * take no more requests, answer those in flight, and write usage, within listen.drain_timeout;
+ * usage that is not written by then waits in the ledger. Called again, it ends the linger. */
 void back_drain(struct back *back);
 
 /* Returns whether back_drain() was called, and requests are still taken. */
