@@ -74,13 +74,14 @@ class Contents:
             yield from (str(parent) for parent in Path(path).parents if str(parent) != ".")
 
 
-def package_of(path):
-    """The Debian package of a file. A package may know it by its path from before /lib was a link."""
-    for known in (path, path.removeprefix("/usr"), f"/usr{path}"):
-        done = subprocess.run(["dpkg-query", "-S", known], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return done.stdout.split(":")[0]
-    raise SystemExit(f"image: {path} is of no Debian package; only those that are can be listed")
+def packages_of(paths):
+    """The Debian package of each file. A package may know a file by its path from before /lib was a link."""
+    known = {name: path for path in paths for name in (path, path.removeprefix("/usr"), f"/usr{path}")}
+    done = subprocess.run(["dpkg-query", "-S", *known], capture_output=True, text=True, check=False)
+    found = {known[name]: package for package, name in re.findall(r"^([^:,]+).*: (/.*)$", done.stdout, re.MULTILINE)}
+    for path in set(paths) - set(found):
+        raise SystemExit(f"image: {path} is of no Debian package; only those that are can be listed")
+    return found
 
 
 def libraries(program):
@@ -92,13 +93,16 @@ def libraries(program):
 
 
 def add_programs(contents, build):
+    needed = set()
     for name, path in (("apikeyd", "usr/sbin/apikeyd"), ("apikeyctl", "usr/bin/apikeyctl")):
         with tempfile.NamedTemporaryFile() as stripped:
             output("strip", "--strip-all", "-o", stripped.name, build / name)
             contents.copy(stripped.name, "apikeyd", path, 0o755)
-        for library in libraries(build / name):
-            place = library if library.startswith("/usr/") else f"/usr{library}"
-            contents.copy(library, package_of(os.path.realpath(library)), place.lstrip("/"), 0o755)
+        needed.update(libraries(build / name))
+    packages = packages_of([os.path.realpath(library) for library in needed])
+    for library in needed:
+        place = library if library.startswith("/usr/") else f"/usr{library}"
+        contents.copy(library, packages[os.path.realpath(library)], place.lstrip("/"), 0o755)
 
 
 def add_data(contents):
@@ -124,21 +128,23 @@ def add_data(contents):
 def add_papers(contents):
     """Each package's licence, and its paragraph of dpkg's status, by which scanners know what is installed."""
     contents.copy(ROOT / "LICENSE", "apikeyd", "usr/share/doc/apikeyd/copyright")
-    for package in sorted(contents.packages - {"apikeyd"}):
+    packages = sorted(contents.packages - {"apikeyd"})
+    for paragraph in output("dpkg-query", "-s", *packages).strip().split("\n\n"):
+        package = re.match(r"Package: (\S+)", paragraph)[1]
         contents.copy(f"/usr/share/doc/{package}/copyright", package)
-        contents.add(f"var/lib/dpkg/status.d/{package}", output("dpkg-query", "-s", package).encode(), package=package)
+        contents.add(f"var/lib/dpkg/status.d/{package}", f"{paragraph}\n".encode(), package=package)
 
 
 def spdx_id(kind, name):
     return f"SPDXRef-{kind}-" + re.sub(r"[^A-Za-z0-9.]", "-", name)
 
 
-def spdx_package(name, arch):
+def spdx_package(name, versions, arch):
     if name == "apikeyd":
         return {"SPDXID": spdx_id("Package", name), "name": name, "versionInfo": VERSION, "licenseDeclared": "MIT",
                 "licenseConcluded": "MIT", "copyrightText": "NOASSERTION", "downloadLocation": "NOASSERTION",
                 "filesAnalyzed": False}
-    version, source = output("dpkg-query", "-W", "-f", "${Version} ${source:Package}=${source:Version}", name).split()
+    version, source = versions[name]
     return {"SPDXID": spdx_id("Package", name), "name": name, "versionInfo": version, "supplier": "Organization: Debian",
             "licenseDeclared": "NOASSERTION", "licenseConcluded": "NOASSERTION", "copyrightText": "NOASSERTION",
             "downloadLocation": "NOASSERTION", "filesAnalyzed": False, "sourceInfo": f"built from {source}",
@@ -148,7 +154,10 @@ def spdx_package(name, arch):
 
 def spdx(contents, arch, created):
     """SPDX 2.3: packages, files and what belongs to what."""
-    packages = [spdx_package(name, arch) for name in sorted(contents.packages)]
+    form = "${Package} ${Version} ${source:Package}=${source:Version}\n"
+    lines = output("dpkg-query", "-W", "-f", form, *sorted(contents.packages - {"apikeyd"})).splitlines()
+    versions = {name: rest for name, *rest in map(str.split, lines)}
+    packages = [spdx_package(name, versions, arch) for name in sorted(contents.packages)]
     files = [{"SPDXID": spdx_id("File", hashlib.sha256(path.encode()).hexdigest()[:16]), "fileName": f"./{path}",
               "checksums": [{"algorithm": name.upper(), "checksumValue": hashlib.new(name, data).hexdigest()}
                             for name in ("sha1", "sha256")]}
