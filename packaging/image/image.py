@@ -96,7 +96,8 @@ def add_programs(contents, build):
     needed = set()
     for name, path in (("apikeyd", "usr/sbin/apikeyd"), ("apikeyctl", "usr/bin/apikeyctl")):
         with tempfile.NamedTemporaryFile() as stripped:
-            output("strip", "--strip-all", "-o", stripped.name, build / name)
+            # The build ID is a sum of debugging information, which names the tree's place.
+            output("strip", "--strip-all", "--remove-section=.note.gnu.build-id", "-o", stripped.name, build / name)
             contents.copy(stripped.name, "apikeyd", path, 0o755)
         needed.update(libraries(build / name))
     packages = packages_of([os.path.realpath(library) for library in needed])
@@ -250,7 +251,7 @@ def make(build, to):
     contents.add("usr/share/doc/apikeyd/image.spdx.json", listed)
     plain = layer(contents, time)
     layout = Layout()
-    blob = layout.put("layer.v1.tar+gzip", gzip.compress(plain, 9, mtime=0))
+    blob = layout.put("layer.v1.tar+gzip", gzip.compress(plain, 6, mtime=0))
     config = layout.put("config.v1+json", image_config(arch, created, "sha256:" + hashlib.sha256(plain).hexdigest()))
     manifest = layout.put("manifest.v1+json", {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
                                                "config": config, "layers": [blob]})

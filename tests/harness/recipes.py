@@ -51,8 +51,9 @@ class Recipe:
         self.grace = pod["terminationGracePeriodSeconds"]
         self.hardened = [security["readOnlyRootFilesystem"], security["capabilities"]["drop"] == ["ALL"],
                          security["allowPrivilegeEscalation"] is False]
-        self.shared = {mount["mountPath"]: mount["readOnly"] for one in pod["containers"] if one is not ours
-                       for mount in one["volumeMounts"]}
+        gateways = [one for document in self.documents() for one in document["spec"]["template"]["spec"]["containers"]
+                    if one["name"] != "apikeyd"]
+        self.shared = {mount["mountPath"]: mount["readOnly"] for one in gateways for mount in one["volumeMounts"]}
         self.ordered = (ours.get("restartPolicy") == "Always") == (ours in pod.get("initContainers", []))
 
     def read_ecs(self):

@@ -214,7 +214,7 @@ def test_mistakes_are_told(image, scratch, db):
     container.env["APIKEYD_LOG_FORMAT"] = "logfmt"
     container.start()
     assert container.process.child.wait(60) == 78
-    assert container.process.log() == 'APIKEYD_LOG_FORMAT: log.format "logfmt": one of text, json is expected\n'
+    assert container.process.log() == 'APIKEYD_LOG_FORMAT: log.format "logfmt": it must be one of: text, json\n'
 
 
 @as_root
@@ -223,4 +223,4 @@ def test_a_gateways_read_only_mount_is_enough(daemon):
     script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && ! touch "$1/x" && echo PING | nc -NU "$1/check.sock"'
     done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", daemon.folder], capture_output=True, text=True,
                           check=False)
-    assert done.stdout == "+PONG\r\n", done.stderr
+    assert done.stdout == "+PONG\n", done.stderr

@@ -102,7 +102,7 @@ def test_lines_as_json(start, scratch):
     refused, = [line for line in lines if line["message"].startswith("reload: ") and "cache.ttl" in line["message"]]
     assert answers["level"] == "info" and (answers["subsystem"], answers["module"]) == ("daemon", "daemon")
     assert refused["level"] == "error" and (refused["subsystem"], refused["module"]) == ("back", "reload")
-    assert '"a\\\ufffd' in refused["message"] and refused["file"] == "daemon/back/reload.c" and refused["line"] > 0
+    assert '"a\\\ufffd' in refused["message"] and refused["file"].endswith("daemon/back/reload.c") and refused["line"] > 0
     assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
     assert (scratch / "stderr").read_text() == ""
 

@@ -66,10 +66,10 @@ static void test_libevents_warnings_go_to_the_log(void **state)
     free(text);
 }
 
-static bool slowly(enum log_level level, const struct log_place *place, const char *line)
+static bool slowly(const struct log_record *record)
 {
     usleep(1000);
-    return to_pipe(level, place, line);
+    return to_pipe(record);
 }
 
 /* The process that aborts is a child, whose lines come slowly. */
