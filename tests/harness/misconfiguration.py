@@ -103,7 +103,7 @@ WRONG = {
     "http.timeout": ["10", "99ms", "3601s"],
     "log.level": ["", "loud", "warn"],
     "log.target": ["", "syslog", "/var/log/apikeyd.log"],
-    "log.format": ["", "logfmt", "JSON", "json-lines"],
+    "log.format": ["", "logfmt", "journald", "json-lines"],
 }
 
 # Options that are right, each by itself.
