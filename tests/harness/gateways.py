@@ -92,10 +92,11 @@ def accepts(port):
 class Gateway:
     """One of them, in front of the application."""
 
-    def __init__(self, folder, apikeyd, application):
+    def __init__(self, folder, apikeyd, application, check=""):
         self.folder = folder
         self.port = free_port()
-        self.places = {"/run/apikeyd/http.sock": str(apikeyd), ":8080": f":{self.port}", ":8000": f":{application}"}
+        self.places = {"/run/apikeyd/http.sock": str(apikeyd), "/run/apikeyd/check.sock": str(check),
+                       ":8080": f":{self.port}", ":8000": f":{application}"}
         folder.mkdir()
         # What they would keep in somebody's home goes into the folder.
         home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
@@ -121,16 +122,23 @@ class Gateway:
 
 
 class Nginx(Gateway):
+    example, modules = "nginx/apikeyd.conf", ()
+
     def prepare(self):
-        site = self.place("nginx/apikeyd.conf")
+        site = self.place(self.example)
         main = self.folder / "nginx.conf"
         temporary = "\n".join(f"{name}_temp_path {self.folder}/{name};" for name in
                               ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        main.write_text(f"daemon off; master_process off; pid {self.folder}/pid;\n"
+        modules = "".join(f"load_module /usr/lib/nginx/modules/{name}.so;\n" for name in self.modules)
+        main.write_text(f"{modules}daemon off; master_process off; pid {self.folder}/pid;\n"
                         f"error_log stderr warn; events {{}}\n"
                         f"http {{ access_log off; {temporary} include {site}; }}\n")
         return [shutil.which("nginx", path="/usr/sbin:/usr/bin"), "-p", self.folder, "-e", "stderr",
                 "-c", main]
+
+
+class NginxLua(Nginx):
+    example, modules = "nginx-lua/apikeyd.conf", ("ndk_http_module", "ngx_http_lua_module")
 
 
 class Caddy(Gateway):
@@ -147,4 +155,4 @@ class Haproxy(Gateway):
         return ["/usr/sbin/haproxy", "-db", "-f", self.place("haproxy/haproxy.cfg")]
 
 
-GATEWAYS = {"nginx": Nginx, "caddy": Caddy, "haproxy": Haproxy}
+GATEWAYS = {"nginx": Nginx, "nginx-lua": NginxLua, "caddy": Caddy, "haproxy": Haproxy}

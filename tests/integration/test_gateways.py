@@ -13,7 +13,7 @@ from conftest import info
 from harness.gateways import GATEWAYS, Application, Nginx
 from harness.servers import ROOT, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("nginx", "caddy", "haproxy")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("nginx", "libnginx-mod-http-lua", "lua-nginx-redis", "caddy", "haproxy")]
 
 FORGED = {"X-User-Id": "00000000-0000-0000-0000-00000000bad0", "x-user-id": "forged",
           "X-Api-Key-Id": "forged"}
@@ -66,7 +66,7 @@ def behind(request, scratch, db, start, application):
         folder = scratch / f"{db.name}-{request.param}"
         daemon = start({"listen.http": folder.with_suffix(".sock"), **(options or {})})
         gateways.append(GATEWAYS[request.param](folder, daemon.options["listen.http"],
-                                                application.port))
+                                                application.port, daemon.check))
         return Behind(gateways[-1], application, daemon)
 
     yield run
