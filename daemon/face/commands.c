@@ -22,14 +22,18 @@ enum {
     TRANSACTION_MAX = 1024 * 1024,
 };
 
+enum command_flag {
+    ADMIN = 1,   /* on the admin socket only */
+    AT_ONCE = 2, /* is run between MULTI and EXEC, too */
+};
+
 struct command {
     const char *name;
     size_t min, max; /* arguments, the name included */
-    bool admin;      /* on the admin socket only */
+    unsigned flags;
     void (*run)(struct front *front, struct connection *connection,
                 const struct resp_request *request);
     const char *summary;
-    bool at_once; /* is run between MULTI and EXEC, too */
 };
 
 static void write_resp(struct front *front, struct buffer *out, const struct answer *answer,
@@ -203,40 +207,41 @@ static void debug(struct front *front, struct connection *connection,
 
 /* CHECK comes first, because the search is linear. */
 static const struct command table[] = {
-    {"CHECK", 2, 4, false, run_check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
-    {"PING", 1, 2, false, ping, "PING [message]"},
-    {"ECHO", 2, 2, false, ping, "ECHO <message>"},
-    {"QUIT", 1, 1, false, quit, "QUIT: close the connection", true},
-    {"RESET", 1, 1, false, reset, "RESET: forget name, version and transaction", true},
-    {"MULTI", 1, 1, false, multi, "MULTI: keep the requests that follow until EXEC", true},
-    {"EXEC", 1, 1, false, exec, "EXEC: run the requests since MULTI", true},
-    {"DISCARD", 1, 1, false, discard, "DISCARD: forget the requests since MULTI", true},
-    {"WATCH", 2, RESP_ARGS_MAX, false, watch, "WATCH <name> …: no effect", true},
-    {"UNWATCH", 1, 1, false, watch, "UNWATCH: no effect"},
-    {"HELLO", 1, 7, false, greeting_hello, "HELLO [2|3 [AUTH <user> <password>] [SETNAME <name>]]"},
-    {"AUTH", 2, 3, false, greeting_auth, "AUTH [<user>] <password>: there is no password"},
-    {"SELECT", 2, 2, false, greeting_select, "SELECT 0"},
-    {"CLIENT", 2, RESP_ARGS_MAX, false, greeting_client,
+    {"CHECK", 2, 4, 0, run_check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
+    {"PING", 1, 2, 0, ping, "PING [message]"},
+    {"ECHO", 2, 2, 0, ping, "ECHO <message>"},
+    {"QUIT", 1, 1, AT_ONCE, quit, "QUIT: close the connection"},
+    {"RESET", 1, 1, AT_ONCE, reset, "RESET: forget name, version and transaction"},
+    {"MULTI", 1, 1, AT_ONCE, multi, "MULTI: keep the requests that follow until EXEC"},
+    {"EXEC", 1, 1, AT_ONCE, exec, "EXEC: run the requests since MULTI"},
+    {"DISCARD", 1, 1, AT_ONCE, discard, "DISCARD: forget the requests since MULTI"},
+    {"WATCH", 2, RESP_ARGS_MAX, AT_ONCE, watch, "WATCH <name> …: no effect"},
+    {"UNWATCH", 1, 1, 0, watch, "UNWATCH: no effect"},
+    {"HELLO", 1, 7, 0, greeting_hello, "HELLO [2|3 [AUTH <user> <password>] [SETNAME <name>]]"},
+    {"AUTH", 2, 3, 0, greeting_auth, "AUTH [<user>] <password>: there is no password"},
+    {"SELECT", 2, 2, 0, greeting_select, "SELECT 0"},
+    {"CLIENT", 2, RESP_ARGS_MAX, 0, greeting_client,
      "CLIENT SETNAME|GETNAME|SETINFO|ID|INFO|NO-EVICT|NO-TOUCH|TRACKING|REPLY|LIST|KILL"},
-    {"COMMAND", 1, RESP_ARGS_MAX, false, command_command, "COMMAND [COUNT|LIST|DOCS|INFO]"},
-    {"ROLE", 1, 1, false, greeting_role, "ROLE: that of a master without replicas"},
-    {"CLUSTER", 2, RESP_ARGS_MAX, false, greeting_no_cluster, "CLUSTER: an error, there is none"},
-    {"READONLY", 1, 1, false, greeting_no_cluster, "READONLY: as CLUSTER"},
-    {"READWRITE", 1, 1, false, greeting_no_cluster, "READWRITE: as CLUSTER"},
-    {"MODULE", 2, 2, false, greeting_none, "MODULE LIST: none"},
-    {"LATENCY", 2, 2, false, greeting_none, "LATENCY LATEST: nothing"},
-    {"MEMORY", 3, 5, false, greeting_none, "MEMORY USAGE <name>: nothing"},
-    {"INFO", 1, 2, false, admin_info, "INFO [section]: counters and state"},
-    {"EXPLAIN", 2, 2, true, admin_explain, "EXPLAIN <key id>: why CHECK answers as it does"},
-    {"INVALIDATE", 2, 2, true, admin_invalidate, "INVALIDATE <key id>|ALL: forget verdicts"},
-    {"FLUSH", 1, 1, true, admin_flush, "FLUSH: write pending usage now; replies with rows written"},
-    {"CONFIG", 3, RESP_ARGS_MAX, false, greeting_config,
+    {"COMMAND", 1, RESP_ARGS_MAX, 0, command_command, "COMMAND [COUNT|LIST|DOCS|INFO]"},
+    {"ROLE", 1, 1, 0, greeting_role, "ROLE: that of a master without replicas"},
+    {"CLUSTER", 2, RESP_ARGS_MAX, 0, greeting_no_cluster, "CLUSTER: an error, there is none"},
+    {"READONLY", 1, 1, 0, greeting_no_cluster, "READONLY: as CLUSTER"},
+    {"READWRITE", 1, 1, 0, greeting_no_cluster, "READWRITE: as CLUSTER"},
+    {"MODULE", 2, 2, 0, greeting_none, "MODULE LIST: none"},
+    {"LATENCY", 2, 2, 0, greeting_none, "LATENCY LATEST: nothing"},
+    {"MEMORY", 3, 5, 0, greeting_none, "MEMORY USAGE <name>: nothing"},
+    {"INFO", 1, 2, 0, admin_info, "INFO [section]: counters and state"},
+    {"EXPLAIN", 2, 2, ADMIN, admin_explain, "EXPLAIN <key id>: why CHECK answers as it does"},
+    {"INVALIDATE", 2, 2, ADMIN, admin_invalidate, "INVALIDATE <key id>|ALL: forget verdicts"},
+    {"FLUSH", 1, 1, ADMIN, admin_flush,
+     "FLUSH: write pending usage now; replies with rows written"},
+    {"CONFIG", 3, RESP_ARGS_MAX, 0, greeting_config,
      "CONFIG GET <glob>: options; none on the check socket"},
-    {"RELOAD", 1, 1, true, admin_reload, "RELOAD: read the configuration again"},
-    {"METRICS", 1, 1, true, admin_metrics, "METRICS: the metrics in Prometheus' text format"},
-    {"STATUS", 1, 1, true, admin_status, "STATUS: state, rates and latencies as JSON"},
+    {"RELOAD", 1, 1, ADMIN, admin_reload, "RELOAD: read the configuration again"},
+    {"METRICS", 1, 1, ADMIN, admin_metrics, "METRICS: the metrics in Prometheus' text format"},
+    {"STATUS", 1, 1, ADMIN, admin_status, "STATUS: state, rates and latencies as JSON"},
 #ifdef APIKEYD_DEBUG_COMMANDS
-    {"DEBUG", 3, 3, true, debug, "DEBUG HANG <seconds>: in test builds only"},
+    {"DEBUG", 3, 3, ADMIN, debug, "DEBUG HANG <seconds>: in test builds only"},
 #endif
 };
 
@@ -246,7 +251,8 @@ enum { COMMANDS = sizeof table / sizeof table[0] };
 static const struct command *find(const struct connection *connection, struct slice name)
 {
     for (size_t i = 0; i < COMMANDS; i++) {
-        if (slice_is(name, table[i].name) && (!table[i].admin || connection->protocol->admin))
+        if (slice_is(name, table[i].name) &&
+            (!(table[i].flags & ADMIN) || connection->protocol->admin))
             return &table[i];
     }
     return NULL;
@@ -268,7 +274,7 @@ static void describe(struct buffer *out, const struct command *command, bool res
     resp_integer(out,
                  command->min == command->max ? (int64_t)command->min : -(int64_t)command->min);
     resp_set(out, 1, resp3);
-    resp_simple(out, command->admin ? "admin" : "fast");
+    resp_simple(out, command->flags & ADMIN ? "admin" : "fast");
     resp_integer(out, 0);
     resp_integer(out, 0);
     resp_integer(out, 0);
@@ -294,7 +300,7 @@ static size_t print_all(const struct connection *connection, struct buffer *out,
     size_t count = 0;
 
     for (size_t i = 0; i < COMMANDS; i++) {
-        if (table[i].admin && !connection->protocol->admin)
+        if ((table[i].flags & ADMIN) && !connection->protocol->admin)
             continue;
         print(out, &table[i], resp_client(connection)->resp3);
         count++;
@@ -402,7 +408,7 @@ static void obey(struct front *front, struct connection *connection,
     struct transaction *transaction = &resp_client(connection)->transaction;
     const struct command *command = admit(front, connection, request);
 
-    if (command && transaction->stage == TRANSACTION_OPEN && !command->at_once) {
+    if (command && transaction->stage == TRANSACTION_OPEN && !(command->flags & AT_ONCE)) {
         keep(connection, bytes);
         return; /* counted when it is run */
     }
@@ -507,6 +513,6 @@ void commands_print_markdown(FILE *out)
         fprintf(out, "| `");
         for (int k = 0; k < form; k++)
             fprintf(out, table[i].summary[k] == '|' ? "\\|" : "%c", table[i].summary[k]);
-        fprintf(out, "`%s | %s |\n", colon ? colon : "", table[i].admin ? "admin" : "both");
+        fprintf(out, "`%s | %s |\n", colon ? colon : "", table[i].flags & ADMIN ? "admin" : "both");
     }
 }

@@ -122,7 +122,7 @@ class Gateway:
 
 
 class Nginx(Gateway):
-    example, modules = "nginx/apikeyd.conf", ()
+    example, modules, settings = "nginx/apikeyd.conf", (), ""
 
     def prepare(self):
         site = self.place(self.example)
@@ -132,13 +132,20 @@ class Nginx(Gateway):
         modules = "".join(f"load_module /usr/lib/nginx/modules/{name}.so;\n" for name in self.modules)
         main.write_text(f"{modules}daemon off; master_process off; pid {self.folder}/pid;\n"
                         f"error_log stderr warn; events {{}}\n"
-                        f"http {{ access_log off; {temporary} include {site}; }}\n")
+                        f"http {{ access_log off; {temporary} {self.settings} include {site}; }}\n")
         return [shutil.which("nginx", path="/usr/sbin:/usr/bin"), "-p", self.folder, "-e", "stderr",
                 "-c", main]
 
 
 class NginxLua(Nginx):
     example, modules = "nginx-lua/apikeyd.conf", ("ndk_http_module", "ngx_http_lua_module")
+
+    def prepare(self):
+        """Debian gives lua-resty-redis another name than its own."""
+        (self.folder / "resty").mkdir()
+        (self.folder / "resty" / "redis.lua").symlink_to("/usr/share/lua/5.1/nginx/redis.lua")
+        self.settings = f'lua_package_path "{self.folder}/?.lua;;";'
+        return super().prepare()
 
 
 class Caddy(Gateway):

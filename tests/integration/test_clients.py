@@ -9,8 +9,7 @@ import subprocess
 
 import pytest
 from coherence import LONG
-from harness.gateways import Nginx
-from harness.servers import BUILD, HANG, ROOT, Process, wait_until
+from harness.servers import BUILD, HANG, ROOT
 
 HERE = ROOT / "tests" / "integration" / "clients"
 STEPS = {"defaults", "pipeline", "transaction", "again"}
@@ -37,7 +36,7 @@ class Client:
 
     def __init__(self, argv, daemon):
         self.child = subprocess.Popen(
-            [*map(str, argv), daemon.check, "good", "none"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            ["/usr/bin/timeout", str(HANG), *map(str, argv), daemon.check, "good", "none"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
             env={**os.environ, "NODE_PATH": str(ROOT / "build" / "node" / "node_modules")})
         self.lines = []
@@ -78,14 +77,15 @@ def test_libraries(db, start):
         daemon.start()
         for client in clients.values():
             client.go_on()
-        failed = {}
+        failed = []
         for name, client in clients.items():
             client.read()
-            found = dict(line.split(" ", 1) for line in client.lines if " " in line)
             wanted = {"version": versions[name], **dict.fromkeys(STEPS | CLIENTS[name][1], expected)}
+            steps = [line.split(" ", 1) for line in client.lines if " " in line]
+            found = {step: answers for step, answers in steps if step in wanted}
             if client.child.wait(HANG) != 0 or found != wanted:
-                failed[name] = client.lines
-        assert not failed
+                failed += [f"{name}:", *client.lines]
+        assert not failed, "\n".join(failed)
     finally:
         for client in clients.values():
             client.stop()

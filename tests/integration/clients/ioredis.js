@@ -29,6 +29,7 @@ async function main() {
   await told('restarted');
   say('again', await ask(client));
   await client.quit();
+  process.exit(0);
 }
 
 main().catch((error) => { console.error(error); process.exit(1); });

@@ -18,7 +18,7 @@ $redis->multi;
 $redis->check($_) for $good, $none;
 say_step('transaction', $redis->exec);
 my @answers;
-$redis->check($_, sub { my ($answer) = @_; push @answers, [map { $_->[0] } @$answer] }) for $good, $none;
+$redis->check($_, sub { push @answers, $_[0] }) for $good, $none;
 $redis->wait_all_responses;
 say_step('pipeline', @answers);
 my $other = Redis->new(sock => $path, password => 'any', username => 'default');

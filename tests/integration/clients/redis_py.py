@@ -51,7 +51,7 @@ client = redis.Redis(unix_socket_path=path, decode_responses=True, client_name="
 print("version", redis.__version__)
 say("defaults", ask(client))
 say("transaction", add(client.pipeline()).execute())
-say("watch", client.transaction(add, "any"))
+say("watch", client.transaction(lambda pipeline: (pipeline.multi(), add(pipeline)), "any"))
 say("pipeline", add(client.pipeline(transaction=False)).execute())
 say("url", ask(redis.from_url(URL)))
 pooled = redis.Redis(connection_pool=redis.BlockingConnectionPool.from_url(URL, max_connections=4))
