@@ -368,7 +368,8 @@ static const struct command *admit(struct front *front, struct connection *conne
     const struct command *command = find(connection, request->argv[0]);
 
     if (!command) {
-        /* The name is not repeated: a client that forgets it sends its key ID in this place. */
+        /* The error does not repeat the name: a client that forgets the name sends its key ID in
+         * this place. */
         front->metrics.value[METRIC_COMMANDS_UNKNOWN]++;
         resp_error(connection_reply(connection), "ERR unknown command; see COMMAND DOCS");
         return NULL;
@@ -489,13 +490,13 @@ static size_t handle_resp(void *arg, struct connection *connection, struct slice
     return REQUEST_GOES_ON;
 }
 
-static void forget(struct connection *connection)
+static void close_client(struct connection *connection)
 {
     transaction_end(&resp_client(connection)->transaction, NULL);
 }
 
 #define RESP_PROTOCOL                                                                              \
-    .handle = handle_resp, .forget = forget,                                                       \
+    .handle = handle_resp, .close = close_client,                                                  \
     .forbidden = "-NOPERM listen.allow_uids and allow_gids do not name you\r\n",                   \
     .full = "-ERR max number of clients reached\r\n", .small_request = 1024,                       \
     .state_size = sizeof(struct resp_client), .client_name = greeting_client_name

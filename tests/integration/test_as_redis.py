@@ -6,6 +6,8 @@ import re
 import pytest
 from wire import Wire, command
 
+pytestmark = pytest.mark.builds("release")
+
 # Each is sent to both servers, one after the other on the same connection.
 PROBES = [line.split() for line in """
     PING

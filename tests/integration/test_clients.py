@@ -1,7 +1,7 @@
 """Redis client libraries as clients of the check socket, each with its defaults.
 
 What they do is in `clients`, a program for each library; docs/gateways.md lists their versions. Node.js is the one in
-/usr/bin, whichever comes first in PATH; `./dev` installs the packages from `clients/package.json` into build."""
+/usr/bin, whichever comes first in PATH; `./dev clients` installs the packages that `clients/package.json` names."""
 
 import os
 import re
@@ -12,6 +12,7 @@ from coherence import LONG
 from harness.servers import BUILD, HANG, ROOT
 
 HERE = ROOT / "tests" / "integration" / "clients"
+pytestmark = pytest.mark.builds("release")
 STEPS = {"defaults", "pipeline", "transaction", "again"}
 NODE = ["/usr/bin/node"]
 # The library, its program, and what it does beyond STEPS.
@@ -38,7 +39,7 @@ class Client:
         self.child = subprocess.Popen(
             ["/usr/bin/timeout", str(HANG), *map(str, argv), daemon.check, "good", "none"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "NODE_PATH": str(ROOT / "build" / "node" / "node_modules")})
+            env={**os.environ, "NODE_PATH": str(ROOT / "build" / "clients" / "node_modules")})
         self.lines = []
 
     def read(self, end=None):
@@ -62,12 +63,13 @@ class Client:
 
 
 @pytest.mark.slow
-@pytest.mark.needs("nodejs", "npm", "php-cli", "php-redis", "ruby", "ruby-redis", "libredis-perl", "lua5.1", "lua-redis")
+@pytest.mark.needs("nodejs", "php-cli", "php-redis", "ruby", "ruby-redis", "libredis-perl", "lua5.1", "lua-redis")
 def test_libraries(db, start):
     """All of them on one daemon, which is restarted once under them."""
     expected = f"ALLOW {db.add_key('good')} {db.user_id} DENY unknown"
     versions = dict(re.findall(r"^\| ([\w.-]+(?: \d)?) \| ([\d.]+) \|", (ROOT / "docs" / "gateways.md").read_text(),
                                re.MULTILINE))
+    subprocess.run([ROOT / "dev", "clients"], check=True, timeout=600)
     daemon = start(LONG)
     clients = {name: Client(argv, daemon) for name, (argv, _) in CLIENTS.items()}
     try:

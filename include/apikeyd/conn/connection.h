@@ -46,8 +46,6 @@ struct protocol {
     /* Answer the first request in `bytes` (at least one byte). Returns the length of the request,
      * 0 when the request is incomplete, or REQUEST_GOES_ON. */
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
-    /* Free the memory that connection->state points to: the connection goes away. NULL: none. */
-    void (*forget)(struct connection *connection);
     /* The replies to refused connections: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
     size_t small_request; /* the longest small request, in bytes (quantum.h) */
@@ -55,6 +53,9 @@ struct protocol {
     size_t state_size;    /* of connection->state */
     /* Returns the client's name for itself, or "". NULL: clients of this protocol have no names. */
     const char *(*client_name)(const struct connection *connection);
+    /* The connection ends: free what its state owns. Called once, after the pending replies were
+     * cancelled, at shutdown too. NULL: the state owns nothing. */
+    void (*close)(struct connection *connection);
 };
 
 /* The process on the other side. */
