@@ -172,7 +172,7 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
         write_refusal(front, out, answer, encoder->flags);
 }
 
-/* A browser asks, without a key, whether it may send one (Fetch Standard). Nobody is known, which
+/* A browser asks, without a key, whether it may send one (Fetch Standard). No key is known, which
  * the application has to see even if the client sent an ID and the gateway does not remove it. */
 static void pass_preflight(struct front *front, struct connection *connection, unsigned flags)
 {
