@@ -145,7 +145,7 @@ class Machine:
     def argv(self, command):
         return ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "--", "env", "-i", f"PATH={PATH}",
                 "HOME=/root", "LANG=C.UTF-8", "TERM=" + os.environ.get("TERM", "dumb"),
-                "DEBIAN_FRONTEND=noninteractive", "sh", "-c", f"cd /root; {command}"]
+                "DEBIAN_FRONTEND=noninteractive", "sh", "-c", f"set -e; cd /root; {command}"]
 
     def run(self, command, check=True, text=None):
         """A line of shell, as its root. Raises with what it said if it fails."""
@@ -170,6 +170,7 @@ class Machine:
         if self.unshare and self.unshare.poll() is None:
             self.unshare.kill()  # its child with it (--kill-child), and the kernel kills all others with that
             self.unshare.wait(HANG)
+            wait_for(lambda: not Path(f"/proc/{self.pid}").exists(), "its end")
         for folder, _, _ in os.walk(self.cgroup, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)

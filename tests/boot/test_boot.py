@@ -350,12 +350,13 @@ def test_credentials(machine):
     here = cursor(machine)
     machine.run("redis-cli -s /run/redis/redis-server.sock config set requirepass hunter2")
     try:
-        configure(machine, right + "[redis]\npassword_file = redis-password\nsecret_file = redis-secret\n")
+        configure(machine, right + "[redis]\npassword_file = redis-password\n")
         assert machine.run("systemctl restart apikeyd", check=False).returncode != 0
         assert "redis.password_file" in journal_since(machine, here), "a credential that is not there"
         machine.run("mkdir -p -m 700 /etc/credstore && echo hunter2 >/etc/credstore/apikeyd.redis-password"
                     " && head -c 20 /dev/urandom | base64 >/etc/credstore/apikeyd.redis-secret")
         machine.run(guide("systemd-run", "--check-config"))
+        configure(machine, right + "[redis]\npassword_file = redis-password\nsecret_file = redis-secret\n")
         machine.run("systemctl restart apikeyd")
         wait_until(lambda: "Redis is up" in machine.run("apikeyctl health", check=False).stdout, "Redis")
         machine.run("systemctl reload apikeyd")

@@ -13,13 +13,13 @@
  * the reason appended to *why. */
 bool pg_dsn_check(const char *dsn, struct buffer *why);
 
-/* Returns whether a connection string that libpq can parse, or the environment, says which database:
- * without a word about it libpq takes one that bears the user's name, on this host. */
+/* Returns whether a connection string that libpq can parse, or the environment, says which
+ * database: without a word about it libpq takes one that bears the user's name, on this host. */
 bool pg_dsn_names_database(const char *dsn);
 
 /* Returns whether this user can use the files that `dsn` names by a full path: passfile, sslcert,
- * sslkey, sslrootcert, sslcrl. A password file that libpq would skip is an error too. False with the
- * reason appended to *why. */
+ * sslkey, sslrootcert, sslcrl. A password file that libpq would skip is an error too. False with
+ * the reason appended to *why. */
 bool pg_dsn_check_files(const char *dsn, struct buffer *why);
 
 #endif
