@@ -120,18 +120,24 @@ redisReply *daemon_try(redisContext *context, int argc, const char **argv)
     return reply;
 }
 
-redisReply *daemon_ask(redisContext *context, int argc, const char **argv)
+void daemon_expect(const redisReply *reply, const char *command)
 {
-    redisReply *reply = daemon_try(context, argc, argv);
-
     if (reply->type != REDIS_REPLY_ERROR)
-        return reply;
+        return;
     if (strstr(reply->str, "unknown command"))
         die(STATUS_FAILED,
             "the daemon does not know %s here: is this its admin socket, not the "
             "check socket?",
-            argv[0]);
+            command);
     die(STATUS_FAILED, "the daemon says: %s", reply->str);
+}
+
+redisReply *daemon_ask(redisContext *context, int argc, const char **argv)
+{
+    redisReply *reply = daemon_try(context, argc, argv);
+
+    daemon_expect(reply, argv[0]);
+    return reply;
 }
 
 json_t *daemon_status(redisContext *context)

@@ -29,7 +29,8 @@ mkdir -p "$2" && echo 0 >"$2/cgroup.procs"
 exec unshare --cgroup sh -c "$3" sh "$1" "$4"
 """
 
-# pivot_root(2) has the trick with the two dots: the old root lies over the new one, and goes.
+# pivot_root(2) has the trick with the two dots: the old root lies over the new one, and goes. What mounts
+# credentials for a service does so in a namespace of its own, and relies on / being shared.
 SECOND = """
 set -eu
 mkdir -p "$1/upper" "$1/work" "$1/root"
@@ -38,7 +39,7 @@ cd "$1/root"
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
-mount --bind /dev/null proc/sysrq-trigger
+[ ! -e proc/sysrq-trigger ] || mount --bind /dev/null proc/sysrq-trigger
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs dev
@@ -55,6 +56,7 @@ mount -t tmpfs -o mode=755,nosuid,nodev tmpfs run
 mount -t tmpfs tmpfs tmp
 pivot_root . .
 umount -l .
+mount --make-rshared /
 exec env -i container=boot "PATH=$2" /sbin/init
 """
 

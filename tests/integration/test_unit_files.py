@@ -82,9 +82,20 @@ def test_a_start_that_failed_is_not_repeated_at_once(scratch, code, status, wait
     assert (folder / "slept").exists() == waits
 
 
-def test_a_reload_checks_the_file_first():
-    check_first, signal_then = directives("ExecReload")
-    assert check_first == directives("ExecStart")[0] + " --check-config" and "kill -HUP" in signal_then
+@pytest.mark.parametrize("told, status, signalled", [(0, 0, False), (78, 78, False), (1, 0, True), (69, 0, True)])
+def test_a_reload_with_errors_fails(scratch, told, status, signalled):
+    """As apikeyctl tells. A daemon that cannot be asked gets a signal."""
+    folder = scratch / f"reload-{told}"
+    folder.mkdir()
+    (folder / "apikeyctl").write_text(f"#!/bin/sh\nexit {told}\n")
+    (folder / "apikeyctl").chmod(0o755)
+    line = re.fullmatch(r"/bin/sh -c '(.*)'", directives("ExecReload")[0])[1].replace("$$", "$")
+    with subprocess.Popen(["sleep", "60"]) as daemon:
+        done = subprocess.run(["/bin/sh", "-c", line], timeout=60, check=False,
+                              env={"PATH": str(folder), "MAINPID": str(daemon.pid)})
+        if not signalled:
+            daemon.kill()
+        assert (done.returncode, daemon.wait(60)) == (status, -signal.SIGHUP if signalled else -signal.SIGKILL)
 
 
 @pytest.mark.needs("strace")
