@@ -234,6 +234,13 @@ def test_mistakes_are_told(contain):
     assert container.process.child.wait(60) == 78
     assert "usage.ledger" in container.process.log() and "read-only file system" in container.process.log()
     container.process.log_path.unlink()
+    os.chown(container.volumes["/run/apikeyd"], 0, 0)
+    container.volumes["/run/apikeyd"].chmod(0o755)
+    container.start()
+    assert container.process.child.wait(60) == 1
+    refused = [line["message"] for line in container.lines() if line["level"] == "error"]
+    assert refused == ["/run/apikeyd/check.sock: Permission denied; UID 10001 has to be able to write to its directory"]
+    container.process.log_path.unlink()
     container.env["APIKEYD_LOG_FORMAT"] = "logfmt"
     container.start()
     assert container.process.child.wait(60) == 78
