@@ -39,8 +39,8 @@ static PGconn *connect_to(const char *dsn)
     return connection;
 }
 
-/* Names are qualified, as another role may have made others of the same name. The key column's
- * value only goes into its fingerprint. */
+/* Names are qualified, because another role may have made objects of the same name. The key
+ * column's value is used for its fingerprint only. */
 static void make_row_sql(struct keys_db *db)
 {
     static const char form[] = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'";

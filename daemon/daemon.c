@@ -65,7 +65,8 @@ static void take_url_password(const struct config *config, struct secret *ret)
     explicit_bzero(&url, sizeof url);
 }
 
-/* The check of the configuration has read them all, so one that fails now has just gone. */
+/* The check of the configuration has read all secrets, so a file that cannot be read now has just
+ * gone. */
 static bool read_secrets(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -177,7 +178,7 @@ static bool assemble(struct daemon *daemon)
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
     });
-    /* Both are the back's now, or freed. */
+    /* back_new() owns both now, or has freed them. */
     daemon->config = NULL;
     daemon->storage.spilled = (struct usage_batch){0};
     if (!daemon->back)
@@ -246,7 +247,7 @@ static bool open_log(struct daemon *daemon)
     return true;
 }
 
-/* The last lines are written, unless the log stands still: that must not hold up the end. */
+/* Write the last lines, for a limited time: a log that stands still must not delay the end. */
 static void close_log(struct daemon *daemon)
 {
     log_hooks_remove();
@@ -301,7 +302,8 @@ static int load_config(struct daemon *daemon, struct buffer *warnings)
     return EXIT_SUCCESS;
 }
 
-/* Deprecated names: the log is opened only after they have been read. */
+/* Warnings about deprecated names wait for the log, which opens after the configuration has been
+ * read. */
 static void log_warnings(const struct daemon *daemon, struct buffer *warnings)
 {
     struct slice rest = buffer_held(warnings), line;
@@ -367,6 +369,6 @@ done:
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
     if (!files_free)
-        _exit(status); /* the thread that the disk holds up may go on at any moment */
+        _exit(status); /* the disk thread still runs, and may write at any moment */
     return status;
 }

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SD_JOURNAL_SUPPRESS_LOCATION /* the place is the caller's */
+#define SD_JOURNAL_SUPPRESS_LOCATION /* the journal shall not record this file as the source */
 #include <systemd/sd-journal.h>
 
 #include "log_json.h"

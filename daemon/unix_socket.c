@@ -90,8 +90,8 @@ static bool make_address(const char *path, struct sockaddr_un *ret_address, stru
     return true;
 }
 
-int unix_socket_listen_anew(const char *path, const struct unix_socket_file *file,
-                            struct buffer *error)
+int unix_socket_listen_again(const char *path, const struct unix_socket_file *file,
+                             struct buffer *error)
 {
     struct sockaddr_un address;
 
@@ -115,7 +115,7 @@ int unix_socket_listen(const char *path, const struct unix_socket_file *file, st
 
     if (!make_address(path, &address, error) || !clear_path(path, &address, error))
         return -1;
-    return unix_socket_listen_anew(path, file, error);
+    return unix_socket_listen_again(path, file, error);
 }
 
 struct unix_socket_id unix_socket_identify(const char *path)

@@ -35,9 +35,9 @@ struct back {
     enum stage stage;
     int64_t drain_began_us; /* monotonic */
     bool stopped;
-    bool usage_first;      /* the change feed's session, when it has nothing to do */
-    uint64_t stale_checks; /* answered stale, as was last seen, … */
-    int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
+    bool usage_first;      /* of two users of the idle session of the change feed */
+    uint64_t stale_checks; /* checks answered stale, at the last look, … */
+    int64_t stale_seen_us; /* … and when that number last rose; or TIME_NEVER */
     struct monitor *monitor;
     struct metrics_server *metrics_server; /* NULL: none */
     struct events events;
@@ -54,11 +54,11 @@ static int64_t pending_usage_of(void *arg, const struct uuid *api_key_id)
     return flusher_pending_last_used(back->flusher, api_key_id);
 }
 
-/* How long a stale answer is counted as the present. */
+/* For so long after a stale answer, stale verdicts count as being served. */
 static const int64_t stale_memory_us = 2000000;
 
-/* The bound on a revocation now: the feed's, unless verdicts are served stale, or may be at any
- * moment because lookups are known not to be answered. */
+/* The bound on a revocation now: the feed's; or cache.stale_max's while verdicts are served stale,
+ * or may be at any moment because no store answers lookups. */
 static const char *revocation_bound(struct back *back, const struct metrics *total, int64_t now_us)
 {
     struct bound bound = lease_bound(back->lease);
@@ -169,7 +169,7 @@ static void invalidate(struct back *back, const struct digest *digest, int64_t c
     resolver_invalidate(back->resolver, digest);
     order.invalidate.digest = *digest;
     order.invalidate.changed_at_us = changed_at_us;
-    /* Every verdict that the front is sent after this message was read after it. */
+    /* Every verdict that is sent to the front thread after this message was read after it. */
     back_env_post(&back->env, &order);
 }
 
@@ -202,8 +202,8 @@ static void on_change(void *arg, const struct digest *digest, int64_t changed_at
         invalidate_all(back);
 }
 
-/* Better to know that PostgreSQL does not answer before freshness ends and every hit becomes a
- * miss. */
+/* A probe finds out whether PostgreSQL answers before freshness ends and every hit becomes a miss.
+ */
 static void on_doubt(void *arg)
 {
     struct back *back = arg;
@@ -229,7 +229,7 @@ static void on_heartbeat(void *arg)
     resolver_heartbeat(back->resolver);
 }
 
-/* Lookups and usage take turns, or misses that never end would leave none to usage. */
+/* Lookups and usage take turns: endless misses would leave no turn to usage. */
 static void on_feed_idle(void *arg)
 {
     struct back *back = arg;
@@ -291,7 +291,7 @@ void back_reload(struct back *back)
     buffer_free(&reply);
 }
 
-/* For when so much of listen.drain_timeout has passed. */
+/* The timer fires when so many quarters of listen.drain_timeout have passed. */
 static void arm_drain_timer(struct back *back, int64_t quarters)
 {
     int64_t end_us = back->drain_began_us + back->config->listen_drain_timeout * quarters / 4;

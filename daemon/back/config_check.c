@@ -56,7 +56,7 @@ static void check_ledger(struct config_draft *draft)
     buffer_free(&directory);
 }
 
-/* A file in a socket's place is not removed, unless it is a socket too. */
+/* The daemon replaces a socket file, but no other file, in a socket's place. */
 static void check_socket(struct config_draft *draft, const char *name, const char *address)
 {
     struct stat status;

@@ -22,11 +22,11 @@ static const int64_t tell_interval_us = 1000000;
 
 struct log_writer {
     log_output *output;
-    int in_fd, out_fd; /* of the pipe: where lines go in, which never blocks, and come out */
+    int in_fd, out_fd; /* the pipe: in_fd takes lines and never blocks; out_fd hands them out */
     pthread_t thread;
     _Atomic uint64_t queued, dropped;
-    /* The thread's own. */
-    uint64_t told; /* of `dropped`, in the log */
+    /* Used by the log thread only: */
+    uint64_t told; /* how many of `dropped` the log has reported */
     int64_t told_us;
 };
 
@@ -63,8 +63,8 @@ static bool take(struct log_writer *writer, struct message *message)
            read_whole(writer->out_fd, message->text, message->len);
 }
 
-/* Once nothing is queued, or the numbers would never end; at least once a second, as a reader that
- * is only slow may never empty the queue. */
+/* Report dropped lines when the queue is empty, so that the reports end; but at least once a
+ * second, because a slow reader may never empty the queue. */
 static void tell_dropped(struct log_writer *writer)
 {
     uint64_t dropped = atomic_load(&writer->dropped);
