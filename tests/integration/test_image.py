@@ -15,7 +15,8 @@ from conftest import check
 from harness.recipes import NAMES, Recipe, seconds
 from harness.servers import BUILD, ROOT, VERSION, Process, accepts, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.builds("release"),
+# One process makes and unpacks the image for all of them.
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release"), pytest.mark.xdist_group("image"),
               pytest.mark.needs("ca-certificates", "ncurses-base", "umoci", "python3-yaml")]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can unpack an image and change its root")
 PYTHON = ["/usr/bin/python3", "-I"]
