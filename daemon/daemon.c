@@ -187,12 +187,13 @@ static bool assemble(struct daemon *daemon)
     return daemon->back != NULL;
 }
 
-/* The first signal drains, the second ends the drain at once: unwritten usage is in the ledger. */
+/* The first signal lingers, if that is set, the next one drains, and one more ends the drain at
+ * once: unwritten usage is in the ledger. */
 static void on_stop(void *arg)
 {
     struct daemon *daemon = arg;
 
-    if (daemon->stopping) {
+    if (daemon->stopping && !back_lingers(daemon->back)) {
         log_warning(&daemon->log, "second signal: stopping at once; usage %s",
                     ledger_look(daemon->storage.ledger) == LEDGER_SAFE
                         ? "is in the ledger"
@@ -202,7 +203,7 @@ static void on_stop(void *arg)
     }
     daemon->stopping = true;
     log_info(&daemon->log, "stopping");
-    supervisor_stopping(&daemon->supervisor, back_drain_timeout_us(daemon->back));
+    supervisor_stopping(&daemon->supervisor, back_stop_max_us(daemon->back));
     back_drain(daemon->back);
 }
 
@@ -234,7 +235,8 @@ static bool open_log(struct daemon *daemon)
 {
     enum log_level level = (enum log_level)daemon->config->log_level;
     enum log_target target = (enum log_target)daemon->config->log_target;
-    int error = log_writer_start(log_sink_output(target), &daemon->log_writer);
+    enum log_format format = (enum log_format)daemon->config->log_format;
+    int error = log_writer_start(log_sink_output(target, format), &daemon->log_writer);
 
     if (error < 0) {
         fprintf(stderr, "apikeyd: the log thread cannot be started: %s\n", strerror(-error));
@@ -334,6 +336,8 @@ int daemon_run(const char *config_path)
         return EX_OSERR;
     }
     log_warnings(&daemon, &warnings);
+    if (!config_path)
+        log_info(&daemon.log, "configuration: there is no file; the environment has the options");
     supervisor_init(&daemon.supervisor);
     /* Events of Lambda authorizers hold keys. */
     json_set_alloc_funcs(malloc, secret_free);

@@ -56,7 +56,12 @@ static bool bind_path(int fd, const char *path, const struct sockaddr_un *addres
 
     umask(mask);
     if (!done) {
-        buffer_printf(error, "%s: %s", path, strerror(errno));
+        int why = errno;
+
+        buffer_printf(error, "%s: %s", path, strerror(why));
+        if (why == EACCES || why == EROFS)
+            buffer_printf(error, "; UID %u has to be able to write to its directory",
+                          (unsigned)geteuid());
         return false;
     }
     if (file->group != (gid_t)-1 && chown(path, (uid_t)-1, file->group) != 0) {

@@ -53,12 +53,14 @@ bool front_post(struct front *front, const struct to_back *message)
     return mailbox_post(front->to_back, message, sizeof *message);
 }
 
-void front_log(struct front *front, enum log_level level, const char *format, ...)
+void front_log_line(struct front *front, enum log_level level, const struct log_place *place,
+                    const char *format, ...)
 {
     struct to_back message = {.type = TO_BACK_LOG};
     va_list args;
 
     message.line.level = level;
+    message.line.place = *place;
     va_start(args, format);
     vsnprintf(message.line.text, sizeof message.line.text, format, args);
     va_end(args);

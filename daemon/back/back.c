@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/back/back.h>
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include <event2/event_struct.h>
@@ -19,7 +20,7 @@
 
 #include "reload.h"
 
-enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };
+enum stage { SERVING, LINGERING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };
 
 struct back {
     struct back_env env;
@@ -337,7 +338,8 @@ static void handle_message(struct back *back, const struct to_back *message)
         flusher_start(back->flusher);
         break;
     case TO_BACK_LOG:
-        log_write(&back->env.log, message->line.level, "%s", message->line.text);
+        log_line(&back->env.log, message->line.level, &message->line.place, "%s",
+                 message->line.text);
         break;
     case TO_BACK_CLOCK_JUMP:
         back_env_clock_jump(&back->env, message->jump.at_us, message->jump.jump_us);
@@ -372,6 +374,14 @@ static void on_drained(void *arg)
     back->stopped = true;
 }
 
+static void drain_clients(struct back *back)
+{
+    back->stage = DRAINING_CLIENTS;
+    back->drain_began_us = clock_monotonic_us();
+    arm_drain_timer(back, 2);
+    back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_DRAIN});
+}
+
 /* Half of the time is for the clients, the next quarter for PostgreSQL to take usage in any case,
  * and the last quarter for the disk to store usage that PostgreSQL did not take. */
 static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
@@ -381,6 +391,9 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     switch (back->stage) {
+    case LINGERING:
+        drain_clients(back);
+        break;
     case DRAINING_CLIENTS:
         log_warning(&back->env.log,
                     "stop: clients do not take their replies; continuing without them");
@@ -402,17 +415,29 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
 
 void back_drain(struct back *back)
 {
-    if (back->stage != SERVING)
+    int64_t linger_us = back->stage == SERVING ? back->config->listen_linger : 0;
+
+    if (back->stage > LINGERING)
         return;
-    back->stage = DRAINING_CLIENTS;
-    back->drain_began_us = clock_monotonic_us();
-    arm_drain_timer(back, 2);
-    back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_DRAIN});
+    if (linger_us == 0) {
+        drain_clients(back);
+        return;
+    }
+    back->stage = LINGERING;
+    log_info(&back->env.log, "stop: answering for %" PRId64 " ms more (listen.linger)",
+             linger_us / 1000);
+    timer_start(&back->drain_timer, linger_us);
+    flusher_start(back->flusher); /* the sooner it is written, the less the end has to write */
 }
 
-int64_t back_drain_timeout_us(const struct back *back)
+bool back_lingers(const struct back *back)
 {
-    return back->config->listen_drain_timeout;
+    return back->stage == LINGERING;
+}
+
+int64_t back_stop_max_us(const struct back *back)
+{
+    return back->config->listen_linger + back->config->listen_drain_timeout;
 }
 
 const struct log *back_log(const struct back *back)

@@ -25,7 +25,7 @@ bool status_snapshot_ready(const struct status_snapshot *snapshot, struct buffer
     bool memory = value[METRIC_CACHE_ENTRIES] > 0 && snapshot->memory_servable;
 
     if (snapshot->stopping) {
-        buffer_text(why, "the daemon is stopping");
+        buffer_text(why, "the daemon is stopping: draining");
         return false;
     }
     buffer_printf(why, "PostgreSQL is %s; ", postgres ? "up" : "down");

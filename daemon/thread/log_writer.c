@@ -31,6 +31,7 @@ struct log_writer {
 };
 
 struct message {
+    int64_t at_us;
     enum log_level level;
     struct log_place place;
     size_t len;
@@ -77,8 +78,13 @@ static void tell_dropped(struct log_writer *writer)
     snprintf(line, sizeof line,
              "log: %" PRIu64 " lines were dropped, because the log's reader did not take them",
              dropped - writer->told);
-    if (writer->output(LOG_LEVEL_WARNING, &(const struct log_place){__FILE__, __func__, __LINE__},
-                       line))
+    struct log_record record = {
+        .at_us = clock_wall_us(),
+        .level = LOG_LEVEL_WARNING,
+        .place = {__FILE__, __func__, __LINE__},
+        .line = line,
+    };
+    if (writer->output(&record))
         writer->told = dropped;
 }
 
@@ -88,7 +94,9 @@ static void *write_lines(void *arg)
     struct message message;
 
     while (take(writer, &message)) {
-        if (!writer->output(message.level, &message.place, message.text))
+        struct log_record record = {message.at_us, message.level, message.place, message.text};
+
+        if (!writer->output(&record))
             atomic_fetch_add(&writer->dropped, 1);
         tell_dropped(writer);
         atomic_fetch_sub(&writer->queued, 1);
@@ -103,6 +111,7 @@ static void enqueue(void *arg, enum log_level level, const struct log_place *pla
     struct message message;
 
     memset(&message, 0, offsetof(struct message, text)); /* padding included */
+    message.at_us = clock_wall_us();
     message.level = level;
     message.place.file = place->file;
     message.place.function = place->function;

@@ -505,7 +505,7 @@ def test_examples_are_well_formed():
     """Those that the integration tests do not run."""
     examples = ROOT / "config" / "examples"
     for path in (*examples.glob("*/*.yaml"), *examples.glob("*/*.yml")):
-        assert yaml.safe_load(path.read_text()), path
+        assert all(yaml.safe_load_all(path.read_text())), path
     lua = (examples / "nginx-lua" / "apikeyd.conf").read_text()
     block = re.search(r"access_by_lua_block \{(.*?)\n        \}\n", lua, re.DOTALL).group(1)
     done = subprocess.run(["luac5.4", "-p", "-"], input=block, text=True, check=False,

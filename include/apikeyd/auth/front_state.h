@@ -97,7 +97,11 @@ bool front_back_silent(const struct front *front);
 bool front_post(struct front *front, const struct to_back *message);
 
 /* Have the back thread log a line: a write to the log may block. */
-__attribute__((format(printf, 3, 4))) void front_log(struct front *front, enum log_level level,
-                                                     const char *format, ...);
+#define front_log(front, level, ...)                                                               \
+    front_log_line(front, level, &(const struct log_place){__FILE__, __func__, __LINE__},          \
+                   __VA_ARGS__)
+__attribute__((format(printf, 4, 5))) void front_log_line(struct front *front, enum log_level level,
+                                                          const struct log_place *place,
+                                                          const char *format, ...);
 
 #endif
