@@ -46,7 +46,7 @@ struct back {
     void *alive_arg;
 };
 
-static int64_t pending_usage_of(void *arg, const struct uuid *api_key_id)
+static int64_t pending_usage_of(void *arg, const struct row_id *api_key_id)
 {
     struct back *back = arg;
 

@@ -312,17 +312,29 @@ static bool told_right(struct flusher *flusher, const PGresult *result)
     return !told.hidden;
 }
 
+/* The chunk under way. */
+static struct usage_batch chunk(const struct flusher *flusher)
+{
+    const struct usage_batch *pending = &flusher->pending;
+
+    return (struct usage_batch){
+        .slots = usage_slot_at(pending->slots, flusher->next, pending->type),
+        .len = flusher->len,
+        .cap = flusher->len,
+        .type = pending->type,
+    };
+}
+
 static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct flusher *flusher = arg;
     uint64_t *count = flusher->env->metrics.value;
-    struct usage_slot *chunk = flusher->pending.slots + flusher->next;
     struct usage_outcome settled;
 
     if (flusher->phase != WRITING)
         return;
     if (outcome == PG_DONE && told_right(flusher, result) &&
-        usage_query_settle(result, chunk, flusher->len, &settled)) {
+        usage_query_settle(result, chunk(flusher), &settled)) {
         flusher->updated += settled.updated;
         flusher->settled += flusher->len - settled.locked;
         flusher->next += flusher->len;
@@ -359,7 +371,7 @@ static void send_chunk(struct flusher *flusher)
     flusher->len = left < flusher->chunk_max ? left : flusher->chunk_max;
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_USAGE_BATCH], (int64_t)flusher->len,
                      1);
-    usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
+    usage_query_bind(&query, &flusher->params, chunk(flusher),
                      flusher->env->config->usage_resolution, &flusher->mark);
     usage_session_send(flusher->session, &query);
 }
@@ -540,6 +552,7 @@ static void start_moving(struct flusher *flusher)
     move->flusher = flusher;
     move->work.job = (struct job){.run = usage_move_run, .done = on_moved};
     move->work.batch = flusher->pending;
+    move->work.back.type = flusher->pending.type;
     snprintf(move->work.spill, sizeof move->work.spill, "%s", flusher->env->config->usage_spill);
     flusher->pending = (struct usage_batch){0};
     flusher->lent = &move->work.batch;
@@ -754,7 +767,7 @@ void flusher_look(const struct flusher *flusher, struct metrics *metrics)
     value[METRIC_USAGE_DISK_BUSY] = (uint64_t)job_queue_busy_us(flusher->disk);
 }
 
-int64_t flusher_pending_last_used(const struct flusher *flusher, const struct uuid *api_key_id)
+int64_t flusher_pending_last_used(const struct flusher *flusher, const struct row_id *api_key_id)
 {
     const struct usage_slot *slot =
         usage_batch_find(flusher->lent ? flusher->lent : &flusher->pending, api_key_id);

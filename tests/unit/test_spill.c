@@ -17,7 +17,7 @@ static struct usage_batch some(uint64_t len)
     struct usage_batch batch = {0};
 
     for (uint64_t i = 0; i < len; i++) {
-        struct usage_slot slot = {uuid_number(i), NOW - 1000 + (int64_t)i, i};
+        struct usage_slot slot = {id_number(i).head, NOW - 1000 + (int64_t)i, i};
 
         assert_true(usage_batch_merge(&batch, &slot, 1));
     }
