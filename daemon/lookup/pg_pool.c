@@ -2,6 +2,7 @@
 #include "pg_pool.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <event2/event_struct.h>
 
@@ -342,6 +343,14 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
                       row.server_read_us);
 }
 
+/* undefined_column */
+static bool lacks_column(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && strcmp(state, "42703") == 0;
+}
+
 static void log_refusal(struct pg_pool *pool, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
@@ -349,8 +358,8 @@ static void log_refusal(struct pg_pool *pool, const PGresult *result)
     if (message[0] == '\0')
         message = "rows of an unexpected form";
     if (!pool->refused_logged)
-        log_error(&pool->env->log, "postgres (lookups): %.*s", (int)strcspn(message, "\n"),
-                  message);
+        log_error(&pool->env->log, "postgres (lookups): %.*s%s", (int)strcspn(message, "\n"),
+                  message, lacks_column(result) ? "; see the options postgres.*_column" : "");
     pool->refused_logged = true;
 }
 
@@ -642,6 +651,13 @@ size_t pg_pool_up(const struct pg_pool *pool)
               (slot->store == AGREES || slot->store == ELSEWHERE);
     }
     return up;
+}
+
+const char *pg_pool_fault(const struct pg_pool *pool)
+{
+    if (pool->refused_logged)
+        return "PostgreSQL refuses the statement; the log says why";
+    return pool->logged;
 }
 
 static bool open_slot(struct pool_slot *slot, struct pg_pool *pool)

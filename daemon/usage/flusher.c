@@ -267,15 +267,28 @@ static void settle_round(struct flusher *flusher)
     post(flusher, SETTLING, &settle->work.job);
 }
 
-/* A rejected chunk is bisected to the bad row. All other rows, and chunks, are written. */
-static void take_refusal(struct flusher *flusher, const PGresult *result)
+static void log_refusal(struct flusher *flusher, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    if (result && message[0] && !flusher->refused_logged)
+    if (flusher->refused_logged || !result || !message[0])
+        return;
+    flusher->refused_logged = true;
+    if (usage_query_zone_unknown(result))
+        log_error(
+            &flusher->env->log,
+            "usage: postgres.timestamp_zone \"%s\": PostgreSQL knows no such time zone; usage "
+            "stays pending (logged once)",
+            flusher->env->config->postgres_timestamp_zone);
+    else
         log_error(&flusher->env->log, "postgres (usage): %.*s", (int)strcspn(message, "\n"),
                   message);
-    flusher->refused_logged = flusher->refused_logged || (result && message[0]);
+}
+
+/* A rejected chunk is bisected to the bad row. All other rows, and chunks, are written. */
+static void take_refusal(struct flusher *flusher, const PGresult *result)
+{
+    log_refusal(flusher, result);
     flusher->refusals++;
     if (flusher->len > 1 && flusher->refusals < REFUSALS_MAX &&
         usage_query_fault_of_a_row(result)) {

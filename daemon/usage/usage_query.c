@@ -157,6 +157,15 @@ bool usage_query_settle(const PGresult *result, struct usage_batch chunk, struct
     return true;
 }
 
+/* invalid_parameter_value; the parameter's name is in the message in every language. */
+bool usage_query_zone_unknown(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+    return state && message && strcmp(state, "22023") == 0 && strstr(message, "TimeZone");
+}
+
 /* Classes of SQLSTATE that are about the session, the server or the statement (PostgreSQL manual,
  * "PostgreSQL Error Codes"). A trigger may raise any other, with a code of its owner's making. */
 bool usage_query_fault_of_a_row(const PGresult *result)
@@ -169,5 +178,5 @@ bool usage_query_fault_of_a_row(const PGresult *result)
         if (strncmp(state, others[i], 2) == 0)
             return false;
     }
-    return state != NULL;
+    return state != NULL && !usage_query_zone_unknown(result);
 }

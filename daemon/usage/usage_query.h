@@ -46,6 +46,9 @@ bool usage_query_zoneless(const PGresult *result);
 bool usage_query_settle(const PGresult *result, struct usage_batch chunk,
                         struct usage_outcome *ret);
 
+/* Returns whether PostgreSQL does not know postgres.timestamp_zone. */
+bool usage_query_zone_unknown(const PGresult *result);
+
 /* Returns whether one row may have caused the error: bad data, a constraint, a trigger that raised,
  * and every other error that is not known to concern the session, the server or the statement. */
 bool usage_query_fault_of_a_row(const PGresult *result);

@@ -692,9 +692,59 @@ static void test_another_sigbus_has_its_effect(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 }
 
+/* Many slots, over a step, are found again by a ledger of their type only. One of another type is
+ * set aside unread, as its slots mean something else. */
+static void test_a_ledger_has_one_type_of_ids(void **state)
+{
+    enum { KEYS = 20000 };
+
+    (void)state;
+    for (enum id_type type = ID_UUID; type <= ID_TEXT; type++) {
+        enum id_type other = (type + 1) % (ID_TEXT + 1);
+        struct usage_batch found = {.type = type};
+        struct ledger_report report;
+        struct ledger *ledger = NULL;
+        struct row_id id = {0};
+
+        assert_int_equal(ledger_open("ledger", type, NOW, &ledger, &report), 0);
+        for (int i = 0; i < 2 * KEYS; i++) {
+            uint32_t hint = (uint32_t)(i % KEYS);
+
+            id.head.bytes[0] = (uint8_t)(i % KEYS >> 8);
+            (type == ID_TEXT ? id.rest.bytes : id.head.bytes)[1] = (uint8_t)(i % KEYS);
+            assert_true(ledger_half_record(ledger_half(ledger, 0), &id, NOW - 5, &hint));
+        }
+        assert_int_equal(ledger_half(ledger, 0)->used, KEYS);
+        ledger_close(ledger);
+        assert_int_equal(ledger_open("ledger", type, NOW, &ledger, &report), 0);
+        assert_false(report.set_aside);
+        struct ledger_half *half = ledger_half(ledger, 0);
+        assert_true(usage_batch_merge(&found, half->slots, half->used));
+        assert_int_equal(found.len, KEYS);
+        assert_int_equal(usage_batch_find(&found, &id)->count, 2);
+        assert_true(ledger_half_keep(half, &found));
+        assert_int_equal(half->used, KEYS);
+        ledger_close(ledger);
+        usage_batch_free(&found);
+
+        assert_int_equal(ledger_open("ledger", other, NOW, &ledger, &report), 0);
+        assert_true(report.set_aside && report.unread);
+        assert_int_equal(ledger_half(ledger, 0)->used + ledger_half(ledger, 1)->used, 0);
+        ledger_close(ledger);
+        assert_int_equal(unlink("ledger"), 0);
+        assert_int_equal(rename(report.aside_path, "ledger"), 0);
+        assert_int_equal(ledger_open("ledger", type, NOW, &ledger, &report), 0);
+        assert_int_equal(ledger_half(ledger, 0)->used, KEYS); /* whole as before */
+        ledger_close(ledger);
+        assert_int_equal(unlink("ledger"), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_ledger_has_one_type_of_ids, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_another_sigbus_has_its_effect, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_a_hint_finds_its_slot, scratch_make, scratch_remove),

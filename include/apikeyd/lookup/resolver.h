@@ -72,4 +72,7 @@ int64_t resolver_newest_in_redis(const struct resolver *resolver);
 /* Returns how many lookup connections are usable. */
 size_t resolver_connections_up(const struct resolver *resolver);
 
+/* Returns why the last answer of PostgreSQL could not be used, or NULL. The text lives forever. */
+const char *resolver_fault(const struct resolver *resolver);
+
 #endif
