@@ -396,7 +396,7 @@ size_t resolver_connections_up(const struct resolver *resolver)
 
 const char *resolver_fault(const struct resolver *resolver)
 {
-    return pg_pool_fault(resolver->pool);
+    return pg_pool_fault(resolver->postgres);
 }
 
 static void on_postgres_down(void *arg, bool down)

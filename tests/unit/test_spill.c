@@ -271,7 +271,7 @@ static void test_a_file_has_one_type_of_ids(void **state)
         usage_batch_free(&none);
         assert_int_equal(spill_read(path, NOW, &none, &judged), 0);
         assert_int_equal(none.len, 1);
-        assert_int_equal(scratch_count("spill"), 2 + 2 * (int)type);
+        assert_int_equal(scratch_count("spill"), 2 + (int)type);
         usage_batch_free(&written);
         usage_batch_free(&read);
         usage_batch_free(&none);
