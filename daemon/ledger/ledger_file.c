@@ -201,12 +201,15 @@ static bool read_owners(const struct ledger_header *header, enum id_type type,
     return true;
 }
 
-static bool is_of_other_type(const struct ledger_header *header)
+/* Whether the header, damaged or not, tells of another type. */
+static bool tells_other_type(const struct ledger_header *header, enum id_type type)
 {
-    struct ledger_owners owners;
+    const struct ledger_header_1 like = make_header_1();
+    uint32_t version = header->version & UINT16_MAX;
+    uint32_t told = header->version >> 16;
 
-    return read_owners(header, ID_UUID, &owners) || read_owners(header, ID_BIGINT, &owners) ||
-           read_owners(header, ID_TEXT, &owners);
+    return memcmp(header->magic, like.magic, sizeof like.magic) == 0 && version >= 1 &&
+           version <= 3 && told <= ID_TEXT && told != type;
 }
 
 /* Returns the fault of the file's size or header, or NULL. */
@@ -218,7 +221,8 @@ static const char *header_damage(int fd, enum id_type type, struct ledger_owners
     if (fstat(fd, &status) != 0 || pread(fd, &header, sizeof header, 0) != sizeof header)
         return "its header cannot be read";
     if (!read_owners(&header, type, ret_owners))
-        return is_of_other_type(&header) ? other_type : "its header is not one of this version";
+        return tells_other_type(&header, type) ? other_type
+                                               : "its header is not one of this version";
     return status.st_size == file_size ? NULL : "its size does not fit its header";
 }
 
@@ -243,7 +247,7 @@ static int open_locked(const char *path)
     return -ESTALE;
 }
 
-static struct usage_slot *at(const struct ledger_half *half, size_t slot)
+static struct usage_slot *slot_at(const struct ledger_half *half, size_t slot)
 {
     return usage_slot_at(half->slots, slot, half->type);
 }
@@ -256,11 +260,11 @@ static bool scan_half(struct ledger_half *half, int64_t allocated_slots)
     bool whole = true;
 
     assert(half->slots);
-    while (used < allocated_slots && at(half, used)->last_used_us != 0)
-        whole = usage_time_plausible(at(half, used++)->last_used_us) && whole;
+    while (used < allocated_slots && slot_at(half, used)->last_used_us != 0)
+        whole = usage_time_plausible(slot_at(half, used++)->last_used_us) && whole;
     half->used = used;
     for (int64_t i = used; i < allocated_slots; i++)
-        whole = at(half, (size_t)i)->last_used_us == 0 && whole;
+        whole = slot_at(half, (size_t)i)->last_used_us == 0 && whole;
     return whole;
 }
 
@@ -318,7 +322,7 @@ static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_j
         struct ledger_half *half = &file->half[i];
 
         for (uint32_t k = 0; k < half->used; k++)
-            (void)usage_judge(at(half, k), now_us, judged);
+            (void)usage_judge(slot_at(half, k), now_us, judged);
         /* Reserve again from the first whole step on: a step that is already reserved costs
          * nothing. */
         half->reserved = half->used - half->used % ledger_half_step(half);

@@ -21,7 +21,7 @@ bool usage_judge(struct usage_slot *slot, int64_t now_us, struct usage_judged *j
     return true;
 }
 
-static struct usage_slot *at(const struct usage_batch *batch, size_t i)
+static struct usage_slot *slot_at(const struct usage_batch *batch, size_t i)
 {
     return usage_slot_at(batch->slots, i, batch->type);
 }
@@ -49,7 +49,7 @@ static slot_order *order_of(enum id_type type)
 
 static void copy(struct usage_batch *out, size_t i, const struct usage_slot *slot)
 {
-    memcpy(at(out, i), slot, usage_slot_size(out->type));
+    memcpy(slot_at(out, i), slot, usage_slot_size(out->type));
 }
 
 static void take_later(struct usage_slot *slot, const struct usage_slot *other)
@@ -62,8 +62,8 @@ static void take_later(struct usage_slot *slot, const struct usage_slot *other)
 /* Add a slot that is not before the last one. */
 static void put(struct usage_batch *out, const struct usage_slot *slot)
 {
-    if (out->len > 0 && order_of(out->type)(at(out, out->len - 1), slot) == 0)
-        take_later(at(out, out->len - 1), slot);
+    if (out->len > 0 && order_of(out->type)(slot_at(out, out->len - 1), slot) == 0)
+        take_later(slot_at(out, out->len - 1), slot);
     else
         copy(out, out->len++, slot);
 }
@@ -95,12 +95,12 @@ bool usage_batch_merge(struct usage_batch *batch, const struct usage_slot *slots
     }
     qsort(fresh.slots, fresh.len, usage_slot_size(batch->type), order);
     for (size_t i = 0; i < fresh.len; i++) {
-        while (old < batch->len && order(at(batch, old), at(&fresh, i)) <= 0)
-            put(&merged, at(batch, old++));
-        put(&merged, at(&fresh, i));
+        while (old < batch->len && order(slot_at(batch, old), slot_at(&fresh, i)) <= 0)
+            put(&merged, slot_at(batch, old++));
+        put(&merged, slot_at(&fresh, i));
     }
     while (old < batch->len)
-        put(&merged, at(batch, old++));
+        put(&merged, slot_at(batch, old++));
     free(fresh.slots);
     free(batch->slots);
     *batch = merged;
@@ -112,10 +112,10 @@ void usage_batch_compact(struct usage_batch *batch)
     size_t len = 0;
 
     for (size_t i = 0; i < batch->len; i++) {
-        if (at(batch, i)->last_used_us == 0)
+        if (slot_at(batch, i)->last_used_us == 0)
             continue;
         if (len < i)
-            copy(batch, len, at(batch, i));
+            copy(batch, len, slot_at(batch, i));
         len++;
     }
     batch->len = len;
