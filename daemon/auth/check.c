@@ -71,13 +71,14 @@ static void record_usage(struct front *front, const struct row_id *api_key_id,
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
                           struct buffer *out, const struct reply_encoder *encoder)
 {
-    struct verdict verdict = cached_verdict_get(cached);
+    struct verdict verdict;
     struct answer answer = {
         .verdict = &verdict,
         .tier = tier,
         .left_us = freshness_left(&front->freshness.limits, cached->kind, cached->read_at_us),
     };
 
+    cached_verdict_read(cached, &verdict);
     /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
      */
     ledger_half_prefetch(front->usage, cached->usage_slot);
