@@ -33,6 +33,15 @@ struct waiter {
 
 static const char no_back_thread[] = "the daemon's back thread does not answer";
 
+void reply_encoder_clear(struct reply_encoder *encoder)
+{
+    if (!encoder->text)
+        return;
+    explicit_bzero(encoder->text, encoder->text_len);
+    free(encoder->text);
+    encoder->text = NULL;
+}
+
 const char *check_key_id(struct slice key)
 {
     if (key.len == 0)
@@ -193,7 +202,7 @@ static void waiter_free(struct waiter *waiter)
         event_del(&waiter->timer);
     TAILQ_REMOVE(&waiter->flight->waiters, waiter, in_flight);
     TAILQ_REMOVE(&waiter->front->waiters, waiter, in_front);
-    free(waiter->encoder.text);
+    reply_encoder_clear(&waiter->encoder);
     free(waiter);
 }
 
@@ -397,7 +406,7 @@ const char *check_digest(struct front *front, struct check *check)
             return wrong;
         ask_stores(front, check);
     }
-    free(check->encoder.text);
+    reply_encoder_clear(&check->encoder);
     return NULL;
 }
 
@@ -413,7 +422,7 @@ const char *check_key(struct front *front, struct check *check)
                       check->key.len > KEY_LEN_MAX
                           ? "key id is longer than 255 bytes, and cannot be looked up"
                           : "libcrypto failed");
-    free(check->encoder.text);
+    reply_encoder_clear(&check->encoder);
     return NULL;
 }
 
