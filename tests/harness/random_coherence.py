@@ -2,7 +2,7 @@
 
 Several daemons share one Redis and one PostgreSQL. Keys are toggled, deleted, created again and
 given to other users, some of them while the triggers are disabled. Meanwhile Redis restarts, forgets
-and hangs, links and lookups are cut and kept away, and daemons are stopped and woken. One daemon
+and hangs, feeds and lookups are cut and kept away, and daemons are stopped and woken. One daemon
 serves stale verdicts. The same seed makes the same choices, if not the same timing.
 """
 
@@ -156,10 +156,10 @@ class Trouble:
         self.pause(2.5)
         self.db.execute(f"ALTER ROLE {role} CONNECTION LIMIT -1")
 
-    def links_break(self):
+    def feeds_break(self):
         self.break_some("link")
 
-    def links_are_kept_away(self):
+    def feeds_are_kept_away(self):
         self.keep_away("link")
 
     def lookups_are_kept_away(self):
@@ -169,7 +169,7 @@ class Trouble:
         """Both are away, and the feed is back first."""
         self.db.execute("ALTER ROLE apikeyd CONNECTION LIMIT 0")
         self.break_some("apikeyd")
-        self.links_are_kept_away()
+        self.feeds_are_kept_away()
         self.pause(2)
         self.db.execute("ALTER ROLE apikeyd CONNECTION LIMIT -1")
 
@@ -202,7 +202,7 @@ class Trouble:
     def step(self):
         if not self.to_come:
             self.to_come = [self.redis_forgets, self.redis_restarts, self.redis_hangs,
-                            self.links_break, self.links_are_kept_away,
+                            self.feeds_break, self.feeds_are_kept_away,
                             self.lookups_are_kept_away, self.postgres_is_half_back,
                             self.rows_are_hidden, self.grants_are_lost, self.notifications_are_made_up,
                             self.daemon_sleeps]
@@ -261,7 +261,7 @@ def run_all(actors, seconds, wrong):
 
 
 def settle(daemons, oracle, changes):
-    """When all is well again every daemon knows every key's last version, links are up again."""
+    """When all is well again every daemon knows every key's last version, feeds are up again."""
     for daemon in daemons:
         wait_until(daemon.settled, "the daemon to be connected")
         with Wire(daemon.check) as wire:
@@ -271,7 +271,7 @@ def settle(daemons, oracle, changes):
 
 
 def prepare(postgres, database):
-    """A migrated database whose links have a role of their own; its users are returned."""
+    """A migrated database whose feeds have a role of their own; its users are returned."""
     postgres.create_database(database)
     done = migrate(postgres.uri(database))
     assert done.returncode == 0, done.stdout + done.stderr
