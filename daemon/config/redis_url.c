@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <apikeyd/base/hex.h>
+
 static const char form[] =
     "unix:///path[?db=N] or redis://[[user]:password@]host[:port][/db] is needed";
 static const char encoding[] = "user and password must be percent-encoded: %40 for @, %3A for :, "
@@ -35,14 +37,6 @@ static bool copy(char *ret, size_t size, const char *text, size_t len)
     memcpy(ret, text, len);
     ret[len] = '\0';
     return true;
-}
-
-static int hex_digit(char c)
-{
-    static const char digits[] = "0123456789abcdef";
-    const char *at = c ? strchr(digits, tolower((unsigned char)c)) : NULL;
-
-    return at ? (int)(at - digits) : -1;
 }
 
 /* Copy with %XX decoded. A NUL is refused, because it looks like the end. */

@@ -162,25 +162,25 @@ static bool disagree(const struct key_source *a, const struct key_source *b)
 static const char *last_wrong(const struct key_sources *sources, char *scratch, size_t scratch_size)
 {
     const struct key_source *last = &sources->source[sources->len - 1];
-    struct buffer shown = {0};
-    const char *wrong = NULL;
 
-    for (const struct key_source *other = sources->source; other < last && !wrong; other++) {
-        if (is_same(other, last))
-            wrong = " is listed twice; one of them has to go";
-        else if (disagree(other, last))
-            wrong = " read the same field in different ways; one of them has to go";
-        else
+    for (const struct key_source *other = sources->source; other < last; other++) {
+        struct buffer shown = {0};
+        bool twice = is_same(other, last);
+
+        if (!twice && !disagree(other, last))
             continue;
-        if (!is_same(other, last)) {
+        if (!twice) {
             print(other, &shown);
             buffer_text(&shown, " and ");
         }
         print(last, &shown);
-        snprintf(scratch, scratch_size, "%.*s%s", (int)shown.len, buffer_held(&shown).at, wrong);
+        snprintf(scratch, scratch_size, "%.*s %s; one of them has to go", (int)shown.len,
+                 buffer_held(&shown).at,
+                 twice ? "is listed twice" : "read the same field in different ways");
+        buffer_free(&shown);
+        return scratch;
     }
-    buffer_free(&shown);
-    return wrong ? scratch : NULL;
+    return NULL;
 }
 
 const char *key_sources_parse(const char *text, const char *const *forms, struct key_sources *ret,

@@ -26,11 +26,9 @@ static void find_text(struct finding *finding, const json_t *text)
 /* A text, or each text of a list. */
 static void find_texts(struct finding *finding, const json_t *texts)
 {
-    const json_t *text;
-    size_t i;
-
     find_text(finding, texts);
-    json_array_foreach(texts, i, text) find_text(finding, text);
+    for (size_t i = 0; i < json_array_size(texts); i++)
+        find_text(finding, json_array_get(texts, i));
 }
 
 /* Members with that name: names of HTTP fields have no case. */

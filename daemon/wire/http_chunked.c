@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/wire/http_chunked.h>
 
+#include <apikeyd/base/hex.h>
+
 enum {
     LINE_MAX_BYTES = 1024, /* of a size with its extensions, or of a trailer's field */
     DIGITS_MAX = 8,
@@ -27,13 +29,11 @@ static bool read_size(struct slice line, size_t *ret)
     size_t size = 0, digits = 0;
 
     for (; digits < line.len && line.at[digits] != ';'; digits++) {
-        static const char hex[] = "0123456789abcdef";
-        char lower = (char)(line.at[digits] | 0x20);
-        const char *digit = memchr(hex, line.at[digits] >= 'A' ? lower : line.at[digits], 16);
+        int digit = hex_digit(line.at[digits]);
 
-        if (!digit || digits == DIGITS_MAX)
+        if (digit < 0 || digits == DIGITS_MAX)
             return false;
-        size = size * 16 + (size_t)(digit - hex);
+        size = size * 16 + (size_t)digit;
     }
     *ret = size;
     return digits > 0;

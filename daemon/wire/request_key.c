@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/wire/request_key.h>
 
+#include <apikeyd/base/hex.h>
+
 static const char bad_escape[] = "a % of the key in the query is not followed by two hex digits";
 static const char bad_basic[] = "Authorization: Basic has no Base64 of user:password";
 
@@ -69,17 +71,6 @@ static void add_decoded(struct request_key *found, const struct decoded *decoded
         key.at = found->decoded;
     }
     add(found, key);
-}
-
-static int hex_digit(char byte)
-{
-    if (byte >= '0' && byte <= '9')
-        return byte - '0';
-    if (byte >= 'a' && byte <= 'f')
-        return byte - 'a' + 10;
-    if (byte >= 'A' && byte <= 'F')
-        return byte - 'A' + 10;
-    return -1;
 }
 
 /* As HTML forms encode (URL Standard, application/x-www-form-urlencoded): a plus is a blank. False
