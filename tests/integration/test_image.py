@@ -174,6 +174,11 @@ def test_the_image_runs_as_the_recipe_says(contain, name, db):
     assert all(allowed(client, f"key-{number}") for number in range(100))
     for probe in recipe.probes:
         assert container.run(probe).returncode == 0
+    # There is no file to check or to read again.
+    assert container.run(["/usr/sbin/apikeyd", "--check-config"]).stdout == "the environment: fine\n"
+    admin = redis.Redis(unix_socket_path=str(container.volumes["/var/lib/apikeyd"] / "admin.sock"), decode_responses=True)
+    assert admin.execute_command("RELOAD") == "OK"
+    admin.close()
     for path, port in recipe.pages:
         assert container.fetch(path, port).endswith("200")
     status = container.status()

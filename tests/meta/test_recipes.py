@@ -8,6 +8,8 @@ import pytest
 from harness.recipes import NAMES, Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
+# The quick checks fetch no packages for them.
+pytestmark = [pytest.mark.slow, pytest.mark.needs("python3-botocore", "python3-yaml", "nodejs")]
 MODULES = ROOT / "build" / "schemas"
 CHECK = ROOT / "tests" / "schemas" / "check.js"
 
@@ -59,7 +61,6 @@ def wrong_task(document):
             if getattr(inner, "enum", None) and value not in inner.enum]
 
 
-@pytest.mark.needs("python3-botocore", "python3-yaml", "nodejs")
 @pytest.mark.parametrize("name", NAMES)
 def test_recipes_are_what_the_schemas_allow(name):
     assert found(name) == []
@@ -69,7 +70,6 @@ def pod(document):
     return document["spec"]["template"]["spec"]
 
 
-@pytest.mark.needs("python3-botocore", "python3-yaml", "nodejs")
 @pytest.mark.parametrize("name, change", [
     (NAMES[0], lambda document: pod(document)["initContainers"][0].update(livenesProbe={})),
     (NAMES[0], lambda document: pod(document)["initContainers"][0]["securityContext"].update(runAsUser="10001")),
