@@ -159,7 +159,7 @@ def test_a_redis_that_holds_nothing_of_use_makes_nobody_ready(db, postgres, star
     with Wire(daemon.check) as wire:
         wait_until(lambda: "UNAVAILABLE" in str(wire.ask("CHECK", "good")), "the verdict's end")
     wait_until(lambda: fetch(daemon, "/readyz")[0] == 503, "that to be told")
-    assert "Redis is up, but holds nothing that may be used" in fetch(daemon, "/readyz")[2]
+    assert "Redis is up, but holds nothing that is known to be usable" in fetch(daemon, "/readyz")[2]
     assert metrics(daemon)["apikeyd_redis_up"] == 1 and metrics(daemon)["apikeyd_postgres_answers"] == 0
     assert status(daemon)["postgres"]["state"] == "down"
     postgres.start()
@@ -186,8 +186,8 @@ def test_a_redis_that_is_up_makes_nobody_ready(db, postgres, start):
     daemon = start()
     postgres.stop()
     wait_until(lambda: fetch(daemon, "/readyz")[0] == 503, "that to be told")
-    assert fetch(daemon, "/readyz")[2] == ("not ready: PostgreSQL is down; Redis is up, but holds nothing that may be "
-                                           "used, for all that is known; memory is empty\n")
+    assert fetch(daemon, "/readyz")[2] == ("not ready: PostgreSQL is down; Redis is up, but holds nothing that is known "
+                                           "to be usable; memory is empty\n")
     with Wire(daemon.check) as wire:
         assert "UNAVAILABLE" in str(wire.ask("CHECK", "good"))
 
