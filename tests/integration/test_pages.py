@@ -186,8 +186,8 @@ def test_a_redis_that_is_up_makes_nobody_ready(db, postgres, start):
     daemon = start()
     postgres.stop()
     wait_until(lambda: fetch(daemon, "/readyz")[0] == 503, "that to be told")
-    assert fetch(daemon, "/readyz")[2] == ("not ready: PostgreSQL is down; Redis is up, but holds nothing that may be "
-                                           "used, for all that is known; memory is empty\n")
+    assert fetch(daemon, "/readyz")[2] == ("not ready: PostgreSQL is down; Redis is up, but holds nothing that is known "
+                                           "to be usable; memory is empty\n")
     with Wire(daemon.check) as wire:
         assert "UNAVAILABLE" in str(wire.ask("CHECK", "good"))
 
