@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 
+#include <apikeyd/config/option.h>
 #include <apikeyd/schema/schema_check.h>
 #include <apikeyd/schema/schema_inspection.h>
 #include <apikeyd/schema/schema_sql.h>

@@ -238,15 +238,15 @@ BEGIN
     -- within a second, so that such queries do not pile up behind a lock. With the second, no object
     -- of another role comes before PostgreSQL's own.
     FOR f IN
-        SELECT * FROM (VALUES ('client_connection_check_interval', '1s'),
-                              ('search_path', 'pg_catalog, pg_temp')) AS v (name, value)
+        SELECT * FROM (VALUES ('client_connection_check_interval', '1s', '''1s'''),
+                              ('search_path', 'pg_catalog, pg_temp', 'pg_catalog, pg_temp')) AS v (name, value, sql)
     LOOP
         CONTINUE WHEN EXISTS (
             SELECT FROM pg_roles
             WHERE rolname = role AND rolconfig @> ARRAY[concat(f.name, '=', f.value)]
         );
         BEGIN
-            EXECUTE format('ALTER ROLE %I SET %I = %s', role, f.name, f.value);
+            EXECUTE format('ALTER ROLE %I SET %I = %s', role, f.name, f.sql);
         EXCEPTION
             WHEN insufficient_privilege OR invalid_parameter_value OR undefined_object THEN
                 RAISE NOTICE '% of role % stays as it is: %', f.name, role, SQLERRM;

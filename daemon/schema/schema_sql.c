@@ -127,13 +127,13 @@ void schema_comparison_body_append(struct buffer *sql, const struct config *conf
 /* Tables of other columns have functions of their own: the name has a hash (FNV-1a) of the body. */
 void schema_comparison_append(struct buffer *text, const struct config *config)
 {
-    enum { BASIS = 2166136261, PRIME = 16777619 };
+    static const uint32_t basis = 2166136261, prime = 16777619;
     struct buffer body = {0};
-    uint32_t hash = BASIS;
+    uint32_t hash = basis;
 
     schema_comparison_body_append(&body, config);
     for (size_t i = 0; i < body.len; i++)
-        hash = (hash ^ (unsigned char)body.data[i]) * PRIME;
+        hash = (hash ^ (unsigned char)body.data[i]) * prime;
     buffer_printf(text, "verdict_changes_%08" PRIx32, hash);
     buffer_free(&body);
 }
