@@ -53,18 +53,16 @@ condition_function (oid) AS (
     WHERE n.nspname OPERATOR(pg_catalog.=) 'apikeyd'::pg_catalog.text
         AND p.provolatile OPERATOR(pg_catalog.=) 'i'
         AND NOT p.prosecdef
+        AND p.proconfig IS NULL
         AND (
             p.proname OPERATOR(pg_catalog.=) 'lacks_columns'::pg_catalog.text
             AND pg_catalog.oidvectortypes(p.proargtypes) OPERATOR(pg_catalog.=) 'regclass, text[]'
             AND l.lanname OPERATOR(pg_catalog.=) 'plpgsql'::pg_catalog.text
-            AND p.proconfig
-            OPERATOR(pg_catalog.=) ARRAY['search_path=pg_catalog, pg_temp'::pg_catalog.text]
             AND pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p.prosrc, 'UTF8')), 'hex')
             OPERATOR(pg_catalog.=) $7
             OR p.proname OPERATOR(pg_catalog.=) $8
             AND pg_catalog.oidvectortypes(p.proargtypes) OPERATOR(pg_catalog.=) 'anyelement, anyelement'
             AND l.lanname OPERATOR(pg_catalog.=) 'sql'::pg_catalog.text
-            AND p.proconfig IS NULL
             AND p.prosrc OPERATOR(pg_catalog.=) $9
         )
         -- A change of a key fails for a role without the right.

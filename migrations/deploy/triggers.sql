@@ -166,11 +166,12 @@ BEGIN
 END
 $body$),
             -- Whether the table lacks one of the columns. It is declared IMMUTABLE, so that PostgreSQL
-            -- asks it once a statement and not for each row.
+            -- asks it once a statement and not for each row. To set a path takes time, so it names
+            -- nothing that is not in pg_catalog.
             ('lacks_columns(regclass, text[])', 'boolean', 'plpgsql', 'IMMUTABLE', 'SECURITY INVOKER', $body$
 BEGIN
-    FOR i IN 1 .. array_length($2, 1) LOOP
-        IF has_column_privilege($1, $2[i], 'SELECT') IS NULL THEN
+    FOR i IN 1 .. pg_catalog.array_length($2, 1) LOOP
+        IF pg_catalog.has_column_privilege($1, $2[i], 'SELECT') IS NULL THEN
             RETURN true;
         END IF;
     END LOOP;
@@ -195,14 +196,14 @@ $body$),
             WHERE p.oid = to_regprocedure('apikeyd.' || f.signature) AND p.prosrc = f.body
                 AND l.lanname = f.language AND p.provolatile = lower(left(f.volatility, 1))::"char"
                 AND p.prosecdef = (f.rights = 'SECURITY DEFINER')
-                AND p.proconfig IS NOT DISTINCT FROM CASE f.language
-                    WHEN 'plpgsql' THEN ARRAY['search_path=pg_catalog, pg_temp']
+                AND p.proconfig IS NOT DISTINCT FROM CASE f.volatility
+                    WHEN 'VOLATILE' THEN ARRAY['search_path=pg_catalog, pg_temp']
                 END
         ) THEN
-            -- With a setting of its own PostgreSQL would call it for each row.
+            -- With a setting the function in SQL would be called for each row.
             EXECUTE format('CREATE OR REPLACE FUNCTION apikeyd.%s RETURNS %s LANGUAGE %s %s %s %s AS %L',
                 f.signature, f.result, f.language, f.volatility, f.rights,
-                CASE f.language WHEN 'plpgsql' THEN 'SET search_path = pg_catalog, pg_temp' ELSE '' END,
+                CASE f.volatility WHEN 'VOLATILE' THEN 'SET search_path = pg_catalog, pg_temp' ELSE '' END,
                 f.body);
         END IF;
         IF NOT has_function_privilege('public', 'apikeyd.' || f.signature, 'EXECUTE') THEN

@@ -416,7 +416,7 @@ def test_the_wait_for_writers_begins_anew_with_the_feed(db, postgres, start):
     "REVOKE SELECT ON apikeyd.unannounced_change FROM PUBLIC",
     "ALTER TABLE apikeyd.unannounced_change ENABLE ROW LEVEL SECURITY",
     "SELECT 1; CREATE OR REPLACE FUNCTION apikeyd.lacks_columns(regclass, text[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE "
-    "SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN false; END'",
+    "AS 'BEGIN RETURN false; END'",
     "DO $$ BEGIN EXECUTE format('CREATE OR REPLACE FUNCTION apikeyd.%I(anyelement, anyelement) RETURNS boolean "
     "LANGUAGE sql IMMUTABLE AS $f$SELECT false$f$', (SELECT proname FROM pg_proc "
     "WHERE proname LIKE 'verdict_changes%')); END $$",
