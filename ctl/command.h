@@ -20,8 +20,9 @@ enum takes {
     TAKES_KEY_ID = 1 << 7,
     TAKES_ACTIVE = 1 << 8,
     TAKES_YES = 1 << 9,
-    TAKES_ROLE = 1 << 10,
-    TAKES_SQL = 1 << 11,
+    TAKES_ID = 1 << 10,
+    TAKES_ROLE = 1 << 11,
+    TAKES_SQL = 1 << 12,
 };
 
 struct request;
@@ -42,7 +43,7 @@ struct request {
     const char *socket, *config;
     bool json, all, yes, no_role, undo;
     double watch_s; /* 0: once */
-    const char *within, *dsn, *user, *name, *key_id, *active, *role, *part;
+    const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
     int argc;
     char **argv; /* the arguments */
 };

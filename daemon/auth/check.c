@@ -51,10 +51,10 @@ static void count_verdict(struct front *front, enum verdict_kind kind, enum tier
 }
 
 /* An ALLOW is about to be answered: note the time. */
-static void record_usage(struct front *front, struct cached_verdict *cached)
+static void record_usage(struct front *front, const struct row_id *api_key_id,
+                         struct cached_verdict *cached)
 {
-    if (!ledger_half_record(front->usage, &cached->api_key_id, front->wall_us,
-                            &cached->usage_slot)) {
+    if (!ledger_half_record(front->usage, api_key_id, front->wall_us, &cached->usage_slot)) {
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
         if (!front->unrecorded_logged)
             front_log(front, LOG_LEVEL_WARNING,
@@ -83,7 +83,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     ledger_half_prefetch(front->usage, cached->usage_slot);
     encoder->write(front, out, &answer, encoder);
     if (cached->kind == VERDICT_ALLOW)
-        record_usage(front, cached);
+        record_usage(front, &verdict.api_key_id, cached);
     count_verdict(front, cached->kind, tier);
 }
 
@@ -490,12 +490,12 @@ void check_outdated(struct front *front, const struct to_front *message)
     if (!flight)
         return;
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
-        struct cached_verdict passing = {.digest = message->answer.digest};
+        struct cached_verdict passing[2] = {{.digest = message->answer.digest}}; /* and its rest */
 
-        cached_verdict_set(&passing, verdict);
+        cached_verdict_set(passing, verdict);
         next = TAILQ_NEXT(waiter, in_flight);
         if (freshness_read_since(verdict->read_at_us, waiter->asked_us))
-            answer_waiter(waiter, &passing, message->answer.tier, NULL);
+            answer_waiter(waiter, passing, message->answer.tier, NULL);
         else
             ask_again(waiter, &again);
     }

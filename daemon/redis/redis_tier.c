@@ -61,8 +61,8 @@ static uint64_t add_text(uint64_t hash, const char *text)
     return hash;
 }
 
-/* "/<key column>:", and a hash before the colon unless the other columns that a verdict is read
- * from are those of the defaults: daemons that read other columns share no verdicts. */
+/* "/<key column>:", and a hash before the colon unless the other options that say what a verdict
+ * tells have their defaults: daemons that read other columns share no verdicts. */
 static void name_columns(const struct config *config, char ret[static COLUMNS_SIZE])
 {
     const struct {
@@ -72,6 +72,7 @@ static void name_columns(const struct config *config, char ret[static COLUMNS_SI
         {"user_column", config->postgres_user_column},
         {"active_column", config->postgres_active_column},
         {"created_column", config->postgres_created_column},
+        {"id_type", id_type_name((enum id_type)config->postgres_id_type)},
     };
     uint64_t hash = UINT64_C(14695981039346656037);
     bool defaults = true;
@@ -163,7 +164,9 @@ static enum redis_finding judge(struct redis_tier *tier, struct slice key, struc
     int64_t server_read_us = 0;
     struct verdict verdict;
 
-    switch (redis_value_decode(key, value, tier->env->redis_secret, &verdict, &server_read_us)) {
+    switch (redis_value_decode(key, value, tier->env->redis_secret,
+                               (enum id_type)tier->env->config->postgres_id_type, &verdict,
+                               &server_read_us)) {
     case REDIS_VALUE_TOMBSTONE:
         *ret = (struct verdict){
             .kind = VERDICT_UNAVAILABLE,
