@@ -46,7 +46,7 @@ struct feed_postgres {
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
     struct inspection inspection; /* the triggers' fault, and transactions that may use others */
     struct schema_inspection expected;
-    bool asked;                   /* since the last heartbeat, whether those have ended */
+    bool asked; /* since the last heartbeat, whether those have ended */
     struct unannounced unannounced;
     double queue_usage;
 

@@ -4,7 +4,6 @@ the log says what to do, and INFO tells the bound meanwhile."""
 import itertools
 import subprocess
 import threading
-import uuid
 
 import psycopg
 import pytest

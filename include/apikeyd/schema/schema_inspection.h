@@ -2,12 +2,12 @@
  *
  * Triggers count only if they are exactly as schema.sql makes them for this configuration. The
  * table, and each of its partitions and children that holds rows, must have enabled triggers for
- * INSERT, DELETE, UPDATE and TRUNCATE. The triggers have no list of columns, and no condition except
- * that of schema.sql. The functions are those of schema.sql, to the letter. The query describes the
- * first deviation in a sentence, and says what to do.
+ * INSERT, DELETE, UPDATE and TRUNCATE. The triggers have no list of columns, and no condition
+ * except that of schema.sql. The functions are those of schema.sql, to the letter. The query
+ * describes the first deviation in a sentence, and says what to do.
  *
- * A partition needs no trigger for TRUNCATE: that changes the partition's definition, which the next
- * heartbeat sees. */
+ * A partition needs no trigger for TRUNCATE: that changes the partition's definition, which the
+ * next heartbeat sees. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SCHEMA_INSPECTION_H
 #define APIKEYD_SCHEMA_INSPECTION_H
