@@ -38,7 +38,7 @@ class Writer(threading.Thread):
         with psycopg.connect(self.dsn, autocommit=True) as app:
             n = 1
             while not self.stop.is_set():
-                n = n * 7919 % self.rows + 1
+                n = n * 7919 % (self.rows - 1) + 2  # not the row that the idle transaction has changed
                 begin = time.monotonic()
                 app.execute("UPDATE api.user_api_key SET last_used = now() WHERE api_key_id = md5(%s)::uuid", [str(n)])
                 self.times.append(time.monotonic() - begin)
