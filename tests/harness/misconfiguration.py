@@ -88,6 +88,7 @@ WRONG = {
     "postgres.key_transform_secret_file": ["./secret", "{folder}/none", "{folder}/empty"],
     "postgres.id_column": NOT_NAMES,
     "postgres.user_column": NOT_NAMES,
+    "postgres.id_type": ["", "int", "varchar", "uuid,text"],
     "postgres.active_column": NOT_NAMES[1:],
     "postgres.last_used_column": NOT_NAMES,
     "postgres.updated_column": NOT_NAMES[1:],
