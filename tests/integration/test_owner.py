@@ -50,7 +50,7 @@ WORKS = {
     "the key column gets another type": f"ALTER TABLE {TABLE} ALTER key_id TYPE varchar(200)",
     "the flag gets another default": f"ALTER TABLE {TABLE} ALTER is_active DROP DEFAULT",
     "another column is renamed": f"ALTER TABLE {TABLE} RENAME key_name TO label",
-    "another column is dropped": f"ALTER TABLE {TABLE} DROP key_name",
+    "another column is dropped": f"ALTER TABLE {TABLE} DROP label",
     "a column is added": f"ALTER TABLE {TABLE} ADD note json DEFAULT '{{}}'",
     "the time of use is dropped": f"ALTER TABLE {TABLE} DROP last_used",
     "the table is rewritten": f"VACUUM FULL {TABLE}",
@@ -401,3 +401,44 @@ def test_the_schema_of_another_table(other, start):
     assert undone.returncode == 0, undone.stderr
     other.run('DROP INDEX "Auth ""Z"""."Keys_Key\'s ""hash""_idx"')
     assert other.run(look) == before
+
+
+def test_in_a_transaction_of_a_migration_tool(db):
+    """As Alembic and Flyway run it, as a role without CREATEROLE that owns the table: it leaves no setting behind,
+    and a rollback leaves nothing at all."""
+    owner = f"owner_{db.name}"
+    db.run(f'CREATE ROLE {owner} LOGIN; GRANT CREATE ON DATABASE "{db.name}" TO {owner}')
+    db.run(schema("sql", "--undo", "--no-role").stdout)
+    db.run(f"ALTER SCHEMA api OWNER TO {owner}; ALTER TABLE {TABLE} OWNER TO {owner}; DROP SCHEMA apikeyd CASCADE")
+    look = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'apikeyd%'"
+    try:
+        with psycopg.connect(db.server.dsn(db.name, owner), options="-c search_path=api -c lock_timeout=7s") as tool:
+            for end in (tool.rollback, tool.commit):
+                for part in ("functions", "role", "triggers"):
+                    tool.execute(schema("sql", "--part", part).stdout)
+                    assert tool.execute("SHOW search_path").fetchone() == ("api",)
+                    assert tool.execute("SHOW lock_timeout").fetchone() == ("7s",)
+                end()
+                assert db.one(look) == (3 if end == tool.commit else 0)
+            missing = schema("sql", "--part", "role", "--role", f"none_{db.name}").stdout
+            with pytest.raises(psycopg.errors.RaiseException, match="is missing, and owner_.* may not create roles"):
+                tool.execute(missing)
+    finally:
+        db.run(f"REASSIGN OWNED BY {owner} TO postgres; DROP OWNED BY {owner}; DROP ROLE {owner}")
+
+
+def test_old_notes_of_unannounced_changes_go(db):
+    """With a change of a key, after an hour; nobody waits for a note that another session has locked."""
+    db.add_key("good")
+    db.run("INSERT INTO apikeyd.unannounced_change SELECT n::text::xid8, now() - interval '2 hours' "
+           "FROM generate_series(1, 150) AS n")
+    db.run("INSERT INTO apikeyd.unannounced_change VALUES ('1000')")
+    left = "SELECT count(*) FROM apikeyd.unannounced_change"
+    with db.connect(autocommit=False) as other:
+        other.execute("SELECT FROM apikeyd.unannounced_change WHERE xid = '1' FOR UPDATE")
+        db.set_active("good", False)
+        assert db.one(left) == 52
+    for _ in range(2):
+        db.set_active("good", True)
+        db.set_active("good", False)
+    assert db.one(left) == 1
