@@ -109,7 +109,6 @@ called (relation, name, events, enabled, function_right, columns_right, trigger_
             )
             -- And these are the functions that it calls. PostgreSQL's own are in no dependency
             -- (PostgreSQL manual, pg_depend).
-            AND (SELECT pg_catalog.count(*) FROM condition_function) OPERATOR(pg_catalog.=) 2
             AND NOT EXISTS (
                 SELECT
                 FROM pg_catalog.pg_depend AS d
