@@ -259,16 +259,21 @@ BEGIN
         BEGIN
             PERFORM set_config('lock_timeout', '100ms', true);
             FOR f IN
-                WITH RECURSIVE tree (oid, depth) AS (
-                    -- Partitions have the row triggers of their table. Children that are none have no triggers but their own.
-                    SELECT to_regclass(named)::oid, 0
+                WITH RECURSIVE tree (oid, depth, of_all) AS (
+                    -- Partitions have the row triggers of their table. Children that are none have no
+                    -- triggers but their own.
+                    SELECT to_regclass(named)::oid, 0, kind = 'p'
                     UNION ALL
-                    SELECT i.inhrelid, tree.depth + 1
+                    SELECT i.inhrelid, tree.depth + 1, tree.of_all
                     FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent
                 ),
                 wanted AS (
-                    SELECT t.oid AS relation, t.depth, w.name, w.sql,
-                        c.relispartition AND t.depth > 0 AND w.name <> 'apikeyd_notify_truncate' AS cloned
+                    SELECT t.oid AS relation, t.depth, w.sql, t.of_all AND c.relispartition AND t.depth > 0
+                            AND w.name <> 'apikeyd_notify_truncate' AS cloned,
+                        -- Of another name, so that a table with triggers of its own can be attached.
+                        concat(w.name, CASE
+                            WHEN t.of_all AND w.name <> 'apikeyd_notify_truncate' THEN '_of_all'
+                        END) AS name
                     FROM tree AS t
                     JOIN pg_class AS c USING (oid)
                     CROSS JOIN LATERAL (VALUES
@@ -280,17 +285,12 @@ BEGIN
                     WHERE c.relkind IN ('r', 'p')
                 ),
                 found AS (
-                    SELECT w.*, t.oid AS trigger, t.tgparentid, t.tgenabled,
+                    SELECT w.*, t.oid AS trigger, t.tgenabled,
                         format('TRIGGER %1$I ' || w.sql, w.name, w.relation::regclass) AS made
                     FROM wanted AS w
                     LEFT JOIN pg_trigger AS t ON t.tgrelid = w.relation AND t.tgname = w.name
                 )
-                -- A trigger of a partition's own takes the name that its table's trigger has there.
-                SELECT 0 AS step, depth, format('DROP TRIGGER %I ON %s', name, relation::regclass) AS sql
-                FROM found
-                WHERE cloned AND trigger IS NOT NULL AND tgparentid = 0
-                UNION ALL
-                SELECT 1, depth, 'CREATE OR REPLACE ' || made
+                SELECT 1 AS step, depth, 'CREATE OR REPLACE ' || made AS sql
                 FROM found
                 WHERE NOT cloned AND pg_get_triggerdef(trigger) IS DISTINCT FROM 'CREATE ' || made
                 UNION ALL

@@ -248,6 +248,10 @@ def test_a_partitioned_table(db, start):
     becomes(client, "new", UNKNOWN)
     db.run(f"ALTER TABLE {TABLE} DETACH PARTITION api.high")
     wait_until(lambda: bound(daemon) == "notification", "the rest to be well")
+    db.run(f"ALTER TABLE {TABLE} DETACH PARTITION api.low")
+    db.run(f"ALTER TABLE {TABLE} ATTACH PARTITION api.low FOR VALUES FROM (MINVALUE) TO ('m')")  # with triggers of its own
+    wait_until(lambda: bound(daemon) == "notification", "the partition to be back")
+    becomes(client, "good", ALLOWED)
     db.run(f"UPDATE {TABLE} SET is_active = false")
     becomes(client, "good", INACTIVE)
 
