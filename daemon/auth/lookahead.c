@@ -3,7 +3,7 @@
 
 #include <apikeyd/wire/resp_request.h>
 
-/* Parse, digest, and ask for the lines of the verdicts. */
+/* Parse and digest the requests, and prefetch the lines in which a search begins. */
 static void fill(struct lookahead *lookahead, struct slice bytes, struct key_hasher *hasher,
                  struct verdict_cache *cache)
 {
@@ -23,7 +23,8 @@ static void fill(struct lookahead *lookahead, struct slice bytes, struct key_has
     }
 }
 
-/* By now it is known where the verdicts are; and once these have come, where the keys' usage is. */
+/* The first lines have arrived and tell where the verdicts are: prefetch those, then the keys'
+ * usage slots. */
 static void prefetch_verdicts(const struct lookahead *lookahead, const struct verdict_cache *cache,
                               const struct ledger_half *usage)
 {

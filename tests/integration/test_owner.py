@@ -12,6 +12,7 @@ from coherence import ALLOWED, INACTIVE, LONG, TABLE, TTL_ONLY, UNKNOWN, Ear, be
 from conftest import Database, check, drop_database, flush, info
 from harness.servers import BUILD, PG_BIN, Postgres, wait_until
 
+pytestmark = pytest.mark.builds("release")
 numbers = itertools.count(1)
 
 
