@@ -589,9 +589,9 @@ def test_a_row_without_a_user_fails_no_other_key(db, start):
         for key in ("key-0", "key-1", "none"):
             pipeline.execute_command("CHECK", key)
         bad, good, none = pipeline.execute(raise_on_error=False)
-        assert isinstance(bad, redis.ResponseError) and "api_key_id or user_id" in str(bad)
+        assert isinstance(bad, redis.ResponseError) and "ID or its user's" in str(bad)
         assert good[0] == ALLOWED and none == UNKNOWN
-    assert daemon.log().count("api_key_id or user_id") == 1, daemon.log()
+    assert daemon.log().count("ID or its user's") == 1, daemon.log()
 
 
 def test_a_row_that_has_lost_its_user_is_not_served_stale(db, start):
@@ -608,7 +608,7 @@ def test_a_row_that_has_lost_its_user_is_not_served_stale(db, start):
         try:
             return check(client, "key-0") and False
         except redis.ResponseError as error:
-            return "api_key_id or user_id" in str(error)
+            return "ID or its user's" in str(error)
 
     wait_until(lost, "the verdict from before to be dropped")
     assert info(daemon)["revocation_bound"].startswith("cache.ttl"), "PostgreSQL answers lookups"
