@@ -23,7 +23,7 @@ static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is repo
 /* Changes that a heartbeat finds, or that are coalesced, are reported within this time. */
 static const int64_t delay_max_us = 1000000;
 
-/* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
+/* The trigger does not notify beyond this either: schema.sql. */
 static const double queue_full = 0.5;
 
 /* Whether every change is announced. SETTLING: the triggers are right, but a transaction that was
@@ -45,7 +45,8 @@ struct feed_postgres {
     enum announced announced;
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
     struct inspection inspection; /* the triggers' fault, and transactions that may use others */
-    bool asked;                   /* since the last heartbeat, whether those have ended */
+    struct schema_inspection expected;
+    bool asked; /* since the last heartbeat, whether those have ended */
     struct unannounced unannounced;
     double queue_usage;
 
@@ -95,6 +96,9 @@ static const char *delay(const struct feed_postgres *feed)
                "full";
     if (evtimer_pending(&feed->flood, NULL))
         return "notification: once a second, as there is a flood of notifications";
+    if (feed->inspection.by_heartbeat)
+        return "notification: by heartbeat after a TRUNCATE of a partition, which has no trigger "
+               "for it";
     return NULL;
 }
 
@@ -166,7 +170,7 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
     if (inspection.problem[0] && strcmp(inspection.problem, feed->inspection.problem) != 0)
         log_warning(&feed->env->log,
                     "change feed: the triggers on %s do not notify of every change: %s; a "
-                    "revocation is enforced within cache.ttl only; deploy the migrations",
+                    "revocation is enforced within cache.ttl only",
                     feed->env->config->postgres_table, inspection.problem);
     feed->inspection = inspection;
     feed->asked = true;
@@ -208,7 +212,7 @@ static void send_inspection(struct feed_postgres *feed)
         .arg = feed,
     };
 
-    trigger_inspection_bind(&query, feed->env->config);
+    trigger_inspection_bind(&query, &feed->expected);
     pg_connection_send(feed->connection, &query);
 }
 
@@ -540,6 +544,7 @@ struct feed_postgres *feed_postgres_new(const struct feed_postgres_setup *setup)
     event_assign(&feed->heartbeat_timer, feed->env->base, -1, 0, on_heartbeat_due, feed);
     event_assign(&feed->flood, feed->env->base, -1, 0, on_flood, feed);
     notification_rate_init(&feed->rate);
+    schema_inspection_init(&feed->expected, config);
     feed->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = setup->env,
         .purpose = "feed",
@@ -564,6 +569,7 @@ void feed_postgres_free(struct feed_postgres *feed)
     pg_connection_free(feed->connection);
     event_del(&feed->heartbeat_timer);
     event_del(&feed->flood);
+    schema_inspection_done(&feed->expected);
     free(feed);
 }
 
