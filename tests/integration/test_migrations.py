@@ -39,7 +39,7 @@ def empty(postgres):
 
 
 # As they were before "triggers" and "index".
-FIRST = ROOT / "tests" / "data" / "first_migrations"
+FIRST = ROOT / "tests" / "first_migrations"
 
 
 def deploy(database, *args, **options):
