@@ -36,7 +36,7 @@ RIGHT = {
 NOT_DURATIONS = ["", "20", "20 ms", "-1s", "1.5s", "soon", "9999999999999h"]
 NOT_SIZES = ["", "64", "64MB", "-1KiB", "all", "99999999999GiB"]
 NOT_COUNTS = ["", "-1", "1.5", "1e3", "10k", "many", "99999999999999999999"]
-NOT_NAMES = ["", "a b", "1a", "a-b", "a\"b", "täble", "x" * 64]
+NOT_NAMES = ["", "x" * 64, "é" * 32]
 NO_PATHS = ["run/apikeyd/x", "./x", "/", "{folder}/"]
 NOT_PATHS = [*NO_PATHS, "/nonexistent/x", "{folder}/file/x"]
 NOT_ADDRESSES = ["localhost:80", "127.0.0.1", ":80", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:http",
@@ -47,7 +47,9 @@ NOT_DSNS = ["host=a colour=red", "host=a prot=5", "host=a password=my hunter2", 
             "host=a port=65536", "host=a port=x", "host=a,b port=1,2,3", "host=a,b hostaddr=10.0.0.1",
             "host=a sslmode=yes", "host=a target_session_attrs=master", "host=a connect_timeout=5s",
             "postgres://u:hunter2@[::1/db", "postgres://u:hunter2%zz@h/db", "postgres://u:hunter2@h:99999/db",
-            "postgres://u:hunter2@h/db?passwd=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384]
+            "postgres://u:hunter2@h/db?passwd=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384,
+            "host=a passfile={folder}/none", "host=a passfile={folder}/file", "host=a sslrootcert={folder}/none",
+            "host=a sslcert={folder}", "postgres://u:hunter2@h/db?sslkey={folder}/none"]
 
 # Options, and values that they do not take.
 WRONG = {
@@ -81,12 +83,21 @@ WRONG = {
     "redis.secret_file": ["./secret", "{folder}/none", "{folder}/empty"],
     "redis.prefix": ["a b", "x" * 129],
     "redis.timeout": ["20", "999us", "11s"],
-    "postgres.dsn": NOT_DSNS,
+    "postgres.dsn": ["", *NOT_DSNS],
     "postgres.listen_dsn": ["host=a prot=5", "host=a port=0"],
-    "postgres.table": [*NOT_NAMES, "a.b.c", ".a", "a."],
-    "postgres.key_column": [*NOT_NAMES, "a.b"],
+    "postgres.table": [*NOT_NAMES, "a.b.c", ".a", "a.", "x" * 64 + ".a"],
+    "postgres.key_column": NOT_NAMES,
     "postgres.key_transform": ["", "sha256", "yes"],
     "postgres.key_transform_secret_file": ["./secret", "{folder}/none", "{folder}/empty"],
+    "postgres.id_column": NOT_NAMES,
+    "postgres.user_column": NOT_NAMES,
+    "postgres.id_type": ["", "int", "varchar", "uuid,text"],
+    "postgres.active_column": NOT_NAMES[1:],
+    "postgres.last_used_column": NOT_NAMES,
+    "postgres.updated_column": NOT_NAMES[1:],
+    "postgres.created_column": NOT_NAMES[1:],
+    "postgres.name_column": NOT_NAMES[1:],
+    "postgres.timestamp_zone": ["", "Asia Seoul", "Zürich", "x'"],
     "postgres.connections": ["0", "65", "two"],
     "postgres.batch": ["0", "10001"],
     "postgres.timeout": ["500", "9ms", "61s"],
@@ -116,6 +127,8 @@ WRONG = {
 
 # Options that are right, each by itself.
 TOGETHER = [
+    {"postgres.updated_column": "last_used"},
+    {"postgres.last_used_column": "key_id"},
     {"listen.admin": "{folder}/check.sock"},
     {"listen.http": "{folder}//./admin.sock"},
     {"listen.http": "127.0.0.1:9464", "listen.metrics": "127.0.0.1:9464"},
@@ -244,7 +257,7 @@ errors are reported, not only the first. Passwords are never shown.
 | | output | exit status |
 | --- | --- | --- |
 | `apikeyd --check-config` | the errors, on stderr | 78 (`EX_CONFIG` of sysexits(3)) |
-| a start | the same errors, on stderr | 78; systemd does not try again |
+| a start | the same errors, on stderr | 78; systemd tries again when a client waits on one of its sockets |
 | a reload (SIGHUP, RELOAD) | the same errors, in the log and in RELOAD's reply | the daemon goes on with the old configuration |
 
 Some facts may change while the configuration stays right. They are no configuration errors:

@@ -232,9 +232,9 @@ static void test_errors_name_the_place_and_the_cure(void **state)
                                           "error, warning, info, debug\n");
     expect_error("[postgres]\nconnections = 0\n",
                  "test.conf:2: postgres.connections \"0\": it must be from 1 to 64\n");
-    expect_error("[postgres]\ntable = a;drop table b\n",
-                 "test.conf:2: postgres.table \"a;drop table b\": an SQL name of letters, digits "
-                 "and _, of at most 63 bytes, is needed, with or without a schema "
+    expect_error("[postgres]\ntable = a.b.c\n",
+                 "test.conf:2: postgres.table \"a.b.c\": a table's name in UTF-8, of at most 63 "
+                 "bytes and without dots, is needed, with or without a schema "
                  "(api.user_api_key)\n");
     expect_error("[usage]\ntouch_updated_at = maybe\n",
                  "test.conf:2: usage.touch_updated_at \"maybe\": yes or no is needed\n");
@@ -303,6 +303,26 @@ static void test_what_is_no_text(void **state)
     struct config *config = load("\xef\xbb\xbf[cache]\r\nttl = 7s\r\n", &errors);
     assert_int_equal(config->cache_ttl, 7000000);
     config_free(config);
+}
+
+/* For a program that needs one option of a file that the daemon would refuse. */
+static void test_what_is_sound(void **state)
+{
+    struct buffer errors = {0};
+    struct config *config;
+
+    (void)state;
+    assert_null(load("[listen]\nadmin = /x/admin\n[cache]\nttl = 5\n[nonsense]\n", &errors));
+    errors.len = 0;
+    config = config_load_sound("test.conf", &errors);
+    assert_non_null(config);
+    assert_string_equal(config->listen_admin, "/x/admin");
+    assert_int_equal(config->cache_ttl, 60000000);
+    assert_true(errors.len > 0);
+    config_free(config);
+    errors.len = 0;
+    assert_null(config_load_sound("none.conf", &errors));
+    buffer_free(&errors);
 }
 
 static void test_options_together(void **state)
@@ -485,6 +505,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_error_is_told, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_long_lines, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_what_is_no_text, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_what_is_sound, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_options_together, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_errors_name_no_password, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_environment_overrides, scratch_make, scratch_remove),
