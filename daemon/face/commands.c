@@ -133,7 +133,7 @@ static void multi(struct front *front, struct connection *connection,
     resp_simple(connection_reply(connection), "OK");
 }
 
-/* The requests run in handle_transaction(). */
+/* The requests run in later calls of handle_resp(). */
 static void exec(struct front *front, struct connection *connection,
                  const struct resp_request *request)
 {
@@ -452,20 +452,20 @@ static size_t handle_check(struct front *front, struct connection *connection, s
     return ahead ? run_check_ahead(front, connection, ahead) : 0;
 }
 
-/* EXEC is the first request in the connection's bytes: run the next request of the transaction. */
-static size_t handle_transaction(struct front *front, struct connection *connection)
+/* EXEC has just run, or a request of its transaction has; `taken` is the length of either. EXEC
+ * stays the first request in the connection's bytes until no other is left. */
+static size_t go_on(struct front *front, struct connection *connection, bool of_transaction,
+                    size_t taken)
 {
     struct transaction *transaction = &resp_client(connection)->transaction;
-    struct slice rest = transaction_rest(transaction);
-    size_t exec_len = transaction->exec_len;
 
-    if (rest.len > 0) {
-        size_t taken = handle_check(front, connection, rest);
-
-        transaction->taken += taken > 0 ? taken : handle_request(front, connection, rest, rest.len);
-    }
+    if (of_transaction)
+        transaction->taken += taken;
+    else
+        transaction->exec_len = taken;
     if (transaction_rest(transaction).len > 0)
         return REQUEST_GOES_ON;
+    size_t exec_len = transaction->exec_len;
     end_transaction(front, connection);
     return exec_len;
 }
@@ -474,20 +474,21 @@ static size_t handle_resp(void *arg, struct connection *connection, struct slice
 {
     struct front *front = arg;
     struct transaction *transaction = &resp_client(connection)->transaction;
-    size_t consumed;
+    bool running = transaction->stage == TRANSACTION_RUNNING;
+    size_t max_request = front->config->listen_max_request;
+    size_t consumed = 0;
 
-    if (transaction->stage == TRANSACTION_NONE) {
-        consumed = handle_check(front, connection, bytes);
-        if (consumed > 0)
-            return consumed;
+    if (running) {
+        bytes = transaction_rest(transaction);
+        max_request = bytes.len; /* they were short enough when they came */
     }
-    if (transaction->stage == TRANSACTION_RUNNING)
-        return handle_transaction(front, connection);
-    consumed = handle_request(front, connection, bytes, front->config->listen_max_request);
+    if (transaction->stage != TRANSACTION_OPEN)
+        consumed = handle_check(front, connection, bytes);
+    if (consumed == 0)
+        consumed = handle_request(front, connection, bytes, max_request);
     if (transaction->stage != TRANSACTION_RUNNING)
         return consumed;
-    transaction->exec_len = consumed;
-    return REQUEST_GOES_ON;
+    return go_on(front, connection, running, consumed);
 }
 
 static void close_client(struct connection *connection)
