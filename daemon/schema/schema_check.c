@@ -8,9 +8,9 @@
 void schema_check_init(struct schema_check *check, const struct config *config, const char *role)
 {
     const char *columns[SCHEMA_COLUMNS_MAX];
-    struct buffer *param = check->param;
 
     *check = (struct schema_check){.sql = (const char *)check_sql};
+    struct buffer *param = check->param;
     schema_table_append(&param[0], &param[1], config);
     schema_key_columns(config, columns);
     schema_array_append(&param[2], columns);

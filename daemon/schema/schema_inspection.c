@@ -9,9 +9,9 @@
 void schema_inspection_init(struct schema_inspection *inspection, const struct config *config)
 {
     const char *columns[SCHEMA_COLUMNS_MAX];
-    struct buffer *param = inspection->param;
 
     *inspection = (struct schema_inspection){.sql = (const char *)inspection_sql};
+    struct buffer *param = inspection->param;
     schema_table_append(&param[0], &param[1], config);
     schema_key_columns(config, columns);
     schema_array_append(&param[2], columns);

@@ -296,13 +296,13 @@ static void append_value(struct render *render, struct slice name)
         {"drop_indexes", append_drop_indexes},
     };
 
-    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-        if (slice_is(name, values[i].name)) {
-            values[i].append(render);
-            return;
-        }
-    }
-    assert(!"the template names no such value");
+    enum { VALUES = sizeof values / sizeof values[0] };
+    size_t i = 0;
+
+    while (i < VALUES && !slice_is(name, values[i].name))
+        i++;
+    assert(i < VALUES);
+    values[i].append(render);
 }
 
 /* The text of a section, without the line that names it. */

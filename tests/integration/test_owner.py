@@ -120,7 +120,11 @@ def test_what_is_told(db, start, action):
         daemon = start({**LONG, **{f"postgres.{name}": value for name, value in options.items()}, "redis.url": ""},
                        wait=False)
         daemon.write_config()
+    asked = [schema("check", "--dsn", db.admin_dsn, "--role", "apikeyd", config=daemon.config)]
     deploy(db, config=daemon.config)
+    asked.append(schema("check", "--dsn", db.admin_dsn, "--role", "apikeyd", config=daemon.config))
+    assert [one.returncode for one in asked] == [1, 0], [one.stdout + one.stderr for one in asked]
+    assert options or sentence.split("; ")[0] in asked[0].stdout
     if options:
         daemon.start()
     wait_until(lambda: bound(daemon) == "notification", "the triggers to count")
