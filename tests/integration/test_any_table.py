@@ -270,10 +270,10 @@ def test_times_of_a_zone(db, start):
 def test_an_hour_that_is_there_twice(db, start):
     """A zone that has left its summer time half an hour ago: a stored time goes forward only, and one from before
     does not keep out what is later on the clock."""
-    end = now() + timedelta(minutes=30)  # on the clock of summer time, an hour ahead
-    zone = f"WIN0SUM-1,0/0,{end.timetuple().tm_yday - 1}/{end:%H:%M:%S}"
+    clock = local(timezone(timedelta(hours=5)))
+    end = clock + timedelta(minutes=30)  # on the clock of summer time, an hour ahead
+    zone = f"WIN-5SUM-6,0/0,{end.timetuple().tm_yday - 1}/{end:%H:%M:%S}"
     table = Table(db, time_type="timestamp", table=("auth", "keys"))
-    clock = now().replace(tzinfo=None)
     stored = {"later": clock + timedelta(minutes=20),    # 40 minutes ago, in summer time
               "earlier": clock - timedelta(minutes=20)}  # 80 minutes ago
     for key, moment in stored.items():
