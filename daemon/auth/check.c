@@ -60,10 +60,10 @@ static void count_verdict(struct front *front, enum verdict_kind kind, enum tier
 }
 
 /* An ALLOW is about to be answered: note the time. */
-static void record_usage(struct front *front, struct cached_verdict *cached)
+static void record_usage(struct front *front, const struct row_id *api_key_id,
+                         struct cached_verdict *cached)
 {
-    if (!ledger_half_record(front->usage, &cached->api_key_id, front->wall_us,
-                            &cached->usage_slot)) {
+    if (!ledger_half_record(front->usage, api_key_id, front->wall_us, &cached->usage_slot)) {
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
         if (!front->unrecorded_logged)
             front_log(front, LOG_LEVEL_WARNING,
@@ -80,19 +80,20 @@ static void record_usage(struct front *front, struct cached_verdict *cached)
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
                           struct buffer *out, const struct reply_encoder *encoder)
 {
-    struct verdict verdict = cached_verdict_get(cached);
+    struct verdict verdict;
     struct answer answer = {
         .verdict = &verdict,
         .tier = tier,
         .left_us = freshness_left(&front->freshness.limits, cached->kind, cached->read_at_us),
     };
 
+    cached_verdict_read(cached, &verdict);
     /* The slot's cache line is fetched while the answer is written. The answer is sent after the
      * use is recorded. */
     ledger_half_prefetch(front->usage, cached->usage_slot);
     encoder->write(front, out, &answer, encoder);
     if (cached->kind == VERDICT_ALLOW)
-        record_usage(front, cached);
+        record_usage(front, &verdict.api_key_id, cached);
     count_verdict(front, cached->kind, tier);
 }
 
@@ -499,12 +500,12 @@ void check_outdated(struct front *front, const struct to_front *message)
     if (!flight)
         return;
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
-        struct cached_verdict passing = {.digest = message->answer.digest};
+        struct cached_verdict passing[2] = {{.digest = message->answer.digest}}; /* and its rest */
 
-        cached_verdict_set(&passing, verdict);
+        cached_verdict_set(passing, verdict);
         next = TAILQ_NEXT(waiter, in_flight);
         if (freshness_read_since(verdict->read_at_us, waiter->asked_us))
-            answer_waiter(waiter, &passing, message->answer.tier, NULL);
+            answer_waiter(waiter, passing, message->answer.tier, NULL);
         else
             ask_again(waiter, &again);
     }

@@ -25,6 +25,7 @@ static const char *const inactive_statuses[] = {"403", "401", NULL};
 static const char *const preflights[] = {"deny", "allow", NULL};
 static const char *const usage_keys[] = {"none", "key", "api_key_id", "user_id", NULL};
 static const char *const transforms[] = {"none", "hmac-sha256", NULL};
+static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const targets[] = {"auto", "journal", "stderr", NULL};
 static const char *const formats[] = {"text", "json", NULL};
@@ -67,7 +68,7 @@ const struct option option_table[] = {
      "the daemon is draining."},
 
     {"cache", "memory", OPTION_SIZE, FIELD(cache_memory), "64MiB", KIB(4), GIB(64), FIXED, NULL,
-     "Memory for verdicts on existing keys, 65 bytes each."},
+     "Memory for verdicts on existing keys, 65 bytes each, or 129 where IDs are text."},
     {"cache", "negative_memory", OPTION_SIZE, FIELD(cache_negative_memory), "8MiB", KIB(4), GIB(8),
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),
@@ -102,13 +103,39 @@ const struct option option_table[] = {
      "For the LISTEN connection, which cannot go through a pooler; empty: dsn."},
     {"postgres", "table", OPTION_TABLE, FIELD(postgres_table), "api.user_api_key", 1, TEXT_MAX,
      FIXED, NULL, "The table of keys."},
-    {"postgres", "key_column", OPTION_COLUMN, FIELD(postgres_key_column), "key_id", 1, TEXT_MAX,
-     FIXED, NULL, "Its column with the key ID, or with the result of key_transform."},
+    {"postgres", "key_column", OPTION_COLUMN, FIELD(postgres_key_column), "key_id", 1,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Its column with the key ID, or with the result of key_transform."},
     {"postgres", "key_transform", OPTION_CHOICE, FIELD(postgres_key_transform), "none", 0, 0, FIXED,
      transforms, "none, or hmac-sha256: the column holds the hex HMAC of the key ID."},
     {"postgres", "key_transform_secret_file", OPTION_SECRET_FILE,
      FIELD(postgres_key_transform_secret_file), "", 0, OPTION_FILE_MAX, FIXED, NULL,
      "File that holds the HMAC secret of key_transform."},
+    {"postgres", "id_column", OPTION_COLUMN, FIELD(postgres_id_column), "api_key_id", 1,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Column with the ID of the row, which ALLOW tells; it must be unique."},
+    {"postgres", "user_column", OPTION_COLUMN, FIELD(postgres_user_column), "user_id", 1,
+     OPTION_NAME_MAX, FIXED, NULL, "Column with the ID of the key's owner, of the same type."},
+    {"postgres", "id_type", OPTION_CHOICE, FIELD(postgres_id_type), "uuid", 0, 0, FIXED, id_types,
+     "Type of both IDs: uuid, bigint, or text of at most 36 bytes."},
+    {"postgres", "active_column", OPTION_COLUMN, FIELD(postgres_active_column), "is_active", 0,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Column of type boolean that is true for a key that may pass; empty: every key may."},
+    {"postgres", "last_used_column", OPTION_COLUMN, FIELD(postgres_last_used_column), "last_used",
+     1, OPTION_NAME_MAX, FIXED, NULL,
+     "Column with the time of the last use, which the daemon sets."},
+    {"postgres", "updated_column", OPTION_COLUMN, FIELD(postgres_updated_column), "updated_at", 0,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Column with the time of the last change (see usage.touch_updated_at); empty: none."},
+    {"postgres", "created_column", OPTION_COLUMN, FIELD(postgres_created_column), "created_at", 0,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Column that tells the oldest of several rows with one key; empty: that is the row with the "
+     "smallest ID."},
+    {"postgres", "name_column", OPTION_COLUMN, FIELD(postgres_name_column), "key_name", 0,
+     OPTION_NAME_MAX, FIXED, NULL, "Column with the key's name, for apikeyctl keys; empty: none."},
+    {"postgres", "timestamp_zone", OPTION_ZONE, FIELD(postgres_timestamp_zone), "UTC", 1, TEXT_MAX,
+     FIXED, NULL,
+     "Time zone of the times in columns of type timestamp without time zone, as in Asia/Seoul."},
     {"postgres", "connections", OPTION_COUNT, FIELD(postgres_connections), "2", 1, 64, FIXED, NULL,
      "Connections for lookups; usage and the change feed have one more each."},
     {"postgres", "batch", OPTION_COUNT, FIELD(postgres_batch), "1000", 1, 10000, RELOADABLE, NULL,

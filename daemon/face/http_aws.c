@@ -11,18 +11,17 @@
 /* An encoder's text is the event's resource and, behind its end, the event's key: for policies of
  * which usageIdentifierKey is the key. */
 static const char *usage_key(const struct front *front, const struct reply_encoder *encoder,
-                             const struct verdict *verdict, char uuid[UUID_TEXT_LEN + 1])
+                             const struct verdict *verdict, char id[static ID_TEXT_MAX + 1])
 {
-    uuid[UUID_TEXT_LEN] = '\0';
     switch (front->config->aws_usage_identifier_key) {
     case AWS_USAGE_KEY_KEY:
         return encoder->text ? encoder->text + strlen(encoder->text) + 1 : NULL;
     case AWS_USAGE_KEY_API_KEY_ID:
-        uuid_to_text(&verdict->api_key_id, uuid);
-        return uuid;
+        id[row_id_to_text(&verdict->api_key_id, verdict->id_type, id)] = '\0';
+        return id;
     case AWS_USAGE_KEY_USER_ID:
-        uuid_to_text(&verdict->user_id, uuid);
-        return uuid;
+        id[row_id_to_text(&verdict->user_id, verdict->id_type, id)] = '\0';
+        return id;
     default:
         return NULL;
     }
@@ -66,12 +65,12 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
                          const struct reply_encoder *encoder)
 {
     struct buffer body = {0};
-    char uuid[UUID_TEXT_LEN + 1];
+    char id[ID_TEXT_MAX + 1];
 
     switch (answer->verdict->kind) {
     case VERDICT_ALLOW:
         aws_event_allow(&body, encoder->text, answer->verdict,
-                        usage_key(front, encoder, answer->verdict, uuid));
+                        usage_key(front, encoder, answer->verdict, id));
         reply(front, out, encoder, &body);
         break;
     case VERDICT_DENY_UNKNOWN:

@@ -305,8 +305,8 @@ struct front *front_new(const struct front_setup *setup)
     front->base = event_base_new();
     front->hasher =
         key_hasher_new((enum key_transform)config->postgres_key_transform, setup->hash_secret);
-    front->cache =
-        verdict_cache_new(config->cache_memory, config->cache_negative_memory, setup->seed);
+    front->cache = verdict_cache_new(config->cache_memory, config->cache_negative_memory,
+                                     (enum id_type)config->postgres_id_type, setup->seed);
     if (!front->base || !front->hasher || !front->cache || !check_init(front, setup->seed))
         goto fail;
     front->mail =

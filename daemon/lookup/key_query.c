@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include <apikeyd/base/buffer.h>
-#include <apikeyd/base/sql_name.h>
+#include <apikeyd/config/sql_template.h>
 #include <apikeyd/postgres/pg_array.h>
+#include <apikeyd/postgres/pg_id.h>
 
 enum {
     COLUMN_KEY,
@@ -18,30 +19,39 @@ enum {
     COLUMNS
 };
 
-/* `alias` distinguishes the statements in pg_stat_activity. */
+/* A column of the row, or the value of every row if the table has no such column. */
+static void append_column(struct buffer *text, char alias, const char *column, const char *absent)
+{
+    if (column)
+        buffer_printf(text, ", %c.%s", alias, column);
+    else
+        buffer_printf(text, ", %s", absent);
+}
+
+/* `alias` distinguishes the statements in pg_stat_activity. statement_timestamp() is taken before
+ * the rows are read, so no change after it is missed by a verdict of that age. A null flag is not
+ * true. */
 static char *make_sql(const struct config *config, char alias, const char *keys)
 {
-    struct buffer table = {0};
-    struct buffer key = {0};
+    const char *active = config->postgres_active_column[0] ? "{active} IS TRUE" : NULL;
+    const char *created = config->postgres_created_column[0] ? "{created}" : NULL;
+    struct buffer text = {0};
     struct buffer sql = {0};
 
-    sql_table_append(&table, config->postgres_table);
-    buffer_append(&table, "", 1);
-    sql_column_append(&key, config->postgres_key_column);
-    buffer_append(&key, "", 1);
-    /* statement_timestamp() is taken before the rows are read, so no change after it is missed by
-     * a verdict of that age. A null is_active is not true. */
-    buffer_printf(&sql,
-                  "SELECT %c.%s::pg_catalog.text, api_key_id, user_id, is_active IS TRUE, "
-                  "created_at, pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
-                  "FROM %s AS %c WHERE %s OPERATOR(pg_catalog.=) ANY (%s) "
+    buffer_printf(&text, "SELECT %c.{key}::pg_catalog.text, %c.{id}, %c.{user}", alias, alias,
+                  alias);
+    append_column(&text, alias, active, "true");
+    append_column(&text, alias, created, "NULL::pg_catalog.timestamptz");
+    buffer_printf(&text,
+                  ", pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
+                  "FROM {table} AS %c WHERE %c.{key} OPERATOR(pg_catalog.=) ANY (%s) "
                   "UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, "
-                  "pg_catalog.statement_timestamp(), ",
-                  alias, key.data, table.data, alias, key.data, keys);
-    store_mark_append_sql(&sql, table.data);
+                  "pg_catalog.statement_timestamp(), " STORE_MARK,
+                  alias, alias, keys);
+    buffer_append(&text, "", 1);
+    sql_template(&sql, config, text.data);
     buffer_append(&sql, "", 1);
-    buffer_free(&table);
-    buffer_free(&key);
+    buffer_free(&text);
     return sql.data;
 }
 
@@ -60,20 +70,34 @@ static bool tells_store(const PGresult *result, int i)
     return !PQgetisnull(result, i, COLUMN_STORE);
 }
 
-static bool key_row_valid(const PGresult *result, int i)
+static bool is_time(const PGresult *result, int column)
 {
-    return PQgetlength(result, i, COLUMN_ACTIVE) == 1 &&
-           (PQgetlength(result, i, COLUMN_CREATED) == 8 || PQgetisnull(result, i, COLUMN_CREATED));
+    Oid oid = PQftype(result, column);
+
+    return oid == PG_TIMESTAMP || oid == PG_TIMESTAMPTZ;
 }
 
-/* False, and *ret is zeros, when it is NULL or no uuid. */
-static bool read_uuid(const PGresult *result, int i, int column, struct uuid *ret)
+struct key_misfit key_query_misfit(const PGresult *result, enum id_type type)
 {
-    *ret = (struct uuid){0};
-    if (PQgetlength(result, i, column) != sizeof *ret)
-        return false;
-    memcpy(ret, PQgetvalue(result, i, column), sizeof *ret);
-    return true;
+    const struct {
+        int column;
+        bool fits;
+        const char *why;
+    } columns[] = {
+        {COLUMN_API_KEY_ID, pg_id_fits(result, COLUMN_API_KEY_ID, type),
+         "postgres.id_column is not of the type that postgres.id_type names"},
+        {COLUMN_USER_ID, pg_id_fits(result, COLUMN_USER_ID, type),
+         "postgres.user_column is not of the type that postgres.id_type names"},
+        {COLUMN_CREATED, is_time(result, COLUMN_CREATED),
+         "postgres.created_column is not of type timestamp, with or without time zone"},
+    };
+
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+        if (!columns[i].fits)
+            return (struct key_misfit){columns[i].why,
+                                       pg_type_name(PQftype(result, columns[i].column))};
+    }
+    return (struct key_misfit){0};
 }
 
 bool key_query_valid(const PGresult *result, struct store_told *ret_told)
@@ -86,7 +110,7 @@ bool key_query_valid(const PGresult *result, struct store_told *ret_told)
         if (PQgetlength(result, i, COLUMN_READ) != 8)
             return false;
         if (!tells_store(result, i)) {
-            if (!key_row_valid(result, i))
+            if (PQgetlength(result, i, COLUMN_ACTIVE) != 1)
                 return false;
             continue;
         }
@@ -98,24 +122,25 @@ bool key_query_valid(const PGresult *result, struct store_told *ret_told)
     return told;
 }
 
-/* False when the row has not both IDs; they are zeros. */
-static bool read_verdict(const PGresult *result, int i, struct verdict *ret)
+/* False when the row has not both IDs. */
+static bool read_verdict(const PGresult *result, int i, enum id_type type, struct verdict *ret)
 {
     bool active = PQgetvalue(result, i, COLUMN_ACTIVE)[0] != 0;
 
-    *ret = (struct verdict){.kind = active ? VERDICT_ALLOW : VERDICT_DENY_INACTIVE, .rows = 1};
-    bool has_id = read_uuid(result, i, COLUMN_API_KEY_ID, &ret->api_key_id);
-    return read_uuid(result, i, COLUMN_USER_ID, &ret->user_id) && has_id;
+    *ret = (struct verdict){
+        .kind = active ? VERDICT_ALLOW : VERDICT_DENY_INACTIVE, .id_type = type, .rows = 1};
+    bool has_id = pg_id_read(result, i, COLUMN_API_KEY_ID, type, &ret->api_key_id);
+    return pg_id_read(result, i, COLUMN_USER_ID, type, &ret->user_id) && has_id;
 }
 
-bool key_query_row(const PGresult *result, int i, struct key_row *ret)
+bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_row *ret)
 {
     ret->server_read_us = pg_get_int64(PQgetvalue(result, i, COLUMN_READ)) + PG_EPOCH_US;
     if (tells_store(result, i))
         return false;
     ret->key.at = PQgetvalue(result, i, COLUMN_KEY);
     ret->key.len = (size_t)PQgetlength(result, i, COLUMN_KEY);
-    ret->broken = !read_verdict(result, i, &ret->verdict);
+    ret->broken = !read_verdict(result, i, type, &ret->verdict);
     ret->created_at = PQgetisnull(result, i, COLUMN_CREATED)
                           ? INT64_MAX
                           : pg_get_int64(PQgetvalue(result, i, COLUMN_CREATED));
@@ -126,7 +151,7 @@ static bool is_older(const struct key_row *row, const struct key_finding *findin
 {
     if (row->created_at != finding->created_at)
         return row->created_at < finding->created_at;
-    return uuid_order(&row->verdict.api_key_id, &finding->verdict.api_key_id) < 0;
+    return row_id_order(&row->verdict.api_key_id, &finding->verdict.api_key_id) < 0;
 }
 
 void key_query_combine(struct key_finding *finding, const struct key_row *row)

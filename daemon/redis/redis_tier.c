@@ -8,6 +8,7 @@
 #include <event2/event_struct.h>
 
 #include <apikeyd/clock/clock.h>
+#include <apikeyd/config/option.h>
 #include <apikeyd/model/freshness.h>
 #include <apikeyd/thread/timer.h>
 #include <apikeyd/wire/redis_value.h>
@@ -15,7 +16,10 @@
 
 #include "redis_link.h"
 
-enum { COLUMN_SIZE = 64, KEY_SIZE = 128 + 3 + STORE_KEY_SIZE + COLUMN_SIZE + DIGEST_HEX_SIZE };
+enum {
+    COLUMNS_SIZE = OPTION_NAME_MAX + sizeof "/+0123456789abcdef:",
+    KEY_SIZE = 128 + 3 + STORE_KEY_SIZE + COLUMNS_SIZE + DIGEST_HEX_SIZE,
+};
 
 /* One MGET under way. A command cannot be taken back, so a late one is only marked; its reply, or
  * the connection's end, frees it. */
@@ -34,6 +38,7 @@ struct redis_tier {
     struct back_env *env;
     struct redis_link *link; /* NULL: off */
     struct buffer request;   /* the one that is being made */
+    char columns[COLUMNS_SIZE];
 };
 
 const char *redis_finding_name(enum redis_finding finding)
@@ -47,17 +52,52 @@ const char *redis_finding_name(enum redis_finding finding)
     return name[finding];
 }
 
-/* <prefix>1:<store>/<key column>:<digest>. The tag covers this name, so a verdict holds for one
- * column of one store only: the value of one column may be a key by another, or the hash of one. */
+/* FNV-1a, 64 bits, with the text's NUL. */
+static uint64_t add_text(uint64_t hash, const char *text)
+{
+    do
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
+    while (*text++);
+    return hash;
+}
+
+/* "/<key column>:", and a hash before the colon unless the other options that say what a verdict
+ * tells have their defaults: daemons that read other columns share no verdicts. */
+static void name_columns(const struct config *config, char ret[static COLUMNS_SIZE])
+{
+    const struct {
+        const char *option, *value;
+    } columns[] = {
+        {"id_column", config->postgres_id_column},
+        {"user_column", config->postgres_user_column},
+        {"active_column", config->postgres_active_column},
+        {"created_column", config->postgres_created_column},
+        {"id_type", id_type_name((enum id_type)config->postgres_id_type)},
+    };
+    uint64_t hash = UINT64_C(14695981039346656037);
+    bool defaults = true;
+
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+        const struct option *option = option_find("postgres", columns[i].option);
+
+        defaults = defaults && strcmp(columns[i].value, option->value) == 0;
+        hash = add_text(hash, columns[i].value);
+    }
+    if (defaults)
+        snprintf(ret, COLUMNS_SIZE, "/%s:", config->postgres_key_column);
+    else
+        snprintf(ret, COLUMNS_SIZE, "/%s+%016" PRIx64 ":", config->postgres_key_column, hash);
+}
+
+/* <prefix>1:<store>/<columns>:<digest>. The tag covers this name, so a verdict holds for one column
+ * of one store only: the value of one column may be a key by another, or the hash of one. */
 static struct slice make_key(const struct redis_tier *tier, const struct store_id *store,
                              const struct digest *digest, char ret[static KEY_SIZE])
 {
     char *hex = stpcpy(stpcpy(ret, tier->env->config->redis_prefix), "1:");
 
     store_id_to_key(store, hex);
-    hex += strlen(hex);
-    hex += snprintf(hex, COLUMN_SIZE + 2, "/%.*s:", COLUMN_SIZE - 1,
-                    tier->env->config->postgres_key_column);
+    hex = stpcpy(hex + strlen(hex), tier->columns);
     digest_to_hex(digest, hex);
     return (struct slice){ret, (size_t)(hex - ret) + DIGEST_HEX_SIZE - 1};
 }
@@ -69,6 +109,7 @@ struct redis_tier *redis_tier_new(struct back_env *env)
     if (!tier)
         return NULL;
     tier->env = env;
+    name_columns(env->config, tier->columns);
     if (!env->config->redis_url[0])
         return tier;
     tier->link = redis_link_new(env);
@@ -123,7 +164,9 @@ static enum redis_finding judge(struct redis_tier *tier, struct slice key, struc
     int64_t server_read_us = 0;
     struct verdict verdict;
 
-    switch (redis_value_decode(key, value, tier->env->redis_secret, &verdict, &server_read_us)) {
+    switch (redis_value_decode(key, value, tier->env->redis_secret,
+                               (enum id_type)tier->env->config->postgres_id_type, &verdict,
+                               &server_read_us)) {
     case REDIS_VALUE_TOMBSTONE:
         *ret = (struct verdict){
             .kind = VERDICT_UNAVAILABLE,

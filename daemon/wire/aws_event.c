@@ -244,10 +244,10 @@ static json_t *make_answer(const char *resource, bool allowed, const char *princ
 void aws_event_allow(struct buffer *out, const char *resource, const struct verdict *verdict,
                      const char *usage_key)
 {
-    char key_text[UUID_TEXT_LEN + 1] = "", user_text[UUID_TEXT_LEN + 1] = "";
+    char key_text[ID_TEXT_MAX + 1] = "", user_text[ID_TEXT_MAX + 1] = "";
 
-    uuid_to_text(&verdict->api_key_id, key_text);
-    uuid_to_text(&verdict->user_id, user_text);
+    (void)row_id_to_text(&verdict->api_key_id, verdict->id_type, key_text);
+    (void)row_id_to_text(&verdict->user_id, verdict->id_type, user_text);
     json_t *answer =
         make_answer(resource, true, user_text,
                     json_pack("{s:s, s:s}", "apiKeyId", key_text, "userId", user_text));

@@ -35,7 +35,7 @@ def somebody_elses(path):
         yield
 
 
-def test_a_socket_that_is_removed_is_bound_anew(db, start):
+def test_a_socket_that_is_removed_is_bound_again(db, start):
     db.add_key("good")
     daemon = start({"listen.check_mode": "0606"}, wait=False)
     http = daemon.folder / "http.sock"

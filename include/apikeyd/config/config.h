@@ -17,6 +17,7 @@
 #include <apikeyd/model/freshness.h>
 #include <apikeyd/model/key_hasher.h>
 #include <apikeyd/model/key_source.h>
+#include <apikeyd/model/row_id.h>
 
 enum { ID_LIST_MAX = 64 };
 
@@ -68,6 +69,15 @@ struct config {
     char *postgres_key_column;
     uint64_t postgres_key_transform; /* enum key_transform */
     char *postgres_key_transform_secret_file;
+    char *postgres_id_column;
+    char *postgres_user_column;
+    uint64_t postgres_id_type; /* enum id_type */
+    char *postgres_active_column;
+    char *postgres_last_used_column;
+    char *postgres_updated_column;
+    char *postgres_created_column;
+    char *postgres_name_column;
+    char *postgres_timestamp_zone;
     uint64_t postgres_connections;
     uint64_t postgres_batch;
     int64_t postgres_timeout;
