@@ -43,7 +43,7 @@ static void append_value(struct buffer *sql, const struct config *config, struct
             return;
         }
     }
-    assert(!"a template names no such value");
+    assert(false); /* a template names no such value */
 }
 
 void sql_template(struct buffer *sql, const struct config *config, const char *text)
