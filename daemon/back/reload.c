@@ -4,7 +4,21 @@
 #include <string.h>
 
 #include <apikeyd/back/config_check.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/config/config_hasher.h>
 #include <apikeyd/wire/resp_reply.h>
+
+/* Keys have other names from now on: what was read by the old ones must not be used, not even by
+ * requests that are under way. */
+static void use_hasher(struct back_env *env, struct key_hasher *hasher)
+{
+    key_hasher_free(env->hasher);
+    env->hasher = hasher;
+    freshness_everything_changed(&env->freshness, clock_monotonic_us());
+    back_env_post_freshness(env);
+    log_info(&env->log, "reload: the secrets of postgres.key_transform_secret_file have changed; "
+                        "every key is looked up again");
+}
 
 /* Names of options that need a restart go to `restart`, the reasons of a failure to `errors`, and
  * deprecated names to `warnings`. */
@@ -18,9 +32,13 @@ static bool apply(struct back_env *env, struct config **config, const char *path
         return false;
     config_keep_fixed(next, *config, restart);
     copy = config_copy(next);
-    if (!copy) {
-        buffer_text(errors, "out of memory\n");
+    struct key_hasher *hasher = config_key_hasher(next, errors, NULL);
+    struct key_hasher *for_front = hasher ? key_hasher_copy(hasher) : NULL;
+    if (!copy || !for_front) {
+        buffer_text(errors, copy && !hasher ? "\n" : "out of memory\n");
         config_free(next);
+        config_free(copy);
+        key_hasher_free(hasher);
         return false;
     }
     struct freshness_policy policy = config_freshness_policy(next);
@@ -29,7 +47,14 @@ static bool apply(struct back_env *env, struct config **config, const char *path
     env->config = next;
     freshness_set_policy(&env->freshness, &policy);
     env->log.level = (enum log_level)next->log_level;
-    back_env_post(env, &(struct to_front){.type = TO_FRONT_CONFIG, .config = copy});
+    if (key_hasher_equal(hasher, env->hasher)) {
+        key_hasher_free(hasher);
+        key_hasher_free(for_front);
+        for_front = NULL;
+    } else {
+        use_hasher(env, hasher);
+    }
+    back_env_post(env, &(struct to_front){.type = TO_FRONT_CONFIG, .configured = {copy, for_front}});
     return true;
 }
 

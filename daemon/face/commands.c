@@ -357,7 +357,8 @@ static size_t handle_resp(void *arg, struct connection *connection, struct slice
 {
     struct front *front = arg;
     const struct ahead *ahead =
-        lookahead_take(&front->lookahead, bytes, front->hasher, front->cache, front->usage);
+        lookahead_take(&front->lookahead, bytes, front->hasher, &front->freshness, front->cache,
+                       front->usage);
     struct resp_request request;
     const char *why;
     size_t consumed = 0;

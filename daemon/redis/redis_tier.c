@@ -15,7 +15,11 @@
 
 #include "redis_link.h"
 
-enum { COLUMN_SIZE = 64, KEY_SIZE = 128 + 3 + STORE_KEY_SIZE + COLUMN_SIZE + DIGEST_HEX_SIZE };
+enum {
+    NAME_MAX_LEN = 63, /* of a column */
+    SCHEME_SIZE = 2 * (NAME_MAX_LEN + 1) + DIGEST_HEX_SIZE + 2,
+    KEY_SIZE = 128 + 2 + STORE_KEY_SIZE + SCHEME_SIZE + DIGEST_HEX_SIZE
+};
 
 /* One MGET under way. A command cannot be taken back, so a late one is only marked; its reply, or
  * the connection's end, frees it. */
@@ -26,6 +30,7 @@ struct mget {
     bool late;
     int64_t sent_us;
     struct store_id store; /* the store of these keys */
+    unsigned configured;   /* and the tier's count at the time */
     struct event timer;
     struct digest digests[];
 };
@@ -34,6 +39,8 @@ struct redis_tier {
     struct back_env *env;
     struct redis_link *link; /* NULL: off */
     struct buffer request;   /* the one that is being made */
+    char scheme[SCHEME_SIZE];
+    unsigned configured; /* counts changes of the scheme */
 };
 
 const char *redis_finding_name(enum redis_finding finding)
@@ -47,8 +54,27 @@ const char *redis_finding_name(enum redis_finding finding)
     return name[finding];
 }
 
-/* <prefix>1:<store>/<key column>:<digest>. The tag covers this name, so a verdict holds for one
- * column of one store only: the value of one column may be a key by another, or the hash of one. */
+/* A verdict holds for one way of finding keys: the value of one column may be a key by another, or
+ * the hash of one, and a row may be found by a fallback, or by a second secret, that another sidecar
+ * does not have (any more). So sidecars in different steps of a migration share nothing. */
+void redis_tier_configure(struct redis_tier *tier)
+{
+    const struct config *config = tier->env->config;
+    char mark[DIGEST_HEX_SIZE];
+    struct digest digest;
+
+    tier->configured++;
+    int len = snprintf(tier->scheme, SCHEME_SIZE, "/%.*s", NAME_MAX_LEN,
+                       config->postgres_key_column);
+    if (key_hasher_digest_count(tier->env->hasher) == 1)
+        return;
+    key_hasher_mark(tier->env->hasher, &digest);
+    digest_to_hex(&digest, mark);
+    snprintf(tier->scheme + len, SCHEME_SIZE - (size_t)len, "+%.*s~%s", NAME_MAX_LEN,
+             config->postgres_key_column_fallback, mark);
+}
+
+/* <prefix>1:<store>/<scheme>:<digest>. The tag covers this name. */
 static struct slice make_key(const struct redis_tier *tier, const struct store_id *store,
                              const struct digest *digest, char ret[static KEY_SIZE])
 {
@@ -56,8 +82,7 @@ static struct slice make_key(const struct redis_tier *tier, const struct store_i
 
     store_id_to_key(store, hex);
     hex += strlen(hex);
-    hex += snprintf(hex, COLUMN_SIZE + 2, "/%.*s:", COLUMN_SIZE - 1,
-                    tier->env->config->postgres_key_column);
+    hex = stpcpy(stpcpy(hex, tier->scheme), ":");
     digest_to_hex(digest, hex);
     return (struct slice){ret, (size_t)(hex - ret) + DIGEST_HEX_SIZE - 1};
 }
@@ -69,6 +94,7 @@ struct redis_tier *redis_tier_new(struct back_env *env)
     if (!tier)
         return NULL;
     tier->env = env;
+    redis_tier_configure(tier);
     if (!env->config->redis_url[0])
         return tier;
     tier->link = redis_link_new(env);
@@ -160,7 +186,8 @@ static void deliver(struct redis_tier *tier, const struct mget *mget,
     const struct redis_read *read = &mget->read;
     int64_t now_us = clock_monotonic_us();
 
-    if (!store_id_equal(&mget->store, &tier->env->stores.current)) {
+    if (!store_id_equal(&mget->store, &tier->env->stores.current) ||
+        mget->configured != tier->configured) {
         deliver_none(read, mget->len, FOUND_NOTHING);
         return;
     }
@@ -244,7 +271,8 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
                               .read = read,
                               .len = len,
                               .sent_us = clock_monotonic_us(),
-                              .store = tier->env->stores.current};
+                              .store = tier->env->stores.current,
+                              .configured = tier->configured};
         memcpy(mget->digests, digests, len * sizeof *digests);
     }
     if (!mget || !send_mget(tier, mget)) {

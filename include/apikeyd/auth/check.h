@@ -44,14 +44,13 @@ struct check {
     int64_t within_ms;             /* the client's limit; 0: none */
     struct reply_encoder encoder;
     struct digest digest; /* of the key: for check_digest() */
-    struct slice column;  /* the key column's value: for check.c, set when needed */
 };
 
 /* Answer in its place, now or later; takes the encoder's text; returns NULL. If the key is
  * malformed: do nothing, and return what is wrong with the key. */
 const char *check_key(struct front *front, struct check *check);
 
-/* As check_key(), for a key (1 to 255 bytes) whose digest is known. */
+/* As check_key(), for a key (1 to 255 bytes) whose digest is known, from key_digest(). */
 const char *check_digest(struct front *front, struct check *check);
 
 /* Returns what is wrong with a key ID, or NULL. The text lives forever. */

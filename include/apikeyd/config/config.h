@@ -55,8 +55,9 @@ struct config {
     char *postgres_listen_dsn;
     char *postgres_table;
     char *postgres_key_column;
+    char *postgres_key_column_fallback;
     uint64_t postgres_key_transform; /* enum key_transform */
-    char *postgres_key_transform_secret_file;
+    char *postgres_key_transform_secret_file; /* files with commas in between */
     uint64_t postgres_connections;
     uint64_t postgres_batch;
     int64_t postgres_timeout;

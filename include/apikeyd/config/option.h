@@ -19,6 +19,7 @@ enum option_type {
     OPTION_HEADER,      /* an HTTP header's name */
     OPTION_FILE,        /* an absolute path; other files may stand beside the file */
     OPTION_SECRET_FILE, /* an absolute path or the name of a credential */
+    OPTION_SECRET_FILES, /* some of these, with commas in between */
     OPTION_SOCKET,      /* an absolute path, of a Unix socket */
     OPTION_ADDRESS,     /* the path of a Unix socket, or address:port */
     OPTION_GROUP,       /* a group's name */
