@@ -10,6 +10,7 @@
 #include <apikeyd/base/utf8.h>
 #include <apikeyd/model/key_hasher.h>
 
+#include "daemon_client.h"
 #include "die.h"
 #include "key_input.h"
 #include "keys_db.h"
@@ -57,32 +58,72 @@ static void check_id(const char *what, const char *text)
             text);
 }
 
+/* A command's database, and the configuration that it is opened by. */
+struct opened {
+    struct config *config;
+    struct keys_db *db;
+};
+
 /* The first argument is a key's ID, where there are arguments. */
-static struct keys_db *open_db(const struct request *request)
+static struct keys_db *connect_db(const struct request *request, const struct config *config)
 {
     if (request->user)
         check_id("--user", request->user);
     if (request->argc > 0)
         check_id("API_KEY_ID", request->argv[0]);
-    return keys_db_open(request);
+    return keys_db_open(request, config);
+}
+
+static struct opened open_db(const struct request *request)
+{
+    struct opened opened = {.config = daemon_config(request)};
+
+    opened.db = connect_db(request, opened.config);
+    return opened;
+}
+
+static void close_db(struct opened *opened)
+{
+    keys_db_close(opened->db);
+    config_free(opened->config);
+}
+
+/* A name and a flag are for tables that have such columns. */
+static void check_new(const struct request *request, const struct config *config)
+{
+    bool named = config->postgres_name_column[0] != '\0';
+
+    if (!request->user || (named && (!request->name || !request->name[0])))
+        die(EX_USAGE, "keys create needs --user%s", named ? " and --name" : "");
+    if (!named && request->name)
+        die(EX_USAGE, "--name: postgres.name_column is empty: keys have no names here");
+    if (!config->postgres_active_column[0] && !wants_active(request))
+        die(EX_USAGE, "--active no: postgres.active_column is empty: every key is active");
 }
 
 int run_keys_create(const struct request *request)
 {
     char key[KEY_INPUT_SIZE];
-    bool active = wants_active(request);
+    char id[UUID_STR_LEN];
+    struct new_key made = {.id = id, .active = wants_active(request)};
+    struct opened opened = {.config = daemon_config(request)};
+    uuid_t random;
 
-    if (!request->user || !request->name || !request->name[0])
-        die(EX_USAGE, "keys create needs --user and --name");
+    check_new(request, opened.config);
     take_key(request, key);
-    struct keys_db *db = open_db(request);
-    json_t *row = keys_db_insert(db, request->user, request->name, keys_db_column(db, key), active);
+    opened.db = connect_db(request, opened.config);
+    uuid_generate_random(random);
+    uuid_unparse_lower(random, id);
+    made.user = request->user;
+    made.name = request->name;
+    made.column = keys_db_column(opened.db, key);
+    json_t *row = keys_db_insert(opened.db, &made);
 
     json_object_set_new(row, "key_id", json_string(key));
     output_object(request->json, row);
     if (!request->json)
         fprintf(stderr, "Keep key_id now: it is not shown again.\n");
-    keys_db_close(db);
+    close_db(&opened);
     explicit_bzero(key, sizeof key);
     return EXIT_SUCCESS;
 }
@@ -94,17 +135,17 @@ int run_keys_list(const struct request *request)
         {"last_used", "LAST_USED"},   {"created_at", "CREATED"}, {"user_id", "USER"},
         {"fingerprint", "KEY"},
     };
-    struct keys_db *db = open_db(request);
+    struct opened opened = open_db(request);
 
-    output_rows(request->json, keys_db_list(db, request->user), columns,
+    output_rows(request->json, keys_db_list(opened.db, request->user), columns,
                 sizeof columns / sizeof columns[0]);
-    keys_db_close(db);
+    close_db(&opened);
     return EXIT_SUCCESS;
 }
 
-static int show_row(const struct request *request, struct keys_db *db, json_t *row)
+static int show_row(const struct request *request, struct opened *opened, json_t *row)
 {
-    keys_db_close(db);
+    close_db(opened);
     if (!row)
         die(STATUS_FAILED, "there is no key %s%s%s", request->argv[0],
             request->user ? " of user " : "", request->user ? request->user : "");
@@ -114,31 +155,33 @@ static int show_row(const struct request *request, struct keys_db *db, json_t *r
 
 int run_keys_show(const struct request *request)
 {
-    struct keys_db *db = open_db(request);
+    struct opened opened = open_db(request);
 
-    return show_row(request, db, keys_db_find(db, request->argv[0], request->user));
+    return show_row(request, &opened, keys_db_find(opened.db, request->argv[0], request->user));
 }
 
 int run_keys_rename(const struct request *request)
 {
-    struct keys_db *db = open_db(request);
+    struct opened opened = open_db(request);
 
-    return show_row(request, db,
-                    keys_db_rename(db, request->argv[0], request->user, request->argv[1]));
+    return show_row(request, &opened,
+                    keys_db_rename(opened.db, request->argv[0], request->user, request->argv[1]));
 }
 
 int run_keys_deactivate(const struct request *request)
 {
-    struct keys_db *db = open_db(request);
+    struct opened opened = open_db(request);
 
-    return show_row(request, db, keys_db_set_active(db, request->argv[0], request->user, false));
+    return show_row(request, &opened,
+                    keys_db_set_active(opened.db, request->argv[0], request->user, false));
 }
 
 int run_keys_activate(const struct request *request)
 {
-    struct keys_db *db = open_db(request);
+    struct opened opened = open_db(request);
 
-    return show_row(request, db, keys_db_set_active(db, request->argv[0], request->user, true));
+    return show_row(request, &opened,
+                    keys_db_set_active(opened.db, request->argv[0], request->user, true));
 }
 
 static void confirm(const struct request *request)
@@ -154,8 +197,8 @@ static void confirm(const struct request *request)
 
 int run_keys_delete(const struct request *request)
 {
-    struct keys_db *db = open_db(request);
+    struct opened opened = open_db(request);
 
     confirm(request);
-    return show_row(request, db, keys_db_delete(db, request->argv[0], request->user));
+    return show_row(request, &opened, keys_db_delete(opened.db, request->argv[0], request->user));
 }

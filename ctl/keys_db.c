@@ -5,29 +5,27 @@
 #include <string.h>
 
 #include <libpq-fe.h>
-#include <uuid/uuid.h>
 
 #include <apikeyd/base/secret.h>
-#include <apikeyd/base/sql_name.h>
+#include <apikeyd/config/sql_template.h>
 
 #include "daemon_client.h"
 #include "die.h"
 
 struct keys_db {
     PGconn *connection;
+    const struct config *config;
     struct key_hasher *hasher;
-    struct buffer table, column; /* quoted */
-    struct buffer row;           /* SQL: a row as JSON */
     char value[KEY_LEN_MAX + 1];
 };
 
-static PGconn *connect_to(const char *dsn)
+/* The session's time zone is that of columns without one. */
+static PGconn *connect_to(const char *dsn, const char *zone)
 {
     const char *const names[] = {"dbname", "fallback_application_name", "client_encoding", NULL};
     const char *const values[] = {dsn, "apikeyctl", "UTF8", NULL};
 
-    /* Times are shown in UTC for columns of either type. */
-    setenv("PGTZ", "UTC", 1);
+    setenv("PGTZ", zone, 1);
     PGconn *connection = PQconnectdbParams(names, values, 1);
     if (PQstatus(connection) != CONNECTION_OK) {
         const char *message = PQerrorMessage(connection);
@@ -39,27 +37,36 @@ static PGconn *connect_to(const char *dsn)
     return connection;
 }
 
-/* Names are qualified, as another role may have made others of the same name. The key column's
- * value only goes into its fingerprint. */
-static void make_row_sql(struct keys_db *db)
-{
-    static const char form[] = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'";
+/* A time in UTC, from a column of either type. */
+#define TIME(column)                                                                               \
+    "pg_catalog.to_char(pg_catalog.timezone('UTC', " column                                        \
+    "::pg_catalog.timestamptz), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 
-    buffer_printf(&db->row,
-                  "pg_catalog.json_build_object('api_key_id', api_key_id, 'name', key_name, "
-                  "'user_id', user_id, 'active', is_active, 'last_used', "
-                  "pg_catalog.to_char(last_used::pg_catalog.timestamptz, %s), 'created_at', "
-                  "pg_catalog.to_char(created_at::pg_catalog.timestamptz, %s), 'updated_at', "
-                  "pg_catalog.to_char(updated_at::pg_catalog.timestamptz, %s), 'fingerprint', "
-                  "pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode(pg_catalog.sha256("
-                  "pg_catalog.convert_to(%.*s, 'UTF8')), 'hex'), 8)))::pg_catalog.text",
-                  form, form, form, (int)db->column.len, db->column.data);
+/* Append SQL for a row as JSON. Names are qualified, as another role may have made others of the
+ * same name. The key column's value only goes into its fingerprint. */
+static void append_row(struct buffer *sql, const struct config *config)
+{
+    const char *const parts[] = {
+        "pg_catalog.json_build_object('api_key_id', {id}::pg_catalog.text, 'name', ",
+        config->postgres_name_column[0] ? "{name}" : "NULL",
+        ", 'user_id', {user}::pg_catalog.text, 'active', ",
+        config->postgres_active_column[0] ? "{active}" : "true",
+        ", 'last_used', " TIME("{last_used}") ", 'created_at', ",
+        config->postgres_created_column[0] ? TIME("{created}") : "NULL",
+        ", 'updated_at', ",
+        config->postgres_updated_column[0] ? TIME("{updated}") : "NULL",
+        ", 'fingerprint', pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode("
+        "pg_catalog.sha256(pg_catalog.convert_to({key}::pg_catalog.text, 'UTF8')), 'hex'), 8)))"
+        "::pg_catalog.text",
+    };
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        sql_template(sql, config, parts[i]);
 }
 
-struct keys_db *keys_db_open(const struct request *request)
+struct keys_db *keys_db_open(const struct request *request, const struct config *config)
 {
     struct keys_db *db = calloc(1, sizeof *db);
-    struct config *config = daemon_config(request);
     const char *dsn = request->dsn ? request->dsn : getenv("APIKEYCTL_DSN");
     struct secret secret = {.len = 0};
     struct buffer error = {0};
@@ -74,11 +81,8 @@ struct keys_db *keys_db_open(const struct request *request)
     explicit_bzero(&secret, sizeof secret);
     if (!db->hasher)
         die(EX_SOFTWARE, "libcrypto cannot be used");
-    sql_table_append(&db->table, config->postgres_table);
-    sql_column_append(&db->column, config->postgres_key_column);
-    make_row_sql(db);
-    db->connection = connect_to(dsn ? dsn : config->postgres_dsn);
-    config_free(config);
+    db->config = config;
+    db->connection = connect_to(dsn ? dsn : config->postgres_dsn, config->postgres_timestamp_zone);
     return db;
 }
 
@@ -86,9 +90,6 @@ void keys_db_close(struct keys_db *db)
 {
     PQfinish(db->connection);
     key_hasher_free(db->hasher);
-    buffer_free(&db->table);
-    buffer_free(&db->column);
-    buffer_free(&db->row);
     explicit_bzero(db, sizeof *db);
     free(db);
 }
@@ -119,26 +120,35 @@ static void refused(const PGresult *result)
             message);
     if (strcmp(state, "23503") == 0) /* foreign_key_violation */
         die(STATUS_FAILED, "there is no user with this ID");
+    if (strcmp(state, "23502") == 0) /* not_null_violation */
+        die(STATUS_FAILED, "the database: %s. apikeyctl fills in the columns that are options only",
+            message);
     if (strcmp(state, "23505") == 0) /* unique_violation */
-        die(STATUS_FAILED, "this key is in the table already");
+        die(STATUS_FAILED, "this key, or this ID, is in the table already");
     if (strncmp(state, "22", 2) == 0) /* data exceptions */
         die(EX_DATAERR, "the database: %s", message);
     die(STATUS_FAILED, "the database: %s", message);
 }
 
-/* Run a statement whose rows are JSON, and return the rows as an array. Takes *sql. */
-static json_t *run(struct keys_db *db, struct buffer *sql, int params, const char *const *values)
+/* Run a statement that ends in a row as JSON: `before`, the row, `after`. Returns the rows as an
+ * array. */
+static json_t *run(struct keys_db *db, const char *before, const char *after, int params,
+                   const char *const *values)
 {
     json_t *rows = json_array();
+    struct buffer sql = {0};
 
-    buffer_append(sql, "", 1);
-    PGresult *result = PQexecParams(db->connection, sql->data, params, NULL, values, NULL, NULL, 0);
+    sql_template(&sql, db->config, before);
+    append_row(&sql, db->config);
+    sql_template(&sql, db->config, after);
+    buffer_append(&sql, "", 1);
+    PGresult *result = PQexecParams(db->connection, sql.data, params, NULL, values, NULL, NULL, 0);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
         refused(result);
     for (int i = 0; i < PQntuples(result); i++)
         json_array_append_new(rows, json_loads(PQgetvalue(result, i, 0), 0, NULL));
     PQclear(result);
-    buffer_free(sql);
+    buffer_free(&sql);
     return rows;
 }
 
@@ -150,79 +160,95 @@ static json_t *only(json_t *rows)
     return row;
 }
 
-json_t *keys_db_insert(struct keys_db *db, const char *user, const char *name, const char *column,
-                       bool active)
+json_t *keys_db_insert(struct keys_db *db, const struct new_key *key)
 {
-    char id[UUID_STR_LEN];
-    const char *const values[] = {id, name, column, user, active ? "t" : "f"};
-    struct buffer sql = {0};
-    uuid_t made;
+    const struct {
+        const char *option, *name,
+            *value; /* an optional column: it has a value, or there is none */
+    } columns[] = {
+        {"{key}", "x", key->column},
+        {"{user}", "x", key->user},
+        {"{id}", "x", key->id},
+        {"{name}", db->config->postgres_name_column, key->name},
+        {"{active}", db->config->postgres_active_column, key->active ? "t" : "f"},
+    };
+    const char *values[sizeof columns / sizeof columns[0]];
+    struct buffer names = {0}, places = {0};
+    int len = 0;
 
-    uuid_generate_random(made);
-    uuid_unparse_lower(made, id);
-    buffer_printf(&sql,
-                  "INSERT INTO %.*s (api_key_id, key_name, %.*s, user_id, is_active) "
-                  "VALUES ($1, $2, $3, $4, $5) RETURNING %.*s",
-                  (int)db->table.len, db->table.data, (int)db->column.len, db->column.data,
-                  (int)db->row.len, db->row.data);
-    return only(run(db, &sql, 5, values));
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+        if (!columns[i].name[0] || !columns[i].value)
+            continue;
+        values[len++] = columns[i].value;
+        buffer_printf(&names, "%s%s", len > 1 ? ", " : "", columns[i].option);
+        buffer_printf(&places, "%s$%d", len > 1 ? ", " : "", len);
+    }
+    buffer_printf(&names, ") VALUES (%.*s) RETURNING ", (int)places.len, places.data);
+    buffer_free(&places);
+    buffer_printf(&places, "INSERT INTO {table} (%.*s", (int)names.len, names.data);
+    buffer_append(&places, "", 1);
+    json_t *row = only(run(db, places.data, "", len, values));
+    buffer_free(&names);
+    buffer_free(&places);
+    return row;
 }
 
+/* A parameter has the type of the column that it is first compared with. */
 json_t *keys_db_list(struct keys_db *db, const char *user)
 {
-    struct buffer sql = {0};
+    const char *order = db->config->postgres_created_column[0]
+                            ? " FROM {table} WHERE {user} OPERATOR(pg_catalog.=) $1 OR $1 IS NULL "
+                              "ORDER BY {created} DESC, {id}"
+                            : " FROM {table} WHERE {user} OPERATOR(pg_catalog.=) $1 OR $1 IS NULL "
+                              "ORDER BY {id}";
 
-    buffer_printf(&sql,
-                  "SELECT %.*s FROM %.*s WHERE $1::pg_catalog.uuid IS NULL "
-                  "OR user_id OPERATOR(pg_catalog.=) $1 "
-                  "ORDER BY created_at DESC, api_key_id",
-                  (int)db->row.len, db->row.data, (int)db->table.len, db->table.data);
-    return run(db, &sql, 1, &user);
+    return run(db, "SELECT ", order, 1, &user);
 }
 
 /* The row with ID $1, and of user $2 unless that is NULL. */
-static const char which[] = " WHERE api_key_id OPERATOR(pg_catalog.=) $1 "
-                            "AND ($2::pg_catalog.uuid IS NULL "
-                            "OR user_id OPERATOR(pg_catalog.=) $2)";
+#define WHICH                                                                                      \
+    " WHERE {id} OPERATOR(pg_catalog.=) $1 "                                                       \
+    "AND ({user} OPERATOR(pg_catalog.=) $2 OR $2 IS NULL)"
 
 json_t *keys_db_find(struct keys_db *db, const char *id, const char *user)
 {
     const char *const values[] = {id, user};
-    struct buffer sql = {0};
 
-    buffer_printf(&sql, "SELECT %.*s FROM %.*s%s", (int)db->row.len, db->row.data,
-                  (int)db->table.len, db->table.data, which);
-    return only(run(db, &sql, 2, values));
+    return only(run(db, "SELECT ", " FROM {table}" WHICH, 2, values));
 }
 
-/* `verb` and `set` are the text before and after the table's name. */
-static json_t *change(struct keys_db *db, const char *verb, const char *set, int params,
-                      const char *const *values)
+static json_t *set(struct keys_db *db, const char *id, const char *user, const char *column,
+                   const char *value)
 {
-    struct buffer sql = {0};
+    const char *const values[] = {id, user, value};
+    const char *touch =
+        db->config->postgres_updated_column[0] ? ", {updated} = pg_catalog.now()" : "";
+    struct buffer text = {0};
 
-    buffer_printf(&sql, "%s %.*s%s%s RETURNING %.*s", verb, (int)db->table.len, db->table.data, set,
-                  which, (int)db->row.len, db->row.data);
-    return only(run(db, &sql, params, values));
+    buffer_printf(&text, "UPDATE {table} SET %s = $3%s" WHICH " RETURNING ", column, touch);
+    buffer_append(&text, "", 1);
+    json_t *row = only(run(db, text.data, "", 3, values));
+    buffer_free(&text);
+    return row;
 }
 
 json_t *keys_db_rename(struct keys_db *db, const char *id, const char *user, const char *name)
 {
-    const char *const values[] = {id, user, name};
-
-    return change(db, "UPDATE", " SET key_name = $3, updated_at = pg_catalog.now()", 3, values);
+    if (!db->config->postgres_name_column[0])
+        die(EX_CONFIG, "postgres.name_column is empty: keys have no names here");
+    return set(db, id, user, "{name}", name);
 }
 
 json_t *keys_db_set_active(struct keys_db *db, const char *id, const char *user, bool active)
 {
-    const char *const values[] = {id, user, active ? "t" : "f"};
-
-    return change(db, "UPDATE", " SET is_active = $3, updated_at = pg_catalog.now()", 3, values);
+    if (!db->config->postgres_active_column[0])
+        die(EX_CONFIG, "postgres.active_column is empty: every key is active, until it is deleted");
+    return set(db, id, user, "{active}", active ? "t" : "f");
 }
 
 json_t *keys_db_delete(struct keys_db *db, const char *id, const char *user)
 {
     const char *const values[] = {id, user};
 
-    return change(db, "DELETE FROM", "", 2, values);
+    return only(run(db, "DELETE FROM {table}" WHICH " RETURNING ", "", 2, values));
 }

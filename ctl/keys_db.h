@@ -9,17 +9,24 @@
 
 struct keys_db;
 
-/* Connect to --dsn, $APIKEYCTL_DSN or the configuration's postgres.dsn. Table, column and transform
- * come from the configuration. */
-struct keys_db *keys_db_open(const struct request *request);
+/* Connect to --dsn, $APIKEYCTL_DSN or the configuration's postgres.dsn. Table, columns and
+ * transform come from the configuration, which must live as long. */
+struct keys_db *keys_db_open(const struct request *request, const struct config *config);
 void keys_db_close(struct keys_db *db);
 
 /* Returns the value of the key column for `key`; valid until the next call. */
 const char *keys_db_column(struct keys_db *db, const char *key);
 
-/* Insert a row; `column` comes from keys_db_column(). Returns the row as an object. */
-json_t *keys_db_insert(struct keys_db *db, const char *user, const char *name, const char *column,
-                       bool active);
+struct new_key {
+    const char *id; /* NULL: the column's default */
+    const char *user;
+    const char *name;   /* NULL: none */
+    const char *column; /* from keys_db_column() */
+    bool active;
+};
+
+/* Insert a row. Returns the row as an object. */
+json_t *keys_db_insert(struct keys_db *db, const struct new_key *key);
 
 /* Returns all rows, or a user's, newest first. */
 json_t *keys_db_list(struct keys_db *db, const char *user);

@@ -108,8 +108,38 @@ static void check_places(struct config_draft *draft)
     }
 }
 
+/* Times are written into two columns, which must hold nothing else. */
+static void check_columns(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+    const struct {
+        const char *name, *value;
+    } columns[] = {
+        {"postgres.last_used_column", config->postgres_last_used_column},
+        {"postgres.updated_column", config->postgres_updated_column},
+        {"postgres.key_column", config->postgres_key_column},
+        {"postgres.id_column", config->postgres_id_column},
+        {"postgres.user_column", config->postgres_user_column},
+        {"postgres.active_column", config->postgres_active_column},
+        {"postgres.created_column", config->postgres_created_column},
+        {"postgres.name_column", config->postgres_name_column},
+    };
+    enum { COLUMNS = sizeof columns / sizeof columns[0], WRITTEN = 2 };
+
+    for (size_t i = 0; i < WRITTEN; i++) {
+        for (size_t k = i + 1; k < COLUMNS; k++) {
+            if (columns[i].value[0] && strcmp(columns[i].value, columns[k].value) == 0)
+                config_draft_fail(
+                    draft, columns[i].name,
+                    "%s is the same column, and the daemon writes times into this one",
+                    columns[k].name);
+        }
+    }
+}
+
 void config_rules_check(struct config_draft *draft)
 {
+    check_columns(draft);
     check_secrets(draft);
     check_places(draft);
 }

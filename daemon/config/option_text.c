@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <apikeyd/base/address.h>
+#include <apikeyd/base/utf8.h>
 #include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/redis_url.h>
 
@@ -18,38 +19,43 @@ static bool printable(const char *text)
     return true;
 }
 
-/* Names go into SQL text; only plain identifiers are taken, so that nothing needs escaping but
- * quotes around each part. PostgreSQL would cut a part of more than 63 bytes. */
-static bool plain_names(const char *text, size_t parts_max)
+static bool is_utf8(const char *text)
 {
-    enum { NAME_BYTES_MAX = 63 };
-    size_t parts = 0;
+    return utf8_valid_text((struct slice){text, strlen(text)});
+}
 
-    for (const char *at = text;; at++) {
-        size_t len = 0;
+/* Any characters, as all names are quoted in SQL; PostgreSQL would cut a part that is longer. */
+static bool table_parts_fit(const char *text)
+{
+    size_t schema = strcspn(text, ".");
+    const char *table = text[schema] ? text + schema + 1 : text;
+    size_t len = strlen(table);
 
-        for (; isalnum((unsigned char)*at) || *at == '_'; at++)
-            len++;
-        if (len == 0 || len > NAME_BYTES_MAX || isdigit((unsigned char)at[-(ptrdiff_t)len]) ||
-            ++parts > parts_max)
-            return false;
-        if (*at != '.')
-            return *at == '\0';
-    }
+    return schema > 0 && schema <= OPTION_NAME_MAX && len > 0 && len <= OPTION_NAME_MAX &&
+           !strchr(table, '.');
 }
 
 static const char *table_wrong(const char *text)
 {
-    return plain_names(text, 2) ? NULL
-                                : "an SQL name of letters, digits and _, of at most 63 bytes, is "
-                                  "needed, with or without a schema (api.user_api_key)";
+    return is_utf8(text) && table_parts_fit(text) ? NULL
+                                                  : "a table's name in UTF-8, of at most 63 bytes "
+                                                    "and without dots, is needed, with or "
+                                                    "without a schema (api.user_api_key)";
 }
 
 static const char *column_wrong(const char *text)
 {
-    return plain_names(text, 1) ? NULL
-                                : "an SQL name of letters, digits and _, of at most 63 bytes, is "
-                                  "needed (key_id)";
+    return is_utf8(text) ? NULL : "a column's name in UTF-8 is needed (key_id)";
+}
+
+/* PostgreSQL judges the rest: its list of zones is its own. */
+static const char *zone_wrong(const char *text)
+{
+    for (const char *at = text; *at; at++) {
+        if (!isalnum((unsigned char)*at) && !strchr("/_+-:<>,.", *at))
+            return "the name of a time zone is needed (UTC, Asia/Seoul)";
+    }
+    return NULL;
 }
 
 /* A token (RFC 9110, section 5.6.2). */
@@ -142,12 +148,13 @@ static const char *anything(const char *text)
 }
 
 static const char *(*const wrong_of[])(const char *text) = {
-    [OPTION_PREFIX] = prefix_wrong,       [OPTION_DSN] = anything,
-    [OPTION_REDIS_URL] = redis_url_wrong, [OPTION_TABLE] = table_wrong,
-    [OPTION_COLUMN] = column_wrong,       [OPTION_HEADER] = header_wrong,
-    [OPTION_FILE] = file_wrong,           [OPTION_SECRET_FILE] = secret_file_wrong,
-    [OPTION_SOCKET] = path_wrong,         [OPTION_ADDRESS] = address_wrong,
-    [OPTION_GROUP] = group_wrong,         [OPTION_SECRET_FILES] = secret_files_wrong,
+    [OPTION_PREFIX] = prefix_wrong,           [OPTION_DSN] = anything,
+    [OPTION_REDIS_URL] = redis_url_wrong,     [OPTION_TABLE] = table_wrong,
+    [OPTION_COLUMN] = column_wrong,           [OPTION_ZONE] = zone_wrong,
+    [OPTION_HEADER] = header_wrong,           [OPTION_FILE] = file_wrong,
+    [OPTION_SECRET_FILE] = secret_file_wrong, [OPTION_SECRET_FILES] = secret_files_wrong,
+    [OPTION_SOCKET] = path_wrong,             [OPTION_ADDRESS] = address_wrong,
+    [OPTION_GROUP] = group_wrong,
 };
 
 const char *option_text_wrong(const struct option *option, const char *text, char *scratch,

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include <apikeyd/base/buffer.h>
-#include <apikeyd/base/sql_name.h>
+#include <apikeyd/config/sql_template.h>
 #include <apikeyd/postgres/pg_array.h>
 
 enum {
@@ -18,30 +18,39 @@ enum {
     COLUMNS
 };
 
-/* `alias` distinguishes the statements in pg_stat_activity. */
+/* A column of the row, or the value of every row if the table has no such column. */
+static void append_column(struct buffer *text, char alias, const char *column, const char *absent)
+{
+    if (column)
+        buffer_printf(text, ", %c.%s", alias, column);
+    else
+        buffer_printf(text, ", %s", absent);
+}
+
+/* `alias` distinguishes the statements in pg_stat_activity. statement_timestamp() is taken before
+ * the rows are read, so no change after it is missed by a verdict of that age. A null flag is not
+ * true. */
 static char *make_sql(const struct config *config, char alias, const char *keys)
 {
-    struct buffer table = {0};
-    struct buffer key = {0};
+    const char *active = config->postgres_active_column[0] ? "{active} IS TRUE" : NULL;
+    const char *created = config->postgres_created_column[0] ? "{created}" : NULL;
+    struct buffer text = {0};
     struct buffer sql = {0};
 
-    sql_table_append(&table, config->postgres_table);
-    buffer_append(&table, "", 1);
-    sql_column_append(&key, config->postgres_key_column);
-    buffer_append(&key, "", 1);
-    /* statement_timestamp() is taken before the rows are read, so no change after it is missed by
-     * a verdict of that age. A null is_active is not true. */
-    buffer_printf(&sql,
-                  "SELECT %c.%s::pg_catalog.text, api_key_id, user_id, is_active IS TRUE, "
-                  "created_at, pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
-                  "FROM %s AS %c WHERE %s OPERATOR(pg_catalog.=) ANY (%s) "
+    buffer_printf(&text, "SELECT %c.{key}::pg_catalog.text, %c.{id}, %c.{user}", alias, alias,
+                  alias);
+    append_column(&text, alias, active, "true");
+    append_column(&text, alias, created, "NULL::pg_catalog.timestamptz");
+    buffer_printf(&text,
+                  ", pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
+                  "FROM {table} AS %c WHERE %c.{key} OPERATOR(pg_catalog.=) ANY (%s) "
                   "UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, "
-                  "pg_catalog.statement_timestamp(), ",
-                  alias, key.data, table.data, alias, key.data, keys);
-    store_mark_append_sql(&sql, table.data);
+                  "pg_catalog.statement_timestamp(), " STORE_MARK,
+                  alias, alias, keys);
+    buffer_append(&text, "", 1);
+    sql_template(&sql, config, text.data);
     buffer_append(&sql, "", 1);
-    buffer_free(&table);
-    buffer_free(&key);
+    buffer_free(&text);
     return sql.data;
 }
 

@@ -83,25 +83,6 @@ bool store_query_read(const PGresult *result, int column, struct store *ret, int
     return true;
 }
 
-/* The option table allows no quote in a name. */
-void store_mark_append_sql(struct buffer *sql, const char *table)
-{
-    buffer_printf(sql,
-                  "ROW(pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_is_in_recovery(), "
-                  "'%s'::pg_catalog.regclass::pg_catalog.oid, pg_catalog.current_database(), "
-                  "pg_catalog.row_security_active('%s'::pg_catalog.regclass::pg_catalog.oid))",
-                  table, table);
-}
-
-void store_mark_append_condition(struct buffer *sql, const char *table, int first)
-{
-    buffer_printf(sql,
-                  "pg_catalog.pg_postmaster_start_time() OPERATOR(pg_catalog.=) $%d "
-                  "AND '%s'::pg_catalog.regclass::pg_catalog.oid OPERATOR(pg_catalog.=) $%d "
-                  "AND pg_catalog.current_database()::pg_catalog.text OPERATOR(pg_catalog.=) $%d",
-                  first, table, first + 1, first + 2);
-}
-
 void store_mark_bind(struct pg_query *query, int first, const struct store_mark *mark,
                      struct buffer *numbers)
 {

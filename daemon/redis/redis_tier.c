@@ -8,6 +8,7 @@
 #include <event2/event_struct.h>
 
 #include <apikeyd/clock/clock.h>
+#include <apikeyd/config/option.h>
 #include <apikeyd/model/freshness.h>
 #include <apikeyd/thread/timer.h>
 #include <apikeyd/wire/redis_value.h>
@@ -16,9 +17,8 @@
 #include "redis_link.h"
 
 enum {
-    NAME_MAX_LEN = 63, /* of a column */
-    SCHEME_SIZE = 2 * (NAME_MAX_LEN + 1) + DIGEST_HEX_SIZE + 2,
-    KEY_SIZE = 128 + 2 + STORE_KEY_SIZE + SCHEME_SIZE + DIGEST_HEX_SIZE
+    COLUMNS_SIZE = OPTION_NAME_MAX + sizeof "/+0123456789abcdef:",
+    KEY_SIZE = 128 + 3 + STORE_KEY_SIZE + COLUMNS_SIZE + DIGEST_HEX_SIZE,
 };
 
 /* One MGET under way. A command cannot be taken back, so a late one is only marked; its reply, or
@@ -39,8 +39,8 @@ struct redis_tier {
     struct back_env *env;
     struct redis_link *link; /* NULL: off */
     struct buffer request;   /* the one that is being made */
-    char scheme[SCHEME_SIZE];
-    unsigned configured; /* counts changes of the scheme */
+    char columns[COLUMNS_SIZE];
+    unsigned configured; /* counts changes of the columns' text */
 };
 
 const char *redis_finding_name(enum redis_finding finding)
@@ -54,35 +54,69 @@ const char *redis_finding_name(enum redis_finding finding)
     return name[finding];
 }
 
-/* A verdict holds for one way of finding keys: the value of one column may be a key by another, or
- * the hash of one, and a row may be found by a fallback, or by a second secret, that another sidecar
- * does not have (any more). So sidecars in different steps of a migration share nothing. */
-void redis_tier_configure(struct redis_tier *tier)
+/* FNV-1a, 64 bits, with the text's NUL. */
+static uint64_t add_text(uint64_t hash, const char *text)
 {
-    const struct config *config = tier->env->config;
-    char mark[DIGEST_HEX_SIZE];
-    struct digest digest;
-
-    tier->configured++;
-    int len = snprintf(tier->scheme, SCHEME_SIZE, "/%.*s", NAME_MAX_LEN,
-                       config->postgres_key_column);
-    if (key_hasher_digest_count(tier->env->hasher) == 1)
-        return;
-    key_hasher_mark(tier->env->hasher, &digest);
-    digest_to_hex(&digest, mark);
-    snprintf(tier->scheme + len, SCHEME_SIZE - (size_t)len, "+%.*s~%s", NAME_MAX_LEN,
-             config->postgres_key_column_fallback, mark);
+    do
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
+    while (*text++);
+    return hash;
 }
 
-/* <prefix>1:<store>/<scheme>:<digest>. The tag covers this name. */
+/* "/<key column>:", and a hash before the colon unless a key has one digest, and the other columns
+ * that a verdict is read from are those of the defaults. Daemons that read other columns share no
+ * verdicts, nor do those in different steps of a migration to hashed keys: one finds a row by a
+ * fallback or a secret that the other does not have. */
+static void name_columns(const struct config *config, const struct key_hasher *hasher,
+                         char ret[static COLUMNS_SIZE])
+{
+    const struct {
+        const char *option, *value;
+    } columns[] = {
+        {"id_column", config->postgres_id_column},
+        {"user_column", config->postgres_user_column},
+        {"active_column", config->postgres_active_column},
+        {"created_column", config->postgres_created_column},
+    };
+    uint64_t hash = UINT64_C(14695981039346656037);
+    bool defaults = true;
+
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+        const struct option *option = option_find("postgres", columns[i].option);
+
+        defaults = defaults && strcmp(columns[i].value, option->value) == 0;
+        hash = add_text(hash, columns[i].value);
+    }
+    if (key_hasher_digest_count(hasher) > 1) {
+        char mark[DIGEST_HEX_SIZE];
+        struct digest digest;
+
+        key_hasher_mark(hasher, &digest);
+        digest_to_hex(&digest, mark);
+        hash = add_text(add_text(hash, mark), config->postgres_key_column_fallback);
+        defaults = false;
+    }
+    if (defaults)
+        snprintf(ret, COLUMNS_SIZE, "/%s:", config->postgres_key_column);
+    else
+        snprintf(ret, COLUMNS_SIZE, "/%s+%016" PRIx64 ":", config->postgres_key_column, hash);
+}
+
+void redis_tier_configure(struct redis_tier *tier)
+{
+    name_columns(tier->env->config, tier->env->hasher, tier->columns);
+    tier->configured++;
+}
+
+/* <prefix>1:<store>/<columns>:<digest>. The tag covers this name, so a verdict holds for one column
+ * of one store only: the value of one column may be a key by another, or the hash of one. */
 static struct slice make_key(const struct redis_tier *tier, const struct store_id *store,
                              const struct digest *digest, char ret[static KEY_SIZE])
 {
     char *hex = stpcpy(stpcpy(ret, tier->env->config->redis_prefix), "1:");
 
     store_id_to_key(store, hex);
-    hex += strlen(hex);
-    hex = stpcpy(stpcpy(hex, tier->scheme), ":");
+    hex = stpcpy(hex + strlen(hex), tier->columns);
     digest_to_hex(digest, hex);
     return (struct slice){ret, (size_t)(hex - ret) + DIGEST_HEX_SIZE - 1};
 }

@@ -90,7 +90,7 @@ struct flusher {
     bool connection_failed, statement_failed, aside_failed, elsewhere, not_yet;
     bool wrote_all;   /* the last round met none of these */
     uint64_t updated; /* rows of this round */
-    bool clamped_logged;
+    bool clamped_logged, zone_logged;
     char *sql;
     struct usage_params params;
     struct reply_list waiting, served; /* for the next round; for this one */
@@ -105,6 +105,20 @@ static void note_clamped(struct flusher *flusher, uint64_t clamped)
     log_warning(&flusher->env->log,
                 "usage: this host's clock is ahead of PostgreSQL's: last_used is written as "
                 "PostgreSQL's now (logged once)");
+}
+
+/* An owner who does not know of the setting finds it here. */
+static void note_zone(struct flusher *flusher, const PGresult *result)
+{
+    const struct config *config = flusher->env->config;
+
+    if (flusher->zone_logged || !usage_query_zoneless(result))
+        return;
+    flusher->zone_logged = true;
+    log_info(&flusher->env->log,
+             "usage: column \"%s\" has no time zone; its times are written and read as of "
+             "postgres.timestamp_zone, %s (logged once)",
+             config->postgres_last_used_column, config->postgres_timestamp_zone);
 }
 
 static const char *failure_of(const struct flusher *flusher)
@@ -317,6 +331,7 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
         count[METRIC_USAGE_ROWS] += settled.updated;
         count[METRIC_USAGE_LOCKED] += settled.locked;
         note_clamped(flusher, settled.clamped);
+        note_zone(flusher, result);
     } else if (outcome == PG_DONE && !flusher->proven && flusher->asks < ASKS_MAX) {
         return; /* the session is asked where it leads, and the chunk sent again */
     } else {

@@ -4,12 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <apikeyd/base/sql_name.h>
+#include <apikeyd/config/sql_template.h>
 #include <apikeyd/postgres/pg_array.h>
 
-enum { FIELD_UPDATED, FIELD_LOCKED, FIELD_STORE, FIELD_CLAMPED, FIELDS };
-
-enum { PARAM_MARK = 4 };
+enum { FIELD_UPDATED, FIELD_LOCKED, FIELD_STORE, FIELD_CLAMPED, FIELD_TIME_TYPE, FIELDS };
 
 /* The statement writes only where `mark` was read: through a pooler, a session may lead elsewhere
  * by now. There it locks no row, and so writes none.
@@ -23,49 +21,58 @@ enum { PARAM_MARK = 4 };
  * row and not the session. The timeout holds for the statement's transaction only, through a pooler
  * too. A subquery sets it once; a condition would set it for each row that is read.
  *
+ * The same holds for the time zone, by which PostgreSQL converts to and from columns without one,
+ * in the owner's triggers too. `pending` sets it: each comparison and each conversion needs a row
+ * of `pending`, whatever the plan.
+ *
  * PostgreSQL's clock judges: no time ahead of it is written. A time in the table that is a day
- * ahead of it cannot be true, and a new use replaces it. */
+ * ahead of it cannot be true, and a new use replaces it.
+ *
+ * The last column is NULL; its type is that of the column with the times. */
+static const char pending[] =
+    "WITH pending AS (SELECT p.id, LEAST(p.used, pg_catalog.now()) AS used, "
+    "p.used OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.+) "
+    "'1 second'::pg_catalog.interval) AS ahead "
+    "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS p(id, used) "
+    "WHERE (SELECT pg_catalog.set_config('TimeZone', {zone}, true)) IS NOT NULL), ";
+
+static const char locked[] =
+    "locked AS MATERIALIZED (SELECT t.{id} AS id FROM {table} AS t "
+    "WHERE t.{id} OPERATOR(pg_catalog.=) ANY ($1) AND "
+    "(SELECT pg_catalog.set_config('lock_timeout', '500ms', true)) IS NOT NULL AND ";
+static const char here[] = STORE_MARK_CONDITION("$4", "$5", "$6");
+static const char locks[] = " ORDER BY t.{id} FOR NO KEY UPDATE SKIP LOCKED), ";
+
+static const char updated[] = "updated AS (UPDATE {table} AS t SET {last_used} = p.used";
+static const char touches[] = ", {updated} = pg_catalog.now()";
+static const char updates[] =
+    " FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.id "
+    "WHERE t.{id} OPERATOR(pg_catalog.=) l.id "
+    "AND (t.{last_used} IS NULL OR t.{last_used} OPERATOR(pg_catalog.<) "
+    "(p.used OPERATOR(pg_catalog.-) $3) "
+    "OR t.{last_used} OPERATOR(pg_catalog.>) (pg_catalog.now() "
+    "OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval)) RETURNING 1) ";
+
+static const char outcome[] =
+    "SELECT u.n, s.id, " STORE_MARK ", (SELECT pg_catalog.count(*) FROM pending WHERE ahead), "
+    "(SELECT t.{last_used} FROM {table} AS t WHERE false) "
+    "FROM (SELECT pg_catalog.count(*) FROM updated) AS u(n) "
+    "LEFT JOIN (SELECT t.{id} AS id FROM {table} AS t "
+    "WHERE t.{id} OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS (SELECT "
+    "FROM locked AS l WHERE l.id OPERATOR(pg_catalog.=) t.{id})) AS s ON true";
+
+enum { PARAM_MARK = 4 };
+
 char *usage_query_sql(const struct config *config)
 {
-    struct buffer table = {0};
+    bool touch = config->usage_touch_updated_at && config->postgres_updated_column[0];
+    const char *const parts[] = {pending, locked, here, locks, updated, touch ? touches : "",
+                                 updates, outcome};
     struct buffer sql = {0};
 
-    sql_table_append(&table, config->postgres_table);
-    buffer_append(&table, "", 1);
-    buffer_printf(&sql,
-                  "WITH pending AS (SELECT p.id, LEAST(p.used, pg_catalog.now()) AS used, "
-                  "p.used OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.+) "
-                  "'1 second'::pg_catalog.interval) AS ahead "
-                  "FROM ROWS FROM (pg_catalog.unnest($1), "
-                  "pg_catalog.unnest($2)) AS p(id, used)), "
-                  "locked AS MATERIALIZED (SELECT t.api_key_id FROM %s AS t "
-                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND "
-                  "(SELECT pg_catalog.set_config('lock_timeout', '500ms', true)) IS NOT NULL AND ",
-                  table.data);
-    store_mark_append_condition(&sql, table.data, PARAM_MARK);
-    buffer_printf(&sql,
-                  " ORDER BY t.api_key_id FOR NO KEY UPDATE SKIP LOCKED), "
-                  "updated AS (UPDATE %s AS t SET last_used = p.used%s "
-                  "FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.api_key_id "
-                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) l.api_key_id "
-                  "AND (t.last_used IS NULL OR t.last_used OPERATOR(pg_catalog.<) "
-                  "(p.used OPERATOR(pg_catalog.-) $3) "
-                  "OR t.last_used OPERATOR(pg_catalog.>) (pg_catalog.now() "
-                  "OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval)) RETURNING 1) "
-                  "SELECT u.n, s.api_key_id, ",
-                  table.data,
-                  config->usage_touch_updated_at ? ", updated_at = pg_catalog.now()" : "");
-    store_mark_append_sql(&sql, table.data);
-    buffer_printf(&sql,
-                  ", (SELECT pg_catalog.count(*) FROM pending WHERE ahead) "
-                  "FROM (SELECT pg_catalog.count(*) FROM updated) AS u(n) "
-                  "LEFT JOIN (SELECT t.api_key_id FROM %s AS t "
-                  "WHERE t.api_key_id OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS (SELECT "
-                  "FROM locked AS l WHERE l.api_key_id OPERATOR(pg_catalog.=) t.api_key_id)) AS s "
-                  "ON true",
-                  table.data);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        sql_template(&sql, config, parts[i]);
     buffer_append(&sql, "", 1);
-    buffer_free(&table);
     return sql.data;
 }
 
@@ -106,6 +113,11 @@ bool usage_query_told(const PGresult *result, struct store_told *ret)
     return PQntuples(result) > 0 && PQnfields(result) == FIELDS &&
            store_mark_read(PQgetvalue(result, 0, FIELD_STORE), PQgetlength(result, 0, FIELD_STORE),
                            ret);
+}
+
+bool usage_query_zoneless(const PGresult *result)
+{
+    return PQftype(result, FIELD_TIME_TYPE) == PG_TIMESTAMP;
 }
 
 bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,

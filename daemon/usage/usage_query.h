@@ -39,6 +39,9 @@ struct usage_outcome {
  * form. */
 bool usage_query_told(const PGresult *result, struct store_told *ret);
 
+/* Returns whether last_used has no time zone, so that postgres.timestamp_zone applies. */
+bool usage_query_zoneless(const PGresult *result);
+
 /* Read the result for `len` slots, sorted: empties the slots that are settled (written, already
  * later, or deleted). False when the result does not have the expected form. */
 bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,

@@ -58,6 +58,14 @@ struct config {
     char *postgres_key_column_fallback;
     uint64_t postgres_key_transform; /* enum key_transform */
     char *postgres_key_transform_secret_file; /* files with commas in between */
+    char *postgres_id_column;
+    char *postgres_user_column;
+    char *postgres_active_column;
+    char *postgres_last_used_column;
+    char *postgres_updated_column;
+    char *postgres_created_column;
+    char *postgres_name_column;
+    char *postgres_timestamp_zone;
     uint64_t postgres_connections;
     uint64_t postgres_batch;
     int64_t postgres_timeout;

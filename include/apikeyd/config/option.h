@@ -16,6 +16,7 @@ enum option_type {
     OPTION_REDIS_URL,   /* also not shown */
     OPTION_TABLE,       /* an SQL name, optionally schema.name */
     OPTION_COLUMN,      /* an SQL name */
+    OPTION_ZONE,        /* a time zone, by a name that PostgreSQL knows */
     OPTION_HEADER,      /* an HTTP header's name */
     OPTION_FILE,        /* an absolute path; other files may stand beside the file */
     OPTION_SECRET_FILE, /* an absolute path or the name of a credential */
@@ -35,8 +36,13 @@ enum option_type {
 
 /* Limits in bytes: of Unix sockets' paths (unix(7): sun_path without its NUL); of names in a folder
  * (NAME_MAX), less the suffixes of ledger and spill file: ".new", ".lock", ".<store>",
- * ".damaged-<n>". */
-enum { OPTION_SOCKET_MAX = 107, OPTION_FILE_MAX = 3968, OPTION_FILE_NAME_MAX = 127 };
+ * ".damaged-<n>"; of SQL names, which PostgreSQL would cut (NAMEDATALEN). */
+enum {
+    OPTION_SOCKET_MAX = 107,
+    OPTION_FILE_MAX = 3968,
+    OPTION_FILE_NAME_MAX = 127,
+    OPTION_NAME_MAX = 63
+};
 
 static inline bool option_is_text(enum option_type type)
 {

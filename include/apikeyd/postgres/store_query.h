@@ -41,13 +41,19 @@ void store_query_bind(struct pg_query *query, const struct config *config);
 bool store_query_read(const PGresult *result, int column, struct store *ret,
                       int64_t *ret_server_us);
 
-/* Append the mark that every statement of lookups and usage returns, as one column of type record;
- * `table` is as sql_table_append() writes it. */
-void store_mark_append_sql(struct buffer *sql, const char *table);
+/* The mark that every statement of lookups and usage returns, as one column of type record, for
+ * sql_template(). */
+#define STORE_MARK                                                                                 \
+    "ROW(pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_is_in_recovery(), "                  \
+    "{table_text}::pg_catalog.regclass::pg_catalog.oid, pg_catalog.current_database(), "           \
+    "pg_catalog.row_security_active({table_text}::pg_catalog.regclass::pg_catalog.oid))"
 
-/* Append a condition: the statement runs where a mark was read. Its three parameters start at
- * $`first`. */
-void store_mark_append_condition(struct buffer *sql, const char *table, int first);
+/* The condition that the statement runs where a mark was read, for sql_template(): `started`,
+ * `table` and `database` are the names of its three parameters. */
+#define STORE_MARK_CONDITION(started, table, database)                                             \
+    "pg_catalog.pg_postmaster_start_time() OPERATOR(pg_catalog.=) " started                        \
+    " AND {table_text}::pg_catalog.regclass::pg_catalog.oid OPERATOR(pg_catalog.=) " table         \
+    " AND pg_catalog.current_database()::pg_catalog.text OPERATOR(pg_catalog.=) " database
 
 /* Set these parameters, from param[first - 1] on. The parameters point into `mark` and `numbers`;
  * the call replaces the bytes of `numbers`. */
@@ -60,7 +66,7 @@ struct store_told {
     bool hidden; /* row security hides rows from this role: a missing row proves nothing */
 };
 
-/* Read a column of store_mark_append_sql(). False when it has another form. */
+/* Read a column that STORE_MARK made. False when it has another form. */
 bool store_mark_read(const char *record, int len, struct store_told *ret);
 
 #endif

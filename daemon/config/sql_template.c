@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/config/sql_template.h>
+
+#include <assert.h>
+
+#include <apikeyd/base/sql_name.h>
+
+static void append_table_text(struct buffer *sql, const char *table)
+{
+    struct buffer name = {0};
+
+    sql_table_append(&name, table);
+    buffer_append(&name, "", 1);
+    sql_literal_append(sql, name.data);
+    buffer_free(&name);
+}
+
+/* `name` is what stands between the braces. */
+static void append_value(struct buffer *sql, const struct config *config, struct slice name)
+{
+    const struct {
+        const char *name;
+        void (*append)(struct buffer *sql, const char *value);
+        const char *value;
+    } values[] = {
+        {"table", sql_table_append, config->postgres_table},
+        {"table_text", append_table_text, config->postgres_table},
+        {"key", sql_column_append, config->postgres_key_column},
+        {"id", sql_column_append, config->postgres_id_column},
+        {"user", sql_column_append, config->postgres_user_column},
+        {"active", sql_column_append, config->postgres_active_column},
+        {"last_used", sql_column_append, config->postgres_last_used_column},
+        {"updated", sql_column_append, config->postgres_updated_column},
+        {"created", sql_column_append, config->postgres_created_column},
+        {"name", sql_column_append, config->postgres_name_column},
+        {"zone", sql_literal_append, config->postgres_timestamp_zone},
+    };
+
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        if (slice_is(name, values[i].name)) {
+            assert(values[i].value[0]);
+            values[i].append(sql, values[i].value);
+            return;
+        }
+    }
+    assert(!"a template names no such value");
+}
+
+void sql_template(struct buffer *sql, const struct config *config, const char *text)
+{
+    for (const char *open; (open = strchr(text, '{'));) {
+        const char *close = strchr(open, '}');
+
+        assert(close);
+        buffer_append(sql, text, (size_t)(open - text));
+        append_value(sql, config, (struct slice){open + 1, (size_t)(close - open - 1)});
+        text = close + 1;
+    }
+    buffer_text(sql, text);
+}

@@ -1,0 +1,14 @@
+/* sql_template: SQL text with the configured names of the table and its columns in it. */
+/* SPDX-License-Identifier: MIT */
+#ifndef APIKEYD_SQL_TEMPLATE_H
+#define APIKEYD_SQL_TEMPLATE_H
+
+#include <apikeyd/config/config.h>
+
+/* Append `text`, in which {table}, {key}, {id}, {user}, {active}, {last_used}, {updated},
+ * {created} and {name} stand for the names of postgres.table, postgres.key_column and so on,
+ * quoted; {table_text} and {zone} for the table's quoted name and postgres.timestamp_zone as
+ * literals. The column of an option that is empty must not be named. */
+void sql_template(struct buffer *sql, const struct config *config, const char *text);
+
+#endif
