@@ -45,6 +45,7 @@ struct feed_postgres {
     enum announced announced;
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
     struct inspection inspection; /* the triggers' fault, and transactions that may use others */
+    unsigned key_scheme;          /* of the key columns that were inspected */
     bool asked;                   /* since the last heartbeat, whether those have ended */
     struct unannounced unannounced;
     double queue_usage;
@@ -151,7 +152,7 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
     struct feed_postgres *feed = arg;
     struct inspection inspection;
 
-    if (outcome == PG_LATE || outcome == PG_LOST)
+    if (outcome == PG_LATE || outcome == PG_LOST || feed->key_scheme != feed->env->key_scheme)
         return;
     if (outcome == PG_REFUSED && is_locked(result)) {
         feed->asked = true; /* by the next heartbeat it may not be */
@@ -208,6 +209,7 @@ static void send_inspection(struct feed_postgres *feed)
         .arg = feed,
     };
 
+    feed->key_scheme = feed->env->key_scheme;
     trigger_inspection_bind(&query, feed->env->config);
     pg_connection_send(feed->connection, &query);
 }
@@ -568,8 +570,13 @@ void feed_postgres_free(struct feed_postgres *feed)
     free(feed);
 }
 
+/* Other key columns need other triggers. */
 void feed_postgres_configure(struct feed_postgres *feed)
 {
+    if (feed->key_scheme != feed->env->key_scheme) {
+        feed->asked = false;
+        set_announced(feed, NOT_INSPECTED);
+    }
     feed_postgres_heartbeat(feed);
 }
 

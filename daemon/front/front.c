@@ -103,8 +103,7 @@ static void use_hasher(struct front *front, struct key_hasher *hasher)
 
 static void apply_config(struct front *front, struct config *config, struct key_hasher *hasher)
 {
-    if (hasher)
-        use_hasher(front, hasher);
+    use_hasher(front, hasher);
     config_free(front->config);
     front->config = config;
     struct freshness_policy policy = config_freshness_policy(config);

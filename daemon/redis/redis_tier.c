@@ -30,7 +30,7 @@ struct mget {
     bool late;
     int64_t sent_us;
     struct store_id store; /* the store of these keys */
-    unsigned configured;   /* and the tier's count at the time */
+    unsigned key_scheme;   /* of these digests */
     struct event timer;
     struct digest digests[];
 };
@@ -40,7 +40,6 @@ struct redis_tier {
     struct redis_link *link; /* NULL: off */
     struct buffer request;   /* the one that is being made */
     char columns[COLUMNS_SIZE];
-    unsigned configured; /* counts changes of the columns' text */
 };
 
 const char *redis_finding_name(enum redis_finding finding)
@@ -105,7 +104,6 @@ static void name_columns(const struct config *config, const struct key_hasher *h
 void redis_tier_configure(struct redis_tier *tier)
 {
     name_columns(tier->env->config, tier->env->hasher, tier->columns);
-    tier->configured++;
 }
 
 /* <prefix>1:<store>/<columns>:<digest>. The tag covers this name, so a verdict holds for one column
@@ -221,7 +219,7 @@ static void deliver(struct redis_tier *tier, const struct mget *mget,
     int64_t now_us = clock_monotonic_us();
 
     if (!store_id_equal(&mget->store, &tier->env->stores.current) ||
-        mget->configured != tier->configured) {
+        mget->key_scheme != tier->env->key_scheme) {
         deliver_none(read, mget->len, FOUND_NOTHING);
         return;
     }
@@ -306,7 +304,7 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
                               .len = len,
                               .sent_us = clock_monotonic_us(),
                               .store = tier->env->stores.current,
-                              .configured = tier->configured};
+                              .key_scheme = tier->env->key_scheme};
         memcpy(mget->digests, digests, len * sizeof *digests);
     }
     if (!mget || !send_mget(tier, mget)) {

@@ -126,7 +126,7 @@ struct to_front {
         struct freshness_inputs freshness_inputs;
         struct {
             struct config *config;
-            struct key_hasher *hasher; /* NULL: as before */
+            struct key_hasher *hasher;
         } configured;
         struct {
             enum socket_role role; /* check, admin or http */
