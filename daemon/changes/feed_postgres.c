@@ -164,6 +164,9 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
                                                     : "an inspection of an unexpected form");
         return;
     }
+    if (!inspection.problem[0] && feed->env->config->postgres_key_column_fallback[0])
+        snprintf(inspection.problem, sizeof inspection.problem,
+                 "they announce key_column only, and not key_column_fallback");
     if (inspection.problem[0] && strcmp(inspection.problem, feed->inspection.problem) != 0)
         log_warning(&feed->env->log,
                     "change feed: the triggers on %s do not notify of every change: %s; a "

@@ -118,6 +118,7 @@ static void check_columns(struct config_draft *draft)
         {"postgres.last_used_column", config->postgres_last_used_column},
         {"postgres.updated_column", config->postgres_updated_column},
         {"postgres.key_column", config->postgres_key_column},
+        {"postgres.key_column_fallback", config->postgres_key_column_fallback},
         {"postgres.id_column", config->postgres_id_column},
         {"postgres.user_column", config->postgres_user_column},
         {"postgres.active_column", config->postgres_active_column},
