@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/config/config_hasher.h>
 
+#include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <apikeyd/base/secret.h>
