@@ -167,6 +167,12 @@ class Cluster:
         return (f"host={','.join(str(m.folder) for m in members)} port={','.join(str(m.port) for m in members)} "
                 f"user={user} dbname={database}")
 
+    def print_logs(self, lines=60):
+        for member in (self.a, self.b):
+            log = member.folder.with_suffix(".log")
+            if log.exists():
+                print(f"== {log.name}", *log.read_text(errors="replace").splitlines()[-lines:], sep="\n")
+
     def stop(self):
         for server in (self.b, self.a, self.etcd):
             server.stop()

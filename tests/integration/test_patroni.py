@@ -20,6 +20,7 @@ def patroni(scratch):
         cluster.start()
         yield cluster
     finally:
+        cluster.print_logs()  # pytest shows them if the test fails
         cluster.stop()
 
 
