@@ -26,7 +26,10 @@ static const struct option_line {
     {"all", NULL, "every key", 'a', TAKES_ALL},
     {"dsn", "DSN", "database to change keys in; else $APIKEYCTL_DSN, else the configuration's", 'd',
      TAKES_DSN},
-    {"user", "UUID", "the user that owns the keys", 'u', TAKES_USER},
+    {"user", "USER_ID", "the user that owns the keys", 'u', TAKES_USER},
+    {"id", "API_KEY_ID",
+     "the ID of the new row; a random one for UUIDs, else the column's default, unless given", 'i',
+     TAKES_ID},
     {"name", "TEXT", "the key's name", 'n', TAKES_NAME},
     {"key-id", "KEY", "the key itself, or - for stdin; a random key unless given", 'k',
      TAKES_KEY_ID},
@@ -138,6 +141,9 @@ static void take_option(struct request *request, char letter, const char *value)
         break;
     case 'u':
         request->user = value;
+        break;
+    case 'i':
+        request->id = value;
         break;
     case 'n':
         request->name = value;

@@ -20,6 +20,7 @@ enum takes {
     TAKES_KEY_ID = 1 << 7,
     TAKES_ACTIVE = 1 << 8,
     TAKES_YES = 1 << 9,
+    TAKES_ID = 1 << 10,
 };
 
 struct request;
@@ -40,7 +41,7 @@ struct request {
     const char *socket, *config;
     bool json, all, yes;
     double watch_s; /* 0: once */
-    const char *within, *dsn, *user, *name, *key_id, *active;
+    const char *within, *dsn, *user, *id, *name, *key_id, *active;
     int argc;
     char **argv; /* the arguments */
 };

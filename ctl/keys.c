@@ -49,13 +49,21 @@ static void take_key(const struct request *request, char key[static KEY_INPUT_SI
         die(EX_DATAERR, "the key is not valid UTF-8 text");
 }
 
-static void check_id(const char *what, const char *text)
+static void check_id(enum id_type type, const char *what, const char *text)
 {
-    uuid_t id;
+    static const char *const expected[] = {
+        [ID_UUID] = "a UUID is expected (8-4-4-4-12 hexadecimal digits)",
+        [ID_BIGINT] = "a whole number is expected",
+        [ID_TEXT] = "1 to 36 bytes of UTF-8 without blanks are expected",
+    };
+    struct row_id id;
+    uuid_t uuid;
+    bool right = type == ID_UUID
+                     ? uuid_parse(text, uuid) == 0
+                     : row_id_from_text((struct slice){text, strlen(text)}, type, &id);
 
-    if (uuid_parse(text, id) != 0)
-        die(EX_DATAERR, "%s \"%s\": a UUID is expected (8-4-4-4-12 hexadecimal digits)", what,
-            text);
+    if (!right)
+        die(EX_DATAERR, "%s \"%s\": %s", what, text, expected[type]);
 }
 
 /* A command's database, and the configuration that it is opened by. */
@@ -67,10 +75,14 @@ struct opened {
 /* The first argument is a key's ID, where there are arguments. */
 static struct keys_db *connect_db(const struct request *request, const struct config *config)
 {
+    enum id_type type = (enum id_type)config->postgres_id_type;
+
     if (request->user)
-        check_id("--user", request->user);
+        check_id(type, "--user", request->user);
+    if (request->id)
+        check_id(type, "--id", request->id);
     if (request->argc > 0)
-        check_id("API_KEY_ID", request->argv[0]);
+        check_id(type, "API_KEY_ID", request->argv[0]);
     return keys_db_open(request, config);
 }
 
@@ -101,21 +113,34 @@ static void check_new(const struct request *request, const struct config *config
         die(EX_USAGE, "--active no: postgres.active_column is empty: every key is active");
 }
 
+/* NULL: the column's default. */
+static const char *new_id(const struct request *request, const struct config *config,
+                          char random[static UUID_STR_LEN])
+{
+    uuid_t made;
+
+    if (request->id || config->postgres_id_type != ID_UUID)
+        return request->id;
+    uuid_generate_random(made);
+    uuid_unparse_lower(made, random);
+    return random;
+}
+
 int run_keys_create(const struct request *request)
 {
     char key[KEY_INPUT_SIZE];
-    char id[UUID_STR_LEN];
-    struct new_key made = {.id = id, .active = wants_active(request)};
+    char uuid[UUID_STR_LEN];
     struct opened opened = {.config = daemon_config(request)};
-    uuid_t random;
+    struct new_key made = {
+        .id = new_id(request, opened.config, uuid),
+        .user = request->user,
+        .name = request->name,
+        .active = wants_active(request),
+    };
 
     check_new(request, opened.config);
     take_key(request, key);
     opened.db = connect_db(request, opened.config);
-    uuid_generate_random(random);
-    uuid_unparse_lower(random, id);
-    made.user = request->user;
-    made.name = request->name;
     made.column = keys_db_column(opened.db, key);
     made.fallback = keys_db_fallback_needs_key(opened.db) ? key : NULL;
     json_t *row = keys_db_insert(opened.db, &made);

@@ -31,7 +31,8 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
 {
     const char *path = config->usage_ledger;
     struct ledger_report report;
-    int error = ledger_open(path, clock_wall_us(), &storage->ledger, &report);
+    int error = ledger_open(path, (enum id_type)config->postgres_id_type, clock_wall_us(),
+                            &storage->ledger, &report);
 
     if (error == -EWOULDBLOCK) {
         log_error(log, "usage.ledger %s: another daemon uses it; give each its own", path);
@@ -44,8 +45,9 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
     if (report.set_aside)
         log_warning(
             log,
-            "usage.ledger %s: %s; the file was set aside as %s, and its whole entries are used",
-            path, report.damage, report.aside_path);
+            "usage.ledger %s: %s; the file was set aside as %s, and %s", path, report.damage,
+            report.aside_path,
+            report.unread ? "is not read" : "its whole entries are used");
     if (report.error < 0)
         log_warning(log,
                     "usage.ledger %s: %s; usage is kept in memory, and is lost if the daemon is "
@@ -81,6 +83,8 @@ static void read_spill(struct storage *storage, const struct config *config, con
     const char *path = config->usage_spill;
     char aside[4096];
     struct usage_judged judged = {0};
+
+    storage->spilled.type = (enum id_type)config->postgres_id_type;
     int error = spill_read(path, clock_wall_us(), &storage->spilled, &judged);
 
     tell_judged("usage.spill", path, &judged, log);
@@ -91,6 +95,8 @@ static void read_spill(struct storage *storage, const struct config *config, con
     if (error == 0)
         return;
     const char *why = error == -EBADMSG ? "it is damaged" : state_file_fault(error);
+    if (error == -EMEDIUMTYPE)
+        why = "it holds IDs of another type than postgres.id_type";
     /* Another user's file may be in use by that user's daemon. */
     if (error != -EPERM && state_file_set_aside(path, aside, sizeof aside) == 0) {
         storage->spill = SPILL_SET_ASIDE;

@@ -52,10 +52,10 @@ static void count_verdict(struct front *front, enum verdict_kind kind, enum tier
 }
 
 /* An ALLOW is about to be answered: note the time. */
-static void record_usage(struct front *front, struct cached_verdict *cached)
+static void record_usage(struct front *front, const struct row_id *api_key_id,
+                         struct cached_verdict *cached)
 {
-    if (!ledger_half_record(front->usage, &cached->api_key_id, front->wall_us,
-                            &cached->usage_slot)) {
+    if (!ledger_half_record(front->usage, api_key_id, front->wall_us, &cached->usage_slot)) {
         front->metrics.value[METRIC_USAGE_UNRECORDED]++;
         if (!front->unrecorded_logged)
             front_log(front, LOG_LEVEL_WARNING,
@@ -84,7 +84,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     ledger_half_prefetch(front->usage, cached->usage_slot);
     encoder->write(front, out, &answer, encoder);
     if (cached->kind == VERDICT_ALLOW)
-        record_usage(front, cached);
+        record_usage(front, &verdict.api_key_id, cached);
     count_verdict(front, cached->kind, tier);
 }
 

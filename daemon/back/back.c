@@ -46,7 +46,7 @@ struct back {
     void *alive_arg;
 };
 
-static int64_t pending_usage_of(void *arg, const struct uuid *api_key_id)
+static int64_t pending_usage_of(void *arg, const struct row_id *api_key_id)
 {
     struct back *back = arg;
 
@@ -116,6 +116,7 @@ static void look(void *arg, struct status_snapshot *snapshot)
     flusher_look(back->flusher, &snapshot->total);
     look_who_answers(back, snapshot, now_us);
     snapshot->revocation_bound = revocation_bound(back, &snapshot->total, now_us);
+    snapshot->lookup_fault = resolver_fault(back->resolver);
     snapshot->has_store = back->env.stores.has_current;
     snapshot->store = back->env.stores.current;
     snapshot->stopping = back->stage != SERVING;

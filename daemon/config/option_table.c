@@ -17,6 +17,7 @@ enum { FIXED = false, RELOADABLE = true };
 enum { URL_MAX = 1024, DSN_MAX = 16384, PREFIX_MAX = 128, TEXT_MAX = 127 };
 
 static const char *const transforms[] = {"none", "hmac-sha256", NULL};
+static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const targets[] = {"auto", "journal", "stderr", NULL};
 
@@ -53,7 +54,7 @@ const struct option option_table[] = {
      "How long a stop may take to answer requests in flight and write usage."},
 
     {"cache", "memory", OPTION_SIZE, FIELD(cache_memory), "64MiB", KIB(4), GIB(64), FIXED, NULL,
-     "Memory for verdicts on existing keys, 65 bytes each."},
+     "Memory for verdicts on existing keys, 65 bytes each, or 129 where IDs are text."},
     {"cache", "negative_memory", OPTION_SIZE, FIELD(cache_negative_memory), "8MiB", KIB(4), GIB(8),
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),
@@ -107,6 +108,8 @@ const struct option option_table[] = {
      "Column with the ID of the row, which ALLOW tells; it must be unique."},
     {"postgres", "user_column", OPTION_COLUMN, FIELD(postgres_user_column), "user_id", 1,
      OPTION_NAME_MAX, FIXED, NULL, "Column with the ID of the key's owner, of the same type."},
+    {"postgres", "id_type", OPTION_CHOICE, FIELD(postgres_id_type), "uuid", 0, 0, FIXED, id_types,
+     "Type of both IDs: uuid, bigint, or text of at most 36 bytes."},
     {"postgres", "active_column", OPTION_COLUMN, FIELD(postgres_active_column), "is_active", 0,
      OPTION_NAME_MAX, FIXED, NULL,
      "Column of type boolean that is true for a key that may pass; empty: every key may."},

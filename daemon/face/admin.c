@@ -111,9 +111,10 @@ static struct explain_memory peek(struct front *front, const struct digest *dige
     found.refreshing = cached->flags & CACHED_REFRESHING;
     found.use = freshness_of(&front->freshness, NULL, cached->kind, cached->read_at_us);
     if (cached->usage_slot < front->usage->used) {
-        const struct usage_slot *slot = &front->usage->slots[cached->usage_slot];
+        const struct ledger_half *half = front->usage;
+        const struct usage_slot *slot = usage_slot_at(half->slots, cached->usage_slot, half->type);
 
-        if (uuid_order(&slot->api_key_id, &cached->api_key_id) == 0)
+        if (usage_slot_is_of(slot, half->type, &found.verdict.api_key_id))
             found.pending_last_used_us = slot->last_used_us;
     }
     return found;

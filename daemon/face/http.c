@@ -38,11 +38,11 @@ static void refuse(struct front *front, struct connection *connection, int statu
     reply_problem(front, connection, status, flags, fields, detail);
 }
 
-static void write_uuid(struct buffer *out, const char *field, const struct uuid *uuid)
+static void write_id(struct buffer *out, const char *field, const struct row_id *id,
+                     enum id_type type)
 {
     buffer_text(out, field);
-    uuid_to_text(uuid, buffer_reserve(out, UUID_TEXT_LEN));
-    out->len += UUID_TEXT_LEN;
+    out->len += row_id_to_text(id, type, buffer_reserve(out, ID_TEXT_MAX));
     buffer_text(out, "\r\n");
 }
 
@@ -74,8 +74,8 @@ static void write_allow(struct front *front, struct buffer *out, const struct an
     int64_t left_us = answer->left_us > 0 ? answer->left_us : 0;
 
     http_reply_begin(out, 200, &front->date, front->wall_us, flags);
-    write_uuid(out, "X-Api-Key-Id: ", &answer->verdict->api_key_id);
-    write_uuid(out, "X-User-Id: ", &answer->verdict->user_id);
+    write_id(out, "X-Api-Key-Id: ", &answer->verdict->api_key_id, answer->verdict->id_type);
+    write_id(out, "X-User-Id: ", &answer->verdict->user_id, answer->verdict->id_type);
     buffer_text(out, "Vary: ");
     buffer_text(out, front->config->http_key_header);
     write_number(out, "\r\nCache-Control: max-age=", left_us / 1000000);

@@ -54,10 +54,11 @@ enum ledger_state ledger_look(const struct ledger *ledger)
 static bool append(struct ledger_half *half, const struct usage_slot *slots, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
+        const struct usage_slot *slot = usage_slot_at(slots, i, half->type);
+        const struct row_id id = usage_slot_id(slot, half->type);
         uint32_t hint = UINT32_MAX;
 
-        if (slots[i].last_used_us != 0 &&
-            !ledger_half_record(half, &slots[i].api_key_id, slots[i].last_used_us, &hint))
+        if (slot->last_used_us != 0 && !ledger_half_record(half, &id, slot->last_used_us, &hint))
             return false;
     }
     return true;
@@ -71,23 +72,24 @@ void ledger_gather(struct ledger *ledger)
         ledger_half_clear(half);
 }
 
-int ledger_open(const char *path, int64_t now_us, struct ledger **ret,
+int ledger_open(const char *path, enum id_type type, int64_t now_us, struct ledger **ret,
                 struct ledger_report *ret_report)
 {
     struct ledger_report report = {0};
-    struct usage_batch saved = {0};
+    struct usage_batch saved = {.type = type};
     struct ledger *ledger = calloc(1, sizeof *ledger);
     int error = -ENOMEM;
 
     if (!ledger)
         return error;
+    ledger->found.type = type;
     ledger->path = strdup(path);
     if (ledger->path)
         error = ledger_file_open(path, now_us, &ledger->file, &ledger->owners, &saved, &report);
     if (error < 0 && error != -EWOULDBLOCK && ledger->path) {
         report.error = error;
         ledger->owners = (struct ledger_owners){0};
-        error = ledger_file_new_memory(&ledger->file);
+        error = ledger_file_new_memory(type, &ledger->file);
     }
     if (error == 0 && report.set_aside)
         (void)!ledger_file_note_owners(ledger->file, &ledger->owners); /* of the saved entries */

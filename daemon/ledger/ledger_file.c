@@ -18,16 +18,20 @@
 
 enum {
     HEADER_SIZE = 4096,
-    PAGE_SLOTS = 4096 / sizeof(struct usage_slot),
+    PAGE = 4096,
     OPENS_MAX = 100, /* of a name that leads to another file each time */
 };
 
 static const int64_t half_size = (int64_t)HALF_SLOTS * (int64_t)sizeof(struct usage_slot);
 static const int64_t file_size = HEADER_SIZE + LEDGER_HALVES * half_size;
 
+/* Why a whole file is of no use here. */
+static const char other_type[] = "it holds IDs of another type than postgres.id_type";
+
+/* Slots have the size that the type of their IDs needs. */
 struct ledger_header {
     char magic[16];
-    uint32_t version;
+    uint32_t version; /* the upper half is the enum id_type */
     uint32_t slot_size;
     uint32_t half_slots;
     uint32_t database, table; /* the owner's, as is: */
@@ -100,13 +104,13 @@ static struct ledger_header_2 make_header_2(const struct store_id *owner)
     return header;
 }
 
-static struct ledger_header make_header(const struct ledger_owners *owners)
+static struct ledger_header make_header(const struct ledger_owners *owners, enum id_type type)
 {
     struct ledger_header header = {
         .magic = "apikeyd ledger\n",
-        .version = 3,
-        .slot_size = sizeof(struct usage_slot),
-        .half_slots = HALF_SLOTS,
+        .version = 3 | (uint32_t)type << 16,
+        .slot_size = (uint32_t)usage_slot_size(type),
+        .half_slots = HALF_SLOTS >> id_has_rest(type),
         .database = owners->owner.database,
         .table = owners->owner.table,
         .left_database = owners->left.database,
@@ -136,6 +140,7 @@ static int map_halves(struct ledger_file *file)
         int64_t offset = HEADER_SIZE + i * half_size;
 
         file->half[i] = (struct ledger_half){
+            .type = file->type,
             .slots = (struct usage_slot *)(void *)(ledger_map_bytes(file->map) + offset),
             .borrowed_from = UINT32_MAX,
             .fd = file->fd,
@@ -148,7 +153,7 @@ static int map_halves(struct ledger_file *file)
 
 int ledger_file_note_owners(const struct ledger_file *file, const struct ledger_owners *owners)
 {
-    struct ledger_header header = make_header(owners);
+    struct ledger_header header = make_header(owners, file->type);
 
     if (file->fd < 0)
         return 0;
@@ -174,20 +179,21 @@ static int format_file(struct ledger_file *file)
     return error;
 }
 
-/* Read a header of any version; false when it is none. */
-static bool read_owners(const struct ledger_header *header, struct ledger_owners *ret)
+/* Read a header of any version; false when it is none of that type. */
+static bool read_owners(const struct ledger_header *header, enum id_type type,
+                        struct ledger_owners *ret)
 {
     const struct ledger_header_1 expected_1 = make_header_1();
     struct ledger_owners owners = {
         .owner = {header->system, 0, header->database, header->table, 0},
         .left = {header->left_system, 0, header->left_database, header->left_table, 0},
     };
-    const struct ledger_header expected = make_header(&owners);
+    const struct ledger_header expected = make_header(&owners, type);
     const struct ledger_header_2 expected_2 = make_header_2(&owners.owner);
 
-    if (memcmp(header, &expected_1, sizeof expected_1) == 0)
+    if (type == ID_UUID && memcmp(header, &expected_1, sizeof expected_1) == 0)
         owners = (struct ledger_owners){0};
-    else if (memcmp((const char *)header, &expected_2, sizeof expected_2) == 0)
+    else if (type == ID_UUID && memcmp((const char *)header, &expected_2, sizeof expected_2) == 0)
         owners.left = (struct store_id){0};
     else if (memcmp(header, &expected, sizeof expected) != 0)
         return false;
@@ -195,16 +201,28 @@ static bool read_owners(const struct ledger_header *header, struct ledger_owners
     return true;
 }
 
+/* Whether the header, damaged or not, tells of another type. */
+static bool tells_other_type(const struct ledger_header *header, enum id_type type)
+{
+    const struct ledger_header_1 like = make_header_1();
+    uint32_t version = header->version & UINT16_MAX;
+    uint32_t told = header->version >> 16;
+
+    return memcmp(header->magic, like.magic, sizeof like.magic) == 0 && version >= 1 &&
+           version <= 3 && told <= ID_TEXT && told != type;
+}
+
 /* Returns the fault of the file's size or header, or NULL. */
-static const char *header_damage(int fd, struct ledger_owners *ret_owners)
+static const char *header_damage(int fd, enum id_type type, struct ledger_owners *ret_owners)
 {
     struct ledger_header header;
     struct stat status;
 
     if (fstat(fd, &status) != 0 || pread(fd, &header, sizeof header, 0) != sizeof header)
         return "its header cannot be read";
-    if (!read_owners(&header, ret_owners))
-        return "its header is not one of this version";
+    if (!read_owners(&header, type, ret_owners))
+        return tells_other_type(&header, type) ? other_type
+                                               : "its header is not one of this version";
     return status.st_size == file_size ? NULL : "its size does not fit its header";
 }
 
@@ -229,6 +247,11 @@ static int open_locked(const char *path)
     return -ESTALE;
 }
 
+static struct usage_slot *slot_at(const struct ledger_half *half, size_t slot)
+{
+    return usage_slot_at(half->slots, slot, half->type);
+}
+
 /* Read a half from the file: slots are appended, so the first empty slot ends the half, and all
  * bytes after it must be zero. Returns whether all of the half is as this code writes it. */
 static bool scan_half(struct ledger_half *half, int64_t allocated_slots)
@@ -237,21 +260,22 @@ static bool scan_half(struct ledger_half *half, int64_t allocated_slots)
     bool whole = true;
 
     assert(half->slots);
-    while (used < allocated_slots && half->slots[used].last_used_us != 0)
-        whole = usage_time_plausible(half->slots[used++].last_used_us) && whole;
+    while (used < allocated_slots && slot_at(half, used)->last_used_us != 0)
+        whole = usage_time_plausible(slot_at(half, used++)->last_used_us) && whole;
     half->used = used;
     for (int64_t i = used; i < allocated_slots; i++)
-        whole = half->slots[i].last_used_us == 0 && whole;
+        whole = slot_at(half, (size_t)i)->last_used_us == 0 && whole;
     return whole;
 }
 
 /* How many slots of a half lie in allocated parts of the (sparse) file. */
-static int64_t allocated_slots(int fd, int64_t offset)
+static int64_t allocated_slots(const struct ledger_half *half)
 {
-    int64_t end = offset + half_size;
-    int64_t last = offset;
+    const int fd = half->fd;
+    int64_t end = half->offset + half_size;
+    int64_t last = half->offset;
 
-    for (int64_t at = offset; at < end;) {
+    for (int64_t at = half->offset; at < end;) {
         int64_t data = lseek(fd, at, SEEK_DATA);
         if (data < 0 || data >= end)
             break;
@@ -259,53 +283,56 @@ static int64_t allocated_slots(int fd, int64_t offset)
         last = hole < 0 || hole > end ? end : hole;
         at = last;
     }
-    return (last - offset) / (int64_t)sizeof(struct usage_slot);
+    return (last - half->offset) / (int64_t)usage_slot_size(half->type);
 }
 
-/* Read the plausible slots of a damaged file. Its size may be anything, so it is read and not
- * mapped. */
+/* Read the plausible slots of a damaged file, of the type of *ret. Its size may be anything, so it
+ * is read and not mapped. */
 static void salvage(int fd, int64_t now_us, struct usage_batch *ret, struct usage_judged *judged)
 {
+    const off_t size = (off_t)usage_slot_size(ret->type);
     struct usage_slot slots[512];
     off_t at = HEADER_SIZE;
 
     for (off_t data; (data = lseek(fd, at, SEEK_DATA)) >= 0;) {
-        at = data - (data - HEADER_SIZE) % (off_t)sizeof slots[0];
+        at = data - (data - HEADER_SIZE) % size;
         ssize_t len = pread(fd, slots, sizeof slots, at);
-        if (len < (ssize_t)sizeof slots[0])
+        if (len < size)
             return;
-        for (size_t i = 0; i < (size_t)len / sizeof slots[0]; i++)
-            (void)usage_judge(&slots[i], now_us, judged);
-        if (!usage_batch_merge(ret, slots, (size_t)len / sizeof slots[0]))
+        for (size_t i = 0; i < (size_t)(len / size); i++)
+            (void)usage_judge(usage_slot_at(slots, i, ret->type), now_us, judged);
+        if (!usage_batch_merge(ret, slots, (size_t)(len / size)))
             return;
-        at += len - len % (off_t)sizeof slots[0];
+        at += len - len % size;
     }
 }
 
 /* Read the halves of an existing file. */
 static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_judged *judged)
 {
+    const uint32_t page_slots = PAGE / (uint32_t)usage_slot_size(file->type);
+
     for (int i = 0; i < LEDGER_HALVES; i++) {
         struct ledger_half *half = &file->half[i];
 
-        if (!scan_half(half, allocated_slots(file->fd, half->offset)))
+        if (!scan_half(half, allocated_slots(half)))
             return "it holds entries that this daemon does not write";
     }
     for (int i = 0; i < LEDGER_HALVES; i++) {
         struct ledger_half *half = &file->half[i];
 
         for (uint32_t k = 0; k < half->used; k++)
-            (void)usage_judge(&half->slots[k], now_us, judged);
+            (void)usage_judge(slot_at(half, k), now_us, judged);
         /* Reserve again from the first whole step on: a step that is already reserved costs
          * nothing. */
-        half->reserved = half->used - half->used % GROW_SLOTS;
+        half->reserved = half->used - half->used % ledger_half_step(half);
         while (half->reserved < half->used && ledger_half_reserve(half))
             ;
         /* A page that is there is there as a whole. */
         if (half->reserved < half->used)
-            half->reserved = (half->used + PAGE_SLOTS - 1) / PAGE_SLOTS * PAGE_SLOTS;
+            half->reserved = (half->used + page_slots - 1) / page_slots * page_slots;
         /* The room of an earlier process. */
-        (void)ledger_half_punch(half, half->reserved, HALF_SLOTS - half->reserved);
+        (void)ledger_half_punch(half, half->reserved, ledger_half_slots(half) - half->reserved);
     }
     return NULL;
 }
@@ -319,7 +346,7 @@ static int adopt(struct ledger_file *file, int64_t now_us, struct ledger_owners 
 
     if (fstat(file->fd, &status) == 0 && status.st_size == 0)
         return format_file(file);
-    report->damage = header_damage(file->fd, ret_owners);
+    report->damage = header_damage(file->fd, file->type, ret_owners);
     if (report->damage)
         return 0;
     error = map_halves(file);
@@ -328,8 +355,8 @@ static int adopt(struct ledger_file *file, int64_t now_us, struct ledger_owners 
     return error;
 }
 
-/* The file is damaged: save its plausible entries, rename it, and put a new file in its place. The
- * new file is locked before it gets the name. */
+/* The file is damaged: save its plausible entries, unless they are of another type, rename it, and
+ * put a new file in its place. The new file is locked before it gets the name. */
 static int replace(struct ledger_file *file, const char *path, int64_t now_us,
                    struct usage_batch *saved, struct ledger_report *report)
 {
@@ -341,7 +368,9 @@ static int replace(struct ledger_file *file, const char *path, int64_t now_us,
     if (error < 0)
         return error;
     report->set_aside = true;
-    salvage(old_fd, now_us, saved, &report->judged);
+    report->unread = report->damage == other_type;
+    if (!report->unread)
+        salvage(old_fd, now_us, saved, &report->judged);
     ledger_map_free(file->map);
     file->map = NULL;
     file->fd = open_locked(path);
@@ -363,6 +392,7 @@ int ledger_file_open(const char *path, int64_t now_us, struct ledger_file **ret,
 
     if (!file)
         return -ENOMEM;
+    file->type = saved->type;
     file->fd = open_locked(path);
     error = file->fd < 0 ? file->fd : adopt(file, now_us, ret_owners, report);
     if (error == 0 && report->damage)
@@ -376,7 +406,7 @@ int ledger_file_open(const char *path, int64_t now_us, struct ledger_file **ret,
     return 0;
 }
 
-int ledger_file_new_memory(struct ledger_file **ret)
+int ledger_file_new_memory(enum id_type type, struct ledger_file **ret)
 {
     struct ledger_file *file = calloc(1, sizeof *file);
     int error;
@@ -384,6 +414,7 @@ int ledger_file_new_memory(struct ledger_file **ret)
     if (!file)
         return -ENOMEM;
     file->fd = -1;
+    file->type = type;
     error = map_halves(file);
     if (error < 0)
         ledger_file_close(file);
@@ -403,7 +434,7 @@ enum ledger_state ledger_file_look(const struct ledger_file *file, const char *p
 
     if (file->fd < 0)
         return LEDGER_MEMORY;
-    if (ledger_map_faults(file->map) > 0 || header_damage(file->fd, &owners))
+    if (ledger_map_faults(file->map) > 0 || header_damage(file->fd, file->type, &owners))
         return LEDGER_BROKEN;
     if (!is_named(file->fd, path))
         return LEDGER_NAMELESS;

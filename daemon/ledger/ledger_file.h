@@ -13,12 +13,14 @@ struct ledger_owners {
 
 struct ledger_file {
     int fd; /* -1: memory */
+    enum id_type type;
     struct ledger_map *map;
     struct ledger_half half[LEDGER_HALVES];
 };
 
-/* Open or create the file at `path` and take its lock. A damaged file is renamed, never deleted;
- * its plausible entries are merged into *saved, even when an error follows. Sets *ret_owners if the
+/* Open or create the file at `path`, for IDs of the type of *saved, and take its lock. A damaged
+ * file, or one of another type, is renamed, never deleted; the plausible entries of the former are
+ * merged into *saved, even when an error follows. Sets *ret_owners if the
  * file has a header. Returns 0 or -errno, which state_file_fault() explains. */
 __attribute__((warn_unused_result)) int ledger_file_open(const char *path, int64_t now_us,
                                                          struct ledger_file **ret,
@@ -27,7 +29,8 @@ __attribute__((warn_unused_result)) int ledger_file_open(const char *path, int64
                                                          struct ledger_report *report);
 
 /* Use memory in place of a file. 0 or -errno. */
-__attribute__((warn_unused_result)) int ledger_file_new_memory(struct ledger_file **ret);
+__attribute__((warn_unused_result)) int ledger_file_new_memory(enum id_type type,
+                                                               struct ledger_file **ret);
 
 /* Write the header. 0 or -errno. */
 __attribute__((warn_unused_result)) int ledger_file_note_owners(const struct ledger_file *file,

@@ -8,27 +8,35 @@
 
 #include "ledger_map.h"
 
-static const size_t slot_size = sizeof(struct usage_slot);
+static size_t size_of(const struct ledger_half *half, uint32_t slots)
+{
+    return slots * usage_slot_size(half->type);
+}
 
 static size_t place_of(const struct ledger_half *half, uint32_t slot)
 {
-    return (size_t)half->offset + (size_t)slot * slot_size;
+    return (size_t)half->offset + size_of(half, slot);
+}
+
+static struct usage_slot *slot_at(const struct ledger_half *half, uint32_t slot)
+{
+    return usage_slot_at(half->slots, slot, half->type);
 }
 
 /* To the end of the step: a restart on a full file system may leave less of one. */
 static uint32_t step_from(const struct ledger_half *half)
 {
-    return GROW_SLOTS - half->reserved % GROW_SLOTS;
+    return ledger_half_step(half) - half->reserved % ledger_half_step(half);
 }
 
 bool ledger_half_reserve(struct ledger_half *half)
 {
     uint32_t step = step_from(half);
 
-    if (half->reserved == HALF_SLOTS)
+    if (half->reserved == ledger_half_slots(half))
         return false;
     if (half->fd >= 0 && fallocate(half->fd, 0, (off_t)place_of(half, half->reserved),
-                                   (off_t)(step * slot_size)) != 0)
+                                   (off_t)size_of(half, step)) != 0)
         return false;
     half->reserved += step;
     return true;
@@ -40,8 +48,8 @@ static bool borrow(struct ledger_half *half)
 {
     uint32_t step = step_from(half);
 
-    if (half->fd < 0 || half->reserved == HALF_SLOTS ||
-        !ledger_map_borrow(half->map, place_of(half, half->reserved), step * slot_size))
+    if (half->fd < 0 || half->reserved == ledger_half_slots(half) ||
+        !ledger_map_borrow(half->map, place_of(half, half->reserved), size_of(half, step)))
         return false;
     if (half->borrowed_from > half->reserved)
         half->borrowed_from = half->reserved;
@@ -58,23 +66,25 @@ static bool grow(struct ledger_half *half)
 
 /* The time is stored last: a slot without one does not count. (A killed process loses no store
  * that it has made; only the compiler must keep the order.) */
-static void store(struct usage_slot *slot, const struct uuid *api_key_id, int64_t last_used_us,
-                  uint64_t count)
+static void store(const struct ledger_half *half, uint32_t i, const struct row_id *api_key_id,
+                  int64_t last_used_us, uint64_t count)
 {
-    slot->api_key_id = *api_key_id;
+    struct usage_slot *slot = slot_at(half, i);
+
+    usage_slot_set_id(slot, half->type, api_key_id);
     slot->count = count;
     atomic_signal_fence(memory_order_release);
     *(volatile int64_t *)&slot->last_used_us = last_used_us;
 }
 
-bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id, int64_t now_us,
+bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
                         uint32_t *hint)
 {
     assert(half->slots);
     if (*hint < half->used) {
-        struct usage_slot *slot = &half->slots[*hint];
+        struct usage_slot *slot = slot_at(half, *hint);
 
-        if (uuid_order(&slot->api_key_id, api_key_id) == 0) {
+        if (usage_slot_is_of(slot, half->type, api_key_id)) {
             if (now_us > slot->last_used_us)
                 *(volatile int64_t *)&slot->last_used_us = now_us;
             slot->count++;
@@ -83,7 +93,7 @@ bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id,
     }
     if (half->used == half->reserved && !grow(half))
         return false;
-    store(&half->slots[half->used], api_key_id, now_us, 1);
+    store(half, half->used, api_key_id, now_us, 1);
     *hint = half->used++;
     return true;
 }
@@ -91,21 +101,21 @@ bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id,
 bool ledger_half_punch(const struct ledger_half *half, uint32_t from, uint32_t slots)
 {
     if (half->fd < 0)
-        return ledger_map_discard(half->map, place_of(half, from), slots * slot_size);
+        return ledger_map_discard(half->map, place_of(half, from), size_of(half, slots));
     return fallocate(half->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                     (off_t)place_of(half, from), (off_t)(slots * slot_size)) == 0;
+                     (off_t)place_of(half, from), (off_t)size_of(half, slots)) == 0;
 }
 
 /* Return the room that this round did not need to the file system: memory follows demand, a round
  * late. */
 static void give_back(struct ledger_half *half, uint32_t needed)
 {
-    uint32_t kept = (needed / GROW_SLOTS + 1) * GROW_SLOTS;
+    uint32_t step = ledger_half_step(half);
+    uint32_t kept = (needed / step + 1) * step;
 
     /* Step by step: the front thread may have to wait for one, when it grows the other half. */
-    while (half->reserved >= kept + GROW_SLOTS &&
-           ledger_half_punch(half, half->reserved - GROW_SLOTS, GROW_SLOTS))
-        half->reserved -= GROW_SLOTS;
+    while (half->reserved >= kept + step && ledger_half_punch(half, half->reserved - step, step))
+        half->reserved -= step;
 }
 
 /* Have the file again where memory stood in for it. */
@@ -114,7 +124,7 @@ static void return_borrowed(struct ledger_half *half)
     uint32_t from = half->borrowed_from;
 
     if (from >= half->reserved ||
-        !ledger_map_return(half->map, place_of(half, from), (half->reserved - from) * slot_size))
+        !ledger_map_return(half->map, place_of(half, from), size_of(half, half->reserved - from)))
         return;
     half->reserved = from;
     half->borrowed_from = UINT32_MAX;
@@ -125,7 +135,7 @@ size_t ledger_half_lost(const struct ledger_half *half)
     size_t lost = 0;
 
     for (uint32_t i = 0; i < half->used; i++)
-        lost += half->slots[i].last_used_us == 0;
+        lost += slot_at(half, i)->last_used_us == 0;
     return lost;
 }
 
@@ -133,18 +143,21 @@ size_t ledger_half_lost(const struct ledger_half *half)
 static void cut(struct ledger_half *half, uint32_t used)
 {
     while (half->used > used)
-        *(volatile int64_t *)&half->slots[--half->used].last_used_us = 0;
+        *(volatile int64_t *)&slot_at(half, --half->used)->last_used_us = 0;
     half->kept = used;
 }
 
 /* Put the entry of the other slot into `slot`, whose own entry is not needed. Meanwhile neither key
  * has a time later than its own. */
-static void replace(struct usage_slot *slot, const struct usage_slot *other)
+static void replace(const struct ledger_half *half, uint32_t i, const struct usage_slot *other)
 {
+    struct usage_slot *slot = slot_at(half, i);
+    struct row_id id = usage_slot_id(other, half->type);
+
     if (slot->last_used_us > other->last_used_us)
         *(volatile int64_t *)&slot->last_used_us = other->last_used_us;
     atomic_signal_fence(memory_order_release);
-    store(slot, &other->api_key_id, other->last_used_us, other->count);
+    store(half, i, &id, other->last_used_us, other->count);
 }
 
 bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending)
@@ -155,18 +168,19 @@ bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pendin
     if (!place)
         return false;
     for (uint32_t i = 0; i < half->used; i++) {
-        struct usage_slot *slot = &half->slots[i];
-        const struct usage_slot *wanted = usage_batch_find(pending, &slot->api_key_id);
+        const struct usage_slot *slot = slot_at(half, i);
+        const struct row_id id = usage_slot_id(slot, half->type);
+        const struct usage_slot *wanted = usage_batch_find(pending, &id);
 
         if (!wanted || slot->last_used_us == 0)
             continue;
-        uint32_t *at = &place[wanted - pending->slots];
-        if (*at == 0) {
-            *at = ++kept;
+        uint32_t *known = &place[usage_batch_index(pending, wanted)];
+        if (*known == 0) {
+            *known = ++kept;
             if (i >= kept)
-                replace(&half->slots[kept - 1], slot);
-        } else if (slot->last_used_us > half->slots[*at - 1].last_used_us) {
-            *(volatile int64_t *)&half->slots[*at - 1].last_used_us = slot->last_used_us;
+                replace(half, kept - 1, slot);
+        } else if (slot->last_used_us > slot_at(half, *known - 1)->last_used_us) {
+            *(volatile int64_t *)&slot_at(half, *known - 1)->last_used_us = slot->last_used_us;
         }
     }
     free(place);

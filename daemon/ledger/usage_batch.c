@@ -21,10 +21,35 @@ bool usage_judge(struct usage_slot *slot, int64_t now_us, struct usage_judged *j
     return true;
 }
 
-static int by_key(const void *a, const void *b)
+static struct usage_slot *slot_at(const struct usage_batch *batch, size_t i)
 {
-    return uuid_order(&((const struct usage_slot *)a)->api_key_id,
-                      &((const struct usage_slot *)b)->api_key_id);
+    return usage_slot_at(batch->slots, i, batch->type);
+}
+
+static int by_head(const void *a, const void *b)
+{
+    return id_head_order(&((const struct usage_slot *)a)->api_key_id,
+                         &((const struct usage_slot *)b)->api_key_id);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const struct row_id of_a = usage_slot_id(a, ID_TEXT);
+    const struct row_id of_b = usage_slot_id(b, ID_TEXT);
+
+    return row_id_order(&of_a, &of_b);
+}
+
+typedef int slot_order(const void *a, const void *b);
+
+static slot_order *order_of(enum id_type type)
+{
+    return id_has_rest(type) ? by_text : by_head;
+}
+
+static void copy(struct usage_batch *out, size_t i, const struct usage_slot *slot)
+{
+    memcpy(slot_at(out, i), slot, usage_slot_size(out->type));
 }
 
 static void take_later(struct usage_slot *slot, const struct usage_slot *other)
@@ -35,49 +60,50 @@ static void take_later(struct usage_slot *slot, const struct usage_slot *other)
 }
 
 /* Add a slot that is not before the last one. */
-static size_t put(struct usage_slot *out, size_t len, const struct usage_slot *slot)
+static void put(struct usage_batch *out, const struct usage_slot *slot)
 {
-    if (len > 0 && uuid_order(&out[len - 1].api_key_id, &slot->api_key_id) == 0) {
-        take_later(&out[len - 1], slot);
-        return len;
-    }
-    out[len] = *slot;
-    return len + 1;
+    if (out->len > 0 && order_of(out->type)(slot_at(out, out->len - 1), slot) == 0)
+        take_later(slot_at(out, out->len - 1), slot);
+    else
+        copy(out, out->len++, slot);
+}
+
+static bool make(struct usage_batch *out, size_t cap, const struct usage_batch *like)
+{
+    *out = (struct usage_batch){.cap = cap, .type = like->type, .owner = like->owner};
+    out->slots = malloc(cap * usage_slot_size(out->type));
+    return out->slots != NULL;
 }
 
 bool usage_batch_merge(struct usage_batch *batch, const struct usage_slot *slots, size_t len)
 {
-    size_t cap = batch->len + len;
+    slot_order *order = order_of(batch->type);
+    struct usage_batch fresh = {0}, merged = {0};
+    size_t old = 0;
 
     if (len == 0)
         return true;
-    struct usage_slot *fresh = malloc(len * sizeof *fresh);
-    struct usage_slot *merged = malloc(cap * sizeof *merged);
-    if (!fresh || !merged) {
-        free(fresh);
-        free(merged);
+    if (!make(&fresh, len, batch) || !make(&merged, batch->len + len, batch)) {
+        free(fresh.slots);
         return false;
     }
-    size_t fresh_len = 0;
     for (size_t i = 0; i < len; i++) {
-        if (slots[i].last_used_us != 0)
-            fresh[fresh_len++] = slots[i];
-    }
-    qsort(fresh, fresh_len, sizeof *fresh, by_key);
+        const struct usage_slot *slot = usage_slot_at(slots, i, batch->type);
 
-    size_t merged_len = 0;
-    size_t old = 0;
-    for (size_t i = 0; i < fresh_len; i++) {
-        while (old < batch->len && by_key(&batch->slots[old], &fresh[i]) <= 0)
-            merged_len = put(merged, merged_len, &batch->slots[old++]);
-        merged_len = put(merged, merged_len, &fresh[i]);
+        if (slot->last_used_us != 0)
+            copy(&fresh, fresh.len++, slot);
+    }
+    qsort(fresh.slots, fresh.len, usage_slot_size(batch->type), order);
+    for (size_t i = 0; i < fresh.len; i++) {
+        while (old < batch->len && order(slot_at(batch, old), slot_at(&fresh, i)) <= 0)
+            put(&merged, slot_at(batch, old++));
+        put(&merged, slot_at(&fresh, i));
     }
     while (old < batch->len)
-        merged_len = put(merged, merged_len, &batch->slots[old++]);
-
-    free(fresh);
+        put(&merged, slot_at(batch, old++));
+    free(fresh.slots);
     free(batch->slots);
-    *batch = (struct usage_batch){merged, merged_len, cap, batch->owner};
+    *batch = merged;
     return true;
 }
 
@@ -86,25 +112,30 @@ void usage_batch_compact(struct usage_batch *batch)
     size_t len = 0;
 
     for (size_t i = 0; i < batch->len; i++) {
-        if (batch->slots[i].last_used_us != 0)
-            batch->slots[len++] = batch->slots[i];
+        if (slot_at(batch, i)->last_used_us == 0)
+            continue;
+        if (len < i)
+            copy(batch, len, slot_at(batch, i));
+        len++;
     }
     batch->len = len;
     if (len == 0)
         usage_batch_free(batch);
 }
 
-struct usage_slot *usage_batch_find(const struct usage_batch *batch, const struct uuid *api_key_id)
+struct usage_slot *usage_batch_find(const struct usage_batch *batch, const struct row_id *id)
 {
-    struct usage_slot wanted = {.api_key_id = *api_key_id};
+    struct usage_slot wanted[2] = {0};
 
     if (batch->len == 0)
         return NULL;
-    return bsearch(&wanted, batch->slots, batch->len, sizeof wanted, by_key);
+    usage_slot_set_id(wanted, batch->type, id);
+    return bsearch(wanted, batch->slots, batch->len, usage_slot_size(batch->type),
+                   order_of(batch->type));
 }
 
 void usage_batch_free(struct usage_batch *batch)
 {
     free(batch->slots);
-    *batch = (struct usage_batch){.owner = batch->owner};
+    *batch = (struct usage_batch){.type = batch->type, .owner = batch->owner};
 }

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <time.h>
 
-#include <uuid/uuid.h>
-
 #include <apikeyd/wire/resp_reply.h>
 
 /* The answer that CHECK would give now, and its tier. */
@@ -78,11 +76,12 @@ static void field_time(struct fields *out, const char *name, int64_t wall_us)
     field_text(out, name, text);
 }
 
-static void field_uuid(struct fields *out, const char *name, const struct uuid *uuid)
+static void field_id(struct fields *out, const char *name, const struct row_id *id,
+                     enum id_type type)
 {
-    char text[UUID_STR_LEN];
+    char text[ID_TEXT_MAX + 1] = "";
 
-    uuid_unparse_lower(uuid->bytes, text);
+    (void)row_id_to_text(id, type, text);
     field_text(out, name, text);
 }
 
@@ -112,8 +111,8 @@ static void row_fields(struct fields *out, const struct explanation *e,
 
     if (!verdict_has_row(verdict))
         return;
-    field_uuid(out, "api_key_id", &verdict->api_key_id);
-    field_uuid(out, "user_id", &verdict->user_id);
+    field_id(out, "api_key_id", &verdict->api_key_id, verdict->id_type);
+    field_id(out, "user_id", &verdict->user_id, verdict->id_type);
 }
 
 /* The states keep the words of earlier releases: scripts compare them. */

@@ -6,6 +6,7 @@
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/config/sql_template.h>
 #include <apikeyd/postgres/pg_array.h>
+#include <apikeyd/postgres/pg_id.h>
 
 enum {
     COLUMN_KEY,
@@ -89,20 +90,34 @@ static bool tells_store(const PGresult *result, int i)
     return !PQgetisnull(result, i, COLUMN_STORE);
 }
 
-static bool key_row_valid(const PGresult *result, int i)
+static bool is_time(const PGresult *result, int column)
 {
-    return PQgetlength(result, i, COLUMN_ACTIVE) == 1 &&
-           (PQgetlength(result, i, COLUMN_CREATED) == 8 || PQgetisnull(result, i, COLUMN_CREATED));
+    Oid oid = PQftype(result, column);
+
+    return oid == PG_TIMESTAMP || oid == PG_TIMESTAMPTZ;
 }
 
-/* False, and *ret is zeros, when it is NULL or no uuid. */
-static bool read_uuid(const PGresult *result, int i, int column, struct uuid *ret)
+struct key_misfit key_query_misfit(const PGresult *result, enum id_type type)
 {
-    *ret = (struct uuid){0};
-    if (PQgetlength(result, i, column) != sizeof *ret)
-        return false;
-    memcpy(ret, PQgetvalue(result, i, column), sizeof *ret);
-    return true;
+    const struct {
+        int column;
+        bool fits;
+        const char *why;
+    } columns[] = {
+        {COLUMN_API_KEY_ID, pg_id_fits(result, COLUMN_API_KEY_ID, type),
+         "postgres.id_column is not of the type that postgres.id_type names"},
+        {COLUMN_USER_ID, pg_id_fits(result, COLUMN_USER_ID, type),
+         "postgres.user_column is not of the type that postgres.id_type names"},
+        {COLUMN_CREATED, is_time(result, COLUMN_CREATED),
+         "postgres.created_column is not of type timestamp, with or without time zone"},
+    };
+
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+        if (!columns[i].fits)
+            return (struct key_misfit){columns[i].why,
+                                       pg_type_name(PQftype(result, columns[i].column))};
+    }
+    return (struct key_misfit){0};
 }
 
 bool key_query_valid(const PGresult *result, struct store_told *ret_told)
@@ -115,7 +130,7 @@ bool key_query_valid(const PGresult *result, struct store_told *ret_told)
         if (PQgetlength(result, i, COLUMN_READ) != 8)
             return false;
         if (!tells_store(result, i)) {
-            if (!key_row_valid(result, i))
+            if (PQgetlength(result, i, COLUMN_ACTIVE) != 1)
                 return false;
             continue;
         }
@@ -127,14 +142,15 @@ bool key_query_valid(const PGresult *result, struct store_told *ret_told)
     return told;
 }
 
-/* False when the row has not both IDs; they are zeros. */
-static bool read_verdict(const PGresult *result, int i, struct verdict *ret)
+/* False when the row has not both IDs. */
+static bool read_verdict(const PGresult *result, int i, enum id_type type, struct verdict *ret)
 {
     bool active = PQgetvalue(result, i, COLUMN_ACTIVE)[0] != 0;
 
-    *ret = (struct verdict){.kind = active ? VERDICT_ALLOW : VERDICT_DENY_INACTIVE, .rows = 1};
-    bool has_id = read_uuid(result, i, COLUMN_API_KEY_ID, &ret->api_key_id);
-    return read_uuid(result, i, COLUMN_USER_ID, &ret->user_id) && has_id;
+    *ret = (struct verdict){
+        .kind = active ? VERDICT_ALLOW : VERDICT_DENY_INACTIVE, .id_type = type, .rows = 1};
+    bool has_id = pg_id_read(result, i, COLUMN_API_KEY_ID, type, &ret->api_key_id);
+    return pg_id_read(result, i, COLUMN_USER_ID, type, &ret->user_id) && has_id;
 }
 
 /* The text of a column; empty for NULL. */
@@ -143,14 +159,14 @@ static struct slice read_text(const PGresult *result, int i, int column)
     return (struct slice){PQgetvalue(result, i, column), (size_t)PQgetlength(result, i, column)};
 }
 
-bool key_query_row(const PGresult *result, int i, struct key_row *ret)
+bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_row *ret)
 {
     ret->server_read_us = pg_get_int64(PQgetvalue(result, i, COLUMN_READ)) + PG_EPOCH_US;
     if (tells_store(result, i))
         return false;
     ret->key = read_text(result, i, COLUMN_KEY);
     ret->fallback = read_text(result, i, COLUMN_FALLBACK);
-    ret->broken = !read_verdict(result, i, &ret->verdict);
+    ret->broken = !read_verdict(result, i, type, &ret->verdict);
     ret->created_at = PQgetisnull(result, i, COLUMN_CREATED)
                           ? INT64_MAX
                           : pg_get_int64(PQgetvalue(result, i, COLUMN_CREATED));
@@ -193,7 +209,7 @@ static bool is_older(const struct key_row *row, const struct key_finding *findin
 {
     if (row->created_at != finding->created_at)
         return row->created_at < finding->created_at;
-    return uuid_order(&row->verdict.api_key_id, &finding->verdict.api_key_id) < 0;
+    return row_id_order(&row->verdict.api_key_id, &finding->verdict.api_key_id) < 0;
 }
 
 void key_query_combine(struct key_finding *finding, const struct key_row *row)

@@ -27,7 +27,7 @@ struct key_row {
     struct slice key;       /* lives as long as the result; empty: NULL */
     struct slice fallback;  /* the fallback column's text, likewise */
     struct verdict verdict; /* as if it were the only row of its key; without its read time */
-    bool broken;            /* an ID is missing; both are zeros */
+    bool broken;            /* an ID is missing, or is none; it is zeros */
     int64_t created_at;     /* in PostgreSQL's units; NULL counts as latest */
     int64_t server_read_us; /* PostgreSQL's clock, µs since 1970 */
 };
@@ -40,12 +40,20 @@ struct key_finding {
     int64_t server_read_us;
 };
 
-/* Returns whether the result has the expected form; sets *ret_told. */
+/* A column that is not of the type that the configuration tells: no row can be read. */
+struct key_misfit {
+    const char *why;   /* lives forever; NULL: there is none */
+    const char *found; /* the column's type */
+};
+
+struct key_misfit key_query_misfit(const PGresult *result, enum id_type type);
+
+/* Returns whether a result without a misfit has the expected form; sets *ret_told. */
 bool key_query_valid(const PGresult *result, struct store_told *ret_told);
 
-/* Read row `i`, of PQntuples(). False for the row that tells the store: then only
- * ret->server_read_us is set. */
-bool key_query_row(const PGresult *result, int i, struct key_row *ret);
+/* Read row `i`, of PQntuples(), with IDs of the type. False for the row that tells the store: then
+ * only ret->server_read_us is set. */
+bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_row *ret);
 
 /* Whether a row that was found by one of its columns is a row of the key. */
 enum key_row_standing {
@@ -65,7 +73,7 @@ enum key_row_standing key_row_judge(const struct key_row *row, const struct key_
 size_t key_row_hash(const struct key_row *row, const struct key_names *names);
 
 /* Add a row to the finding of its key. All rows must be active for an ALLOW. The IDs are those of
- * the oldest row; among rows of one age, of the least api_key_id. */
+ * the oldest row; among rows of one age, of the least ID. */
 void key_query_combine(struct key_finding *finding, const struct key_row *row);
 
 #endif

@@ -2,6 +2,7 @@
 #include "pg_pool.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <event2/event_struct.h>
 
@@ -59,6 +60,11 @@ struct pg_pool {
 static void fail(struct pg_pool *pool, struct lookup *lookup, const char *why)
 {
     pool->setup.failed(pool->setup.arg, lookup, why);
+}
+
+static enum id_type id_type(const struct pg_pool *pool)
+{
+    return (enum id_type)pool->env->config->postgres_id_type;
 }
 
 static bool own_down(const struct pg_pool *pool)
@@ -214,11 +220,13 @@ static const char *wrong_with(enum store_standing standing, bool hidden)
     return hidden ? "row security hides rows of postgres.table from the daemon's role" : NULL;
 }
 
-static void log_wrong(struct pg_pool *pool, const char *wrong)
+/* `found`: the type of the column that is wrong, or "". */
+static void log_wrong(struct pg_pool *pool, const char *wrong, const char *found)
 {
     if (wrong && wrong != pool->logged)
-        log_error(&pool->env->log, "postgres (lookups): %s; its answers are not used (logged once)",
-                  wrong);
+        log_error(&pool->env->log,
+                  "postgres (lookups): %s%s%s; its answers are not used (logged once)", wrong,
+                  found[0] ? ": its type is " : "", found);
     pool->logged = wrong;
 }
 
@@ -279,7 +287,7 @@ static void ask_first(struct pool_slot *slot, struct lookup_list *lookups)
 }
 
 /* Report the store of an answer before the answer. False when it cannot be used. */
-static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups,
+static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups, const PGresult *result,
                         const struct store_told *told)
 {
     struct pg_pool *pool = slot->pool;
@@ -287,13 +295,20 @@ static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups,
     enum store_standing standing =
         stores_judge(&pool->env->stores, &told->mark, told->standby, &store);
     const char *wrong = wrong_with(standing, told->hidden);
+    const char *found = "";
 
     slot->told = true;
     if (standing == STORE_UNKNOWN) {
         ask_first(slot, lookups);
         return false;
     }
-    log_wrong(pool, wrong);
+    if (!wrong) {
+        struct key_misfit misfit = key_query_misfit(result, id_type(pool));
+
+        wrong = misfit.why;
+        found = wrong ? misfit.found : "";
+    }
+    log_wrong(pool, wrong, found);
     if (wrong) {
         refuse_answer(slot, lookups, standing, wrong);
         return false;
@@ -315,16 +330,19 @@ static bool is_ascii(const struct lookup *lookup)
     return true;
 }
 
-/* The owner's table may allow rows without IDs, or with IDs that are no UUIDs. */
+/* The owner's table may allow rows without IDs, or with text that could not be told. */
 static void fail_broken(struct pg_pool *pool, struct lookup *lookup)
 {
     if (!pool->broken_logged)
-        log_error(
-            &pool->env->log,
-            "postgres (lookups): a row's api_key_id or user_id is NULL or no uuid: its key is "
-            "UNAVAILABLE (logged once)");
+        log_error(&pool->env->log,
+                  "postgres (lookups): a row's ID or its user's is NULL%s: its key is UNAVAILABLE "
+                  "(logged once)",
+                  id_type(pool) == ID_TEXT
+                      ? ", or not of 1 to 36 bytes of UTF-8 without blanks and "
+                        "control characters"
+                      : "");
     pool->broken_logged = true;
-    fail(pool, lookup, "its row's api_key_id or user_id is NULL or no uuid");
+    fail(pool, lookup, "its row's ID or its user's is NULL, or no ID");
 }
 
 /* Without an encoding, text that another client wrote may be the same key in other bytes. */
@@ -362,10 +380,10 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
     if (!TAILQ_EMPTY(lookups))
         histogram_record(&pool->env->metrics.histogram[HISTOGRAM_POSTGRES_TIME],
                          now_us - slot->sent_us, 1);
-    if (!judge_store(slot, lookups, told))
+    if (!judge_store(slot, lookups, result, told))
         return;
     for (int i = 0; i < PQntuples(result); i++) {
-        if (key_query_row(result, i, &row))
+        if (key_query_row(result, i, id_type(pool), &row))
             take_row(slot, &row);
     }
     /* All rows give the same time, also the store's row. Another store's clock is not the feed's:
@@ -377,6 +395,14 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
                       row.server_read_us);
 }
 
+/* undefined_column */
+static bool lacks_column(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && strcmp(state, "42703") == 0;
+}
+
 static void log_refusal(struct pg_pool *pool, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
@@ -384,8 +410,8 @@ static void log_refusal(struct pg_pool *pool, const PGresult *result)
     if (message[0] == '\0')
         message = "rows of an unexpected form";
     if (!pool->refused_logged)
-        log_error(&pool->env->log, "postgres (lookups): %.*s", (int)strcspn(message, "\n"),
-                  message);
+        log_error(&pool->env->log, "postgres (lookups): %.*s%s", (int)strcspn(message, "\n"),
+                  message, lacks_column(result) ? "; see the options postgres.*_column" : "");
     pool->refused_logged = true;
 }
 
@@ -600,7 +626,7 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
         const char *wrong = wrong_with(STORE_OUTDATED, false);
 
         slot->store = USELESS;
-        log_wrong(pool, wrong);
+        log_wrong(pool, wrong, "");
         pg_connection_give_up(slot->connection, wrong);
         return;
     }
@@ -727,6 +753,13 @@ size_t pg_pool_up(const struct pg_pool *pool)
               (slot->store == AGREES || slot->store == ELSEWHERE);
     }
     return up;
+}
+
+const char *pg_pool_fault(const struct pg_pool *pool)
+{
+    if (pool->refused_logged)
+        return "PostgreSQL refuses the statement; the log says why";
+    return pool->logged;
 }
 
 static bool open_slot(struct pool_slot *slot, struct pg_pool *pool)

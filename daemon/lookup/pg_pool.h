@@ -71,6 +71,9 @@ void pg_pool_feed_is(struct pg_pool *pool, bool usable);
 /* Returns whether lookups are answered, by the pool's own sessions or the feed's. */
 bool pg_pool_answer(const struct pg_pool *pool);
 
+/* Returns why the last answer could not be used, or NULL. The text lives forever. */
+const char *pg_pool_fault(const struct pg_pool *pool);
+
 /* Returns how many connections can take a query or are executing one, and gave a usable last
  * answer. */
 size_t pg_pool_up(const struct pg_pool *pool);

@@ -424,6 +424,11 @@ size_t resolver_connections_up(const struct resolver *resolver)
     return pg_pool_up(resolver->postgres);
 }
 
+const char *resolver_fault(const struct resolver *resolver)
+{
+    return pg_pool_fault(resolver->postgres);
+}
+
 static void on_postgres_down(void *arg, bool down)
 {
     struct resolver *resolver = arg;

@@ -17,15 +17,19 @@ enum { TAGS = 8 };
 
 enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
-_Static_assert(sizeof(struct cached_verdict) == 64, "one verdict is one cache line");
+enum { LINE_SHIFT = 6, LINE = 1 << LINE_SHIFT };
+
+_Static_assert(sizeof(struct cached_verdict) == LINE, "one verdict is one cache line");
+_Static_assert(sizeof(struct cached_rest) == LINE, "what text needs is one more");
 
 /* A key's home is one slot of its first set. A search examines the home first. The home holds the
  * key unless another key was there before, so most hits wait for memory once. For the other slots
  * there is a byte of the digest beside each slot, so a search touches only likely slots, and a key
  * that is not held costs its home and a line or two of tags, not all slots of its sets. */
 struct table {
-    struct cached_verdict *slot; /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
-    uint8_t *tag;                /* the same, behind them; 0: the slot is empty */
+    char *slots;    /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
+    unsigned shift; /* a slot has 1 << shift bytes */
+    uint8_t *tag;   /* as many, behind them; 0: the slot is empty */
     void *mapping;
     size_t mapping_size;
     size_t sets;
@@ -33,22 +37,36 @@ struct table {
     uint64_t evictions;
 };
 
-/* The bytes of a slot, with its tag. */
-enum { SLOT_BYTES = sizeof(struct cached_verdict) + sizeof(uint8_t) };
-
 struct verdict_cache {
     struct table positive;
     struct table negative;
     uint64_t seed;
 };
 
-static bool table_init(struct table *table, size_t bytes)
+/* The bytes of a slot, with its tag. */
+static size_t slot_bytes(const struct table *table)
 {
-    table->sets = bytes / ((size_t)WAYS * SLOT_BYTES);
+    return ((size_t)1 << table->shift) + sizeof(uint8_t);
+}
+
+static struct cached_verdict *slot_at(const struct table *table, size_t index)
+{
+    return (void *)(table->slots + (index << table->shift));
+}
+
+static size_t index_of(const struct table *table, const struct cached_verdict *slot)
+{
+    return (size_t)((const char *)slot - table->slots) >> table->shift;
+}
+
+static bool table_init(struct table *table, size_t bytes, bool with_rest)
+{
+    table->shift = with_rest ? LINE_SHIFT + 1 : LINE_SHIFT;
+    table->sets = bytes / (WAYS * slot_bytes(table));
     if (table->sets == 0)
         table->sets = 1;
     size_t slots = table->sets * WAYS;
-    size_t size = slots * SLOT_BYTES;
+    size_t size = slots * slot_bytes(table);
     table->mapping_size = size + HUGE_PAGE;
     table->mapping =
         mmap(NULL, table->mapping_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -58,11 +76,11 @@ static bool table_init(struct table *table, size_t bytes)
     }
     char *at = table->mapping;
     at += (HUGE_PAGE - (uintptr_t)at % HUGE_PAGE) % HUGE_PAGE;
-    table->slot = (void *)at;
-    table->tag = (uint8_t *)(table->slot + slots);
+    table->slots = at;
+    table->tag = (uint8_t *)(at + (slots << table->shift));
     /* A new mapping is zeroes: empty, and untouched. Each hit lands on a page of its own; with huge
      * ones the TLB can hold them. Only advice. */
-    (void)madvise(table->slot, size, MADV_HUGEPAGE);
+    (void)madvise(at, size, MADV_HUGEPAGE);
     return true;
 }
 
@@ -72,14 +90,16 @@ static void table_done(struct table *table)
         munmap(table->mapping, table->mapping_size);
 }
 
-struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed)
+struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, enum id_type id_type,
+                                        uint64_t seed)
 {
     struct verdict_cache *cache = calloc(1, sizeof *cache);
 
     if (!cache)
         return NULL;
     cache->seed = seed;
-    if (!table_init(&cache->positive, bytes) || !table_init(&cache->negative, negative_bytes)) {
+    if (!table_init(&cache->positive, bytes, id_has_rest(id_type)) ||
+        !table_init(&cache->negative, negative_bytes, false)) {
         verdict_cache_free(cache);
         return NULL;
     }
@@ -131,12 +151,12 @@ static uint64_t match(const uint8_t *tags, uint8_t tag)
 /* The slot of the lowest match. */
 static struct cached_verdict *matched(const struct table *table, size_t first, uint64_t matches)
 {
-    return &table->slot[first + (size_t)__builtin_ctzll(matches) / 8];
+    return slot_at(table, first + (size_t)__builtin_ctzll(matches) / 8);
 }
 
 static uint8_t *tag_at(const struct table *table, const struct cached_verdict *slot)
 {
-    return &table->tag[slot - table->slot];
+    return &table->tag[index_of(table, slot)];
 }
 
 /* Returns whether `slot` holds `digest`. An empty slot still has the digest of a removed key. */
@@ -163,7 +183,7 @@ static struct cached_verdict *table_find(const struct table *table, uint64_t mix
                                          const struct digest *digest)
 {
     struct place place = place_of(table, mixed);
-    struct cached_verdict *slot = &table->slot[place.home];
+    struct cached_verdict *slot = slot_at(table, place.home);
 
     if (holds(slot, digest))
         return slot;
@@ -175,7 +195,7 @@ static struct cached_verdict *table_find(const struct table *table, uint64_t mix
 static struct cached_verdict *empty_slot(const struct table *table, const struct place *place)
 {
     if (table->tag[place->home] == 0)
-        return &table->slot[place->home];
+        return slot_at(table, place->home);
     for (int i = 0; i < 2; i++) {
         for (size_t first = place->set[i]; first < place->set[i] + WAYS; first += TAGS) {
             uint64_t empty = match(&table->tag[first], 0);
@@ -199,18 +219,18 @@ static uint16_t coarse(int64_t now_us)
 static struct cached_verdict *victim(const struct table *table, const struct place *place,
                                      const struct freshness_limits *limits)
 {
-    struct cached_verdict *set = &table->slot[place->set[0]];
-    struct cached_verdict *least = set;
+    struct cached_verdict *least = slot_at(table, place->set[0]);
     unsigned least_worth = UINT_MAX;
 
-    assert(set); /* mapped when the cache was made */
+    assert(table->slots); /* mapped when the cache was made */
     for (unsigned i = 0; i < WAYS; i++) {
-        unsigned recency = (uint16_t) ~(coarse(limits->now_us) - set[i].used);
-        bool fresh = freshness_is_fresh(limits, set[i].kind, set[i].read_at_us);
+        struct cached_verdict *slot = slot_at(table, place->set[0] + i);
+        unsigned recency = (uint16_t) ~(coarse(limits->now_us) - slot->used);
+        bool fresh = freshness_is_fresh(limits, slot->kind, slot->read_at_us);
         unsigned worth = fresh ? recency + UINT16_MAX + 1 : recency;
 
         if (worth < least_worth) {
-            least = &set[i];
+            least = slot;
             least_worth = worth;
         }
     }
@@ -231,7 +251,7 @@ void verdict_cache_prefetch(const struct verdict_cache *cache, const struct dige
 {
     struct place place = place_of(&cache->positive, digest_mix(digest, cache->seed));
 
-    __builtin_prefetch(&cache->positive.slot[place.home], 1);
+    __builtin_prefetch(slot_at(&cache->positive, place.home), 1);
 }
 
 const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
@@ -239,7 +259,7 @@ const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_
 {
     const struct table *table = &cache->positive;
     struct place place = place_of(table, digest_mix(digest, cache->seed));
-    const struct cached_verdict *home = &table->slot[place.home];
+    const struct cached_verdict *home = slot_at(table, place.home);
 
     if (holds(home, digest))
         return home;
@@ -345,7 +365,8 @@ static struct verdict_cache_stats table_stats(const struct table *table)
 {
     size_t slots = table->sets * WAYS;
 
-    return (struct verdict_cache_stats){slots, slots * SLOT_BYTES, table->used, table->evictions};
+    return (struct verdict_cache_stats){slots, slots * slot_bytes(table), table->used,
+                                        table->evictions};
 }
 
 struct verdict_cache_stats verdict_cache_stats(const struct verdict_cache *cache)

@@ -72,8 +72,10 @@ void status_snapshot_print_info(const struct status_snapshot *snapshot, const ch
                       "uptime_in_seconds:%" PRId64 "\r\n"
                       "loading:0\r\n" /* some clients wait for it before they are ready */
                       "revocation_bound:%s\r\n"
+                      "lookup_fault:%s\r\n"
                       "store:%s\r\n",
                       APIKEYD_VERSION, (long)getpid(), snapshot->uptime_us / 1000000,
-                      snapshot->revocation_bound, store);
+                      snapshot->revocation_bound,
+                      snapshot->lookup_fault ? snapshot->lookup_fault : "none", store);
     metrics_print_info(&snapshot->total, section, out);
 }

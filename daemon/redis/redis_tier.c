@@ -62,8 +62,8 @@ static uint64_t add_text(uint64_t hash, const char *text)
     return hash;
 }
 
-/* "/<key column>:", and a hash before the colon unless a key has one digest, and the other columns
- * that a verdict is read from are those of the defaults. Daemons that read other columns share no
+/* "/<key column>:", and a hash before the colon unless a key has one digest, and the other options
+ * that say what a verdict tells have their defaults. Daemons that read other columns share no
  * verdicts, nor do those in different steps of a migration to hashed keys: one finds a row by a
  * fallback or a secret that the other does not have. */
 static void name_columns(const struct config *config, const struct key_hasher *hasher,
@@ -76,6 +76,7 @@ static void name_columns(const struct config *config, const struct key_hasher *h
         {"user_column", config->postgres_user_column},
         {"active_column", config->postgres_active_column},
         {"created_column", config->postgres_created_column},
+        {"id_type", id_type_name((enum id_type)config->postgres_id_type)},
     };
     uint64_t hash = UINT64_C(14695981039346656037);
     bool defaults = true;
@@ -181,7 +182,9 @@ static enum redis_finding judge(struct redis_tier *tier, struct slice key, struc
     int64_t server_read_us = 0;
     struct verdict verdict;
 
-    switch (redis_value_decode(key, value, tier->env->redis_secret, &verdict, &server_read_us)) {
+    switch (redis_value_decode(key, value, tier->env->redis_secret,
+                               (enum id_type)tier->env->config->postgres_id_type, &verdict,
+                               &server_read_us)) {
     case REDIS_VALUE_TOMBSTONE:
         *ret = (struct verdict){
             .kind = VERDICT_UNAVAILABLE,

@@ -267,15 +267,28 @@ static void settle_round(struct flusher *flusher)
     post(flusher, SETTLING, &settle->work.job);
 }
 
-/* A rejected chunk is bisected to the bad row. All other rows, and chunks, are written. */
-static void take_refusal(struct flusher *flusher, const PGresult *result)
+static void log_refusal(struct flusher *flusher, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
 
-    if (result && message[0] && !flusher->refused_logged)
+    if (flusher->refused_logged || !result || !message[0])
+        return;
+    flusher->refused_logged = true;
+    if (usage_query_zone_unknown(result))
+        log_error(
+            &flusher->env->log,
+            "usage: postgres.timestamp_zone \"%s\": PostgreSQL knows no such time zone; usage "
+            "stays pending (logged once)",
+            flusher->env->config->postgres_timestamp_zone);
+    else
         log_error(&flusher->env->log, "postgres (usage): %.*s", (int)strcspn(message, "\n"),
                   message);
-    flusher->refused_logged = flusher->refused_logged || (result && message[0]);
+}
+
+/* A rejected chunk is bisected to the bad row. All other rows, and chunks, are written. */
+static void take_refusal(struct flusher *flusher, const PGresult *result)
+{
+    log_refusal(flusher, result);
     flusher->refusals++;
     if (flusher->len > 1 && flusher->refusals < REFUSALS_MAX &&
         usage_query_fault_of_a_row(result)) {
@@ -312,17 +325,29 @@ static bool told_right(struct flusher *flusher, const PGresult *result)
     return !told.hidden;
 }
 
+/* The chunk under way. */
+static struct usage_batch chunk(const struct flusher *flusher)
+{
+    const struct usage_batch *pending = &flusher->pending;
+
+    return (struct usage_batch){
+        .slots = usage_slot_at(pending->slots, flusher->next, pending->type),
+        .len = flusher->len,
+        .cap = flusher->len,
+        .type = pending->type,
+    };
+}
+
 static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct flusher *flusher = arg;
     uint64_t *count = flusher->env->metrics.value;
-    struct usage_slot *chunk = flusher->pending.slots + flusher->next;
     struct usage_outcome settled;
 
     if (flusher->phase != WRITING)
         return;
     if (outcome == PG_DONE && told_right(flusher, result) &&
-        usage_query_settle(result, chunk, flusher->len, &settled)) {
+        usage_query_settle(result, chunk(flusher), &settled)) {
         flusher->updated += settled.updated;
         flusher->settled += flusher->len - settled.locked;
         flusher->next += flusher->len;
@@ -359,7 +384,7 @@ static void send_chunk(struct flusher *flusher)
     flusher->len = left < flusher->chunk_max ? left : flusher->chunk_max;
     histogram_record(&flusher->env->metrics.histogram[HISTOGRAM_USAGE_BATCH], (int64_t)flusher->len,
                      1);
-    usage_query_bind(&query, &flusher->params, flusher->pending.slots + flusher->next, flusher->len,
+    usage_query_bind(&query, &flusher->params, chunk(flusher),
                      flusher->env->config->usage_resolution, &flusher->mark);
     usage_session_send(flusher->session, &query);
 }
@@ -540,6 +565,7 @@ static void start_moving(struct flusher *flusher)
     move->flusher = flusher;
     move->work.job = (struct job){.run = usage_move_run, .done = on_moved};
     move->work.batch = flusher->pending;
+    move->work.back.type = flusher->pending.type;
     snprintf(move->work.spill, sizeof move->work.spill, "%s", flusher->env->config->usage_spill);
     flusher->pending = (struct usage_batch){0};
     flusher->lent = &move->work.batch;
@@ -754,7 +780,7 @@ void flusher_look(const struct flusher *flusher, struct metrics *metrics)
     value[METRIC_USAGE_DISK_BUSY] = (uint64_t)job_queue_busy_us(flusher->disk);
 }
 
-int64_t flusher_pending_last_used(const struct flusher *flusher, const struct uuid *api_key_id)
+int64_t flusher_pending_last_used(const struct flusher *flusher, const struct row_id *api_key_id)
 {
     const struct usage_slot *slot =
         usage_batch_find(flusher->lent ? flusher->lent : &flusher->pending, api_key_id);

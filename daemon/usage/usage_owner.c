@@ -89,14 +89,16 @@ static bool take_back(struct usage_owner *owner, struct usage_move *move)
 {
     const struct usage_batch *back = &move->back;
     const struct log *log = &owner->env->log;
+    const char *why = state_file_fault(move->look_error);
     char path[SPILL_PATH_SIZE] = "";
 
     (void)spill_aside_path(move->spill, &move->owner, path);
+    if (move->look_error == -EBADMSG)
+        why = "the file is damaged; its whole entries are used, and the file stays";
+    else if (move->look_error == -EMEDIUMTYPE)
+        why = "its IDs are of another type than postgres.id_type; the file stays";
     if (move->look_error < 0)
-        log_warning(log, "usage: reading the usage set aside in %s: %s", path,
-                    move->look_error == -EBADMSG
-                        ? "the file is damaged; its whole entries are used, and the file stays"
-                        : state_file_fault(move->look_error));
+        log_warning(log, "usage: reading the usage set aside in %s: %s", path, why);
     if (back->len == 0 || !usage_batch_merge(&move->batch, back->slots, back->len))
         return false;
     log_info(log, "usage: last_used of %zu keys, set aside in %s, is pending again", back->len,

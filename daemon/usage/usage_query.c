@@ -6,6 +6,7 @@
 
 #include <apikeyd/config/sql_template.h>
 #include <apikeyd/postgres/pg_array.h>
+#include <apikeyd/postgres/pg_id.h>
 
 enum { FIELD_UPDATED, FIELD_LOCKED, FIELD_STORE, FIELD_CLAMPED, FIELD_TIME_TYPE, FIELDS };
 
@@ -76,18 +77,20 @@ char *usage_query_sql(const struct config *config)
     return sql.data;
 }
 
-void usage_query_bind(struct pg_query *query, struct usage_params *params,
-                      const struct usage_slot *slots, size_t len, int64_t resolution_us,
-                      const struct store_mark *mark)
+void usage_query_bind(struct pg_query *query, struct usage_params *params, struct usage_batch chunk,
+                      int64_t resolution_us, const struct store_mark *mark)
 {
     buffer_consume(&params->ids, params->ids.len);
     buffer_consume(&params->times, params->times.len);
     buffer_consume(&params->resolution, params->resolution.len);
-    pg_array_begin(&params->ids, PG_UUID, len);
-    pg_array_begin(&params->times, PG_TIMESTAMPTZ, len);
-    for (size_t i = 0; i < len; i++) {
-        pg_array_element(&params->ids, &slots[i].api_key_id, sizeof slots[i].api_key_id);
-        pg_array_int64(&params->times, slots[i].last_used_us - PG_EPOCH_US);
+    pg_array_begin(&params->ids, pg_id_oid(chunk.type), chunk.len);
+    pg_array_begin(&params->times, PG_TIMESTAMPTZ, chunk.len);
+    for (size_t i = 0; i < chunk.len; i++) {
+        const struct usage_slot *slot = usage_slot_at(chunk.slots, i, chunk.type);
+        const struct row_id id = usage_slot_id(slot, chunk.type);
+
+        pg_id_element(&params->ids, &id, chunk.type);
+        pg_array_int64(&params->times, slot->last_used_us - PG_EPOCH_US);
     }
     /* interval: microseconds, days, months */
     pg_put_int64(&params->resolution, (uint64_t)resolution_us);
@@ -95,7 +98,7 @@ void usage_query_bind(struct pg_query *query, struct usage_params *params,
     pg_put_int32(&params->resolution, 0);
     query->params = PARAM_MARK + 2;
     store_mark_bind(query, PARAM_MARK, mark, &params->mark);
-    query->param[0] = (struct pg_param){PG_UUID_ARRAY, buffer_held(&params->ids)};
+    query->param[0] = (struct pg_param){pg_id_array_oid(chunk.type), buffer_held(&params->ids)};
     query->param[1] = (struct pg_param){PG_TIMESTAMPTZ_ARRAY, buffer_held(&params->times)};
     query->param[2] = (struct pg_param){PG_INTERVAL, buffer_held(&params->resolution)};
 }
@@ -120,42 +123,47 @@ bool usage_query_zoneless(const PGresult *result)
     return PQftype(result, FIELD_TIME_TYPE) == PG_TIMESTAMP;
 }
 
-bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
-                        struct usage_outcome *ret)
+bool usage_query_settle(const PGresult *result, struct usage_batch chunk, struct usage_outcome *ret)
 {
-    struct usage_batch chunk = {.slots = slots, .len = len, .cap = len};
     int rows = PQntuples(result);
     struct usage_outcome outcome = {0};
     bool *locked;
 
     if (rows < 1 || PQnfields(result) != FIELDS || PQgetlength(result, 0, FIELD_UPDATED) != 8 ||
-        PQgetlength(result, 0, FIELD_CLAMPED) != 8)
+        PQgetlength(result, 0, FIELD_CLAMPED) != 8 || !pg_id_fits(result, FIELD_LOCKED, chunk.type))
         return false;
-    locked = calloc(len, sizeof *locked);
+    locked = calloc(chunk.len, sizeof *locked);
     if (!locked)
         return false;
     outcome.updated = (uint64_t)pg_get_int64(PQgetvalue(result, 0, FIELD_UPDATED));
     outcome.clamped = (uint64_t)pg_get_int64(PQgetvalue(result, 0, FIELD_CLAMPED));
     for (int i = 0; i < rows; i++) {
-        struct uuid id;
+        struct row_id id;
 
-        if (PQgetisnull(result, i, FIELD_LOCKED) ||
-            PQgetlength(result, i, FIELD_LOCKED) != sizeof id)
+        if (!pg_id_read(result, i, FIELD_LOCKED, chunk.type, &id))
             continue;
-        memcpy(&id, PQgetvalue(result, i, FIELD_LOCKED), sizeof id);
         struct usage_slot *slot = usage_batch_find(&chunk, &id);
         if (slot) {
-            locked[slot - slots] = true;
+            locked[usage_batch_index(&chunk, slot)] = true;
             outcome.locked++;
         }
     }
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < chunk.len; i++) {
         if (!locked[i])
-            slots[i].last_used_us = 0;
+            usage_slot_at(chunk.slots, i, chunk.type)->last_used_us = 0;
     }
     free(locked);
     *ret = outcome;
     return true;
+}
+
+/* invalid_parameter_value; the parameter's name is in the message in every language. */
+bool usage_query_zone_unknown(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+    return state && message && strcmp(state, "22023") == 0 && strstr(message, "TimeZone");
 }
 
 /* Classes of SQLSTATE that are about the session, the server or the statement (PostgreSQL manual,
@@ -170,5 +178,5 @@ bool usage_query_fault_of_a_row(const PGresult *result)
         if (strncmp(state, others[i], 2) == 0)
             return false;
     }
-    return state != NULL;
+    return state != NULL && !usage_query_zone_unknown(result);
 }

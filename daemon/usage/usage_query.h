@@ -23,10 +23,9 @@ struct usage_params {
     struct buffer ids, times, resolution, mark;
 };
 
-/* Fill in query->param from `len` slots, sorted by key, to be written where `mark` was read. */
-void usage_query_bind(struct pg_query *query, struct usage_params *params,
-                      const struct usage_slot *slots, size_t len, int64_t resolution_us,
-                      const struct store_mark *mark);
+/* Fill in query->param from a part of a batch, to be written where `mark` was read. */
+void usage_query_bind(struct pg_query *query, struct usage_params *params, struct usage_batch chunk,
+                      int64_t resolution_us, const struct store_mark *mark);
 void usage_params_free(struct usage_params *params);
 
 struct usage_outcome {
@@ -42,10 +41,13 @@ bool usage_query_told(const PGresult *result, struct store_told *ret);
 /* Returns whether last_used has no time zone, so that postgres.timestamp_zone applies. */
 bool usage_query_zoneless(const PGresult *result);
 
-/* Read the result for `len` slots, sorted: empties the slots that are settled (written, already
+/* Read the result for a part of a batch: empties the slots that are settled (written, already
  * later, or deleted). False when the result does not have the expected form. */
-bool usage_query_settle(const PGresult *result, struct usage_slot *slots, size_t len,
+bool usage_query_settle(const PGresult *result, struct usage_batch chunk,
                         struct usage_outcome *ret);
+
+/* Returns whether PostgreSQL does not know postgres.timestamp_zone. */
+bool usage_query_zone_unknown(const PGresult *result);
 
 /* Returns whether one row may have caused the error: bad data, a constraint, a trigger that raised,
  * and every other error that is not known to concern the session, the server or the statement. */

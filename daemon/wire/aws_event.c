@@ -146,10 +146,10 @@ static void write_answer(struct buffer *out, const char *resource, bool allowed,
 
 void aws_event_allow(struct buffer *out, const char *resource, const struct verdict *verdict)
 {
-    char key_text[UUID_TEXT_LEN + 1] = "", user_text[UUID_TEXT_LEN + 1] = "";
+    char key_text[ID_TEXT_MAX + 1] = "", user_text[ID_TEXT_MAX + 1] = "";
 
-    uuid_to_text(&verdict->api_key_id, key_text);
-    uuid_to_text(&verdict->user_id, user_text);
+    (void)row_id_to_text(&verdict->api_key_id, verdict->id_type, key_text);
+    (void)row_id_to_text(&verdict->user_id, verdict->id_type, user_text);
     write_answer(out, resource, true, user_text,
                  json_pack("{s:s, s:s}", "apiKeyId", key_text, "userId", user_text));
 }

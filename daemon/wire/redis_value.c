@@ -35,11 +35,11 @@ static bool make_tag(struct slice key, struct slice line, struct slice secret,
 size_t redis_value_encode(struct slice key, const struct verdict *verdict, int64_t server_read_us,
                           struct slice secret, char ret_text[static REDIS_VALUE_SIZE])
 {
-    char api_key_id[UUID_TEXT_LEN + 1] = "";
-    char user_id[UUID_TEXT_LEN + 1] = "";
+    char api_key_id[ID_TEXT_MAX + 1] = "";
+    char user_id[ID_TEXT_MAX + 1] = "";
 
-    uuid_to_text(&verdict->api_key_id, api_key_id);
-    uuid_to_text(&verdict->user_id, user_id);
+    (void)row_id_to_text(&verdict->api_key_id, verdict->id_type, api_key_id);
+    (void)row_id_to_text(&verdict->user_id, verdict->id_type, user_id);
     int len = snprintf(ret_text, REDIS_VALUE_SIZE, "1 %s %s %s %" PRId64,
                        verdict->kind == VERDICT_ALLOW ? "ALLOW" : "INACTIVE", api_key_id, user_id,
                        server_read_us);
@@ -108,20 +108,23 @@ static bool take_word(struct slice *line, const char *word)
     return true;
 }
 
-static bool take_uuid(struct slice *line, struct uuid *ret)
+static bool take_id(struct slice *line, enum id_type type, struct row_id *ret)
 {
-    if (line->len <= UUID_TEXT_LEN || line->at[UUID_TEXT_LEN] != ' ' ||
-        !uuid_from_text(line->at, ret))
+    const char *blank = memchr(line->at, ' ', line->len);
+    size_t len = blank ? (size_t)(blank - line->at) : 0;
+
+    if (!row_id_from_text((struct slice){line->at, len}, type, ret))
         return false;
-    line->at += UUID_TEXT_LEN + 1;
-    line->len -= UUID_TEXT_LEN + 1;
+    line->at += len + 1;
+    line->len -= len + 1;
     return true;
 }
 
 enum redis_value_kind redis_value_decode(struct slice key, struct slice value, struct slice secret,
-                                         struct verdict *ret, int64_t *ret_server_read_us)
+                                         enum id_type id_type, struct verdict *ret,
+                                         int64_t *ret_server_read_us)
 {
-    struct verdict verdict = {0};
+    struct verdict verdict = {.id_type = id_type};
     int64_t server_read_us;
 
     if (is_tombstone(value, ret_server_read_us))
@@ -136,7 +139,8 @@ enum redis_value_kind redis_value_decode(struct slice key, struct slice value, s
         verdict.kind = VERDICT_DENY_INACTIVE;
     else
         return REDIS_VALUE_BROKEN;
-    if (!take_uuid(&value, &verdict.api_key_id) || !take_uuid(&value, &verdict.user_id))
+    if (!take_id(&value, id_type, &verdict.api_key_id) ||
+        !take_id(&value, id_type, &verdict.user_id))
         return REDIS_VALUE_BROKEN;
     /* A host with a secret wrote this, and this host has none: the line is whole all the same. */
     if (secret.len == 0 && value.len > TAG_HEX_LEN && value.at[value.len - TAG_HEX_LEN - 1] == ' ')

@@ -53,7 +53,7 @@ void resp_array(struct buffer *out, size_t elements)
 }
 
 /* The commonest reply of all: its frame is copied whole and the two IDs are written into it. */
-static void allow(struct buffer *out, const struct verdict *verdict)
+static void allow_uuids(struct buffer *out, const struct verdict *verdict)
 {
 #define BLANK_UUID "00000000-0000-0000-0000-000000000000"
     static const char frame[] =
@@ -67,9 +67,35 @@ static void allow(struct buffer *out, const struct verdict *verdict)
     char *at = buffer_reserve(out, LEN);
 
     memcpy(at, frame, LEN);
-    uuid_to_text(&verdict->api_key_id, at + KEY_AT);
-    uuid_to_text(&verdict->user_id, at + USER_AT);
+    uuid_to_text(&verdict->api_key_id.head, at + KEY_AT);
+    uuid_to_text(&verdict->user_id.head, at + USER_AT);
     out->len += LEN;
+}
+
+static char *put_id(char *at, const struct row_id *id, enum id_type type)
+{
+    char text[ID_TEXT_MAX];
+    size_t len = row_id_to_text(id, type, text);
+
+    *at++ = '$';
+    if (len >= 10)
+        *at++ = (char)('0' + len / 10);
+    *at++ = (char)('0' + len % 10);
+    at = (char *)mempcpy(at, "\r\n", 2);
+    at = (char *)mempcpy(at, text, len);
+    return (char *)mempcpy(at, "\r\n", 2);
+}
+
+static void allow(struct buffer *out, const struct verdict *verdict)
+{
+    static const char head[] = "*3\r\n$5\r\nALLOW\r\n";
+    enum { ID_LEN_MAX = sizeof "$36\r\n\r\n" - 1 + ID_TEXT_MAX };
+    char *start = buffer_reserve(out, sizeof head - 1 + 2 * ID_LEN_MAX);
+    char *at = (char *)mempcpy(start, head, sizeof head - 1);
+
+    at = put_id(at, &verdict->api_key_id, verdict->id_type);
+    at = put_id(at, &verdict->user_id, verdict->id_type);
+    out->len += (size_t)(at - start);
 }
 
 void resp_verdict(struct buffer *out, const struct verdict *verdict, const char *why)
@@ -79,7 +105,10 @@ void resp_verdict(struct buffer *out, const struct verdict *verdict, const char 
 
     switch (verdict->kind) {
     case VERDICT_ALLOW:
-        allow(out, verdict);
+        if (verdict->id_type == ID_UUID)
+            allow_uuids(out, verdict);
+        else
+            allow(out, verdict);
         break;
     case VERDICT_DENY_UNKNOWN:
         buffer_append(out, unknown, sizeof unknown - 1);

@@ -21,29 +21,37 @@ static void write_again(const struct verdict *verdict, int64_t server_us)
     int64_t again_us = 0;
 
     FUZZ_MUST(len > 0 && len < sizeof text);
-    FUZZ_MUST(redis_value_decode(key, value, secret, &again, &again_us) == REDIS_VALUE_VERDICT);
+    FUZZ_MUST(redis_value_decode(key, value, secret, verdict->id_type, &again, &again_us) ==
+              REDIS_VALUE_VERDICT);
     FUZZ_MUST(again.kind == verdict->kind && again_us == server_us);
-    FUZZ_MUST(uuid_order(&again.api_key_id, &verdict->api_key_id) == 0);
-    FUZZ_MUST(uuid_order(&again.user_id, &verdict->user_id) == 0);
-    FUZZ_MUST(redis_value_decode(other, value, secret, &again, &again_us) == REDIS_VALUE_FORGED);
+    FUZZ_MUST(row_id_order(&again.api_key_id, &verdict->api_key_id) == 0);
+    FUZZ_MUST(row_id_order(&again.user_id, &verdict->user_id) == 0);
+    FUZZ_MUST(redis_value_decode(other, value, secret, verdict->id_type, &again, &again_us) ==
+              REDIS_VALUE_FORGED);
     text[len / 2] ^= 1;
-    FUZZ_MUST(redis_value_decode(key, value, secret, &again, &again_us) == REDIS_VALUE_FORGED);
+    FUZZ_MUST(redis_value_decode(key, value, secret, verdict->id_type, &again, &again_us) ==
+              REDIS_VALUE_FORGED);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void judge(struct slice value, enum id_type type)
 {
-    struct slice value = {(const char *)data, size};
     struct verdict verdict = {0};
     int64_t server_us = -1;
 
     /* Nobody guesses a tag. */
-    enum redis_value_kind kind = redis_value_decode(key, value, secret, &verdict, &server_us);
+    enum redis_value_kind kind = redis_value_decode(key, value, secret, type, &verdict, &server_us);
     FUZZ_MUST(kind == REDIS_VALUE_FORGED || kind == REDIS_VALUE_TOMBSTONE);
     FUZZ_MUST(kind == REDIS_VALUE_TOMBSTONE ? server_us >= 0 : server_us == -1);
-    if (redis_value_decode(key, value, none, &verdict, &server_us) != REDIS_VALUE_VERDICT)
-        return 0;
+    if (redis_value_decode(key, value, none, type, &verdict, &server_us) != REDIS_VALUE_VERDICT)
+        return;
     FUZZ_MUST(verdict.kind == VERDICT_ALLOW || verdict.kind == VERDICT_DENY_INACTIVE);
     FUZZ_MUST(server_us >= 0);
     write_again(&verdict, server_us);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    for (enum id_type type = ID_UUID; type <= ID_TEXT; type++)
+        judge((struct slice){(const char *)data, size}, type);
     return 0;
 }

@@ -180,7 +180,7 @@ static void test_uuid_text_goes_both_ways(void **state)
 {
     static const char text[] = "00112233-4455-6677-8899-aabbccddeeff";
     char out[UUID_TEXT_LEN + 1] = "";
-    struct uuid uuid;
+    struct id_head uuid;
 
     (void)state;
     assert_true(uuid_from_text(text, &uuid));

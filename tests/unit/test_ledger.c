@@ -18,13 +18,13 @@ static struct ledger *open_ledger(struct ledger_report *report)
 {
     struct ledger *ledger = NULL;
 
-    assert_int_equal(ledger_open("ledger", NOW, &ledger, report), 0);
+    assert_int_equal(ledger_open("ledger", ID_UUID, NOW, &ledger, report), 0);
     return ledger;
 }
 
 static void record(struct ledger_half *half, uint64_t key, int64_t now_us, uint32_t *hint)
 {
-    struct uuid id = uuid_number(key);
+    struct row_id id = id_number(key);
 
     assert_true(ledger_half_record(half, &id, now_us, hint));
 }
@@ -118,7 +118,7 @@ static void test_one_daemon_at_a_time(void **state)
     struct ledger *ledger = open_ledger(&report), *other;
 
     (void)state;
-    assert_int_equal(ledger_open("ledger", NOW, &other, &report), -EWOULDBLOCK);
+    assert_int_equal(ledger_open("ledger", ID_UUID, NOW, &other, &report), -EWOULDBLOCK);
     ledger_close(ledger);
     ledger_close(open_ledger(&report));
 }
@@ -161,7 +161,7 @@ static void test_survives_sigkill(void **state)
         assert_false(report.set_aside);
         assert_in_range(half->used, done, done + 1);
         for (uint32_t i = 0; i < half->used; i++) {
-            struct uuid expected = uuid_number(i + 1);
+            struct row_id expected = id_number(i + 1);
 
             assert_memory_equal(&half->slots[i].api_key_id, &expected, 16);
         }
@@ -179,7 +179,7 @@ static void fill_twice(uint64_t keys, struct usage_batch *pending)
     ledger_half_clear(half);
     for (uint64_t i = 0; i < 2 * keys; i++) {
         uint32_t hint = UINT32_MAX;
-        struct usage_slot slot = {.api_key_id = uuid_number(i / 2), .last_used_us = NOW - 1000};
+        struct usage_slot slot = {.api_key_id = id_number(i / 2).head, .last_used_us = NOW - 1000};
 
         record(half, i / 2, NOW - 1000 * (int64_t)((i + i / 4) % 2), &hint);
         if (i / 2 % 2 == 1)
@@ -221,7 +221,8 @@ static void test_what_is_pending_is_kept(void **state)
         assert_false(report.set_aside);
         assert_true(usage_batch_merge(&found, half->slots, half->used));
         for (size_t i = 0; i < pending.len; i++) {
-            const struct usage_slot *slot = usage_batch_find(&found, &pending.slots[i].api_key_id);
+            const struct row_id id = usage_slot_id(&pending.slots[i], pending.type);
+            const struct usage_slot *slot = usage_batch_find(&found, &id);
 
             assert_non_null(slot);
             assert_int_equal(slot->last_used_us, NOW);
@@ -650,7 +651,7 @@ static void test_without_room_it_goes_on_in_memory(void **state)
         fill(half, 40000, 70000); /* there is room again, but a file has no gap */
         assert_int_equal(ledger_look(ledger), LEDGER_CROWDED);
         for (uint32_t i = 0; i < half->used; i++) {
-            struct uuid expected = uuid_number(i);
+            struct row_id expected = id_number(i);
 
             assert_memory_equal(&half->slots[i].api_key_id, &expected, 16);
         }
@@ -691,9 +692,59 @@ static void test_another_sigbus_has_its_effect(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 }
 
+/* Many slots, over a step, are found again by a ledger of their type only. One of another type is
+ * set aside unread, as its slots mean something else. */
+static void test_a_ledger_has_one_type_of_ids(void **state)
+{
+    enum { KEYS = 20000 };
+
+    (void)state;
+    for (enum id_type type = ID_UUID; type <= ID_TEXT; type++) {
+        enum id_type other = (type + 1) % (ID_TEXT + 1);
+        struct usage_batch found = {.type = type};
+        struct ledger_report report;
+        struct ledger *ledger = NULL;
+        struct row_id id = {0};
+
+        assert_int_equal(ledger_open("ledger", type, NOW, &ledger, &report), 0);
+        for (int i = 0; i < 2 * KEYS; i++) {
+            uint32_t hint = (uint32_t)(i % KEYS);
+
+            id.head.bytes[0] = (uint8_t)(i % KEYS >> 8);
+            (type == ID_TEXT ? id.rest.bytes : id.head.bytes)[1] = (uint8_t)(i % KEYS);
+            assert_true(ledger_half_record(ledger_half(ledger, 0), &id, NOW - 5, &hint));
+        }
+        assert_int_equal(ledger_half(ledger, 0)->used, KEYS);
+        ledger_close(ledger);
+        assert_int_equal(ledger_open("ledger", type, NOW, &ledger, &report), 0);
+        assert_false(report.set_aside);
+        struct ledger_half *half = ledger_half(ledger, 0);
+        assert_true(usage_batch_merge(&found, half->slots, half->used));
+        assert_int_equal(found.len, KEYS);
+        assert_int_equal(usage_batch_find(&found, &id)->count, 2);
+        assert_true(ledger_half_keep(half, &found));
+        assert_int_equal(half->used, KEYS);
+        ledger_close(ledger);
+        usage_batch_free(&found);
+
+        assert_int_equal(ledger_open("ledger", other, NOW, &ledger, &report), 0);
+        assert_true(report.set_aside && report.unread);
+        assert_int_equal(ledger_half(ledger, 0)->used + ledger_half(ledger, 1)->used, 0);
+        ledger_close(ledger);
+        assert_int_equal(unlink("ledger"), 0);
+        assert_int_equal(rename(report.aside_path, "ledger"), 0);
+        assert_int_equal(ledger_open("ledger", type, NOW, &ledger, &report), 0);
+        assert_int_equal(ledger_half(ledger, 0)->used, KEYS); /* whole as before */
+        ledger_close(ledger);
+        assert_int_equal(unlink("ledger"), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_ledger_has_one_type_of_ids, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_another_sigbus_has_its_effect, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_a_hint_finds_its_slot, scratch_make, scratch_remove),

@@ -4,12 +4,13 @@
 #include <apikeyd/wire/redis_value.h>
 
 static const struct verdict allow = {
-    .kind = VERDICT_ALLOW, .api_key_id = {{1, 2, 3}}, .user_id = {{4, 5, 6}}};
+    .kind = VERDICT_ALLOW, .api_key_id = {.head = {{1, 2, 3}}}, .user_id = {.head = {{4, 5, 6}}}};
 
 static enum redis_value_kind decode(struct slice key, const char *text, struct slice secret,
                                     struct verdict *ret, int64_t *ret_read_us)
 {
-    return redis_value_decode(key, (struct slice){text, strlen(text)}, secret, ret, ret_read_us);
+    return redis_value_decode(key, (struct slice){text, strlen(text)}, secret, ID_UUID, ret,
+                              ret_read_us);
 }
 
 static void test_reads_what_it_writes(void **state)
@@ -39,20 +40,20 @@ static void test_reads_what_it_writes(void **state)
 /* Of every field that a verdict has, or gets one day. */
 static void test_a_value_holds_all_of_a_verdict(void **state)
 {
-    struct verdict verdict, read;
-    char text[REDIS_VALUE_SIZE];
-    int64_t read_us;
-
     (void)state;
-    memset(&verdict, 1, sizeof verdict);
-    verdict.kind = VERDICT_DENY_INACTIVE;
-    verdict.rows = 0; /* not in the value, and neither is the time by this host's clock */
-    verdict.read_at_us = 0;
-    size_t len = redis_value_encode(SLICE("k"), &verdict, 17, SLICE("s3cret"), text);
-    assert_int_equal(
-        redis_value_decode(SLICE("k"), (struct slice){text, len}, SLICE("s3cret"), &read, &read_us),
-        REDIS_VALUE_VERDICT);
-    assert_memory_equal(&read, &verdict, sizeof verdict);
+    for (enum id_type type = ID_UUID; type <= ID_TEXT; type++) {
+        struct verdict verdict = verdict_of_all_fields(type), read = {0};
+        char text[REDIS_VALUE_SIZE];
+        int64_t read_us;
+
+        verdict.read_at_us = 0; /* not in the value, as it is by this host's clock */
+        size_t len = redis_value_encode(SLICE("k"), &verdict, 17, SLICE("s3cret"), text);
+        struct slice value = {text, len};
+        assert_int_equal(
+            redis_value_decode(SLICE("k"), value, SLICE("s3cret"), type, &read, &read_us),
+            REDIS_VALUE_VERDICT);
+        assert_verdict_equal(&read, &verdict);
+    }
 }
 
 static void test_is_one_readable_line(void **state)

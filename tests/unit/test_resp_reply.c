@@ -40,11 +40,23 @@ static void test_verdicts(void **state)
     struct buffer out = {0};
 
     (void)state;
-    assert_true(uuid_from_text("00112233-4455-6677-8899-aabbccddeeff", &verdict.api_key_id));
-    assert_true(uuid_from_text("ffeeddcc-bbaa-9988-7766-554433221100", &verdict.user_id));
+    assert_true(uuid_from_text("00112233-4455-6677-8899-aabbccddeeff", &verdict.api_key_id.head));
+    assert_true(uuid_from_text("ffeeddcc-bbaa-9988-7766-554433221100", &verdict.user_id.head));
     resp_verdict(&out, &verdict, NULL);
     expect(&out, "*3\r\n$5\r\nALLOW\r\n$36\r\n00112233-4455-6677-8899-aabbccddeeff\r\n"
                  "$36\r\nffeeddcc-bbaa-9988-7766-554433221100\r\n");
+    verdict.id_type = ID_BIGINT;
+    row_id_from_bigint(7, &verdict.api_key_id);
+    row_id_from_bigint(INT64_MIN, &verdict.user_id);
+    resp_verdict(&out, &verdict, NULL);
+    expect(&out, "*3\r\n$5\r\nALLOW\r\n$1\r\n7\r\n$20\r\n-9223372036854775808\r\n");
+    verdict.id_type = ID_TEXT;
+    assert_true(row_id_from_text(SLICE("k_1"), ID_TEXT, &verdict.api_key_id));
+    assert_true(
+        row_id_from_text(SLICE("012345678901234567890123456789abcdef"), ID_TEXT, &verdict.user_id));
+    resp_verdict(&out, &verdict, NULL);
+    expect(&out, "*3\r\n$5\r\nALLOW\r\n$3\r\nk_1\r\n"
+                 "$36\r\n012345678901234567890123456789abcdef\r\n");
     resp_verdict(&out, &(struct verdict){.kind = VERDICT_DENY_UNKNOWN}, NULL);
     expect(&out, "*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n");
     resp_verdict(&out, &(struct verdict){.kind = VERDICT_DENY_INACTIVE}, NULL);

@@ -17,7 +17,7 @@ static struct usage_batch some(uint64_t len)
     struct usage_batch batch = {0};
 
     for (uint64_t i = 0; i < len; i++) {
-        struct usage_slot slot = {uuid_number(i), NOW - 1000 + (int64_t)i, i};
+        struct usage_slot slot = {id_number(i).head, NOW - 1000 + (int64_t)i, i};
 
         assert_true(usage_batch_merge(&batch, &slot, 1));
     }
@@ -239,9 +239,50 @@ static void test_reads_version_1(void **state)
     usage_batch_free(&read);
 }
 
+/* Beside the spill file as in its place. */
+static void test_a_file_has_one_type_of_ids(void **state)
+{
+    (void)state;
+    for (enum id_type type = ID_UUID; type <= ID_TEXT; type++) {
+        enum id_type other = (type + 1) % (ID_TEXT + 1);
+        struct usage_batch written = {.type = type}, read = {.type = type}, none = {.type = other};
+        struct row_id id = {0};
+        char path[SPILL_PATH_SIZE];
+
+        for (uint8_t i = 0; i < 100; i++) {
+            struct usage_slot slot[2] = {{.last_used_us = NOW - 1000, .count = i}};
+
+            (type == ID_TEXT ? id.rest.bytes : id.head.bytes)[1] = i;
+            usage_slot_set_id(slot, type, &id);
+            assert_true(usage_batch_merge(&written, slot, 1));
+        }
+        assert_int_equal(spill_write("spill", &written), 0);
+        assert_int_equal(spill_read("spill", NOW, &read, &judged), 0);
+        assert_int_equal(read.len, 100);
+        assert_memory_equal(read.slots, written.slots, 100 * usage_slot_size(type));
+        assert_int_equal(spill_read("spill", NOW, &none, &judged), -EMEDIUMTYPE);
+        assert_int_equal(none.len, 0);
+
+        /* Usage of another store is not added to a file of another type, which stays. */
+        assert_true(spill_aside_path("spill", &written.owner, path));
+        assert_int_equal(rename("spill", path), 0);
+        assert_true(usage_batch_merge(&none, (struct usage_slot[2]){{.last_used_us = NOW}}, 1));
+        assert_int_equal(spill_set_aside("spill", NOW, &none, &judged), 0);
+        usage_batch_free(&none);
+        assert_int_equal(spill_read(path, NOW, &none, &judged), 0);
+        assert_int_equal(none.len, 1);
+        assert_int_equal(scratch_count("spill"), 2 + (int)type);
+        usage_batch_free(&written);
+        usage_batch_free(&read);
+        usage_batch_free(&none);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_file_has_one_type_of_ids, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(test_set_aside_for_another_store, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_reads_version_1, scratch_make, scratch_remove),

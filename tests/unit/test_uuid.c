@@ -4,10 +4,10 @@
 #include <uuid/uuid.h>
 
 /* What the path of a CHECK has of its own, without a NUL and lower-case only, against libuuid. */
-static void assert_as_libuuid(const struct uuid *uuid)
+static void assert_as_libuuid(const struct id_head *uuid)
 {
     char ours[UUID_TEXT_LEN + 1], theirs[UUID_STR_LEN];
-    struct uuid back;
+    struct id_head back;
     uuid_t parsed;
 
     memset(ours, '!', sizeof ours);
@@ -16,7 +16,7 @@ static void assert_as_libuuid(const struct uuid *uuid)
     uuid_unparse_lower(uuid->bytes, theirs);
     assert_memory_equal(ours, theirs, UUID_TEXT_LEN);
     assert_true(uuid_from_text(theirs, &back));
-    assert_int_equal(uuid_order(&back, uuid), 0);
+    assert_int_equal(id_head_order(&back, uuid), 0);
     ours[UUID_TEXT_LEN] = '\0';
     assert_int_equal(uuid_parse(ours, parsed), 0);
     assert_memory_equal(parsed, uuid->bytes, sizeof parsed);
@@ -24,7 +24,7 @@ static void assert_as_libuuid(const struct uuid *uuid)
 
 static void test_any_uuid_is_written_and_read_as_libuuid_does(void **state)
 {
-    struct uuid uuid;
+    struct id_head uuid;
     uuid_t made;
 
     (void)state;
@@ -32,7 +32,7 @@ static void test_any_uuid_is_written_and_read_as_libuuid_does(void **state)
         memset(&uuid, byte, sizeof uuid); /* all zeros and all ones among them */
         assert_as_libuuid(&uuid);
         for (size_t at = 0; at < sizeof uuid; at++) {
-            uuid = (struct uuid){{0}};
+            uuid = (struct id_head){{0}};
             uuid.bytes[at] = (uint8_t)byte;
             assert_as_libuuid(&uuid);
         }
@@ -57,7 +57,7 @@ static void test_any_other_text_is_refused_as_libuuid_does(void **state)
     for (size_t at = 0; at < UUID_TEXT_LEN; at++) {
         for (int byte = 0; byte <= UINT8_MAX; byte++) {
             char text[UUID_STR_LEN];
-            struct uuid ours;
+            struct id_head ours;
             uuid_t theirs;
 
             memcpy(text, good, sizeof text);
@@ -72,7 +72,7 @@ static void test_any_other_text_is_refused_as_libuuid_does(void **state)
     assert_int_equal(refused, UUID_TEXT_LEN * 256 - 32 * 16 - 4);
 }
 
-/* -1, 0 or 1, as the sign of what uuid_order() says. */
+/* -1, 0 or 1, as the sign of what id_head_order() says. */
 static int sign(int order)
 {
     return (order > 0) - (order < 0);
@@ -82,12 +82,12 @@ static void test_the_order_is_that_of_libuuid(void **state)
 {
     (void)state;
     for (int i = 0; i < 20000; i++) {
-        struct uuid a, b;
+        struct id_head a, b;
 
         arc4random_buf(&a, sizeof a);
         b = a;
         b.bytes[arc4random_uniform(sizeof b)] = (uint8_t)arc4random();
-        assert_int_equal(sign(uuid_order(&a, &b)), sign(uuid_compare(a.bytes, b.bytes)));
+        assert_int_equal(sign(id_head_order(&a, &b)), sign(uuid_compare(a.bytes, b.bytes)));
     }
 }
 

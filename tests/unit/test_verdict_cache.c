@@ -25,7 +25,7 @@ static void put(struct verdict_cache *cache, uint64_t key, enum verdict_kind kin
     struct digest digest = digest_number(key);
     struct freshness_limits limits = at(read_at_us);
     struct verdict verdict = {
-        .kind = kind, .api_key_id = uuid_number(key), .read_at_us = read_at_us, .rows = 1};
+        .kind = kind, .api_key_id = id_number(key), .read_at_us = read_at_us, .rows = 1};
 
     verdict_cache_put(cache, &digest, &verdict, &limits);
 }
@@ -40,7 +40,7 @@ static const struct cached_verdict *get(struct verdict_cache *cache, uint64_t ke
 
 static void test_holds_until_the_ttl(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, ID_UUID, 7);
 
     (void)state;
     put(cache, 1, VERDICT_ALLOW, 100 * SECOND);
@@ -56,7 +56,7 @@ static void test_holds_until_the_ttl(void **state)
 
 static void test_an_older_read_never_wins(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, ID_UUID, 7);
 
     (void)state;
     put(cache, 1, VERDICT_DENY_INACTIVE, 100 * SECOND);
@@ -75,7 +75,7 @@ static void test_an_older_read_never_wins(void **state)
 
 static void test_a_refresh_keeps_the_usage_slot(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, ID_UUID, 7);
     struct digest digest = digest_number(1);
 
     (void)state;
@@ -90,7 +90,7 @@ static void test_a_refresh_keeps_the_usage_slot(void **state)
 
 static void test_unknown_keys_evict_only_each_other(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 4096, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 4096, ID_UUID, 7);
 
     (void)state;
     for (uint64_t key = 0; key < 200; key++)
@@ -108,7 +108,7 @@ static void test_unknown_keys_evict_only_each_other(void **state)
 /* One set: what goes is expired, else unused for longest. */
 static void test_the_least_useful_goes(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, ID_UUID, 7);
 
     (void)state;
     for (uint64_t key = 0; key < WAYS; key++)
@@ -130,7 +130,7 @@ static void test_the_least_useful_goes(void **state)
 
 static void test_remove_and_clear(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, ID_UUID, 7);
     struct digest one = digest_number(1);
 
     (void)state;
@@ -148,7 +148,7 @@ static void test_takes_what_it_is_given_and_tells_it(void **state)
 {
     (void)state;
     for (size_t bytes = 1; bytes < 5 * ONE_SET; bytes += 13) {
-        struct verdict_cache *cache = verdict_cache_new(bytes, 9 * ONE_SET, 7);
+        struct verdict_cache *cache = verdict_cache_new(bytes, 9 * ONE_SET, ID_UUID, 7);
         struct verdict_cache_stats stats = verdict_cache_stats(cache);
         size_t sets = bytes < ONE_SET ? 1 : bytes / ONE_SET;
 
@@ -162,7 +162,7 @@ static void test_takes_what_it_is_given_and_tells_it(void **state)
 static void test_a_table_nearly_full_keeps_nearly_all(void **state)
 {
     enum { SLOTS = 1 << 16, KEYS = SLOTS * 95 / 100 };
-    struct verdict_cache *cache = verdict_cache_new(65 * SLOTS, 4096, 7);
+    struct verdict_cache *cache = verdict_cache_new(65 * SLOTS, 4096, ID_UUID, 7);
     size_t held = 0;
 
     (void)state;
@@ -180,7 +180,7 @@ static void test_a_table_nearly_full_keeps_nearly_all(void **state)
 static void test_agrees_with_a_plain_table(void **state)
 {
     enum { KEYS = 600 };
-    struct verdict_cache *cache = verdict_cache_new(100 * ONE_SET, 100 * ONE_SET, 7);
+    struct verdict_cache *cache = verdict_cache_new(100 * ONE_SET, 100 * ONE_SET, ID_UUID, 7);
     enum verdict_kind plain[KEYS] = {0};
     uint64_t random = 12345;
 
@@ -210,7 +210,7 @@ static void test_agrees_with_a_plain_table(void **state)
 static void test_what_is_removed_is_gone(void **state)
 {
     enum { KEYS = 1000 };
-    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, ID_UUID, 7);
 
     (void)state;
     for (uint64_t one = 0; one < KEYS; one++) {
@@ -232,7 +232,7 @@ static void test_what_is_removed_is_gone(void **state)
 /* An old verdict may still be served stale: it does not make way where there is room. */
 static void test_an_empty_slot_comes_before_an_old_verdict(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, ID_UUID, 7);
 
     (void)state;
     for (uint64_t key = 1; key < WAYS; key++)
@@ -247,22 +247,36 @@ static void test_an_empty_slot_comes_before_an_old_verdict(void **state)
     verdict_cache_free(cache);
 }
 
-/* Of every field that a verdict has, or gets one day. */
+/* Of every field that a verdict has, or gets one day, beside others of its kind. */
 static void test_a_slot_holds_all_of_a_verdict(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 65536, 7);
-    struct digest digest = digest_number(1);
-    struct freshness_limits limits = at(100 * SECOND);
-    struct verdict verdict, held;
+    enum { KEYS = 200 };
 
     (void)state;
-    memset(&verdict, 1, sizeof verdict);
-    verdict.kind = VERDICT_DENY_INACTIVE;
-    verdict.rows = 0; /* not held */
-    verdict_cache_put(cache, &digest, &verdict, &limits);
-    held = cached_verdict_get(verdict_cache_peek(cache, &digest));
-    assert_memory_equal(&held, &verdict, sizeof verdict);
-    verdict_cache_free(cache);
+    for (enum id_type type = ID_UUID; type <= ID_TEXT; type++) {
+        struct verdict_cache *cache = verdict_cache_new(65536, 65536, type, 7);
+        struct verdict verdict = verdict_of_all_fields(type);
+        struct freshness_limits limits = at(100 * SECOND);
+        struct verdict_cache_stats stats = verdict_cache_stats(cache);
+
+        assert_int_equal(stats.bytes / stats.slots, type == ID_TEXT ? 129 : 65);
+        for (uint64_t key = 0; key < KEYS; key++) {
+            struct digest digest = digest_number(key), denied = digest_number(KEYS + key);
+
+            verdict.user_id.head.bytes[1] = (uint8_t)key;
+            verdict_cache_put(cache, &digest, &verdict, &limits);
+            verdict_cache_put(cache, &denied, &(struct verdict){.kind = VERDICT_DENY_UNKNOWN},
+                              &limits);
+        }
+        for (uint64_t key = 0; key < KEYS; key++) {
+            struct digest digest = digest_number(key);
+            struct verdict held = cached_verdict_get(verdict_cache_peek(cache, &digest));
+
+            verdict.user_id.head.bytes[1] = (uint8_t)key;
+            assert_verdict_equal(&held, &verdict);
+        }
+        verdict_cache_free(cache);
+    }
 }
 
 int main(void)

@@ -25,13 +25,40 @@ static inline struct digest digest_number(uint64_t n)
     return (struct digest){{n * UINT64_C(0x9e3779b97f4a7c15), n}};
 }
 
-static inline struct uuid uuid_number(uint64_t n)
+static inline struct row_id id_number(uint64_t n)
 {
-    struct uuid uuid = {{0}};
+    struct row_id id = {0};
 
     for (int i = 0; i < 8; i++)
-        uuid.bytes[15 - i] = (uint8_t)(n >> (8 * i));
-    return uuid;
+        id.head.bytes[15 - i] = (uint8_t)(n >> (8 * i));
+    return id;
+}
+
+/* All of a verdict, of which user_id is the last field. */
+static inline void assert_verdict_equal(const struct verdict *a, const struct verdict *b)
+{
+    assert_memory_equal(a, b, offsetof(struct verdict, user_id) + sizeof a->user_id);
+}
+
+/* A verdict of whose fields each is something, for IDs of each type. */
+static inline struct verdict verdict_of_all_fields(enum id_type type)
+{
+    static const char *const text[] = {
+        [ID_UUID] = "00112233-4455-6677-8899-aabbccddeeff",
+        [ID_BIGINT] = "-9223372036854775807",
+        [ID_TEXT] = "012345678901234567890123456789-\xc3\xa9xyz",
+    };
+    struct verdict verdict;
+
+    memset(&verdict, 1, sizeof verdict);
+    verdict.kind = VERDICT_DENY_INACTIVE;
+    verdict.rows = 0; /* not kept */
+    verdict.id_type = type;
+    assert_true(row_id_from_text((struct slice){text[type], strlen(text[type])}, type,
+                                 &verdict.api_key_id));
+    verdict.user_id = verdict.api_key_id;
+    verdict.user_id.head.bytes[0] ^= 1;
+    return verdict;
 }
 
 #endif

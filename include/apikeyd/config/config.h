@@ -16,6 +16,7 @@
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/model/freshness.h>
 #include <apikeyd/model/key_hasher.h>
+#include <apikeyd/model/row_id.h>
 
 enum { ID_LIST_MAX = 64 };
 
@@ -60,6 +61,7 @@ struct config {
     char *postgres_key_transform_secret_file; /* files with commas in between */
     char *postgres_id_column;
     char *postgres_user_column;
+    uint64_t postgres_id_type; /* enum id_type */
     char *postgres_active_column;
     char *postgres_last_used_column;
     char *postgres_updated_column;

@@ -35,12 +35,13 @@
 
 struct ledger;
 
-/* Open or create the ledger at `path` and take its lock. A damaged file is renamed, never deleted;
- * whole slots found in it go into the new file. Without a usable file the ledger is in memory, and
+/* Open or create the ledger at `path`, for IDs of that type, and take its lock. A damaged file is
+ * renamed, never deleted; whole slots found in it go into the new file. A file for IDs of another
+ * type is renamed too, and not read. Without a usable file the ledger is in memory, and
  * the report says why. Returns 0, -EWOULDBLOCK when another daemon holds the lock, or -ENOMEM.
  * `now_us` is wall time: slots with a later time count as used now. */
-__attribute__((warn_unused_result)) int ledger_open(const char *path, int64_t now_us,
-                                                    struct ledger **ret,
+__attribute__((warn_unused_result)) int ledger_open(const char *path, enum id_type type,
+                                                    int64_t now_us, struct ledger **ret,
                                                     struct ledger_report *ret_report);
 
 /* Unmap and unlock. The entries stay in the file. */

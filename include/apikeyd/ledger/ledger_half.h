@@ -15,7 +15,8 @@ enum { LEDGER_HALVES = 2 }; /* of each ledger */
 struct ledger_map;
 
 struct ledger_half {
-    struct usage_slot *slots; /* mapped */
+    enum id_type type;
+    struct usage_slot *slots; /* mapped; see usage_slot_at() */
     uint32_t used;            /* slots written, from the first */
     uint32_t reserved;        /* slots that have room */
     uint32_t kept;            /* of `used`: slots that ledger_half_keep() has kept */
@@ -27,14 +28,14 @@ struct ledger_half {
 
 /* A key was allowed at `now_us` (wall time, µs). The caller keeps *hint beside the key. False when
  * the half is full: the use is not recorded. */
-bool ledger_half_record(struct ledger_half *half, const struct uuid *api_key_id, int64_t now_us,
+bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
                         uint32_t *hint);
 
 /* Prefetch the slot that `hint` names, before ledger_half_record(). */
 static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t hint)
 {
     if (hint < half->used)
-        __builtin_prefetch(&half->slots[hint], 1);
+        __builtin_prefetch(usage_slot_at(half->slots, hint, half->type), 1);
 }
 
 /* Returns how many recorded entries are no longer in the half, because the file was cut short or
@@ -52,10 +53,21 @@ void ledger_half_clear(struct ledger_half *half);
 
 /* For the modules of the ledger. */
 
+/* Of slots without a rest; of others there are half as many. */
 enum {
     HALF_SLOTS = 1 << 24, /* 512 MiB of a sparse file: 16 M keys used between two flushes */
     GROW_SLOTS = 1 << 14, /* 512 KiB at a time: the front thread waits for the reservation */
 };
+
+static inline uint32_t ledger_half_slots(const struct ledger_half *half)
+{
+    return HALF_SLOTS >> id_has_rest(half->type);
+}
+
+static inline uint32_t ledger_half_step(const struct ledger_half *half)
+{
+    return GROW_SLOTS >> id_has_rest(half->type);
+}
 
 /* Make the file system reserve one more step, so that a store into it cannot fault. */
 bool ledger_half_reserve(struct ledger_half *half);

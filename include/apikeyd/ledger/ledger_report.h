@@ -12,6 +12,7 @@ struct ledger_report {
     bool set_aside;        /* a damaged file was found and renamed … */
     char aside_path[4096]; /* … to this */
     const char *damage;    /* the damage, as text */
+    bool unread;           /* the file that was set aside is whole, but of another type of IDs */
     bool on_disk;          /* the file is not on tmpfs: stores may stall */
     struct usage_judged judged;
 };

@@ -25,8 +25,9 @@ __attribute__((warn_unused_result)) int spill_lock(const char *path);
 __attribute__((warn_unused_result)) int spill_write(const char *path,
                                                     const struct usage_batch *batch);
 
-/* Merge the file's entries into *batch, and set the batch's owner. 0 when the file is whole or
- * absent; -EBADMSG when it is damaged (its whole entries are merged), or another -errno, including
+/* Merge the file's entries into *batch, which tells the type of IDs, and set the batch's owner. 0
+ * when the file is whole or absent; -EBADMSG when it is damaged (its whole entries are merged),
+ * -EMEDIUMTYPE when its IDs are of another type, or another -errno, including
  * those of state_file_read(). Entries later than `now_us` (wall time) count as used now; entries
  * with implausible times are left out. *judged counts both. */
 __attribute__((warn_unused_result)) int spill_read(const char *path, int64_t now_us,

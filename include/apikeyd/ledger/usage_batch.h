@@ -15,13 +15,59 @@
 #include <apikeyd/model/store.h>
 #include <apikeyd/model/verdict.h>
 
+/* A slot for an ID of type text has a struct usage_rest behind it: slots of that type lie two apart
+ * in an array, see usage_slot_at(). */
 struct usage_slot {
-    struct uuid api_key_id;
+    struct id_head api_key_id;
     int64_t last_used_us; /* wall time, µs since 1970 (UTC); 0 is no entry */
     uint64_t count;       /* ALLOWs since the slot was taken */
 };
 
+struct usage_rest {
+    struct id_rest api_key_id;
+    uint8_t unused[12]; /* zeros */
+};
+
 _Static_assert(sizeof(struct usage_slot) == 32, "usage slots are a file format");
+_Static_assert(sizeof(struct usage_rest) == sizeof(struct usage_slot), "and so are their rests");
+
+/* The bytes of a slot, with its rest. */
+static inline size_t usage_slot_size(enum id_type type)
+{
+    return sizeof(struct usage_slot) << id_has_rest(type);
+}
+
+/* Returns slot `i` of an array of slots whose IDs have the type. */
+static inline struct usage_slot *usage_slot_at(const struct usage_slot *slots, size_t i,
+                                               enum id_type type)
+{
+    return (struct usage_slot *)slots + (i << id_has_rest(type));
+}
+
+static inline struct row_id usage_slot_id(const struct usage_slot *slot, enum id_type type)
+{
+    struct row_id id = {.head = slot->api_key_id};
+
+    if (id_has_rest(type))
+        id.rest = ((const struct usage_rest *)(slot + 1))->api_key_id;
+    return id;
+}
+
+static inline bool usage_slot_is_of(const struct usage_slot *slot, enum id_type type,
+                                    const struct row_id *id)
+{
+    return id_head_equal(&slot->api_key_id, &id->head) &&
+           (!id_has_rest(type) ||
+            id_rest_equal(&((const struct usage_rest *)(slot + 1))->api_key_id, &id->rest));
+}
+
+static inline void usage_slot_set_id(struct usage_slot *slot, enum id_type type,
+                                     const struct row_id *id)
+{
+    slot->api_key_id = id->head;
+    if (id_has_rest(type))
+        *(struct usage_rest *)(slot + 1) = (struct usage_rest){.api_key_id = id->rest};
+}
 
 /* Returns whether the time is plausible: after 1999 and before 2200. Any other value in a file is
  * damage.
@@ -41,22 +87,31 @@ struct usage_judged {
 bool usage_judge(struct usage_slot *slot, int64_t now_us, struct usage_judged *judged);
 
 struct usage_batch {
-    struct usage_slot *slots;
+    struct usage_slot *slots; /* see usage_slot_at() */
     size_t len;
     size_t cap;
+    enum id_type type;     /* set before the first merge */
     struct store_id owner; /* the store of these rows, on any timeline; zeros: unknown */
 };
 
-/* Merge `len` slots, in any order, with duplicates and zero entries. `slots` is only read. False,
- * with the batch as it was, when out of memory. */
+/* Merge `len` slots of the batch's type, in any order, with duplicates and zero entries. `slots` is
+ * only read. False, with the batch as it was, when out of memory. */
 bool usage_batch_merge(struct usage_batch *batch, const struct usage_slot *slots, size_t len);
 
 /* Keep only the entries whose last_used is not zero. */
 void usage_batch_compact(struct usage_batch *batch);
 
 /* Returns the key's entry, or NULL. */
-struct usage_slot *usage_batch_find(const struct usage_batch *batch, const struct uuid *api_key_id);
+struct usage_slot *usage_batch_find(const struct usage_batch *batch, const struct row_id *id);
 
+/* Returns the index of an entry of the batch. */
+static inline size_t usage_batch_index(const struct usage_batch *batch,
+                                       const struct usage_slot *slot)
+{
+    return (size_t)(slot - batch->slots) >> id_has_rest(batch->type);
+}
+
+/* The batch keeps its type and its owner. */
 void usage_batch_free(struct usage_batch *batch);
 
 #endif

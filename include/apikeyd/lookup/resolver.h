@@ -19,7 +19,7 @@ struct resolver;
 struct resolver_setup {
     struct back_env *env;
     /* Returns the key's pending last_used (not in PostgreSQL yet), or 0; for EXPLAIN. */
-    int64_t (*pending)(void *arg, const struct uuid *api_key_id);
+    int64_t (*pending)(void *arg, const struct row_id *api_key_id);
     /* Lookups are answered from another store than before, or another run of its server. Called
      * before the first such answer. */
     void (*on_home)(void *arg);
@@ -75,5 +75,8 @@ int64_t resolver_newest_in_redis(const struct resolver *resolver);
 
 /* Returns how many lookup connections are usable. */
 size_t resolver_connections_up(const struct resolver *resolver);
+
+/* Returns why the last answer of PostgreSQL could not be used, or NULL. The text lives forever. */
+const char *resolver_fault(const struct resolver *resolver);
 
 #endif

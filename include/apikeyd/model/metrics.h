@@ -127,7 +127,7 @@
     X(NEGATIVE_SLOTS, "Cache", "negative_slots", GAUGE, "cache_slots", "table=\"unknown\"",        \
       "Room for them")                                                                             \
     X(CACHE_BYTES, "Cache", "cache_bytes", GAUGE, "cache_bytes", "table=\"keys\"",                 \
-      "Memory of the verdicts' slots, bytes: 65 a slot, its tag included")                         \
+      "Memory of the verdicts' slots, bytes: 65 a slot, or 129 where IDs are text, with its tag")  \
     X(NEGATIVE_BYTES, "Cache", "negative_bytes", GAUGE, "cache_bytes", "table=\"unknown\"",        \
       "The same for the table of DENY unknown")                                                    \
     X(CACHE_EVICTIONS, "Cache", "cache_evictions", COUNTER, "cache_evictions_total",               \

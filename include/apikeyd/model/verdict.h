@@ -13,18 +13,9 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { UUID_TEXT_LEN = 36 };
+#include <apikeyd/model/row_id.h>
 
 #define TIME_NEVER INT64_MIN /* earlier than every read time */
-
-struct uuid {
-    uint8_t bytes[16];
-};
-
-static inline int uuid_order(const struct uuid *a, const struct uuid *b)
-{
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes);
-}
 
 enum verdict_kind {
     VERDICT_UNAVAILABLE, /* no store can tell now; never cached, never shown as a DENY */
@@ -37,8 +28,9 @@ struct verdict {
     enum verdict_kind kind;
     uint32_t rows;      /* rows with this key ID; more than one is a duplicate; 0 when not known */
     int64_t read_at_us; /* monotonic time at which PostgreSQL was asked; its age counts from here */
-    struct uuid api_key_id; /* of the oldest row; set if verdict_has_row() */
-    struct uuid user_id;
+    enum id_type id_type;     /* of the two IDs */
+    struct row_id api_key_id; /* of the oldest row; set if verdict_has_row() */
+    struct row_id user_id;
 };
 
 static const struct verdict verdict_unavailable = {.kind = VERDICT_UNAVAILABLE};
@@ -54,11 +46,5 @@ enum tier { TIER_MEMORY, TIER_REDIS, TIER_POSTGRES, TIER_STALE, TIER_NONE };
 
 const char *verdict_kind_name(enum verdict_kind kind); /* "ALLOW", "DENY unknown", … */
 const char *tier_name(enum tier tier);
-
-/* Exactly UUID_TEXT_LEN lower-case characters (RFC 9562), without a NUL. */
-void uuid_to_text(const struct uuid *uuid, char *ret_text);
-
-/* Read the text that uuid_to_text() writes. False, with *ret undefined, on any other text. */
-bool uuid_from_text(const char *text, struct uuid *ret);
 
 #endif

@@ -1,6 +1,7 @@
 /* verdict_cache: the in-process answer to "may this key pass?"
  *
- * A fixed table from digest to verdict, one 64-byte line each, and a byte beside it. It allocates
+ * A fixed table from digest to verdict, one 64-byte line each (two where IDs are text), and a byte
+ * beside it. It allocates
  * once, never rehashes, never blocks and never reads a clock. When a set is full the least useful
  * verdict goes: that costs one lookup, never a wrong answer. DENY unknown lives in a table of its
  * own, so that a flood of made-up keys can evict only other made-up keys. One thread owns a cache.
@@ -17,11 +18,12 @@
 
 struct verdict_cache;
 
-/* One cached verdict, which is never UNAVAILABLE. */
+/* One cached verdict, which is never UNAVAILABLE. A verdict with IDs of type text has a struct
+ * cached_rest behind it. */
 struct cached_verdict {
     struct digest digest;
-    struct uuid api_key_id;
-    struct uuid user_id;
+    struct id_head api_key_id;
+    struct id_head user_id;
     int64_t read_at_us;
     uint32_t usage_slot; /* where the ledger last wrote this key's usage: a hint, checked on use */
     uint16_t used;       /* time of the last hit, in coarse units that wrap */
@@ -29,26 +31,59 @@ struct cached_verdict {
     uint8_t flags;
 };
 
-enum { CACHED_REFRESHING = 1 << 0 }; /* a refresh was asked for */
+struct cached_rest {
+    struct id_rest api_key_id;
+    struct id_rest user_id;
+    uint8_t unused[24]; /* to the end of the line */
+};
+
+enum {
+    CACHED_REFRESHING = 1 << 0, /* a refresh was asked for */
+    CACHED_ID_SHIFT = 6,        /* the two highest bits are the enum id_type */
+};
+
+static inline enum id_type cached_verdict_id_type(const struct cached_verdict *slot)
+{
+    return (enum id_type)(slot->flags >> CACHED_ID_SHIFT);
+}
 
 /* Put a verdict into a slot; the slot's other fields stay as they are. */
 static inline void cached_verdict_set(struct cached_verdict *slot, const struct verdict *verdict)
 {
-    slot->api_key_id = verdict->api_key_id;
-    slot->user_id = verdict->user_id;
+    const uint8_t others = (1 << CACHED_ID_SHIFT) - 1;
+    enum id_type type = verdict_has_row(verdict) ? verdict->id_type : ID_UUID;
+
+    slot->api_key_id = verdict->api_key_id.head;
+    slot->user_id = verdict->user_id.head;
     slot->read_at_us = verdict->read_at_us;
     slot->kind = (uint8_t)verdict->kind;
+    slot->flags = (uint8_t)((slot->flags & others) | (unsigned)type << CACHED_ID_SHIFT);
+    if (id_has_rest(type)) {
+        struct cached_rest *rest = (struct cached_rest *)(slot + 1);
+
+        rest->api_key_id = verdict->api_key_id.rest;
+        rest->user_id = verdict->user_id.rest;
+    }
 }
 
 /* The verdict in a slot. A slot does not hold the number of rows: it is 0, not known. */
 static inline struct verdict cached_verdict_get(const struct cached_verdict *slot)
 {
-    return (struct verdict){
+    struct verdict verdict = {
         .kind = (enum verdict_kind)slot->kind,
+        .id_type = cached_verdict_id_type(slot),
         .read_at_us = slot->read_at_us,
-        .api_key_id = slot->api_key_id,
-        .user_id = slot->user_id,
+        .api_key_id.head = slot->api_key_id,
+        .user_id.head = slot->user_id,
     };
+
+    if (id_has_rest(verdict.id_type)) {
+        const struct cached_rest *rest = (const struct cached_rest *)(slot + 1);
+
+        verdict.api_key_id.rest = rest->api_key_id;
+        verdict.user_id.rest = rest->user_id;
+    }
+    return verdict;
 }
 
 struct verdict_cache_stats {
@@ -58,9 +93,10 @@ struct verdict_cache_stats {
     uint64_t evictions;
 };
 
-/* At most `bytes` for verdicts on existing keys and `negative_bytes` for DENY unknown. NULL when
- * out of memory. `seed` should be random and secret. */
-struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, uint64_t seed);
+/* At most `bytes` for verdicts on existing keys, whose IDs have that type, and `negative_bytes` for
+ * DENY unknown. NULL when out of memory. `seed` should be random and secret. */
+struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, enum id_type id_type,
+                                        uint64_t seed);
 void verdict_cache_free(struct verdict_cache *cache);
 
 /* Returns the verdict for `digest` if one is held and fresh, else NULL. A hit counts as use. The

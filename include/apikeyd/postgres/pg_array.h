@@ -13,16 +13,25 @@
 
 /* Type OIDs as in pg_type.dat; they never change. */
 enum {
+    PG_BYTEA = 17,
+    PG_NAME = 19,
+    PG_INT8 = 20,
+    PG_INT2 = 21,
+    PG_INT4 = 23,
     PG_TEXT = 25,
     PG_OID = 26,
     PG_TEXT_ARRAY = 1009,
+    PG_INT8_ARRAY = 1016,
+    PG_BPCHAR = 1042,
+    PG_VARCHAR = 1043,
+    PG_DATE = 1082,
     PG_TIMESTAMP = 1114,
-    PG_INTERVAL = 1186,
     PG_TIMESTAMPTZ = 1184,
     PG_TIMESTAMPTZ_ARRAY = 1185,
+    PG_INTERVAL = 1186,
+    PG_NUMERIC = 1700,
     PG_UUID = 2950,
     PG_UUID_ARRAY = 2951,
-    PG_INT8 = 20,
 };
 
 /* PostgreSQL counts time from 2000-01-01. */

@@ -83,6 +83,6 @@ size_t flusher_pending(const struct flusher *flusher);
 void flusher_look(const struct flusher *flusher, struct metrics *metrics);
 
 /* Returns when the key was last used, by usage pending here, or 0. */
-int64_t flusher_pending_last_used(const struct flusher *flusher, const struct uuid *api_key_id);
+int64_t flusher_pending_last_used(const struct flusher *flusher, const struct row_id *api_key_id);
 
 #endif

@@ -36,10 +36,11 @@ size_t redis_value_encode_tombstone(int64_t server_us, char ret_text[static REDI
 size_t redis_value_encode(struct slice key, const struct verdict *verdict, int64_t server_read_us,
                           struct slice secret, char ret_text[static REDIS_VALUE_SIZE]);
 
-/* Read a value found under `key`. For VERDICT sets *ret (all but its read time) and
- * *ret_server_read_us; for TOMBSTONE sets only the latter, to its time or 0; leaves both alone
- * otherwise. */
+/* Read a value found under `key`, with IDs of the type. For VERDICT sets *ret (all but its read
+ * time) and *ret_server_read_us; for TOMBSTONE sets only the latter, to its time or 0; leaves both
+ * alone otherwise. */
 enum redis_value_kind redis_value_decode(struct slice key, struct slice value, struct slice secret,
-                                         struct verdict *ret, int64_t *ret_server_read_us);
+                                         enum id_type id_type, struct verdict *ret,
+                                         int64_t *ret_server_read_us);
 
 #endif
