@@ -34,6 +34,15 @@ struct secrets {
     struct secret secret[KEY_SECRETS_MAX];
 };
 
+/* What is no path may be a secret in the wrong place: it is not shown. */
+static void append_file(struct buffer *out, const struct secrets *secrets, size_t i)
+{
+    if (secrets->file[i][0] == '/')
+        buffer_text(out, secrets->file[i]);
+    else
+        buffer_printf(out, "file %zu", i + 1);
+}
+
 /* Two files with one secret are a mistake: the one that was to be replaced would still be in
  * force. */
 static bool is_new(const struct secrets *secrets, size_t i, struct buffer *why)
@@ -44,7 +53,10 @@ static bool is_new(const struct secrets *secrets, size_t i, struct buffer *why)
         if (secrets->secret[k].len != secret->len ||
             memcmp(secrets->secret[k].bytes, secret->bytes, secret->len) != 0)
             continue;
-        buffer_printf(why, "%s and %s hold the same secret", secrets->file[k], secrets->file[i]);
+        append_file(why, secrets, k);
+        buffer_text(why, " and ");
+        append_file(why, secrets, i);
+        buffer_text(why, " hold the same secret");
         return false;
     }
     return true;
@@ -56,8 +68,10 @@ static bool read_secrets(struct secrets *secrets, struct buffer *why, struct buf
         struct buffer wrong = {0};
         bool read = secret_read(secrets->file[i], &secrets->secret[i], &wrong);
 
-        if (!read && secrets->len > 1)
-            buffer_printf(why, "%s: ", secrets->file[i]);
+        if (!read && secrets->len > 1) {
+            append_file(why, secrets, i);
+            buffer_text(why, ": ");
+        }
         buffer_append(why, buffer_held(&wrong).at, wrong.len);
         buffer_free(&wrong);
         if (!read || !is_new(secrets, i, why))
