@@ -58,9 +58,8 @@ static void check_id(enum id_type type, const char *what, const char *text)
     };
     struct row_id id;
     uuid_t uuid;
-    bool right = type == ID_UUID
-                     ? uuid_parse(text, uuid) == 0
-                     : row_id_from_text((struct slice){text, strlen(text)}, type, &id);
+    bool right = type == ID_UUID ? uuid_parse(text, uuid) == 0
+                                 : row_id_from_text((struct slice){text, strlen(text)}, type, &id);
 
     if (!right)
         die(EX_DATAERR, "%s \"%s\": %s", what, text, expected[type]);

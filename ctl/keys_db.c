@@ -120,7 +120,8 @@ static void refused(const PGresult *result)
     if (strcmp(state, "23503") == 0) /* foreign_key_violation */
         die(STATUS_FAILED, "there is no user with this ID");
     if (strcmp(state, "23502") == 0) /* not_null_violation */
-        die(STATUS_FAILED, "the database: %s. apikeyctl sets only the columns that options name; --id sets the ID",
+        die(STATUS_FAILED,
+            "the database: %s. apikeyctl sets only the columns that options name; --id sets the ID",
             message);
     if (strcmp(state, "23505") == 0) /* unique_violation */
         die(STATUS_FAILED, "this key, or this ID, is in the table already");

@@ -5,6 +5,8 @@
 
 #include <jansson.h>
 
+#include <apikeyd/config/config.h>
+
 #include "command.h"
 
 struct keys_db;

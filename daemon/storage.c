@@ -43,11 +43,9 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
         return false;
     }
     if (report.set_aside)
-        log_warning(
-            log,
-            "usage.ledger %s: %s; the file was set aside as %s, and %s", path, report.damage,
-            report.aside_path,
-            report.unread ? "is not read" : "its whole entries are used");
+        log_warning(log, "usage.ledger %s: %s; the file was set aside as %s, and %s", path,
+                    report.damage, report.aside_path,
+                    report.unread ? "is not read" : "its whole entries are used");
     if (report.error < 0)
         log_warning(log,
                     "usage.ledger %s: %s; usage is kept in memory, and is lost if the daemon is "

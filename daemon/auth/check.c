@@ -485,12 +485,12 @@ void check_outdated(struct front *front, const struct to_front *message)
     if (!flight)
         return;
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
-        struct cached_verdict passing = {.digest = message->answer.digest};
+        struct cached_verdict passing[2] = {{.digest = message->answer.digest}}; /* and its rest */
 
-        cached_verdict_set(&passing, verdict);
+        cached_verdict_set(passing, verdict);
         next = TAILQ_NEXT(waiter, in_flight);
         if (freshness_read_since(verdict->read_at_us, waiter->asked_us))
-            answer_waiter(waiter, &passing, message->answer.tier, NULL);
+            answer_waiter(waiter, passing, message->answer.tier, NULL);
         else
             ask_again(waiter, &again);
     }

@@ -45,17 +45,19 @@ static const char *table_wrong(const char *text)
 
 static const char *column_wrong(const char *text)
 {
-    return is_utf8(text) ? NULL : "a column's name in UTF-8 is needed (key_id)";
+    return text[0] && is_utf8(text) ? NULL : "a column's name in UTF-8 is needed (key_id)";
 }
 
 /* PostgreSQL judges the rest: its list of zones is its own. */
 static const char *zone_wrong(const char *text)
 {
+    static const char expected[] = "the name of a time zone is needed (UTC, Asia/Seoul)";
+
     for (const char *at = text; *at; at++) {
         if (!isalnum((unsigned char)*at) && !strchr("/_+-:<>,.", *at))
-            return "the name of a time zone is needed (UTC, Asia/Seoul)";
+            return expected;
     }
-    return NULL;
+    return text[0] ? NULL : expected;
 }
 
 /* A token (RFC 9110, section 5.6.2). */

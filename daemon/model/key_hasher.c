@@ -33,10 +33,13 @@ static void hmac_begin(SHA256_CTX *state, struct slice secret, unsigned char pad
 {
     unsigned char block[SHA256_CBLOCK] = {0};
 
-    if (secret.len > sizeof block)
-        SHA256((const unsigned char *)secret.at, secret.len, block);
-    else
+    if (secret.len > sizeof block) {
+        SHA256_Init(state);
+        SHA256_Update(state, secret.at, secret.len);
+        SHA256_Final(block, state);
+    } else {
         memcpy(block, secret.at, secret.len);
+    }
     for (size_t i = 0; i < sizeof block; i++)
         block[i] ^= pad;
     SHA256_Init(state);
@@ -133,14 +136,28 @@ static void digest_of(struct slice text, struct digest *ret)
     uint32_t hash[SHA256_WORDS];
     SHA256_CTX state;
 
+    SHA256_Init(&state);
     if (fits_block(text)) {
-        SHA256_Init(&state);
         end_with_block(&state, 0, text);
         take_words(&state, hash, sizeof *ret / sizeof hash[0]);
     } else {
-        SHA256((const unsigned char *)text.at, text.len, (unsigned char *)hash);
+        SHA256_Update(&state, text.at, text.len);
+        SHA256_Final((unsigned char *)hash, &state);
     }
     memcpy(ret, hash, sizeof *ret);
+}
+
+/* As digest_of(), for a hash, whose hex text is one block. */
+static void digest_of_hash(const char hash[static KEY_HASH_LEN], struct digest *ret)
+{
+    uint32_t words[sizeof *ret / sizeof(uint32_t)];
+    SHA256_CTX state;
+
+    SHA256_Init(&state);
+    SHA256_Transform(&state, (const unsigned char *)hash);
+    end_with_block(&state, KEY_HASH_LEN, (struct slice){"", 0});
+    take_words(&state, words, sizeof words / sizeof words[0]);
+    memcpy(ret, words, sizeof *ret);
 }
 
 /* The hex HMAC of `key`. */
@@ -167,7 +184,7 @@ static void hashed_digest(const struct hmac *hmac, struct slice key, struct dige
     char hash[KEY_HASH_LEN];
 
     hash_key(hmac, key, hash);
-    digest_of((struct slice){hash, sizeof hash}, ret);
+    digest_of_hash(hash, ret);
 }
 
 bool key_hasher_digest(const struct key_hasher *hasher, struct slice key, struct digest *ret)
@@ -196,7 +213,7 @@ void key_hasher_names(const struct key_hasher *hasher, struct slice key, struct 
     ret->digests.len = key_hasher_digest_count(hasher);
     for (size_t i = 0; i < hasher->secrets; i++) {
         hash_key(&hasher->hmac[i], key, ret->hash[i]);
-        digest_of((struct slice){ret->hash[i], KEY_HASH_LEN}, &ret->digests.of[i]);
+        digest_of_hash(ret->hash[i], &ret->digests.of[i]);
     }
     if (hasher->raw)
         digest_of(key, &ret->digests.of[hasher->secrets]);

@@ -30,23 +30,23 @@ enum { FIELD_UPDATED, FIELD_LOCKED, FIELD_STORE, FIELD_CLAMPED, FIELD_TIME_TYPE,
  * ahead of it cannot be true, and a new use replaces it.
  *
  * The last column is NULL; its type is that of the column with the times. */
-static const char pending[] =
+static const char sql_pending[] =
     "WITH pending AS (SELECT p.id, LEAST(p.used, pg_catalog.now()) AS used, "
     "p.used OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.+) "
     "'1 second'::pg_catalog.interval) AS ahead "
     "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS p(id, used) "
     "WHERE (SELECT pg_catalog.set_config('TimeZone', {zone}, true)) IS NOT NULL), ";
 
-static const char locked[] =
+static const char sql_locked[] =
     "locked AS MATERIALIZED (SELECT t.{id} AS id FROM {table} AS t "
     "WHERE t.{id} OPERATOR(pg_catalog.=) ANY ($1) AND "
     "(SELECT pg_catalog.set_config('lock_timeout', '500ms', true)) IS NOT NULL AND ";
-static const char here[] = STORE_MARK_CONDITION("$4", "$5", "$6");
-static const char locks[] = " ORDER BY t.{id} FOR NO KEY UPDATE SKIP LOCKED), ";
+static const char sql_here[] = STORE_MARK_CONDITION("$4", "$5", "$6");
+static const char sql_locks[] = " ORDER BY t.{id} FOR NO KEY UPDATE SKIP LOCKED), ";
 
-static const char updated[] = "updated AS (UPDATE {table} AS t SET {last_used} = p.used";
-static const char touches[] = ", {updated} = pg_catalog.now()";
-static const char updates[] =
+static const char sql_updated[] = "updated AS (UPDATE {table} AS t SET {last_used} = p.used";
+static const char sql_touches[] = ", {updated} = pg_catalog.now()";
+static const char sql_updates[] =
     " FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.id "
     "WHERE t.{id} OPERATOR(pg_catalog.=) l.id "
     "AND (t.{last_used} IS NULL OR t.{last_used} OPERATOR(pg_catalog.<) "
@@ -54,7 +54,7 @@ static const char updates[] =
     "OR t.{last_used} OPERATOR(pg_catalog.>) (pg_catalog.now() "
     "OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval)) RETURNING 1) ";
 
-static const char outcome[] =
+static const char sql_outcome[] =
     "SELECT u.n, s.id, " STORE_MARK ", (SELECT pg_catalog.count(*) FROM pending WHERE ahead), "
     "(SELECT t.{last_used} FROM {table} AS t WHERE false) "
     "FROM (SELECT pg_catalog.count(*) FROM updated) AS u(n) "
@@ -67,8 +67,10 @@ enum { PARAM_MARK = 4 };
 char *usage_query_sql(const struct config *config)
 {
     bool touch = config->usage_touch_updated_at && config->postgres_updated_column[0];
-    const char *const parts[] = {pending, locked, here, locks, updated, touch ? touches : "",
-                                 updates, outcome};
+    const char *const parts[] = {
+        sql_pending, sql_locked,  sql_here, sql_locks, sql_updated, touch ? sql_touches : "",
+        sql_updates, sql_outcome,
+    };
     struct buffer sql = {0};
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)

@@ -92,6 +92,7 @@ WRONG = {
                                            "/a,/b,/c,/d,/e"],
     "postgres.id_column": NOT_NAMES,
     "postgres.user_column": NOT_NAMES,
+    "postgres.id_type": ["", "int", "varchar", "uuid,text"],
     "postgres.active_column": NOT_NAMES[1:],
     "postgres.last_used_column": NOT_NAMES,
     "postgres.updated_column": NOT_NAMES[1:],

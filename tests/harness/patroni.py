@@ -6,6 +6,7 @@ within some ten seconds."""
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from harness.replication import DATABASE, SETTINGS, Node
 from harness.servers import PG_BIN, Process, wait_until
 
 SCOPE = "app"
+NOISE = re.compile(r"(LOG: +(statement|execute|connection|replication connection|waiting for WAL)|DETAIL: +parameters|"
+                   r"rejecting connections|database system is starting up|^\t)")
 TIMES = {"ttl": 8, "loop_wait": 1, "retry_timeout": 3}  # seconds; ttl >= loop_wait + 2 * retry_timeout
 
 
@@ -167,11 +170,12 @@ class Cluster:
         return (f"host={','.join(str(m.folder) for m in members)} port={','.join(str(m.port) for m in members)} "
                 f"user={user} dbname={database}")
 
-    def print_logs(self, lines=60):
+    def print_logs(self):
+        """What Patroni did, and what the servers say of their starts and ends."""
         for member in (self.a, self.b):
             log = member.folder.with_suffix(".log")
-            if log.exists():
-                print(f"== {log.name}", *log.read_text(errors="replace").splitlines()[-lines:], sep="\n")
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            print(f"== {log.name}", *(line for line in lines if not NOISE.search(line)), sep="\n")
 
     def stop(self):
         for server in (self.b, self.a, self.etcd):

@@ -207,9 +207,9 @@ static void test_errors_name_the_place_and_the_cure(void **state)
                                           "error, warning, info, debug\n");
     expect_error("[postgres]\nconnections = 0\n",
                  "test.conf:2: postgres.connections \"0\": it must be from 1 to 64\n");
-    expect_error("[postgres]\ntable = a;drop table b\n",
-                 "test.conf:2: postgres.table \"a;drop table b\": an SQL name of letters, digits "
-                 "and _, of at most 63 bytes, is needed, with or without a schema "
+    expect_error("[postgres]\ntable = a.b.c\n",
+                 "test.conf:2: postgres.table \"a.b.c\": a table's name in UTF-8, of at most 63 "
+                 "bytes and without dots, is needed, with or without a schema "
                  "(api.user_api_key)\n");
     expect_error("[usage]\ntouch_updated_at = maybe\n",
                  "test.conf:2: usage.touch_updated_at \"maybe\": yes or no is needed\n");

@@ -19,7 +19,7 @@
 struct verdict_cache;
 
 /* One cached verdict, which is never UNAVAILABLE. A verdict with IDs of type text has a struct
- * cached_rest behind it. */
+ * cached_rest behind it, also outside of a cache. */
 struct cached_verdict {
     struct digest digest;
     struct id_head api_key_id;
