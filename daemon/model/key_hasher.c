@@ -131,7 +131,7 @@ static inline void take_words(const SHA256_CTX *state, uint32_t *ret, int words)
         ret[i] = htobe32(state->h[i]);
 }
 
-static void digest_of(struct slice text, struct digest *ret)
+static inline __attribute__((always_inline)) void digest_of(struct slice text, struct digest *ret)
 {
     uint32_t hash[SHA256_WORDS];
     SHA256_CTX state;
