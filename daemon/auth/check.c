@@ -34,6 +34,15 @@ struct waiter {
 
 static const char no_back_thread[] = "the daemon's back thread does not answer";
 
+void reply_encoder_clear(struct reply_encoder *encoder)
+{
+    if (!encoder->text)
+        return;
+    explicit_bzero(encoder->text, encoder->text_len);
+    free(encoder->text);
+    encoder->text = NULL;
+}
+
 const char *check_key_id(struct slice key)
 {
     if (key.len == 0)
@@ -72,13 +81,14 @@ static void record_usage(struct front *front, const struct row_id *api_key_id,
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
                           struct buffer *out, const struct reply_encoder *encoder)
 {
-    struct verdict verdict = cached_verdict_get(cached);
+    struct verdict verdict;
     struct answer answer = {
         .verdict = &verdict,
         .tier = tier,
         .left_us = freshness_left(&front->freshness.limits, cached->kind, cached->read_at_us),
     };
 
+    cached_verdict_read(cached, &verdict);
     /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
      */
     ledger_half_prefetch(front->usage, cached->usage_slot);
@@ -192,7 +202,7 @@ static void waiter_free(struct waiter *waiter)
         event_del(&waiter->timer);
     TAILQ_REMOVE(&waiter->flight->waiters, waiter, in_flight);
     TAILQ_REMOVE(&waiter->front->waiters, waiter, in_front);
-    free(waiter->encoder.text);
+    reply_encoder_clear(&waiter->encoder);
     free(waiter);
 }
 
@@ -393,7 +403,7 @@ const char *check_digest(struct front *front, struct check *check)
             return wrong;
         ask_stores(front, check);
     }
-    free(check->encoder.text);
+    reply_encoder_clear(&check->encoder);
     return NULL;
 }
 
@@ -407,7 +417,7 @@ const char *check_key(struct front *front, struct check *check)
     }
     /* A longer one may be in the table, for all that is known. */
     check_unavailable(front, check, "key id is longer than 255 bytes, and cannot be looked up");
-    free(check->encoder.text);
+    reply_encoder_clear(&check->encoder);
     return NULL;
 }
 

@@ -93,6 +93,14 @@ static bool matches(const struct option *option, const char *name, const char *g
     return fnmatch(glob, ret, 0) == 0;
 }
 
+/* Returns the value as it stands in the file beside the deprecated name. */
+static const char *by_old_name(const struct option *option, const char *value)
+{
+    size_t len = option->old_prefix ? strlen(option->old_prefix) : 0;
+
+    return len > 0 && strncmp(value, option->old_prefix, len) == 0 ? value + len : value;
+}
+
 void config_each(const struct config *config, const char *glob,
                  void (*each)(void *arg, const char *name, const char *value), void *arg)
 {
@@ -100,13 +108,13 @@ void config_each(const struct config *config, const char *glob,
         const struct option *option = &option_table[i];
         struct buffer value = {0};
         char name[128];
+        bool new_name = matches(option, option->name, glob, name, sizeof name);
 
-        if (!matches(option, option->name, glob, name, sizeof name) &&
-            !matches(option, option->old_name, glob, name, sizeof name))
+        if (!new_name && !matches(option, option->old_name, glob, name, sizeof name))
             continue;
         option_show(option, config, &value);
         buffer_append(&value, "", 1);
-        each(arg, name, value.data);
+        each(arg, name, new_name ? value.data : by_old_name(option, value.data));
         buffer_free(&value);
     }
 }

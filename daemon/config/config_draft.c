@@ -129,11 +129,18 @@ static void append_error(struct config_draft *draft, const struct option *option
 static void set(struct config_draft *draft, const struct option *option, const char *value)
 {
     char scratch[256];
-    const char *expected = option_parse(option, value, draft->config, scratch, sizeof scratch);
+    struct buffer whole = {0};
 
+    if (option->old_prefix && given_name(draft, option) == option->old_name)
+        buffer_text(&whole, option->old_prefix);
+    buffer_text(&whole, value);
+    buffer_append(&whole, "", 1);
+    const char *expected = option_parse(option, whole.data, draft->config, scratch, sizeof scratch);
     origin_of(draft, option)->wrong = false;
     if (expected)
         append_error(draft, option, value, expected);
+    explicit_bzero(whole.data, whole.len);
+    buffer_free(&whole);
 }
 
 /* Returns the table's option with the nearest name, or NULL if none is near. */
@@ -423,6 +430,16 @@ bool config_draft_sound(const struct config_draft *draft, const char *name)
     return !origin_of(draft, named(name))->wrong;
 }
 
+/* `old` and `now` are names of one kind: of the file or of the environment. */
+static void append_deprecated(const struct option *option, const char *old, const char *now,
+                              struct buffer *out)
+{
+    buffer_printf(out, "%s is deprecated; its name is %s now", old, now);
+    if (option->old_prefix)
+        buffer_printf(out, ", where the value starts with %s", option->old_prefix);
+    buffer_text(out, "\n");
+}
+
 void config_draft_deprecated(const struct config_draft *draft, struct buffer *out)
 {
     for (size_t i = 0; i < option_count; i++) {
@@ -430,15 +447,17 @@ void config_draft_deprecated(const struct config_draft *draft, struct buffer *ou
         const struct config_origin *origin = &draft->origin[i];
         char old[NAME_SIZE], now[NAME_SIZE];
 
-        if (origin->line_is_old)
-            buffer_printf(out, "%s:%d: %s.%s is deprecated; its name is %s.%s now\n", draft->path,
-                          origin->line, option->section, option->old_name, option->section,
-                          option->name);
+        if (origin->line_is_old) {
+            snprintf(old, sizeof old, "%s.%s", option->section, option->old_name);
+            snprintf(now, sizeof now, "%s.%s", option->section, option->name);
+            buffer_printf(out, "%s:%d: ", draft->path, origin->line);
+            append_deprecated(option, old, now, out);
+        }
         if (!origin->variable_is_old)
             continue;
         variable_name(option, option->old_name, old);
         variable_name(option, option->name, now);
-        buffer_printf(out, "%s is deprecated; its name is %s now\n", old, now);
+        append_deprecated(option, old, now, out);
     }
 }
 

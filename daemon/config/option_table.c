@@ -16,6 +16,14 @@ enum { FIXED = false, RELOADABLE = true };
 /* Texts: longest, in bytes. */
 enum { URL_MAX = 1024, DSN_MAX = 16384, PREFIX_MAX = 128, TEXT_MAX = 127 };
 
+static const char *const http_sources[] = {
+    "header:NAME", "bearer", "basic-user", "query:NAME", "query:NAME@HEADER", "cookie:NAME", NULL};
+static const char *const aws_sources[] = {"api_key",       "api_key_id", "header",
+                                          "header:NAME",   "query:NAME", "identity_source",
+                                          "authorization", NULL};
+static const char *const inactive_statuses[] = {"403", "401", NULL};
+static const char *const preflights[] = {"deny", "allow", NULL};
+static const char *const usage_keys[] = {"none", "key", "api_key_id", "user_id", NULL};
 static const char *const transforms[] = {"none", "hmac-sha256", NULL};
 static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
@@ -158,11 +166,30 @@ const struct option option_table[] = {
     {"usage", "resolution", OPTION_DURATION, FIELD(usage_resolution), "0s", 0, HOURS(24 * 366),
      RELOADABLE, NULL, "Rows whose last_used is newer than this are not written again."},
 
-    {"http", "key_header", OPTION_HEADER, FIELD(http_key_header), "X-API-Key", 1, TEXT_MAX, FIXED,
-     NULL, "Header that holds the key ID."},
+    {"http", "key_from", OPTION_SOURCES, FIELD(http_key_from), "header:X-API-Key", 0, 0, RELOADABLE,
+     http_sources,
+     "Where a request has its key ID, with commas in between: header:NAME, bearer, basic-user, "
+     "query:NAME, query:NAME@HEADER, cookie:NAME; two different keys are refused.",
+     .old_name = "key_header", .old_prefix = "header:"},
+    {"http", "inactive_status", OPTION_CHOICE, FIELD(http_inactive_status), "403", 0, 0, RELOADABLE,
+     inactive_statuses, "Status for an inactive key: 403, or 401 as for an unknown one."},
+    {"http", "preflight", OPTION_CHOICE, FIELD(http_preflight), "deny", 0, 0, RELOADABLE,
+     preflights,
+     "deny, or allow: a CORS preflight (OPTIONS with Origin and Access-Control-Request-Method) "
+     "without a key gets 200 without a user."},
     {"http", "timeout", OPTION_DURATION, FIELD(http_timeout), "10s", MILLISECONDS(100),
      SECONDS(3600), RELOADABLE, NULL,
      "How long an HTTP client may take to send a request, or to read the answer."},
+
+    {"aws", "key_from", OPTION_SOURCES, FIELD(aws_key_from),
+     "api_key, api_key_id, header, authorization", 0, 0, RELOADABLE, aws_sources,
+     "Where a Lambda authorizer event has its key ID; the first that is there counts: api_key, "
+     "api_key_id, header (those of http.key_from), header:NAME, query:NAME, identity_source, "
+     "authorization."},
+    {"aws", "usage_identifier_key", OPTION_CHOICE, FIELD(aws_usage_identifier_key), "none", 0, 0,
+     RELOADABLE, usage_keys,
+     "What usageIdentifierKey of a policy holds: none, the event's key, or the row's api_key_id or "
+     "user_id."},
 
     {"log", "level", OPTION_CHOICE, FIELD(log_level), "info", 0, 0, RELOADABLE, levels,
      "error, warning, info or debug."},

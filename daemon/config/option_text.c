@@ -60,16 +60,6 @@ static const char *zone_wrong(const char *text)
     return text[0] ? NULL : expected;
 }
 
-/* A token (RFC 9110, section 5.6.2). */
-static const char *header_wrong(const char *text)
-{
-    for (const char *at = text; *at; at++) {
-        if (!isalnum((unsigned char)*at) && !strchr("!#$%&'*+-.^_`|~", *at))
-            return "the name of an HTTP header is needed (X-API-Key)";
-    }
-    return text[0] ? NULL : "the name of an HTTP header is needed (X-API-Key)";
-}
-
 static const char *path_wrong(const char *text)
 {
     if (text[0] != '/')
@@ -153,9 +143,9 @@ static const char *(*const wrong_of[])(const char *text) = {
     [OPTION_PREFIX] = prefix_wrong,           [OPTION_DSN] = anything,
     [OPTION_REDIS_URL] = redis_url_wrong,     [OPTION_TABLE] = table_wrong,
     [OPTION_COLUMN] = column_wrong,           [OPTION_ZONE] = zone_wrong,
-    [OPTION_HEADER] = header_wrong,           [OPTION_FILE] = file_wrong,
-    [OPTION_SECRET_FILE] = secret_file_wrong, [OPTION_SECRET_FILES] = secret_files_wrong,
-    [OPTION_SOCKET] = path_wrong,             [OPTION_ADDRESS] = address_wrong,
+    [OPTION_FILE] = file_wrong,               [OPTION_SECRET_FILE] = secret_file_wrong,
+    [OPTION_SOCKET] = path_wrong,             [OPTION_SECRET_FILES] = secret_files_wrong,
+    [OPTION_ADDRESS] = address_wrong,
     [OPTION_GROUP] = group_wrong,
 };
 

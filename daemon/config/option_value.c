@@ -240,6 +240,8 @@ const char *option_parse(const struct option *option, const char *text, void *co
         return parse_choice(option, text, field, scratch, scratch_size);
     case OPTION_IDS:
         return parse_ids(text, field);
+    case OPTION_SOURCES:
+        return key_sources_parse(text, option->choices, field, scratch, scratch_size);
     default:
         return parse_bounded(option, text, field, scratch, scratch_size);
     }
@@ -265,6 +267,9 @@ void option_print(const struct option *option, const void *config, struct buffer
     case OPTION_IDS:
         for (size_t i = 0; i < ids->len; i++)
             buffer_printf(out, "%s%" PRIu32, i > 0 ? "," : "", ids->id[i]);
+        return;
+    case OPTION_SOURCES:
+        key_sources_print(field, out);
         return;
     default:
         break;

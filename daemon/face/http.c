@@ -5,6 +5,7 @@
 
 #include <apikeyd/auth/check.h>
 #include <apikeyd/auth/front_state.h>
+#include <apikeyd/wire/http_chunked.h>
 #include <apikeyd/wire/http_reply.h>
 #include <apikeyd/wire/http_request.h>
 
@@ -13,10 +14,16 @@
 enum {
     HEAD_MAX = 64 * 1024, /* gateways pass on all fields of the request that they ask about */
     BODY_MAX = 64 * 1024,
+    CHUNKED_MAX = 2 * BODY_MAX, /* with the sizes of the chunks */
 };
 
 struct http_state {
     size_t scanned; /* bytes of a head that is not complete; they have no blank line */
+    bool continued; /* the client was told to send the body */
+    /* A chunked event that is not complete; its head is not parsed again. */
+    size_t chunked_head; /* bytes; 0: there is none */
+    unsigned chunked_flags;
+    struct http_chunked chunked;
 };
 
 /* Reply with a problem. Field lines in `fields` go along. */
@@ -68,6 +75,53 @@ static void write_cache_status(struct buffer *out, const struct answer *answer)
         write_number(out, from[answer->tier], answer->left_us / 1000000);
 }
 
+/* The fields that the answer depends on, each once. */
+static void write_vary(const struct front *front, struct buffer *out)
+{
+    const struct key_sources *sources = &front->config->http_key_from;
+    const char *before = "Vary: ";
+
+    for (size_t i = 0; i < sources->len; i++) {
+        const char *field = key_source_field(&sources->source[i]);
+        bool again = false;
+
+        for (size_t k = 0; field && k < i && !again; k++) {
+            const char *other = key_source_field(&sources->source[k]);
+
+            again = other && strcasecmp(other, field) == 0;
+        }
+        if (!field || again)
+            continue;
+        buffer_text(out, before);
+        buffer_text(out, field);
+        before = ", ";
+    }
+    if (before[0] == ',')
+        buffer_text(out, "\r\n");
+}
+
+static bool takes(const struct front *front, enum key_source_kind kind)
+{
+    const struct key_sources *sources = &front->config->http_key_from;
+
+    for (size_t i = 0; i < sources->len; i++) {
+        if (sources->source[i].kind == kind)
+            return true;
+    }
+    return false;
+}
+
+/* RFC 9110, section 11.6.1: schemes that a client may use. */
+static void write_challenge(const struct front *front, struct buffer *out)
+{
+    buffer_text(out, "WWW-Authenticate: ApiKey realm=\"api\"");
+    if (takes(front, KEY_IN_BEARER))
+        buffer_text(out, ", Bearer realm=\"api\"");
+    if (takes(front, KEY_IN_BASIC_USER))
+        buffer_text(out, ", Basic realm=\"api\"");
+    buffer_text(out, "\r\n");
+}
+
 static void write_allow(struct front *front, struct buffer *out, const struct answer *answer,
                         unsigned flags)
 {
@@ -76,9 +130,8 @@ static void write_allow(struct front *front, struct buffer *out, const struct an
     http_reply_begin(out, 200, &front->date, front->wall_us, flags);
     write_id(out, "X-Api-Key-Id: ", &answer->verdict->api_key_id, answer->verdict->id_type);
     write_id(out, "X-User-Id: ", &answer->verdict->user_id, answer->verdict->id_type);
-    buffer_text(out, "Vary: ");
-    buffer_text(out, front->config->http_key_header);
-    write_number(out, "\r\nCache-Control: max-age=", left_us / 1000000);
+    write_vary(front, out);
+    write_number(out, "Cache-Control: max-age=", left_us / 1000000);
     write_cache_status(out, answer);
     http_reply_end(out, flags, NULL, (struct slice){"", 0});
 }
@@ -89,19 +142,24 @@ static void write_refusal(struct front *front, struct buffer *out, const struct 
 {
     static const struct {
         int status;
-        const char *field, *detail;
+        const char *detail;
     } refusal[] = {
-        [VERDICT_DENY_UNKNOWN] = {401, "WWW-Authenticate: ApiKey realm=\"api\"\r\n",
-                                  "the key is unknown"},
-        [VERDICT_DENY_INACTIVE] = {403, "", "the key is inactive"},
-        [VERDICT_UNAVAILABLE] = {503, "Retry-After: 1\r\n", NULL},
+        [VERDICT_DENY_UNKNOWN] = {401, "the key is unknown"},
+        [VERDICT_DENY_INACTIVE] = {403, "the key is inactive"},
+        [VERDICT_UNAVAILABLE] = {503, NULL},
     };
     enum verdict_kind kind = answer->verdict->kind;
     int status = refusal[kind].status;
     const char *detail = refusal[kind].detail;
 
+    if (status == 403 && front->config->http_inactive_status == HTTP_INACTIVE_401)
+        status = 401;
     http_reply_begin(out, status, &front->date, front->wall_us, flags);
-    buffer_printf(out, "Cache-Control: no-store\r\n%s", refusal[kind].field);
+    buffer_text(out, "Cache-Control: no-store\r\n");
+    if (status == 401)
+        write_challenge(front, out);
+    if (status == 503)
+        buffer_text(out, "Retry-After: 1\r\n");
     write_cache_status(out, answer);
     http_reply_problem(out, status, flags, detail ? detail : answer->why);
 }
@@ -115,27 +173,54 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
         write_refusal(front, out, answer, encoder->flags);
 }
 
+/* A browser asks, without a key, whether it may send one (Fetch Standard). Nobody is known, which
+ * the application has to see even if the client sent an ID and the gateway does not remove it. */
+static void pass_preflight(struct front *front, struct connection *connection, unsigned flags)
+{
+    struct buffer *out = connection_reply(connection);
+
+    front->metrics.value[METRIC_HTTP_PREFLIGHTS]++;
+    http_reply_begin(out, 200, &front->date, front->wall_us, flags);
+    buffer_text(out, "X-Api-Key-Id: \r\nX-User-Id: \r\nCache-Control: no-store\r\n");
+    http_reply_end(out, flags, NULL, (struct slice){"", 0});
+}
+
+static void refuse_key(struct front *front, struct connection *connection, unsigned flags,
+                       const char *detail)
+{
+    struct buffer *out = connection_reply(connection);
+
+    front->metrics.value[METRIC_CHECKS_REFUSED]++;
+    http_reply_begin(out, 401, &front->date, front->wall_us, flags);
+    buffer_text(out, "Cache-Control: no-store\r\n");
+    write_challenge(front, out);
+    http_reply_problem(out, 401, flags, detail);
+}
+
 /* Any method, and no body is needed: if one comes, it is not waited for. */
 static void authorize(struct front *front, struct connection *connection,
                       const struct http_request *request, unsigned flags)
 {
-    static const char unauthorized[] = "WWW-Authenticate: ApiKey realm=\"api\"\r\n";
+    const struct request_key *key = &request->key;
     struct check check = {.connection = connection,
-                          .key = request->key,
+                          .key = key->key,
                           .encoder = {.write = write_answer, .flags = flags}};
     const char *wrong = "there is no key";
 
     connection->last_command = "authorize";
-    if (request->keys > 1) {
-        refuse(front, connection, 400, flags, "", "there is more than one key");
+    if (key->wrong) {
+        refuse(front, connection, 400, flags, "", key->wrong);
         return;
     }
-    if (request->keys == 1)
-        wrong = check_key(front, &check);
-    if (!wrong)
+    if (!key->found && request->preflight &&
+        front->config->http_preflight == HTTP_PREFLIGHT_ALLOW) {
+        pass_preflight(front, connection, flags);
         return;
-    front->metrics.value[METRIC_CHECKS_REFUSED]++;
-    reply_problem(front, connection, 401, flags, unauthorized, wrong);
+    }
+    if (key->found)
+        wrong = check_key(front, &check);
+    if (wrong)
+        refuse_key(front, connection, flags, wrong);
 }
 
 static bool path_is(const struct http_request *request, const char *path)
@@ -163,28 +248,83 @@ static size_t give_up(struct front *front, struct connection *connection, struct
     return bytes.len;
 }
 
+static size_t answer_event(struct front *front, struct connection *connection, struct slice event,
+                           unsigned flags, size_t len)
+{
+    connection->last_command = "aws/authorizer";
+    const char *wrong = http_aws_authorizer(front, connection, event, flags);
+
+    if (wrong)
+        refuse(front, connection, 400, flags, "", wrong);
+    if (flags & HTTP_CLOSE)
+        connection_finish(connection);
+    return len;
+}
+
+/* More of a body has to come, `wanted` bytes with the head. */
+static size_t wait_for_body(struct connection *connection, bool continues, size_t wanted)
+{
+    struct http_state *state = connection->state;
+
+    if (continues && !state->continued)
+        buffer_text(connection_reply(connection), "HTTP/1.1 100 Continue\r\n\r\n");
+    state->continued = true;
+    connection->wanted = wanted - 1;
+    return 0;
+}
+
+/* Go on with the event whose head is in `state`. */
+static size_t chunked_event(struct front *front, struct connection *connection, struct slice bytes,
+                            bool continues)
+{
+    struct http_state *state = connection->state;
+    size_t head_len = state->chunked_head;
+    struct slice body = {bytes.at + head_len, bytes.len - head_len};
+    struct buffer event = {0};
+    const char *why;
+
+    enum http_parsed parsed = http_chunked_scan(&state->chunked, body, &why);
+    if (parsed == HTTP_BROKEN) {
+        front->metrics.value[METRIC_PROTOCOL_ERRORS]++;
+        return give_up(front, connection, bytes, 400, why);
+    }
+    if (state->chunked.data + state->chunked.due > BODY_MAX || state->chunked.at > CHUNKED_MAX ||
+        state->chunked.wanted > CHUNKED_MAX)
+        return give_up(front, connection, bytes, 413,
+                       "the event is larger than 64 KiB, or 128 KiB with the sizes of its chunks");
+    if (parsed == HTTP_INCOMPLETE)
+        return wait_for_body(connection, continues, head_len + state->chunked.wanted);
+    http_chunked_data((struct slice){body.at, state->chunked.at}, &event);
+    size_t taken = answer_event(front, connection, buffer_held(&event), state->chunked_flags,
+                                head_len + state->chunked.at);
+    if (event.data)
+        explicit_bzero(event.data, event.cap);
+    buffer_free(&event);
+    return taken;
+}
+
 /* An event is needed whole. 0: more of it has to come. */
 static size_t aws_authorizer(struct front *front, struct connection *connection, struct slice bytes,
                              const struct http_request *request, unsigned flags)
 {
+    struct http_state *state = connection->state;
     size_t len = request->head_len + (size_t)request->body_len;
-    const char *wrong;
 
-    if (request->chunked)
-        return give_up(front, connection, bytes, 411, "a Content-Length is expected");
+    if (request->coded && !request->chunked)
+        return give_up(front, connection, bytes, 501,
+                       "chunked is the only Transfer-Encoding that is known");
+    if (request->chunked) {
+        state->chunked_head = request->head_len;
+        state->chunked_flags = flags;
+        return chunked_event(front, connection, bytes, request->continues);
+    }
     if (request->body_len > BODY_MAX)
         return give_up(front, connection, bytes, 413, "the event is larger than 64 KiB");
-    if (bytes.len < len) {
-        connection->wanted = len - 1;
-        return 0;
-    }
-    connection->last_command = "aws/authorizer";
-    wrong = http_aws_authorizer(
-        front, connection, (struct slice){bytes.at + request->head_len, (size_t)request->body_len},
-        flags);
-    if (wrong)
-        refuse(front, connection, 400, flags, "", wrong);
-    return len;
+    if (bytes.len < len)
+        return wait_for_body(connection, request->continues, len);
+    return answer_event(front, connection,
+                        (struct slice){bytes.at + request->head_len, (size_t)request->body_len},
+                        flags, len);
 }
 
 /* The answer does not need the body: a body that has arrived is skipped, otherwise the connection
@@ -194,7 +334,7 @@ static size_t answer_without_body(struct front *front, struct connection *connec
                                   unsigned flags)
 {
     size_t rest = bytes.len - request->head_len;
-    bool all = !request->chunked && request->body_len <= rest;
+    bool all = !request->coded && request->body_len <= rest;
 
     if (!all)
         flags = (flags & ~(unsigned)HTTP_STAYS) | HTTP_CLOSE;
@@ -222,10 +362,7 @@ static size_t answer_request(struct front *front, struct connection *connection,
         flags |= HTTP_STAYS;
     if (!request->post || !path_is(request, "/aws/authorizer"))
         return answer_without_body(front, connection, bytes, request, flags);
-    size_t taken = aws_authorizer(front, connection, bytes, request, flags);
-    if (taken > 0 && (flags & HTTP_CLOSE))
-        connection_finish(connection);
-    return taken;
+    return aws_authorizer(front, connection, bytes, request, flags);
 }
 
 /* RFC 9112, section 2.2: empty lines before a request are passed over. */
@@ -249,18 +386,21 @@ static size_t wait_for_more(struct front *front, struct connection *connection, 
     return give_up(front, connection, bytes, 431, "the head is larger than 64 KiB");
 }
 
-static size_t take_request(struct front *front, struct connection *connection, struct slice bytes)
+/* A request was taken if `taken` is not 0. */
+static size_t count_request(struct front *front, struct connection *connection, size_t taken)
 {
-    const struct http_state *state = connection->state;
-    struct http_request request;
-    const char *why;
-    size_t taken = empty_lines(bytes);
+    connection->requests += taken > 0;
+    front->metrics.value[METRIC_HTTP_REQUESTS] += taken > 0;
+    return taken;
+}
 
-    if (taken > 0)
-        return taken;
-    if (state->scanned > 0 && !http_request_blank_line(bytes, state->scanned))
-        return wait_for_more(front, connection, bytes);
-    switch (http_request_parse(bytes, front->config->http_key_header, &request, &why)) {
+/* A request whose head may not have come whole. */
+static size_t parse_request(struct front *front, struct connection *connection, struct slice bytes,
+                            struct http_request *request)
+{
+    const char *why;
+
+    switch (http_request_parse(bytes, &front->config->http_key_from, request, &why)) {
     case HTTP_INCOMPLETE:
         return wait_for_more(front, connection, bytes);
     case HTTP_BROKEN:
@@ -269,23 +409,34 @@ static size_t take_request(struct front *front, struct connection *connection, s
     case HTTP_COMPLETE:
         break;
     }
-    if (request.head_len > HEAD_MAX)
+    if (request->head_len > HEAD_MAX)
         return give_up(front, connection, bytes, 431, "the head is larger than 64 KiB");
-    taken = answer_request(front, connection, bytes, &request);
-    if (taken > 0) {
-        connection->requests++;
-        front->metrics.value[METRIC_HTTP_REQUESTS]++;
-    }
+    return count_request(front, connection, answer_request(front, connection, bytes, request));
+}
+
+static size_t take_request(struct front *front, struct connection *connection, struct slice bytes)
+{
+    const struct http_state *state = connection->state;
+    struct http_request request;
+    size_t taken = empty_lines(bytes);
+
+    if (state->chunked_head > 0)
+        return count_request(front, connection, chunked_event(front, connection, bytes, false));
+    if (taken > 0)
+        return taken;
+    if (state->scanned > 0 && !http_request_blank_line(bytes, state->scanned))
+        return wait_for_more(front, connection, bytes);
+    taken = parse_request(front, connection, bytes, &request);
+    request_key_clear(&request.key);
     return taken;
 }
 
 static size_t handle_http(void *arg, struct connection *connection, struct slice bytes)
 {
-    struct http_state *state = connection->state;
     size_t taken = take_request(arg, connection, bytes);
 
     if (taken > 0)
-        state->scanned = 0;
+        *(struct http_state *)connection->state = (struct http_state){0};
     return taken;
 }
 

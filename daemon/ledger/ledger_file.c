@@ -141,6 +141,7 @@ static int map_halves(struct ledger_file *file)
 
         file->half[i] = (struct ledger_half){
             .type = file->type,
+            .slot_size = usage_slot_size(file->type),
             .slots = (struct usage_slot *)(void *)(ledger_map_bytes(file->map) + offset),
             .borrowed_from = UINT32_MAX,
             .fd = file->fd,
@@ -247,11 +248,6 @@ static int open_locked(const char *path)
     return -ESTALE;
 }
 
-static struct usage_slot *slot_at(const struct ledger_half *half, size_t slot)
-{
-    return usage_slot_at(half->slots, slot, half->type);
-}
-
 /* Read a half from the file: slots are appended, so the first empty slot ends the half, and all
  * bytes after it must be zero. Returns whether all of the half is as this code writes it. */
 static bool scan_half(struct ledger_half *half, int64_t allocated_slots)
@@ -260,11 +256,11 @@ static bool scan_half(struct ledger_half *half, int64_t allocated_slots)
     bool whole = true;
 
     assert(half->slots);
-    while (used < allocated_slots && slot_at(half, used)->last_used_us != 0)
-        whole = usage_time_plausible(slot_at(half, used++)->last_used_us) && whole;
+    while (used < allocated_slots && ledger_half_slot(half, used)->last_used_us != 0)
+        whole = usage_time_plausible(ledger_half_slot(half, used++)->last_used_us) && whole;
     half->used = used;
     for (int64_t i = used; i < allocated_slots; i++)
-        whole = slot_at(half, (size_t)i)->last_used_us == 0 && whole;
+        whole = ledger_half_slot(half, (uint32_t)i)->last_used_us == 0 && whole;
     return whole;
 }
 
@@ -322,7 +318,7 @@ static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_j
         struct ledger_half *half = &file->half[i];
 
         for (uint32_t k = 0; k < half->used; k++)
-            (void)usage_judge(slot_at(half, k), now_us, judged);
+            (void)usage_judge(ledger_half_slot(half, k), now_us, judged);
         /* Reserve again from the first whole step on: a step that is already reserved costs
          * nothing. */
         half->reserved = half->used - half->used % ledger_half_step(half);

@@ -10,17 +10,12 @@
 
 static size_t size_of(const struct ledger_half *half, uint32_t slots)
 {
-    return slots * usage_slot_size(half->type);
+    return slots * half->slot_size;
 }
 
 static size_t place_of(const struct ledger_half *half, uint32_t slot)
 {
     return (size_t)half->offset + size_of(half, slot);
-}
-
-static struct usage_slot *slot_at(const struct ledger_half *half, uint32_t slot)
-{
-    return usage_slot_at(half->slots, slot, half->type);
 }
 
 /* To the end of the step: a restart on a full file system may leave less of one. */
@@ -69,7 +64,7 @@ static bool grow(struct ledger_half *half)
 static void store(const struct ledger_half *half, uint32_t i, const struct row_id *api_key_id,
                   int64_t last_used_us, uint64_t count)
 {
-    struct usage_slot *slot = slot_at(half, i);
+    struct usage_slot *slot = ledger_half_slot(half, i);
 
     usage_slot_set_id(slot, half->type, api_key_id);
     slot->count = count;
@@ -82,7 +77,7 @@ bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_i
 {
     assert(half->slots);
     if (*hint < half->used) {
-        struct usage_slot *slot = slot_at(half, *hint);
+        struct usage_slot *slot = ledger_half_slot(half, *hint);
 
         if (usage_slot_is_of(slot, half->type, api_key_id)) {
             if (now_us > slot->last_used_us)
@@ -135,7 +130,7 @@ size_t ledger_half_lost(const struct ledger_half *half)
     size_t lost = 0;
 
     for (uint32_t i = 0; i < half->used; i++)
-        lost += slot_at(half, i)->last_used_us == 0;
+        lost += ledger_half_slot(half, i)->last_used_us == 0;
     return lost;
 }
 
@@ -143,7 +138,7 @@ size_t ledger_half_lost(const struct ledger_half *half)
 static void cut(struct ledger_half *half, uint32_t used)
 {
     while (half->used > used)
-        *(volatile int64_t *)&slot_at(half, --half->used)->last_used_us = 0;
+        *(volatile int64_t *)&ledger_half_slot(half, --half->used)->last_used_us = 0;
     half->kept = used;
 }
 
@@ -151,7 +146,7 @@ static void cut(struct ledger_half *half, uint32_t used)
  * has a time later than its own. */
 static void replace(const struct ledger_half *half, uint32_t i, const struct usage_slot *other)
 {
-    struct usage_slot *slot = slot_at(half, i);
+    struct usage_slot *slot = ledger_half_slot(half, i);
     struct row_id id = usage_slot_id(other, half->type);
 
     if (slot->last_used_us > other->last_used_us)
@@ -168,7 +163,7 @@ bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pendin
     if (!place)
         return false;
     for (uint32_t i = 0; i < half->used; i++) {
-        const struct usage_slot *slot = slot_at(half, i);
+        const struct usage_slot *slot = ledger_half_slot(half, i);
         const struct row_id id = usage_slot_id(slot, half->type);
         const struct usage_slot *wanted = usage_batch_find(pending, &id);
 
@@ -179,8 +174,9 @@ bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pendin
             *known = ++kept;
             if (i >= kept)
                 replace(half, kept - 1, slot);
-        } else if (slot->last_used_us > slot_at(half, *known - 1)->last_used_us) {
-            *(volatile int64_t *)&slot_at(half, *known - 1)->last_used_us = slot->last_used_us;
+        } else if (slot->last_used_us > ledger_half_slot(half, *known - 1)->last_used_us) {
+            *(volatile int64_t *)&ledger_half_slot(half, *known - 1)->last_used_us =
+                slot->last_used_us;
         }
     }
     free(place);

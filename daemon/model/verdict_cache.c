@@ -17,7 +17,7 @@ enum { TAGS = 8 };
 
 enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
-enum { LINE_SHIFT = 6, LINE = 1 << LINE_SHIFT };
+enum { LINE = 64 };
 
 _Static_assert(sizeof(struct cached_verdict) == LINE, "one verdict is one cache line");
 _Static_assert(sizeof(struct cached_rest) == LINE, "what text needs is one more");
@@ -27,9 +27,9 @@ _Static_assert(sizeof(struct cached_rest) == LINE, "what text needs is one more"
  * there is a byte of the digest beside each slot, so a search touches only likely slots, and a key
  * that is not held costs its home and a line or two of tags, not all slots of its sets. */
 struct table {
-    char *slots;    /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
-    unsigned shift; /* a slot has 1 << shift bytes */
-    uint8_t *tag;   /* as many, behind them; 0: the slot is empty */
+    char *slots;      /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
+    size_t slot_size; /* bytes: a line or two */
+    uint8_t *tag;     /* as many, behind them; 0: the slot is empty */
     void *mapping;
     size_t mapping_size;
     size_t sets;
@@ -46,22 +46,22 @@ struct verdict_cache {
 /* The bytes of a slot, with its tag. */
 static size_t slot_bytes(const struct table *table)
 {
-    return ((size_t)1 << table->shift) + sizeof(uint8_t);
+    return table->slot_size + sizeof(uint8_t);
 }
 
 static struct cached_verdict *slot_at(const struct table *table, size_t index)
 {
-    return (void *)(table->slots + (index << table->shift));
+    return (void *)(table->slots + index * table->slot_size);
 }
 
 static size_t index_of(const struct table *table, const struct cached_verdict *slot)
 {
-    return (size_t)((const char *)slot - table->slots) >> table->shift;
+    return (size_t)((const char *)slot - table->slots) / table->slot_size;
 }
 
 static bool table_init(struct table *table, size_t bytes, bool with_rest)
 {
-    table->shift = with_rest ? LINE_SHIFT + 1 : LINE_SHIFT;
+    table->slot_size = with_rest ? 2 * LINE : LINE;
     table->sets = bytes / (WAYS * slot_bytes(table));
     if (table->sets == 0)
         table->sets = 1;
@@ -77,7 +77,7 @@ static bool table_init(struct table *table, size_t bytes, bool with_rest)
     char *at = table->mapping;
     at += (HUGE_PAGE - (uintptr_t)at % HUGE_PAGE) % HUGE_PAGE;
     table->slots = at;
-    table->tag = (uint8_t *)(at + (slots << table->shift));
+    table->tag = (uint8_t *)(at + slots * table->slot_size);
     /* A new mapping is zeroes: empty, and untouched. Each hit lands on a page of its own; with huge
      * ones the TLB can hold them. Only advice. */
     (void)madvise(at, size, MADV_HUGEPAGE);

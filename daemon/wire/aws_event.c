@@ -6,26 +6,63 @@
 #include <jansson.h>
 
 #include <apikeyd/base/out_of_memory.h>
+#include <apikeyd/wire/request_key.h>
 
-/* A copy of a string member that is not empty, or NULL. */
-static char *copy_text(const json_t *text)
+/* What a source holds. */
+struct finding {
+    const char *text; /* in the event; NULL: the source has no key, or only an empty one */
+    bool several;     /* different ones: which one is meant is unknown */
+};
+
+static void find_text(struct finding *finding, const json_t *text)
 {
-    return json_string_length(text) > 0 ? strdup(json_string_value(text)) : NULL;
+    if (json_string_length(text) == 0)
+        return;
+    if (finding->text && strcmp(finding->text, json_string_value(text)) != 0)
+        finding->several = true;
+    finding->text = json_string_value(text);
 }
 
-/* How many members have a name, compared without case as HTTP field names are; *ret is the last. */
-static size_t count_field(const json_t *fields, const char *name, const json_t **ret)
+/* A text, or each text of a list. */
+static void find_texts(struct finding *finding, const json_t *texts)
 {
-    size_t count = 0;
+    const json_t *text;
+    size_t i;
 
-    for (void *at = json_object_iter((json_t *)fields); at;
-         at = json_object_iter_next((json_t *)fields, at)) {
-        if (strcasecmp(json_object_iter_key(at), name) != 0)
-            continue;
-        *ret = json_object_iter_value(at);
-        count++;
+    find_text(finding, texts);
+    json_array_foreach(texts, i, text) find_text(finding, text);
+}
+
+/* Members with that name: names of HTTP fields have no case. */
+static void find_members(struct finding *finding, const json_t *object, const char *name,
+                         bool cased)
+{
+    for (void *at = json_object_iter((json_t *)object); at;
+         at = json_object_iter_next((json_t *)object, at)) {
+        const char *key = json_object_iter_key(at);
+
+        if (cased ? strcmp(key, name) == 0 : strcasecmp(key, name) == 0)
+            find_texts(finding, json_object_iter_value(at));
     }
-    return count;
+}
+
+static void find_header(struct finding *finding, const json_t *event, const char *name)
+{
+    find_members(finding, json_object_get(event, "headers"), name, false);
+    find_members(finding, json_object_get(event, "multiValueHeaders"), name, false);
+}
+
+static void find_query(struct finding *finding, const json_t *event, const char *name)
+{
+    find_members(finding, json_object_get(event, "queryStringParameters"), name, true);
+    find_members(finding, json_object_get(event, "multiValueQueryStringParameters"), name, true);
+}
+
+/* A header's value, as HTTP would have it. */
+static struct slice header_value(const char *name, struct slice value)
+{
+    value = slice_trim(value);
+    return strcasecmp(name, "Authorization") == 0 ? request_key_credentials(value) : value;
 }
 
 /* The policy is for the whole stage, as API Gateway keeps it for the caller's other requests too:
@@ -43,45 +80,99 @@ static char *whole_stage(const char *method_arn)
     return resource.data;
 }
 
-static const char *take_header(const json_t *event, const char *key_header, struct aws_event *ret)
+/* Look into one source. *ret is the key in what was found. */
+static struct finding find_in(const json_t *event, const struct key_source *source,
+                              struct slice *ret)
 {
-    const json_t *fields = json_object_get(event, "headers");
-    const json_t *all = json_object_get(event, "multiValueHeaders");
-    const json_t *field = NULL;
-    const json_t *values = NULL;
+    const json_t *identity = json_object_get(json_object_get(event, "requestContext"), "identity");
+    struct finding finding = {0};
+    const char *field = "";
 
+    switch (source->kind) {
+    case KEY_IN_API_KEY:
+        find_text(&finding, json_object_get(identity, "apiKey"));
+        break;
+    case KEY_IN_API_KEY_ID:
+        find_text(&finding, json_object_get(identity, "apiKeyId"));
+        break;
+    case KEY_IN_AUTHORIZATION:
+        field = "Authorization";
+        find_text(&finding, json_object_get(event, "authorizationToken"));
+        break;
+    case KEY_IN_IDENTITY_SOURCE:
+        field = "Authorization";
+        find_texts(&finding, json_object_get(event, "identitySource"));
+        break;
+    case KEY_IN_QUERY:
+        find_query(&finding, event, source->name);
+        break;
+    default:
+        field = source->name;
+        find_header(&finding, event, source->name);
+        break;
+    }
+    *ret = (struct slice){finding.text, finding.text ? strlen(finding.text) : 0};
+    if (finding.text && field[0])
+        *ret = header_value(field, *ret);
+    return finding;
+}
+
+/* Returns whether the event has the source, with one key or several. */
+static bool take_from(const json_t *event, const struct key_source *source, struct aws_event *ret)
+{
+    struct slice key;
+    struct finding finding = find_in(event, source, &key);
+
+    if (!finding.text)
+        return false;
+    if (!finding.several && key.len > 0)
+        ret->key = strndup(key.at, key.len);
+    return true;
+}
+
+static bool take_from_headers_of(const json_t *event, const struct key_sources *http,
+                                 struct aws_event *ret)
+{
+    for (size_t i = 0; i < http->len; i++) {
+        if (http->source[i].kind == KEY_IN_HEADER && take_from(event, &http->source[i], ret))
+            return true;
+    }
+    return false;
+}
+
+/* The first source that the event has. */
+static void take_key(const json_t *event, struct aws_key_from from, struct aws_event *ret)
+{
+    for (size_t i = 0; i < from.aws->len; i++) {
+        const struct key_source *source = &from.aws->source[i];
+        bool any_header = source->kind == KEY_IN_HEADER && !source->name[0];
+
+        if (any_header ? take_from_headers_of(event, from.http, ret)
+                       : take_from(event, source, ret))
+            return;
+    }
+}
+
+static const char *check_form(const json_t *event)
+{
+    const char *type = json_string_value(json_object_get(event, "type"));
+    const json_t *headers = json_object_get(event, "headers");
+
+    if (!type || (strcmp(type, "TOKEN") != 0 && strcmp(type, "REQUEST") != 0))
+        return "type: TOKEN or REQUEST is expected";
+    if (strcmp(type, "TOKEN") == 0)
+        return json_string_length(json_object_get(event, "authorizationToken")) > 0
+                   ? NULL
+                   : "authorizationToken: a string is expected";
+    if (!json_is_object(json_object_get(event, "requestContext")))
+        return "requestContext: an object is expected";
     /* A caller that sends none has a null here. */
-    if (fields && !json_is_null(fields) && !json_is_object(fields))
+    if (headers && !json_is_null(headers) && !json_is_object(headers))
         return "headers: an object is expected";
-    /* Several values count as none: which one is meant is unknown. */
-    if (count_field(fields, key_header, &field) > 1 || count_field(all, key_header, &values) > 1 ||
-        json_array_size(values) > 1)
-        return NULL;
-    ret->key = copy_text(field);
     return NULL;
 }
 
-static const char *take_key(const json_t *event, const char *key_header, struct aws_event *ret)
-{
-    const json_t *type = json_object_get(event, "type");
-    const json_t *context = json_object_get(event, "requestContext");
-    const json_t *identity = json_object_get(context, "identity");
-
-    if (!json_is_string(type))
-        return "type: TOKEN or REQUEST is expected";
-    if (strcmp(json_string_value(type), "TOKEN") == 0) {
-        ret->key = copy_text(json_object_get(event, "authorizationToken"));
-        return ret->key ? NULL : "authorizationToken: a string is expected";
-    }
-    if (strcmp(json_string_value(type), "REQUEST") != 0)
-        return "type: TOKEN or REQUEST is expected";
-    if (!json_is_object(context))
-        return "requestContext: an object is expected";
-    ret->key = copy_text(json_object_get(identity, "apiKeyId"));
-    return ret->key ? NULL : take_header(event, key_header, ret);
-}
-
-static const char *take_event(const json_t *event, const char *key_header, struct aws_event *ret)
+static const char *take_event(const json_t *event, struct aws_key_from from, struct aws_event *ret)
 {
     const json_t *version = json_object_get(event, "version");
     const json_t *arn = json_object_get(event, "methodArn");
@@ -98,10 +189,13 @@ static const char *take_event(const json_t *event, const char *key_header, struc
         if (!ret->resource)
             return "methodArn: an ARN of API Gateway is expected";
     }
-    return take_key(event, key_header, ret);
+    const char *wrong = check_form(event);
+    if (!wrong)
+        take_key(event, from, ret);
+    return wrong;
 }
 
-const char *aws_event_parse(struct slice json, const char *key_header, struct aws_event *ret)
+const char *aws_event_parse(struct slice json, struct aws_key_from from, struct aws_event *ret)
 {
     json_error_t error;
     json_t *event = json_loadb(json.at, json.len, JSON_REJECT_DUPLICATES, &error);
@@ -109,7 +203,7 @@ const char *aws_event_parse(struct slice json, const char *key_header, struct aw
 
     *ret = (struct aws_event){0};
     if (event)
-        wrong = take_event(event, key_header, ret);
+        wrong = take_event(event, from, ret);
     json_decref(event);
     return wrong;
 }
@@ -123,20 +217,11 @@ void aws_event_free(struct aws_event *event)
     *event = (struct aws_event){0};
 }
 
-/* Takes `context`. */
-static void write_answer(struct buffer *out, const char *resource, bool allowed,
-                         const char *principal, json_t *context)
+/* Takes `answer`. */
+static void write_answer(struct buffer *out, json_t *answer)
 {
-    json_t *answer;
-
-    if (resource)
-        answer = json_pack("{s:s, s:{s:s, s:[{s:s, s:s, s:s}]}, s:o}", "principalId", principal,
-                           "policyDocument", "Version", "2012-10-17", "Statement", "Action",
-                           "execute-api:Invoke", "Effect", allowed ? "Allow" : "Deny", "Resource",
-                           resource, "context", context);
-    else
-        answer = json_pack("{s:b, s:o}", "isAuthorized", allowed, "context", context);
     char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+
     if (!text)
         out_of_memory();
     buffer_append(out, text, strlen(text));
@@ -144,17 +229,35 @@ static void write_answer(struct buffer *out, const char *resource, bool allowed,
     json_decref(answer);
 }
 
-void aws_event_allow(struct buffer *out, const char *resource, const struct verdict *verdict)
+/* A policy, or the simple answer if there is no resource. Takes `context`; NULL: out of memory. */
+static json_t *make_answer(const char *resource, bool allowed, const char *principal,
+                           json_t *context)
+{
+    if (!resource)
+        return json_pack("{s:b, s:o}", "isAuthorized", allowed, "context", context);
+    return json_pack("{s:s, s:{s:s, s:[{s:s, s:s, s:s}]}, s:o}", "principalId", principal,
+                     "policyDocument", "Version", "2012-10-17", "Statement", "Action",
+                     "execute-api:Invoke", "Effect", allowed ? "Allow" : "Deny", "Resource",
+                     resource, "context", context);
+}
+
+void aws_event_allow(struct buffer *out, const char *resource, const struct verdict *verdict,
+                     const char *usage_key)
 {
     char key_text[ID_TEXT_MAX + 1] = "", user_text[ID_TEXT_MAX + 1] = "";
 
     (void)row_id_to_text(&verdict->api_key_id, verdict->id_type, key_text);
     (void)row_id_to_text(&verdict->user_id, verdict->id_type, user_text);
-    write_answer(out, resource, true, user_text,
-                 json_pack("{s:s, s:s}", "apiKeyId", key_text, "userId", user_text));
+    json_t *answer =
+        make_answer(resource, true, user_text,
+                    json_pack("{s:s, s:s}", "apiKeyId", key_text, "userId", user_text));
+    if (resource && usage_key &&
+        json_object_set_new(answer, "usageIdentifierKey", json_string(usage_key)) != 0)
+        out_of_memory();
+    write_answer(out, answer);
 }
 
 void aws_event_deny(struct buffer *out, const char *resource, const char *why)
 {
-    write_answer(out, resource, false, "anonymous", json_pack("{s:s}", "reason", why));
+    write_answer(out, make_answer(resource, false, "anonymous", json_pack("{s:s}", "reason", why)));
 }

@@ -5,22 +5,35 @@
 
 struct parse {
     struct http_request *request;
-    const char *key_header;
+    const struct key_sources *sources;
     struct slice target, name, value; /* the field being read */
-    unsigned hosts;
+    unsigned hosts, codings;
+    bool chunked, origin, asks_method;
     const char *wrong;
     bool complete;
 };
 
+static void note_field(struct parse *parse, struct slice name, struct slice value)
+{
+    if (slice_is(name, "Host")) {
+        parse->hosts++;
+    } else if (slice_is(name, "Transfer-Encoding")) {
+        parse->codings++;
+        parse->chunked = slice_is(value, "chunked");
+    } else if (slice_is(name, "Expect")) {
+        parse->request->continues = slice_is(value, "100-continue");
+    } else if (slice_is(name, "Origin")) {
+        parse->origin = true;
+    } else if (slice_is(name, "Access-Control-Request-Method")) {
+        parse->asks_method = true;
+    }
+}
+
 static void end_field(struct parse *parse)
 {
-    struct http_request *request = parse->request;
-
-    if (parse->name.at && slice_is(parse->name, parse->key_header)) {
-        if (request->keys++ == 0)
-            request->key = parse->value;
-    } else if (parse->name.at && slice_is(parse->name, "Host")) {
-        parse->hosts++;
+    if (parse->name.at) {
+        request_key_field(&parse->request->key, parse->sources, parse->name, parse->value);
+        note_field(parse, parse->name, parse->value);
     }
     parse->name = parse->value = (struct slice){0};
 }
@@ -108,12 +121,15 @@ static const char *judge(const http_parser *parser, struct parse *parse)
         return "HTTP/1.0 or HTTP/1.1 is expected";
     if (parse->hosts > 1 || (parse->hosts == 0 && parser->http_minor > 0))
         return "one Host field is expected";
+    /* RFC 9112, section 6.1. */
+    if (parse->codings > 0 && parser->http_minor == 0)
+        return "HTTP/1.0 has no Transfer-Encoding";
     /* "*" and the like have no path; no handler here serves these. */
     (void)take_path(parse);
     return NULL;
 }
 
-enum http_parsed http_request_parse(struct slice input, const char *key_header,
+enum http_parsed http_request_parse(struct slice input, const struct key_sources *sources,
                                     struct http_request *ret, const char **ret_why)
 {
     static const http_parser_settings settings = {
@@ -123,7 +139,7 @@ enum http_parsed http_request_parse(struct slice input, const char *key_header,
         .on_headers_complete = on_headers_complete,
         .on_message_complete = on_message_complete,
     };
-    struct parse parse = {.request = ret, .key_header = key_header};
+    struct parse parse = {.request = ret, .sources = sources};
     http_parser parser;
 
     *ret = (struct http_request){0};
@@ -143,10 +159,14 @@ enum http_parsed http_request_parse(struct slice input, const char *key_header,
         return HTTP_BROKEN;
     ret->head = parser.method == HTTP_HEAD;
     ret->post = parser.method == HTTP_POST;
+    ret->preflight = parser.method == HTTP_OPTIONS && parse.origin && parse.asks_method;
     ret->http_1_0 = parser.http_minor == 0;
-    ret->chunked = parser.uses_transfer_encoding;
+    ret->continues = ret->continues && !ret->http_1_0;
+    ret->coded = parser.uses_transfer_encoding || parse.codings > 0;
+    ret->chunked = parse.chunked && parse.codings == 1;
     ret->body_len = parser.content_length == UINT64_MAX ? 0 : parser.content_length;
     ret->keep_alive = http_should_keep_alive(&parser);
+    request_key_target(&ret->key, sources, parse.target);
     return HTTP_COMPLETE;
 }
 

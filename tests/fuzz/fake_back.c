@@ -86,6 +86,8 @@ static void make_front(void)
 
     setenv("APIKEYD_CACHE_MEMORY", "1MiB", 1);
     setenv("APIKEYD_CACHE_NEGATIVE_MEMORY", "1MiB", 1);
+    setenv("APIKEYD_HTTP_KEY_FROM",
+           "header:X-API-Key, bearer, basic-user, query:key, query:key@X-Uri, cookie:key", 1);
     config = config_load(NULL, &errors);
     FUZZ_MUST(config);
     FUZZ_MUST(ledger_open(SCRATCH_PREFIX "ledger", ID_UUID, clock_wall_us(), &ledger, &report) ==

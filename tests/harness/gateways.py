@@ -65,6 +65,8 @@ class Application:
                 self.end_headers()
                 self.wfile.write(body)
 
+            do_OPTIONS = do_GET
+
             def do_POST(self):
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self.do_GET()
@@ -90,10 +92,11 @@ def accepts(port):
 
 
 class Gateway:
-    """One of them, in front of the application."""
+    """One of them, in front of the application. `cors`: with the lines that are for browsers."""
 
-    def __init__(self, folder, apikeyd, application):
+    def __init__(self, folder, apikeyd, application, cors=False):
         self.folder = folder
+        self.cors = cors
         self.port = free_port()
         self.places = {"/run/apikeyd/http.sock": str(apikeyd), ":8080": f":{self.port}", ":8000": f":{application}"}
         folder.mkdir()
@@ -107,6 +110,8 @@ class Gateway:
     def place(self, example, text=None):
         """Write an example into the folder, with our places in it."""
         text = text or (EXAMPLES / example).read_text()
+        if self.cors:
+            text = text.replace("#cors ", "")
         for old, new in self.places.items():
             text = text.replace(old, new)
         path = self.folder / example.split("/")[-1]

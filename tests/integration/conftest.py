@@ -263,7 +263,7 @@ def wire(db, serve):
     db.add_key("off", active=False)
     daemon, path = serve()
     with HttpWire(path) as client:
-        client.daemon = daemon
+        client.daemon, client.path = daemon, path
         yield client
 
 

@@ -86,12 +86,103 @@ def test_a_fields_name_has_no_case(wire, name):
 
 
 def test_another_header(db, serve):
+    """By the deprecated name; and the same key twice is one key."""
     db.add_key("good")
-    _, path = serve({"http.key_header": "Authorization-Key"})
+    daemon, path = serve({"http.key_header": "Authorization-Key"})
     with HttpWire(path) as wire:
         assert wire.authorize("good").status == 401
         reply = wire.ask(fields=["authorization-key: good"])
         assert reply.status == 200 and reply.fields["vary"] == "Authorization-Key"
+        assert wire.ask(fields=["authorization-key: good", "Authorization-Key: good "]).status == 200
+    admin = daemon.admin_client()
+    assert admin.config_get("http.key_from") == {"http.key_from": "header:Authorization-Key"}
+    assert admin.config_get("http.key_header") == {"http.key_header": "Authorization-Key"}
+    assert ("http.key_header is deprecated; its name is http.key_from now, where the value starts with header:"
+            in daemon.log())
+
+
+ALL_PLACES = "header:X-API-Key, bearer, basic-user, query:api_key, query:api_key@X-Original-URI, cookie:api_key"
+NOT_BASE64 = "Authorization: Basic has no Base64 of user:password"
+# Fields, a path, and what is answered.
+PLACES = {
+    "a header": (["X-API-Key: good"], "", 200), "bearer": (["Authorization: Bearer good"], "", 200),
+    "another scheme, other case": (["authorization: aPIkEY   good"], "", 200),
+    "basic": (["Authorization: Basic Z29vZDpwdw=="], "", 200), "query": ([], "?x=1&api_key=good", 200),
+    "query, encoded": ([], "/v1?api%5Fkey=go%6fd", 200),
+    "the original URI": (["X-Original-URI: /v1?api_key=good"], "", 200),
+    "cookie": (["Cookie: a=b; api_key=good"], "", 200), "cookie in quotes": (['Cookie: api_key="good"'], "", 200),
+    "two cookie fields": (["Cookie: a=b", "Cookie: api_key=good"], "", 200),
+    "everywhere": (["X-API-Key: good", "Authorization: Bearer good", "X-Original-URI: /?api_key=good",
+                    "Cookie: api_key=good"], "?api_key=good", 200),
+    "inactive": (["Authorization: Bearer off"], "", 403), "unknown": ([], "?api_key=none", 401),
+    "another scheme": (["Authorization: Digest good"], "", 401), "no scheme": (["Authorization: good"], "", 401),
+    "a scheme and no key": (["Authorization: Bearer"], "", 401), "an empty parameter": ([], "?api_key", 401),
+    "an empty user": (["Authorization: Basic OnB3"], "", 401), "an empty cookie": (["Cookie: api_key="], "", 401),
+    "another parameter": ([], "?API_KEY=good&apikey=good", 401), "a plus is a blank": ([], "?api_key=go+od", 401),
+    "decoded once": ([], "?api_key=go%256fd", 401), "NUL": ([], "?api_key=good%00", 401),
+    "no UTF-8": ([], "?api_key=%ff", 401), "too long": ([], "?api_key=" + "x" * 256, 503),
+    "two parameters": ([], "?api_key=good&api_key=none", 400), "a parameter and none": ([], "?api_key&api_key=good", 400),
+    "a header and a cookie": (["X-API-Key: good", "Cookie: api_key=none"], "", 400),
+    "a cookie and a header": (["X-API-Key: none", "Cookie: api_key=good"], "", 400),
+    "two schemes": (["Authorization: Bearer good", "Authorization: Basic bm9uZTpwdw=="], "", 400),
+    "two URIs": (["X-Original-URI: /?api_key=good", "X-Original-URI: /"], "", 400),
+    "two targets": (["X-Original-URI: /?api_key=good"], "?api_key=none", 400),
+    "half an escape": ([], "?api_key=good%4", 400), "no base64": (["Authorization: Basic ?"], "", 400),
+    "basic without a colon": (["Authorization: Basic Z29vZA=="], "", 400),
+    "basic without padding": (["Authorization: Basic Z29vZDpwdw"], "", 400),
+    "half a pair of quotes": (['Cookie: api_key="good'], "", 400),
+}
+
+
+def test_where_the_key_stands(db, serve):
+    db.add_key("good")
+    db.add_key("off", active=False)
+    daemon, path = serve({"http.key_from": ALL_PLACES})
+    with HttpWire(path) as wire:
+        for name, (fields, rest, status) in PLACES.items():
+            reply = wire.ask(fields=fields, path=f"/authorize{rest}")
+            assert reply.status == status, name
+            if status == 200:
+                assert reply.fields["vary"] == "X-API-Key, Authorization, X-Original-URI, Cookie"
+            if status == 401:
+                assert reply.fields["www-authenticate"] == \
+                    'ApiKey realm="api", Bearer realm="api", Basic realm="api"', name
+        assert wire.ask(fields=["Authorization: Basic ?"]).problem() == NOT_BASE64
+        assert wire.authorize("off").problem() == "the key is inactive"
+        refused = info(daemon)["http_requests_refused"]
+        # A place that is not listed does not count; a reload lists others.
+        daemon.options.update({"http.key_from": "bearer", "http.inactive_status": "401"})
+        daemon.write_config()
+        assert daemon.admin_client().execute_command("RELOAD") == "OK"
+        reply = wire.ask(fields=["Authorization: Bearer off", "X-API-Key: good"], path="/authorize?api_key=good")
+        assert (reply.status, reply.problem()) == (401, "the key is inactive")
+        assert reply.fields["www-authenticate"] == 'ApiKey realm="api", Bearer realm="api"'
+        assert wire.authorize("good").status == 401
+        assert info(daemon)["http_requests_refused"] == refused
+
+
+def test_preflights(db, serve):
+    """Only a request that is one, and only without a key."""
+    db.add_key("good")
+    daemon, path = serve()
+    origin, method = "Origin: https://app.example", "Access-Control-Request-Method: PUT"
+    with HttpWire(path) as wire:
+        assert wire.ask(method="OPTIONS", fields=[origin, method]).status == 401
+        daemon.options["http.preflight"] = "allow"
+        daemon.write_config()
+        assert daemon.admin_client().execute_command("RELOAD") == "OK"
+        reply = wire.ask(method="OPTIONS", fields=[origin, method])
+        assert reply.status == 200 and reply.fields["cache-control"] == "no-store"
+        assert reply.fields["x-user-id"] == reply.fields["x-api-key-id"] == ""  # instead of a client's own
+        assert info(daemon)["http_preflights"] == 1
+        for verb, fields in (("OPTIONS", [origin]), ("OPTIONS", [method]), ("GET", [origin, method]),
+                             ("PUT", [origin, method, "X-Forwarded-Method: OPTIONS"]),
+                             ("OPTIONS", [origin, method, "X-API-Key: none"]),
+                             ("OPTIONS", [origin, method, "X-API-Key:"])):
+            assert wire.ask(method=verb, fields=fields).status == 401, fields
+        reply = wire.ask(method="OPTIONS", fields=[origin, method, "X-API-Key: good"])
+        assert reply.fields["x-user-id"] == str(db.user_id)
+        assert info(daemon)["http_preflights"] == 1
 
 
 def test_pipeline(wire):
@@ -156,7 +247,8 @@ HOSTILE = {
     "negative length": REQUEST + KEY + b"Content-Length: -1\r\n\r\n",
     "length too large": REQUEST + KEY + b"Content-Length: 99999999999999999999999\r\n\r\n",
     "two keys": REQUEST + KEY + b"X-API-Key: none\r\n\r\n",
-    "the same key twice": REQUEST + KEY + KEY + b"\r\n",
+    "a key and none": REQUEST + KEY + b"X-API-Key:\r\n\r\n",
+    "a coding of HTTP/1.0": b"GET /authorize HTTP/1.0\r\n" + KEY + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "two keys in other case": REQUEST + b"x-api-key: none\r\n" + KEY + b"\r\n",
     "folded key": REQUEST + b"X-API-Key: go\r\n od\r\n\r\n",
     "key on the next line": REQUEST + b"X-API-Key:\r\n good\r\n\r\n",
@@ -201,6 +293,29 @@ def test_hostile_requests_are_never_allowed(wire, name):
         assert reply.fields["connection"] == "close" and wire.ended()
         assert info(wire.daemon)["http_requests_refused"] == 1
     assert info(wire.daemon)["checks_allow"] == 0
+
+
+def test_a_client_that_waits_before_it_sends_a_body(wire):
+    """Nobody needs the body of a question; an event is asked for, once."""
+    head = b"POST %s HTTP/1.1\r\nHost: g\r\nX-API-Key: good\r\nContent-Length: %d\r\nExpect: 100-Continue\r\n\r\n"
+    event = b'{"type":"TOKEN","authorizationToken":"good","methodArn":"arn:aws:execute-api:r:1:a/s/GET/"}'
+    wire.send(head % (b"/aws/authorizer", len(event)))
+    assert wire.file.readline() + wire.file.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    wire.send(event[:10])
+    wire.send(event[10:])
+    assert wire.reply().status == 200
+    wire.send(head % (b"/aws/authorizer", len(event)) + event)
+    assert wire.reply().status == 200
+    wire.send(b"POST /aws/authorizer HTTP/1.0\r\nConnection: keep-alive\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+              % len(event))
+    wire.send(event)
+    assert wire.reply().status == 200
+    wire.send(head % (b"/aws/authorizer", 70000))
+    assert wire.reply().status == 413 and wire.ended()
+    with HttpWire(wire.path) as other:
+        other.send(head % (b"/authorize", 1000))
+        reply = other.reply()
+        assert reply.status == 200 and reply.fields["connection"] == "close" and other.ended()
 
 
 @pytest.mark.parametrize("name", ["length and coding", "two lengths", "TLS"])

@@ -1,4 +1,5 @@
-"""Lambda authorizer events: the files in aws/ have the forms that API Gateway's guide documents."""
+"""Lambda authorizer events: the files in aws/ have the forms that API Gateway's guide documents. KEY stands where the
+gateway puts what the table holds; a file with both the value and the ID of the gateway's key is named after that one."""
 
 import importlib.util
 import json
@@ -46,19 +47,32 @@ def policy(effect, principal, context):
         "Statement": [{"Action": "execute-api:Invoke", "Effect": effect, "Resource": STAGE}]}}
 
 
+# What the table holds is the text KEY; the other values of an event are not in the table.
+OF_ID = "rest_request_api_key_id"
+
+
 def test_there_is_one_of_each():
-    assert EVENTS == ["http_1_0", "http_2_0", "rest_request", "rest_request_api_key_id", "rest_token"]
+    assert EVENTS == ["http_1_0", "http_2_0", "rest_request", "rest_request_api_key", OF_ID, "rest_token", "websocket"]
 
 
-@pytest.mark.parametrize("name", EVENTS)
-def test_allow_and_deny(db, wire, name):
-    """From a miss and from a hit."""
+def set_options(wire, **options):
+    """aws_key_from is aws.key_from."""
+    wire.daemon.options.update({name.replace("_", ".", 1): value for name, value in options.items()})
+    wire.daemon.write_config()
+    assert wire.daemon.admin_client().execute_command("RELOAD") == "OK"
+
+
+def test_allow_and_deny(db, wire):
+    """Each event, from a miss and from a hit."""
     user, key_id = str(db.user_id), str(db.one("SELECT api_key_id FROM api.user_api_key "
                                                "WHERE key_id = 'good'"))
     allowed = {"apiKeyId": key_id, "userId": user}
-    for _ in range(2):
+    for name in [*(name for name in EVENTS if name != OF_ID), OF_ID]:
+        if name == OF_ID:  # the value comes first, unless the table holds the ID
+            assert answer(wire, event(name, "good"))["context"] == {"reason": "unknown"}
+            set_options(wire, aws_key_from="api_key_id, header")
         for key, reason in (("good", None), ("off", "inactive"), ("nobody's", "unknown"),
-                            ("ключ \"\\", "unknown")):
+                            ("ключ \"\\", "unknown")) * 2:
             context = {"reason": reason} if reason else allowed
             if name == "http_2_0":
                 expected = {"isAuthorized": not reason, "context": context}
@@ -66,45 +80,97 @@ def test_allow_and_deny(db, wire, name):
                 expected = policy("Deny", "anonymous", context)
             else:
                 expected = policy("Allow", user, context)
-            assert answer(wire, event(name, key)) == expected
-    # One that is too long to look up may be in the table.
-    assert post(wire, event(name, "x" * 300)).status == 503
+            assert answer(wire, event(name, key)) == expected, name
+        # One that is too long to look up may be in the table.
+        assert post(wire, event(name, "x" * 300)).status == 503
+
+
+def with_fields(name, **fields):
+    """An event with other members; authorizationToken is left out of those that are not TOKEN."""
+    given = {**load(name), **fields}
+    if given["type"] != "TOKEN" and "authorizationToken" not in fields:
+        given.pop("authorizationToken", None)
+    return given
+
+
+def reason(wire, given):
+    """Of a Deny; None is an Allow."""
+    found = answer(wire, given)
+    allowed = found["isAuthorized"] if "isAuthorized" in found else found["principalId"] != "anonymous"
+    assert allowed == ("Allow" in json.dumps(found) or found.get("isAuthorized", False))
+    assert allowed == ("reason" not in found["context"])
+    return found["context"].get("reason")
 
 
 def test_no_key(wire):
     """The caller's fault, not the event's."""
-    for name in ("rest_request", "http_1_0", "http_2_0"):
-        for headers in (None, {}, {"accept": "*/*"}, {"x-api-key": ""}):
-            given = {**load(name), "headers": headers, "multiValueHeaders": None}
-            found = answer(wire, given)
-            assert found["context"] == {"reason": "missing"}
-            assert found.get("isAuthorized", False) is False
-            assert "Allow" not in json.dumps(found)
+    for name in ("rest_request", "http_1_0", "http_2_0", "websocket"):
+        for headers in (None, {}, {"accept": "*/*"}, {"x-api-key": ""}, {"x-api-key": " \t"}):
+            assert reason(wire, with_fields(name, headers=headers, multiValueHeaders=None)) == "missing"
+    for token in ("Bearer", "ApiKey ", " bearer  "):
+        assert reason(wire, with_fields("rest_token", authorizationToken=token)) == "missing"
 
 
 def test_several_keys(wire):
-    """API Gateway passes on one of them; which one is not ours to choose."""
-    given = load("rest_request")
-    given["multiValueHeaders"]["X-API-Key"] = ["bad", "good"]
-    assert answer(wire, given)["context"] == {"reason": "missing"}
+    """Which one is meant is not ours to choose; the same one twice is one."""
+    for headers, all_headers, expected in (
+            ({"X-API-Key": "good"}, {"X-API-Key": ["bad", "good"]}, "missing"),
+            ({"x-api-key": "bad", "X-API-Key": "good"}, None, "missing"),
+            ({"X-API-Key": "good"}, {"X-API-Key": ["good"], "x-api-key": ["bad"]}, "missing"),
+            ({"X-API-Key": "good"}, {"X-API-Key": ["good", "good"]}, None)):
+        given = with_fields("rest_request", headers=headers, multiValueHeaders=all_headers)
+        assert reason(wire, given) == expected
+        # Nor does it fall to a source that comes later.
+        given["authorizationToken"] = "good"
+        assert reason(wire, given) == expected
 
 
-def test_several_keys_in_other_case(wire):
+def test_the_first_source_that_is_there(wire):
+    """The gateway's value, then its ID, then the header, then authorizationToken; each without its scheme."""
     given = load("rest_request")
-    given["headers"]["x-api-key"] = "bad"
-    given["headers"]["X-API-Key"] = "good"
-    given["multiValueHeaders"] = None
-    assert answer(wire, given)["context"] == {"reason": "missing"}
-    given = load("rest_request")
-    given["headers"] = {"X-API-Key": "good"}
-    given["multiValueHeaders"] = {"X-API-Key": ["good"], "x-api-key": ["bad"]}
-    assert answer(wire, given)["context"] == {"reason": "missing"}
+    identity = given["requestContext"]["identity"]
+    given["authorizationToken"] = "off"
+    assert reason(wire, given) is None
+    given["headers"] = given["multiValueHeaders"] = None
+    assert reason(wire, given) == "inactive"
+    identity["apiKeyId"] = "good"
+    assert reason(wire, given) is None
+    identity["apiKey"] = "off"
+    assert reason(wire, given) == "inactive"
+    identity["apiKey"] = ""
+    assert reason(wire, given) is None
+    for token in ("good", "Bearer good", "bEARER\t good ", "ApiKey good", " good"):
+        assert reason(wire, with_fields("rest_token", authorizationToken=token)) is None, token
+    assert reason(wire, with_fields("rest_token", authorizationToken="Basic good")) == "unknown"
 
 
-def test_the_key_id_comes_before_the_header(wire):
-    given = load("rest_request")
-    given["requestContext"]["identity"]["apiKeyId"] = "off"
-    assert answer(wire, given)["context"] == {"reason": "inactive"}
+def test_other_sources(wire):
+    query = {"api_key": "good", "page": "1"}
+    set_options(wire, aws_key_from="query:api_key, header:Authorization, identity_source, header",
+                http_key_from="bearer, header:X-Other, header:X-API-Key")
+    nothing = {"headers": None, "multiValueHeaders": None, "identitySource": None}
+    for given, expected in (
+            ({"queryStringParameters": query}, None),
+            ({"queryStringParameters": {"API_KEY": "good"}}, "missing"),
+            ({"queryStringParameters": query, "multiValueQueryStringParameters": {"api_key": ["off", "good"]}}, "missing"),
+            ({"headers": {"authorization": "Bearer good"}}, None), ({"headers": {"authorization": "good"}}, None),
+            ({"identitySource": ["good"]}, None), ({"identitySource": "good"}, None),
+            ({"identitySource": ["Bearer good"]}, None), ({"identitySource": ["good", "off"]}, "missing"),
+            ({"headers": {"x-api-key": "good"}}, None), ({"headers": {"x-api-key": "good", "x-other": "off"}}, "inactive")):
+        assert reason(wire, with_fields("http_2_0", **{**nothing, **given})) == expected, given
+    set_options(wire, aws_key_from="identity_source")
+    for name in ("http_1_0", "http_2_0"):
+        assert reason(wire, load(name)) is None
+    assert reason(wire, load("rest_token")) == "missing"
+
+
+def test_usage_identifier_key(db, wire):
+    """Of an Allow, from a miss and from a hit. A simple answer has none."""
+    row = db.one("SELECT api_key_id FROM api.user_api_key WHERE key_id = 'good'")
+    for setting, expected in (("key", "good"), ("api_key_id", str(row)), ("user_id", str(db.user_id)), ("none", None)):
+        set_options(wire, aws_usage_identifier_key=setting)
+        for name, key, value in (("rest_token", "good", expected), ("rest_token", "off", None), ("http_2_0", "good", None)):
+            assert answer(wire, event(name, key)).get("usageIdentifierKey") == value
 
 
 def without(name, *path):
@@ -165,9 +231,46 @@ def test_an_event_of_64_kib_at_most(wire):
     assert reply.status == 413 and wire.ended()
 
 
-def test_a_length_is_needed(wire):
-    wire.send(b"POST /aws/authorizer HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
-    assert wire.reply().status == 411 and wire.ended()
+CHUNKED = b"POST /aws/authorizer HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: %s\r\n%s\r\n"
+
+
+def chunks(data, size=1000, end=b"0\r\n\r\n"):
+    pieces = (data[i:i + size] for i in range(0, len(data), size))
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + end
+
+
+def test_chunked_events(wire):
+    text = event("rest_token", "good").encode()
+    head = CHUNKED % (b"Chunked", b"")
+    for body in (chunks(text), chunks(text, 1), chunks(text, 7, b"00;a=b\r\nTrailer: x\r\n\r\n")):
+        wire.send((head + body) * 2)  # the next request is found
+        assert wire.reply().status == 200 and wire.reply().status == 200
+    whole = head + chunks(text, 5)
+    for i in range(len(whole)):
+        wire.send(whole[i:i + 1])
+    assert json.loads(wire.reply().body)["principalId"] != "anonymous"
+    wire.send(CHUNKED % (b"chunked", b"Expect: 100-continue\r\nConnection: close\r\n"))
+    assert wire.file.readline() + wire.file.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    wire.send(chunks(text))
+    assert wire.reply().status == 200 and wire.ended()
+
+
+NOT_TAKEN = [
+    (b"chunked", chunks(b"{}", end=b"0\n\n"), 400), (b"chunked", b"x\r\n", 400), (b"chunked", b"2\r\n{}0\r\n\r\n", 400),
+    (b"chunked", b"10001\r\n", 413), (b"chunked", b"ffffffff\r\n", 413), (b"chunked", chunks(b"x" * 65537), 413),
+    (b"chunked", chunks(b"x" * 30000, 1), 413), (b"chunked", b"0\r\n" + b"a: b\r\n" * 30000, 413),
+    (b"gzip", b"", 501), (b"gzip, chunked", b"", 501), (b"chunked, chunked", b"", 501),
+    (b"chunked\r\nTransfer-Encoding: chunked", b"", 501), (b"chunked\r\nContent-Length: 2", b"", 400)]
+
+
+def test_bodies_that_are_not_taken(wire):
+    """The connection ends, and nothing behind is read."""
+    behind = CHUNKED % (b"chunked", b"") + chunks(event("rest_token", "good").encode())
+    for coding, body, status in NOT_TAKEN:
+        with HttpWire(wire.path) as other:
+            other.send(CHUNKED % (coding, b"") + body + behind)
+            assert other.reply().status == status and other.ended(), (coding, body[:20])
+    assert info(wire.daemon)["checks_allow"] == 0
 
 
 def test_an_event_in_pieces(wire):

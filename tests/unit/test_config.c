@@ -171,9 +171,34 @@ static void test_get_by_a_deprecated_name(void **state)
     assert_non_null(config);
     expect_names(config, "postgres.soft_timeout", "postgres.soft_timeout=50ms ");
     expect_names(config, "postgres.patience", "postgres.patience=50ms ");
-    expect_names(config, "*t*ie*", "postgres.patience=50ms ");
+    expect_names(config, "*p*tie*", "postgres.patience=50ms ");
     expect_names(config, "postgres.[ps]*t*i*e*", "postgres.soft_timeout=50ms ");
     config_free(config);
+}
+
+/* A value by the deprecated name has another form; errors show it as it was given. */
+static void test_a_deprecated_form(void **state)
+{
+    struct buffer errors = {0};
+    struct config *config = load("[http]\nkey_header = X-Key\n", &errors);
+
+    (void)state;
+    assert_non_null(config);
+    assert_int_equal(config->http_key_from.len, 1);
+    assert_int_equal(config->http_key_from.source[0].kind, KEY_IN_HEADER);
+    assert_string_equal(config->http_key_from.source[0].name, "X-Key");
+    expect_names(config, "http.key_from", "http.key_from=header:X-Key ");
+    expect_names(config, "http.key_header", "http.key_header=X-Key ");
+    config_free(config);
+    expect_deprecated("[postgres]\nsoft_timeout = 1ms\n[http]\nkey_header = X\n", 1000,
+                      "test.conf:4: http.key_header is deprecated; its name is http.key_from now, "
+                      "where the value starts with header:\n");
+    expect_error("[http]\nkey_header = X Key\n",
+                 "test.conf:2: http.key_header \"X Key\": the name of an HTTP header is needed "
+                 "(header:X-API-Key)\n");
+    expect_error("[http]\nkey_from = X-Key\n",
+                 "test.conf:2: http.key_from \"X-Key\": it is a list of at most 8 of: header:NAME, "
+                 "bearer, basic-user, query:NAME, query:NAME@HEADER, cookie:NAME\n");
 }
 
 static void test_errors_name_the_place_and_the_cure(void **state)
@@ -450,6 +475,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_defaults, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_values, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_deprecated_names, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_a_deprecated_form, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_both_names_are_an_error_that_names_both, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_get_by_a_deprecated_name, scratch_make,

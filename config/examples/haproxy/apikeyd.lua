@@ -4,30 +4,34 @@
 -- and txn.apikeyd.key_id.
 
 local SOCKET = "unix@/run/apikeyd/http.sock"
-local HEADER = "x-api-key" -- [http] key_header, in lower case
+local FIELDS = {"x-api-key"} -- those that [http] key_from reads, in lower case
 
-local function ask(values)
+local function ask(fields)
     local client = core.httpclient()
     return client:get{
         url = "http://apikeyd/authorize",
         dst = SOCKET,
-        headers = {[HEADER] = values},
+        headers = fields,
         timeout = 2000,
     }
 end
 
 core.register_action("apikeyd", {"http-req"}, function(txn)
-    local found = txn.http:req_get_headers()[HEADER]
-    local values = {}
+    local sent = txn.http:req_get_headers()
+    -- For a key in the query: [http] key_from = query:api_key@X-Original-URI.
+    local fields = {["x-original-uri"] = {txn.sf:pathq()}}
     local status, user_id, key_id = 503, "", ""
 
-    -- All of them: apikeyd refuses two. HAProxy counts from 0.
-    if found then
-        for i = 0, #found do
-            values[#values + 1] = found[i]
+    for _, name in ipairs(FIELDS) do
+        local values = {}
+
+        -- All of them: apikeyd refuses two keys. HAProxy counts from 0.
+        for i = 0, sent[name] and #sent[name] or -1 do
+            values[#values + 1] = sent[name][i]
         end
+        fields[name] = values
     end
-    local asked, reply = pcall(ask, values)
+    local asked, reply = pcall(ask, fields)
     if asked and reply then
         status = reply.status
         if status == 200 then

@@ -1,6 +1,7 @@
 """A Lambda authorizer that hands its event to apikeyd; see docs/gateways.md.
 
-For REST APIs (TOKEN and REQUEST) and HTTP APIs (payload format 1.0 and 2.0, with simple responses).
+For REST APIs (TOKEN and REQUEST), WebSocket APIs and HTTP APIs (payload format 1.0 and 2.0, with
+simple responses).
 APIKEYD_URL is where apikeyd's HTTP listener can be reached from the function's network.
 """
 

@@ -34,8 +34,12 @@ struct reply_encoder {
     void (*write)(struct front *front, struct buffer *out, const struct answer *answer,
                   const struct reply_encoder *encoder);
     unsigned flags; /* for `write` to know */
-    char *text;     /* likewise; malloc()ed or NULL */
+    char *text;     /* likewise; malloc()ed or NULL. It may hold a key */
+    size_t text_len;
 };
+
+/* Wipe and free the text. */
+void reply_encoder_clear(struct reply_encoder *encoder);
 
 /* One check, as a client asks for it. */
 struct check {

@@ -43,12 +43,25 @@ static inline bool slice_number(struct slice slice, int64_t *ret)
     return true;
 }
 
-/* Take the next line of *text, without its end. False when there is none. */
-static inline bool slice_take_line(struct slice *text, struct slice *ret)
+/* Without blanks and tabs at both ends. */
+static inline struct slice slice_trim(struct slice text)
+{
+    while (text.len > 0 && (text.at[0] == ' ' || text.at[0] == '\t')) {
+        text.at++;
+        text.len--;
+    }
+    while (text.len > 0 && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
+        text.len--;
+    return text;
+}
+
+/* Take the bytes of *text before `separator`, or all, and the separator. False when there are
+ * none. */
+static inline bool slice_take_part(struct slice *text, char separator, struct slice *ret)
 {
     if (text->len == 0)
         return false;
-    const char *end = memchr(text->at, '\n', text->len);
+    const char *end = memchr(text->at, separator, text->len);
     size_t len = end ? (size_t)(end - text->at) : text->len;
 
     *ret = (struct slice){text->at, len};
@@ -56,6 +69,12 @@ static inline bool slice_take_line(struct slice *text, struct slice *ret)
     text->at += len;
     text->len -= len;
     return true;
+}
+
+/* Take the next line of *text, without its end. False when there is none. */
+static inline bool slice_take_line(struct slice *text, struct slice *ret)
+{
+    return slice_take_part(text, '\n', ret);
 }
 
 #endif

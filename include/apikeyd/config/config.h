@@ -16,6 +16,7 @@
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/model/freshness.h>
 #include <apikeyd/model/key_hasher.h>
+#include <apikeyd/model/key_source.h>
 #include <apikeyd/model/row_id.h>
 
 enum { ID_LIST_MAX = 64 };
@@ -23,6 +24,15 @@ enum { ID_LIST_MAX = 64 };
 struct id_list {
     size_t len;
     uint32_t id[ID_LIST_MAX];
+};
+
+enum http_inactive_status { HTTP_INACTIVE_403, HTTP_INACTIVE_401 };
+enum http_preflight { HTTP_PREFLIGHT_DENY, HTTP_PREFLIGHT_ALLOW };
+enum aws_usage_key {
+    AWS_USAGE_KEY_NONE,
+    AWS_USAGE_KEY_KEY,
+    AWS_USAGE_KEY_API_KEY_ID,
+    AWS_USAGE_KEY_USER_ID
 };
 
 /* Durations are microseconds, sizes bytes. Text is never NULL; "" is not set. */
@@ -82,8 +92,13 @@ struct config {
     bool usage_touch_updated_at;
     int64_t usage_resolution;
 
-    char *http_key_header;
+    struct key_sources http_key_from;
+    uint64_t http_inactive_status; /* enum http_inactive_status */
+    uint64_t http_preflight;       /* enum http_preflight */
     int64_t http_timeout;
+
+    struct key_sources aws_key_from;
+    uint64_t aws_usage_identifier_key; /* enum aws_usage_key */
 
     uint64_t log_level;  /* enum log_level */
     uint64_t log_target; /* enum log_target */

@@ -17,7 +17,6 @@ enum option_type {
     OPTION_TABLE,       /* an SQL name, optionally schema.name */
     OPTION_COLUMN,      /* an SQL name */
     OPTION_ZONE,        /* a time zone, by a name that PostgreSQL knows */
-    OPTION_HEADER,      /* an HTTP header's name */
     OPTION_FILE,        /* an absolute path; other files may stand beside the file */
     OPTION_SECRET_FILE, /* an absolute path or the name of a credential */
     OPTION_SECRET_FILES, /* some of these, with commas in between */
@@ -32,6 +31,7 @@ enum option_type {
     OPTION_BOOL,     /* bool */
     OPTION_CHOICE,   /* uint64_t, index into `choices` */
     OPTION_IDS,      /* struct id_list */
+    OPTION_SOURCES,  /* struct key_sources */
 };
 
 /* Limits in bytes: of Unix sockets' paths (unix(7): sun_path without its NUL); of names in a folder
@@ -57,9 +57,11 @@ struct option {
     const char *value; /* the default, as it would stand in the file */
     int64_t min, max;  /* bounds: of texts in bytes (min 0: may be empty); of DURATION in µs */
     bool reloadable;
-    const char *const *choices; /* of CHOICE, ended by NULL */
+    const char *const *choices; /* of CHOICE, and the forms of SOURCES; ended by NULL */
     const char *help;
     const char *old_name; /* deprecated, in the same section: accepted for a release; NULL: none */
+    const char
+        *old_prefix; /* what a value by the deprecated name lacks at its start; NULL: nothing */
 };
 
 extern const struct option option_table[];

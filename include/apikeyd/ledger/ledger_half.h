@@ -15,16 +15,22 @@ enum { LEDGER_HALVES = 2 }; /* of each ledger */
 struct ledger_map;
 
 struct ledger_half {
-    enum id_type type;
     struct usage_slot *slots; /* mapped; see usage_slot_at() */
-    uint32_t used;            /* slots written, from the first */
-    uint32_t reserved;        /* slots that have room */
-    uint32_t kept;            /* of `used`: slots that ledger_half_keep() has kept */
-    uint32_t borrowed_from;   /* from this slot on the room is memory; UINT32_MAX: nowhere */
-    int fd;                   /* -1: all of it is memory */
-    int64_t offset;           /* of the half in the file, bytes */
+    size_t slot_size;         /* usage_slot_size() of the type */
+    enum id_type type;
+    uint32_t used;          /* slots written, from the first */
+    uint32_t reserved;      /* slots that have room */
+    uint32_t kept;          /* of `used`: slots that ledger_half_keep() has kept */
+    uint32_t borrowed_from; /* from this slot on the room is memory; UINT32_MAX: nowhere */
+    int fd;                 /* -1: all of it is memory */
+    int64_t offset;         /* of the half in the file, bytes */
     struct ledger_map *map;
 };
+
+static inline struct usage_slot *ledger_half_slot(const struct ledger_half *half, uint32_t slot)
+{
+    return (struct usage_slot *)(void *)((char *)half->slots + slot * half->slot_size);
+}
 
 /* A key was allowed at `now_us` (wall time, µs). The caller keeps *hint beside the key. False when
  * the half is full: the use is not recorded. */
@@ -35,7 +41,7 @@ bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_i
 static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t hint)
 {
     if (hint < half->used)
-        __builtin_prefetch(usage_slot_at(half->slots, hint, half->type), 1);
+        __builtin_prefetch(ledger_half_slot(half, hint), 1);
 }
 
 /* Returns how many recorded entries are no longer in the half, because the file was cut short or

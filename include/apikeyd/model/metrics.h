@@ -91,7 +91,7 @@
       "reason=\"protocol\"", "Connections closed after malformed input")                           \
     X(HTTP_REFUSED, "Clients", "http_requests_refused", COUNTER, "requests_refused_total",         \
       "reason=\"http\"",                                                                           \
-      "HTTP requests that are malformed, too large, or for another path or method")                \
+      "HTTP requests that are malformed, too large, with two keys, or for another path or method") \
     X(CONNECTIONS, "Clients", "connected_clients", GAUGE, "connections", "", "Connections open")   \
     X(CONNECTIONS_MAX, "Clients", "maxclients", GAUGE, "connections_limit", "",                    \
       "listen.max_connections")                                                                    \
@@ -116,6 +116,8 @@
       "HTTP connections closed by http.timeout")                                                   \
     X(HTTP_REQUESTS, "Clients", "http_requests", COUNTER, "http_requests_total", "",               \
       "HTTP requests")                                                                             \
+    X(HTTP_PREFLIGHTS, "Clients", "http_preflights", COUNTER, "http_preflights_total", "",         \
+      "CORS preflights without a key that were answered with 200 (http.preflight)")                \
     X(READ_PAUSES, "Clients", "read_pauses", COUNTER, "read_pauses_total", "",                     \
       "Times that reading from a client paused until its replies were sent")                       \
     X(CACHE_ENTRIES, "Cache", "cache_entries", GAUGE, "cache_entries", "table=\"keys\"",           \

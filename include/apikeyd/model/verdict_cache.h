@@ -66,23 +66,29 @@ static inline void cached_verdict_set(struct cached_verdict *slot, const struct 
     }
 }
 
+/* Read the verdict in a slot, except the rests of IDs that have none. For the path of a hit. */
+static inline void cached_verdict_read(const struct cached_verdict *slot, struct verdict *ret)
+{
+    ret->kind = (enum verdict_kind)slot->kind;
+    ret->rows = 0;
+    ret->read_at_us = slot->read_at_us;
+    ret->id_type = cached_verdict_id_type(slot);
+    ret->api_key_id.head = slot->api_key_id;
+    ret->user_id.head = slot->user_id;
+    if (id_has_rest(ret->id_type)) {
+        const struct cached_rest *rest = (const struct cached_rest *)(slot + 1);
+
+        ret->api_key_id.rest = rest->api_key_id;
+        ret->user_id.rest = rest->user_id;
+    }
+}
+
 /* The verdict in a slot. A slot does not hold the number of rows: it is 0, not known. */
 static inline struct verdict cached_verdict_get(const struct cached_verdict *slot)
 {
-    struct verdict verdict = {
-        .kind = (enum verdict_kind)slot->kind,
-        .id_type = cached_verdict_id_type(slot),
-        .read_at_us = slot->read_at_us,
-        .api_key_id.head = slot->api_key_id,
-        .user_id.head = slot->user_id,
-    };
+    struct verdict verdict = {0};
 
-    if (id_has_rest(verdict.id_type)) {
-        const struct cached_rest *rest = (const struct cached_rest *)(slot + 1);
-
-        verdict.api_key_id.rest = rest->api_key_id;
-        verdict.user_id.rest = rest->user_id;
-    }
+    cached_verdict_read(slot, &verdict);
     return verdict;
 }
 

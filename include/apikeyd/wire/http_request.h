@@ -9,16 +9,18 @@
 #ifndef APIKEYD_HTTP_REQUEST_H
 #define APIKEYD_HTTP_REQUEST_H
 
-#include <apikeyd/base/slice.h>
+#include <apikeyd/wire/request_key.h>
 
 struct http_request {
     bool head, post;   /* the method */
+    bool preflight;    /* OPTIONS with Origin and Access-Control-Request-Method (Fetch Standard) */
     bool http_1_0;     /* the reply has to say that the connection stays */
     bool keep_alive;   /* the client wants the connection to stay */
-    bool chunked;      /* the request does not give the body's length */
-    struct slice path; /* without the query; into the parsed bytes, as is… */
-    struct slice key;  /* …the field that holds the key ID: the first one */
-    size_t keys;       /* such fields */
+    bool continues;    /* the client waits for 100 (Continue) before it sends the body */
+    bool coded;        /* the request does not give the body's length… */
+    bool chunked;      /* …as the body is chunked, and nothing else */
+    struct slice path; /* without the query; into the parsed bytes */
+    struct request_key key;
     size_t head_len;
     uint64_t body_len;
 };
@@ -29,9 +31,9 @@ enum http_parsed {
     HTTP_BROKEN,     /* the rest of the stream cannot be parsed */
 };
 
-/* Parse the head at the start of `input`. COMPLETE sets *ret, BROKEN *ret_why to text that lives
- * forever. `key_header` is matched without case. */
-enum http_parsed http_request_parse(struct slice input, const char *key_header,
+/* Parse the head at the start of `input`, and look for the key in `sources`. COMPLETE sets *ret,
+ * BROKEN *ret_why to text that lives forever. The caller clears ret->key in any case. */
+enum http_parsed http_request_parse(struct slice input, const struct key_sources *sources,
                                     struct http_request *ret, const char **ret_why);
 
 /* Returns whether a blank line ends at or after `from`: without one a head is incomplete. */
