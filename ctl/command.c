@@ -160,7 +160,7 @@ static void take_option(struct request *request, char letter, const char *value)
     }
 }
 
-/* The words of the command come off the arguments. NULL: there are none. */
+/* Take the command's words off the arguments. NULL: there are none. */
 static const struct command *take_command(struct request *request)
 {
     const char *group = "";

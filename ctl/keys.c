@@ -16,7 +16,7 @@
 #include "keys_db.h"
 #include "output.h"
 
-/* As the application makes them: 149 bits. */
+/* As long as the keys that the application makes: 149 bits. */
 enum { GENERATED_LEN = 25 };
 
 static void generate(char ret[static GENERATED_LEN + 1])

@@ -51,11 +51,11 @@ static bool file_is_private(const char *name, const char *path, const struct sta
     return error->len == 0;
 }
 
-/* Where a Unix socket's file is, or was; NULL: it has none. */
+/* The path of a Unix socket's file, even if the file is gone. NULL: the socket has none. */
 static char *path_of(int fd)
 {
     struct sockaddr_un address = {0};
-    socklen_t len = sizeof address - 1; /* a NUL stays behind the longest path */
+    socklen_t len = sizeof address - 1; /* the longest path leaves room for a NUL */
 
     if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 || address.sun_family != AF_UNIX ||
         address.sun_path[0] != '/')

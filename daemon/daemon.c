@@ -66,7 +66,8 @@ static void take_url_password(const struct config *config, struct secret *ret)
     explicit_bzero(&url, sizeof url);
 }
 
-/* The check of the configuration has read them all, so one that fails now has just gone. */
+/* The check of the configuration has read all secrets, so a file that cannot be read now has just
+ * gone. */
 static bool read_secrets(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -202,7 +203,7 @@ static bool assemble(struct daemon *daemon)
         .to_back = &daemon->to_back,
         .to_front = &daemon->to_front,
     });
-    /* Both are the back's now, or freed. */
+    /* back_new() owns both now, or has freed them. */
     daemon->config = NULL;
     daemon->storage.spilled = (struct usage_batch){0};
     if (!daemon->back)
@@ -211,12 +212,13 @@ static bool assemble(struct daemon *daemon)
     return daemon->back != NULL;
 }
 
-/* The first signal drains, the second ends the drain at once: unwritten usage is in the ledger. */
+/* The first signal lingers, if that is set, the next one drains, and one more ends the drain at
+ * once: unwritten usage is in the ledger. */
 static void on_stop(void *arg)
 {
     struct daemon *daemon = arg;
 
-    if (daemon->stopping) {
+    if (daemon->stopping && !back_lingers(daemon->back)) {
         log_warning(&daemon->log, "second signal: stopping at once; usage %s",
                     ledger_look(daemon->storage.ledger) == LEDGER_SAFE
                         ? "is in the ledger"
@@ -226,7 +228,7 @@ static void on_stop(void *arg)
     }
     daemon->stopping = true;
     log_info(&daemon->log, "stopping");
-    supervisor_stopping(&daemon->supervisor, back_drain_timeout_us(daemon->back));
+    supervisor_stopping(&daemon->supervisor, back_stop_max_us(daemon->back));
     back_drain(daemon->back);
 }
 
@@ -258,7 +260,8 @@ static bool open_log(struct daemon *daemon)
 {
     enum log_level level = (enum log_level)daemon->config->log_level;
     enum log_target target = (enum log_target)daemon->config->log_target;
-    int error = log_writer_start(log_sink_output(target), &daemon->log_writer);
+    enum log_format format = (enum log_format)daemon->config->log_format;
+    int error = log_writer_start(log_sink_output(target, format), &daemon->log_writer);
 
     if (error < 0) {
         fprintf(stderr, "apikeyd: the log thread cannot be started: %s\n", strerror(-error));
@@ -269,7 +272,7 @@ static bool open_log(struct daemon *daemon)
     return true;
 }
 
-/* The last lines are written, unless the log stands still: that must not hold up the end. */
+/* Write the last lines, for a limited time: a log that stands still must not delay the end. */
 static void close_log(struct daemon *daemon)
 {
     log_hooks_remove();
@@ -324,7 +327,8 @@ static int load_config(struct daemon *daemon, struct buffer *warnings)
     return EXIT_SUCCESS;
 }
 
-/* Deprecated names: the log is opened only after they have been read. */
+/* Warnings about deprecated names wait for the log, which opens after the configuration has been
+ * read. */
 static void log_warnings(const struct daemon *daemon, struct buffer *warnings)
 {
     struct slice rest = buffer_held(warnings), line;
@@ -357,6 +361,8 @@ int daemon_run(const char *config_path)
         return EX_OSERR;
     }
     log_warnings(&daemon, &warnings);
+    if (!config_path)
+        log_info(&daemon.log, "configuration: there is no file; the environment has the options");
     supervisor_init(&daemon.supervisor);
     /* Events of Lambda authorizers hold keys. */
     json_set_alloc_funcs(malloc, secret_free);
@@ -388,6 +394,6 @@ done:
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
     if (!files_free)
-        _exit(status); /* the thread that the disk holds up may go on at any moment */
+        _exit(status); /* the disk thread still runs, and may write at any moment */
     return status;
 }

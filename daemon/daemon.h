@@ -3,7 +3,8 @@
 #ifndef APIKEYD_DAEMON_H
 #define APIKEYD_DAEMON_H
 
-/* Run with the configuration file at `config_path` until SIGTERM or SIGINT. Returns the exit
+/* Run with the configuration file at `config_path` (NULL: with the environment alone) until SIGTERM
+ * or SIGINT. Returns the exit
  * status, of sysexits(3) where it has one: 0; 1 when another process has a socket or file, or the
  * like; EX_OSERR (71) out of memory, descriptors or threads; EX_CONFIG (78). The reason is in the
  * log or on stderr. */

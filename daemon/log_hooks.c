@@ -29,7 +29,7 @@ static void on_libevent_end(int error)
     abort();
 }
 
-/* abort(3) takes the default action when this has returned; kill(2) needs the signal again. */
+/* After return abort(3) takes the default action. A signal of kill(2) has to be sent again. */
 static void on_abort(int number)
 {
     struct log_writer *writer = known_writer;

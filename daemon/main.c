@@ -26,7 +26,8 @@ static int print_usage(FILE *out, int status)
         "       apikeyd --list WHAT               print a table of the manual: options, commands\n"
         "                                         or metrics in Markdown; roff: the options\n"
         "       apikeyd --version | --help\n"
-        "FILE is %s unless given.\n",
+        "FILE is %s unless given; without that file the environment\n"
+        "has the options (APIKEYD_<SECTION>_<OPTION>).\n",
         default_path);
     return status;
 }
@@ -57,7 +58,7 @@ static int check_config(const char *path)
     if (error < 0)
         return error == -ENOMEM ? EX_OSERR : EX_CONFIG;
     config_free(config);
-    printf("%s: fine\n", path);
+    printf("%s: fine\n", path ? path : "the environment");
     return EXIT_SUCCESS;
 }
 
@@ -83,7 +84,7 @@ int main(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *path = default_path;
+    const char *path = access(default_path, F_OK) == 0 || errno != ENOENT ? default_path : NULL;
     bool check = false;
 
     if (!fill_standard_files())

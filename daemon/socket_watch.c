@@ -13,7 +13,7 @@ static void bind_anew(struct listening *socket, int role, const struct log *log,
                       socket_watch_moved *moved, void *arg)
 {
     struct buffer error = {0};
-    int fd = unix_socket_listen_anew(socket->path, &socket->file, &error);
+    int fd = unix_socket_listen_again(socket->path, &socket->file, &error);
 
     if (fd >= 0) {
         socket->fd = fd;

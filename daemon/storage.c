@@ -58,8 +58,8 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
     return true;
 }
 
-/* Two daemons with one spill file would remove each other's usage. A folder that takes no lock
- * takes no spill file either: the first write logs that. */
+/* Two daemons with one spill file would remove each other's usage. If the folder cannot be locked,
+ * no spill file can be written there, and the first write logs that. */
 static bool lock_spill(struct storage *storage, const struct config *config, const struct log *log)
 {
     const char *path = config->usage_spill;
@@ -75,7 +75,7 @@ static bool lock_spill(struct storage *storage, const struct config *config, con
     return true;
 }
 
-/* A spill file that cannot be read does not stop the start, and is not lost. */
+/* A spill file that cannot be read stays where it is and does not prevent the start. */
 static void read_spill(struct storage *storage, const struct config *config, const struct log *log)
 {
     const char *path = config->usage_spill;

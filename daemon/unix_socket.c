@@ -56,7 +56,12 @@ static bool bind_path(int fd, const char *path, const struct sockaddr_un *addres
 
     umask(mask);
     if (!done) {
-        buffer_printf(error, "%s: %s", path, strerror(errno));
+        int why = errno;
+
+        buffer_printf(error, "%s: %s", path, strerror(why));
+        if (why == EACCES || why == EROFS)
+            buffer_printf(error, "; UID %u has to be able to write to its directory",
+                          (unsigned)geteuid());
         return false;
     }
     if (file->group != (gid_t)-1 && chown(path, (uid_t)-1, file->group) != 0) {
@@ -85,8 +90,8 @@ static bool make_address(const char *path, struct sockaddr_un *ret_address, stru
     return true;
 }
 
-int unix_socket_listen_anew(const char *path, const struct unix_socket_file *file,
-                            struct buffer *error)
+int unix_socket_listen_again(const char *path, const struct unix_socket_file *file,
+                             struct buffer *error)
 {
     struct sockaddr_un address;
 
@@ -110,7 +115,7 @@ int unix_socket_listen(const char *path, const struct unix_socket_file *file, st
 
     if (!make_address(path, &address, error) || !clear_path(path, &address, error))
         return -1;
-    return unix_socket_listen_anew(path, file, error);
+    return unix_socket_listen_again(path, file, error);
 }
 
 struct unix_socket_id unix_socket_identify(const char *path)

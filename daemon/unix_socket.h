@@ -28,9 +28,9 @@ __attribute__((warn_unused_result)) int
 unix_socket_listen(const char *path, const struct unix_socket_file *file, struct buffer *error);
 
 /* As unix_socket_listen(), if nothing is at `path`; another file there stays, and is an error. */
-__attribute__((warn_unused_result)) int unix_socket_listen_anew(const char *path,
-                                                                const struct unix_socket_file *file,
-                                                                struct buffer *error);
+__attribute__((warn_unused_result)) int
+unix_socket_listen_again(const char *path, const struct unix_socket_file *file,
+                         struct buffer *error);
 
 struct unix_socket_id unix_socket_identify(const char *path);
 

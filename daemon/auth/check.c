@@ -10,7 +10,7 @@
 
 /* One lookup under way, and its waiters, oldest first. A refresh may have no waiter. */
 struct flight {
-    struct digest_node node; /* first: found by it */
+    struct digest_node node; /* first member: the map finds the flight by it */
     uint32_t process_id;     /* the process that asked first */
     uint32_t connection_id;  /* and its connection */
     TAILQ_HEAD(, waiter) waiters;
@@ -89,8 +89,8 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     };
 
     cached_verdict_read(cached, &verdict);
-    /* The slot's line comes in while the answer is written; nothing is sent before it is recorded.
-     */
+    /* The slot's cache line is fetched while the answer is written. The answer is sent after the
+     * use is recorded. */
     ledger_half_prefetch(front->usage, cached->usage_slot);
     encoder->write(front, out, &answer, encoder);
     if (cached->kind == VERDICT_ALLOW)
@@ -237,7 +237,7 @@ static void start_timer(struct waiter *waiter, struct timeval delay)
     event_add(&waiter->timer, &delay);
 }
 
-/* Waited long enough: by WITHIN, or while a stale verdict is in hand. */
+/* The waiter has waited long enough: by WITHIN, or with a stale verdict in hand. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct waiter *waiter = arg;
@@ -279,7 +279,7 @@ static void on_deadline(void *arg)
     const struct waiter *next = TAILQ_FIRST(&front->waiters);
     front->deadline_set = next != NULL;
     if (next)
-        timer_set(&front->deadline, next->asked_us - late_us, 0);
+        fd_timer_set(&front->deadline, next->asked_us - late_us, 0);
 }
 
 /* The deadline of present waiters may have changed. */
@@ -317,7 +317,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct check *c
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
     TAILQ_INSERT_TAIL(&front->waiters, waiter, in_front);
     if (!front->deadline_set)
-        timer_set(&front->deadline, config_wait_max_us(front->config), 0);
+        fd_timer_set(&front->deadline, config_wait_max_us(front->config), 0);
     front->deadline_set = true;
     waiter->soft = held_for(front, &check->digest, USE_IF_SLOW) &&
                    (within_us == 0 || soft_timeout_us < within_us);
@@ -347,9 +347,9 @@ static void check_miss(struct front *front, struct check *check)
     check_unavailable(front, check, "too many lookups pending");
 }
 
-/* PostgreSQL is known to be down, or the back thread to stand still: a request does not wait when a
- * servable verdict is in hand. About once a second the stores are asked all the same: Redis may
- * hold verdicts of other sidecars. */
+/* While PostgreSQL is known to be down, or the back thread to stand still, a request with a
+ * servable verdict in hand does not wait. About once a second a lookup goes out all the same: Redis
+ * may hold verdicts of other sidecars. */
 static bool answer_stale(struct front *front, struct check *check)
 {
     struct cached_verdict *stale = held_for(front, &check->digest, USE_IF_DOWN);
@@ -415,7 +415,7 @@ const char *check_key(struct front *front, struct check *check)
         key_digest(front->hasher, &front->freshness, front->cache, check->key, &check->digest);
         return check_digest(front, check);
     }
-    /* A longer one may be in the table, for all that is known. */
+    /* The table may hold a longer key, so this is no DENY. */
     check_unavailable(front, check, "key id is longer than 255 bytes, and cannot be looked up");
     reply_encoder_clear(&check->encoder);
     return NULL;
@@ -511,7 +511,7 @@ void check_outdated(struct front *front, const struct to_front *message)
 bool check_init(struct front *front, uint64_t seed)
 {
     TAILQ_INIT(&front->waiters);
-    return timer_init(&front->deadline, front->base, on_deadline, front) &&
+    return fd_timer_init(&front->deadline, front->base, on_deadline, front) &&
            digest_map_init(&front->flights, front->config->postgres_max_pending, seed);
 }
 
@@ -519,7 +519,7 @@ void check_done(struct front *front)
 {
     struct digest_map *flights = &front->flights;
 
-    timer_done(&front->deadline);
+    fd_timer_done(&front->deadline);
     for (size_t i = 0; flights->bucket && i <= flights->mask; i++) {
         for (struct digest_node *node; (node = flights->bucket[i]);) {
             flights->bucket[i] = node->next;

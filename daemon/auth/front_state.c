@@ -6,7 +6,8 @@
 
 #include <apikeyd/clock/clock.h>
 
-/* The back thread hears of it, but nothing is answered before this one judges by it. */
+/* Tell the back thread of the jump. This thread's freshness takes it into account before the next
+ * answer. */
 static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
 {
     struct to_back message = {.type = TO_BACK_CLOCK_JUMP};
@@ -35,8 +36,8 @@ void front_take_freshness(struct front *front, const struct freshness_inputs *in
     front_tick(front);
 }
 
-/* On a busy machine the back thread may be silent for some seconds. No check waits longer, however
- * slow the stores are: the lease ends, and memory's verdicts are served. */
+/* On a busy machine the back thread may be silent for some seconds. A check waits no longer than
+ * that, however slow the stores are: the lease ends, and memory's verdicts are served. */
 enum { QUIET_MIN_S = 3, QUIET_MAX_S = 5 };
 
 bool front_back_silent(const struct front *front)
@@ -52,12 +53,14 @@ bool front_post(struct front *front, const struct to_back *message)
     return mailbox_post(front->to_back, message, sizeof *message);
 }
 
-void front_log(struct front *front, enum log_level level, const char *format, ...)
+void front_log_line(struct front *front, enum log_level level, const struct log_place *place,
+                    const char *format, ...)
 {
     struct to_back message = {.type = TO_BACK_LOG};
     va_list args;
 
     message.line.level = level;
+    message.line.place = *place;
     va_start(args, format);
     vsnprintf(message.line.text, sizeof message.line.text, format, args);
     va_end(args);

@@ -4,7 +4,7 @@
 #include <apikeyd/auth/key_digest.h>
 #include <apikeyd/wire/resp_request.h>
 
-/* Parse, digest, and ask for the lines of the verdicts. */
+/* Parse and digest the requests, and prefetch the lines in which a search begins. */
 static void fill(struct lookahead *lookahead, struct slice bytes, const struct key_hasher *hasher,
                  const struct freshness *freshness, struct verdict_cache *cache)
 {
@@ -24,7 +24,8 @@ static void fill(struct lookahead *lookahead, struct slice bytes, const struct k
     }
 }
 
-/* By now it is known where the verdicts are; and once these have come, where the keys' usage is. */
+/* The first lines have arrived and tell where the verdicts are: prefetch those, then the keys'
+ * usage slots. */
 static void prefetch_verdicts(const struct lookahead *lookahead, const struct verdict_cache *cache,
                               const struct ledger_half *usage)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/back/back.h>
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include <event2/event_struct.h>
@@ -19,7 +20,7 @@
 
 #include "reload.h"
 
-enum stage { SERVING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };
+enum stage { SERVING, LINGERING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };
 
 struct back {
     struct back_env env;
@@ -34,9 +35,9 @@ struct back {
     enum stage stage;
     int64_t drain_began_us; /* monotonic */
     bool stopped;
-    bool usage_first;      /* the change feed's session, when it has nothing to do */
-    uint64_t stale_checks; /* answered stale, as was last seen, … */
-    int64_t stale_seen_us; /* … when they had become more; or TIME_NEVER */
+    bool usage_first;      /* of two users of the idle session of the change feed */
+    uint64_t stale_checks; /* checks answered stale, at the last look, … */
+    int64_t stale_seen_us; /* … and when that number last rose; or TIME_NEVER */
     struct monitor *monitor;
     struct metrics_server *metrics_server; /* NULL: none */
     struct events events;
@@ -53,11 +54,11 @@ static int64_t pending_usage_of(void *arg, const struct row_id *api_key_id)
     return flusher_pending_last_used(back->flusher, api_key_id);
 }
 
-/* How long a stale answer is counted as the present. */
+/* For so long after a stale answer, stale verdicts count as being served. */
 static const int64_t stale_memory_us = 2000000;
 
-/* The bound on a revocation now: the feed's, unless verdicts are served stale, or may be at any
- * moment because lookups are known not to be answered. */
+/* The bound on a revocation now: the feed's; or cache.stale_max's while verdicts are served stale,
+ * or may be at any moment because no store answers lookups. */
 static const char *revocation_bound(struct back *back, const struct metrics *total, int64_t now_us)
 {
     struct bound bound = lease_bound(back->lease);
@@ -170,7 +171,7 @@ static void invalidate(struct back *back, const struct digest *digest, int64_t c
     resolver_invalidate(back->resolver, digest, order.invalidate.heard_us);
     order.invalidate.digest = *digest;
     order.invalidate.changed_at_us = changed_at_us;
-    /* Every verdict that the front is sent after this message was read after it. */
+    /* Every verdict that is sent to the front thread after this message was read after it. */
     back_env_post(&back->env, &order);
 }
 
@@ -203,8 +204,8 @@ static void on_change(void *arg, const struct digest *digest, int64_t changed_at
         invalidate_all(back);
 }
 
-/* Better to know that PostgreSQL does not answer before freshness ends and every hit becomes a
- * miss. */
+/* A probe finds out whether PostgreSQL answers before freshness ends and every hit becomes a miss.
+ */
 static void on_doubt(void *arg)
 {
     struct back *back = arg;
@@ -230,7 +231,7 @@ static void on_heartbeat(void *arg)
     resolver_heartbeat(back->resolver);
 }
 
-/* Lookups and usage take turns, or misses that never end would leave none to usage. */
+/* Lookups and usage take turns: endless misses would leave no turn to usage. */
 static void on_feed_idle(void *arg)
 {
     struct back *back = arg;
@@ -293,7 +294,7 @@ void back_reload(struct back *back)
     buffer_free(&reply);
 }
 
-/* For when so much of listen.drain_timeout has passed. */
+/* The timer fires when so many quarters of listen.drain_timeout have passed. */
 static void arm_drain_timer(struct back *back, int64_t quarters)
 {
     int64_t end_us = back->drain_began_us + back->config->listen_drain_timeout * quarters / 4;
@@ -340,7 +341,8 @@ static void handle_message(struct back *back, const struct to_back *message)
         flusher_start(back->flusher);
         break;
     case TO_BACK_LOG:
-        log_write(&back->env.log, message->line.level, "%s", message->line.text);
+        log_line(&back->env.log, message->line.level, &message->line.place, "%s",
+                 message->line.text);
         break;
     case TO_BACK_CLOCK_JUMP:
         back_env_clock_jump(&back->env, message->jump.at_us, message->jump.jump_us);
@@ -375,6 +377,14 @@ static void on_drained(void *arg)
     back->stopped = true;
 }
 
+static void drain_clients(struct back *back)
+{
+    back->stage = DRAINING_CLIENTS;
+    back->drain_began_us = clock_monotonic_us();
+    arm_drain_timer(back, 2);
+    back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_DRAIN});
+}
+
 /* Half of the time is for the clients, the next quarter for PostgreSQL to take usage in any case,
  * and the last quarter for the disk to store usage that PostgreSQL did not take. */
 static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
@@ -384,6 +394,9 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     switch (back->stage) {
+    case LINGERING:
+        drain_clients(back);
+        break;
     case DRAINING_CLIENTS:
         log_warning(&back->env.log,
                     "stop: clients do not take their replies; continuing without them");
@@ -405,17 +418,29 @@ static void on_drain_timer(evutil_socket_t fd, short what, void *arg)
 
 void back_drain(struct back *back)
 {
-    if (back->stage != SERVING)
+    int64_t linger_us = back->stage == SERVING ? back->config->listen_linger : 0;
+
+    if (back->stage > LINGERING)
         return;
-    back->stage = DRAINING_CLIENTS;
-    back->drain_began_us = clock_monotonic_us();
-    arm_drain_timer(back, 2);
-    back_env_post(&back->env, &(struct to_front){.type = TO_FRONT_DRAIN});
+    if (linger_us == 0) {
+        drain_clients(back);
+        return;
+    }
+    back->stage = LINGERING;
+    log_info(&back->env.log, "stop: answering for %" PRId64 " ms more (listen.linger)",
+             linger_us / 1000);
+    timer_start(&back->drain_timer, linger_us);
+    flusher_start(back->flusher); /* the sooner it is written, the less the end has to write */
 }
 
-int64_t back_drain_timeout_us(const struct back *back)
+bool back_lingers(const struct back *back)
 {
-    return back->config->listen_drain_timeout;
+    return back->stage == LINGERING;
+}
+
+int64_t back_stop_max_us(const struct back *back)
+{
+    return back->config->listen_linger + back->config->listen_drain_timeout;
 }
 
 const struct log *back_log(const struct back *back)

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <apikeyd/base/secret.h>
 #include <apikeyd/config/config_draft.h>
@@ -12,18 +13,26 @@
 #include <apikeyd/config/config_rules.h>
 #include <apikeyd/postgres/pg_dsn.h>
 
+/* With its NUL. */
+static struct buffer directory_of(const char *path)
+{
+    struct buffer directory = {0};
+    size_t len = (size_t)(strrchr(path, '/') - path);
+
+    buffer_append(&directory, path, len > 0 ? len : 1);
+    buffer_append(&directory, "", 1);
+    return directory;
+}
+
 /* The directory that a socket is in must be there: the daemon can make a file, but a directory is
  * the operator's decision. Those of ledger and spill file may appear later, since usage never
  * delays an answer.
  */
 static void check_directory(struct config_draft *draft, const char *name, const char *path)
 {
-    struct buffer directory = {0};
-    size_t len = (size_t)(strrchr(path, '/') - path);
+    struct buffer directory = directory_of(path);
     struct stat status;
 
-    buffer_append(&directory, path, len > 0 ? len : 1);
-    buffer_append(&directory, "", 1);
     if (stat(directory.data, &status) != 0)
         config_draft_fail(draft, name, "directory %s: %s", directory.data, strerror(errno));
     else if (!S_ISDIR(status.st_mode))
@@ -31,7 +40,24 @@ static void check_directory(struct config_draft *draft, const char *name, const 
     buffer_free(&directory);
 }
 
-/* A file in a socket's place is not removed, unless it is a socket too. */
+/* A read-only file system stays so, and a ledger in memory is lost with the process: a container
+ * whose volume was forgotten would lose usage at each restart. */
+static void check_ledger(struct config_draft *draft)
+{
+    const char *path = draft->config->usage_ledger;
+
+    if (!config_draft_sound(draft, "usage.ledger"))
+        return;
+    struct buffer directory = directory_of(path);
+    if (access(directory.data, W_OK) != 0 && errno == EROFS)
+        config_draft_fail(draft, "usage.ledger",
+                          "directory %s is on a read-only file system; mount a writable one there, "
+                          "best tmpfs, or choose another path",
+                          directory.data);
+    buffer_free(&directory);
+}
+
+/* The daemon replaces a socket file, but no other file, in a socket's place. */
 static void check_socket(struct config_draft *draft, const char *name, const char *address)
 {
     struct stat status;
@@ -106,6 +132,7 @@ static void check_surroundings(struct config_draft *draft, struct buffer *warnin
     check_socket(draft, "listen.admin", config->listen_admin);
     check_socket(draft, "listen.http", config->listen_http);
     check_socket(draft, "listen.metrics", config->listen_metrics);
+    check_ledger(draft);
     check_secret(draft, "redis.password_file", config->redis_password_file, warnings);
     check_secret(draft, "redis.secret_file", config->redis_secret_file, warnings);
     check_dsn(draft, "postgres.dsn", config->postgres_dsn);

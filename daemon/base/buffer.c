@@ -10,10 +10,10 @@
 
 enum {
     BUFFER_MIN = 256,
-    PRINTF_MIN = 128, /* room to try in before the length is known */
+    PRINTF_MIN = 128, /* the first attempt has this room, before the length is known */
 };
 
-/* Not by realloc(), which would leave a copy behind: requests hold keys. */
+/* realloc() could leave a copy behind, and requests hold keys. */
 static void grow(struct buffer *buffer, size_t cap)
 {
     char *data = malloc(cap);
@@ -53,7 +53,7 @@ void buffer_append(struct buffer *buffer, const void *bytes, size_t len)
     if (len == 0)
         return;
     char *room = buffer_reserve(buffer, len);
-    assert(room); /* it is made, or the process ends */
+    assert(room); /* buffer_reserve() ends the process when out of memory */
     memcpy(room, bytes, len);
     buffer->len += len;
 }

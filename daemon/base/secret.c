@@ -17,7 +17,7 @@ void secret_free(void *memory)
     free(memory);
 }
 
-/* A FIFO in its place is not waited for. */
+/* O_NONBLOCK: a FIFO in the secret's place does not block the open. */
 static int open_secret(const char *path, bool *ret_exposed, struct buffer *why)
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY");

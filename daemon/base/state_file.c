@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* 0 when it is one that a daemon of this user has made, or -errno. */
+/* Returns 0 if a daemon of this user has made the file, or -errno. */
 static int judge(const struct stat *status)
 {
     if (S_ISLNK(status->st_mode))
@@ -20,7 +20,7 @@ static int judge(const struct stat *status)
         return -ENXIO;
     if (status->st_uid != geteuid())
         return -EPERM;
-    /* 0: it was removed meanwhile. */
+    /* No link at all: the file was removed meanwhile. */
     return status->st_nlink > 1 ? -EMLINK : 0;
 }
 
@@ -34,7 +34,7 @@ static int open_judged(const char *path, int flags)
     error = lstat(path, &status) == 0 ? judge(&status) : 0;
     if (error < 0)
         return error;
-    /* Nor is a FIFO waited for that came in between. */
+    /* O_NONBLOCK: a FIFO may have taken the name since. */
     int fd = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
@@ -71,8 +71,8 @@ int state_file_set_aside(const char *path, char *ret_path, size_t size)
     for (unsigned n = 1; n <= STATE_FILE_ASIDE_MAX; n++) {
         if (snprintf(ret_path, size, "%s.damaged-%u", path, n) >= (int)size)
             return -ENAMETOOLONG;
-        /* No earlier file set aside is replaced. Not every file system can rename so: there, a
-         * link does it. */
+        /* An earlier file that was set aside is not replaced. A file system without
+         * RENAME_NOREPLACE gets a link instead. */
         if (renameat2(AT_FDCWD, path, AT_FDCWD, ret_path, RENAME_NOREPLACE) == 0)
             return 0;
         if ((errno == EINVAL || errno == ENOSYS) && link(path, ret_path) == 0)

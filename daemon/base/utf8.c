@@ -3,9 +3,11 @@
 
 #include <stdint.h>
 
-/* Bytes of the well-formed sequence at `at`, or 0: the rows of Unicode's table 3-7. */
-static size_t sequence_len(const uint8_t *at, size_t len)
+/* The rows of Unicode's table 3-7. */
+size_t utf8_sequence_len(struct slice text)
 {
+    const uint8_t *at = (const uint8_t *)text.at;
+
     static const struct {
         uint8_t first_low, first_high, second_low, second_high;
         size_t len;
@@ -18,7 +20,7 @@ static size_t sequence_len(const uint8_t *at, size_t len)
     for (size_t i = 0; i < sizeof form / sizeof form[0]; i++) {
         if (at[0] < form[i].first_low || at[0] > form[i].first_high)
             continue;
-        if (form[i].len > len)
+        if (form[i].len > text.len)
             return 0;
         if (form[i].len > 1 && (at[1] < form[i].second_low || at[1] > form[i].second_high))
             return 0;
@@ -33,10 +35,8 @@ static size_t sequence_len(const uint8_t *at, size_t len)
 
 bool utf8_valid_text(struct slice text)
 {
-    const uint8_t *at = (const uint8_t *)text.at;
-
-    for (size_t i = 0, step; i < text.len; i += step) {
-        step = sequence_len(at + i, text.len - i);
+    for (size_t step; text.len > 0; text = (struct slice){text.at + step, text.len - step}) {
+        step = utf8_sequence_len(text);
         if (step == 0)
             return false;
     }

@@ -36,11 +36,11 @@ struct feed_postgres {
     struct lease *lease;
     struct pg_connection *connection;
     struct event heartbeat_timer;
-    bool listening;  /* on this connection, */
-    bool confirmed;  /* and a heartbeat has come back on it */
-    int64_t sent_us; /* the last heartbeat */
-    bool doubted;    /* the last one is in doubt */
-    bool due;        /* the next one is, as soon as the session is free */
+    bool listening;  /* LISTEN has been answered on this connection, … */
+    bool confirmed;  /* … and a heartbeat, too */
+    int64_t sent_us; /* when the last heartbeat was sent */
+    bool doubted;    /* the last heartbeat has been reported as late */
+    bool due;        /* the next heartbeat goes out as soon as the session is free */
 
     enum announced announced;
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
@@ -139,7 +139,7 @@ static void note_definition(struct feed_postgres *feed, const struct heartbeat *
     feed->definition = heartbeat->definition;
 }
 
-/* The session waits for no lock for long: send_lock_limit(). lock_not_available. */
+/* lock_not_available: send_lock_limit() bounds the wait for a lock. */
 static bool is_locked(const PGresult *result)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -155,7 +155,7 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
     if (outcome == PG_LATE || outcome == PG_LOST || feed->key_scheme != feed->env->key_scheme)
         return;
     if (outcome == PG_REFUSED && is_locked(result)) {
-        feed->asked = true; /* by the next heartbeat it may not be */
+        feed->asked = true; /* asked again after the next heartbeat, when the lock may be gone */
         return;
     }
     if (outcome == PG_REFUSED || !trigger_inspection_read(result, &inspection)) {
@@ -386,9 +386,9 @@ static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *re
     struct feed_postgres *feed = arg;
 
     (void)result;
-    /* Without it a lock ends the session, when a heartbeat is late. */
+    /* If the limit could not be set, a lock ends the session by a late heartbeat. */
     feed->unannounced.readable = outcome == PG_DONE || outcome == PG_REFUSED;
-    feed->due = true; /* until a heartbeat has read them, nothing is known to be notified */
+    feed->due = true; /* a heartbeat has to read the unannounced changes now */
 }
 
 /* The session reads tables that other sessions may lock, and must not miss heartbeats for that. The
@@ -475,7 +475,7 @@ static int64_t dated(const struct feed_postgres *feed, const struct notification
     return TIME_NEVER;
 }
 
-/* As far as is known, everything may have changed. */
+/* Any key may have changed. */
 static void change_all(struct feed_postgres *feed, int64_t at_us)
 {
     notification_rate_cleared(&feed->rate, clock_monotonic_us());
@@ -491,9 +491,8 @@ static void on_flood(evutil_socket_t fd, short what, void *arg)
     change_all(arg, TIME_NEVER);
 }
 
-/* Any role may notify: notifications that come faster than keys change become one change of
- * everything, soon.
- */
+/* Any role may notify. Notifications that come faster than keys change become one change of all
+ * keys, within a second. */
 static void coalesce(struct feed_postgres *feed, int64_t due_us)
 {
     feed->env->metrics.value[METRIC_FEED_COALESCED]++;

@@ -10,8 +10,8 @@ static const int64_t interval_max_us = 1000000;
 struct lease {
     struct lease_setup setup;
     struct back_env *env;
-    bool up;         /* there was a confirmation since the stream began */
-    int64_t sent_us; /* of the last confirmation, of this stream or one before */
+    bool up;         /* the present stream has been confirmed */
+    int64_t sent_us; /* when the last confirmed heartbeat was sent, on any stream */
     struct lease_coverage coverage;
 };
 
@@ -39,8 +39,8 @@ int64_t lease_interval_us(const struct lease *lease)
     return part_us < interval_max_us ? part_us : interval_max_us;
 }
 
-/* Lookups and the feed lead to one store, or not. When both agree again, the verdicts that were
- * read elsewhere cannot be identified: all are forgotten, for stale service too. */
+/* Take note whether lookups and the feed lead to one store. When both agree again, verdicts that
+ * were read elsewhere cannot be told from others, so all are forgotten, for stale service too. */
 bool lease_store(struct lease *lease, const struct store *store)
 {
     struct back_env *env = lease->env;
@@ -58,9 +58,9 @@ bool lease_store(struct lease *lease, const struct store *store)
     return true;
 }
 
-/* Every change committed before the last confirmation was sent has been told, and none counts as
- * told before a stream is confirmed. So a transaction that began long before its commit, or a
- * transport with another time, cannot make a change earlier. */
+/* A change cannot be earlier than the last confirmation, which covers all changes committed before
+ * it was sent; before the first one nothing is covered. So a transaction that began long before its
+ * commit, or a transport with another time, cannot date a change back. */
 static int64_t changed_at_us(const struct lease *lease, int64_t at_us)
 {
     int64_t now_us = clock_monotonic_us();
@@ -136,11 +136,12 @@ struct bound lease_bound(const struct lease *lease)
     const struct lease_coverage *coverage = &lease->coverage;
 
     if (!lease_up(lease))
-        return (struct bound){config->cache_ttl_unlinked, "cache.ttl_unlinked: the link is down"};
+        return (struct bound){config->cache_ttl_unlinked,
+                              "cache.ttl_unlinked: the change feed is down"};
     if (freshness_is_elsewhere(&lease->env->freshness))
         return (struct bound){
             config->cache_ttl_unlinked,
-            "cache.ttl_unlinked: lookups are not answered where the link listens"};
+            "cache.ttl_unlinked: lookups are not answered where the change feed listens"};
     if (coverage->gap)
         return (struct bound){config->cache_ttl, coverage->gap};
     if (!confirmed_within(lease, 2 * lease_interval_us(lease)))

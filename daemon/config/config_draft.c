@@ -363,7 +363,7 @@ int config_draft_open(struct config_draft *draft, const char *path, struct buffe
         .errors = errors,
     };
     for (size_t i = 0; draft->config && draft->origin && i < option_count; i++) {
-        /* A default is right, so this is for want of memory. */
+        /* Every default is valid, so a failure means out of memory. */
         draft->failed = draft->failed || option_parse(&option_table[i], option_table[i].value,
                                                       draft->config, scratch, sizeof scratch);
     }

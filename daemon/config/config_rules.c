@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <apikeyd/base/address.h>
+#include <apikeyd/base/log.h>
 #include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/redis_url.h>
 
@@ -32,6 +33,17 @@ static void check_secrets(struct config_draft *draft)
         url.password[0])
         config_draft_fail(draft, "redis.password_file",
                           "redis.url holds a password already; one of them has to go");
+}
+
+static void check_log(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+
+    if (config->log_format == LOG_FORMAT_JSON && config->log_target == LOG_TARGET_JOURNAL)
+        config_draft_fail(
+            draft, "log.format",
+            "the journal (log.target) takes fields, which it gets with text; for JSON "
+            "set log.target to auto or stderr");
 }
 
 /* Several slashes and "/./" are one slash (path_resolution(7)). */
@@ -143,4 +155,5 @@ void config_rules_check(struct config_draft *draft)
     check_columns(draft);
     check_secrets(draft);
     check_places(draft);
+    check_log(draft);
 }

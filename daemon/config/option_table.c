@@ -28,6 +28,7 @@ static const char *const transforms[] = {"none", "hmac-sha256", NULL};
 static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const targets[] = {"auto", "journal", "stderr", NULL};
+static const char *const formats[] = {"text", "json", NULL};
 
 const struct option option_table[] = {
     {"listen", "check", OPTION_SOCKET, FIELD(listen_check), "/run/apikeyd/check.sock", 1,
@@ -60,6 +61,11 @@ const struct option option_table[] = {
     {"listen", "drain_timeout", OPTION_DURATION, FIELD(listen_drain_timeout), "5s",
      MILLISECONDS(100), SECONDS(600), RELOADABLE, NULL,
      "How long a stop may take to answer requests in flight and write usage."},
+    {"listen", "linger", OPTION_DURATION, FIELD(listen_linger), "0s", 0, SECONDS(600), RELOADABLE,
+     NULL,
+     "How long SIGTERM leaves everything answered before the stop begins; /readyz says at once "
+     "that "
+     "the daemon is draining."},
 
     {"cache", "memory", OPTION_SIZE, FIELD(cache_memory), "64MiB", KIB(4), GIB(64), FIXED, NULL,
      "Memory for verdicts on existing keys, 65 bytes each, or 129 where IDs are text."},
@@ -194,7 +200,9 @@ const struct option option_table[] = {
     {"log", "level", OPTION_CHOICE, FIELD(log_level), "info", 0, 0, RELOADABLE, levels,
      "error, warning, info or debug."},
     {"log", "target", OPTION_CHOICE, FIELD(log_target), "auto", 0, 0, FIXED, targets,
-     "journal, stderr, or auto: the journal when stderr leads there."},
+     "journal, stderr, or auto: the journal when stderr leads there; JSON goes to stdout."},
+    {"log", "format", OPTION_CHOICE, FIELD(log_format), "text", 0, 0, FIXED, formats,
+     "text, or json: each line is an object with time, level and place; not for the journal."},
 };
 
 const size_t option_count = sizeof option_table / sizeof option_table[0];

@@ -78,7 +78,7 @@ static const char *file_wrong(const char *text)
     return wrong;
 }
 
-/* Where credentials are is asked later: it depends on where the daemon runs. */
+/* The folder of credentials depends on where the daemon runs, so a later check looks there. */
 static const char *secret_file_wrong(const char *text)
 {
     if (!strchr(text, '/'))

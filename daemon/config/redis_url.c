@@ -63,7 +63,7 @@ static bool decode(char *ret, size_t size, const char *text, size_t len)
             i += 2;
         }
         if (c == '@' && text[i] == '@')
-            return false; /* it could be the one that ends the login */
+            return false; /* this "@" might end the login */
         if (to + 1 >= size)
             return false;
         ret[to++] = c;

@@ -18,8 +18,8 @@ enum {
     UNREAD_MAX = 8 * 1024 * 1024,
     UNREAD_MAX_WHEN_FULL = 64 * 1024,
     RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
-    PIECE_SIZE = 4000,                 /* of the backlog: one unread byte keeps no more */
-    QUEUED_MAX = 256 * 1024,           /* bytes behind a pending reply, as closing it moves them */
+    PIECE_SIZE = 4000,                 /* of the backlog: one unread byte retains no more */
+    QUEUED_MAX = 256 * 1024,           /* behind a pending reply: closing it moves them */
 };
 
 struct pending_reply *pending_reply_open(struct connection *connection)
@@ -107,7 +107,7 @@ static void pending_replies_abandon(struct connection *connection)
         connection->pending_count--;
         if (pending->expensive)
             connection->expensive_count--;
-        /* The code that answered it has released it already. */
+        /* The answering code has released an answered reply already. */
         if (pending->cancel && !pending->answered)
             pending->cancel(pending->owner);
         pending_reply_free(pending);
@@ -123,6 +123,8 @@ static void connection_close(struct connection *connection)
     struct clients *clients = connection->clients;
 
     pending_replies_abandon(connection);
+    if (connection->protocol->close)
+        connection->protocol->close(connection);
     event_del(&connection->readable);
     event_del(&connection->writable);
     close(connection->fd);
@@ -219,7 +221,7 @@ static inline bool may_go_on(const struct connection *connection)
              connection->expensive_count < EXPENSIVE_MAX && connection->queued.len < QUEUED_MAX));
 }
 
-/* Handle the requests in `in`, as many as may be now. */
+/* Handle as many requests of `in` as the limits allow now. */
 static void handle_requests(struct connection *connection)
 {
     struct clients *clients = connection->clients;
@@ -255,7 +257,7 @@ static void handle_input(struct connection *connection)
     char *from = in->data + in->start;
     clients->begin(clients->arg);
     handle_requests(connection);
-    /* Keys are secrets: they do not stay in the buffer that the next client is lent. */
+    /* Keys are secrets: the buffer is cleared before another client gets it. */
     explicit_bzero(from, len - in->len);
 }
 
@@ -380,10 +382,10 @@ static bool answer(struct connection *connection)
     bool waits = connection->in.len > connection->wanted && !may_go_on(connection);
     bool fine = write_output(connection) && move_to_backlog(connection);
     buffer_give_back(&connection->out, &clients->spare_out, SPARE_MAX);
-    if (connection->waiting != &clients->queue) /* else the rest is handled later */
+    if (connection->waiting != &clients->queue) /* else it needs the rest of its input */
         buffer_give_back(&connection->in, &clients->spare_in, SPARE_MAX);
     note_retained(connection);
-    if (waits && may_go_on(connection)) /* as it has taken its replies */
+    if (waits && may_go_on(connection)) /* the client has taken its replies */
         connection_schedule(connection);
     return fine;
 }
@@ -429,7 +431,7 @@ static bool read_input(struct connection *connection)
     return got > 0;
 }
 
-/* Bytes that come now are ignored; only the end of the stream counts. */
+/* Ignore the bytes that arrive; only the end of the stream counts. */
 static void discard_input(struct connection *connection)
 {
     char bytes[16 * 1024];
@@ -529,7 +531,7 @@ bool clients_run_ready(struct clients *clients)
 {
     while (!TAILQ_EMPTY(&clients->answered))
         serve_first(&clients->answered);
-    /* Work for small requests does not count here: they cannot keep the queue from going on. */
+    /* Work for small requests does not count here: small requests cannot starve the queue. */
     quantum_begin(&clients->quantum);
     while (!quantum_used_up(&clients->quantum) && !TAILQ_EMPTY(&clients->queue))
         serve_first(&clients->queue);

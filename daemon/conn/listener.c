@@ -23,7 +23,7 @@ static bool allowed(const struct listener *listener, const struct peer *peer)
            listed(&listener->allow_uids, peer->uid) || listed(&listener->allow_gids, peer->gid);
 }
 
-/* Say why and hang up. The text fits into any socket buffer. */
+/* Send the reason and close. The text fits into any socket buffer. */
 static void refuse(int fd, const char *text)
 {
     (void)!send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -98,7 +98,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
             continue;
         }
         if (out_of_descriptors(errno)) {
-            /* The connection stays in the backlog: look again when others may have gone. */
+            /* The connection stays in the backlog. Accepting resumes after a pause, when others may
+             * have gone. */
             static const struct timeval pause = {.tv_usec = 100000};
 
             listener->clients->metrics->value[METRIC_ACCEPT_PAUSES]++;
@@ -137,8 +138,8 @@ void listener_start(struct listener *listener, struct clients *clients, int fd,
         begin(listener);
 }
 
-/* The backlog bounds the number of waiting clients, and this happens only when a socket's file was
- * removed. */
+/* First accept the clients that wait in the old backlog, which bounds their number. This happens
+ * only after a socket's file was removed. */
 void listener_move(struct listener *listener, int fd)
 {
     if (listener->fd < 0)

@@ -34,7 +34,7 @@ static void ask_back(struct front *front, struct connection *connection, struct 
         resp_error(connection_reply(connection), "ERR out of memory");
 }
 
-/* The part that this thread knows. */
+/* INFO without the back thread: the front thread's figures only. */
 static void print_info(struct front *front, struct connection *connection, struct metrics *metrics,
                        struct slice section)
 {
@@ -235,7 +235,7 @@ void admin_client_kill(struct front *front, struct connection *connection, struc
         if (other->id != strtoull(text, NULL, 10))
             continue;
         resp_simple(connection_reply(connection), "OK");
-        /* Its own connection ends after the reply. */
+        /* A client that kills itself gets the reply first. */
         if (other == connection)
             connection_finish(other);
         else

@@ -2,7 +2,7 @@
  *
  * Each command gets a number of arguments that its table row allows. Commands that need the back
  * thread open a pending reply. The back thread's reply closes the pending reply, or an error does
- * when that reply takes too long (asked.h).
+ * when that reply takes too long (operator_requests.h).
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ADMIN_H

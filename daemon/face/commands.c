@@ -109,7 +109,7 @@ static void reset(struct front *front, struct connection *connection,
     resp_simple(connection_reply(connection), "RESET");
 }
 
-/* There is one database, as clients that always select one expect. */
+/* SELECT 0 succeeds, for clients that always send it. There is one database. */
 static void select_db(struct front *front, struct connection *connection,
                       const struct resp_request *request)
 {
@@ -348,7 +348,8 @@ static void run_command(struct front *front, struct connection *connection,
             command->run(front, connection, request);
         return;
     }
-    /* The name is not repeated: a client that forgets it sends its key ID in this place. */
+    /* The error does not repeat the name: a client that forgets the name sends its key ID in this
+     * place. */
     front->metrics.value[METRIC_COMMANDS_UNKNOWN]++;
     resp_error(connection_reply(connection), "ERR unknown command; see COMMAND DOCS");
 }

@@ -37,7 +37,7 @@ static void reply_problem(struct front *front, struct connection *connection, in
     http_reply_problem(out, status, flags, detail);
 }
 
-/* The request is none that could be answered: say so, and count it. */
+/* Count the request as refused, and say why. */
 static void refuse(struct front *front, struct connection *connection, int status, unsigned flags,
                    const char *fields, const char *detail)
 {
@@ -197,7 +197,7 @@ static void refuse_key(struct front *front, struct connection *connection, unsig
     http_reply_problem(out, 401, flags, detail);
 }
 
-/* Any method, and no body is needed: if one comes, it is not waited for. */
+/* Any method is accepted. A body is not needed and not waited for. */
 static void authorize(struct front *front, struct connection *connection,
                       const struct http_request *request, unsigned flags)
 {
@@ -303,7 +303,7 @@ static size_t chunked_event(struct front *front, struct connection *connection, 
     return taken;
 }
 
-/* An event is needed whole. 0: more of it has to come. */
+/* The event must have arrived whole. 0: more of it has to come. */
 static size_t aws_authorizer(struct front *front, struct connection *connection, struct slice bytes,
                              const struct http_request *request, unsigned flags)
 {
@@ -375,7 +375,7 @@ static size_t empty_lines(struct slice bytes)
     return len;
 }
 
-/* The head is not complete, which takes a blank line to come. */
+/* The head is not complete: its blank line has not come yet. */
 static size_t wait_for_more(struct front *front, struct connection *connection, struct slice bytes)
 {
     struct http_state *state = connection->state;

@@ -87,8 +87,8 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
     }
 }
 
-/* Check the event's key, or deny when it has none that could be one. The answer is about the
- * event's resource, which goes with a check. */
+/* Check the event's key. Deny if the event has no valid key. The answer names the event's resource,
+ * which is kept with the check. */
 static void check_event(struct front *front, struct connection *connection,
                         const struct aws_event *event, unsigned flags)
 {

@@ -114,7 +114,7 @@ static void apply_config(struct front *front, struct config *config, struct key_
     check_configured(front);
 }
 
-/* Every client has its answers and is gone. */
+/* All clients have their answers and are gone. */
 static void report_drained(void *arg)
 {
     struct front *front = arg;
@@ -158,7 +158,7 @@ static void invalidate(struct front *front, const struct to_front *message)
         *max_us = lag_us;
 }
 
-/* Another sidecar has heard of a change. A verdict read later stays. */
+/* Another sidecar has heard of a change: forget the key's verdict unless it was read later. */
 static void take_tombstone(struct front *front, const struct to_front *message)
 {
     const struct cached_verdict *cached =
@@ -218,14 +218,14 @@ static void handle_message(struct front *front, struct to_front *message)
     }
 }
 
-/* Messages taken at once, so that the memory that verdicts need is on its way for all of them
- * before it is touched for the first. */
+/* Number of messages taken together. The memory of all their verdicts is prefetched before the
+ * first is handled. */
 enum { MAIL_AHEAD = 16 };
 
-/* The work for mail before requests are served again. An invalidation costs 1. */
+/* Work for messages before requests are served again, in units: an invalidation costs 1. */
 enum { MAIL_QUANTUM = 1024, ANSWER_COST = 16 };
 
-/* A message from the back thread has come. */
+/* Take messages from the back thread. */
 static void hear_back(struct front *front)
 {
     if (front_back_silent(front)) {
@@ -272,7 +272,7 @@ static void on_second(void *arg)
     front_tick(front);
     front->quiet_s++;
     operator_requests_expire(&front->operator_requests,
-                             front->now_us + SECOND_US); /* the next look is too late */
+                             front->now_us + SECOND_US); /* the next tick would be too late */
     if (front_back_silent(front))
         check_give_up(front);
     if (front->serves_timed)
@@ -327,13 +327,13 @@ struct front *front_new(const struct front_setup *setup)
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
     if (!front->mail || event_add(front->mail, NULL) != 0 ||
-        !timer_init(&front->second, front->base, on_second, front))
+        !fd_timer_init(&front->second, front->base, on_second, front))
         goto fail;
     front->clients.base = front->base;
     start_listeners(front, setup->fd);
     front->admission.max = config->postgres_max_pending;
     front->clients.pending_replies_max = admission_connection_max(&front->admission);
-    timer_set(&front->second, SECOND_US, SECOND_US);
+    fd_timer_set(&front->second, SECOND_US, SECOND_US);
     front_tick(front);
     return front;
 
@@ -349,7 +349,7 @@ enum { GATHER_ITERATIONS = 32, GATHER_MAX = 512 };
 void front_run(struct front *front)
 {
     bool idle = true;
-    unsigned iterations = 0; /* since the first message that the back thread does not know of */
+    unsigned iterations = 0; /* since the first message that has not woken the back thread */
 
     while (!front->stopped) {
         size_t posted = front->to_back->posted;
@@ -397,7 +397,7 @@ void front_free(struct front *front)
     clients_done(&front->clients);
     discard_mail(front);
     stop_listeners(front);
-    timer_done(&front->second);
+    fd_timer_done(&front->second);
     if (front->mail)
         event_free(front->mail);
     check_done(front);

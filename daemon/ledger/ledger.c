@@ -38,7 +38,7 @@ int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
                      const struct store_id *left)
 {
     ledger->owners = (struct ledger_owners){*owner, *left};
-    /* The front thread may be on its way into that one. */
+    /* The front thread may be about to use the next file. */
     if (ledger->next)
         (void)!ledger_file_note_owners(ledger->next, &ledger->owners);
     return ledger_file_note_owners(ledger->file, &ledger->owners);
@@ -49,8 +49,8 @@ enum ledger_state ledger_look(const struct ledger *ledger)
     return ledger_file_look(ledger->file, ledger->path);
 }
 
-/* Slots without a hint: duplicates are merged when they are drained. False when it is full: the
- * rest is in memory only. */
+/* Append without hints; the drain merges duplicates. False when the half is full: the rest stays in
+ * memory only. */
 static bool append(struct ledger_half *half, const struct usage_slot *slots, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -105,8 +105,7 @@ int ledger_open(const char *path, enum id_type type, int64_t now_us, struct ledg
     return 0;
 }
 
-/* The file of the ledger's name is the one in use, and is broken. The mapping holds its remaining
- * entries. */
+/* Unlink the file if it is the one in use and broken. The mapping holds its remaining entries. */
 static int make_way(const struct ledger *ledger, enum ledger_state state)
 {
     if (state != LEDGER_BROKEN || !ledger_file_is_named(ledger->file, ledger->path))
@@ -114,7 +113,7 @@ static int make_way(const struct ledger *ledger, enum ledger_state state)
     return unlink(ledger->path) == 0 ? 0 : -errno;
 }
 
-/* The new file holds usage of another database: that usage waits in a file beside it. */
+/* A new file may hold usage of another database. That usage waits in a file beside it. */
 static int keep_foreign(const struct ledger *ledger, const struct store_id *owner,
                         const struct ledger_file *file, struct ledger_report *report)
 {

@@ -19,7 +19,7 @@
 enum {
     HEADER_SIZE = 4096,
     PAGE = 4096,
-    OPENS_MAX = 100, /* of a name that leads to another file each time */
+    OPENS_MAX = 100, /* tries to open a name that leads to another file each time */
 };
 
 static const int64_t half_size = (int64_t)HALF_SLOTS * (int64_t)sizeof(struct usage_slot);
@@ -34,8 +34,8 @@ struct ledger_header {
     uint32_t version; /* the upper half is the enum id_type */
     uint32_t slot_size;
     uint32_t half_slots;
-    uint32_t database, table; /* the owner's, as is: */
-    uint32_t left_database;   /* the earlier owner's, as are: */
+    uint32_t database, table; /* the owner's, with `system` */
+    uint32_t left_database;   /* the earlier owner's, with `left_system` and `left_table` */
     uint64_t system;
     uint64_t left_system;
     uint32_t left_table;
@@ -164,8 +164,8 @@ int ledger_file_note_owners(const struct ledger_file *file, const struct ledger_
     return 0;
 }
 
-/* Make an empty file a ledger. The header comes last. A file that has no room for one is left
- * empty: without a header it would be a damaged one. */
+/* Make an empty file a ledger, the header last. A file without room for a header stays empty,
+ * because a file without a header counts as damaged. */
 static int format_file(struct ledger_file *file)
 {
     const struct ledger_owners nobody = {0};
@@ -235,7 +235,7 @@ static bool is_named(int fd, const char *path)
            ours.st_dev == named.st_dev;
 }
 
-/* Open `path` and lock it, again and again until the locked file is the one of that name. */
+/* Open and lock `path`. Repeat until the locked file is the one that the name leads to. */
 static int open_locked(const char *path)
 {
     for (int i = 0; i < OPENS_MAX; i++) {
@@ -324,10 +324,10 @@ static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_j
         half->reserved = half->used - half->used % ledger_half_step(half);
         while (half->reserved < half->used && ledger_half_reserve(half))
             ;
-        /* A page that is there is there as a whole. */
+        /* A page of the file is always whole. */
         if (half->reserved < half->used)
             half->reserved = (half->used + page_slots - 1) / page_slots * page_slots;
-        /* The room of an earlier process. */
+        /* Give back room that an earlier process reserved. */
         (void)ledger_half_punch(half, half->reserved, ledger_half_slots(half) - half->reserved);
     }
     return NULL;
@@ -374,7 +374,7 @@ static int replace(struct ledger_file *file, const char *path, int64_t now_us,
     if (file->fd < 0)
         return file->fd;
     error = adopt(file, now_us, &owners, &fresh);
-    /* Another process's file, created in between. */
+    /* Another process created a file in between. */
     return error == 0 && fresh.damage ? -ESTALE : error;
 }
 

@@ -18,7 +18,8 @@ static size_t place_of(const struct ledger_half *half, uint32_t slot)
     return (size_t)half->offset + size_of(half, slot);
 }
 
-/* To the end of the step: a restart on a full file system may leave less of one. */
+/* Returns the slots up to the end of the step. After a restart on a full file system the first step
+ * may be shorter. */
 static uint32_t step_from(const struct ledger_half *half)
 {
     return ledger_half_step(half) - half->reserved % ledger_half_step(half);
@@ -37,8 +38,8 @@ bool ledger_half_reserve(struct ledger_half *half)
     return true;
 }
 
-/* The file system has no room: go on in memory, in this half's next steps too, as a file with a
- * gap in it would be a damaged one. */
+/* The file system has no room. Use memory instead, for this half's next steps too, because a file
+ * with a gap counts as damaged. */
 static bool borrow(struct ledger_half *half)
 {
     uint32_t step = step_from(half);
@@ -59,8 +60,8 @@ static bool grow(struct ledger_half *half)
     return (on_file && ledger_half_reserve(half)) || borrow(half);
 }
 
-/* The time is stored last: a slot without one does not count. (A killed process loses no store
- * that it has made; only the compiler must keep the order.) */
+/* Store the time last: a slot without a time does not count. A killed process loses no store that
+ * it has made, so only the compiler must keep the order. */
 static void store(const struct ledger_half *half, uint32_t i, const struct row_id *api_key_id,
                   int64_t last_used_us, uint64_t count)
 {
@@ -101,8 +102,8 @@ bool ledger_half_punch(const struct ledger_half *half, uint32_t from, uint32_t s
                      (off_t)place_of(half, from), (off_t)size_of(half, slots)) == 0;
 }
 
-/* Return the room that this round did not need to the file system: memory follows demand, a round
- * late. */
+/* Give room beyond this round's need back to the file system. Memory follows demand one round
+ * later. */
 static void give_back(struct ledger_half *half, uint32_t needed)
 {
     uint32_t step = ledger_half_step(half);
@@ -113,7 +114,7 @@ static void give_back(struct ledger_half *half, uint32_t needed)
         half->reserved -= step;
 }
 
-/* Have the file again where memory stood in for it. */
+/* Map the file again in place of the memory. */
 static void return_borrowed(struct ledger_half *half)
 {
     uint32_t from = half->borrowed_from;
@@ -134,7 +135,7 @@ size_t ledger_half_lost(const struct ledger_half *half)
     return lost;
 }
 
-/* From the end: a process killed on the way leaves slots without a gap. */
+/* Cut from the end: a process that is killed meanwhile leaves slots without a gap. */
 static void cut(struct ledger_half *half, uint32_t used)
 {
     while (half->used > used)

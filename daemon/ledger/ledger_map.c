@@ -18,7 +18,7 @@ struct ledger_map {
     atomic_size_t borrowed;
 };
 
-/* A signal handler is given an address and nothing else, so this has to be where it can find it:
+/* A signal handler gets an address and nothing else, so it has to find the mappings here. This is
  * the one mutable global of the daemon. */
 static struct ledger_map maps[MAPS_MAX];
 static struct sigaction earlier;
@@ -30,9 +30,10 @@ static bool put_memory(char *at, size_t len)
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == at;
 }
 
-/* The page at `at` cannot be had. Where the file has ended, the rest of the step is missing too:
- * one mapping for each page could be more than the kernel allows. Async-signal-safe: system calls
- * and atomics only. (POSIX does not list mmap; on Linux it is a system call like the others.) */
+/* Replace the page at `at`, which the file cannot provide. A file that ended lacks the rest of the
+ * step too: one mapping for each page could exceed the kernel's limit. Async-signal-safe: system
+ * calls and atomics only. (POSIX does not list mmap; on Linux it is a system call like the others.)
+ */
 static bool replace_page(struct ledger_map *map, char *bytes, size_t at)
 {
     const struct ledger_map_setup *setup = &map->setup;

@@ -95,7 +95,7 @@ int spill_write(const char *path, const struct usage_batch *batch)
     memcpy(header.magic, magic, sizeof header.magic);
     if (snprintf(temporary, sizeof temporary, "%s.new", path) >= (int)sizeof temporary)
         return -ENAMETOOLONG;
-    /* One that a crash left, or something that must not be written through. */
+    /* A crash may have left this file, or something else has its name: never write through it. */
     if (unlink(temporary) != 0 && errno != ENOENT)
         return -errno;
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

@@ -101,8 +101,8 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
-/* The fields of the verdict that CHECK would answer or, if that is about no row, of
- * PostgreSQL's. */
+/* The fields of the verdict that CHECK would answer, or of PostgreSQL's if CHECK's is about no row.
+ */
 static void row_fields(struct fields *out, const struct explanation *e,
                        const struct outcome *outcome)
 {
@@ -115,15 +115,15 @@ static void row_fields(struct fields *out, const struct explanation *e,
     field_id(out, "user_id", &verdict->user_id, verdict->id_type);
 }
 
-/* The states keep the words of earlier releases: scripts compare them. */
 static const char *memory_state(const struct explanation *e)
 {
     if (e->memory.verdict.kind == VERDICT_UNAVAILABLE)
         return "absent";
     if (e->memory.use == USE_NOW)
-        return "believed";
-    return freshness_read_since(e->memory.verdict.read_at_us, e->watermark_us) ? "expired"
-                                                                               : "below floor";
+        return "fresh";
+    return freshness_read_since(e->memory.verdict.read_at_us, e->watermark_us)
+               ? "expired"
+               : "below the watermark";
 }
 
 static const char *redis_state(const struct explanation *e)
@@ -131,9 +131,9 @@ static const char *redis_state(const struct explanation *e)
     if (e->redis != FOUND_VERDICT)
         return redis_finding_name(e->redis);
     if (e->redis_use == USE_NOW)
-        return "believed";
+        return "fresh";
     return freshness_read_since(e->in_redis.read_at_us, e->watermark_us) ? "expired"
-                                                                         : "below floor";
+                                                                         : "below the watermark";
 }
 
 struct buffer explain_reply(const struct explanation *e)

@@ -5,14 +5,15 @@
 
 #include <apikeyd/base/out_of_memory.h>
 
-/* A product carries differences up only, the shift brings them down again. */
+/* A multiplication moves differences to higher bits only. The shift moves them down again. */
 static uint64_t mix(uint64_t hash)
 {
     hash *= 0x9e3779b97f4a7c15;
     return hash ^ hash >> 32;
 }
 
-/* Eight bytes at a time; the seed hides the places from clients, which choose the keys. */
+/* Hash eight bytes at a time. The seed hides the places from clients, because clients choose the
+ * keys. */
 static size_t first_place(const struct lookup_index *index, struct slice text)
 {
     uint64_t hash = index->seed ^ text.len;

@@ -15,10 +15,10 @@
 #include "key_query.h"
 #include "lookup_index.h"
 
-/* After a lookup by the feed's session that was late or refused. */
+/* The pool does not use the feed's session for so long after a lookup by it was late or refused. */
 static const int64_t guest_bar_us = 10000000;
 
-/* Without the feed's heartbeats connections are asked after so long. */
+/* Without the feed's heartbeats the pool probes its connections so often. */
 static const int64_t lone_heartbeat_us = 2000000;
 
 /* A slot's last knowledge of its store. NOT_PROVEN: no lookup was answered there yet. USELESS: its
@@ -30,7 +30,7 @@ struct pool_slot {
     struct pg_pool *pool;
     struct pg_connection *connection;
     enum slot_store store;
-    bool told; /* since the last heartbeat */
+    bool told; /* an answer since the last heartbeat told its store */
     struct lookup_list lookups;
     size_t len;
     int64_t sent_us;
@@ -47,10 +47,10 @@ struct pg_pool {
     const char *logged; /* in the log: a fault of answers */
     bool refused_logged, bytes_logged, broken_logged;
     bool misfit_logged[KEY_ROW_HASH_IN_FALLBACK + 1];
-    bool down; /* as was told */
+    bool down; /* the state last reported */
     char *sql, *probe_sql;
     bool feed_usable;
-    int64_t guest_barred_us; /* a lookup by it was late or refused: none until then */
+    int64_t guest_barred_us; /* a lookup by the guest was late or refused: none before this time */
     struct pool_slot guest;
     struct event lone_heartbeat;
     size_t count;
@@ -78,8 +78,8 @@ static bool own_down(const struct pg_pool *pool)
     return true;
 }
 
-/* Returns whether the feed's session may be asked: the server refuses all of the pool's own. Behind
- * a lock the feed's session would only get stuck too, and the feed with it. */
+/* Returns whether the feed's session may be used: the server refuses all of the pool's own. Not
+ * behind a lock, where the feed's session would get stuck, and the feed with it. */
 static bool guest_free(const struct pg_pool *pool)
 {
     for (size_t i = 0; i < pool->count; i++) {
@@ -91,8 +91,8 @@ static bool guest_free(const struct pg_pool *pool)
     return pool->feed_usable && own_down(pool) && clock_monotonic_us() >= pool->guest_barred_us;
 }
 
-/* Returns whether the feed's session replaces them. After a refusal it is first asked without
- * keys. */
+/* Returns whether lookups go by the feed's session. After a refusal a query without keys is tried
+ * first. */
 static bool feed_stands_in(const struct pg_pool *pool)
 {
     return guest_free(pool) && pool->guest.store != USELESS;
@@ -230,7 +230,7 @@ static void log_wrong(struct pg_pool *pool, const char *wrong, const char *found
     pool->logged = wrong;
 }
 
-/* Lookups that waited for answers and get none any more. */
+/* Fail the waiting lookups if no connection can answer any more. */
 static void fail_waiting(struct pg_pool *pool)
 {
     const char *down = all_down(pool);
@@ -241,7 +241,7 @@ static void fail_waiting(struct pg_pool *pool)
         fail(pool, lookup, down);
 }
 
-/* The feed's role need not be allowed to read keys; but it may be, later. */
+/* The feed's role may lack the right to read keys, and may be granted it later. */
 static void bar_guest(struct pg_pool *pool)
 {
     pool->guest.store = USELESS;
@@ -271,7 +271,7 @@ static void refuse_answer(struct pool_slot *slot, struct lookup_list *lookups,
         pg_connection_give_up(slot->connection, wrong);
 }
 
-/* The store of the mark is not known yet: the session is asked, then the lookups are sent again. */
+/* The mark's store is not known yet: ask the session for it, then send the lookups again. */
 static void ask_first(struct pool_slot *slot, struct lookup_list *lookups)
 {
     struct pg_pool *pool = slot->pool;
@@ -367,7 +367,7 @@ static void answer_lookup(struct pg_pool *pool, struct lookup *lookup, const str
     fail(pool, lookup, "the database has no encoding (SQL_ASCII), and the key is not ASCII");
 }
 
-/* Put the rows together, each with its lookups, before the first of these is answered. */
+/* Collect all rows for their lookups before the first lookup is answered. */
 static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const PGresult *result,
                       const struct store_told *told)
 {
@@ -386,8 +386,8 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
         if (key_query_row(result, i, id_type(pool), &row))
             take_row(slot, &row);
     }
-    /* All rows give the same time, also the store's row. Another store's clock is not the feed's:
-     * as one clock, the two would seem to be set at each answer. */
+    /* All rows have the same time, the store's row too. The clock of another store is not sampled:
+     * mixed with the feed's it would seem to be set at each answer. */
     if (slot->store == AGREES)
         back_env_sample_clock(pool->env, slot->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
@@ -482,7 +482,7 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
     struct store_told told;
     size_t len = slot->len;
 
-    /* The slot is free again: answers may add lookups again. */
+    /* Free the slot first: answers may add lookups. */
     TAILQ_INIT(&lookups);
     TAILQ_CONCAT(&lookups, &slot->lookups, in_list);
     slot->len = 0;
@@ -715,8 +715,8 @@ void pg_pool_heartbeat(struct pg_pool *pool)
     timer_start(&pool->lone_heartbeat, lone_heartbeat_us);
 }
 
-/* The feed is away. A session that was refused, for lost rights, say, is tried again all the same:
- * a daemon that is not ready gets no requests. */
+/* While the feed is down, probe all connections. A session that was refused, for lost rights for
+ * example, is tried too: a daemon that is not ready gets no requests. */
 static void on_lone_heartbeat(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;

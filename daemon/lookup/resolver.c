@@ -25,12 +25,11 @@ struct resolver {
     struct redis_tier *redis;
     struct pg_pool *postgres;
     struct lookup_list for_redis;
-    bool shared; /* the current answers may be filled into Redis */
-    int64_t
-        elsewhere_us; /* when an answer came from another store than the feed's; or TIME_NEVER */
+    bool shared;          /* the current answers may be filled into Redis */
+    int64_t elsewhere_us; /* when another store than the feed's last answered; or TIME_NEVER */
     bool elsewhere_logged;
     int64_t newest_in_memory_us, newest_in_redis_us; /* read times, or TIME_NEVER */
-    struct store_id redis_store;                     /* the store that the latter is of */
+    struct store_id redis_store;                     /* the store of the latter */
     bool failing;                                    /* the last lookup got no usable answer */
     bool duplicates_logged;                          /* in the log */
 };
@@ -104,7 +103,7 @@ static void note_in_redis(struct resolver *resolver, const struct verdict *verdi
     resolver->redis_store = *store;
 }
 
-/* The lookup, in no list any more, is answered and gone. */
+/* Answer and free the lookup, which is in no list any more. */
 static void answer(struct resolver *resolver, struct lookup *lookup, const struct verdict *verdict,
                    enum tier tier, const char *why)
 {
@@ -136,7 +135,7 @@ static void answer_unavailable(struct resolver *resolver, struct lookup *lookup,
     answer(resolver, lookup, &verdict_unavailable, TIER_NONE, why);
 }
 
-/* Verdicts of the key that were read before `changed_at_us` are not served, stale neither. */
+/* Forget the key's verdicts that were read before `changed_at_us`, for stale service too. */
 static void forget_older(struct resolver *resolver, const struct digest *digest,
                          int64_t changed_at_us)
 {
@@ -477,7 +476,7 @@ void resolver_free(struct resolver *resolver)
 {
     if (!resolver)
         return;
-    /* Lookups on their way come back with no answer and end as UNAVAILABLE. */
+    /* Pending lookups end as UNAVAILABLE. */
     if (resolver->redis)
         redis_tier_close(resolver->redis);
     pg_pool_free(resolver->postgres);

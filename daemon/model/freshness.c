@@ -58,7 +58,7 @@ void freshness_tick(struct freshness *freshness, int64_t now_us)
 }
 
 /* Setters end with this call, so limits never lag behind events. */
-static void judge_anew(struct freshness *freshness)
+static void update_limits(struct freshness *freshness)
 {
     freshness_tick(freshness, freshness->limits.now_us);
 }
@@ -71,7 +71,7 @@ void freshness_init(struct freshness *freshness, const struct freshness_policy *
                    .watermark_us = TIME_NEVER,
                    .known_watermark_us = TIME_NEVER},
     };
-    judge_anew(freshness);
+    update_limits(freshness);
 }
 
 void freshness_done(struct freshness *freshness)
@@ -93,7 +93,7 @@ bool freshness_watch_keys(struct freshness *freshness)
 void freshness_set_policy(struct freshness *freshness, const struct freshness_policy *policy)
 {
     freshness->policy = *policy;
-    judge_anew(freshness);
+    update_limits(freshness);
 }
 
 bool freshness_feed_confirmed(struct freshness *freshness, int64_t sent_us)
@@ -101,20 +101,20 @@ bool freshness_feed_confirmed(struct freshness *freshness, int64_t sent_us)
     if (sent_us < freshness->inputs.jumped_us)
         return false;
     freshness->inputs.confirmed_us = sent_us;
-    judge_anew(freshness);
+    update_limits(freshness);
     return true;
 }
 
 void freshness_feed_tells_all(struct freshness *freshness, bool all)
 {
     freshness->inputs.notified = all;
-    judge_anew(freshness);
+    update_limits(freshness);
 }
 
 void freshness_changes_may_be_missing(struct freshness *freshness, int64_t at_us)
 {
     freshness->inputs.watermark_us = later(freshness->inputs.watermark_us, at_us);
-    judge_anew(freshness);
+    update_limits(freshness);
 }
 
 void freshness_everything_changed(struct freshness *freshness, int64_t at_us)
@@ -134,7 +134,7 @@ bool freshness_lookups_elsewhere(struct freshness *freshness)
     bool news = !freshness->inputs.elsewhere;
 
     freshness->inputs.elsewhere = true;
-    judge_anew(freshness);
+    update_limits(freshness);
     return news;
 }
 
@@ -165,7 +165,7 @@ static void jump(struct freshness_inputs *inputs, int64_t at_us, int64_t jump_us
 void freshness_clocks_jumped(struct freshness *freshness, int64_t at_us, int64_t jump_us)
 {
     jump(&freshness->inputs, at_us, jump_us);
-    judge_anew(freshness);
+    update_limits(freshness);
 }
 
 void freshness_follow(struct freshness *freshness, const struct freshness_inputs *inputs)
@@ -175,7 +175,7 @@ void freshness_follow(struct freshness *freshness, const struct freshness_inputs
 
     freshness->inputs = *inputs;
     jump(&freshness->inputs, jumped_us, lost_us);
-    judge_anew(freshness);
+    update_limits(freshness);
 }
 
 /* The latest change that any of the key's digests announced, or TIME_NEVER. */

@@ -53,7 +53,8 @@ void mailbox_wake(struct mailbox *mailbox)
     if (mailbox->posted == 0)
         return;
     mailbox->posted = 0;
-    /* Fails only when the counter is at its top, and then the consumer is awake anyway. */
+    /* The write fails only if the counter is at its maximum, and then the consumer is awake anyway.
+     */
     (void)eventfd_write(mailbox->wake_fd, 1);
 }
 

@@ -127,7 +127,7 @@ void metrics_print_info(const struct metrics *metrics, const char *section, stru
         print_distributions(metrics, out);
 }
 
-/* Names that every exporter has are not our own. */
+/* Names common to all exporters have no prefix of ours. */
 static const char *prefix_of(const char *family)
 {
     return strncmp(family, "process_", strlen("process_")) == 0 ? "" : "apikeyd_";

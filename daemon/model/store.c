@@ -60,7 +60,7 @@ static enum store_change switch_to(struct stores *stores, const struct store_id 
     return change;
 }
 
-/* Servers of earlier timelines are known from now on only if they answer still. */
+/* Forget servers of earlier timelines. One that still answers is asked again. */
 static void drop_outdated(struct stores *stores)
 {
     size_t kept = 0;

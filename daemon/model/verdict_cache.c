@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Ways of a set: with so many, sets fill alike; and a key has a second set for when its first is
+/* Ways of a set. With this many, sets fill alike, and a key has a second set for when its first is
  * full. So a table that is nearly full still takes new verdicts. */
 enum { WAYS = 32 };
 
@@ -78,8 +78,8 @@ static bool table_init(struct table *table, size_t bytes, bool with_rest)
     at += (HUGE_PAGE - (uintptr_t)at % HUGE_PAGE) % HUGE_PAGE;
     table->slots = at;
     table->tag = (uint8_t *)(at + slots * table->slot_size);
-    /* A new mapping is zeroes: empty, and untouched. Each hit lands on a page of its own; with huge
-     * ones the TLB can hold them. Only advice. */
+    /* A new mapping is zero, so all slots are empty and no page is touched. Hits are spread over
+     * all pages; huge pages fit into the TLB. Only advice. */
     (void)madvise(at, size, MADV_HUGEPAGE);
     return true;
 }
@@ -122,8 +122,8 @@ struct place {
     uint8_t tag;
 };
 
-/* The upper halves of the mixed digest, and of it mixed once more, say which sets, the lower bits
- * which slot and which tag. */
+/* The upper halves of the mixed digest, and of a second mix, choose the sets. The lower bits choose
+ * the home slot and the tag. */
 static struct place place_of(const struct table *table, uint64_t mixed)
 {
     uint64_t again = mixed * UINT64_C(0x9e3779b97f4a7c15);

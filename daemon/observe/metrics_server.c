@@ -33,8 +33,8 @@ struct request {
     struct MHD_Connection *connection;
     const struct page *page;
     bool asked;
-    struct MHD_Response *response; /* what came of it, and */
-    unsigned status;               /* with what code */
+    struct MHD_Response *response; /* the answer, … */
+    unsigned status;               /* … and its status code */
 };
 
 static const char silent[] = "the front thread does not answer\n";
@@ -131,7 +131,7 @@ static void on_snapshot(void *arg, const struct status_snapshot *snapshot)
         request->response = make_response(&text, "text/plain; charset=utf-8");
     }
     MHD_resume_connection(request->connection);
-    /* The library has to run for it, but not from here: the library may be the caller. */
+    /* The library has to run, but not from here, because the library may be the caller. */
     event_active(&request->server->timer, EV_TIMEOUT, 0);
 }
 
@@ -262,8 +262,8 @@ void metrics_server_free(struct metrics_server *server)
         return;
     event_del(&server->readable);
     event_del(&server->timer);
-    MHD_run(server->mhd);            /* the last request resumed */
-    MHD_quiesce_daemon(server->mhd); /* or else it would close the socket */
+    MHD_run(server->mhd);            /* for the request that was resumed last */
+    MHD_quiesce_daemon(server->mhd); /* without this it would close the socket */
     MHD_stop_daemon(server->mhd);
     free(server);
 }

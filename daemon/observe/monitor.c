@@ -32,11 +32,11 @@ struct sample {
 struct monitor {
     struct monitor_setup setup;
     struct event tick;
-    TAILQ_HEAD(, ask) asks; /* in the order of their polls, in which answers come too */
+    TAILQ_HEAD(, ask) asks; /* in the order of their polls, which is the order of the answers */
     size_t ask_count;
     uint32_t last_id;
     bool polling;      /* the tick's own ask is under way, … */
-    int64_t polled_us; /* … or was, since this time */
+    int64_t polled_us; /* … or when the last one began */
     int64_t started_us;
     size_t taken; /* samples, ever */
     struct sample sample[SAMPLES];

@@ -14,7 +14,7 @@ static const char *redis_state(const struct status_snapshot *snapshot, bool answ
         return "down";
     if (!snapshot->redis_dated)
         return "up, but PostgreSQL's clock is not known yet";
-    return answered ? "up" : "up, but holds nothing that may be used, for all that is known";
+    return answered ? "up" : "up, but holds nothing that is known to be usable";
 }
 
 bool status_snapshot_ready(const struct status_snapshot *snapshot, struct buffer *why)
@@ -25,7 +25,7 @@ bool status_snapshot_ready(const struct status_snapshot *snapshot, struct buffer
     bool memory = value[METRIC_CACHE_ENTRIES] > 0 && snapshot->memory_servable;
 
     if (snapshot->stopping) {
-        buffer_text(why, "the daemon is stopping");
+        buffer_text(why, "the daemon is stopping: draining");
         return false;
     }
     buffer_printf(why, "PostgreSQL is %s; ", postgres ? "up" : "down");

@@ -26,20 +26,20 @@ static const int64_t connect_timeout_us = 5000000;
  * pooler, only ended a session. */
 static const int64_t proven_us = 1000000;
 
-/* A session that has come and gone so often, each time within this time, is logged no more until
- * one has stayed, or stayed away, for longer. */
+/* A session that ended this many times in a row, each time within steady_us, is logged no more
+ * until one has stayed up, or down, for longer. */
 enum { SHORT_LIVES_MAX = 3 };
 static const int64_t steady_us = 60000000;
 
-/* A late query that may be behind a lock is waited for so long: then the next one can queue there.
- */
+/* A late query may be behind a lock. The daemon waits for it this long, so that the next query can
+ * queue there. */
 static const int64_t overdue_us = 10000000;
 
 /* An attempt to connect that takes longer starts again when there is news of the server. */
 static const int64_t slow_connect_us = 200000;
 
-/* The server takes about this long to end a session. A busy server takes longer, so the daemon asks
- * for the place again and again while it is kept from others. */
+/* The server takes about this long to end a session, longer when it is busy. So the daemon asks for
+ * the place repeatedly while it keeps the place from others. */
 static const int64_t give_way_us = 20000;
 static const int64_t claim_interval_us = 200000;
 
@@ -61,7 +61,7 @@ struct pg_connection {
     bool io_added;
     struct backoff backoff;
     int64_t connected_us;   /* when it came up last (monotonic), … */
-    int64_t attempt_us;     /* … or began to try */
+    int64_t attempt_us;     /* … and when the present attempt began */
     unsigned connects_late; /* time-outs and useless servers: each lets another host come first */
 };
 
@@ -117,7 +117,7 @@ static int64_t next_attempt_us(struct pg_connection *connection)
                : delay_us;
 }
 
-/* Count the short lives. A session that came and went, and has not come again, is news. */
+/* Count short-lived sessions. A session that has been down for long is news again. */
 static void note_life(struct pg_connection *connection, bool was_up, int64_t since_us)
 {
     if (was_up) {
@@ -142,14 +142,14 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     first_line(why, line, sizeof line);
     note_life(connection, was_up, lived_us);
     if (connection->down || refused || connection->short_lives > SHORT_LIVES_MAX ||
-        (connection->unresolved && !connection->pg)) /* it has been told */
+        (connection->unresolved && !connection->pg)) /* the name's fault has been logged */
         log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);
     else
         log_warning(log, "postgres (%s): %s; trying again%s", connection->setup.purpose, line,
                     pg_connection_flaps(connection)
                         ? " (it comes and goes: logged again when it has stayed for a minute)"
                         : "");
-    if (outcome != PG_REFUSED) /* that was counted when the server said so */
+    if (outcome != PG_REFUSED) /* a refusal was counted when it came */
         count_failure(connection, outcome);
     connection->down = outcome == PG_LATE || connection->state == OVERDUE || !proven;
     connection->state = WAITING;
@@ -191,7 +191,7 @@ static void on_let_go(void *arg)
         connection->gives_way = connection->state == BUSY;
 }
 
-/* The place that is given up is free when the server has ended that session. */
+/* The place becomes free when the server has ended the session that gave way. */
 static void on_retry(void *arg)
 {
     struct pg_connection *connection = arg;
@@ -290,7 +290,7 @@ static void on_attempt(void *arg, const struct pg_attempt_result *result)
     PQsetErrorVerbosity(connection->pg, PQERRORS_VERBOSE);
     connection->state = CONNECTING;
     timer_start(&connection->timer, connect_timeout_us);
-    /* PQconnectStart() says: wait as if PQconnectPoll() had asked to write. */
+    /* PQconnectStart()'s manual: wait as if PQconnectPoll() had asked to write. */
     watch(connection, EV_WRITE);
 }
 

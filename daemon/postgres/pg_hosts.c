@@ -10,15 +10,15 @@
 
 #include <libpq-fe.h>
 
-/* Step through the entries of a comma list. A list of one entry stays there, as in libpq for ports,
- * and an empty list stays at "". */
+/* Steps through a comma list. A list of one entry repeats it, as libpq does with ports, and an
+ * empty list yields "". */
 struct entries {
     const char *at;
     size_t count;
 };
 
-/* Returns libpq's reading of the connection string, its service and the environment together. libpq
- * gives that only for a connection, so one is started that ends before it resolves any host: at an
+/* Returns the parameters that libpq makes of connection string, service and environment. libpq
+ * tells them only of a connection, so this starts one that ends before it resolves a host, at an
  * sslmode that does not exist. NULL when out of memory. */
 static PQconninfoOption *effective_options(const char *dsn)
 {
@@ -129,7 +129,7 @@ void pg_hosts_resolve(struct pg_hosts *hosts, const char *dsn)
 
     if (count == 0)
         count = 1; /* libpq's default, a Unix socket */
-    /* Lists that do not go together are libpq's to refuse. */
+    /* libpq refuses lists of different lengths, so nothing is done here. */
     if ((names.count > 0 && addresses.count > 0 && names.count != addresses.count) ||
         (ports.count > 1 && ports.count != count))
         count = 0;

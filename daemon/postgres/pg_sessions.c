@@ -79,7 +79,8 @@ bool pg_session_may_connect(const struct pg_session *session)
     return true;
 }
 
-/* There was a place, and sessions of higher rank were refused: these need not wait to claim it. */
+/* A session of lower rank has found a place: the refused sessions of higher rank may claim it at
+ * once. */
 static void let_earlier_claim(struct pg_session *session)
 {
     struct pg_session *earlier = session;
@@ -98,7 +99,7 @@ bool pg_session_connected(struct pg_session *session)
         return false;
     session->up = true;
     session->gave_way = false;
-    /* The place that a later one left for this one is not lost. */
+    /* A place that a later session left for this one is not lost. */
     while ((later = TAILQ_NEXT(later, in_list)))
         later->gave_way = false;
     session->claimed_us = TIME_NEVER;
@@ -157,8 +158,7 @@ void pg_session_gave_way(struct pg_session *session)
 
     session->up = false;
     session->gave_way = true;
-    session->gave_way_to =
-        PG_RANK_FEED; /* the one with a claim that has ended meanwhile, most likely */
+    session->gave_way_to = PG_RANK_FEED; /* most likely the one whose claim has just ended */
     set_refused(session, true);
     TAILQ_FOREACH(claimant, &session->env->sessions, in_list)
     {

@@ -13,7 +13,7 @@
 
 /* Owned by the worker while it runs. */
 struct query {
-    struct redis_hosts *hosts; /* for the loop only: it may be gone when the answer comes */
+    struct redis_hosts *hosts; /* for the loop's thread only: may be freed meanwhile */
     char host[256];
     char port[8];
     int error;
@@ -111,7 +111,7 @@ static void set_path(struct redis_hosts *hosts, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    assert(strlen(path) < sizeof address.sun_path); /* redis_url_parse() has looked */
+    assert(strlen(path) < sizeof address.sun_path); /* redis_url_parse() has checked the length */
     memcpy(address.sun_path, path, strlen(path) + 1);
     set_address(&hosts->list[0], &address, sizeof address);
     hosts->len = 1;

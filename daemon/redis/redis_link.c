@@ -29,17 +29,17 @@ struct redis_link {
     struct back_env *env;
     struct redis_url url;
     enum state state;
-    bool writes; /* are taken */
+    bool writes; /* Redis accepts writes */
     struct redis_hosts *hosts;
     struct redis_address address;  /* the session's */
     struct redis_session *session; /* NULL unless TRYING or UP */
     struct event timer;
-    int64_t timed_us; /* when the read was sent that must not be late */
+    int64_t timed_us; /* when the timed read was sent */
     struct backoff backoff;
     int64_t up_since_us;
     int failures[REDIS_USES]; /* in a row */
     struct outage outage, write_outage;
-    char why[WHY_SIZE]; /* the last try failed */
+    char why[WHY_SIZE]; /* why the last try failed */
 };
 
 static void try_next(struct redis_link *link);
@@ -121,7 +121,7 @@ static void on_ended(void *arg, enum redis_end how, const char *why)
     give_up(link, why);
 }
 
-/* A command of ours, of words. */
+/* Send a command of the link's own. */
 static void send_words(struct redis_link *link, const struct slice *words, size_t len,
                        void (*done)(void *arg, const struct redis_reply *reply))
 {
@@ -140,14 +140,14 @@ static struct slice word(const char *text)
     return (struct slice){text, strlen(text)};
 }
 
-/* Nothing is kept under it: "<prefix>1:probe:<n>". */
+/* The key "<prefix>1:probe:<n>", which never exists. */
 static struct slice probe_key(const struct redis_link *link, int n, char ret[static WHY_SIZE])
 {
     return (struct slice){ret, (size_t)snprintf(ret, WHY_SIZE, "%.128s1:probe:%d",
                                                 link->env->config->redis_prefix, n)};
 }
 
-/* Two keys, so that a Cluster that spreads them over its nodes is found out. */
+/* Read two keys, because a Cluster that spreads keys over its nodes refuses that. */
 static void send_probe_read(struct redis_link *link,
                             void (*done)(void *arg, const struct redis_reply *reply))
 {
@@ -157,7 +157,8 @@ static void send_probe_read(struct redis_link *link,
     send_words(link, words, 3, done);
 }
 
-/* Refused for all reasons that any write is, but writes nothing: no such key exists. */
+/* SET with XX of a key that does not exist: it writes nothing, but fails for every reason that a
+ * write fails for. */
 static void send_probe_write(struct redis_link *link,
                              void (*done)(void *arg, const struct redis_reply *reply))
 {
@@ -230,11 +231,11 @@ static void on_probe_read(void *arg, const struct redis_reply *reply)
     if (!reply || reply->kind == REPLY_ERROR)
         on_greeted(arg, reply);
     else if (reply->kind != REPLY_ARRAY || reply->len != 2)
-        give_up(link, "its reply to MGET is none");
+        give_up(link, "it does not answer MGET with an array of two");
 }
 
-/* One that answers later than lookups wait would come up and go down for ever, at their cost. The
- * reads before this one waited for the connection too. */
+/* A Redis that answers later than lookups wait would come up and go down endlessly, at their cost.
+ * The earlier reads also waited for the connection, so this one is timed. */
 static void on_timed_read(void *arg, const struct redis_reply *reply)
 {
     struct redis_link *link = arg;
@@ -329,7 +330,7 @@ static void start_round(struct redis_link *link)
     }
 }
 
-/* Perhaps late: a session that works meanwhile is left alone. */
+/* The answer may be late: a session that works meanwhile is left alone. */
 static void on_answered(void *arg, const char *error)
 {
     struct redis_link *link = arg;

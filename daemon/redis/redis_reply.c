@@ -9,7 +9,7 @@
 struct redis_reader {
     redisReader *parser;
     size_t pending; /* bytes that were fed since the last reply ended */
-    bool too_long;  /* that is why a part was refused */
+    bool too_long;  /* a part was refused for its length */
     struct redis_reply root;
     size_t text_len, elements;
     struct redis_reply element[REDIS_ELEMENTS_MAX];
@@ -23,7 +23,7 @@ typedef size_t element_count;
 typedef int element_count;
 #endif
 
-/* Where the part that `task` has read belongs. A new reply starts with all of the room. */
+/* Returns the place for the part that `task` has read. A new reply starts with all of the room. */
 static struct redis_reply *place(const redisReadTask *task, enum redis_reply_kind kind)
 {
     struct redis_reader *reader = task->privdata;
@@ -92,7 +92,7 @@ static void *on_nil(const redisReadTask *task)
     return place(task, REPLY_NIL);
 }
 
-/* All memory is the reader's. */
+/* The reader owns all memory. */
 static void on_free(void *reply)
 {
     (void)reply;

@@ -28,8 +28,8 @@ struct redis_session {
     size_t first, len, cap;
     void (*ended)(void *arg, enum redis_end end, const char *why);
     void *arg;
-    bool over;    /* nothing is sent or read any more */
-    bool reading; /* replies are being handed out: it is freed after that */
+    bool over;    /* the session has ended: it sends and reads nothing */
+    bool reading; /* a caller handles a reply: free the session after that */
     bool freed;
 };
 

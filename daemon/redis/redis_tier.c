@@ -153,7 +153,7 @@ void redis_tier_free(struct redis_tier *tier)
     free(tier);
 }
 
-/* Redis is not asked while it is out of use, nor before the store to ask for is known. */
+/* Redis is not used while the link is down, nor before the store is known. */
 static bool may(const struct redis_tier *tier, enum redis_use use)
 {
     return tier->link && tier->env->stores.has_current && redis_link_may(tier->link, use);
@@ -276,10 +276,10 @@ static void on_reply(void *arg, const struct redis_reply *reply)
     if (reply && reply->kind == REPLY_ERROR)
         redis_link_refused(tier->link, REDIS_READ, reply);
     else if (reply && !fine)
-        redis_link_failed(tier->link, REDIS_READ, "its replies to MGET are none");
+        redis_link_failed(tier->link, REDIS_READ, "its replies to MGET are no arrays of values");
 }
 
-/* Send MGET for the keys; false when that cannot be. */
+/* Send MGET for the keys. False when the link does not take it. */
 static bool send_mget(struct redis_tier *tier, struct mget *mget)
 {
     char key[KEY_SIZE];

@@ -22,15 +22,16 @@ static const int64_t tell_interval_us = 1000000;
 
 struct log_writer {
     log_output *output;
-    int in_fd, out_fd; /* of the pipe: where lines go in, which never blocks, and come out */
+    int in_fd, out_fd; /* the pipe: in_fd takes lines and never blocks; out_fd hands them out */
     pthread_t thread;
     _Atomic uint64_t queued, dropped;
-    /* The thread's own. */
-    uint64_t told; /* of `dropped`, in the log */
+    /* Used by the log thread only: */
+    uint64_t told; /* how many of `dropped` the log has reported */
     int64_t told_us;
 };
 
 struct message {
+    int64_t at_us;
     enum log_level level;
     struct log_place place;
     size_t len;
@@ -62,8 +63,8 @@ static bool take(struct log_writer *writer, struct message *message)
            read_whole(writer->out_fd, message->text, message->len);
 }
 
-/* Once nothing is queued, or the numbers would never end; at least once a second, as a reader that
- * is only slow may never empty the queue. */
+/* Report dropped lines when the queue is empty, so that the reports end; but at least once a
+ * second, because a slow reader may never empty the queue. */
 static void tell_dropped(struct log_writer *writer)
 {
     uint64_t dropped = atomic_load(&writer->dropped);
@@ -77,8 +78,13 @@ static void tell_dropped(struct log_writer *writer)
     snprintf(line, sizeof line,
              "log: %" PRIu64 " lines were dropped, because the log's reader did not take them",
              dropped - writer->told);
-    if (writer->output(LOG_LEVEL_WARNING, &(const struct log_place){__FILE__, __func__, __LINE__},
-                       line))
+    struct log_record record = {
+        .at_us = clock_wall_us(),
+        .level = LOG_LEVEL_WARNING,
+        .place = {__FILE__, __func__, __LINE__},
+        .line = line,
+    };
+    if (writer->output(&record))
         writer->told = dropped;
 }
 
@@ -88,7 +94,9 @@ static void *write_lines(void *arg)
     struct message message;
 
     while (take(writer, &message)) {
-        if (!writer->output(message.level, &message.place, message.text))
+        struct log_record record = {message.at_us, message.level, message.place, message.text};
+
+        if (!writer->output(&record))
             atomic_fetch_add(&writer->dropped, 1);
         tell_dropped(writer);
         atomic_fetch_sub(&writer->queued, 1);
@@ -103,6 +111,7 @@ static void enqueue(void *arg, enum log_level level, const struct log_place *pla
     struct message message;
 
     memset(&message, 0, offsetof(struct message, text)); /* padding included */
+    message.at_us = clock_wall_us();
     message.level = level;
     message.place.file = place->file;
     message.place.function = place->function;

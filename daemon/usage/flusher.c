@@ -32,19 +32,19 @@ enum { REFUSALS_MAX = 64 };
  * useless. */
 enum { ASKS_MAX = 8 };
 
-/* A session that leads elsewhere is left for another one so often. */
+/* The flusher leaves a session that leads elsewhere at most once in this time. */
 static const int64_t stay_elsewhere_us = 30000000;
 
 /* A disk that takes longer than this for a job is logged. */
 static const int64_t disk_slow_us = 3000000;
 
-/* A disk gets so long at the very end, after its share of listen.drain_timeout. */
+/* The disk gets this time at the very end, after its share of listen.drain_timeout. */
 static const int64_t disk_end_us = 100000;
 
 enum phase {
     IDLE,
     SWAPPING, /* the front thread has to hand its half over */
-    MOVING,   /* the disk thread sees to usage of other stores */
+    MOVING,   /* the disk thread moves usage of other stores */
     WRITING,  /* PostgreSQL takes pending usage, a chunk at a time */
     SETTLING, /* the disk thread has the rest of pending usage, and the half */
 };
@@ -69,18 +69,18 @@ struct flusher {
     bool saving;  /* PostgreSQL is asked no more: the rest goes to the disk */
 
     struct usage_batch pending;
-    const struct usage_batch *lent; /* a job has it; both only read it */
+    const struct usage_batch *lent; /* to the job under way; both threads only read it */
     struct ledger_keeper ledger;
     bool half_free;  /* the half can be swapped: it holds nothing that is not pending */
     bool fresh_sent; /* the swap under way gives the front a half of a new file */
     struct spill_keeper spill;
     struct usage_owner owner;
     bool proven;            /* the connection leads to the store that owns the ledger, … */
-    struct store_mark mark; /* … where it tells this */
-    bool lost;              /* the connection, since it was last asked where it leads */
-    bool taken;             /* usage set aside for that is pending; its file is still there */
+    struct store_mark mark; /* … and shows this mark there */
+    bool lost;              /* the connection was lost since it was last asked for its store */
+    bool taken;             /* usage set aside for that store is pending; its file still exists */
     unsigned asks;          /* in this round */
-    int64_t stay_us;        /* monotonic: no session is left for where it leads to before then */
+    int64_t stay_us;        /* monotonic: no session that leads elsewhere is left before then */
     bool refused_logged, hidden_logged, elsewhere_logged;
 
     size_t next, len; /* the chunk under way in `pending` */
@@ -315,7 +315,7 @@ static bool told_right(struct flusher *flusher, const PGresult *result)
     bool usable = standing == STORE_CURRENT || standing == STORE_ELSEWHERE;
     if (!usable || !store_mark_equal(&told.mark, &flusher->mark) ||
         usage_owner_place(&flusher->owner, &id) != USAGE_HERE) {
-        flusher->proven = false; /* and the statement, if it was sent elsewhere, wrote nothing */
+        flusher->proven = false; /* a statement that was sent elsewhere wrote nothing */
         return false;
     }
     if (told.hidden && !flusher->hidden_logged)
@@ -550,7 +550,7 @@ static void on_moved(struct job *job, enum job_end end)
         settle_round(flusher);
 }
 
-/* Usage of another store is seen to first. */
+/* Move usage of another store first. */
 static void start_moving(struct flusher *flusher)
 {
     struct move *move = calloc(1, sizeof *move);
@@ -589,8 +589,8 @@ static void start_round(struct flusher *flusher)
     start_moving(flusher);
 }
 
-/* Ask for the front thread's half, if there is one to give in return. Its entries are not mixed
- * with usage of the earlier store, which could not be set aside. */
+/* Ask for the front thread's half, if there is a half to give in return. Usage of the earlier store
+ * that could not be set aside is not mixed with its entries. */
 static void begin(struct flusher *flusher)
 {
     struct ledger_half *fresh = ledger_fresh_half(flusher->setup.ledger);
@@ -639,7 +639,7 @@ static void take_half(struct flusher *flusher)
         out_of_memory(); /* all of it is in the ledger */
 }
 
-/* The front has gone on in a new file, and all that the old one held is in `pending`. */
+/* The front thread uses a new file now, and `pending` has all entries of the old one. */
 static void take_new_file(struct flusher *flusher)
 {
     struct ledger_half *half = ledger_keeper_succeed(&flusher->ledger, &flusher->pending);
@@ -703,7 +703,7 @@ void flusher_save(struct flusher *flusher)
     }
 }
 
-/* Where usage waits that the end has left: the half is emptied once the spill file is whole. */
+/* Log where the remaining usage waits. The half is emptied only when the spill file is whole. */
 void flusher_tell_rest(const struct flusher *flusher)
 {
     const struct log *log = &flusher->env->log;
@@ -808,7 +808,7 @@ struct flusher *flusher_new(struct flusher_setup *setup)
     flusher->disk = job_queue_new(flusher->env->base, "apikeyd-disk");
     flusher->pending_since_us = flusher->front_since_us = clock_monotonic_us();
     take_half(flusher);
-    flusher->connection_failed = flusher->lost = true; /* until it is there: start when it is */
+    flusher->connection_failed = flusher->lost = true; /* a round starts when the session is up */
     flusher_configure(flusher);
     timer_start(&flusher->timer, flusher->interval_us);
     flusher->session = usage_session_new(&(struct usage_session_setup){

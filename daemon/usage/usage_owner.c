@@ -33,7 +33,7 @@ void usage_owner_renewed(struct usage_owner *owner)
     owner->mixed = store_id_known(&owner->left);
 }
 
-/* The other store, while usage may be meant for it, or zeros. */
+/* The earlier store, while usage may still belong to it, or zeros. */
 static struct store_id still_left(const struct usage_owner *owner)
 {
     const struct store_id none = {0};
@@ -106,7 +106,7 @@ static bool take_back(struct usage_owner *owner, struct usage_move *move)
     return move->look_error == 0;
 }
 
-/* Note it in the ledger, now that usage of other stores is on disk. */
+/* Note the owners in the ledger, now that usage of other stores is on disk. */
 static void note(struct usage_owner *owner, const struct store_id *now, const struct store_id *left)
 {
     int error = 0;
@@ -152,7 +152,7 @@ bool usage_owner_take(struct usage_owner *owner, struct usage_move *move, bool *
     if (changes && store_id_known(&owner->owner))
         take_change(owner, move);
     if (!changes)
-        move->left = still_left(owner); /* home may have changed since, and back */
+        move->left = still_left(owner); /* home may have changed and changed back since */
     note(owner, &move->owner, &move->left);
     owner->mixed = store_id_known(&owner->left);
     owner->answered = owner->env->stores.has_home;

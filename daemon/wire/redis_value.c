@@ -142,7 +142,8 @@ enum redis_value_kind redis_value_decode(struct slice key, struct slice value, s
     if (!take_id(&value, id_type, &verdict.api_key_id) ||
         !take_id(&value, id_type, &verdict.user_id))
         return REDIS_VALUE_BROKEN;
-    /* A host with a secret wrote this, and this host has none: the line is whole all the same. */
+    /* A host with a secret wrote this value, and this host has none. The line is complete without
+     * the tag. */
     if (secret.len == 0 && value.len > TAG_HEX_LEN && value.at[value.len - TAG_HEX_LEN - 1] == ' ')
         value.len -= TAG_HEX_LEN + 1;
     if (!slice_number(value, &server_read_us))

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 from bench_memory import resident  # noqa: E402
-from harness.bench import Stack, add_keys, save, single, warm  # noqa: E402
+from harness.bench import Stack, add_keys, warm  # noqa: E402
+from harness.results import save, single  # noqa: E402
 from wire import Wire  # noqa: E402
 
 HOT, PIPELINE, ALLOWED, UNKNOWN = 10000, 5000, 101, 27  # the latter two: bytes of a reply

@@ -16,7 +16,7 @@ import psycopg
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
-from harness.bench import save, single  # noqa: E402
+from harness.results import save, single  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Process, Redis, Scratch, migrate, wait_until  # noqa: E402
 from wire import Wire, command  # noqa: E402
 

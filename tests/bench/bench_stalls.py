@@ -23,7 +23,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
                 str(Path(__file__).resolve().parent)]
 from bench_memory import resident  # noqa: E402
 from harness.activation import Notifications  # noqa: E402
-from harness.bench import Stack, add_keys, save, warm  # noqa: E402
+from harness.bench import Stack, add_keys, warm  # noqa: E402
+from harness.results import save  # noqa: E402
 from harness.names import NameServer, Names  # noqa: E402
 from harness.proxy import SILENT, TRICKLE, Proxy  # noqa: E402
 from harness.servers import Apikeyd, Redis, wait_until  # noqa: E402

@@ -1,8 +1,6 @@
-"""What the benches share: servers side by side, rounds in turn, a small table, and JSON."""
+"""What the benches share: servers side by side, rounds in turn, and a small table."""
 
 import contextlib
-import datetime
-import json
 import os
 import shutil
 import socket
@@ -14,9 +12,9 @@ import uuid
 from pathlib import Path
 
 import psycopg
-from harness.servers import ROOT, Apikeyd, Postgres, Redis, Scratch, migrate, wait_until
+from harness.results import save
+from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until
 
-RESULTS = ROOT / "build" / "bench"
 ROUNDS = 5
 
 
@@ -110,30 +108,6 @@ def redis_benchmark(path, command, *, requests, pipeline, clients=50, keys=10000
          str(requests), "-r", str(keys), *command], capture_output=True, text=True, check=True,
         timeout=600)
     return float(done.stdout.splitlines()[-1].split(",")[1].strip('"'))
-
-
-def commit():
-    """The commit that is measured, with a "+" if files differ from it. Empty without git."""
-    try:
-        return subprocess.run(
-            ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "describe", "--always", "--exclude=*", "--dirty=+"],
-            capture_output=True, text=True, check=False).stdout.strip()
-    except FileNotFoundError:
-        return ""
-
-
-def save(name, conditions, rows, ratios=None):
-    """Write build/bench/NAME.json in the one form that ./dev figures reads: rows of named figures, the ratios of rows,
-    and the date, commit and conditions that a document tells beside them."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    data = {"date": f"{datetime.date.today()}", "commit": commit(), "conditions": conditions, "ratios": ratios or {},
-            "rows": rows}
-    (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-
-
-def single(figures):
-    """Rows of one figure each."""
-    return {name: {"value": value} for name, value in figures.items()}
 
 
 def spread(values):

@@ -1,6 +1,6 @@
 """./dev figures [take [BENCH…]]: the tables and plots in the documents that benches fill.
 
-All are made from docs/plots/*.json, which have the form that the benches write into build/bench (harness/bench.py, save()).
+All are made from docs/plots/*.json, which have the form that the benches write into build/bench (harness/results.py).
 `take` first copies the last results from there, of all benches or of the named ones. A table stands between
 `<!-- figures: NAME -->` and `<!-- end -->`, and ends with where its figures are from. tests/meta checks that documents and
 plots are what the files give.
@@ -13,8 +13,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "build" / "bench"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness.results import RESULTS, ROOT  # noqa: E402
+
 FIGURES = ROOT / "docs" / "plots"
 PAGES = [ROOT / "docs" / name for name in ("performance.md", "reliability.md")]
 
@@ -149,8 +150,58 @@ SOAK = """\
 | rows of usage | | | {soak|rows of usage|value:,} | |
 """
 
+# What tests assert, or record for ./dev bench tests: what it is, the figure, the test's name for -k.
+PRINTED = (
+    ("1,000 clients ask for one unknown key at once", "1 SELECT", "one_select"),
+    ("10,000 cold keys in one pipeline", "12 SELECTs at most", "ten_thousand"),
+    ("100,000 CHECKs of one key", "1 UPDATE of 1 row", "hundred_thousand"),
+    ("usage lost in 20 `kill -9` under load", "none", "kill_9"),
+    ("slowest of 31 misses with Redis killed", "{tests|slowest with Redis killed, ms|value:.1f} ms", "redis_killed"),
+    ("slowest of five misses while Redis hangs, `redis.timeout` 200 ms",
+     "{tests|slowest while Redis hangs, ms|value:.0f} ms", "redis_hung"),
+    ("slowest of the 31 misses after these", "{tests|slowest with the breaker open, ms|value:.1f} ms", "redis_hung"),
+    ("UNAVAILABLE while PostgreSQL hangs, `postgres.timeout` 200 ms",
+     "after {tests|UNAVAILABLE after, ms|value:.0f} ms", "hung_is_unavailable"),
+    ("PostgreSQL sessions left by late queries, 3 connections, 5 s behind a lock",
+     "{tests|sessions left by late queries|value:.0f} at most", "pile_up"),
+    *((f"PostgreSQL stopped (SIGSTOP), `cache.stale_max` {stale_max} s, 20 keys asked for in a loop by a Python client, "
+       "which is the limit: answers a second before; when all are stale",
+       f"{{tests|stale_max {stale_max} s, answers a second before|value:,.0f}}; "
+       f"{{tests|stale_max {stale_max} s, answers a second, all stale|value:,.0f}}", "longer_than_stale_max")
+      for stale_max in (5, 9)),
+    ("time from PostgreSQL's return to answers as before, the two cases",
+     "{tests|stale_max 5 s, back after, ms|value:.0f} ms; {tests|stale_max 9 s, back after, ms|value:.0f} ms",
+     "longer_than_stale_max"),
+    *((f"revoked behind {gateway}: from COMMIT's return to the first 403, request included, 50 times: median; longest",
+       f"{{tests|{gateway}, median, ms|value:.1f}} ms; {{tests|{gateway}, longest, ms|value:.1f}} ms", "test_revoked")
+      for gateway in ("nginx", "caddy", "haproxy")),
+    *((f"the front thread's instructions for a CHECK, {label}", f"{{tests|instructions a CHECK with -P {n}|value:,.0f}}",
+       "instructions") for n, label in ((64, "64 in a pipeline"), (1, "alone"))),
+)
+TESTS = "| what | figure | test |\n| --- | --- | --- |\n" + "".join(
+    f"| {what} | {figure} | `{test}` |\n" for what, figure, test in PRINTED)
+
+
+def fuzzers(results):
+    """A row for each fuzzer that was run; the sources that it is about are those of the run of its coverage."""
+    head = "| fuzzer | executions | edges | lines reached in the code it tests |\n| --- | --- | --- | --- |\n"
+    return head + "".join(
+        f"| {name} | {{fuzz|{name}|executions:,}} | {{fuzz|{name}|edges:,}} | " + ", ".join(
+            f"{row.removeprefix(name + ', ')} {{fuzz-coverage|{row}|value:.0f}} %"
+            for row in results["fuzz-coverage"]["rows"] if row.startswith(f"{name}, ")) + " |\n"
+        for name in results["fuzz"]["rows"])
+
+
+def model(results):
+    head = "| case | states |\n| --- | --- |\n"
+    return head + "".join(f"| {case} | {{model|{case}|states:,}} |\n"
+                          for case, row in results["model"]["rows"].items() if "states" in row) + (
+        "| mutants that break a promise, as they must | {model|mutants found|value} of {model|mutants|value} |\n")
+
+
+# A table is a template, or a function that makes one from the results.
 TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "hostile": HOSTILE,
-          "flood": FLOOD, "stalls": STALLS, "chaos": CHAOS, "soak": SOAK}
+          "flood": FLOOD, "stalls": STALLS, "chaos": CHAOS, "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
 FIELD = re.compile(r"\{([\w.-]+)\|([^|:}]+)(?:\|([^|:}]+))?(?::([^}]*))?\}")
 PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),
          "hot-1.svg": ("hot-1-cpu", "A hot CHECK, one at a time")}
@@ -222,9 +273,18 @@ def used(template):
     return list(dict.fromkeys(field[1] for field in FIELD.finditer(template)))
 
 
+def read_results():
+    return {path.stem: json.loads(path.read_text()) for path in FIGURES.glob("*.json")}
+
+
+def template(name, results):
+    return TABLES[name](results) if callable(TABLES[name]) else TABLES[name]
+
+
 def sources():
     """The names of all results."""
-    return list(dict.fromkeys(name for template in TABLES.values() for name in used(template)))
+    results = read_results()
+    return list(dict.fromkeys(source for name in TABLES for source in used(template(name, results))))
 
 
 def origin(names, results):
@@ -239,8 +299,9 @@ def origin(names, results):
     return "\n".join(textwrap.wrap(f"Measured: {text}.", 125, break_on_hyphens=False)) + "\n"
 
 
-def table(template, results):
-    return FIELD.sub(lambda field: filled(field, results), template) + "\n" + origin(used(template), results)
+def table(name, results):
+    text = template(name, results)
+    return FIELD.sub(lambda field: filled(field, results), text) + "\n" + origin(used(text), results)
 
 
 def take(benches):
@@ -259,13 +320,13 @@ def take(benches):
 
 def made():
     """What each file of the documents has to hold."""
-    results = {path.stem: json.loads(path.read_text()) for path in FIGURES.glob("*.json")}
+    results = read_results()
     files = {FIGURES / name: plot(results[bench]["rows"], title) for name, (bench, title) in PLOTS.items()}
     seen = []
 
     def block(match):
         seen.append(match[2])
-        return match[1] + table(TABLES[match[2]], results) + match[3]
+        return match[1] + table(match[2], results) + match[3]
 
     for page in PAGES:
         files[page] = re.sub(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", block, page.read_text(), flags=re.DOTALL)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness.results import save, single  # noqa: E402
 from harness.servers import ROOT, Scratch  # noqa: E402
 
 FUZZ = ROOT / "tests" / "fuzz"
@@ -72,21 +73,24 @@ def fuzz(name, seconds):
 
 
 def fuzz_all(names, seconds):
-    failed = False
+    failed, rows = False, {}
     print(f"{'fuzzer':14} {'executions':>12} {'a second':>10} {'edges':>7} {'inputs':>7}", flush=True)
     with ThreadPoolExecutor(2) as pool:
         for name, (done, count) in zip(names, pool.map(lambda name: fuzz(name, seconds), names)):
             print(f"{name:14} {count['executions']:12,} {count['executions'] // seconds:10,} "
                   f"{count['edges']:7,} {count['inputs']:7,}", flush=True)
+            rows[name] = count
             if done.returncode != 0:
                 failed = True
                 print(done.stderr[-6000:])
+    if names == NAMES:
+        save("fuzz", f"{seconds} s each", rows)
     return failed
 
 
 def coverage():
     """Lines of the code it is about that each fuzzer's inputs reach, those of earlier runs included."""
-    build = ROOT / "build" / "coverage"
+    build, reached = ROOT / "build" / "coverage", {}
     for name in NAMES:
         raw, data = build / f"{name}.profraw", build / f"{name}.profdata"
         corpus = [folder for folder in (WORK / "corpus" / name,) if folder.is_dir()]
@@ -97,7 +101,10 @@ def coverage():
              *(ROOT / "daemon" / source for source in ABOUT[name])], check=True, capture_output=True, text=True).stdout
         for row in report.splitlines():
             if row.split() and row.split()[0].endswith(".c"):
-                print(f"{name:14} {Path(row.split()[0]).name:20} lines {row.split()[9]:>8}")
+                source, lines = Path(row.split()[0]).name, row.split()[9]
+                print(f"{name:14} {source:20} lines {lines:>8}")
+                reached[f"{name}, {source}"] = float(lines.rstrip("%"))
+    save("fuzz-coverage", "", single(reached))
 
 
 def main():

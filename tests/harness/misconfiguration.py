@@ -63,6 +63,7 @@ WRONG = {
                           ",".join(map(str, range(65)))],
     "listen.allow_gids": ["www-data", "4294967296"],
     "listen.drain_timeout": [*NOT_DURATIONS, "99ms", "601s"],
+    "listen.linger": ["5", "-1s", "601s", "forever"],
     "cache.memory": [*NOT_SIZES, "4095B", "65GiB"],
     "cache.negative_memory": ["8", "4095B", "9GiB"],
     "cache.ttl": ["60", "99ms", "25h"],
@@ -123,6 +124,7 @@ WRONG = {
     "aws.usage_identifier_key": ["", "api_key", "yes"],
     "log.level": ["", "loud", "warn"],
     "log.target": ["", "syslog", "/var/log/apikeyd.log"],
+    "log.format": ["", "logfmt", "journald", "json-lines"],
 }
 
 # Options that are right, each by itself.
@@ -141,6 +143,7 @@ TOGETHER = [
     {"postgres.key_column_fallback": "key_id", "postgres.key_transform": "hmac-sha256",
      "postgres.key_transform_secret_file": "{folder}/secret"},
     {"postgres.key_transform_secret_file": "{folder}/secret,{folder}/usage.spill"},
+    {"log.target": "journal", "log.format": "json"},
 ]
 
 # Files, as text.
@@ -270,7 +273,7 @@ Some facts may change while the configuration stays right. They are no configura
 | --- | --- |
 | PostgreSQL or Redis is down, refuses the login, or its host does not resolve | the daemon starts, logs it, and connects later |
 | a `service=` of a DSN is not in the service file | the same |
-| the directory of ledger or spill file does not exist, or the file cannot be used | the daemon starts and logs it; usage stays in memory, and the daemon tries again |
+| the directory of ledger or spill file does not exist, or the file cannot be used | the daemon starts and logs it; usage stays in memory, and the daemon tries again (but a ledger on a read-only file system is a configuration error) |
 | the table or the column does not exist | checks get UNAVAILABLE, and the log says why |
 | ledger or spill file is locked by another daemon, or another process listens on a socket or port | the start fails with exit status 1 and the reason in the log |
 | an address is on no interface of the host, or the daemon may not make a socket in its directory | the same |

@@ -18,7 +18,7 @@ import psycopg
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
-from harness.bench import save, single  # noqa: E402
+from harness.results import save, single  # noqa: E402
 from harness.bound_judge import AFTER, BoundJudge  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402

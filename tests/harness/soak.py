@@ -17,7 +17,7 @@ import psycopg
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
-from harness.bench import save, single  # noqa: E402
+from harness.results import save, single  # noqa: E402
 from harness.random_coherence import TABLE, prepare  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, wait_until  # noqa: E402
 from http_wire import HttpWire  # noqa: E402

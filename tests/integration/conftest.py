@@ -21,19 +21,6 @@ from http_wire import HttpWire
 
 names = itertools.count(1)
 
-# What these look at is the database, other people's programs or the units: once is enough. A daemon
-# can be made to hang in test builds only.
-collect_ignore = ["test_watchdog.py"] if BUILD.name == "release" else [
-    "test_migrations.py", "test_gateways.py", "test_operated.py", "test_unit_files.py",
-    "test_package.py", "test_budget.py", "test_patroni.py", "test_notify.py", "test_misconfiguration.py"]
-# Servers of their own take time, and what the daemon does then is in the other tests too.
-if BUILD.name != "release":
-    collect_ignore += ["test_failover.py", "test_store.py"]
-# Here one thread is at work, or another program.
-if BUILD.name == "tsan":
-    collect_ignore += ["test_premises.py", "test_sessions.py", "test_redis.py", "test_http.py", "test_http_aws.py",
-                       "test_usage_owner.py", "test_apikeyctl.py"]
-
 
 @pytest.fixture(scope="session")
 def scratch():
@@ -88,6 +75,15 @@ def redis_server(redis_session):
     if redis_session.process is None:
         redis_session.start()
     redis_session.resume()
+
+
+@pytest.fixture
+def figure(record_property):
+    """figure(name, value) prints a figure and puts it into the run's results, where ./dev bench tests finds it."""
+    def run(name, value):
+        print(f"{name}: {value:,.6g}")
+        record_property(name, value)
+    return run
 
 
 class Database:
@@ -326,7 +322,7 @@ def play_enough(play, seconds, enough):
     raise AssertionError(f"too little has happened: {dict(counts)}")
 
 
-def let_redis_be_believed():
+def let_redis_be_fresh():
     """What is written to Redis from now on is fresh for daemons that are up, for at least ten seconds.
 
     A daemon takes nothing from Redis that may be from before its feed came up. It dates what it finds

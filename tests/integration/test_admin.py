@@ -5,7 +5,7 @@ import time
 
 import pytest
 import redis
-from conftest import LOOKUP, check, explain, info, let_redis_be_believed
+from conftest import LOOKUP, check, explain, info, let_redis_be_fresh
 from harness.servers import ROOT, VERSION, wait_until
 from wire import Wire
 
@@ -14,7 +14,7 @@ from wire import Wire
 def test_explain_before_and_after(db, start):
     api_key_id = db.add_key("good")
     daemon = start()
-    let_redis_be_believed()
+    let_redis_be_fresh()
     found = explain(daemon, "good")
     assert found["verdict"] == "ALLOW"
     assert found["tier"] == "postgres"
@@ -29,7 +29,7 @@ def test_explain_before_and_after(db, start):
     wait_until(lambda: info(daemon)["redis_fills"] == 1, "the fill")
     found = explain(daemon, "good")
     assert found["tier"] == "memory"
-    assert found["memory"] == found["redis"] == "believed"
+    assert found["memory"] == found["redis"] == "fresh"
     assert found["postgres"] == "ALLOW"
     assert 0 <= int(found["age_ms"]) < 60000
     assert 50000 < int(found["ttl_left_ms"]) <= 60000
@@ -120,7 +120,7 @@ def test_invalidate_all(db, start):
     db.run("UPDATE api.user_api_key SET is_active = false")
     assert check(client, "k0")[0] == "ALLOW"
     assert admin.execute_command("INVALIDATE", "ALL") == "OK"
-    assert explain(daemon, "none")["memory"] == "below floor"
+    assert explain(daemon, "none")["memory"] == "below the watermark"
     for i in range(10):
         assert check(client, f"k{i}") == ["DENY", "inactive"]  # nor from Redis
 

@@ -15,6 +15,8 @@ import pytest
 from conftest import check
 from harness.servers import BUILD, HANG, ROOT, VERSION, wait_until
 
+pytestmark = pytest.mark.builds("release", "debug", "asan")
+
 CTL = BUILD / "apikeyctl"
 
 

@@ -17,7 +17,7 @@ from conftest import BUILD
 from harness.servers import HANG, Process, wait_until
 from wire import Wire, command
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("valgrind")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("valgrind"), pytest.mark.builds("release")]
 
 BUDGET = {64: 1087, 1: 2583}  # by requests in a pipeline
 MARGIN = 1.05
@@ -69,7 +69,7 @@ def instructions(daemon, pipeline):
 
 
 @pytest.mark.parametrize("pipeline", BUDGET)
-def test_instructions_of_a_hot_check(db, start, pipeline):
+def test_instructions_of_a_hot_check(db, start, figure, pipeline):
     db.add_keys(KEYS)
     daemon = start({"cache.ttl": "1h", "cache.ttl_unlinked": "1h"}, wait=False)
     daemon.write_config()
@@ -78,5 +78,5 @@ def test_instructions_of_a_hot_check(db, start, pipeline):
          BUILD / "apikeyd", "-c", daemon.config], daemon.folder / "apikeyd.log")
     wait_until(lambda: daemon.admin.exists() and daemon.settled(), "the daemon")
     count = instructions(daemon, pipeline)
-    print(f"{count:.0f} instructions a CHECK with -P {pipeline}, budget {BUDGET[pipeline]}")
+    figure(f"instructions a CHECK with -P {pipeline}", count)
     assert BUDGET[pipeline] / 2 < count <= BUDGET[pipeline] * MARGIN

@@ -5,7 +5,7 @@ from conftest import play_enough
 from harness import chaos
 from harness.servers import BUILD
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.first]
 
 
 def test_no_wrong_answer_and_no_usage_lost():

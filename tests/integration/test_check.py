@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 import redis
-from conftest import LOOKUP, check, info, let_redis_be_believed
+from conftest import LOOKUP, check, info, let_redis_be_fresh
 from harness.servers import wait_until
 from wire import Wire, command
 
@@ -152,7 +152,7 @@ def test_redis_is_asked_before_postgres(db, start):
     api_key_id = db.add_key("good")
     db.add_key("bad", active=False)
     first, second = start(), start()
-    let_redis_be_believed()
+    let_redis_be_fresh()
     assert check(first.client(), "good")[1] == str(api_key_id)
     assert check(first.client(), "bad") == ["DENY", "inactive"]
     wait_until(lambda: info(first)["redis_fills"] == 2, "the fills")
@@ -192,7 +192,7 @@ def test_age_counts_through_redis(db, start):
     db.add_key("good")
     db.silence()
     long, short = start(), start({"cache.ttl": "4s"})
-    let_redis_be_believed()
+    let_redis_be_fresh()
     assert check(long.client(), "good")[0] == "ALLOW"
     wait_until(lambda: info(long)["redis_fills"] == 1, "the fill")
     assert check(short.client(), "good")[0] == "ALLOW"

@@ -150,7 +150,7 @@ def test_a_late_fill_brings_nothing_back(db, redis_server, start, lost):
         redis_server.client().flushall()
     assert redis_server.client().set(name, old, nx=True)
     assert check(first.client(), "good") == INACTIVE
-    assert explain(first, "good")["redis"] == "below floor"
+    assert explain(first, "good")["redis"] == "below the watermark"
     assert check(start(LONG).client(), "good") == INACTIVE
     assert redis_value(redis_server, first, "good")[1] == old
 
@@ -274,7 +274,7 @@ def test_maintenance_costs_no_verdict(db, start):
         db.run(f"{statement} {TABLE}")
     beats = info(daemon)["feed_heartbeats"]
     wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 1, "heartbeats")
-    assert explain(daemon, "key-1")["memory"] == "believed"
+    assert explain(daemon, "key-1")["memory"] == "fresh"
 
 
 @pytest.mark.slow
@@ -307,7 +307,7 @@ def test_a_heartbeat_that_is_refused_counts_once(db, start):
     refused = "permission denied for table pg_trigger"
     wait_until(lambda: daemon.log().count(refused) >= 2, "refusals")
     wait_until(lambda: info(daemon)["postgres_errors"] == daemon.log().count(refused), "the count")
-    assert info(daemon)["revocation_bound"] == "cache.ttl_unlinked: the link is down"
+    assert info(daemon)["revocation_bound"] == "cache.ttl_unlinked: the change feed is down"
 
 
 def test_the_lag_cannot_be_made_up(db, start):
@@ -332,7 +332,7 @@ def test_link_killed_and_kept_away(db, start):
     cut(db)
     deny_bound(client, db, "first", 1)
     wait_until(lambda: info(daemon)["feed_up"] == 0, "the loss")
-    assert info(daemon)["revocation_bound"] == "cache.ttl_unlinked: the link is down"
+    assert info(daemon)["revocation_bound"] == "cache.ttl_unlinked: the change feed is down"
     assert explain(daemon, "first")["feed"] == "down"
     assert info(daemon)["feed_losses"] == 1
     assert check(client, "second")[0] == ALLOWED
@@ -491,9 +491,9 @@ def test_notifications_of_others(db, start):
         db.run(f"NOTIFY apikeyd_key, '{payload}'")
     wait_until(lambda: info(daemon)["feed_notifications_bad"] == 3, "the rubbish")
     assert daemon.log().count("ignoring a malformed notification") == 1
-    assert explain(daemon, "good")["memory"] == "believed"
+    assert explain(daemon, "good")["memory"] == "fresh"
     db.run("NOTIFY apikeyd_key, '*'")
-    wait_until(lambda: explain(daemon, "good")["memory"] == "below floor", "the watermark")
+    wait_until(lambda: explain(daemon, "good")["memory"] == "below the watermark", "the watermark")
     assert check(client, "good")[0] == ALLOWED
 
 
@@ -538,7 +538,7 @@ def test_the_hosts_clock_is_wrong(db, redis_server, start, offset):
         wait_until(lambda r=reader: redis_value(redis_server, r, "shared")[1], "the fill")
         read = time.monotonic()
         assert check(other.client(), "shared")[0] == ALLOWED
-        assert explain(other, "shared")["redis"] == "believed"
+        assert explain(other, "shared")["redis"] == "fresh"
         db.set_active("shared", False)
         assert allowed_for(other.client(), "shared", read) <= 2
     assert check(skewed.client(), "good")[0] == ALLOWED

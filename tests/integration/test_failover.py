@@ -16,7 +16,7 @@ from harness.replication import DATABASE, Bouncer, Pair, template
 from harness.servers import wait_until
 from primaries import NAMES, OPTIONS, follows, hears, timelines
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer"), pytest.mark.builds("release")]
 
 pairs = itertools.count(1)
 
@@ -159,7 +159,7 @@ def test_the_new_primarys_clock_is_another(pair, run, offset):
         assert timelines(load) == [1, 2]
 
 
-def test_what_redis_holds_from_before_is_not_believed(pair, run, redis_server):
+def test_what_redis_holds_from_before_is_not_fresh(pair, run, redis_server):
     """The new primary's clock is behind the old one's, so that a fill from before seems to be new to a
     daemon that starts after the failover; nobody was there who could hear of the revocation."""
     pair.b.set_clock("-3s")

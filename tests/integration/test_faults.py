@@ -4,7 +4,7 @@ import time
 
 import pytest
 import redis
-from conftest import LOOKUP, check, info, let_redis_be_believed
+from conftest import LOOKUP, check, info, let_redis_be_fresh
 from harness.gateways import free_port
 from harness.servers import Redis, wait_until
 from wire import Wire
@@ -31,12 +31,12 @@ def redis_down_answers(db, daemon):
 
 
 @pytest.mark.slow
-def test_redis_killed_and_back(db, redis_server, daemon):
+def test_redis_killed_and_back(db, redis_server, daemon, figure):
     db.add_key("good")
     assert check(daemon.client(), "good")[0] == "ALLOW"
     redis_server.stop()
     slowest = redis_down_answers(db, daemon)
-    print(f"slowest with Redis gone: {slowest * 1000:.1f} ms")
+    figure("slowest with Redis killed, ms", slowest * 1000)
     counts = info(daemon)
     assert counts["redis_up"] == 0
     assert counts["postgres_errors"] == 0
@@ -48,7 +48,7 @@ def test_redis_killed_and_back(db, redis_server, daemon):
 
 
 @pytest.mark.slow
-def test_redis_hung_opens_the_breaker(db, redis_server, start):
+def test_redis_hung_opens_the_breaker(db, redis_server, start, figure):
     """Each request waits redis.timeout and no more, five times; then Redis costs nothing."""
     daemon = start({"redis.timeout": "200ms"})
     redis_server.pause()
@@ -60,13 +60,13 @@ def test_redis_hung_opens_the_breaker(db, redis_server, start):
         assert answer[0] == "ALLOW"
         assert took >= 0.19
         slowest = max(slowest, took)
-    print(f"slowest while Redis hangs, redis.timeout 200ms: {slowest * 1000:.1f} ms")
+    figure("slowest while Redis hangs, ms", slowest * 1000)
     counts = info(daemon)
     assert counts["redis_timeouts"] == 5
     assert counts["redis_breaker_opened"] == 1
     trips = counts["redis_round_trips"]
     slowest = redis_down_answers(db, daemon)
-    print(f"slowest with the breaker open: {slowest * 1000:.1f} ms")
+    figure("slowest with the breaker open, ms", slowest * 1000)
     assert info(daemon)["redis_round_trips"] == trips
     redis_server.resume()
     wait_until(lambda: info(daemon)["redis_up"] == 1, "the breaker to close")
@@ -121,7 +121,7 @@ def test_postgres_stopped(db, postgres, start):
         db.add_key(name)
     db.add_key("off", active=False)
     other, daemon = start(), start()
-    let_redis_be_believed()
+    let_redis_be_fresh()
     check(daemon.client(), "cached")
     check(daemon.client(), "off")
     for name in ("in-redis", "cached"):
@@ -188,7 +188,7 @@ def test_sessions_ended_by_the_server_are_not_noticed(db, daemon):
         time.sleep(0.11)
 
 
-def test_postgres_hung_is_unavailable_in_time(db, postgres, start):
+def test_postgres_hung_is_unavailable_in_time(db, postgres, start, figure):
     db.add_key("cached")
     daemon = start({"postgres.timeout": "200ms", "redis.url": ""})
     client = daemon.client()
@@ -196,7 +196,7 @@ def test_postgres_hung_is_unavailable_in_time(db, postgres, start):
     postgres.pause()
     try:
         _, took = timed(lambda: pytest.raises(redis.ResponseError, check, client, "cold"))
-        print(f"UNAVAILABLE after {took * 1000:.0f} ms")
+        figure("UNAVAILABLE after, ms", took * 1000)
         assert took < 5
         assert check(client, "cached")[0] == "ALLOW"
     finally:
@@ -273,7 +273,7 @@ def test_an_error_about_data_is_not_a_deny(db, daemon):
 
 
 @pytest.mark.slow
-def test_late_queries_do_not_pile_up_on_the_server(db, start):
+def test_late_queries_do_not_pile_up_on_the_server(db, start, figure):
     """Behind a lock, each late query costs its connection; the server ends what is left behind."""
     daemon = start({"postgres.timeout": "100ms", "redis.url": ""})
     most = 0
@@ -288,7 +288,7 @@ def test_late_queries_do_not_pile_up_on_the_server(db, start):
             time.sleep(0.05)
             most = max(most, db.one("SELECT count(*) FROM pg_stat_activity WHERE usename = "
                                     "'apikeyd' AND datname = current_database()"))
-    print(f"at most {most} sessions")
+    figure("sessions left by late queries", most)
     assert most <= 3 * 4
 
 

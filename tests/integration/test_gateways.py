@@ -13,7 +13,7 @@ from conftest import info
 from harness.gateways import GATEWAYS, Application, Nginx
 from harness.servers import ROOT, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("nginx", "caddy", "haproxy")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("nginx", "caddy", "haproxy"), pytest.mark.builds("release")]
 
 FORGED = {"X-User-Id": "00000000-0000-0000-0000-00000000bad0", "x-user-id": "forged",
           "X-Api-Key-Id": "forged"}
@@ -265,7 +265,7 @@ def test_the_application_decides_the_rest(db, behind):
     assert gateway.ask("none", method="POST", body=b"b" * 1000).status == 401
 
 
-def test_revoked(db, behind, request):
+def test_revoked(db, behind, request, figure):
     """Over and over: when COMMIT has returned, until the first refusal behind the gateway."""
     db.add_key("good")
     gateway = behind(LONG)
@@ -280,5 +280,6 @@ def test_revoked(db, behind, request):
             delays.append((time.monotonic() - committed) * 1000)
             db.set_active("good", True)
     delays.sort()
-    print(f"\n{request.node.callspec.params['behind']}: {len(delays)} revocations, refused after COMMIT: "
-          f"median {delays[25]:.1f} ms, longest {delays[-1]:.1f} ms, the request included")
+    gateway = request.node.callspec.params["behind"]
+    figure(f"{gateway}, median, ms", delays[25])
+    figure(f"{gateway}, longest, ms", delays[-1])

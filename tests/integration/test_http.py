@@ -15,6 +15,8 @@ from harness.servers import HANG, Apikeyd, wait_until
 from http_wire import HttpWire
 from wire import Wire
 
+pytestmark = pytest.mark.builds("release", "debug", "asan")
+
 
 def test_allow(db, wire):
     asked = time.time()

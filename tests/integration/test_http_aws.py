@@ -13,6 +13,8 @@ from harness.gateways import EXAMPLES, free_port
 from harness.servers import wait_until
 from http_wire import HttpWire
 
+pytestmark = pytest.mark.builds("release", "debug", "asan")
+
 FOLDER = Path(__file__).with_name("aws")
 EVENTS = sorted(path.stem for path in FOLDER.glob("*.json"))
 STAGE = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/*"

@@ -2,12 +2,14 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import threading
 from collections import Counter
 
 import pytest
+import redis
 from conftest import check, info
 from harness.operators import fetch
 from harness.servers import wait_until
@@ -83,6 +85,26 @@ def full(start):
             daemon.stop()
     finally:
         log.close()
+
+
+def test_lines_as_json(start, scratch):
+    """Each is an object by itself, whatever stands in the message, with the fields that the journal gets. All go to
+    stdout, and stay out of stderr."""
+    daemon = start({"log.format": "json", "redis.url": "redis://redis.invalid"}, settled=False,
+                   inside=["sh", "-c", 'exec "$@" 2>"${0}"', scratch / "stderr"])
+    daemon.config.write_bytes(b"[cache]\nttl = \"a\\\xff\xe2\x82\"\n[log]\nformat = json\n")
+    with pytest.raises(redis.ResponseError):
+        daemon.admin_client().execute_command("RELOAD")
+    daemon.log()
+    text = (daemon.folder / "apikeyd.log").read_bytes().decode()
+    lines = [json.loads(line) for line in text.splitlines()]
+    answers, = [line for line in lines if line["message"].endswith(" answers")]
+    refused, = [line for line in lines if line["message"].startswith("reload: ") and "cache.ttl" in line["message"]]
+    assert answers["level"] == "info" and (answers["subsystem"], answers["module"]) == ("daemon", "daemon")
+    assert refused["level"] == "error" and (refused["subsystem"], refused["module"]) == ("back", "reload")
+    assert '"a\\\ufffd' in refused["message"] and refused["file"].endswith("daemon/back/reload.c") and refused["line"] > 0
+    assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
+    assert (scratch / "stderr").read_text() == ""
 
 
 def test_nobody_waits_for_the_log(db, full):

@@ -10,7 +10,7 @@ from coherence import LONG, TABLE, TTL_ONLY, Ear, becomes, digest
 from conftest import Database, check, drop_database, info
 from harness.servers import ROOT, migrate, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release")]
 
 numbers = itertools.count(1)
 

@@ -9,7 +9,7 @@ import redis
 from harness.misconfiguration import RIGHT, TOGETHER, WRONG, Case, all_cases, document, play, stage
 from harness.servers import BUILD, ROOT, Apikeyd, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release")]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from coherence import TABLE, Ear, digest
 from conftest import Database, check, drop_database, flush
 from harness.servers import migrate
 
+pytestmark = pytest.mark.builds("release")
+
 CHANGES = {
     "deactivated": (f"UPDATE {TABLE} SET is_active = false WHERE key_id = 'a'", ["a"]),
     "given to another user":

@@ -15,7 +15,8 @@ from harness.operators import Browser, Prometheus, fetch, status
 from harness.servers import HANG, Process, accepts, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("prometheus", "chromium", "chromium-driver",
-                                                    "python3-selenium", "nginx")]
+                                                    "python3-selenium", "nginx"),
+              pytest.mark.builds("release")]
 
 
 def promtool(*arguments, text=None):

@@ -67,7 +67,7 @@ class Load:
 
 # The bounds in seconds: freshness ends soon after PostgreSQL stops, and the stale time is what lasts.
 @pytest.mark.parametrize("ttl, ttl_unlinked, stale_max", [(2, 1, 5), (60, 5, 9)])
-def test_stopped_for_longer_than_stale_max(db, postgres, start, ttl, ttl_unlinked, stale_max):
+def test_stopped_for_longer_than_stale_max(db, postgres, start, figure, ttl, ttl_unlinked, stale_max):
     db.add_keys(KEYS)
     daemon = start({"cache.ttl": f"{ttl}s", "cache.ttl_unlinked": f"{ttl_unlinked}s",
                     "cache.stale_max": f"{stale_max}s", "postgres.timeout": "500ms", "redis.url": ""})
@@ -104,13 +104,13 @@ def test_stopped_for_longer_than_stale_max(db, postgres, start, ttl, ttl_unlinke
     assert after["checks_unavailable"] == before["checks_unavailable"]
     assert KEYS <= asked <= 3 * KEYS < stale / 10
     stale_from = paused + ttl_unlinked + 1
-    print(f"\n{stale:,} stale answers with {asked} lookups; ttl_unlinked {ttl_unlinked} s, stale_max {stale_max} s: "
-          f"{load.rate(paused - 1, paused):,.0f} answers/s before, "
-          f"{load.rate(paused, first):,.0f}/s while PostgreSQL is stopped, "
-          f"{load.rate(stale_from, first):,.0f}/s of them when all are stale; "
-          f"slowest batch {load.slowest(paused - 1, paused) * 1000:.1f} ms before, "
-          f"{load.slowest(paused, first) * 1000:.1f} ms while stopped; "
-          f"UNAVAILABLE after {first - paused:.2f} s; back {recovered - resumed:.2f} s after")
+    case = f"stale_max {stale_max} s, "
+    figure(case + "answers a second before", load.rate(paused - 1, paused))
+    figure(case + "answers a second, all stale", load.rate(stale_from, first))
+    figure(case + "slowest batch before, ms", load.slowest(paused - 1, paused) * 1000)
+    figure(case + "slowest batch while stopped, ms", load.slowest(paused, first) * 1000)
+    figure(case + "UNAVAILABLE after, s", first - paused)
+    figure(case + "back after, ms", (recovered - resumed) * 1000)
 
 
 def keep_lookups_away(db):

@@ -6,7 +6,8 @@ import subprocess
 import pytest
 from harness.servers import ROOT, Apikeyd, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("dpkg-dev", "debhelper", "file", "lintian")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("dpkg-dev", "debhelper", "file", "lintian"),
+              pytest.mark.builds("release"), pytest.mark.first]
 
 
 @pytest.fixture(scope="module")

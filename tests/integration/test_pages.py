@@ -198,7 +198,7 @@ def test_not_ready_while_stopping(db, start):
         wait_until(lambda: info(daemon)["lookups_pending"] == 1, "the lookup")
         daemon.terminate()
         wait_until(lambda: fetch(daemon, "/readyz")[0] == 503, "the drain")
-        assert fetch(daemon, "/readyz")[2] == "not ready: the daemon is stopping\n"
+        assert fetch(daemon, "/readyz")[2] == "not ready: the daemon is stopping: draining\n"
         lock.rollback()
     assert daemon.wait_end() == 0
     assert not daemon.metrics.exists()

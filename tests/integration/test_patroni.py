@@ -1,6 +1,6 @@
 """Patroni switches the primary and replaces one that was killed, while every answer is judged.
 
-One build is enough for it (conftest.py). test_failover.py has what failover by hand can do."""
+test_failover.py has what failover by hand can do."""
 
 import pytest
 from conftest import Database
@@ -10,7 +10,8 @@ from harness.replication import DATABASE, template
 from harness.servers import wait_until
 from primaries import NAMES, OPTIONS, follows, timelines
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("patroni", "etcd-server", "python3-etcd")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("patroni", "etcd-server", "python3-etcd"),
+              pytest.mark.builds("release"), pytest.mark.first]
 
 
 @pytest.fixture

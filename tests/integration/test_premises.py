@@ -13,6 +13,9 @@ from harness.servers import wait_until
 from harness.proxy import Proxy
 from wire import Wire
 
+pytestmark = pytest.mark.builds("release", "debug", "asan")
+about_sql = pytest.mark.builds("release")
+
 ALLOWED, INACTIVE, UNKNOWN = "ALLOW", ["DENY", "inactive"], ["DENY", "unknown"]
 WAITING = "cache.ttl: transactions that were open when the triggers changed may still commit"
 
@@ -81,6 +84,7 @@ def overloads(db, texts):
     return [sql for sql, in made] + variadic, [sql for sql, in operators]
 
 
+@about_sql
 @pytest.mark.slow
 def test_overloads_of_another_role_are_not_called(db, start, mallory):
     """Twins of all that is called, first in everybody's path: nothing calls them, all goes on."""
@@ -400,6 +404,7 @@ def test_the_wait_for_writers_begins_anew_with_the_feed(db, postgres, start):
         wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the wait's end")
 
 
+@about_sql
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [
     "CREATE OR REPLACE TRIGGER apikeyd_notify_update AFTER UPDATE ON {t} FOR EACH ROW "
@@ -432,6 +437,7 @@ def test_triggers_count_only_as_what_they_should_be(db, start, way):
     assert info(daemon)["feed_up"] == 1
 
 
+@about_sql
 def test_the_shipped_condition_is_about_the_shipped_column(db, start):
     db.run(f"ALTER TABLE {TABLE} ADD COLUMN key_id_hash text")
     db.run(f"GRANT SELECT (key_id_hash) ON {TABLE} TO apikeyd")
@@ -450,6 +456,7 @@ def test_the_shipped_condition_is_about_the_shipped_column(db, start):
     assert "for key column key_id_hash, announces UPDATE" in daemon.log()
 
 
+@about_sql
 @pytest.mark.slow
 def test_partitions_and_children_are_all_looked_at(db, start):
     """TRUNCATE of a partition, or a trigger of one that is off, is seen."""
@@ -486,6 +493,7 @@ def test_partitions_and_children_are_all_looked_at(db, start):
     wait_until(lambda: info(daemon)["revocation_bound"] == TTL_ONLY, "a new partition")
 
 
+@about_sql
 def test_another_columns_rubbish_fails_no_change(db, start):
     """The trigger reads its column only: a user's own JSON cannot make his key unrevocable."""
     db.run(f"ALTER TABLE {TABLE} ADD COLUMN meta json")
@@ -500,6 +508,7 @@ def test_another_columns_rubbish_fails_no_change(db, start):
     becomes(client, "good", UNKNOWN)
 
 
+@about_sql
 @pytest.mark.parametrize("trouble", [
     "ALTER TABLE api.user_api_key RENAME key_id TO renamed",
     "ALTER TABLE apikeyd.unannounced_change RENAME TO elsewhere",
@@ -516,6 +525,7 @@ def test_the_trigger_never_fails_a_change_nor_hides_it(db, trouble):
     assert heard in ([digest("a")], ["*"])
 
 
+@about_sql
 @pytest.mark.slow
 def test_bulk_changes_are_one_announcement(db, start):
     """Beyond a thousand keys in a transaction, in however many statements."""
@@ -557,6 +567,7 @@ ABSENT = {
 }
 
 
+@about_sql
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ABSENT)
 def test_absence_is_no_proof(db, start, way):
@@ -614,6 +625,7 @@ def test_a_row_that_has_lost_its_user_is_not_served_stale(db, start):
     assert explained[explained.index("verdict") + 1] == "UNAVAILABLE", explained
 
 
+@about_sql
 def test_the_owners_type_runs_nothing_as_who_deployed(db, mallory):
     """The key column's type, and its cast to text, are the table owner's choice: they run as whoever
     changes a key, as any trigger of his would."""
@@ -633,6 +645,7 @@ def test_the_owners_type_runs_nothing_as_who_deployed(db, mallory):
     db.run(f"ALTER TABLE {TABLE} OWNER TO postgres")
 
 
+@about_sql
 @pytest.mark.slow
 def test_a_schema_of_another_role_is_not_read(db, start, mallory):
     """Where the migrations are not deployed, a role that may create makes a table that looks like

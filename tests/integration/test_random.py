@@ -5,7 +5,7 @@ from conftest import play_enough
 from harness import random_coherence
 from harness.servers import BUILD
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.first]
 
 CHANGES = ("create", "toggle", "give", "delete")
 TROUBLE = ("redis_forgets", "redis_restarts", "redis_hangs", "links_break", "links_are_kept_away",

@@ -14,7 +14,7 @@ from harness.names import Names, NameServer, available, loopback
 from harness.proxy import PASS, RESET, TcpProxy
 from harness.servers import Redis, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release", "debug", "asan")]
 
 folders = itertools.count(1)
 BEGINS = "lookups go on without it"

@@ -9,6 +9,8 @@ import redis
 from conftest import Database, check, drop_database, flush, info
 from harness.servers import ROOT, wait_until
 
+pytestmark = pytest.mark.builds("release")
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("column_type", ["timestamp", "timestamptz"])

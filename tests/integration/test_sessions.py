@@ -10,7 +10,7 @@ import redis
 from conftest import check, info
 from harness.servers import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release", "debug", "asan")]
 
 TOLD = "has no room for a session"
 

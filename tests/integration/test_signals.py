@@ -81,6 +81,32 @@ def test_a_stop_during_an_outage_ends_in_time(db, postgres, start):
     wait_until(lambda: db.last_used("good"), "the replay")
 
 
+def test_a_daemon_that_lingers_answers_until_it_drains(db, start):
+    """The gateway still has requests: they are answered, also on new connections, and their uses are written."""
+    db.add_key("early")
+    db.add_key("late")
+    daemon = start({"listen.linger": "10m", "usage.flush_interval": "1h"})
+    check(daemon.client(), "early")
+    daemon.terminate()
+    wait_until(lambda: fetch(daemon, "/readyz")[2] == "not ready: the daemon is stopping: draining\n", "the linger")
+    wait_until(lambda: db.last_used("early"), "the first flush, which does not wait for the end")
+    with Wire(daemon.check) as wire:
+        assert wire.ask("CHECK", "late")[0] == b"ALLOW"
+    daemon.terminate()
+    assert daemon.wait_end() == 0
+    assert db.last_used("late") is not None
+
+
+def test_the_linger_ends_by_itself(daemon):
+    daemon.options["listen.linger"] = "400ms"
+    daemon.write_config()
+    daemon.admin_client().execute_command("RELOAD")
+    begin = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - begin > 0.4
+    assert "answering for 400 ms more" in daemon.log()
+
+
 def test_second_sigterm_exits_at_once(db, postgres, start):
     db.add_key("good")
     daemon = start({"listen.drain_timeout": "10m"})

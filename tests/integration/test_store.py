@@ -11,12 +11,12 @@ import psycopg
 import pytest
 import redis
 from coherence import cut, deaf_role
-from conftest import check, drop_database, info, let_redis_be_believed
+from conftest import check, drop_database, info, let_redis_be_fresh
 from harness.judged_load import Keys, judged_load
 from harness.replication import DATABASE, STORE, Bouncer, template
 from harness.servers import Postgres, migrate, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("faketime", "pgbouncer"), pytest.mark.builds("release")]
 
 numbers = itertools.count(1)
 OPTIONS = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "1s", "cache.stale_max": "0s",
@@ -89,7 +89,7 @@ def test_databases_that_share_a_redis_share_no_verdict(here, other, redis_server
         copy.insert(there, "key-0")
         there.execute("UPDATE api.user_api_key SET is_active = false")
     daemons = [start({**OPTIONS, "postgres.dsn": place.dsn("apikeyd")}) for place in (here, other)]
-    let_redis_be_believed()
+    let_redis_be_fresh()
     expected = {"key-0": ("ALLOW", "inactive"), "key-1": ("ALLOW", "unknown")}
     for _ in range(2):
         for key, answers in expected.items():
@@ -106,7 +106,7 @@ def test_key_columns_that_share_a_redis_share_no_verdict(db, start):
     db.run("GRANT SELECT (key_name) ON api.user_api_key TO apikeyd")
     raw, hashed = start(), start({"postgres.key_column": "key_name"}, settled=False)
     wait_until(lambda: info(hashed)["link_up"] and info(hashed)["redis_up"], "the daemon to be connected")
-    let_redis_be_believed()
+    let_redis_be_fresh()
     assert check(hashed.client(), "hash")[0] == check(raw.client(), "raw")[0] == "ALLOW"
     wait_until(lambda: info(raw)["redis_fills"] == info(hashed)["redis_fills"] == 1, "the fills")
     assert check(raw.client(), "hash") == check(hashed.client(), "raw") == ["DENY", "unknown"]

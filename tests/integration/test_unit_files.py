@@ -13,7 +13,7 @@ from conftest import BUILD, check, info
 from harness.confined import allowed_calls
 from harness.servers import ROOT, Process, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release")]
 
 UNITS = ROOT / "systemd"
 

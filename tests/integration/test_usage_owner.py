@@ -13,7 +13,7 @@ from harness.servers import migrate, wait_until
 from harness.standstill import Standstill
 from slow_disk import disk_stands_still, locked
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("pgbouncer")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("pgbouncer"), pytest.mark.builds("release", "debug", "asan")]
 
 TABLE = "api.user_api_key"
 

@@ -2,10 +2,13 @@
 
 import time
 
+import pytest
 from conftest import info
 from harness.operators import fetch
 from harness.servers import wait_until
 from wire import Wire
+
+pytestmark = pytest.mark.builds("debug", "asan", "tsan")
 
 
 def longest_silence(said):

@@ -1,5 +1,6 @@
 """Checks of the repository itself: style, analysis, folders, and docs against tables."""
 
+import ast
 import json
 import os
 import re
@@ -12,20 +13,22 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import bench, figures
+from harness import bench, figures, results as bench_results
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
 DAEMON = BUILD / "apikeyd"
+LIMIT = 1700  # seconds: for a hang. ./dev test runs these tests beside others, with what time those leave
 # A test build has other flags and a command more. clang-tidy and gcc read a debug build: ./dev lint makes it.
-of_release = pytest.mark.skipif(BUILD.name != "release", reason="is about the release build")
+of_release = pytest.mark.builds("release")
 reads_debug = pytest.mark.skipif(not (ROOT / "build" / "debug" / "compile_commands.json").exists(),
                                  reason="reads the debug build: ./dev lint makes it")
+pytestmark = pytest.mark.timeout(LIMIT + 100)
 
 
 def run(*argv):
     return subprocess.run([str(a) for a in argv], cwd=ROOT, capture_output=True, text=True,
-                          timeout=850, check=False)
+                          timeout=LIMIT, check=False)
 
 
 def tracked(*patterns):
@@ -53,7 +56,7 @@ def test_clang_tidy():
     halves = [subprocess.Popen(
         ["clang-tidy", "-p", "build/debug", "--quiet", *map(str, files[i::2])], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for i in range(2)]
-    found = "".join(half.communicate(timeout=850)[0] for half in halves)
+    found = "".join(half.communicate(timeout=LIMIT)[0] for half in halves)
     assert all(half.returncode == 0 for half in halves), found
 
 
@@ -127,6 +130,41 @@ def test_tests_import_no_tests():
 def test_tools_use_no_tests():
     for path in tracked("tools/*"):
         assert not re.search(r"harness|\btests\b", path.read_text()), path
+
+
+def marked_builds(path):
+    """Names of tests (the file's own for a whole file) with the builds that their marker `builds` names."""
+    names = {}  # of markers
+
+    def builds(node):
+        for one in ast.walk(node):
+            if isinstance(one, ast.Call) and getattr(one.func, "attr", "") == "builds":
+                yield tuple(ast.literal_eval(arg) for arg in one.args)
+            elif isinstance(one, ast.Name) and one.id in names:
+                yield names[one.id]
+
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            yield from ((node.name, found) for decorator in node.decorator_list for found in builds(decorator))
+        elif isinstance(node, ast.Assign):
+            target = node.targets[0].id if isinstance(node.targets[0], ast.Name) else ""
+            for found in builds(node.value):
+                if target == "pytestmark":
+                    yield path.name, found
+                else:
+                    names[target] = found
+
+
+def test_no_build_leaves_a_test_out_silently():
+    """The table in tests/README.md has each test that not all builds run; each is run by a phase of ./dev test."""
+    marked = dict(pair for path in tracked("tests/integration/*.py") for pair in marked_builds(path))
+    rows = (ROOT / "tests" / "README.md").read_text().split("<!-- builds -->\n")[1].split("<!-- end -->")[0].splitlines()[2:]
+    cells = [row.split(" | ") for row in rows]
+    told = {name: tuple(builds.split(", ")) for names, builds, _ in cells for name in re.findall(r"`([\w.]+)`", names)}
+    assert len(marked) > 10 and told == marked
+    phases = set(re.findall(r"^    phase (\w+) tests/integration ", (ROOT / "dev").read_text(), re.MULTILINE))
+    for name, builds in marked.items():
+        assert set(builds) <= {"release", "debug", "asan", "tsan"} and set(builds) & phases, name
 
 
 def test_needed_packages_are_installed_for_all_tests():
@@ -424,7 +462,7 @@ def test_take_puts_the_last_results_into_the_documents(tmp_path, monkeypatch):
     shutil.copytree(figures.FIGURES, plots)
     monkeypatch.setattr(figures, "PAGES", [Path(shutil.copy(page, pages)) for page in figures.PAGES])
     monkeypatch.setattr(figures, "FIGURES", plots)
-    for module in (bench, figures):
+    for module in (bench_results, figures):
         monkeypatch.setattr(module, "RESULTS", results)
     report = bench.Report("start (ms)", 2)
     for took in (1300, 1500):
@@ -432,7 +470,7 @@ def test_take_puts_the_last_results_into_the_documents(tmp_path, monkeypatch):
         report.add("redis", 1000)
     report.ratio("apikeyd", "redis")
     report.save("on a train")
-    bench.save("flood", "", bench.single({"a second": 1}))
+    bench_results.save("flood", "", bench_results.single({"a second": 1}))
     flood = (plots / "flood.json").read_text()
     figures.take(["start"])
     page = figures.made()[figures.PAGES[0]]
@@ -467,7 +505,7 @@ def test_examples_are_well_formed():
     """Those that the integration tests do not run."""
     examples = ROOT / "config" / "examples"
     for path in (*examples.glob("*/*.yaml"), *examples.glob("*/*.yml")):
-        assert yaml.safe_load(path.read_text()), path
+        assert all(yaml.safe_load_all(path.read_text())), path
     lua = (examples / "nginx-lua" / "apikeyd.conf").read_text()
     block = re.search(r"access_by_lua_block \{(.*?)\n        \}\n", lua, re.DOTALL).group(1)
     done = subprocess.run(["luac5.4", "-p", "-"], input=block, text=True, check=False,

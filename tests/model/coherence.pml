@@ -39,7 +39,7 @@
  *              there, as long as Redis keeps what it is given, and within TTL
  * and with LIVENESS that a sidecar which is asked for ever answers from the last version, once
  * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and
- * REFUSE_BELOW_FLOOR and KEEP_OVERTAKEN add wrong ones; each must fail.
+ * REFUSE_BELOW_WATERMARK and KEEP_OVERTAKEN add wrong ones; each must fail.
  *
  * Sidecars are alike, so it is enough to look at the answers of one; what the others do to it they
  * do through Redis, by fills and tombstones. So one that is not OBSERVED has no memory, and may do
@@ -51,7 +51,7 @@
  * tests have); that a standby, or a server on an earlier timeline, is recognized (its answers are
  * refused, as if the lookup had failed); a failover of the feed itself, which is a new LISTEN;
  * another store's changes and its entries in Redis, whose keys bear its name; memory that is full;
- * how late a tombstone that was read is acted upon; patience with slow lookups.
+ * how late a tombstone that was read is acted upon; the soft timeout of slow lookups.
  */
 
 #ifndef SIDECARS
@@ -146,18 +146,18 @@ byte failures;
 #else
 #define LINKED(i) (CONFIRMED_NOW(i) && !UNLINKED_BY_STORE(i))
 #endif
-#define TRUSTED(i, v) (v.age <= TTL_UNLINKED || LINKED(i))
-#define ABOVE_FLOOR(i, v) ((v.below & BIT(i)) == 0)
-#define BELIEVED(i, v) (KNOWN(v) && ABOVE_FLOOR(i, v) && v.age <= TTL && TRUSTED(i, v))
+#define WITHIN_LEASE(i, v) (v.age <= TTL_UNLINKED || LINKED(i))
+#define ABOVE_WATERMARK(i, v) ((v.below & BIT(i)) == 0)
+#define FRESH(i, v) (KNOWN(v) && ABOVE_WATERMARK(i, v) && v.age <= TTL && WITHIN_LEASE(i, v))
 #ifdef KEEP_OVERTAKEN
 #define MAY_BE_KEPT(i, v) true
 #else
-#define MAY_BE_KEPT(i, v) ABOVE_FLOOR(i, v)
+#define MAY_BE_KEPT(i, v) ABOVE_WATERMARK(i, v)
 #endif
-#ifdef NO_CONFIRMED_FLOOR
+#ifdef NO_CONFIRMED_WATERMARK
 #define MAY_BE_STALE(i, v) true
 #else
-#define MAY_BE_STALE(i, v) (ABOVE_FLOOR(i, v) || !CONFIRMED_NOW(i))
+#define MAY_BE_STALE(i, v) (ABOVE_WATERMARK(i, v) || !CONFIRMED_NOW(i))
 #endif
 #ifdef STALE_ELSEWHERE
 #define SERVABLE(i, v) (KNOWN(v) && v.age <= STALE_MAX && MAY_BE_STALE(i, v))
@@ -185,7 +185,7 @@ byte failures;
 #else
 #define BELOW(i) BIT(i)
 #define CHANGED(i) BIT(i)
-#define SHARED(i) (KNOWN(redis) && ABOVE_FLOOR(i, redis) && redis.age <= TTL && REDIS_IS_CURRENT(i))
+#define SHARED(i) (KNOWN(redis) && ABOVE_WATERMARK(i, redis) && redis.age <= TTL && REDIS_IS_CURRENT(i))
 #endif
 
 #ifdef NO_TRIGGER
@@ -248,7 +248,7 @@ inline sink(v, bits)
 
 /* All that was read before now is below sidecar i's watermark: what it holds is of no use to it then
  * but to be served while PostgreSQL is down; if the bits are CHANGED, not even for that. */
-inline raise_floor(i, bits)
+inline raise_watermark(i, bits)
 {
     if
     :: i < OBSERVED ->
@@ -268,7 +268,7 @@ inline raise_floor(i, bits)
 }
 
 /* What Redis holds, and what is on its way there, is below the watermark as well. */
-inline raise_floor_of_redis(i, bits)
+inline raise_watermark_of_redis(i, bits)
 {
     if
     :: i < OBSERVED ->
@@ -303,7 +303,7 @@ inline answer_late(i, v)
 inline answer_stale(i, v)
 {
 #ifndef NO_TRIGGER
-    assert(OTHER_AND_SO_TOLD(i, v) || !ABOVE_FLOOR(i, v) || v.version >= s[i].heard); /* heard */
+    assert(OTHER_AND_SO_TOLD(i, v) || !ABOVE_WATERMARK(i, v) || v.version >= s[i].heard); /* heard */
     assert(OTHER_AND_SO_TOLD(i, v) || s[i].confirmed > TTL_UNLINKED ||
            s[i].heard <= v.version); /* confirmed */
 #endif
@@ -356,9 +356,9 @@ inline keep_stale(i)
     if
     :: s[i].stage == FROM_REDIS && SERVABLE(i, s[i].flight) && !CHANGED_SINCE(i, s[i].flight) ->
         know(i, s[i].flight.version);
-#ifdef REFUSE_BELOW_FLOOR
+#ifdef REFUSE_BELOW_WATERMARK
         if
-        :: ABOVE_FLOOR(i, s[i].flight) -> keep(i, s[i].flight)
+        :: ABOVE_WATERMARK(i, s[i].flight) -> keep(i, s[i].flight)
         :: else
         fi
 #else
@@ -369,7 +369,7 @@ inline keep_stale(i)
     fi
 #else
     if
-    :: s[i].stage == FROM_REDIS && ABOVE_FLOOR(i, s[i].flight) && s[i].flight.age <= TTL ->
+    :: s[i].stage == FROM_REDIS && ABOVE_WATERMARK(i, s[i].flight) && s[i].flight.age <= TTL ->
         keep(i, s[i].flight)
     :: else
     fi
@@ -449,14 +449,14 @@ inline hear(i, version)
 {
     s[i].heard = version;
     know(i, s[i].heard);
-    raise_floor(i, CHANGED(i));
+    raise_watermark(i, CHANGED(i));
     if
     :: i < OBSERVED ->
         forget(s[i].memory)
     :: else
     fi;
-#ifndef NO_KEY_FLOOR
-    raise_floor_of_redis(i, CHANGED(i))
+#ifndef NO_KEY_WATERMARK
+    raise_watermark_of_redis(i, CHANGED(i))
 #endif
 }
 
@@ -492,8 +492,8 @@ inline take_store(i)
 #endif
     :: !s[i].linked && s[i].current_other != OF_OTHER_STORE(s[i].flight) ->
         s[i].current_other = OF_OTHER_STORE(s[i].flight);
-        raise_floor(i, CHANGED(i));
-        raise_floor_of_redis(i, CHANGED(i));
+        raise_watermark(i, CHANGED(i));
+        raise_watermark_of_redis(i, CHANGED(i));
         forget(s[i].memory)
     :: else
     fi
@@ -512,22 +512,22 @@ active [OBSERVED] proctype front()
 end:
     do
     /* A hit: from memory; or stale, if PostgreSQL is known to be down or refused a lookup. */
-    :: d_step { BELIEVED(i, s[i].memory) -> answer(i, s[i].memory) }
+    :: d_step { FRESH(i, s[i].memory) -> answer(i, s[i].memory) }
     :: d_step { REFUSED && SERVABLE(i, s[i].memory) -> answer_stale(i, s[i].memory) }
 
     /* A miss, or a hit that refreshes ahead. Redis has no answer when a command fails. */
-    :: d_step { s[i].stage == IDLE && !BELIEVED(i, s[i].memory) && SHARED(i) ->
+    :: d_step { s[i].stage == IDLE && !FRESH(i, s[i].memory) && SHARED(i) ->
             assert(redis.version >= entombed || redis.age > TTL); /* shared */
             s[i].stage = FROM_REDIS;
             copy(s[i].flight, redis) }
 #ifdef KNOWN_CHANGES
     /* Who hears of every change knows better than a tombstone. */
-    :: d_step { s[i].stage == IDLE && !BELIEVED(i, s[i].memory) && tombstone && !LINKED(i) &&
+    :: d_step { s[i].stage == IDLE && !FRESH(i, s[i].memory) && tombstone && !LINKED(i) &&
                 REDIS_IS_CURRENT(i) ->
             take_tombstone(i) }
 #endif
     :: d_step { s[i].stage == IDLE && !down &&
-                (!BELIEVED(i, s[i].memory) || s[i].memory.age == TTL) -> ask_postgres(i) }
+                (!FRESH(i, s[i].memory) || s[i].memory.age == TTL) -> ask_postgres(i) }
 
     /* The server takes its snapshot some time after the query was sent. */
     :: d_step { s[i].stage == SENT && !down ->
@@ -542,7 +542,7 @@ end:
     :: d_step { s[i].stage == READ && TELLS_STORE(i) ->
             take_store(i);
             if
-            :: BELIEVED(i, s[i].flight) ->
+            :: FRESH(i, s[i].flight) ->
                 answer(i, s[i].flight);
                 keep(i, s[i].flight);
                 end_flight(i)
@@ -556,18 +556,18 @@ end:
     :: d_step { s[i].stage == SENT && REFUSED -> end_flight(i) }
 
     /* What came is fresh, or PostgreSQL is asked (again). */
-    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && BELIEVED(i, s[i].flight) ->
+    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && FRESH(i, s[i].flight) ->
             answer(i, s[i].flight);
             keep(i, s[i].flight);
             end_flight(i) }
-    :: d_step { s[i].stage == FROM_REDIS && BELIEVED(i, s[i].flight) ->
+    :: d_step { s[i].stage == FROM_REDIS && FRESH(i, s[i].flight) ->
             answer(i, s[i].flight);
             keep(i, s[i].flight);
             end_flight(i) }
     /* It took long, or a change has overtaken it: it is given to the clients that asked before
      * PostgreSQL read, and in the latter case not kept. */
     :: d_step { s[i].stage == READ && !TELLS_STORE(i) && KNOWN(s[i].flight) &&
-                !BELIEVED(i, s[i].flight) ->
+                !FRESH(i, s[i].flight) ->
             answer_late(i, s[i].flight);
             if
             :: MAY_BE_KEPT(i, s[i].flight) -> keep(i, s[i].flight)
@@ -575,16 +575,16 @@ end:
             fi;
             end_flight(i) }
     /* For those who asked later. */
-    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !BELIEVED(i, s[i].flight) && !down ->
+    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !FRESH(i, s[i].flight) && !down ->
             ask_postgres(i) }
 #ifndef NO_ASKING_AGAIN
-    :: d_step { s[i].stage == FROM_REDIS && !BELIEVED(i, s[i].flight) && !down ->
+    :: d_step { s[i].stage == FROM_REDIS && !FRESH(i, s[i].flight) && !down ->
             ask_postgres(i) }
 #endif
-    :: d_step { s[i].stage == FROM_REDIS && !BELIEVED(i, s[i].flight) && REFUSED ->
+    :: d_step { s[i].stage == FROM_REDIS && !FRESH(i, s[i].flight) && REFUSED ->
             keep_stale(i);
             end_flight(i) }
-    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !BELIEVED(i, s[i].flight) && REFUSED ->
+    :: d_step { s[i].stage == READ && !TELLS_STORE(i) && !FRESH(i, s[i].flight) && REFUSED ->
             keep_stale(i);
             end_flight(i) }
     od
@@ -615,15 +615,15 @@ end:
     :: d_step { !s[i].linked && !down ->
             s[i].linked = true;
             s[i].heard = committed;
-#ifndef NO_FLOOR
-            raise_floor(i, BELOW(i));
-            raise_floor_of_redis(i, BELOW(i));
+#ifndef NO_WATERMARK
+            raise_watermark(i, BELOW(i));
+            raise_watermark_of_redis(i, BELOW(i));
 #endif
 #ifdef ELSEWHERE
             if
             :: s[i].current_other ->
-                raise_floor(i, CHANGED(i));
-                raise_floor_of_redis(i, CHANGED(i));
+                raise_watermark(i, CHANGED(i));
+                raise_watermark_of_redis(i, CHANGED(i));
                 forget(s[i].memory)
             :: else
             fi;
@@ -648,8 +648,8 @@ end:
     :: d_step { s[i].linked && !down && s[i].heard < committed && SILENT_END(s[i].heard) ->
             s[i].heard++;
 #ifndef NO_DEFINITION
-            raise_floor(i, BELOW(i));
-            raise_floor_of_redis(i, BELOW(i));
+            raise_watermark(i, BELOW(i));
+            raise_watermark_of_redis(i, BELOW(i));
 #endif
             j = 0 }
 #ifdef QUEUE_FULL
@@ -658,8 +658,8 @@ end:
             s[i].heard++;
 #ifndef NO_TABLE
             know(i, s[i].heard);
-            raise_floor(i, CHANGED(i));
-            raise_floor_of_redis(i, CHANGED(i));
+            raise_watermark(i, CHANGED(i));
+            raise_watermark_of_redis(i, CHANGED(i));
             forget(s[i].memory);
 #endif
             j = 0 }
@@ -669,9 +669,9 @@ end:
     /* A heartbeat at which lookups are answered where the feed listens again. */
     :: d_step { i < OBSERVED && s[i].linked && !down && s[i].elsewhere ->
             s[i].elsewhere = false;
-#ifndef NO_FLOOR_AGREED
-            raise_floor(i, CHANGED(i));
-            raise_floor_of_redis(i, CHANGED(i));
+#ifndef NO_WATERMARK_AGREED
+            raise_watermark(i, CHANGED(i));
+            raise_watermark_of_redis(i, CHANGED(i));
             forget(s[i].memory);
 #endif
             j = 0 }

@@ -16,6 +16,7 @@ struct fixture {
     struct metrics metrics;
     size_t handled;
     struct pending_reply *pending;
+    size_t closed;         /* states */
     int peer[CLIENTS_MAX]; /* the clients' ends */
     size_t peers;
 };
@@ -41,6 +42,52 @@ static const struct protocol lines = {.name = "lines", .handle = echo_line, .sma
 
 static const struct protocol timed_lines = {
     .name = "timed lines", .handle = echo_line, .small_request = 1024, .timed = true};
+
+/* A protocol whose state owns memory: the last line. */
+struct last_line {
+    char *text;
+    bool pending; /* a reply */
+};
+
+static void forget_pending(void *owner)
+{
+    ((struct last_line *)owner)->pending = false;
+}
+
+static size_t keep_line(void *arg, struct connection *connection, struct slice bytes)
+{
+    struct fixture *fixture = arg;
+    struct last_line *last = connection->state;
+    size_t len = echo_line(arg, connection, bytes);
+
+    if (len == 0)
+        return 0;
+    free(last->text);
+    last->text = strndup(bytes.at, len);
+    if (bytes.at[0] == '?') {
+        last->pending = true;
+        fixture->pending->cancel = forget_pending;
+        fixture->pending->owner = last;
+    }
+    return len;
+}
+
+static void close_line(struct connection *connection)
+{
+    struct fixture *fixture = connection->clients->arg;
+    struct last_line *last = connection->state;
+
+    assert_false(last->pending);
+    free(last->text);
+    last->text = NULL;
+    fixture->closed++;
+}
+
+static const struct protocol kept_lines = {.name = "kept lines",
+                                           .handle = keep_line,
+                                           .close = close_line,
+                                           .small_request = 1024,
+                                           .state_size = sizeof(struct last_line)};
 
 static void nothing(void *arg)
 {
@@ -337,6 +384,33 @@ static void test_half_closed(void **state)
     assert_int_equal(fixture->clients.count, 0);
 }
 
+/* However a connection ends, its protocol frees the state once, after the pending replies. */
+static void test_a_state_is_closed_once(void **state)
+{
+    struct fixture *fixture = *state;
+    int gone = join_with(fixture, &kept_lines);
+
+    ask(gone, "one\n");
+    round_of_loop(fixture);
+    assert_int_equal(fixture->closed, 0);
+    shutdown(gone, SHUT_RDWR);
+    for (int i = 0; i < 10; i++)
+        round_of_loop(fixture);
+    assert_int_equal(fixture->closed, 1);
+
+    ask(join_with(fixture, &kept_lines), "two\n?\n");
+    round_of_loop(fixture);
+    connection_kill(TAILQ_FIRST(&fixture->clients.all));
+    round_of_loop(fixture);
+    assert_int_equal(fixture->closed, 2);
+
+    ask(join_with(fixture, &kept_lines), "three\n?\n");
+    round_of_loop(fixture);
+    clients_done(&fixture->clients);
+    assert_int_equal(fixture->closed, 3);
+    clients_init(&fixture->clients);
+}
+
 static void test_draining(void **state)
 {
     struct fixture *fixture = *state;
@@ -373,6 +447,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_held_has_a_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cut_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_closed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_state_is_closed_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_draining, set_up, tear_down),
     };
 

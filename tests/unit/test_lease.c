@@ -117,7 +117,7 @@ static void bound_is(int64_t us, const char *text)
 static void test_what_bounds_a_revocation(void **state)
 {
     (void)state;
-    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the link is down");
+    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the change feed is down");
     confirm(0);
     assert_true(lease_up(lease));
     assert_int_equal(lease_bound(lease).us, config.cache_ttl); /* it has not told what it covers */
@@ -130,10 +130,10 @@ static void test_what_bounds_a_revocation(void **state)
     confirm(3 * SECOND);
     bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: a heartbeat is late");
     confirm(config.cache_ttl_unlinked + SECOND);
-    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the link is down");
+    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the change feed is down");
     confirm(0);
     lease_down(lease);
-    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the link is down");
+    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the change feed is down");
     assert_int_equal(env.metrics.value[METRIC_FEED_LOSSES], 1);
     lease_down(lease); /* a connection that is lost before it is of use */
     assert_int_equal(env.metrics.value[METRIC_FEED_LOSSES], 1);
@@ -225,7 +225,7 @@ static void test_lookups_elsewhere_until_they_agree(void **state)
     int64_t sent_us = confirm(SECOND);
     assert_true(freshness_lookups_elsewhere(&env.freshness));
     bound_is(config.cache_ttl_unlinked,
-             "cache.ttl_unlinked: lookups are not answered where the link listens");
+             "cache.ttl_unlinked: lookups are not answered where the change feed listens");
     confirm(0);
     assert_int_equal(asked_since_us, sent_us);
     assert_true(freshness_is_elsewhere(&env.freshness));

@@ -14,10 +14,9 @@ enum { LONG_US = 60000000, LINES = 100 };
 /* The log is a pipe here; what is written to it is read by the test. */
 static int log_fd[2];
 
-static bool to_pipe(enum log_level level, const struct log_place *place, const char *line)
+static bool to_pipe(const struct log_record *record)
 {
-    (void)place;
-    return dprintf(log_fd[1], "%s: %s\n", log_level_name(level), line) > 0;
+    return dprintf(log_fd[1], "%s: %s\n", log_level_name(record->level), record->line) > 0;
 }
 
 static struct log_writer *begin(void)
@@ -67,10 +66,10 @@ static void test_libevents_warnings_go_to_the_log(void **state)
     free(text);
 }
 
-static bool slowly(enum log_level level, const struct log_place *place, const char *line)
+static bool slowly(const struct log_record *record)
 {
     usleep(1000);
-    return to_pipe(level, place, line);
+    return to_pipe(record);
 }
 
 /* The process that aborts is a child, whose lines come slowly. */

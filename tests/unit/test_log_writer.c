@@ -17,12 +17,11 @@ static struct reader {
     char notice[256];
 } reader;
 
-static bool output(enum log_level level, const struct log_place *place, const char *line)
+static bool output(const struct log_record *record)
 {
+    const char *line = record->line;
     int number;
 
-    (void)level;
-    (void)place;
     sem_wait(&reader.may_take);
     sem_post(&reader.may_take);
     if (reader.broken)

@@ -7,10 +7,10 @@
 #include <apikeyd/auth/lookahead.h>
 #include <apikeyd/clock/clock_jump.h>
 #include <apikeyd/config/config.h>
-#include <apikeyd/conn/alarm.h>
-#include <apikeyd/conn/asked.h>
 #include <apikeyd/conn/connection.h>
+#include <apikeyd/conn/fd_timer.h>
 #include <apikeyd/conn/listener.h>
+#include <apikeyd/conn/operator_requests.h>
 #include <apikeyd/ledger/ledger.h>
 #include <apikeyd/model/digest_map.h>
 #include <apikeyd/model/freshness.h>
@@ -36,8 +36,8 @@ struct front {
     struct event *mail;
     struct clients clients;
     struct listener listener[SOCKET_ROLES];
-    bool serves_timed;   /* a protocol that is served is timed */
-    struct timer second; /* for clients that are too slow */
+    bool serves_timed;      /* a protocol that is served is timed */
+    struct fd_timer second; /* for clients that are too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;
     uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
@@ -47,7 +47,7 @@ struct front {
     struct lookahead lookahead;
     struct digest_map flights;
     TAILQ_HEAD(, waiter) waiters; /* for flights, oldest first */
-    struct timer deadline;        /* of the first waiter, or earlier */
+    struct fd_timer deadline;     /* of the first waiter, or earlier */
     bool deadline_set;
     unsigned quiet_s; /* seconds without a message from the back thread, counted by this thread */
     struct admission admission;
@@ -97,7 +97,11 @@ bool front_back_silent(const struct front *front);
 bool front_post(struct front *front, const struct to_back *message);
 
 /* Have the back thread log a line: a write to the log may block. */
-__attribute__((format(printf, 3, 4))) void front_log(struct front *front, enum log_level level,
-                                                     const char *format, ...);
+#define front_log(front, level, ...)                                                               \
+    front_log_line(front, level, &(const struct log_place){__FILE__, __func__, __LINE__},          \
+                   __VA_ARGS__)
+__attribute__((format(printf, 4, 5))) void front_log_line(struct front *front, enum log_level level,
+                                                          const struct log_place *place,
+                                                          const char *format, ...);
 
 #endif

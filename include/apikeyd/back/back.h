@@ -59,12 +59,16 @@ void back_move_listener(struct back *back, enum socket_role role, int fd);
 /* `count` sockets cannot be reached by their path now. */
 void back_set_sockets_lost(struct back *back, size_t count);
 
-/* Stop: take no more requests, answer those in flight, write usage. Takes at most
- * listen.drain_timeout; usage that is not written by then waits in the ledger. */
+/* Stop. For listen.linger all requests are answered, but the daemon is not ready any more. Then
+ * take no more requests, answer those in flight, and write usage, within listen.drain_timeout;
+ * usage that is not written by then waits in the ledger. Called again, it ends the linger. */
 void back_drain(struct back *back);
 
-/* Returns the listen.drain_timeout in force. */
-int64_t back_drain_timeout_us(const struct back *back);
+/* Returns whether back_drain() was called, and requests are still taken. */
+bool back_lingers(const struct back *back);
+
+/* Returns the longest time that back_drain() takes: listen.linger and listen.drain_timeout. */
+int64_t back_stop_max_us(const struct back *back);
 
 /* Call after the front thread has ended. Admin requests get their last replies, for front_free().
  * False: a disk still holds up work on the usage files; the files must stay open until the process

@@ -13,6 +13,7 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_target { LOG_TARGET_AUTO, LOG_TARGET_JOURNAL, LOG_TARGET_STDERR };
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 /* Bytes of a line with its NUL; a longer one is cut. */
 enum { LOG_LINE_SIZE = 1024 };

@@ -48,6 +48,7 @@ struct config {
     struct id_list listen_allow_uids;
     struct id_list listen_allow_gids;
     int64_t listen_drain_timeout;
+    int64_t listen_linger;
 
     uint64_t cache_memory;
     uint64_t cache_negative_memory;
@@ -102,6 +103,7 @@ struct config {
 
     uint64_t log_level;  /* enum log_level */
     uint64_t log_target; /* enum log_target */
+    uint64_t log_format; /* enum log_format */
 };
 
 void config_free(struct config *config);

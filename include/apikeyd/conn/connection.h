@@ -49,6 +49,9 @@ struct protocol {
     size_t state_size;    /* of connection->state */
     /* Returns the client's name for itself, or "". NULL: clients of this protocol have no names. */
     const char *(*client_name)(const struct connection *connection);
+    /* The connection ends: free what its state owns. Called once, after the pending replies were
+     * cancelled, at shutdown too. NULL: the state owns nothing. */
+    void (*close)(struct connection *connection);
 };
 
 /* The process on the other side. */

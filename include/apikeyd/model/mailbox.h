@@ -85,6 +85,7 @@ struct to_back {
         } jump;
         struct {
             enum log_level level;
+            struct log_place place;
             char text[240];
         } line;
     };

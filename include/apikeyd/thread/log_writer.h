@@ -1,6 +1,6 @@
 /* log_writer: writes log lines in a thread of its own, so a log that stands still stalls nothing.
  *
- *     any thread ──▶ pipe, 1 MiB ──▶ thread "apikeyd-log" ──▶ stderr or the journal
+ *     any thread ──▶ pipe, 1 MiB ──▶ thread "apikeyd-log" ──▶ stderr, stdout or the journal
  *
  * The pipe is the queue: the kernel keeps a line whole, and refuses at once a line that has no
  * room. Such a line is lost and counted, and the log says how many lines were lost when the reader
@@ -15,9 +15,17 @@
 
 struct log_writer;
 
+/* A line on its way. */
+struct log_record {
+    int64_t at_us; /* when it was logged, since 1970 */
+    enum log_level level;
+    struct log_place place;
+    const char *line; /* without its end */
+};
+
 /* Write the line, however long that takes. False: the line is lost. Called in the log thread
  * only. */
-typedef bool log_output(enum log_level level, const struct log_place *place, const char *line);
+typedef bool log_output(const struct log_record *record);
 
 /* Start the thread. Returns 0 or -errno. */
 __attribute__((warn_unused_result)) int log_writer_start(log_output *output,

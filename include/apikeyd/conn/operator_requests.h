@@ -1,4 +1,5 @@
-/* asked: operators' requests that the back thread answers, and how long the front thread waits.
+/* operator_requests: requests of operators that the back thread answers, and how long the front
+ * thread waits.
  *
  * The back thread knows a request by a number, which comes back with the reply. A reply is dropped
  * when its client has gone, or has already got an error because the deadline passed. So the back
@@ -6,8 +7,8 @@
  * still. Front thread only.
  */
 /* SPDX-License-Identifier: MIT */
-#ifndef APIKEYD_ASKED_H
-#define APIKEYD_ASKED_H
+#ifndef APIKEYD_OPERATOR_REQUESTS_H
+#define APIKEYD_OPERATOR_REQUESTS_H
 
 #include <apikeyd/conn/connection.h>
 

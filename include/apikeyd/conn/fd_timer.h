@@ -1,4 +1,4 @@
-/* alarm: a timer that costs the event loop nothing while it waits.
+/* fd_timer: a timer that costs the event loop nothing while it waits.
  *
  * libevent reads the clock in each iteration of the loop while one of its own timers is pending.
  * That is a measurable cost when an iteration answers one request. This timer is a descriptor
@@ -6,8 +6,8 @@
  * count.
  */
 /* SPDX-License-Identifier: MIT */
-#ifndef APIKEYD_ALARM_H
-#define APIKEYD_ALARM_H
+#ifndef APIKEYD_FD_TIMER_H
+#define APIKEYD_FD_TIMER_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,22 +15,22 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-struct timer {
+struct fd_timer {
     struct event event;
     int fd;
     void (*on_timeout)(void *arg);
     void *arg;
 };
 
-/* False when descriptors or memory are short; call timer_done() all the same. */
-bool timer_init(struct timer *timer, struct event_base *base, void (*on_timeout)(void *arg),
-                void *arg);
+/* False when descriptors or memory are short; call fd_timer_done() all the same. */
+bool fd_timer_init(struct fd_timer *timer, struct event_base *base, void (*on_timeout)(void *arg),
+                   void *arg);
 
 /* Accepts a zeroed timer too. */
-void timer_done(struct timer *timer);
+void fd_timer_done(struct fd_timer *timer);
 
 /* Call on_timeout() once `delay_us` from now (at once if that is not positive), then, unless it is
  * 0, every `interval_us`. Missed calls are merged into one. */
-void timer_set(struct timer *timer, int64_t delay_us, int64_t interval_us);
+void fd_timer_set(struct fd_timer *timer, int64_t delay_us, int64_t interval_us);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <apikeyd/conn/asked.h>
+#include <apikeyd/conn/operator_requests.h>
 
 #include <stdlib.h>
 

@@ -5,8 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <apikeyd/conn/asked.h>
 #include <apikeyd/conn/connection.h>
+#include <apikeyd/conn/operator_requests.h>
 
 /* A client whose every byte is a request to the back thread. What a byte is decides on its
  * deadline: '0' to '9', in seconds. */

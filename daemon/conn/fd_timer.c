@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include <apikeyd/conn/alarm.h>
+#include <apikeyd/conn/fd_timer.h>
 
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-    struct timer *timer = arg;
+    struct fd_timer *timer = arg;
     uint64_t rung;
 
     (void)what;
@@ -14,10 +14,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         timer->on_timeout(timer->arg);
 }
 
-bool timer_init(struct timer *timer, struct event_base *base, void (*on_timeout)(void *arg),
-                void *arg)
+bool fd_timer_init(struct fd_timer *timer, struct event_base *base, void (*on_timeout)(void *arg),
+                   void *arg)
 {
-    *timer = (struct timer){.on_timeout = on_timeout, .arg = arg};
+    *timer = (struct fd_timer){.on_timeout = on_timeout, .arg = arg};
     timer->fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (timer->fd < 0)
         return false;
@@ -25,7 +25,7 @@ bool timer_init(struct timer *timer, struct event_base *base, void (*on_timeout)
     return event_add(&timer->event, NULL) == 0;
 }
 
-void timer_done(struct timer *timer)
+void fd_timer_done(struct fd_timer *timer)
 {
     if (!event_initialized(&timer->event))
         return;
@@ -38,7 +38,7 @@ static struct timespec timespec_of(int64_t us)
     return (struct timespec){us / 1000000, us % 1000000 * 1000};
 }
 
-void timer_set(struct timer *timer, int64_t delay_us, int64_t interval_us)
+void fd_timer_set(struct fd_timer *timer, int64_t delay_us, int64_t interval_us)
 {
     /* A delay of 0 would stop it. */
     const struct itimerspec times = {timespec_of(interval_us),
