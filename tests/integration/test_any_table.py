@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import redis
-from conftest import check, explain, flush, info, let_redis_be_believed
+from conftest import check, explain, flush, info, let_redis_be_fresh
 from harness.servers import BUILD, wait_until
 from http_wire import HttpWire
 from psycopg import sql
@@ -104,7 +104,7 @@ def test_ids_and_names_wherever_they_go(db, scratch, start, id_type):
 
     # By Redis, to a daemon that reads the same columns, and to no other.
     same, turned = start(table.options), start({**table.options, "postgres.user_column": table.names["id"]})
-    let_redis_be_believed()
+    let_redis_be_fresh()
     shared = value(4)
     table.add("shared", shared, user)
     assert check(daemon.client(), "shared") == ["ALLOW", shared, user]

@@ -11,7 +11,7 @@ import uuid
 
 import psycopg
 import pytest
-from conftest import check, explain, info, let_redis_be_believed
+from conftest import check, explain, info, let_redis_be_fresh
 from harness.bound_judge import BoundJudge
 from harness.judged_load import INACTIVE, UNKNOWN, Load
 from harness.servers import wait_until
@@ -221,13 +221,13 @@ def test_sidecars_in_different_steps_share_no_verdict(hashed, start, options):
     other = start(options(OLD, NEW))
     deaf = start({**options(OLD, NEW), "postgres.listen_dsn": "host=/nonexistent", "cache.ttl_unlinked": "1h"},
                  settled=False)
-    let_redis_be_believed()
+    let_redis_be_fresh()
     for step, daemon in daemons.items():
         allowed = {key for key in ("raw", "old", "new") if check(daemon.client(), key)[0] == "ALLOW"}
         assert allowed == steps[step], step
         wait_until(lambda d=daemon, n=len(allowed): info(d)["redis_fills"] == n, "Redis to be filled")
     # Those in one step share them, and a tombstone by whichever digest: one hears of no change itself.
-    assert explain(other, "raw")["redis"] == "believed"
+    assert explain(other, "raw")["redis"] == "fresh"
     first = daemons[OLD, NEW, True].client()
     hashed.set_active("raw", False)
     wait_until(lambda: check(first, "raw") == ["DENY", "inactive"], "the change")
