@@ -42,8 +42,8 @@ static PGconn *connect_to(const char *dsn, const char *zone)
     "pg_catalog.to_char(pg_catalog.timezone('UTC', " column                                        \
     "::pg_catalog.timestamptz), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 
-/* Append SQL for a row as JSON. Names are qualified, as another role may have made others of the
- * same name. The key column's value only goes into its fingerprint. */
+/* Append SQL for a row as JSON. Names are qualified, because another role may have made objects of
+ * the same name. The key column's value is used for its fingerprint only. */
 static void append_row(struct buffer *sql, const struct config *config)
 {
     const char *const parts[] = {

@@ -183,6 +183,10 @@ def allows(daemon, key="good"):
     return found
 
 
+def healed(daemon):
+    return lambda: allows(daemon)() and info(daemon)["lookup_fault"] == "none"
+
+
 def test_the_table_is_altered_under_the_daemon(db, start):
     """Each column type is what it says, or is told; no verdict is wrong meanwhile, and all heals by itself."""
     table = Table(db, "bigint", table=("auth", "keys"))
@@ -204,13 +208,13 @@ def test_the_table_is_altered_under_the_daemon(db, start):
         wait_until(lambda said=said: said in daemon.log(), said)
         assert info(daemon)["lookup_fault"] != "none"
         table.run("ALTER TABLE {table} ALTER {" + column + "} TYPE " + old + " USING {" + column + "}::" + old)
-        wait_until(allows(daemon), f"{column} {old}")
+        wait_until(healed(daemon), f"{column} {old}")
     assert ": its type is numeric; its answers are not used" in daemon.log()
     table.run('ALTER TABLE {table} RENAME {user} TO "no longer"')
     wait_until(unavailable(daemon, "postgres"), "the column gone")
     assert "does not exist" in daemon.log()
     table.run('ALTER TABLE {table} RENAME "no longer" TO {user}')
-    wait_until(lambda: allows(daemon)() and info(daemon)["lookup_fault"] == "none", "the column back")
+    wait_until(healed(daemon), "the column back")
     assert check(daemon.client(), "good") == ["ALLOW", "1", "2"]
 
 
