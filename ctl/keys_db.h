@@ -25,7 +25,7 @@ bool keys_db_fallback_needs_key(struct keys_db *db);
 struct new_key {
     const char *id; /* NULL: the column's default */
     const char *user;
-    const char *name;   /* NULL: none */
+    const char *name;     /* NULL: none */
     const char *column;   /* from keys_db_column() */
     const char *fallback; /* the key itself, or NULL: keys_db_fallback_needs_key() */
     bool active;

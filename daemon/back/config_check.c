@@ -79,8 +79,9 @@ static void check_group(struct config_draft *draft, const char *name, const char
 /* An image or an orchestrator may give no other choice, so the daemon only warns. */
 static void warn_exposed(const char *name, struct slice path, struct buffer *warnings)
 {
-    buffer_printf(warnings, "%s: every user of this host may read %.*s; take that right away (chmod "
-                            "o-r), and change the secret if others may have read it\n",
+    buffer_printf(warnings,
+                  "%s: every user of this host may read %.*s; take that right away (chmod "
+                  "o-r), and change the secret if others may have read it\n",
                   name, (int)path.len, path.at);
 }
 

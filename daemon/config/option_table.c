@@ -108,13 +108,13 @@ const struct option option_table[] = {
      "Its column with the key ID, or with the result of key_transform."},
     {"postgres", "key_column_fallback", OPTION_COLUMN, FIELD(postgres_key_column_fallback), "", 0,
      OPTION_NAME_MAX, RELOADABLE, NULL,
-     "Column with the key ID itself, for rows whose key_column is NULL; empty: none. Only with "
-     "key_transform."},
-    {"postgres", "key_transform", OPTION_CHOICE, FIELD(postgres_key_transform), "none", 0, 0, RELOADABLE,
-     transforms, "none, or hmac-sha256: the column holds the hex HMAC of the key ID."},
+     "Column with the key ID itself, for rows whose key_column is NULL, while key_transform is on; "
+     "empty: none."},
+    {"postgres", "key_transform", OPTION_CHOICE, FIELD(postgres_key_transform), "none", 0, 0,
+     RELOADABLE, transforms, "none, or hmac-sha256: the column holds the hex HMAC of the key ID."},
     {"postgres", "key_transform_secret_file", OPTION_SECRET_FILES,
-     FIELD(postgres_key_transform_secret_file), "", 0, KEY_SECRETS_MAX * OPTION_FILE_MAX,
-     RELOADABLE, NULL,
+     FIELD(postgres_key_transform_secret_file), "", 0, KEY_SECRETS_MAX *OPTION_FILE_MAX, RELOADABLE,
+     NULL,
      "Up to four files, with commas in between, each with an HMAC secret of key_transform: the "
      "first is that of new keys, keys by the others are found too."},
     {"postgres", "id_column", OPTION_COLUMN, FIELD(postgres_id_column), "api_key_id", 1,

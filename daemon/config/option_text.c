@@ -140,13 +140,12 @@ static const char *anything(const char *text)
 }
 
 static const char *(*const wrong_of[])(const char *text) = {
-    [OPTION_PREFIX] = prefix_wrong,           [OPTION_DSN] = anything,
-    [OPTION_REDIS_URL] = redis_url_wrong,     [OPTION_TABLE] = table_wrong,
-    [OPTION_COLUMN] = column_wrong,           [OPTION_ZONE] = zone_wrong,
-    [OPTION_FILE] = file_wrong,               [OPTION_SECRET_FILE] = secret_file_wrong,
-    [OPTION_SOCKET] = path_wrong,             [OPTION_SECRET_FILES] = secret_files_wrong,
-    [OPTION_ADDRESS] = address_wrong,
-    [OPTION_GROUP] = group_wrong,
+    [OPTION_PREFIX] = prefix_wrong,       [OPTION_DSN] = anything,
+    [OPTION_REDIS_URL] = redis_url_wrong, [OPTION_TABLE] = table_wrong,
+    [OPTION_COLUMN] = column_wrong,       [OPTION_ZONE] = zone_wrong,
+    [OPTION_FILE] = file_wrong,           [OPTION_SECRET_FILE] = secret_file_wrong,
+    [OPTION_SOCKET] = path_wrong,         [OPTION_SECRET_FILES] = secret_files_wrong,
+    [OPTION_ADDRESS] = address_wrong,     [OPTION_GROUP] = group_wrong,
 };
 
 const char *option_text_wrong(const struct option *option, const char *text, char *scratch,

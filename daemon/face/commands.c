@@ -357,9 +357,8 @@ static void run_command(struct front *front, struct connection *connection,
 static size_t handle_resp(void *arg, struct connection *connection, struct slice bytes)
 {
     struct front *front = arg;
-    const struct ahead *ahead =
-        lookahead_take(&front->lookahead, bytes, front->hasher, &front->freshness, front->cache,
-                       front->usage);
+    const struct ahead *ahead = lookahead_take(&front->lookahead, bytes, front->hasher,
+                                               &front->freshness, front->cache, front->usage);
     struct resp_request request;
     const char *why;
     size_t consumed = 0;

@@ -186,7 +186,8 @@ size_t key_row_hash(const struct key_row *row, const struct key_names *names)
 {
     size_t i = 0;
 
-    while (i < names->hashes && !slice_equal(row->key, (struct slice){names->hash[i], KEY_HASH_LEN}))
+    while (i < names->hashes &&
+           !slice_equal(row->key, (struct slice){names->hash[i], KEY_HASH_LEN}))
         i++;
     return i;
 }

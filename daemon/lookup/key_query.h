@@ -1,9 +1,9 @@
 /* key_query: asks PostgreSQL about many keys at once.
  *
- * A batch is one SELECT: the key column's values are one text[] parameter, the fallback column's, if
- * there is one, a second, and each row of the answer names its key. `= ANY` leaves the server no join to plan: it reads an index key by key or, without an
- * index, the table once for the whole batch. One more row tells which store was read, so an answer
- * without keys tells that too. */
+ * A batch is one SELECT: the key column's values are one text[] parameter, the fallback column's,
+ * if there is one, a second, and each row of the answer names its key. `= ANY` leaves the server no
+ * join to plan: it reads an index key by key or, without an index, the table once for the whole
+ * batch. One more row tells which store was read, so an answer without keys tells that too. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_KEY_QUERY_H
 #define APIKEYD_KEY_QUERY_H
@@ -64,8 +64,8 @@ enum key_row_standing {
 };
 
 /* A row is a key's if each column that holds something holds what is the key's, and one does. So a
- * stored hash is never a key: text of its form in the fallback column counts as nothing, and so does
- * empty text in any column. */
+ * stored hash is never a key: text of its form in the fallback column counts as nothing, and so
+ * does empty text in any column. */
 enum key_row_standing key_row_judge(const struct key_row *row, const struct key_names *names,
                                     struct slice key);
 

@@ -60,8 +60,7 @@ void lookup_index_add(struct lookup_index *index, struct lookup *lookup, struct 
     index->slot[at] = (struct lookup_entry){lookup, text};
 }
 
-struct lookup *lookup_index_next(const struct lookup_index *index, struct slice text,
-                                 size_t *place)
+struct lookup *lookup_index_next(const struct lookup_index *index, struct slice text, size_t *place)
 {
     const struct lookup_entry *entry;
 

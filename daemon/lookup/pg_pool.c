@@ -161,26 +161,26 @@ static void log_misfit(struct pg_pool *pool, const struct lookup *lookup,
         [KEY_ROW_TORN] = "it holds the hash of another key than its key_column_fallback, or by a "
                          "secret that is not in key_transform_secret_file",
         [KEY_ROW_NO_HASH] = "it is no hash: 64 lower-case hexadecimal digits are expected",
-        [KEY_ROW_HASH_IN_FALLBACK] =
-            "it is NULL, and key_column_fallback holds 64 hexadecimal digits, which may be a stored "
-            "hash; fill in key_column",
+        [KEY_ROW_HASH_IN_FALLBACK] = "it is NULL, and key_column_fallback holds 64 hexadecimal "
+                                     "digits, which may be a stored "
+                                     "hash; fill in key_column",
     };
     char fingerprint[FINGERPRINT_SIZE];
 
     if (!pool->misfit_logged[standing]) {
         digest_fingerprint(&lookup->names.digests.of[0], fingerprint);
-        log_error(&pool->env->log,
-                  "postgres (lookups): key_column \"%s\" of the row of %s: %s; the row counts for no "
-                  "key (logged once)",
-                  pool->env->config->postgres_key_column, fingerprint, fault[standing]);
+        log_error(
+            &pool->env->log,
+            "postgres (lookups): key_column \"%s\" of the row of %s: %s; the row counts for no "
+            "key (logged once)",
+            pool->env->config->postgres_key_column, fingerprint, fault[standing]);
     }
     pool->misfit_logged[standing] = true;
 }
 
 static void judge_row(struct pg_pool *pool, struct lookup *lookup, const struct key_row *row)
 {
-    enum key_row_standing standing =
-        key_row_judge(row, &lookup->names, lookup_key(lookup));
+    enum key_row_standing standing = key_row_judge(row, &lookup->names, lookup_key(lookup));
 
     if (standing != KEY_ROW_FITS) {
         log_misfit(pool, lookup, standing);
@@ -589,7 +589,7 @@ static void send_batch(struct pool_slot *slot)
     slot->sent_us = unknown.verdict.read_at_us = clock_monotonic_us();
     gather(slot);
     TAILQ_FOREACH(lookup, &slot->lookups, in_list)
-        lookup->finding = unknown;
+    lookup->finding = unknown;
     make_params(slot, &query);
     size_t len = slot->len;
     if (len == 0) {

@@ -308,8 +308,7 @@ static void read_redis(struct resolver *resolver)
         out_of_memory();
     *batch = (struct redis_batch){.resolver = resolver};
     TAILQ_INIT(&batch->lookups);
-    while (len <= REDIS_BATCH - DIGESTS_MAX &&
-           (lookup = lookup_list_take(&resolver->for_redis))) {
+    while (len <= REDIS_BATCH - DIGESTS_MAX && (lookup = lookup_list_take(&resolver->for_redis))) {
         const struct digests *of_key = &lookup->names.digests;
 
         TAILQ_INSERT_TAIL(&batch->lookups, lookup, in_list);

@@ -110,7 +110,8 @@ static bool fits_block(struct slice text)
 }
 
 /* End a state that has taken `before` bytes with text that fits into one block with its padding
- * (FIPS 180-4, section 5.1.1), as keys do: one call, where Update and Final would copy the block. */
+ * (FIPS 180-4, section 5.1.1), as keys do: one call, where Update and Final would copy the block.
+ */
 static inline void end_with_block(SHA256_CTX *state, size_t before, struct slice text)
 {
     unsigned char block[SHA256_CBLOCK] = {0};

@@ -152,12 +152,12 @@ static void test_hashers_are_compared(void **state)
 static void test_form_of_a_stored_hash(void **state)
 {
     (void)state;
-    assert_true(key_hash_form(
-        SLICE("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")));
-    assert_true(key_hash_form(
-        SLICE("5BDCC146BF60754E6A042426089575C75A003F089D2739839DEC58B964EC3843")));
-    assert_false(key_hash_form(
-        SLICE("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec384g")));
+    assert_true(
+        key_hash_form(SLICE("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")));
+    assert_true(
+        key_hash_form(SLICE("5BDCC146BF60754E6A042426089575C75A003F089D2739839DEC58B964EC3843")));
+    assert_false(
+        key_hash_form(SLICE("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec384g")));
     assert_false(
         key_hash_form(SLICE("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec384")));
     assert_false(key_hash_form(SLICE("")));

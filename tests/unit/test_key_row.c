@@ -6,7 +6,8 @@
 #define KEY "a-key-of-a-client"
 #define LIKE_A_HASH "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
 
-/* The hashes of KEY by the secrets "new" and "old", and of another key; and one of them otherwise. */
+/* The hashes of KEY by the secrets "new" and "old", and of another key; and one of them otherwise.
+ */
 struct made {
     char text[64];
 };

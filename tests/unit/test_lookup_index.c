@@ -37,7 +37,8 @@ static void test_finds_each_and_nothing_else(void **state)
         for (int i = 0; i < COUNT; i++) {
             size_t place = 0;
 
-            assert_ptr_equal(lookup_index_next(&index, lookup_key(&lookups[i]), &place), &lookups[i]);
+            assert_ptr_equal(lookup_index_next(&index, lookup_key(&lookups[i]), &place),
+                             &lookups[i]);
             assert_null(lookup_index_next(&index, lookup_key(&lookups[i]), &place));
         }
         size_t place = 0;

@@ -45,8 +45,8 @@ void resolver_add(struct resolver *resolver, const struct to_back *message);
 void resolver_go(struct resolver *resolver);
 
 /* The key with this digest, one of several perhaps, may have changed: no verdict of the key that
- * was read before `now_us` is fresh, and sidecars that have not heard of the change find a tombstone
- * in Redis. */
+ * was read before `now_us` is fresh, and sidecars that have not heard of the change find a
+ * tombstone in Redis. */
 void resolver_invalidate(struct resolver *resolver, const struct digest *digest, int64_t now_us);
 
 /* Check whether PostgreSQL answers lookups; `hurry`: it is known to answer other sessions. */
