@@ -133,7 +133,7 @@ static void take_report(struct back *back, const struct to_back *message)
     monitor_snapshot(back->monitor, message->report.metrics, &snapshot);
     free(message->report.metrics);
     report_print(message->report.kind, message->report.section, &snapshot, &text);
-    resp_bulk(&reply, buffer_held(&text));
+    resp_verbatim(&reply, buffer_held(&text), message->resp3);
     buffer_free(&text);
     back_env_reply(&back->env, message->ask, &reply);
 }

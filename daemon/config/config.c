@@ -153,7 +153,12 @@ void config_print_roff(FILE *out)
         fprintf(out, ".It Cm %s Pq %s%s\n%s\n", option->name,
                 option->value[0] ? option->value : "empty", option->reloadable ? "" : ", restart",
                 option->help);
-        if (option->old_name)
+        if (option->old_name && option->old_prefix)
+            fprintf(out,
+                    "The deprecated name\n.Cm %s\nis still taken, with a value that lacks\n"
+                    ".Cm %s .\n",
+                    option->old_name, option->old_prefix);
+        else if (option->old_name)
             fprintf(out, "The deprecated name\n.Cm %s\nis still taken.\n", option->old_name);
     }
     fprintf(out, ".El\n");
@@ -169,7 +174,9 @@ void config_print_markdown(FILE *out)
                 option->value[0] ? "`" : "", option->value, option->value[0] ? "`" : "",
                 option->reloadable ? "yes" : "restart", option->help);
         if (option->old_name)
-            fprintf(out, " Deprecated: `%s.%s`.", option->section, option->old_name);
+            fprintf(out, " Deprecated: `%s.%s`%s%s%s.", option->section, option->old_name,
+                    option->old_prefix ? ", with a value that lacks `" : "",
+                    option->old_prefix ? option->old_prefix : "", option->old_prefix ? "`" : "");
         fprintf(out, " |\n");
     }
 }

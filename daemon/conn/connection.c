@@ -13,10 +13,11 @@ enum {
     DRAIN_READS = 16,  /* more than a Unix socket holds by default */
     EXPENSIVE_MAX = 4, /* unanswered INFO and the like of one client before it has to wait */
     SPARE_MAX = 2 * 1024 * 1024,
-    /* Bytes of replies that a client may leave unread before it has to wait. Client libraries send
-     * a whole pipeline before they read, so the limit is high; but not for all clients at once. */
-    UNREAD_MAX = 8 * 1024 * 1024,
-    UNREAD_MAX_WHEN_FULL = 64 * 1024,
+    /* Bytes that a client may make the daemon retain, for example replies that it leaves unread
+     * before it has to wait. Client libraries send a whole pipeline before they read, so the limit
+     * is high; but not for all clients at once. */
+    BYTES_MAX = 8 * 1024 * 1024,
+    BYTES_MAX_WHEN_FULL = 64 * 1024,
     RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
     PIECE_SIZE = 4000,                 /* of the backlog: one unread byte retains no more */
     QUEUED_MAX = 256 * 1024,           /* behind a pending reply: closing it moves them */
@@ -208,14 +209,18 @@ size_t connection_unwritten(const struct connection *connection)
     return unwritten(connection) + connection->queued.len;
 }
 
+size_t connection_bytes_max(const struct connection *connection)
+{
+    return connection->clients->retained < RETAINED_FULL ? BYTES_MAX : BYTES_MAX_WHEN_FULL;
+}
+
 /* Returns whether another request may be answered before the client takes its replies, and gets the
  * pending ones. */
 static inline bool may_go_on(const struct connection *connection)
 {
     const struct clients *clients = connection->clients;
-    size_t max = clients->retained < RETAINED_FULL ? UNREAD_MAX : UNREAD_MAX_WHEN_FULL;
 
-    return unwritten(connection) + connection->queued.len < max &&
+    return unwritten(connection) + connection->queued.len < connection_bytes_max(connection) &&
            (clients->draining ||
             (connection->pending_count < clients->pending_replies_max &&
              connection->expensive_count < EXPENSIVE_MAX && connection->queued.len < QUEUED_MAX));
@@ -239,7 +244,8 @@ static void handle_requests(struct connection *connection)
 
         if (taken == 0)
             return;
-        buffer_consume(&connection->in, taken);
+        if (taken != REQUEST_GOES_ON)
+            buffer_consume(&connection->in, taken);
         connection->wanted = 0;
         quantum_spend(&clients->quantum,
                       connection->pending_count > before ? COST_OF_PENDING_REPLY : 1);
@@ -368,7 +374,8 @@ static bool linger(struct connection *connection)
 static void note_retained(struct connection *connection)
 {
     connection->clients->retained -= connection->retained;
-    connection->retained = connection->in.cap + unwritten(connection) + connection->queued.cap;
+    connection->retained = connection->in.cap + unwritten(connection) + connection->queued.cap +
+                           connection->state_bytes;
     connection->clients->retained += connection->retained;
 }
 

@@ -9,6 +9,8 @@
 #include <apikeyd/auth/key_digest.h>
 #include <apikeyd/wire/resp_reply.h>
 
+#include "resp_client.h"
+
 /* How long the back thread may take to reply: to most requests, and to FLUSH, which writes
  * all that is pending. */
 static const int64_t reply_limit_us = 5000000;
@@ -21,6 +23,7 @@ static void ask_back(struct front *front, struct connection *connection, struct 
 {
     bool silent = front_back_silent(front);
 
+    message->resp3 = resp_client(connection)->resp3;
     message->ask = operator_requests_number(&front->operator_requests);
     if (silent || front->operator_requests.awaited >= FRONT_ASKS_MAX ||
         !front_post(front, message)) {
@@ -42,7 +45,7 @@ static void print_info(struct front *front, struct connection *connection, struc
 
     front_print_info(front, metrics, section, &text);
     free(metrics);
-    resp_bulk(connection_reply(connection), buffer_held(&text));
+    resp_verbatim(connection_reply(connection), buffer_held(&text), resp_client(connection)->resp3);
     buffer_free(&text);
 }
 
@@ -166,7 +169,7 @@ void admin_reload(struct front *front, struct connection *connection,
 
 struct listing {
     struct buffer text;
-    size_t elements;
+    size_t options;
 };
 
 static void list_option(void *arg, const char *name, const char *value)
@@ -175,7 +178,7 @@ static void list_option(void *arg, const char *name, const char *value)
 
     resp_text(&listing->text, name);
     resp_text(&listing->text, value);
-    listing->elements += 2;
+    listing->options++;
 }
 
 void admin_config(struct front *front, struct connection *connection,
@@ -185,13 +188,14 @@ void admin_config(struct front *front, struct connection *connection,
     struct listing listing = {0};
     char glob[128] = "";
 
-    if (!slice_is(request->argv[1], "GET") || request->argv[2].len >= sizeof glob) {
+    if (request->argc != 3 || !slice_is(request->argv[1], "GET") ||
+        request->argv[2].len >= sizeof glob) {
         resp_error(out, "ERR syntax: CONFIG GET <glob>; values change in the file, then RELOAD");
         return;
     }
     memcpy(glob, request->argv[2].at, request->argv[2].len);
     config_each(front->config, glob, list_option, &listing);
-    resp_array(out, listing.elements);
+    resp_map(out, listing.options, resp_client(connection)->resp3);
     buffer_append(out, buffer_held(&listing.text).at, listing.text.len);
     buffer_free(&listing.text);
 }
@@ -203,23 +207,38 @@ static const char *name_of(const struct connection *connection)
     return protocol->client_name ? protocol->client_name(connection) : "";
 }
 
+static void print_client(const struct front *front, const struct connection *client,
+                         struct buffer *text)
+{
+    buffer_printf(text,
+                  "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
+                  "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
+                  client->id, client->fd, name_of(client),
+                  (front->now_us - client->opened_us) / 1000000, client->protocol->name,
+                  (int)client->peer.pid, (unsigned)client->peer.uid, (unsigned)client->peer.gid,
+                  client->requests, client->pending_count, client->in.len,
+                  connection_unwritten(client), client->last_command);
+}
+
+void admin_client_info(struct front *front, struct connection *connection)
+{
+    struct buffer text = {0};
+
+    print_client(front, connection, &text);
+    resp_verbatim(connection_reply(connection), buffer_held(&text), resp_client(connection)->resp3);
+    buffer_free(&text);
+}
+
 void admin_client_list(struct front *front, struct connection *connection)
 {
     struct buffer text = {0};
-    struct connection *other;
+    const struct connection *other;
 
     TAILQ_FOREACH(other, &front->clients.all, in_all)
     {
-        buffer_printf(&text,
-                      "id=%" PRIu64 " fd=%d name=%s age=%" PRId64 " socket=%s pid=%d uid=%u gid=%u "
-                      "requests=%" PRIu64 " pending=%zu qbuf=%zu obuf=%zu cmd=%s\n",
-                      other->id, other->fd, name_of(other),
-                      (front->now_us - other->opened_us) / 1000000, other->protocol->name,
-                      (int)other->peer.pid, (unsigned)other->peer.uid, (unsigned)other->peer.gid,
-                      other->requests, other->pending_count, other->in.len,
-                      connection_unwritten(other), other->last_command);
+        print_client(front, other, &text);
     }
-    resp_bulk(connection_reply(connection), buffer_held(&text));
+    resp_verbatim(connection_reply(connection), buffer_held(&text), resp_client(connection)->resp3);
     buffer_free(&text);
 }
 

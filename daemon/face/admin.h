@@ -29,6 +29,8 @@ void admin_reload(struct front *front, struct connection *connection,
                   const struct resp_request *request);
 void admin_config(struct front *front, struct connection *connection,
                   const struct resp_request *request);
+/* The client's own line of CLIENT LIST */
+void admin_client_info(struct front *front, struct connection *connection);
 void admin_client_list(struct front *front, struct connection *connection);
 /* CLIENT KILL ID <id>, or CLIENT KILL <id> */
 void admin_client_kill(struct front *front, struct connection *connection, struct slice id);

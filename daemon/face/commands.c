@@ -11,18 +11,26 @@
 #include <apikeyd/wire/resp_request.h>
 
 #include "admin.h"
+#include "greeting.h"
+#include "resp_client.h"
+#include "transaction.h"
 
-enum { WITHIN_MAX_MS = 9999999, NAME_SIZE = 64 };
+enum {
+    WITHIN_MAX_MS = 9999999,
+    /* Bytes of requests between MULTI and EXEC. Other clients wait while they are moved to a larger
+     * buffer. */
+    TRANSACTION_MAX = 1024 * 1024,
+};
 
-/* The facts that a connection has told of itself. */
-struct resp_client {
-    char name[NAME_SIZE];
+enum command_flag {
+    ADMIN = 1,   /* on the admin socket only */
+    AT_ONCE = 2, /* is run between MULTI and EXEC, too */
 };
 
 struct command {
     const char *name;
     size_t min, max; /* arguments, the name included */
-    bool admin;      /* on the admin socket only */
+    unsigned flags;
     void (*run)(struct front *front, struct connection *connection,
                 const struct resp_request *request);
     const char *summary;
@@ -98,143 +106,84 @@ static void quit(struct front *front, struct connection *connection,
     connection_finish(connection);
 }
 
+/* The transaction may have allocated or freed its buffer. */
+static void note_held(struct connection *connection)
+{
+    connection->state_bytes = resp_client(connection)->transaction.requests.cap;
+}
+
+static void end_transaction(struct front *front, struct connection *connection)
+{
+    transaction_end(&resp_client(connection)->transaction, &front->spare_requests);
+    note_held(connection);
+}
+
+static void multi(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    struct transaction *transaction = &resp_client(connection)->transaction;
+
+    (void)request;
+    if (transaction->stage == TRANSACTION_OPEN) {
+        resp_error(connection_reply(connection), "ERR MULTI calls can not be nested");
+        return;
+    }
+    transaction_open(transaction, &front->spare_requests);
+    note_held(connection);
+    resp_simple(connection_reply(connection), "OK");
+}
+
+/* The requests run in handle_transaction(). */
+static void exec(struct front *front, struct connection *connection,
+                 const struct resp_request *request)
+{
+    struct transaction *transaction = &resp_client(connection)->transaction;
+    struct buffer *out = connection_reply(connection);
+
+    (void)request;
+    if (transaction->stage == TRANSACTION_NONE) {
+        resp_error(out, "ERR EXEC without MULTI");
+    } else if (transaction->failed) {
+        resp_error(out, "EXECABORT Transaction discarded because of previous errors.");
+        end_transaction(front, connection);
+    } else {
+        resp_array(out, transaction->count);
+        transaction->stage = TRANSACTION_RUNNING;
+    }
+}
+
+static void discard(struct front *front, struct connection *connection,
+                    const struct resp_request *request)
+{
+    (void)request;
+    if (resp_client(connection)->transaction.stage == TRANSACTION_NONE) {
+        resp_error(connection_reply(connection), "ERR DISCARD without MULTI");
+        return;
+    }
+    end_transaction(front, connection);
+    resp_simple(connection_reply(connection), "OK");
+}
+
+/* WATCH and UNWATCH: there are no keys that another client could change before EXEC. */
+static void watch(struct front *front, struct connection *connection,
+                  const struct resp_request *request)
+{
+    (void)front;
+    (void)request;
+    if (resp_client(connection)->transaction.stage == TRANSACTION_OPEN)
+        resp_error(connection_reply(connection), "ERR WATCH inside MULTI is not allowed");
+    else
+        resp_simple(connection_reply(connection), "OK");
+}
+
+/* The connection is as a new one. */
 static void reset(struct front *front, struct connection *connection,
                   const struct resp_request *request)
 {
-    struct resp_client *client = connection->state;
-
-    (void)front;
     (void)request;
-    client->name[0] = '\0';
+    end_transaction(front, connection);
+    *resp_client(connection) = (struct resp_client){0};
     resp_simple(connection_reply(connection), "RESET");
-}
-
-/* SELECT 0 succeeds, for clients that always send it. There is one database. */
-static void select_db(struct front *front, struct connection *connection,
-                      const struct resp_request *request)
-{
-    (void)front;
-    if (slice_is(request->argv[1], "0"))
-        resp_simple(connection_reply(connection), "OK");
-    else
-        resp_error(connection_reply(connection), "ERR DB index is out of range");
-}
-
-static const char *client_name(const struct connection *connection)
-{
-    const struct resp_client *client = connection->state;
-
-    return client->name;
-}
-
-/* Names are shown in CLIENT LIST, a line each, so blanks and line breaks are refused. */
-static void set_name(struct connection *connection, struct slice name)
-{
-    struct buffer *out = connection_reply(connection);
-    struct resp_client *client = connection->state;
-
-    if (name.len >= NAME_SIZE) {
-        resp_error(out, "ERR client names have at most %d bytes", NAME_SIZE - 1);
-        return;
-    }
-    for (size_t i = 0; i < name.len; i++) {
-        if (name.at[i] <= ' ' || name.at[i] > '~') {
-            resp_error(out, "ERR Client names cannot contain spaces, newlines or special "
-                            "characters.");
-            return;
-        }
-    }
-    memcpy(client->name, name.at, name.len);
-    client->name[name.len] = '\0';
-    resp_simple(out, "OK");
-}
-
-/* RESP2 only: HELLO 3 is refused in the way that makes clients fall back. */
-static void hello(struct front *front, struct connection *connection,
-                  const struct resp_request *request)
-{
-    struct buffer *out = connection_reply(connection);
-
-    (void)front;
-    if (request->argc > 1 && !slice_is(request->argv[1], "2")) {
-        resp_error(out, "NOPROTO unsupported protocol version");
-        return;
-    }
-    if (request->argc > 2 && !(request->argc == 4 && slice_is(request->argv[2], "SETNAME"))) {
-        resp_error(out, "ERR syntax: HELLO [2 [SETNAME <name>]]; there is no AUTH");
-        return;
-    }
-    if (request->argc == 4) {
-        size_t before = out->len;
-
-        set_name(connection, request->argv[3]);
-        if (out->data[out->start + before] == '-')
-            return;
-        out->len = before;
-    }
-    resp_array(out, 14);
-    resp_text(out, "server");
-    resp_text(out, "apikeyd");
-    resp_text(out, "version");
-    resp_text(out, APIKEYD_VERSION);
-    resp_text(out, "proto");
-    resp_integer(out, 2);
-    resp_text(out, "id");
-    resp_integer(out, (int64_t)connection->id);
-    resp_text(out, "mode");
-    resp_text(out, "standalone");
-    resp_text(out, "role");
-    resp_text(out, "master");
-    resp_text(out, "modules");
-    resp_array(out, 0);
-}
-
-static void client_list(struct front *front, struct connection *connection,
-                        const struct resp_request *request)
-{
-    if (request->argc == 2)
-        admin_client_list(front, connection);
-    else
-        resp_error(connection_reply(connection), "ERR syntax: CLIENT LIST");
-}
-
-static void client_kill(struct front *front, struct connection *connection,
-                        const struct resp_request *request)
-{
-    if (request->argc == 3)
-        admin_client_kill(front, connection, request->argv[2]);
-    else if (request->argc == 4 && slice_is(request->argv[2], "ID"))
-        admin_client_kill(front, connection, request->argv[3]);
-    else
-        resp_error(connection_reply(connection), "ERR syntax: CLIENT KILL [ID] <id>");
-}
-
-static void client(struct front *front, struct connection *connection,
-                   const struct resp_request *request)
-{
-    const char *name = client_name(connection);
-    struct slice what = request->argv[1];
-    struct buffer *out = connection_reply(connection);
-
-    if (slice_is(what, "SETNAME") && request->argc == 3)
-        set_name(connection, request->argv[2]);
-    else if (slice_is(what, "SETINFO") && request->argc == 4)
-        resp_simple(out, "OK");
-    else if (slice_is(what, "GETNAME") && name[0])
-        resp_text(out, name);
-    else if (slice_is(what, "GETNAME"))
-        resp_null(out);
-    else if (slice_is(what, "ID"))
-        resp_integer(out, (int64_t)connection->id);
-    else if (connection->protocol->admin && slice_is(what, "LIST"))
-        client_list(front, connection, request);
-    else if (connection->protocol->admin && slice_is(what, "KILL"))
-        client_kill(front, connection, request);
-    else
-        resp_error(out,
-                   "ERR unknown or malformed CLIENT subcommand; here are SETNAME, SETINFO, "
-                   "GETNAME, ID%s",
-                   connection->protocol->admin ? ", LIST and KILL" : "");
 }
 
 static void command_command(struct front *front, struct connection *connection,
@@ -258,115 +207,227 @@ static void debug(struct front *front, struct connection *connection,
 
 /* CHECK comes first, because the search is linear. */
 static const struct command table[] = {
-    {"CHECK", 2, 4, false, run_check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
-    {"PING", 1, 2, false, ping, "PING [message]"},
-    {"ECHO", 2, 2, false, ping, "ECHO <message>"},
-    {"QUIT", 1, 1, false, quit, "QUIT: close the connection"},
-    {"RESET", 1, 1, false, reset, "RESET: forget the connection's name"},
-    {"SELECT", 2, 2, false, select_db, "SELECT 0"},
-    {"HELLO", 1, 7, false, hello, "HELLO [2 [SETNAME <name>]]"},
-    {"CLIENT", 2, 8, false, client, "CLIENT SETNAME|SETINFO|GETNAME|ID|LIST|KILL"},
-    {"COMMAND", 1, RESP_ARGS_MAX, false, command_command, "COMMAND [COUNT|DOCS|INFO]"},
-    {"INFO", 1, 2, false, admin_info, "INFO [section]: counters and state"},
-    {"EXPLAIN", 2, 2, true, admin_explain, "EXPLAIN <key id>: why CHECK answers as it does"},
-    {"INVALIDATE", 2, 2, true, admin_invalidate, "INVALIDATE <key id>|ALL: forget verdicts"},
-    {"FLUSH", 1, 1, true, admin_flush, "FLUSH: write pending usage now; replies with rows written"},
-    {"CONFIG", 3, 3, true, admin_config, "CONFIG GET <glob>"},
-    {"RELOAD", 1, 1, true, admin_reload, "RELOAD: read the configuration again"},
-    {"METRICS", 1, 1, true, admin_metrics, "METRICS: the metrics in Prometheus' text format"},
-    {"STATUS", 1, 1, true, admin_status, "STATUS: state, rates and latencies as JSON"},
+    {"CHECK", 2, 4, 0, run_check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
+    {"PING", 1, 2, 0, ping, "PING [message]"},
+    {"ECHO", 2, 2, 0, ping, "ECHO <message>"},
+    {"QUIT", 1, 1, AT_ONCE, quit, "QUIT: close the connection"},
+    {"RESET", 1, 1, AT_ONCE, reset, "RESET: forget name, version and transaction"},
+    {"MULTI", 1, 1, AT_ONCE, multi, "MULTI: keep the requests that follow until EXEC"},
+    {"EXEC", 1, 1, AT_ONCE, exec, "EXEC: run the requests since MULTI"},
+    {"DISCARD", 1, 1, AT_ONCE, discard, "DISCARD: forget the requests since MULTI"},
+    {"WATCH", 2, RESP_ARGS_MAX, AT_ONCE, watch, "WATCH <name> …: no effect"},
+    {"UNWATCH", 1, 1, 0, watch, "UNWATCH: no effect"},
+    {"HELLO", 1, 7, 0, greeting_hello, "HELLO [2|3 [AUTH <user> <password>] [SETNAME <name>]]"},
+    {"AUTH", 2, 3, 0, greeting_auth, "AUTH [<user>] <password>: there is no password"},
+    {"SELECT", 2, 2, 0, greeting_select, "SELECT 0"},
+    {"CLIENT", 2, RESP_ARGS_MAX, 0, greeting_client,
+     "CLIENT SETNAME|GETNAME|SETINFO|ID|INFO|NO-EVICT|NO-TOUCH|TRACKING|REPLY|LIST|KILL"},
+    {"COMMAND", 1, RESP_ARGS_MAX, 0, command_command, "COMMAND [COUNT|LIST|DOCS|INFO]"},
+    {"ROLE", 1, 1, 0, greeting_role, "ROLE: that of a master without replicas"},
+    {"CLUSTER", 2, RESP_ARGS_MAX, 0, greeting_no_cluster, "CLUSTER: an error, there is none"},
+    {"READONLY", 1, 1, 0, greeting_no_cluster, "READONLY: as CLUSTER"},
+    {"READWRITE", 1, 1, 0, greeting_no_cluster, "READWRITE: as CLUSTER"},
+    {"MODULE", 2, 2, 0, greeting_none, "MODULE LIST: none"},
+    {"LATENCY", 2, 2, 0, greeting_none, "LATENCY LATEST: nothing"},
+    {"MEMORY", 3, 5, 0, greeting_none, "MEMORY USAGE <name>: nothing"},
+    {"INFO", 1, 2, 0, admin_info, "INFO [section]: counters and state"},
+    {"EXPLAIN", 2, 2, ADMIN, admin_explain, "EXPLAIN <key id>: why CHECK answers as it does"},
+    {"INVALIDATE", 2, 2, ADMIN, admin_invalidate, "INVALIDATE <key id>|ALL: forget verdicts"},
+    {"FLUSH", 1, 1, ADMIN, admin_flush,
+     "FLUSH: write pending usage now; replies with rows written"},
+    {"CONFIG", 3, RESP_ARGS_MAX, 0, greeting_config,
+     "CONFIG GET <glob>: options; none on the check socket"},
+    {"RELOAD", 1, 1, ADMIN, admin_reload, "RELOAD: read the configuration again"},
+    {"METRICS", 1, 1, ADMIN, admin_metrics, "METRICS: the metrics in Prometheus' text format"},
+    {"STATUS", 1, 1, ADMIN, admin_status, "STATUS: state, rates and latencies as JSON"},
 #ifdef APIKEYD_DEBUG_COMMANDS
-    {"DEBUG", 3, 3, true, debug, "DEBUG HANG <seconds>: in test builds only"},
+    {"DEBUG", 3, 3, ADMIN, debug, "DEBUG HANG <seconds>: in test builds only"},
 #endif
 };
 
 enum { COMMANDS = sizeof table / sizeof table[0] };
 
-static void describe(struct buffer *out, const struct command *command)
+/* Returns the command of that name on the connection's socket, or NULL. */
+static const struct command *find(const struct connection *connection, struct slice name)
 {
-    resp_array(out, 6);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (slice_is(name, table[i].name) &&
+            (!(table[i].flags & ADMIN) || connection->protocol->admin))
+            return &table[i];
+    }
+    return NULL;
+}
+
+/* COMMAND */
+
+static void list_name(struct buffer *out, const struct command *command, bool resp3)
+{
+    (void)resp3;
+    resp_text(out, command->name);
+}
+
+/* As Redis 7 describes a command; for one without keys, tips and subcommands. */
+static void describe(struct buffer *out, const struct command *command, bool resp3)
+{
+    resp_array(out, 10);
     resp_text(out, command->name);
     resp_integer(out,
                  command->min == command->max ? (int64_t)command->min : -(int64_t)command->min);
-    resp_array(out, 1);
-    resp_simple(out, command->admin ? "admin" : "fast");
+    resp_set(out, 1, resp3);
+    resp_simple(out, command->flags & ADMIN ? "admin" : "fast");
     resp_integer(out, 0);
     resp_integer(out, 0);
     resp_integer(out, 0);
+    for (int none = 0; none < 4; none++) /* ACL categories, tips, keys, subcommands */
+        resp_set(out, 0, resp3);
 }
 
 /* COMMAND DOCS as redis-cli reads it for its hints: name, then a map with a summary. */
-static void document(struct buffer *out, const struct command *command)
+static void document(struct buffer *out, const struct command *command, bool resp3)
 {
     resp_text(out, command->name);
-    resp_array(out, 2);
+    resp_map(out, 1, resp3);
     resp_text(out, "summary");
     resp_text(out, command->summary);
+}
+
+typedef void print_command(struct buffer *out, const struct command *command, bool resp3);
+
+/* Print all commands of the connection's socket. */
+static size_t print_all(const struct connection *connection, struct buffer *out,
+                        print_command *print)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if ((table[i].flags & ADMIN) && !connection->protocol->admin)
+            continue;
+        print(out, &table[i], resp_client(connection)->resp3);
+        count++;
+    }
+    return count;
+}
+
+/* Print those that the request names; `null`: a null in the place of one that does not exist. */
+static size_t print_named(const struct connection *connection, struct buffer *out,
+                          print_command *print, const struct resp_request *request, bool null)
+{
+    bool resp3 = resp_client(connection)->resp3;
+    size_t count = 0;
+
+    for (size_t i = 2; i < request->argc; i++) {
+        const struct command *command = find(connection, request->argv[i]);
+
+        if (command)
+            print(out, command, resp3);
+        else if (null)
+            resp_null(out, resp3);
+        count += command || null;
+    }
+    return count;
 }
 
 static void command_command(struct front *front, struct connection *connection,
                             const struct resp_request *request)
 {
+    struct slice what = request->argc > 1 ? request->argv[1] : (struct slice){"INFO", 4};
     struct buffer *out = connection_reply(connection);
-    bool docs = request->argc > 1 && slice_is(request->argv[1], "DOCS");
-    size_t shown = 0;
+    bool docs = slice_is(what, "DOCS"), list = slice_is(what, "LIST");
+    bool info = slice_is(what, "INFO"), number = slice_is(what, "COUNT");
+    struct buffer text = {0};
+    size_t count;
 
     (void)front;
-    for (size_t i = 0; i < COMMANDS; i++)
-        shown += !table[i].admin || connection->protocol->admin;
-    if (request->argc > 1 && slice_is(request->argv[1], "COUNT")) {
-        resp_integer(out, (int64_t)shown);
+    if (!docs && !info && !((list || number) && request->argc == 2)) {
+        resp_error(out, "ERR unknown or malformed COMMAND subcommand; here are COUNT, LIST, DOCS "
+                        "[name …] and INFO [name …]");
         return;
     }
-    resp_array(out, docs ? 2 * shown : shown);
-    for (size_t i = 0; i < COMMANDS; i++) {
-        if (table[i].admin && !connection->protocol->admin)
-            continue;
-        if (docs)
-            document(out, &table[i]);
-        else
-            describe(out, &table[i]);
-    }
+    print_command *print = docs ? document : list ? list_name : describe;
+    if (request->argc > 2)
+        count = print_named(connection, &text, print, request, !docs);
+    else
+        count = print_all(connection, &text, print);
+    if (number)
+        resp_integer(out, (int64_t)count);
+    else if (docs)
+        resp_map(out, count, resp_client(connection)->resp3);
+    else
+        resp_array(out, count);
+    if (!number)
+        buffer_append(out, buffer_held(&text).at, text.len);
+    buffer_free(&text);
 }
 
-static void run_command(struct front *front, struct connection *connection,
-                        const struct resp_request *request)
+/* Requests */
+
+/* Returns the command, or NULL: then the error is already written. */
+static const struct command *admit(struct front *front, struct connection *connection,
+                                   const struct resp_request *request)
 {
-    struct slice name = request->argv[0];
+    const struct command *command = find(connection, request->argv[0]);
 
-    for (size_t i = 0; i < COMMANDS; i++) {
-        const struct command *command = &table[i];
-
-        if (!slice_is(name, command->name) || (command->admin && !connection->protocol->admin))
-            continue;
-        connection->last_command = command->name;
-        if (request->argc < command->min || request->argc > command->max)
-            resp_error(connection_reply(connection),
-                       "ERR wrong number of arguments for '%s' command; use %s", command->name,
-                       command->summary);
-        else
-            command->run(front, connection, request);
-        return;
+    if (!command) {
+        /* The error does not repeat the name: a client that forgets the name sends its key ID in
+         * this place. */
+        front->metrics.value[METRIC_COMMANDS_UNKNOWN]++;
+        resp_error(connection_reply(connection), "ERR unknown command; see COMMAND DOCS");
+        return NULL;
     }
-    /* The error does not repeat the name: a client that forgets the name sends its key ID in this
-     * place. */
-    front->metrics.value[METRIC_COMMANDS_UNKNOWN]++;
-    resp_error(connection_reply(connection), "ERR unknown command; see COMMAND DOCS");
+    connection->last_command = command->name;
+    if (request->argc < command->min || request->argc > command->max) {
+        resp_error(connection_reply(connection),
+                   "ERR wrong number of arguments for '%s' command; use %s", command->name,
+                   command->summary);
+        return NULL;
+    }
+    return command;
 }
 
-static size_t handle_resp(void *arg, struct connection *connection, struct slice bytes)
+/* Between MULTI and EXEC. */
+static void keep(struct connection *connection, struct slice request)
 {
-    struct front *front = arg;
-    const struct ahead *ahead = lookahead_take(&front->lookahead, bytes, front->hasher,
-                                               &front->freshness, front->cache, front->usage);
+    struct transaction *transaction = &resp_client(connection)->transaction;
+    size_t max = connection_bytes_max(connection);
+
+    if (max > TRANSACTION_MAX)
+        max = TRANSACTION_MAX;
+    if (transaction_keep(transaction, request, max))
+        resp_simple(connection_reply(connection), "QUEUED");
+    else
+        resp_error(connection_reply(connection),
+                   "ERR the requests of this transaction exceed %zu bytes; send fewer between "
+                   "MULTI and EXEC, or no MULTI",
+                   max);
+    note_held(connection);
+}
+
+/* `bytes`: those of the request. */
+static void obey(struct front *front, struct connection *connection,
+                 const struct resp_request *request, struct slice bytes)
+{
+    struct transaction *transaction = &resp_client(connection)->transaction;
+    const struct command *command = admit(front, connection, request);
+
+    if (command && transaction->stage == TRANSACTION_OPEN && !(command->flags & AT_ONCE)) {
+        keep(connection, bytes);
+        return; /* counted when it is run */
+    }
+    connection->requests++;
+    if (command)
+        command->run(front, connection, request);
+    else
+        transaction_fail(transaction);
+}
+
+static size_t handle_request(struct front *front, struct connection *connection, struct slice bytes,
+                             size_t max_request)
+{
     struct resp_request request;
     const char *why;
     size_t consumed = 0;
 
-    if (ahead)
-        return run_check_ahead(front, connection, ahead);
-    switch (
-        resp_request_parse(bytes, front->config->listen_max_request, &request, &consumed, &why)) {
+    switch (resp_request_parse(bytes, max_request, &request, &consumed, &why)) {
     case RESP_INCOMPLETE:
         return 0;
     case RESP_BROKEN:
@@ -375,20 +436,70 @@ static size_t handle_resp(void *arg, struct connection *connection, struct slice
         connection_finish(connection);
         return bytes.len;
     case RESP_COMPLETE:
-        if (request.argc > 0) {
-            connection->requests++;
-            run_command(front, connection, &request);
-        }
+        if (request.argc > 0)
+            obey(front, connection, &request, (struct slice){bytes.at, consumed});
         break;
     }
     return consumed;
 }
 
+/* The CHECK at the start of `bytes`, if the lookahead finds one there; 0 otherwise. */
+static size_t handle_check(struct front *front, struct connection *connection, struct slice bytes)
+{
+    const struct ahead *ahead = lookahead_take(&front->lookahead, bytes, front->hasher,
+                                               &front->freshness, front->cache, front->usage);
+
+    return ahead ? run_check_ahead(front, connection, ahead) : 0;
+}
+
+/* EXEC is the first request in the connection's bytes: run the next request of the transaction. */
+static size_t handle_transaction(struct front *front, struct connection *connection)
+{
+    struct transaction *transaction = &resp_client(connection)->transaction;
+    struct slice rest = transaction_rest(transaction);
+    size_t exec_len = transaction->exec_len;
+
+    if (rest.len > 0) {
+        size_t taken = handle_check(front, connection, rest);
+
+        transaction->taken += taken > 0 ? taken : handle_request(front, connection, rest, rest.len);
+    }
+    if (transaction_rest(transaction).len > 0)
+        return REQUEST_GOES_ON;
+    end_transaction(front, connection);
+    return exec_len;
+}
+
+static size_t handle_resp(void *arg, struct connection *connection, struct slice bytes)
+{
+    struct front *front = arg;
+    struct transaction *transaction = &resp_client(connection)->transaction;
+    size_t consumed;
+
+    if (transaction->stage == TRANSACTION_NONE) {
+        consumed = handle_check(front, connection, bytes);
+        if (consumed > 0)
+            return consumed;
+    }
+    if (transaction->stage == TRANSACTION_RUNNING)
+        return handle_transaction(front, connection);
+    consumed = handle_request(front, connection, bytes, front->config->listen_max_request);
+    if (transaction->stage != TRANSACTION_RUNNING)
+        return consumed;
+    transaction->exec_len = consumed;
+    return REQUEST_GOES_ON;
+}
+
+static void close_client(struct connection *connection)
+{
+    transaction_end(&resp_client(connection)->transaction, NULL);
+}
+
 #define RESP_PROTOCOL                                                                              \
-    .handle = handle_resp,                                                                         \
+    .handle = handle_resp, .close = close_client,                                                  \
     .forbidden = "-NOPERM listen.allow_uids and allow_gids do not name you\r\n",                   \
     .full = "-ERR max number of clients reached\r\n", .small_request = 1024,                       \
-    .state_size = sizeof(struct resp_client), .client_name = client_name
+    .state_size = sizeof(struct resp_client), .client_name = greeting_client_name
 
 const struct protocol check_protocol = {.name = "check", RESP_PROTOCOL};
 const struct protocol admin_protocol = {.name = "admin", .admin = true, RESP_PROTOCOL};
@@ -403,6 +514,6 @@ void commands_print_markdown(FILE *out)
         fprintf(out, "| `");
         for (int k = 0; k < form; k++)
             fprintf(out, table[i].summary[k] == '|' ? "\\|" : "%c", table[i].summary[k]);
-        fprintf(out, "`%s | %s |\n", colon ? colon : "", table[i].admin ? "admin" : "both");
+        fprintf(out, "`%s | %s |\n", colon ? colon : "", table[i].flags & ADMIN ? "admin" : "both");
     }
 }

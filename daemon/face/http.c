@@ -19,7 +19,6 @@ enum {
 
 struct http_state {
     size_t scanned; /* bytes of a head that is not complete; they have no blank line */
-    bool continued; /* the client was told to send the body */
     /* A chunked event that is not complete; its head is not parsed again. */
     size_t chunked_head; /* bytes; 0: there is none */
     unsigned chunked_flags;
@@ -173,7 +172,7 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
         write_refusal(front, out, answer, encoder->flags);
 }
 
-/* A browser asks, without a key, whether it may send one (Fetch Standard). Nobody is known, which
+/* A browser asks, without a key, whether it may send one (Fetch Standard). No key is known, which
  * the application has to see even if the client sent an ID and the gateway does not remove it. */
 static void pass_preflight(struct front *front, struct connection *connection, unsigned flags)
 {
@@ -261,14 +260,12 @@ static size_t answer_event(struct front *front, struct connection *connection, s
     return len;
 }
 
-/* More of a body has to come, `wanted` bytes with the head. */
+/* More of a body has to come, `wanted` bytes with the head. A client that waits to be told is told
+ * once: the request's head is not parsed again before that many bytes are there. */
 static size_t wait_for_body(struct connection *connection, bool continues, size_t wanted)
 {
-    struct http_state *state = connection->state;
-
-    if (continues && !state->continued)
+    if (continues)
         buffer_text(connection_reply(connection), "HTTP/1.1 100 Continue\r\n\r\n");
-    state->continued = true;
     connection->wanted = wanted - 1;
     return 0;
 }
@@ -288,8 +285,7 @@ static size_t chunked_event(struct front *front, struct connection *connection, 
         front->metrics.value[METRIC_PROTOCOL_ERRORS]++;
         return give_up(front, connection, bytes, 400, why);
     }
-    if (state->chunked.data + state->chunked.due > BODY_MAX || state->chunked.at > CHUNKED_MAX ||
-        state->chunked.wanted > CHUNKED_MAX)
+    if (state->chunked.data + state->chunked.due > BODY_MAX || state->chunked.wanted > CHUNKED_MAX)
         return give_up(front, connection, bytes, 413,
                        "the event is larger than 64 KiB, or 128 KiB with the sizes of its chunks");
     if (parsed == HTTP_INCOMPLETE)

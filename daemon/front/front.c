@@ -401,6 +401,7 @@ void front_free(struct front *front)
     if (front->mail)
         event_free(front->mail);
     check_done(front);
+    buffer_free(&front->spare_requests);
     key_hasher_free(front->hasher);
     freshness_done(&front->freshness);
     verdict_cache_free(front->cache);

@@ -163,7 +163,7 @@ struct buffer explain_reply(const struct explanation *e)
     field_number(&fields, "rows", e->asked ? (int64_t)e->in_postgres.rows : -1);
     row_fields(&fields, e, &outcome);
     field_time(&fields, "pending_last_used", e->pending_last_used_us);
-    resp_array(&reply, 2 * fields.count);
+    resp_map(&reply, fields.count, e->resp3);
     buffer_append(&reply, buffer_held(&fields.text).at, fields.text.len);
     buffer_free(&fields.text);
     return reply;

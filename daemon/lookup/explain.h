@@ -9,6 +9,7 @@
 
 /* The findings about one key. The struct does not hold the key itself. */
 struct explanation {
+    bool resp3; /* what the operator's client speaks */
     struct digest digest;
     struct explain_memory memory;
     enum redis_finding redis;
@@ -26,7 +27,7 @@ struct explanation {
     int64_t wall_us; /* wall time at limits.now_us */
 };
 
-/* The RESP reply: an array of fields and values. */
+/* The RESP reply: a map of fields and values. */
 struct buffer explain_reply(const struct explanation *explanation);
 
 #endif

@@ -341,6 +341,7 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
         lookup->explanation = calloc(1, sizeof *lookup->explanation);
         if (!lookup->explanation)
             out_of_memory();
+        lookup->explanation->resp3 = message->resp3;
         lookup->explanation->digest = message->lookup.digest;
         lookup->explanation->memory = message->explain;
         lookup->ask = message->ask;

@@ -42,14 +42,37 @@ void resp_text(struct buffer *out, const char *text)
     resp_bulk(out, (struct slice){text, strlen(text)});
 }
 
-void resp_null(struct buffer *out)
-{
-    buffer_append(out, "$-1\r\n", 5);
-}
-
 void resp_array(struct buffer *out, size_t elements)
 {
     buffer_printf(out, "*%zu\r\n", elements);
+}
+
+void resp_null(struct buffer *out, bool resp3)
+{
+    buffer_text(out, resp3 ? "_\r\n" : "$-1\r\n");
+}
+
+void resp_set(struct buffer *out, size_t elements, bool resp3)
+{
+    buffer_printf(out, "%c%zu\r\n", resp3 ? '~' : '*', elements);
+}
+
+void resp_map(struct buffer *out, size_t pairs, bool resp3)
+{
+    buffer_printf(out, "%c%zu\r\n", resp3 ? '%' : '*', resp3 ? pairs : 2 * pairs);
+}
+
+void resp_verbatim(struct buffer *out, struct slice text, bool resp3)
+{
+    static const char format[] = "txt:";
+
+    if (!resp3) {
+        resp_bulk(out, text);
+        return;
+    }
+    buffer_printf(out, "=%zu\r\n%s", sizeof format - 1 + text.len, format);
+    buffer_append(out, text.at, text.len);
+    buffer_append(out, "\r\n", 2);
 }
 
 /* The commonest reply of all: its frame is copied whole and the two IDs are written into it. */

@@ -27,7 +27,7 @@ ABOUT = {
     "ledger": ["ledger/ledger.c", "ledger/ledger_file.c", "ledger/ledger_half.c"], "notification": ["wire/notification.c"],
     "redis_reply": ["redis/redis_reply.c"],
     "redis_value": ["wire/redis_value.c"], "resp_request": ["wire/resp_request.c"],
-    "resp": ["face/commands.c", "auth/check.c", "conn/connection.c", "auth/lookahead.c"],
+    "resp": ["face/commands.c", "face/greeting.c", "face/transaction.c", "auth/check.c", "conn/connection.c", "auth/lookahead.c"],
     "spill": ["ledger/spill.c", "ledger/usage_batch.c"],
 }
 

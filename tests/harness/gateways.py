@@ -94,11 +94,12 @@ def accepts(port):
 class Gateway:
     """One of them, in front of the application. `cors`: with the lines that are for browsers."""
 
-    def __init__(self, folder, apikeyd, application, cors=False):
+    def __init__(self, folder, apikeyd, application, check="", cors=False):
         self.folder = folder
         self.cors = cors
         self.port = free_port()
-        self.places = {"/run/apikeyd/http.sock": str(apikeyd), ":8080": f":{self.port}", ":8000": f":{application}"}
+        self.places = {"/run/apikeyd/http.sock": str(apikeyd), "/run/apikeyd/check.sock": str(check),
+                       ":8080": f":{self.port}", ":8000": f":{application}"}
         folder.mkdir()
         # What they would keep in somebody's home goes into the folder.
         home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
@@ -126,16 +127,30 @@ class Gateway:
 
 
 class Nginx(Gateway):
+    example, modules, settings = "nginx/apikeyd.conf", (), ""
+
     def prepare(self):
-        site = self.place("nginx/apikeyd.conf")
+        site = self.place(self.example)
         main = self.folder / "nginx.conf"
         temporary = "\n".join(f"{name}_temp_path {self.folder}/{name};" for name in
                               ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        main.write_text(f"daemon off; master_process off; pid {self.folder}/pid;\n"
+        modules = "".join(f"load_module /usr/lib/nginx/modules/{name}.so;\n" for name in self.modules)
+        main.write_text(f"{modules}daemon off; master_process off; pid {self.folder}/pid;\n"
                         f"error_log stderr warn; events {{}}\n"
-                        f"http {{ access_log off; {temporary} include {site}; }}\n")
+                        f"http {{ access_log off; {temporary} {self.settings} include {site}; }}\n")
         return [shutil.which("nginx", path="/usr/sbin:/usr/bin"), "-p", self.folder, "-e", "stderr",
                 "-c", main]
+
+
+class NginxLua(Nginx):
+    example, modules = "nginx-lua/apikeyd.conf", ("ndk_http_module", "ngx_http_lua_module")
+
+    def prepare(self):
+        """Debian gives lua-resty-redis another name than its own."""
+        (self.folder / "resty").mkdir()
+        (self.folder / "resty" / "redis.lua").symlink_to("/usr/share/lua/5.1/nginx/redis.lua")
+        self.settings = f'lua_package_path "{self.folder}/?.lua;;";'
+        return super().prepare()
 
 
 class Caddy(Gateway):
@@ -152,4 +167,4 @@ class Haproxy(Gateway):
         return ["/usr/sbin/haproxy", "-db", "-f", self.place("haproxy/haproxy.cfg")]
 
 
-GATEWAYS = {"nginx": Nginx, "caddy": Caddy, "haproxy": Haproxy}
+GATEWAYS = {"nginx": Nginx, "nginx-lua": NginxLua, "caddy": Caddy, "haproxy": Haproxy}

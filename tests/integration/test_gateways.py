@@ -13,10 +13,15 @@ from conftest import info
 from harness.gateways import GATEWAYS, Application, Nginx
 from harness.servers import ROOT, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("nginx", "caddy", "haproxy"), pytest.mark.builds("release")]
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release"),
+              pytest.mark.needs("nginx", "libnginx-mod-http-lua", "lua-nginx-redis", "caddy", "haproxy")]
 
 FORGED = {"X-User-Id": "00000000-0000-0000-0000-00000000bad0", "x-user-id": "forged",
           "X-Api-Key-Id": "forged"}
+
+
+# Those that ask over HTTP: where the key stands, and what a preflight is, the others decide in their own configuration.
+over_http = pytest.mark.parametrize("behind", [name for name in GATEWAYS if name != "nginx-lua"], indirect=True)
 
 
 class Seen:
@@ -75,7 +80,7 @@ def behind(request, scratch, db, start, application):
         folder = scratch / f"{db.name}-{request.param}"
         daemon = start({"listen.http": folder.with_suffix(".sock"), **(options or {})})
         gateways.append(GATEWAYS[request.param](folder, daemon.options["listen.http"],
-                                                application.port, cors))
+                                                application.port, daemon.check, cors))
         return Behind(gateways[-1], application, daemon)
 
     yield run
@@ -198,6 +203,7 @@ def test_the_application_sees_one_user(db, behind):
     assert (seen.status, seen.reached) == (401, False) or (seen.status, seen.values("x-api-key")) == (200, [])
 
 
+@over_http
 def test_keys_in_other_places(db, behind, request):
     """The original query is told by the gateway; a client that tells another is not heard."""
     db.add_key("good")
@@ -214,6 +220,7 @@ def test_keys_in_other_places(db, behind, request):
             assert (seen.status, seen.reached) == (status, False), (path, key, headers)
 
 
+@over_http
 def test_preflights(db, behind):
     """They pass without a key once the example's lines for them are taken in; nobody is known then."""
     db.add_key("good")

@@ -13,7 +13,7 @@ def command(*args):
 
 
 class Wire:
-    """A raw connection and a reader of RESP2 replies."""
+    """A raw connection and a reader of replies, in RESP2 or RESP3."""
 
     def __init__(self, path, timeout=60):
         self.socket = socket.socket(socket.AF_UNIX)
@@ -35,7 +35,7 @@ class Wire:
         self.socket.sendall(data)
 
     def reply(self):
-        """One reply: bytes, int, list, None, or an exception for an error."""
+        """One reply: bytes, int, list, dict, None, or an exception for an error."""
         line = self.reader.readline()
         if not line.endswith(b"\r\n"):
             raise EOFError("connection closed")
@@ -50,8 +50,14 @@ class Wire:
             if rest == b"-1":
                 return None
             return self.reader.read(int(rest) + 2)[:-2]
-        if kind == b"*":
+        if kind in b"*~":
             return [self.reply() for _ in range(int(rest))]
+        if kind == b"%":
+            return {self.reply(): self.reply() for _ in range(int(rest))}
+        if kind == b"_":
+            return None
+        if kind == b"=":
+            return self.reader.read(int(rest) + 2)[4:-2]
         raise ValueError(line)
 
     def ask(self, *args):

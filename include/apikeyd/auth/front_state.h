@@ -45,6 +45,7 @@ struct front {
     struct key_hasher *hasher;
     struct verdict_cache *cache;
     struct lookahead lookahead;
+    struct buffer spare_requests; /* lent to a connection between MULTI and EXEC */
     struct digest_map flights;
     TAILQ_HEAD(, waiter) waiters; /* for flights, oldest first */
     struct fd_timer deadline;     /* of the first waiter, or earlier */

@@ -35,12 +35,16 @@ struct pending_reply;
 TAILQ_HEAD(connection_list, connection);
 TAILQ_HEAD(pending_reply_list, pending_reply);
 
+/* Returned by protocol->handle: the request is answered by several calls, and this was not the
+ * last. It stays the first request in `bytes` until the call that returns its length. */
+#define REQUEST_GOES_ON SIZE_MAX
+
 /* How bytes become requests. */
 struct protocol {
     const char *name; /* the socket's, for CLIENT LIST */
     bool admin;       /* its clients are operators, with commands and a reserve of their own */
     /* Answer the first request in `bytes` (at least one byte). Returns the length of the request,
-     * or 0 when the request is incomplete. */
+     * 0 when the request is incomplete, or REQUEST_GOES_ON. */
     size_t (*handle)(void *arg, struct connection *connection, struct slice bytes);
     /* The replies to refused connections: by allow_uids and allow_gids, or by max_connections. */
     const char *forbidden, *full;
@@ -114,7 +118,8 @@ struct connection {
     struct event readable, writable;
     struct buffer in, out, queued;
     struct evbuffer *backlog; /* bytes to write before `out`; NULL: none */
-    size_t wanted; /* the protocol need not look at `in` before it has more bytes than this */
+    size_t state_bytes; /* that the protocol has allocated for `state`: they count as retained */
+    size_t wanted;      /* the protocol need not look at `in` before it has more bytes than this */
     /* Timed: since when the client has been stalled, with a request or with taking a reply; 0: it
      * is not. The requests taken and bytes written by then, to detect progress. */
     int64_t stalled_us;
@@ -148,6 +153,10 @@ void connection_kill(struct connection *connection);
 /* Returns the bytes of replies that are not written yet, because the client does not take them or
  * an earlier answer is missing. */
 size_t connection_unwritten(const struct connection *connection);
+
+/* Returns how many bytes one connection may make the daemon retain now: fewer while all connections
+ * together make it retain many. */
+size_t connection_bytes_max(const struct connection *connection);
 
 /* Put a connection on the ready list, for example when output was added outside of its own
  * event. */

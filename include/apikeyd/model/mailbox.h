@@ -60,6 +60,7 @@ enum report_kind { REPORT_INFO, REPORT_METRICS, REPORT_STATUS };
 
 struct to_back {
     enum to_back_type type;
+    bool resp3;   /* the client that waits for the reply speaks RESP3 */
     uint64_t ask; /* the request's number, for its reply */
     union {
         struct {

@@ -1,4 +1,9 @@
-/* resp_reply: writes RESP2 replies into a buffer. */
+/* resp_reply: writes Redis replies into a buffer.
+ *
+ * Most types are the same in both versions of the protocol. Those that RESP3 has on its own (Redis
+ * protocol specification, "RESP versions") take `resp3`: a client that asked for it by HELLO 3 gets
+ * the type, another one what Redis writes in its place in RESP2.
+ */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_RESP_REPLY_H
 #define APIKEYD_RESP_REPLY_H
@@ -14,8 +19,12 @@ __attribute__((format(printf, 2, 3))) void resp_error(struct buffer *out, const 
 void resp_integer(struct buffer *out, int64_t number);
 void resp_bulk(struct buffer *out, struct slice bytes);
 void resp_text(struct buffer *out, const char *text); /* a bulk string */
-void resp_null(struct buffer *out);
 void resp_array(struct buffer *out, size_t elements); /* the header; the elements follow */
+void resp_null(struct buffer *out, bool resp3);
+void resp_set(struct buffer *out, size_t elements, bool resp3); /* RESP2: an array */
+/* The header; names and values follow. RESP2: an array of both. */
+void resp_map(struct buffer *out, size_t pairs, bool resp3);
+void resp_verbatim(struct buffer *out, struct slice text, bool resp3); /* RESP2: a bulk string */
 
 /* The answer to CHECK: an array for ALLOW and DENY. `why` is the reason for UNAVAILABLE. */
 void resp_verdict(struct buffer *out, const struct verdict *verdict, const char *why);
