@@ -13,6 +13,9 @@ from harness.servers import BUILD, wait_until
 from http_wire import HttpWire
 from psycopg import sql
 
+pytestmark = pytest.mark.builds("release", "debug", "asan")
+about_sql = pytest.mark.builds("release")  # the statements alone
+
 # Blanks, quotes of both kinds, a backslash, what is no ASCII, reserved words, the names of the daemon's own SQL.
 NAMES = {"key": "select", "id": 'Schlüssel "ID"', "user": "it's \\ a user", "active": "ACTIVE?", "last_used": "used",
          "updated": "{id}", "created": "n.id", "name": "Ünïcode"}
@@ -126,6 +129,7 @@ def test_ids_and_names_wherever_they_go(db, scratch, start, id_type):
     assert "expected" in ctl(daemon, table, "show", "no such id", status=65)
 
 
+@about_sql
 def test_a_table_with_the_least(db, start):
     """No flag, no times but the last use, no name; several rows with one key: the smallest ID tells."""
     table = Table(db, "bigint", table=("least", "keys"), without=("active", "updated", "created", "name"))
@@ -241,6 +245,7 @@ def local(zone):
     return now().astimezone(zone).replace(tzinfo=None)
 
 
+@about_sql
 def test_times_of_a_zone(db, start):
     """An application in Seoul writes local time, and so does the daemon: what is older stays out, and nothing else."""
     seoul = timezone(timedelta(hours=9))
@@ -261,6 +266,7 @@ def test_times_of_a_zone(db, start):
     assert shown["last_used"][:13] == now().isoformat()[:13]
 
 
+@about_sql
 def test_an_hour_that_is_there_twice(db, start):
     """A zone that has left its summer time half an hour ago: a stored time goes forward only, and one from before
     does not keep out what is later on the clock."""
@@ -280,6 +286,7 @@ def test_an_hour_that_is_there_twice(db, start):
     assert timedelta(0) < table.one("{last_used}", "earlier") - clock < timedelta(minutes=2)
 
 
+@about_sql
 def test_a_zone_that_is_none_is_told(db, start):
     table = Table(db, time_type="timestamp", table=("auth", "keys"))
     table.add("good", uuid.uuid4(), uuid.uuid4())
