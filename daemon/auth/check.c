@@ -140,6 +140,7 @@ static bool post_lookup(struct front *front, const struct flight *flight, bool r
     struct to_back message = {.type = TO_BACK_LOOKUP};
 
     message.lookup.digest = flight->node.digest;
+    message.lookup.key_scheme = front->key_scheme;
     message.lookup.connection_id = flight->connection_id;
     message.lookup.refresh = refresh;
     message.lookup.key_len = flight->key_len;
@@ -470,8 +471,10 @@ void check_answer(struct front *front, const struct to_front *message)
     const char *why = message->answer.why ? message->answer.why : "no answer";
     enum tier tier;
     bool again = false;
-    struct cached_verdict *cached = keep_answer(front, message, flight, &tier);
 
+    if (message->answer.key_scheme != front->key_scheme)
+        return;
+    struct cached_verdict *cached = keep_answer(front, message, flight, &tier);
     if (!flight)
         return;
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
@@ -492,7 +495,7 @@ void check_outdated(struct front *front, const struct to_front *message)
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
     bool again = false;
 
-    if (!flight)
+    if (!flight || message->answer.key_scheme != front->key_scheme)
         return;
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
         struct cached_verdict passing[2] = {{.digest = message->answer.digest}}; /* and its rest */
@@ -506,6 +509,38 @@ void check_outdated(struct front *front, const struct to_front *message)
     }
     if (!again)
         end_flight(front, flight);
+}
+
+/* Ask for the key of a flight that is in no map. Without room its waiters get no verdict. */
+static void begin_anew(struct front *front, struct flight *flight)
+{
+    struct slice key = {flight->key, flight->key_len};
+
+    key_digest(front->hasher, &front->freshness, front->cache, key, &flight->node.digest);
+    digest_map_add(&front->flights, &flight->node);
+    if (post_lookup(front, flight, true))
+        return;
+    while (!TAILQ_EMPTY(&flight->waiters))
+        answer_waiter(TAILQ_FIRST(&flight->waiters), NULL, TIER_NONE, "too many lookups pending");
+    end_flight(front, flight);
+}
+
+void check_rekeyed(struct front *front)
+{
+    struct digest_map *flights = &front->flights;
+    struct digest_node *node, *next, *all = NULL;
+
+    for (size_t i = 0; i <= flights->mask; i++) {
+        while ((node = flights->bucket[i])) {
+            digest_map_remove(flights, node);
+            node->next = all;
+            all = node;
+        }
+    }
+    for (node = all; node; node = next) {
+        next = node->next;
+        begin_anew(front, (struct flight *)node);
+    }
 }
 
 bool check_init(struct front *front, uint64_t seed)

@@ -101,11 +101,17 @@ static void use_hasher(struct front *front, struct key_hasher *hasher)
         out_of_memory();
 }
 
-static void apply_config(struct front *front, struct config *config, struct key_hasher *hasher)
+static void apply_config(struct front *front, const struct to_front *message)
 {
-    use_hasher(front, hasher);
+    struct config *config = message->configured.config;
+    bool rekeyed = message->configured.key_scheme != front->key_scheme;
+
+    use_hasher(front, message->configured.hasher);
     config_free(front->config);
     front->config = config;
+    front->key_scheme = message->configured.key_scheme;
+    if (rekeyed)
+        check_rekeyed(front);
     struct freshness_policy policy = config_freshness_policy(config);
     freshness_set_policy(&front->freshness, &policy);
     use_half(front, front->usage);
@@ -180,8 +186,9 @@ static void handle_message(struct front *front, struct to_front *message)
         check_outdated(front, message);
         break;
     case TO_FRONT_STALE:
-        verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
-                          &front->freshness.limits);
+        if (message->answer.key_scheme == front->key_scheme)
+            verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
+                              &front->freshness.limits);
         break;
     case TO_FRONT_INVALIDATE:
         invalidate(front, message);
@@ -201,7 +208,7 @@ static void handle_message(struct front *front, struct to_front *message)
         front_take_freshness(front, &message->freshness_inputs);
         break;
     case TO_FRONT_CONFIG:
-        apply_config(front, message->configured.config, message->configured.hasher);
+        apply_config(front, message);
         break;
     case TO_FRONT_LISTEN:
         listener_move(&front->listener[message->listen.role], message->listen.fd);

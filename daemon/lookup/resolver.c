@@ -117,7 +117,8 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
     else
         back_env_post(resolver->env, &(struct to_front){
                                          .type = outdated ? TO_FRONT_OUTDATED : TO_FRONT_VERDICT,
-                                         .answer = {lookup->request.digest, *verdict, tier, why},
+                                         .answer = {lookup->request.digest, *verdict, tier, why,
+                                                    lookup->request.key_scheme},
                                      });
     lookup_free(lookup);
 }
@@ -127,11 +128,11 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
 static void answer_unavailable(struct resolver *resolver, struct lookup *lookup, const char *why)
 {
     if (lookup->old.kind != VERDICT_UNAVAILABLE && !changed_since(resolver, lookup, &lookup->old))
-        back_env_post(resolver->env,
-                      &(struct to_front){
-                          .type = TO_FRONT_STALE,
-                          .answer = {lookup->request.digest, lookup->old, TIER_STALE, NULL},
-                      });
+        back_env_post(resolver->env, &(struct to_front){
+                                         .type = TO_FRONT_STALE,
+                                         .answer = {lookup->request.digest, lookup->old, TIER_STALE,
+                                                    NULL, lookup->request.key_scheme},
+                                     });
     answer(resolver, lookup, &verdict_unavailable, TIER_NONE, why);
 }
 

@@ -15,6 +15,7 @@ from conftest import check, explain, info, let_redis_be_fresh
 from harness.bound_judge import BoundJudge
 from harness.judged_load import INACTIVE, UNKNOWN, Load
 from harness.servers import wait_until
+from wire import Wire, command
 
 OLD, NEW = "old pepper", "new pepper"
 
@@ -208,6 +209,26 @@ def test_secrets_and_columns_change_while_it_runs(hashed, start, options):
     with pytest.raises(Exception, match="nothing changed.*key_transform_secret_file.*a secret of 1 to"):
         daemon.admin_client().execute_command("RELOAD")
     assert allowed() == {"old"}
+
+
+def test_a_stored_hash_that_is_asked_for_during_the_switch(hashed, postgres, start, options):
+    """As a key it has the digest that its key has from then on: its lookup must not answer for that."""
+    row = str(hashed.add_key(None, key_id_hash=hash_of("key")))
+    daemon = start({"cache.ttl": "1h", "cache.negative_ttl": "1h"})
+    with Wire(daemon.check) as asks_hash, Wire(daemon.check) as asks_key:
+        postgres.pause()
+        try:
+            asks_hash.send(command("CHECK", hash_of("key")))
+            wait_until(lambda: info(daemon)["lookups_pending"] == 1, "the lookup")
+            reload(daemon, options(OLD, fallback=False))
+            asks_key.send(command("CHECK", "key"))
+            wait_until(lambda: info(daemon)["lookups_pending"] == 2, "another lookup")
+        finally:
+            postgres.resume()
+        assert asks_key.reply() == [b"ALLOW", row.encode(), str(hashed.user_id).encode()]
+        assert asks_hash.reply() == [b"DENY", b"unknown"]
+    assert check(daemon.client(), "key")[0] == "ALLOW"
+    assert check(daemon.client(), hash_of("key")) == ["DENY", "unknown"]
 
 
 def test_sidecars_in_different_steps_share_no_verdict(hashed, start, options):

@@ -66,6 +66,11 @@ void check_prefetch(const struct front *front, const struct digest *digest);
 /* The configuration has changed: waiters have the new deadline from now on. */
 void check_configured(struct front *front);
 
+/* Keys have other digests from now on: lookups under way begin anew under these, and answers to the
+ * old ones are dropped. One text may be a key by the old digests, and the hash of another by the
+ * new ones. */
+void check_rekeyed(struct front *front);
+
 /* The back thread stands still: answer every waiter. */
 void check_give_up(struct front *front);
 

@@ -41,6 +41,7 @@ enum to_back_type {
 
 struct lookup_request {
     struct digest digest;
+    unsigned key_scheme;    /* of the digest: see TO_FRONT_CONFIG */
     uint32_t connection_id; /* the connection that asked: fair_queue.h */
     bool refresh;           /* ask PostgreSQL: the verdict that Redis holds is to be renewed */
     uint8_t key_len;        /* the key as it was sent */
@@ -116,7 +117,8 @@ struct to_front {
             struct digest digest;
             struct verdict verdict;
             enum tier tier;
-            const char *why; /* of UNAVAILABLE; lives forever */
+            const char *why;     /* of UNAVAILABLE; lives forever */
+            unsigned key_scheme; /* as in the request */
         } answer;
         struct {
             struct digest digest;
@@ -129,6 +131,7 @@ struct to_front {
         struct {
             struct config *config;
             struct key_hasher *hasher;
+            unsigned key_scheme; /* counts changes of how keys are found, and of their digests */
         } configured;
         struct {
             enum socket_role role; /* check, admin or http */
