@@ -12,17 +12,38 @@
 
 static const char default_config[] = "/etc/apikeyd/apikeyd.conf";
 
+/* NULL: there is none, or this user may not read it. */
+static const char *config_path(const struct request *request)
+{
+    if (!request->config && access(default_config, R_OK) != 0)
+        return NULL;
+    return request->config ? request->config : default_config;
+}
+
 struct config *daemon_config(const struct request *request)
 {
-    const char *path = request->config ? request->config : default_config;
     struct buffer errors = {0};
-    struct config *config;
+    struct config *config = config_load(config_path(request), &errors);
 
-    if (!request->config && access(path, R_OK) != 0)
-        path = NULL;
-    config = config_load(path, &errors);
     if (!config)
         die(EX_CONFIG, "the configuration cannot be used:\n%.*s", (int)errors.len, errors.data);
+    buffer_free(&errors);
+    return config;
+}
+
+/* The daemon may be well though its configuration file has errors: it has read an earlier one. */
+static struct config *config_with_socket(const struct request *request)
+{
+    struct buffer errors = {0};
+    struct config *config = config_load_sound(config_path(request), &errors);
+
+    if (!config)
+        die(EX_CONFIG, "the configuration cannot be used:\n%.*s", (int)errors.len, errors.data);
+    if (errors.len > 0)
+        fprintf(stderr,
+                "apikeyctl: warning: the configuration has errors (see apikeyd --check-config); "
+                "asking the daemon at %s\n",
+                config->listen_admin);
     buffer_free(&errors);
     return config;
 }
@@ -35,7 +56,7 @@ static char *socket_path(const struct request *request)
     if (given) {
         path = strdup(given);
     } else {
-        struct config *config = daemon_config(request);
+        struct config *config = config_with_socket(request);
 
         if (!config->listen_admin[0])
             die(EX_CONFIG, "listen.admin is empty: the daemon has no admin socket; name one there");
@@ -99,18 +120,24 @@ redisReply *daemon_try(redisContext *context, int argc, const char **argv)
     return reply;
 }
 
-redisReply *daemon_ask(redisContext *context, int argc, const char **argv)
+void daemon_expect(const redisReply *reply, const char *command)
 {
-    redisReply *reply = daemon_try(context, argc, argv);
-
     if (reply->type != REDIS_REPLY_ERROR)
-        return reply;
+        return;
     if (strstr(reply->str, "unknown command"))
         die(STATUS_FAILED,
             "the daemon does not know %s here: is this its admin socket, not the "
             "check socket?",
-            argv[0]);
+            command);
     die(STATUS_FAILED, "the daemon says: %s", reply->str);
+}
+
+redisReply *daemon_ask(redisContext *context, int argc, const char **argv)
+{
+    redisReply *reply = daemon_try(context, argc, argv);
+
+    daemon_expect(reply, argv[0]);
+    return reply;
 }
 
 json_t *daemon_status(redisContext *context)

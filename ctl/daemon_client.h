@@ -19,6 +19,9 @@ redisContext *daemon_connect(const struct request *request);
 /* Send a command, and return any reply, errors included. Free the reply. */
 redisReply *daemon_try(redisContext *context, int argc, const char **argv);
 
+/* End the program if the reply to `command` is an error. */
+void daemon_expect(const redisReply *reply, const char *command);
+
 /* As daemon_try(), but an error reply ends the program. */
 redisReply *daemon_ask(redisContext *context, int argc, const char **argv);
 

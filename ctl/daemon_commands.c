@@ -129,9 +129,13 @@ int run_config(const struct request *request)
 
 int run_reload(const struct request *request)
 {
+    static const char refusal[] = "ERR nothing changed: ";
     redisContext *context = daemon_connect(request);
-    redisReply *reply = daemon_ask(context, 1, (const char *[]){"RELOAD"});
+    redisReply *reply = daemon_try(context, 1, (const char *[]){"RELOAD"});
 
+    if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, refusal, strlen(refusal)) == 0)
+        die(EX_CONFIG, "nothing changed: %s", reply->str + strlen(refusal));
+    daemon_expect(reply, "RELOAD");
     output_text(reply->str);
     putchar('\n');
     freeReplyObject(reply);

@@ -5,7 +5,8 @@
 
 #include <sysexits.h>
 
-/* Exit statuses beyond sysexits(3): 64 bad usage, 69 no daemon or database, 77 no permission. */
+/* Exit statuses beyond sysexits(3): 64 bad usage, 69 no daemon or database, 77 no permission, 78 a
+ * configuration with errors. */
 enum {
     STATUS_FAILED = 1, /* the daemon or the database refused; not ready; no such key */
     STATUS_UNKNOWN = 2,

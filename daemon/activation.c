@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -135,6 +136,31 @@ static bool take_over(struct sockets *sockets, int fd, const char *name,
     return false;
 }
 
+/* The socket unit decides who may connect. An option that says otherwise would be ignored without a
+ * word. */
+static void tell_ignored(int role, const struct listening *socket, const struct config *config,
+                         const struct log *log)
+{
+    const char *name = sockets_role_name(role);
+    const struct group *group;
+    struct stat status;
+
+    if (role == SOCKET_ADMIN || !socket->path || stat(socket->path, &status) != 0)
+        return;
+    group = config->listen_check_group[0] ? getgrnam(config->listen_check_group) : NULL;
+    if (group && group->gr_gid != status.st_gid)
+        log_warning(log,
+                    "socket activation: \"%s\": listen.check_group %s is not used: %s belongs to "
+                    "group %u; set SocketGroup= in its socket unit",
+                    name, config->listen_check_group, socket->path, (unsigned)status.st_gid);
+    if (config->listen_check_mode != (status.st_mode & 0777))
+        log_warning(log,
+                    "socket activation: \"%s\": listen.check_mode %04o is not used: %s has mode "
+                    "%04o; set SocketMode= in its socket unit",
+                    name, (unsigned)config->listen_check_mode, socket->path,
+                    (unsigned)status.st_mode & 0777);
+}
+
 /* False when one of them must not be used. */
 static bool take_one(struct sockets *sockets, int fd, const char *name, const struct config *config,
                      const struct log *log)
@@ -167,5 +193,9 @@ bool activation_take(struct sockets *sockets, const struct config *config, const
         free(names[i]);
     }
     free(names);
+    for (int role = 0; role < SOCKET_ROLES; role++) {
+        if (sockets->of[role].fd >= 0)
+            tell_ignored(role, &sockets->of[role], config, log);
+    }
     return all_fit;
 }

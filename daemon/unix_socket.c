@@ -47,6 +47,22 @@ static bool clear_path(const char *path, const struct sockaddr_un *address, stru
     return true;
 }
 
+/* A file that has the group already, as in a set-group-ID directory, needs no chown(2), which the
+ * unit does not let through. */
+static bool set_group(const char *path, gid_t group, struct buffer *error)
+{
+    struct stat status;
+
+    if (group == (gid_t)-1 || (lstat(path, &status) == 0 && status.st_gid == group) ||
+        chown(path, (uid_t)-1, group) == 0)
+        return true;
+    buffer_printf(error, "%s: group %u: %s%s", path, (unsigned)group, strerror(errno),
+                  errno == EPERM ? "; the daemon has to be a member of it, and its systemd unit "
+                                   "needs SystemCallFilter=@chown; or let systemd make the socket"
+                                 : "");
+    return false;
+}
+
 /* No client can connect before the mode and group are right, since listen() comes after. */
 static bool bind_path(int fd, const char *path, const struct sockaddr_un *address,
                       const struct unix_socket_file *file, struct buffer *error)
@@ -64,14 +80,8 @@ static bool bind_path(int fd, const char *path, const struct sockaddr_un *addres
                           (unsigned)geteuid());
         return false;
     }
-    if (file->group != (gid_t)-1 && chown(path, (uid_t)-1, file->group) != 0) {
-        buffer_printf(error, "%s: group %u: %s%s", path, (unsigned)file->group, strerror(errno),
-                      errno == EPERM
-                          ? "; the daemon has to be a member of it, and under systemd its "
-                            "unit needs SystemCallFilter=@chown"
-                          : "");
+    if (!set_group(path, file->group, error))
         return false;
-    }
     done = chmod(path, file->mode) == 0 && listen(fd, BACKLOG) == 0;
     if (!done)
         buffer_printf(error, "%s: %s", path, strerror(errno));

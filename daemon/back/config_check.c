@@ -119,9 +119,17 @@ static void check_dsn(struct config_draft *draft, const char *name, const char *
 {
     struct buffer why = {0};
 
-    if (!pg_dsn_check(dsn, &why))
+    if (!pg_dsn_check(dsn, &why) || !pg_dsn_check_files(dsn, &why))
         config_draft_fail(draft, name, "%.*s", (int)why.len, why.data);
     buffer_free(&why);
+}
+
+static void check_database(struct config_draft *draft)
+{
+    if (!pg_dsn_names_database(draft->config->postgres_dsn))
+        config_draft_fail(draft, "postgres.dsn",
+                          "the database has to be named (host=db.example dbname=app), here or by "
+                          "PGHOST, PGDATABASE or PGSERVICE in the environment");
 }
 
 static void check_surroundings(struct config_draft *draft, struct buffer *warnings)
@@ -136,6 +144,7 @@ static void check_surroundings(struct config_draft *draft, struct buffer *warnin
     check_ledger(draft);
     check_secret(draft, "redis.password_file", config->redis_password_file, warnings);
     check_secret(draft, "redis.secret_file", config->redis_secret_file, warnings);
+    check_database(draft);
     check_dsn(draft, "postgres.dsn", config->postgres_dsn);
     check_dsn(draft, "postgres.listen_dsn", config->postgres_listen_dsn);
     check_hasher(draft, warnings);

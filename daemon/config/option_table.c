@@ -85,8 +85,8 @@ const struct option option_table[] = {
     {"cache", "stale_max", OPTION_DURATION, FIELD(cache_stale_max), "5m", 0, HOURS(24), RELOADABLE,
      NULL, "Maximum age of a verdict that is served while no store answers; 0s: never."},
 
-    {"redis", "url", OPTION_REDIS_URL, FIELD(redis_url), "unix:///run/redis/redis.sock", 0, URL_MAX,
-     FIXED, NULL,
+    {"redis", "url", OPTION_REDIS_URL, FIELD(redis_url), "unix:///run/redis/redis-server.sock", 0,
+     URL_MAX, FIXED, NULL,
      "unix:///path[?db=N] or redis://[[user]:password@]host[:port][/db]; empty: no Redis."},
     {"redis", "password_file", OPTION_SECRET_FILE, FIELD(redis_password_file), "", 0,
      OPTION_FILE_MAX, FIXED, NULL, "File that holds the password for Redis."},

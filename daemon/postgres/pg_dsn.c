@@ -2,7 +2,10 @@
 #include <apikeyd/postgres/pg_dsn.h>
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <libpq-fe.h>
 
@@ -152,4 +155,52 @@ bool pg_dsn_check(const char *dsn, struct buffer *why)
     PQfreemem(message);
     PQconninfoFree(options);
     return options && !wrong;
+}
+
+bool pg_dsn_names_database(const char *dsn)
+{
+    static const char *const variables[] = {"PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"};
+
+    if (dsn[strspn(dsn, " \t")] != '\0')
+        return true;
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
+        const char *value = getenv(variables[i]);
+
+        if (value && value[0])
+            return true;
+    }
+    return false;
+}
+
+/* The reason why libpq cannot use the file, or NULL. It warns of a password file that others may
+ * read, on stderr, and goes on without a password. */
+static const char *file_wrong(const char *path, bool passwords)
+{
+    struct stat status;
+
+    if (stat(path, &status) != 0 || access(path, R_OK) != 0)
+        return strerror(errno);
+    if (!S_ISREG(status.st_mode))
+        return "a regular file is needed";
+    if (passwords && (status.st_mode & (S_IRWXG | S_IRWXO)))
+        return "libpq uses no password file that group or others can read; its mode has to be 0600";
+    return NULL;
+}
+
+bool pg_dsn_check_files(const char *dsn, struct buffer *why)
+{
+    static const char *const keywords[] = {"passfile", "sslcert", "sslkey", "sslrootcert",
+                                           "sslcrl"};
+    PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+    const char *wrong = NULL;
+
+    for (size_t i = 0; options && !wrong && i < sizeof keywords / sizeof keywords[0]; i++) {
+        const char *path = value_of(options, keywords[i]);
+
+        wrong = path[0] == '/' ? file_wrong(path, i == 0) : NULL;
+        if (wrong)
+            buffer_printf(why, "%s %s: %s", keywords[i], path, wrong);
+    }
+    PQconninfoFree(options);
+    return !wrong;
 }

@@ -47,7 +47,9 @@ NOT_DSNS = ["host=a colour=red", "host=a prot=5", "host=a password=my hunter2", 
             "host=a port=65536", "host=a port=x", "host=a,b port=1,2,3", "host=a,b hostaddr=10.0.0.1",
             "host=a sslmode=yes", "host=a target_session_attrs=master", "host=a connect_timeout=5s",
             "postgres://u:hunter2@[::1/db", "postgres://u:hunter2%zz@h/db", "postgres://u:hunter2@h:99999/db",
-            "postgres://u:hunter2@h/db?passwd=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384]
+            "postgres://u:hunter2@h/db?passwd=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384,
+            "host=a passfile={folder}/none", "host=a passfile={folder}/file", "host=a sslrootcert={folder}/none",
+            "host=a sslcert={folder}", "postgres://u:hunter2@h/db?sslkey={folder}/none"]
 
 # Options, and values that they do not take.
 WRONG = {
@@ -81,7 +83,7 @@ WRONG = {
     "redis.secret_file": ["./secret", "{folder}/none", "{folder}/empty"],
     "redis.prefix": ["a b", "x" * 129],
     "redis.timeout": ["20", "999us", "11s"],
-    "postgres.dsn": NOT_DSNS,
+    "postgres.dsn": ["", *NOT_DSNS],
     "postgres.listen_dsn": ["host=a prot=5", "host=a port=0"],
     "postgres.table": [*NOT_NAMES, "a.b.c", ".a", "a.", "x" * 64 + ".a"],
     "postgres.key_column": NOT_NAMES,
@@ -264,7 +266,7 @@ errors are reported, not only the first. Passwords are never shown.
 | | output | exit status |
 | --- | --- | --- |
 | `apikeyd --check-config` | the errors, on stderr | 78 (`EX_CONFIG` of sysexits(3)) |
-| a start | the same errors, on stderr | 78; systemd does not try again |
+| a start | the same errors, on stderr | 78; systemd tries again when a client waits on one of its sockets |
 | a reload (SIGHUP, RELOAD) | the same errors, in the log and in RELOAD's reply | the daemon goes on with the old configuration |
 
 Some facts may change while the configuration stays right. They are no configuration errors:

@@ -140,6 +140,18 @@ def test_failures_say_what_to_do(ctl, scratch):
     assert done.returncode == 78 and "none.conf" in done.stderr
 
 
+def test_a_daemon_is_asked_whose_file_has_errors(start):
+    """It read the file when that was right."""
+    daemon = start()
+    with open(daemon.config, "a", encoding="ascii") as file:
+        file.write("[cache]\nttl = 5\nnonsense\n")
+    done = run("--config", daemon.config, "health", "--json")
+    assert parsed(done)["ready"] is True
+    assert "has errors (see apikeyd --check-config)" in done.stderr and str(daemon.admin) in done.stderr
+    done = run("--config", daemon.config, "reload")
+    assert done.returncode == 78 and "nothing changed: " in done.stderr and 'cache.ttl "5"' in done.stderr
+
+
 def test_without_permission(ctl):
     """Root may everything, so it becomes somebody else; others lock themselves out."""
     copy = ctl.daemon.folder / "apikeyctl"

@@ -44,7 +44,7 @@ def revoked_while_paused(db, start, clocks, line, options):
     return daemon, client
 
 
-def test_a_paused_machine_believes_nothing_from_before(db, start, clocks, line):
+def test_a_paused_machine_takes_nothing_from_before_for_fresh(db, start, clocks, line):
     daemon, client = revoked_while_paused(db, start, clocks, line, {"cache.stale_max": "0s"})
     with pytest.raises(Exception, match="UNAVAILABLE"):
         check(client, "k")

@@ -320,7 +320,7 @@ def test_the_lag_cannot_be_made_up(db, start):
 
 
 @pytest.mark.slow
-def test_link_killed_and_kept_away(db, start):
+def test_feed_killed_and_kept_away(db, start):
     """ttl_unlinked is the bound, and when the feed is back what was missed is not fresh."""
     for key in ("first", "second"):
         db.add_key(key)
@@ -393,7 +393,7 @@ def test_what_postgres_said_comes_before_what_is_stale(db, scratch, start):
 
 
 @pytest.mark.slow
-def test_a_link_that_falls_silent(db, scratch, start):
+def test_a_feed_that_falls_silent(db, scratch, start):
     """Nothing is closed, nothing comes any more: the bound holds before anybody has noticed."""
     db.add_key("good")
     with Proxy(scratch / f"proxy-{db.name}", db.server.folder) as proxy:

@@ -540,7 +540,7 @@ def test_no_key_is_logged_or_told(db, serve):
 
 
 @pytest.mark.slow
-def test_who_comes_on_is_not_cut_off(db, serve):
+def test_a_client_that_makes_progress_is_not_cut_off(db, serve):
     """Requests that never end where a read does, and replies taken slowly: for longer than the time-out."""
     db.add_key("good")
     daemon, path = serve({"http.timeout": "3s"})

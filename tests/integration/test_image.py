@@ -3,18 +3,20 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import time
 from pathlib import Path
 
 import pytest
+import redis
 from conftest import check
 from harness.recipes import NAMES, Recipe, seconds
 from harness.servers import BUILD, ROOT, VERSION, Process, accepts, wait_until
-import redis
 
-pytestmark = [pytest.mark.slow, pytest.mark.builds("release"),
+# One process makes and unpacks the image for all of them.
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release"), pytest.mark.xdist_group("image"),
               pytest.mark.needs("ca-certificates", "ncurses-base", "umoci", "python3-yaml")]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can unpack an image and change its root")
 PYTHON = ["/usr/bin/python3", "-I"]
@@ -99,7 +101,7 @@ class Container:
     """The image, run as a recipe says, with another database."""
 
     def __init__(self, image, recipe, folder, db):
-        self.image, self.recipe = image, recipe
+        self.image, self.recipe, self.process = image, recipe, None
         self.folder = folder
         folder.mkdir()
         self.volumes = recipe.make_volumes(folder, image.root)
@@ -131,6 +133,11 @@ class Container:
     def socket(self, name):
         return self.volumes["/run/apikeyd"] / name
 
+    def client(self):
+        wait_until(lambda: self.process.child.poll() is not None or accepts(self.socket("check.sock")), "a socket")
+        assert self.process.child.poll() is None, self.process.log()
+        return redis.Redis(unix_socket_path=str(self.socket("check.sock")), decode_responses=True)
+
     def lines(self):
         return [json.loads(line) for line in self.process.log().splitlines()]
 
@@ -139,31 +146,32 @@ class Container:
                                f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=False).stdout
 
 
-@pytest.fixture(params=NAMES)
-def recipe(request):
-    return Recipe(request.param)
-
-
 @pytest.fixture
-def container(image, recipe, scratch, db):
-    made = Container(image, recipe, scratch / f"container-{db.name}", db)
-    made.process = None
-    yield made
-    if made.process and made.process.child.poll() is None:
-        made.process.stop()
+def contain(image, scratch, db):
+    made = []
+
+    def of(recipe):
+        made.append(Container(image, recipe, scratch / f"container-{db.name}", db))
+        return made[-1]
+    yield of
+    for container in made:
+        if container.process and container.process.child.poll() is None:
+            container.process.stop()
 
 
 @as_root
-def test_the_image_runs_as_the_recipe_says(container, recipe, db):
-    db.add_key("good")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_image_runs_as_the_recipe_says(contain, name, db):
+    recipe = Recipe(name)
+    container = contain(recipe)
+    db.add_keys(100)
     db.add_key("late")
     begin = time.monotonic()
     container.start()
-    wait_until(lambda: container.process.child.poll() is not None or accepts(container.socket("check.sock")), "a socket")
-    assert container.process.child.poll() is None, container.process.log()
-    client = redis.Redis(unix_socket_path=str(container.socket("check.sock")), decode_responses=True)
-    wait_until(lambda: allowed(client, "good"), "an answer")
+    client = container.client()
+    wait_until(lambda: allowed(client, "key-0"), "an answer")
     first = time.monotonic() - begin
+    assert all(allowed(client, f"key-{number}") for number in range(100))
     for probe in recipe.probes:
         assert container.run(probe).returncode == 0
     for path, port in recipe.pages:
@@ -172,7 +180,7 @@ def test_the_image_runs_as_the_recipe_says(container, recipe, db):
     print(f"{recipe.name}: first answer after {first * 1000:.0f} ms, RSS {status['VmRSS'].strip()}")
     assert set(status["Uid"].split()) == {"10001"}
     assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
-    assert int(status["VmRSS"].split()[0]) < 64 * 1024
+    assert int(status["VmRSS"].split()[0]) < 128 * 1024, "as the recipes request"
     root, = [line for line in Path(f"/proc/{container.pid()}/mountinfo").read_text().splitlines() if line.split()[4] == "/"]
     assert "ro" in root.split()[5].split(",")
     # The rest of the recipe is what has just been run.
@@ -181,16 +189,17 @@ def test_the_image_runs_as_the_recipe_says(container, recipe, db):
     assert recipe.user == recipe.groups[0] == int(container.image.config["User"].split(":")[0])
 
     linger = seconds(recipe.env.get("APIKEYD_LISTEN_LINGER", "0s"))
-    container.process.send(15)
+    container.process.send(signal.SIGTERM)
     if linger:
         path, port = recipe.pages[1]
         wait_until(lambda: "draining" in container.fetch(path, port), "the linger")
         assert check(client, "late")[0] == "ALLOW"
+        container.process.send(signal.SIGTERM)  # the recipe's linger need not pass
     client.close()
     assert container.process.child.wait(60) == 0, container.process.log()
     assert recipe.grace > linger + 5, "listen.drain_timeout and linger are within the time that the recipe gives"
-    assert db.last_used("good") is not None
-    assert not linger or db.last_used("late") is not None
+    used = db.one("SELECT count(*) FROM api.user_api_key WHERE last_used IS NOT NULL")
+    assert used == (101 if linger else 100)
     lines = container.lines()
     assert [line["message"] for line in lines if line["level"] in ("warning", "error")] == [], container.process.log()
     assert {"time", "level", "subsystem", "message", "module", "file", "line", "function"} == set(lines[0])
@@ -204,13 +213,35 @@ def allowed(client, key):
 
 
 @as_root
-def test_mistakes_are_told(image, scratch, db):
+def test_usage_outlives_the_container(contain, db):
+    """The ledger is on a volume, which the next container has too."""
+    db.add_key("good")
+    container = contain(Recipe(NAMES[0]))
+    container.start()
+    client = container.client()
+    wait_until(lambda: allowed(client, "good"), "an answer")
+    client.close()
+    os.kill(container.pid(), signal.SIGKILL)
+    container.process.child.wait(60)
+    assert db.last_used("good") is None
+    container.start()
+    wait_until(lambda: db.last_used("good"), "the replay")
+
+
+@as_root
+def test_mistakes_are_told(contain):
     """A sentence each, and the exit status of a wrong configuration."""
-    recipe = Recipe(NAMES[0])
-    container = Container(image, recipe, scratch / f"container-{db.name}", db)
+    container = contain(Recipe(NAMES[0]))
     container.start(binds=[])
     assert container.process.child.wait(60) == 78
     assert "usage.ledger" in container.process.log() and "read-only file system" in container.process.log()
+    container.process.log_path.unlink()
+    os.chown(container.volumes["/run/apikeyd"], 0, 0)
+    container.volumes["/run/apikeyd"].chmod(0o755)
+    container.start()
+    assert container.process.child.wait(60) == 1
+    refused = [line["message"] for line in container.lines() if line["level"] == "error"]
+    assert refused == ["/run/apikeyd/check.sock: Permission denied; UID 10001 has to be able to write to its directory"]
     container.process.log_path.unlink()
     container.env["APIKEYD_LOG_FORMAT"] = "logfmt"
     container.start()

@@ -107,7 +107,7 @@ def test_lines_as_json(start, scratch):
     assert (scratch / "stderr").read_text() == ""
 
 
-def test_nobody_waits_for_the_log(db, full):
+def test_no_client_waits_for_the_log(db, full):
     daemon, log = full
     db.add_keys(50)
     client = daemon.client(socket_timeout=60)

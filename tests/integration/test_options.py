@@ -23,12 +23,16 @@ def test_the_sample_file_is_fine(tmp_path):
     env = {"APIKEYD_LISTEN_CHECK": f"{tmp_path}/check", "APIKEYD_LISTEN_ADMIN": f"{tmp_path}/admin",
            "APIKEYD_USAGE_LEDGER": f"{tmp_path}/ledger", "APIKEYD_USAGE_SPILL": f"{tmp_path}/spill"}
     done = run("-c", path, "--check-config", env=env)
+    assert done.returncode == 78 and done.stderr.startswith("postgres.dsn (the default): the database has to be named")
+    done = run("-c", path, "--check-config", env={**env, "PGSERVICE": "app"})
+    assert (done.returncode, done.stdout) == (0, f"{path}: fine\n")
+    done = run("-c", path, "--check-config", env={**env, "APIKEYD_POSTGRES_DSN": "dbname=app"})
     assert (done.returncode, done.stdout) == (0, f"{path}: fine\n")
     # So is what it shows, once the comment signs are gone.
     uncommented = "\n".join(line[1:] if line.startswith("#") and not line.startswith("# ") else line
                             for line in sample.stdout.splitlines())
     path.write_text(uncommented + "\n")
-    assert run("-c", path, "--check-config", env=env).returncode == 0
+    assert run("-c", path, "--check-config", env={**env, "PGSERVICE": "app"}).returncode == 0
 
 
 def test_mistakes_exit_78_and_name_the_place(tmp_path):
@@ -88,7 +92,7 @@ def test_a_deprecated_name_beside_an_error(tmp_path):
     """The start is refused for the error alone, and leaves nothing behind."""
     path = tmp_path / "a.conf"
     sockets = f"[listen]\ncheck = {tmp_path}/check.sock\nadmin = {tmp_path}/admin.sock\n"
-    path.write_text(f"{sockets}[postgres]\npatience = 70ms\ntimeout = never\n")
+    path.write_text(f"{sockets}[postgres]\ndsn = dbname=none\npatience = 70ms\ntimeout = never\n")
     done = run("-c", path)
     assert done.returncode == 78 and done.stderr.count("\n") == 1 and "postgres.timeout" in done.stderr
 

@@ -160,7 +160,7 @@ def test_a_feed_that_is_back_ends_stale_service(db, start):
     assert check(client, "revoked") == ["DENY", "inactive"]
 
 
-def test_lookups_go_by_the_links_session_while_theirs_are_refused(db, start):
+def test_lookups_go_by_the_feeds_session_while_theirs_are_refused(db, start):
     db.run("DO $$ BEGIN CREATE ROLE deaf LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
     db.run("GRANT USAGE ON SCHEMA api TO deaf; GRANT SELECT ON api.user_api_key TO deaf")
     daemon = start_with_a_link_of_its_own(db, start)
@@ -180,7 +180,7 @@ def test_lookups_go_by_the_links_session_while_theirs_are_refused(db, start):
         db.run("DROP OWNED BY deaf")
 
 
-def test_a_link_that_is_back_hurries_sessions_that_hang(db, scratch, start):
+def test_a_feed_that_is_back_hurries_sessions_that_hang(db, scratch, start):
     """They hang in connecting to what never answers: they begin anew when the feed tells that PostgreSQL is
     there, not only when connecting has taken too long."""
     db.add_key("good")
@@ -210,7 +210,7 @@ def test_a_link_that_is_back_hurries_sessions_that_hang(db, scratch, start):
             one.close()
 
 
-def test_the_links_session_is_tried_again_after_a_refusal(db, start):
+def test_the_feeds_session_is_tried_again_after_a_refusal(db, start):
     """Its role may not read keys, and is not asked all the time; ten seconds after it may, lookups go that way."""
     daemon = start_with_a_link_of_its_own(db, start)
     client = daemon.client()

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import pytest
-from harness.servers import ROOT, Apikeyd, wait_until
+from harness.servers import BUILD, ROOT, Apikeyd, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("dpkg-dev", "debhelper", "file", "lintian"),
               pytest.mark.builds("release"), pytest.mark.first]
@@ -31,6 +31,35 @@ def dpkg(root, *arguments):
 
 def files(root):
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+
+
+def code_of(program, folder):
+    """Its instructions and constants, less the build ID and what `strip` takes away."""
+    sections = {}
+    for name in (".text", ".rodata"):
+        subprocess.run(["objcopy", "-O", "binary", f"--only-section={name}", program, folder / "section"], check=True,
+                       timeout=60)
+        sections[name] = (folder / "section").read_bytes()
+    return sections
+
+
+def test_the_packaged_program_is_the_one_that_is_tested(package, scratch):
+    """So what tests and budgets of the release build say is said of what ships."""
+    folder = scratch / "unpacked"
+    subprocess.run(["dpkg-deb", "-x", package, folder], check=True, timeout=60)
+    for packaged, tested in (("usr/sbin/apikeyd", "apikeyd"), ("usr/bin/apikeyctl", "apikeyctl")):
+        assert code_of(folder / packaged, folder) == code_of(BUILD / tested, folder), packaged
+
+
+def test_upgrades_restart_and_removals_stop(package, scratch):
+    """What systemd does with this is in ./dev boot."""
+    folder = scratch / "scripts"
+    subprocess.run(["dpkg-deb", "-e", package, folder], check=True, timeout=60)
+    preinst = (folder / "preinst").read_text() if (folder / "preinst").exists() else ""
+    assert "deb-systemd-invoke stop" not in preinst, "clients would start the old program"
+    assert "deb-systemd-invoke try-restart 'apikeyd.service'" in (folder / "postinst").read_text()
+    assert re.search(r'"\$1" = remove .*\n +deb-systemd-invoke stop apikeyd.socket .* apikeyd.service',
+                     (folder / "prerm").read_text())
 
 
 def links_lead_somewhere(page):

@@ -180,6 +180,18 @@ def test_probes_make_nobody_ready(db, postgres, start):
     assert code == 503 and "memory holds 1 verdicts, none of which may be served" in why
 
 
+def test_a_redis_that_is_up_makes_nobody_ready(db, postgres, start):
+    """It was not asked yet, and memory is empty."""
+    db.add_key("good")
+    daemon = start()
+    postgres.stop()
+    wait_until(lambda: fetch(daemon, "/readyz")[0] == 503, "that to be told")
+    assert fetch(daemon, "/readyz")[2] == ("not ready: PostgreSQL is down; Redis is up, but holds nothing that may be "
+                                           "used, for all that is known; memory is empty\n")
+    with Wire(daemon.check) as wire:
+        assert "UNAVAILABLE" in str(wire.ask("CHECK", "good"))
+
+
 def test_not_ready_before_anything_answered(db, postgres, redis_server, start):
     postgres.stop()
     redis_server.stop()

@@ -376,7 +376,7 @@ def transaction_numbered(postgres, db, numbers):
 
 
 @pytest.mark.slow
-def test_the_wait_for_writers_begins_anew_with_the_feed(db, postgres, start):
+def test_the_wait_for_writers_begins_again_with_the_feed(db, postgres, start):
     """It goes on when the feed comes back, and a restart of PostgreSQL, which ended them all, ends it: even
     if a transaction of the new run has the number of one of them."""
     deaf_role(db)
@@ -690,7 +690,7 @@ def test_the_bound_is_told_while_lookups_fail(db, start):
 
 
 @pytest.mark.slow
-def test_a_lock_takes_no_link_and_no_hit_away(db, start):
+def test_a_lock_takes_no_feed_and_no_hit_away(db, start):
     """Lookups queue behind it; the feed's session must not, and what memory holds goes on."""
     db.add_keys(20)
     db.add_key("cold")

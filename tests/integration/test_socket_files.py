@@ -35,7 +35,7 @@ def somebody_elses(path):
         yield
 
 
-def test_a_socket_that_is_removed_is_bound_anew(db, start):
+def test_a_socket_that_is_removed_is_bound_again(db, start):
     db.add_key("good")
     daemon = start({"listen.check_mode": "0606"}, wait=False)
     http = daemon.folder / "http.sock"
@@ -103,6 +103,28 @@ def test_a_group_that_cannot_be_given_is_told_with_what_it_takes(start):
         assert daemon.check.stat().st_gid == grp.getgrnam("daemon").gr_gid
     else:
         pytest.skip("needs a group to give")
+
+
+def test_a_group_that_the_file_has_already_needs_no_right(start):
+    """Not even that to chown, which the unit's filter takes away."""
+    daemon = start({"listen.check_group": grp.getgrgid(os.getegid()).gr_name})
+    assert daemon.check.stat().st_gid == os.getegid()
+
+
+def test_options_that_a_socket_unit_overrides_are_told(start):
+    daemon = start({"listen.check_group": "daemon", "listen.check_mode": "0600"}, wait=False)
+    daemon.write_config()
+    with socket.socket(socket.AF_UNIX) as handed:
+        handed.bind(str(daemon.check))
+        os.chmod(daemon.check, 0o666)
+        handed.listen()
+        daemon.process = hand_over(daemon, {"check": handed})
+        wait_until(lambda: accepts(daemon.admin), "the daemon")
+        log = daemon.log()
+        assert 'socket activation: "check": listen.check_group daemon is not used' in log and "SocketGroup=" in log
+        assert "listen.check_mode 0600 is not used" in log and "has mode 0666; set SocketMode=" in log
+        assert '"admin"' not in log
+        assert daemon.stop() == 0
 
 
 def test_sockets_of_systemd_are_told_of(start):

@@ -207,7 +207,7 @@ def test_an_admin_socket_for_a_group(start):
         assert daemon.admin.exists()
 
 
-def test_an_admin_socket_whose_file_is_gone_is_opened_anew(start):
+def test_an_admin_socket_whose_file_is_gone_is_opened_again(start):
     """Such a restart must not be the end: its mode cannot be seen, but nobody can reach it either."""
     daemon = start(wait=False)
     daemon.write_config()

@@ -61,6 +61,43 @@ def test_the_units_verify(scratch):
     assert "nonsense" in done.stdout + done.stderr, "the check can fail"
 
 
+def directives(name):
+    """The values of a directive of the unit, in order."""
+    return re.findall(rf"^{name}=(.*)", (UNITS / "apikeyd.service").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("code, status, waits", [
+    ("killed", "KILL", False), ("dumped", "ABRT", False), ("exited", "0", False),
+    ("exited", "78", True), ("exited", "1", True), ("exited", "203", True)])
+def test_a_start_that_failed_is_not_repeated_at_once(scratch, code, status, waits):
+    """One that was killed is. systemd never gives up, since it would close the sockets too."""
+    assert directives("StartLimitIntervalSec") == ["0"] and directives("Restart") == ["always"]
+    folder = scratch / f"stop-{code}-{status}"
+    folder.mkdir()
+    (folder / "sleep").write_text(f"#!/bin/sh\n: >'{folder}/slept'\n")
+    (folder / "sleep").chmod(0o755)
+    line = re.fullmatch(r"-/bin/sh -c '(.*)'", directives("ExecStopPost")[0])[1].replace("$$", "$")
+    subprocess.run(["/bin/sh", "-c", line], check=True, timeout=60,
+                   env={"PATH": str(folder), "EXIT_CODE": code, "EXIT_STATUS": status})
+    assert (folder / "slept").exists() == waits
+
+
+@pytest.mark.parametrize("told, status, signalled", [(0, 0, False), (78, 78, False), (1, 0, True), (69, 0, True)])
+def test_a_reload_with_errors_fails(scratch, told, status, signalled):
+    """As apikeyctl tells. A daemon that cannot be asked gets a signal."""
+    folder = scratch / f"reload-{told}"
+    folder.mkdir()
+    (folder / "apikeyctl").write_text(f"#!/bin/sh\nexit {told}\n")
+    (folder / "apikeyctl").chmod(0o755)
+    line = re.fullmatch(r"/bin/sh -c '(.*)'", directives("ExecReload")[0])[1].replace("$$", "$")
+    with subprocess.Popen(["sleep", "60"]) as daemon:
+        done = subprocess.run(["/bin/sh", "-c", line], timeout=60, check=False,
+                              env={"PATH": str(folder), "MAINPID": str(daemon.pid)})
+        if not signalled:
+            daemon.kill()
+        assert (done.returncode, daemon.wait(60)) == (status, -signal.SIGHUP if signalled else -signal.SIGKILL)
+
+
 @pytest.mark.needs("strace")
 def test_the_system_calls_that_it_makes_are_let_through(db, postgres, start):
     """The whole life of a daemon, traced, against the filter of the unit."""

@@ -305,6 +305,26 @@ static void test_what_is_no_text(void **state)
     config_free(config);
 }
 
+/* For a program that needs one option of a file that the daemon would refuse. */
+static void test_what_is_sound(void **state)
+{
+    struct buffer errors = {0};
+    struct config *config;
+
+    (void)state;
+    assert_null(load("[listen]\nadmin = /x/admin\n[cache]\nttl = 5\n[nonsense]\n", &errors));
+    errors.len = 0;
+    config = config_load_sound("test.conf", &errors);
+    assert_non_null(config);
+    assert_string_equal(config->listen_admin, "/x/admin");
+    assert_int_equal(config->cache_ttl, 60000000);
+    assert_true(errors.len > 0);
+    config_free(config);
+    errors.len = 0;
+    assert_null(config_load_sound("none.conf", &errors));
+    buffer_free(&errors);
+}
+
 static void test_options_together(void **state)
 {
     (void)state;
@@ -485,6 +505,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_error_is_told, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_long_lines, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_what_is_no_text, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_what_is_sound, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_options_together, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_errors_name_no_password, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_environment_overrides, scratch_make, scratch_remove),

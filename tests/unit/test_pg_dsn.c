@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "unit.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <apikeyd/postgres/pg_dsn.h>
 
 static void test_taken(void **state)
@@ -20,6 +23,62 @@ static void test_taken(void **state)
             fail_msg("%s: %.*s", good[i], (int)why.len, why.data);
     }
     assert_int_equal(why.len, 0);
+}
+
+static void test_names_a_database(void **state)
+{
+    (void)state;
+    unsetenv("PGHOST");
+    unsetenv("PGHOSTADDR");
+    unsetenv("PGDATABASE");
+    unsetenv("PGSERVICE");
+    assert_true(pg_dsn_names_database("app"));
+    assert_false(pg_dsn_names_database(""));
+    assert_false(pg_dsn_names_database(" \t"));
+    setenv("PGSERVICE", "", 1);
+    assert_false(pg_dsn_names_database(""));
+    setenv("PGSERVICE", "app", 1);
+    assert_true(pg_dsn_names_database(""));
+    unsetenv("PGSERVICE");
+}
+
+/* `dsn` ends with a keyword and "=", to which the path is added. */
+static void expect_file(const char *dsn, const char *path, const char *expected)
+{
+    struct buffer text = {0}, why = {0};
+
+    buffer_printf(&text, "%s%s", dsn, path);
+    buffer_append(&text, "", 1);
+    bool fine = pg_dsn_check_files(text.data, &why);
+    buffer_append(&why, "", 1);
+    if (fine != !expected || (expected && !strstr(why.data, expected)) ||
+        strstr(why.data, "hunter2"))
+        fail_msg("%s: %s", text.data, why.data);
+    buffer_free(&text);
+    buffer_free(&why);
+}
+
+static void test_files(void **state)
+{
+    char path[] = "/tmp/test_pg_dsn.XXXXXX";
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_true(fd >= 0);
+    expect_file("host=a passfile=", path, NULL);
+    expect_file("host=a sslrootcert=", path, NULL);
+    expect_file("host=a sslrootcert=", "system", NULL);
+    expect_file("host=a sslkey=", "engine:key", NULL);
+    expect_file("app", "", NULL);
+    assert_int_equal(fchmod(fd, 0640), 0);
+    expect_file("host=a passfile=", path, "its mode has to be 0600");
+    expect_file("postgres://u:hunter2@h/db?passfile=", path, "passfile /tmp/test_pg_dsn.");
+    expect_file("host=a sslrootcert=", path, NULL);
+    expect_file("host=a sslcert=", "/tmp", "a regular file is needed");
+    assert_int_equal(unlink(path), 0);
+    expect_file("host=a passfile=", path, "No such file");
+    expect_file("host=a sslkey=", path, "sslkey /tmp/test_pg_dsn.");
+    close(fd);
 }
 
 static void test_refused(void **state)
@@ -63,6 +122,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_taken),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_names_a_database),
+        cmocka_unit_test(test_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,4 +10,9 @@
  * config_check.h does. */
 struct config *config_load(const char *path, struct buffer *errors);
 
+/* The same, but an option with an error keeps its default, and rules about several options are not
+ * checked: for a program that needs one option, of a file that the daemon would refuse. NULL if the
+ * file cannot be read. */
+struct config *config_load_sound(const char *path, struct buffer *errors);
+
 #endif
