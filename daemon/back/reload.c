@@ -73,8 +73,8 @@ static bool apply(struct back_env *env, struct config **config, const char *path
     env->hasher = hasher;
     if (otherwise)
         forget_old_way(env);
-    back_env_post(env,
-                  &(struct to_front){.type = TO_FRONT_CONFIG, .configured = {copy, for_front, env->key_scheme}});
+    back_env_post(env, &(struct to_front){.type = TO_FRONT_CONFIG,
+                                          .configured = {copy, for_front, env->key_scheme}});
     return true;
 }
 
