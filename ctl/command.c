@@ -24,8 +24,7 @@ static const struct option_line {
     {"watch", "[=SECONDS]", "repeat every SECONDS (default 1)", 'w', TAKES_WATCH},
     {"within", "MS", "wait for at most MS milliseconds", 't', TAKES_WITHIN},
     {"all", NULL, "every key", 'a', TAKES_ALL},
-    {"dsn", "DSN", "database to change keys in; else $APIKEYCTL_DSN, else the configuration's", 'd',
-     TAKES_DSN},
+    {"dsn", "DSN", "the database; else $APIKEYCTL_DSN, else the configuration's", 'd', TAKES_DSN},
     {"user", "USER_ID", "the user that owns the keys", 'u', TAKES_USER},
     {"id", "API_KEY_ID",
      "the ID of the new row; a random one for UUIDs, else the column's default, unless given", 'i',
@@ -36,6 +35,11 @@ static const struct option_line {
     {"active", "yes|no", "whether the key may be used at once; yes unless given", 'A',
      TAKES_ACTIVE},
     {"yes", NULL, "do not ask for confirmation", 'y', TAKES_YES},
+    {"role", "NAME", "the daemon's role; apikeyd, or for check the session's, unless given", 'r',
+     TAKES_ROLE},
+    {"no-role", NULL, "without role and grants, which come from elsewhere", 'R', TAKES_SQL},
+    {"part", "PART", "only functions, role, triggers or index", 'p', TAKES_SQL},
+    {"undo", NULL, "the SQL that undoes it", 'U', TAKES_SQL},
 };
 
 enum { OPTIONS = sizeof options / sizeof options[0] };
@@ -153,6 +157,18 @@ static void take_option(struct request *request, char letter, const char *value)
         break;
     case 'A':
         request->active = value;
+        break;
+    case 'r':
+        request->role = value;
+        break;
+    case 'R':
+        request->no_role = true;
+        break;
+    case 'p':
+        request->part = value;
+        break;
+    case 'U':
+        request->undo = true;
         break;
     default:
         request->yes = true;

@@ -21,6 +21,8 @@ enum takes {
     TAKES_ACTIVE = 1 << 8,
     TAKES_YES = 1 << 9,
     TAKES_ID = 1 << 10,
+    TAKES_ROLE = 1 << 11,
+    TAKES_SQL = 1 << 12,
 };
 
 struct request;
@@ -39,9 +41,9 @@ struct command {
 struct request {
     const struct command *command;
     const char *socket, *config;
-    bool json, all, yes;
+    bool json, all, yes, no_role, undo;
     double watch_s; /* 0: once */
-    const char *within, *dsn, *user, *id, *name, *key_id, *active;
+    const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
     int argc;
     char **argv; /* the arguments */
 };

@@ -4,12 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <libpq-fe.h>
-
 #include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/sql_template.h>
 
 #include "daemon_client.h"
+#include "database.h"
 #include "die.h"
 
 struct keys_db {
@@ -18,24 +17,6 @@ struct keys_db {
     struct key_hasher *hasher;
     char value[KEY_LEN_MAX + 1];
 };
-
-/* The session's time zone is that of columns without one. */
-static PGconn *connect_to(const char *dsn, const char *zone)
-{
-    const char *const names[] = {"dbname", "fallback_application_name", "client_encoding", NULL};
-    const char *const values[] = {dsn, "apikeyctl", "UTF8", NULL};
-
-    setenv("PGTZ", zone, 1);
-    PGconn *connection = PQconnectdbParams(names, values, 1);
-    if (PQstatus(connection) != CONNECTION_OK) {
-        const char *message = PQerrorMessage(connection);
-
-        die(EX_UNAVAILABLE,
-            "the database: %.*s; name one with --dsn, $APIKEYCTL_DSN or postgres.dsn",
-            (int)strcspn(message, "\n"), message);
-    }
-    return connection;
-}
 
 /* A time in UTC, from a column of either type. */
 #define TIME(column)                                                                               \
@@ -70,7 +51,6 @@ static void append_row(struct buffer *sql, const struct config *config)
 struct keys_db *keys_db_open(const struct request *request, const struct config *config)
 {
     struct keys_db *db = calloc(1, sizeof *db);
-    const char *dsn = request->dsn ? request->dsn : getenv("APIKEYCTL_DSN");
     struct buffer why = {0};
 
     if (!db)
@@ -80,7 +60,9 @@ struct keys_db *keys_db_open(const struct request *request, const struct config 
         die(EX_CONFIG, "postgres.key_transform_secret_file \"%s\": %.*s",
             config->postgres_key_transform_secret_file, (int)why.len, why.data);
     db->config = config;
-    db->connection = connect_to(dsn ? dsn : config->postgres_dsn, config->postgres_timestamp_zone);
+    /* The session's time zone is that of columns without one. */
+    setenv("PGTZ", config->postgres_timestamp_zone, 1);
+    db->connection = database_connect(request, config);
     return db;
 }
 

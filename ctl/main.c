@@ -4,6 +4,7 @@
 #include "command.h"
 #include "daemon_commands.h"
 #include "keys.h"
+#include "schema.h"
 #include "stats.h"
 #include "top.h"
 
@@ -38,6 +39,10 @@ const struct command command_table[] = {
     {"keys", "activate", "API_KEY_ID", 1, 1, TAKES_ONE, run_keys_activate, "accept a key again"},
     {"keys", "delete", "API_KEY_ID", 1, 1, TAKES_ONE | TAKES_YES, run_keys_delete,
      "remove a key for good"},
+    {"schema", "sql", "", 0, 0, TAKES_ROLE | TAKES_SQL, run_schema_sql,
+     "print the SQL that makes what the daemon needs in the database"},
+    {"schema", "check", "", 0, 0, TAKES_ROLE | TAKES_DSN | TAKES_JSON, run_schema_check,
+     "what the daemon needs in the database: is it there, is something in the way?"},
 };
 
 const size_t command_count = sizeof command_table / sizeof command_table[0];

@@ -1,6 +1,7 @@
 """./dev migrate DSN [ARGS]: apply the migrations to the database that a libpq connection string names.
 
-Without ARGS sqitch deploys and verifies; with ARGS it runs that command ("status", "revert -y")."""
+Without ARGS sqitch deploys and verifies, and what has gone since an earlier deploy is made again; with ARGS sqitch runs
+that command ("status", "revert -y")."""
 
 import os
 import subprocess
@@ -28,21 +29,36 @@ def sqitch_uri(dsn):
             f"/{quote(database, safe='')}{'?' + urlencode(parts, quote_via=quote) if parts else ''}")
 
 
-def migrate(uri, *args):
+def migrate(uri, *args, folder=MIGRATIONS):
     """Run sqitch on the migrations; the completed process is returned."""
     return subprocess.run(
         ["sqitch", *(args or ("deploy", "--verify")), uri],
-        cwd=MIGRATIONS, capture_output=True, text=True, check=False,
+        cwd=folder, capture_output=True, text=True, check=False,
         env={**os.environ, "SQITCH_USER_CONFIG": "/dev/null", "SQITCH_SYSTEM_CONFIG": "/dev/null",
              "SQITCH_FULLNAME": "apikeyd", "SQITCH_EMAIL": "apikeyd@localhost", "LC_ALL": "C.UTF-8"},
     )
 
 
+def repair(dsn):
+    """sqitch deploys nothing twice. These scripts change nothing where nothing is missing."""
+    return subprocess.run(
+        ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", MIGRATIONS / "deploy" / "role.sql",
+         "-f", MIGRATIONS / "deploy" / "triggers.sql"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PGOPTIONS": "-c client_min_messages=warning"},
+    )
+
+
 def main():
-    done = migrate(sqitch_uri(sys.argv[1]), *sys.argv[2:])
-    sys.stdout.write(done.stdout)
-    sys.stderr.write(done.stderr)
-    return done.returncode
+    runs = [lambda: migrate(sqitch_uri(sys.argv[1]), *sys.argv[2:])]
+    if len(sys.argv) == 2:
+        runs.append(lambda: repair(sys.argv[1]))
+    for run in runs:
+        done = run()
+        sys.stdout.write(done.stdout)
+        sys.stderr.write(done.stderr)
+        if done.returncode != 0:
+            return done.returncode
+    return 0
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is repo
 /* Changes that a heartbeat finds, or that are coalesced, are reported within this time. */
 static const int64_t delay_max_us = 1000000;
 
-/* The trigger does not notify beyond this either: migrations/deploy/announce.sql. */
+/* The trigger does not notify beyond this either: schema.sql. */
 static const double queue_full = 0.5;
 
 /* Whether every change is announced. SETTLING: the triggers are right, but a transaction that was
@@ -46,7 +46,8 @@ struct feed_postgres {
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
     struct inspection inspection; /* the triggers' fault, and transactions that may use others */
     unsigned key_scheme;          /* of the key columns that were inspected */
-    bool asked;                   /* since the last heartbeat, whether those have ended */
+    struct schema_inspection expected;
+    bool asked; /* since the last heartbeat, whether those have ended */
     struct unannounced unannounced;
     double queue_usage;
 
@@ -96,6 +97,9 @@ static const char *delay(const struct feed_postgres *feed)
                "full";
     if (evtimer_pending(&feed->flood, NULL))
         return "notification: once a second, as there is a flood of notifications";
+    if (feed->inspection.by_heartbeat)
+        return "notification: by heartbeat after a TRUNCATE of a partition, which has no trigger "
+               "for it";
     return NULL;
 }
 
@@ -164,13 +168,10 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
                                                     : "an inspection of an unexpected form");
         return;
     }
-    if (!inspection.problem[0] && feed->env->config->postgres_key_column_fallback[0])
-        snprintf(inspection.problem, sizeof inspection.problem,
-                 "they announce key_column only, and not key_column_fallback");
     if (inspection.problem[0] && strcmp(inspection.problem, feed->inspection.problem) != 0)
         log_warning(&feed->env->log,
                     "change feed: the triggers on %s do not notify of every change: %s; a "
-                    "revocation is enforced within cache.ttl only; deploy the migrations",
+                    "revocation is enforced within cache.ttl only",
                     feed->env->config->postgres_table, inspection.problem);
     feed->inspection = inspection;
     feed->asked = true;
@@ -213,7 +214,7 @@ static void send_inspection(struct feed_postgres *feed)
     };
 
     feed->key_scheme = feed->env->key_scheme;
-    trigger_inspection_bind(&query, feed->env->config);
+    trigger_inspection_bind(&query, &feed->expected);
     pg_connection_send(feed->connection, &query);
 }
 
@@ -545,6 +546,7 @@ struct feed_postgres *feed_postgres_new(const struct feed_postgres_setup *setup)
     event_assign(&feed->heartbeat_timer, feed->env->base, -1, 0, on_heartbeat_due, feed);
     event_assign(&feed->flood, feed->env->base, -1, 0, on_flood, feed);
     notification_rate_init(&feed->rate);
+    schema_inspection_init(&feed->expected, config);
     feed->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = setup->env,
         .purpose = "feed",
@@ -569,6 +571,7 @@ void feed_postgres_free(struct feed_postgres *feed)
     pg_connection_free(feed->connection);
     event_del(&feed->heartbeat_timer);
     event_del(&feed->flood);
+    schema_inspection_done(&feed->expected);
     free(feed);
 }
 
@@ -576,6 +579,8 @@ void feed_postgres_free(struct feed_postgres *feed)
 void feed_postgres_configure(struct feed_postgres *feed)
 {
     if (feed->key_scheme != feed->env->key_scheme) {
+        schema_inspection_done(&feed->expected);
+        schema_inspection_init(&feed->expected, feed->env->config);
         feed->asked = false;
         set_announced(feed, NOT_INSPECTED);
     }

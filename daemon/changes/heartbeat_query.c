@@ -38,8 +38,7 @@ enum {
     "',' ORDER BY i.inhrelid, i.inhparent) FROM tree JOIN pg_catalog.pg_inherits AS i "            \
     "ON i.inhparent OPERATOR(pg_catalog.=) tree.oid), "                                            \
     "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', p.oid, p.xmin), ',' ORDER BY p.oid) " \
-    "FROM pg_catalog.pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=) un.oid "             \
-    "AND p.proname OPERATOR(pg_catalog.=) 'note_unannounced_change'::pg_catalog.text), "           \
+    "FROM pg_catalog.pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=) un.oid), "           \
     "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', d.oid, d.xmin), ',' ORDER BY d.oid) " \
     "FROM pg_catalog.pg_attrdef AS d WHERE d.adrelid OPERATOR(pg_catalog.=) u.oid), "              \
     "pg_catalog.concat_ws(' ', u.oid, u.xmin)), 0), 0)"

@@ -2,24 +2,18 @@
 #include "trigger_inspection.h"
 
 #include <apikeyd/postgres/pg_array.h>
-#include <apikeyd/postgres/store_query.h>
-
-#include "trigger_function.h"
-#include "trigger_inspection_sql.h"
 
 static struct pg_param text_param(const char *text)
 {
     return (struct pg_param){PG_TEXT, {text, strlen(text)}};
 }
 
-void trigger_inspection_bind(struct pg_query *query, const struct config *config)
+void trigger_inspection_bind(struct pg_query *query, const struct schema_inspection *expected)
 {
-    query->sql = (const char *)trigger_inspection_sql;
-    query->params = 5;
-    store_query_name_table(query, config);
-    query->param[2] = text_param(config->postgres_key_column);
-    query->param[3] = text_param(TRIGGER_FUNCTION_SHA256);
-    query->param[4] = text_param(NOTE_FUNCTION_SHA256);
+    query->sql = expected->sql;
+    query->params = SCHEMA_INSPECTION_PARAMS;
+    for (int i = 0; i < SCHEMA_INSPECTION_PARAMS; i++)
+        query->param[i] = text_param(expected->param[i].data);
 }
 
 void trigger_inspection_bind_writers(struct pg_query *query, const char *writers)
@@ -49,9 +43,12 @@ bool trigger_inspection_read_writers(const PGresult *result, char ret_writers[st
 
 bool trigger_inspection_read(const PGresult *result, struct inspection *ret)
 {
-    if (PQntuples(result) != 1 || PQnfields(result) != 2)
+    if (PQntuples(result) != 1 || PQnfields(result) != SCHEMA_INSPECTION_FIELDS ||
+        PQgetlength(result, 0, SCHEMA_INSPECTION_BY_HEARTBEAT) != 1)
         return false;
-    snprintf(ret->problem, sizeof ret->problem, "%s", PQgetvalue(result, 0, 0));
-    ret->writers_known = read_writers(result, 1, ret->writers);
+    snprintf(ret->problem, sizeof ret->problem, "%s",
+             PQgetvalue(result, 0, SCHEMA_INSPECTION_PROBLEM));
+    ret->by_heartbeat = PQgetvalue(result, 0, SCHEMA_INSPECTION_BY_HEARTBEAT)[0] != 0;
+    ret->writers_known = read_writers(result, SCHEMA_INSPECTION_WRITERS, ret->writers);
     return true;
 }

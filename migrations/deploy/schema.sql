@@ -32,10 +32,9 @@ DO $$
 BEGIN
     IF (SELECT made_user_api_key FROM apikeyd.made_by_schema) THEN
         COMMENT ON COLUMN api.user_api_key.key_id IS 'AWS API Gateway key identifier';
+        CREATE INDEX user_api_key_user_id_idx ON api.user_api_key (user_id);
     END IF;
 END
 $$;
-
-CREATE INDEX IF NOT EXISTS user_api_key_user_id_idx ON api.user_api_key (user_id);
 
 COMMIT;

@@ -1,5 +1,5 @@
 -- Revert apikeyd:own_operators from pg
--- There is nothing to go back to: what it made anew is what "notify" and "announce" make today.
+-- What it made is undone by "triggers" now.
 
 BEGIN;
 SET LOCAL search_path = pg_catalog, pg_temp;

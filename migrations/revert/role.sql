@@ -1,20 +1,33 @@
 -- Revert apikeyd:role from pg
--- The role itself stays when other databases of the server still use it.
+-- Made by tests/harness/migrations.py. The role stays where another database needs it.
 
 BEGIN;
 SET LOCAL search_path = pg_catalog, pg_temp;
 
-REVOKE ALL (api_key_id, key_id, user_id, is_active, created_at, last_used, updated_at)
-ON api.user_api_key FROM apikeyd;
-REVOKE USAGE ON SCHEMA api FROM apikeyd;
-
-DO $$
+-- Away with the role's rights, and with the role unless something else in this server needs it.
+DO $apikeyd$
+DECLARE
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    role CONSTANT pg_catalog.text := E'apikeyd';
+    keys pg_catalog.regclass;
 BEGIN
-    DROP ROLE apikeyd;
-EXCEPTION
-    WHEN dependent_objects_still_exist THEN
-        RAISE NOTICE 'role apikeyd is used elsewhere and stays';
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    keys := to_regclass(E'"api"."user_api_key"');
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+        IF keys IS NOT NULL THEN
+            EXECUTE format('REVOKE ALL ON %s FROM %I', keys, role);
+            EXECUTE format('REVOKE USAGE ON SCHEMA %s FROM %I',
+                (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = keys), role);
+        END IF;
+        BEGIN
+            EXECUTE format('DROP ROLE %I', role);
+        EXCEPTION
+            WHEN dependent_objects_still_exist OR insufficient_privilege OR object_in_use THEN
+                RAISE NOTICE 'role % stays: %', role, SQLERRM;
+        END;
+    END IF;
+    PERFORM set_config('search_path', path, true);
 END
-$$;
+$apikeyd$;
 
 COMMIT;

@@ -9,9 +9,4 @@ SELECT api_key_id, key_name, key_id, user_id, last_used, is_active, created_at, 
 FROM api.user_api_key
 WHERE false;
 
-SELECT 1 / count(*)
-FROM pg_index
-WHERE indrelid = 'api.user_api_key'::regclass
-    AND pg_get_indexdef(indexrelid) LIKE '%(user_id)';
-
 ROLLBACK;

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import bench, figures, results as bench_results
+from harness import bench, figures, migrations, results as bench_results
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
@@ -238,7 +238,7 @@ def test_manual_pages_are_clean():
 
 @of_release
 @pytest.mark.parametrize("folder, pure", [
-    *((name, True) for name in ("base", "model", "config", "wire", "ledger")),
+    *((name, True) for name in ("base", "model", "config", "schema", "wire", "ledger")),
     *((name, False) for name in ("conn", "thread", "postgres", "redis")),
 ])
 def test_pure_folders_need_no_other_library(folder, pure):
@@ -400,7 +400,26 @@ def test_headers_open_with_the_idea():
 def test_every_script_pins_its_path():
     """Else a role that may create somewhere in the path of whoever deploys has its operators taken."""
     for path in tracked("migrations/*.sql"):
-        assert "\nBEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n" in path.read_text(), path
+        if path.parts[-2:] != ("deploy", "index.sql"):  # which cannot stand in a transaction
+            assert "\nBEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n" in path.read_text(), path
+    text = (ROOT / "daemon" / "schema" / "schema.sql").read_text()
+    pinned = "\nBEGIN\n    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);\n"
+    blocks = re.findall(r"^DO .*?^\$apikeyd\$;", re.sub(r"\n +-- .*", "", text), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 7
+    for block in blocks:
+        declared, _, rest = block.partition(pinned)
+        assert rest.endswith("    PERFORM set_config('search_path', path, true);\nEND\n$apikeyd$;"), block
+        for kind in re.findall(r"^    \w+ (?:CONSTANT )?(\S+)", declared, re.MULTILINE):
+            assert kind.rstrip(";").startswith("pg_catalog.") or kind == "int", declared
+
+
+@of_release
+def test_migrations_are_made_from_the_schema():
+    """tests/harness/migrations.py writes them."""
+    made = migrations.scripts()
+    assert len(made) == 5
+    for path, text in made.items():
+        assert path.read_text() == text, path
 
 
 def test_the_version_stands_in_one_place():

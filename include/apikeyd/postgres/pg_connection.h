@@ -28,7 +28,7 @@ enum pg_outcome {
     PG_LOST,    /* the connection broke; likewise */
 };
 
-enum { PG_PARAMS_MAX = 6 };
+enum { PG_PARAMS_MAX = 9 };
 
 struct pg_param {
     Oid type;

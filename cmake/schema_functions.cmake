@@ -1,0 +1,18 @@
+# Make a header with the SHA-256 of the bodies of the triggers' functions, as FROM, the template of the schema, creates
+# them: the daemon believes in no others.
+file(READ ${FROM} sql)
+function(hash_body signature macro)
+  string(FIND "${sql}" "('${signature}'" begin)
+  string(SUBSTRING "${sql}" ${begin} -1 rest)
+  string(FIND "${rest}" "$body$" begin)
+  math(EXPR begin "${begin} + 6")
+  string(SUBSTRING "${rest}" ${begin} -1 rest)
+  string(FIND "${rest}" "$body$" end)
+  string(SUBSTRING "${rest}" 0 ${end} body)
+  string(SHA256 hash "${body}")
+  file(APPEND ${TO} "#define ${macro} \"${hash}\"\n")
+endfunction()
+file(WRITE ${TO} "/* Made from ${NAME}. */\n")
+hash_body("notify_key_change()" NOTIFY_FUNCTION_SHA256)
+hash_body("note_unannounced_change()" NOTE_FUNCTION_SHA256)
+hash_body("lacks_columns(regclass, text[])" LACKS_FUNCTION_SHA256)

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#include "database.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "die.h"
+
+PGconn *database_connect(const struct request *request, const struct config *config)
+{
+    const char *dsn = request->dsn ? request->dsn : getenv("APIKEYCTL_DSN");
+    const char *const names[] = {"dbname", "fallback_application_name", "client_encoding", NULL};
+    const char *const values[] = {dsn ? dsn : config->postgres_dsn, "apikeyctl", "UTF8", NULL};
+    PGconn *connection = PQconnectdbParams(names, values, 1);
+
+    if (PQstatus(connection) != CONNECTION_OK) {
+        const char *message = PQerrorMessage(connection);
+
+        die(EX_UNAVAILABLE,
+            "the database: %.*s; name one with --dsn, $APIKEYCTL_DSN or postgres.dsn",
+            (int)strcspn(message, "\n"), message);
+    }
+    return connection;
+}

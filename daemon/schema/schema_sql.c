@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+#include <apikeyd/schema/schema_sql.h>
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include <apikeyd/base/sql_name.h>
+
+#include "schema_template.h"
+
+struct render {
+    struct buffer *sql;
+    const struct config *config;
+    const char *role;
+};
+
+/* Columns of options that are empty are left out. */
+static void take_columns(const char *const from[static SCHEMA_COLUMNS_MAX],
+                         const char *ret_columns[static SCHEMA_COLUMNS_MAX])
+{
+    size_t count = 0;
+
+    for (size_t i = 0; from[i]; i++) {
+        if (from[i][0])
+            ret_columns[count++] = from[i];
+    }
+    ret_columns[count] = NULL;
+}
+
+void schema_key_columns(const struct config *config,
+                        const char *ret_columns[static SCHEMA_COLUMNS_MAX])
+{
+    take_columns((const char *const[SCHEMA_COLUMNS_MAX]){config->postgres_key_column,
+                                                         config->postgres_key_column_fallback},
+                 ret_columns);
+}
+
+void schema_verdict_columns(const struct config *config,
+                            const char *ret_columns[static SCHEMA_COLUMNS_MAX])
+{
+    const char *columns[SCHEMA_COLUMNS_MAX];
+    size_t count = 0;
+
+    schema_key_columns(config, columns);
+    while (columns[count])
+        count++;
+    columns[count++] = config->postgres_active_column;
+    columns[count++] = config->postgres_user_column;
+    columns[count++] = config->postgres_id_column;
+    columns[count++] = config->postgres_created_column; /* which of several rows is the oldest */
+    columns[count] = NULL;
+    take_columns(columns, ret_columns);
+}
+
+/* The time of the last use moves forward only, so it is read. */
+void schema_read_columns(const struct config *config,
+                         const char *ret_columns[static SCHEMA_COLUMNS_MAX])
+{
+    const char *columns[SCHEMA_COLUMNS_MAX];
+    size_t count = 0;
+
+    schema_verdict_columns(config, columns);
+    while (columns[count])
+        count++;
+    columns[count++] = config->postgres_last_used_column;
+    columns[count] = NULL;
+    take_columns(columns, ret_columns);
+}
+
+void schema_written_columns(const struct config *config,
+                            const char *ret_columns[static SCHEMA_COLUMNS_MAX])
+{
+    take_columns((const char *const[SCHEMA_COLUMNS_MAX]){config->postgres_last_used_column,
+                                                         config->postgres_updated_column},
+                 ret_columns);
+}
+
+/* A table without a schema is in schema public. */
+void schema_table_append(struct buffer *schema, struct buffer *table, const struct config *config)
+{
+    const char *name = config->postgres_table;
+    const char *dot = strchr(name, '.');
+
+    if (dot)
+        buffer_append(schema, name, (size_t)(dot - name));
+    else
+        buffer_text(schema, "public");
+    buffer_text(table, dot ? dot + 1 : name);
+}
+
+typedef void column_append(struct buffer *sql, const char *name);
+
+static void append_list(struct buffer *sql, const char *before, column_append *append,
+                        const char *const columns[static SCHEMA_COLUMNS_MAX])
+{
+    for (size_t i = 0; columns[i]; i++) {
+        buffer_printf(sql, "%s%s", i > 0 ? ", " : "", before);
+        append(sql, columns[i]);
+    }
+}
+
+void schema_array_append(struct buffer *text, const char *const columns[static SCHEMA_COLUMNS_MAX])
+{
+    buffer_text(text, "{");
+    for (size_t i = 0; columns[i]; i++) {
+        buffer_text(text, i > 0 ? ",\"" : "\"");
+        for (const char *at = columns[i]; *at; at++)
+            buffer_printf(text, "%s%c", *at == '"' || *at == '\\' ? "\\" : "", *at);
+        buffer_text(text, "\"");
+    }
+    buffer_text(text, "}");
+}
+
+/* As a record it is compared whole, byte by byte; a comparison of two ROW(…) would look for an
+ * operator of each column's type. */
+void schema_comparison_body_append(struct buffer *sql, const struct config *config)
+{
+    const char *columns[SCHEMA_COLUMNS_MAX];
+
+    schema_verdict_columns(config, columns);
+    buffer_text(sql, "SELECT ROW(");
+    append_list(sql, "$1.", sql_column_append, columns);
+    buffer_text(sql, ")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(");
+    append_list(sql, "$2.", sql_column_append, columns);
+    buffer_text(sql, ")::pg_catalog.record");
+}
+
+/* Tables of other columns have functions of their own: the name has a hash (FNV-1a) of the body. */
+void schema_comparison_append(struct buffer *text, const struct config *config)
+{
+    static const uint32_t basis = 2166136261, prime = 16777619;
+    struct buffer body = {0};
+    uint32_t hash = basis;
+
+    schema_comparison_body_append(&body, config);
+    for (size_t i = 0; i < body.len; i++)
+        hash = (hash ^ (unsigned char)body.data[i]) * prime;
+    buffer_printf(text, "verdict_changes_%08" PRIx32, hash);
+    buffer_free(&body);
+}
+
+static void append_table(struct render *render)
+{
+    sql_table_append(render->sql, render->config->postgres_table);
+}
+
+static void append_table_text(struct render *render)
+{
+    struct buffer name = {0};
+
+    sql_table_append(&name, render->config->postgres_table);
+    buffer_append(&name, "", 1);
+    sql_literal_append(render->sql, name.data);
+    buffer_free(&name);
+}
+
+static void append_role(struct render *render)
+{
+    sql_column_append(render->sql, render->role);
+}
+
+static void append_role_text(struct render *render)
+{
+    sql_literal_append(render->sql, render->role);
+}
+
+static void append_comparison(struct render *render)
+{
+    schema_comparison_append(render->sql, render->config);
+}
+
+static void append_comparison_body(struct render *render)
+{
+    schema_comparison_body_append(render->sql, render->config);
+}
+
+typedef void column_list(const struct config *config,
+                         const char *ret_columns[static SCHEMA_COLUMNS_MAX]);
+
+static void append_texts(struct render *render, column_list *list)
+{
+    const char *columns[SCHEMA_COLUMNS_MAX];
+
+    list(render->config, columns);
+    append_list(render->sql, "", sql_literal_append, columns);
+}
+
+static void append_key_texts(struct render *render)
+{
+    append_texts(render, schema_key_columns);
+}
+
+static void append_column_texts(struct render *render)
+{
+    append_texts(render, schema_verdict_columns);
+}
+
+static void append_read_texts(struct render *render)
+{
+    append_texts(render, schema_read_columns);
+}
+
+static void append_written_texts(struct render *render)
+{
+    append_texts(render, schema_written_columns);
+}
+
+/* <table>_<column>_idx, as PostgreSQL itself would name it, cut where PostgreSQL would cut it. */
+static void append_index_name(struct buffer *name, const struct config *config, const char *column)
+{
+    enum { NAME_BYTES_MAX = 63 };
+    const char *dot = strchr(config->postgres_table, '.');
+    struct buffer whole = {0};
+
+    buffer_printf(&whole, "%s_%s_idx", dot ? dot + 1 : config->postgres_table, column);
+    size_t len = whole.len < NAME_BYTES_MAX ? whole.len : NAME_BYTES_MAX;
+    while (len < whole.len && ((unsigned char)whole.data[len] & 0xC0) == 0x80)
+        len--;
+    buffer_append(name, whole.data, len);
+    buffer_append(name, "", 1);
+    buffer_free(&whole);
+}
+
+static void append_index_texts(struct render *render)
+{
+    const char *columns[SCHEMA_COLUMNS_MAX];
+
+    schema_key_columns(render->config, columns);
+    for (size_t i = 0; columns[i]; i++) {
+        struct buffer name = {0};
+
+        append_index_name(&name, render->config, columns[i]);
+        buffer_text(render->sql, i > 0 ? ", " : "");
+        sql_literal_append(render->sql, name.data);
+        buffer_free(&name);
+    }
+}
+
+static void append_create_indexes(struct render *render)
+{
+    const char *columns[SCHEMA_COLUMNS_MAX];
+
+    schema_key_columns(render->config, columns);
+    for (size_t i = 0; columns[i]; i++) {
+        struct buffer name = {0};
+
+        append_index_name(&name, render->config, columns[i]);
+        buffer_text(render->sql, "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS ");
+        sql_column_append(render->sql, name.data);
+        buffer_text(render->sql, " ON ");
+        append_table(render);
+        buffer_text(render->sql, " (");
+        sql_column_append(render->sql, columns[i]);
+        buffer_text(render->sql, ");\n");
+        buffer_free(&name);
+    }
+}
+
+static void append_drop_indexes(struct render *render)
+{
+    const char *columns[SCHEMA_COLUMNS_MAX];
+    const char *dot = strchr(render->config->postgres_table, '.');
+
+    schema_key_columns(render->config, columns);
+    for (size_t i = 0; columns[i]; i++) {
+        struct buffer name = {0};
+
+        if (dot)
+            buffer_append(&name, render->config->postgres_table,
+                          (size_t)(dot - render->config->postgres_table) + 1);
+        append_index_name(&name, render->config, columns[i]);
+        buffer_text(render->sql, "-- DROP INDEX CONCURRENTLY ");
+        sql_table_append(render->sql, name.data);
+        buffer_text(render->sql, ";\n");
+        buffer_free(&name);
+    }
+}
+
+static void append_value(struct render *render, struct slice name)
+{
+    static const struct {
+        const char *name;
+        void (*append)(struct render *render);
+    } values[] = {
+        {"table", append_table},
+        {"table_text", append_table_text},
+        {"role", append_role},
+        {"role_text", append_role_text},
+        {"comparison", append_comparison},
+        {"comparison_body", append_comparison_body},
+        {"key_texts", append_key_texts},
+        {"column_texts", append_column_texts},
+        {"read_texts", append_read_texts},
+        {"written_texts", append_written_texts},
+        {"index_texts", append_index_texts},
+        {"create_indexes", append_create_indexes},
+        {"drop_indexes", append_drop_indexes},
+    };
+
+    enum { VALUES = sizeof values / sizeof values[0] };
+    size_t i = 0;
+
+    while (i < VALUES && !slice_is(name, values[i].name))
+        i++;
+    assert(i < VALUES);
+    values[i].append(render);
+}
+
+/* The text of a section, without the line that names it. */
+static struct slice section_of(const char *section)
+{
+    static const char mark[] = "--- ";
+    const char *text = (const char *)schema_template;
+
+    while (text && strncmp(text + strlen(mark), section, strcspn(text + strlen(mark), "\n")) != 0) {
+        text = strstr(text + 1, "\n--- ");
+        text = text ? text + 1 : NULL;
+    }
+    assert(text);
+    text += strcspn(text, "\n") + 1;
+    const char *end = strstr(text, "\n--- ");
+    return (struct slice){text, end ? (size_t)(end - text) : strlen(text)};
+}
+
+void schema_sql_append(struct buffer *sql, const struct config *config, const char *role,
+                       const char *section)
+{
+    struct render render = {sql, config, role};
+    struct slice rest = section_of(section);
+
+    for (const char *open; (open = memchr(rest.at, '@', rest.len));) {
+        size_t before = (size_t)(open - rest.at);
+        size_t len = strspn(open + 1, "abcdefghijklmnopqrstuvwxyz_");
+
+        /* An operator of SQL's. */
+        if (len == 0 || open[len + 1] != '@') {
+            buffer_append(sql, rest.at, before + 1);
+            rest = (struct slice){open + 1, rest.len - before - 1};
+            continue;
+        }
+        buffer_append(sql, rest.at, before);
+        append_value(&render, (struct slice){open + 1, len});
+        rest = (struct slice){open + len + 2, rest.len - before - len - 2};
+    }
+    buffer_append(sql, rest.at, rest.len);
+}

@@ -1,0 +1,329 @@
+-- Deploy apikeyd:triggers to pg
+-- Made by tests/harness/migrations.py. It may run again at any time, and repairs what is missing.
+
+BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- What follows may run again at any time: each block looks for what is missing, and changes nothing else.
+-- The functions, and the table of changes that could not be notified.
+--
+-- A change of a key is announced on channel apikeyd_key. Payload: the first 16 bytes of the SHA-256 of
+-- what the key column holds in hex, or * for any key, then a blank and the time in microseconds since
+-- 1970. Any role may LISTEN, so the key itself must not be sent.
+DO $apikeyd$
+DECLARE
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    f pg_catalog.record;
+BEGIN
+    -- No object of another role is taken by name. The path is put back below, for what the
+    -- transaction does next.
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
+    IF to_regnamespace('apikeyd') IS NULL THEN
+        CREATE SCHEMA apikeyd;
+    END IF;
+    -- The daemon may listen as any role. Nothing but transaction IDs is here.
+    IF NOT has_schema_privilege('public', 'apikeyd', 'USAGE') THEN
+        GRANT USAGE ON SCHEMA apikeyd TO PUBLIC;
+    END IF;
+
+    -- Transactions whose changes could not be notified, as the notification queue was more than half
+    -- full: a full queue fails a COMMIT, where no trigger can help. Each heartbeat of a daemon looks
+    -- for new rows here.
+    IF to_regclass('apikeyd.unannounced_change') IS NULL THEN
+        CREATE TABLE apikeyd.unannounced_change (
+            xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id(),
+            made_at timestamptz NOT NULL DEFAULT now()
+        );
+        COMMENT ON TABLE apikeyd.unannounced_change IS
+            'Transactions that changed keys while the notification queue was more than half full.';
+    END IF;
+    IF EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = 'apikeyd.unannounced_change'::regclass AND attnum > 0 AND NOT attisdropped
+            AND atttypid NOT IN ('xid8'::regtype, 'timestamptz'::regtype)
+    ) THEN
+        RAISE EXCEPTION 'a column of apikeyd.unannounced_change has a type that is not PostgreSQL''s own'
+            USING HINT = 'Undo the schema and make it again.';
+    END IF;
+    -- A default that calls another role's function runs with the rights of the function below.
+    -- PostgreSQL's own are in no dependency.
+    IF EXISTS (
+        SELECT
+        FROM pg_attrdef AS a
+        JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+        WHERE a.adrelid = 'apikeyd.unannounced_change'::regclass
+            AND d.refclassid IN ('pg_operator'::regclass, 'pg_proc'::regclass)
+    ) THEN
+        ALTER TABLE apikeyd.unannounced_change
+            ALTER xid SET DEFAULT pg_current_xact_id(),
+            ALTER made_at SET DEFAULT now();
+    END IF;
+    IF NOT has_table_privilege('public', 'apikeyd.unannounced_change', 'SELECT') THEN
+        GRANT SELECT ON apikeyd.unannounced_change TO PUBLIC;
+    END IF;
+
+    FOR f IN
+        SELECT * FROM (VALUES
+            -- Whether the queue is so full that this transaction was noted instead. It runs with its
+            -- owner's rights: a role that changes a key needs none on the table. It takes nothing from
+            -- its caller. What no daemon needs any more goes meanwhile, and nobody waits for that.
+            ('note_unannounced_change()', 'boolean', 'plpgsql', 'VOLATILE', 'SECURITY DEFINER', $body$
+BEGIN
+    BEGIN
+        DELETE FROM apikeyd.unannounced_change
+        WHERE xid = ANY (ARRAY(
+            SELECT xid FROM apikeyd.unannounced_change
+            WHERE made_at < now() - interval '1 hour'
+                AND xid = ANY (ARRAY(SELECT xid FROM apikeyd.unannounced_change ORDER BY xid LIMIT 100))
+            FOR UPDATE SKIP LOCKED
+        ));
+    EXCEPTION
+        WHEN OTHERS THEN
+            NULL; -- the next one does it
+    END;
+    IF pg_notification_queue_usage() <= 0.5 THEN
+        RETURN false;
+    END IF;
+    INSERT INTO apikeyd.unannounced_change DEFAULT VALUES ON CONFLICT DO NOTHING;
+    RETURN true;
+END
+$body$),
+            -- The triggers' function. Its arguments are the columns that hold keys. It runs as whoever
+            -- made the change: the columns' types, and with them the casts to text, are the table
+            -- owner's to choose. It never fails the statement that fired it.
+            ('notify_key_change()', 'trigger', 'plpgsql', 'VOLATILE', 'SECURITY INVOKER', $body$
+DECLARE
+    -- Changes that one transaction announces by name. Beyond that it announces * once, as PostgreSQL
+    -- drops a notification that equals an earlier one of the same transaction.
+    announced_max CONSTANT int := 1000;
+    announced int := announced_max;  -- so far in this transaction
+    columns text;
+    keys text[];
+    digests text[] := '{}';
+BEGIN
+    -- A setting that somebody made up announces too much at worst, and so does a column that is gone.
+    BEGIN
+        IF TG_OP <> 'TRUNCATE' THEN
+            announced := coalesce(nullif(current_setting('apikeyd.announced', true), ''), '0')::int;
+        END IF;
+        IF announced BETWEEN 0 AND announced_max - 1 THEN
+            SELECT string_agg(format('$1.%I::text', a), ', ') INTO columns FROM unnest(TG_ARGV) AS a;
+            columns := format('SELECT array[%s]', columns);
+            CASE TG_OP
+                WHEN 'INSERT' THEN
+                    EXECUTE columns INTO keys USING NEW;
+                WHEN 'DELETE' THEN
+                    EXECUTE columns INTO keys USING OLD;
+                ELSE
+                    EXECUTE concat(columns, ' || ', replace(substr(columns, 8), '$1.', '$2.'))
+                    INTO keys USING OLD, NEW;
+            END CASE;
+            FOR i IN 1 .. array_length(keys, 1) LOOP
+                BEGIN
+                    IF keys[i] IS NOT NULL AND keys[i] <> ALL (keys[: i - 1]) IS NOT FALSE THEN
+                        digests := digests ||
+                            left(encode(sha256(convert_to(keys[i], 'UTF8')), 'hex'), 32);
+                    END IF;
+                EXCEPTION
+                    -- No caller can send this key, as it has to be UTF-8.
+                    WHEN character_not_in_repertoire OR untranslatable_character THEN
+                        NULL;
+                END;
+            END LOOP;
+            PERFORM set_config('apikeyd.announced', (announced + 1)::text, true);
+        ELSE
+            digests := NULL;
+        END IF;
+    EXCEPTION
+        WHEN OTHERS THEN
+            digests := NULL;
+            PERFORM set_config('apikeyd.announced', announced_max::text, true);
+    END;
+
+    -- Once a transaction, and before each *; a transaction that was noted is so at each change.
+    IF announced <= 0 OR digests IS NULL THEN
+        BEGIN
+            IF apikeyd.note_unannounced_change() THEN
+                PERFORM set_config('apikeyd.announced', '0', true);
+                RETURN NULL;
+            END IF;
+        EXCEPTION
+            WHEN OTHERS THEN
+                NULL; -- then by notification
+        END;
+    END IF;
+
+    IF digests IS NULL THEN
+        PERFORM pg_notify('apikeyd_key', '* ' || (extract(epoch FROM now()) * 1000000)::bigint);
+        RETURN NULL;
+    END IF;
+    FOR i IN 1 .. coalesce(array_length(digests, 1), 0) LOOP
+        PERFORM pg_notify('apikeyd_key', digests[i] || ' '
+            || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+    END LOOP;
+    RETURN NULL;
+END
+$body$),
+            -- Whether the table lacks one of the columns. It is declared IMMUTABLE, so that PostgreSQL
+            -- asks it once a statement and not for each row. To set a path takes time, so it names
+            -- nothing that is not in pg_catalog.
+            ('lacks_columns(regclass, text[])', 'boolean', 'plpgsql', 'IMMUTABLE', 'SECURITY INVOKER', $body$
+BEGIN
+    FOR i IN 1 .. pg_catalog.array_length($2, 1) LOOP
+        IF pg_catalog.has_column_privilege($1, $2[i], 'SELECT') IS NULL THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+EXCEPTION
+    WHEN OTHERS THEN
+        RETURN true; -- undefined_column
+END
+$body$),
+            -- Whether two versions of a row differ in what a verdict holds. PostgreSQL puts this text
+            -- into the trigger's condition each time, so that the condition costs what a comparison of
+            -- four columns costs, and depends on no column. Bytes are compared: no operator or cast of
+            -- a type of the owner's runs.
+            ('verdict_changes_89b1304a(anyelement, anyelement)', 'boolean', 'sql', 'IMMUTABLE', 'SECURITY INVOKER',
+                $body$SELECT ROW($1."key_id", $1."is_active", $1."user_id", $1."api_key_id", $1."created_at")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($2."key_id", $2."is_active", $2."user_id", $2."api_key_id", $2."created_at")::pg_catalog.record$body$)
+        ) AS v (signature, result, language, volatility, rights, body)
+    LOOP
+        IF NOT EXISTS (
+            SELECT
+            FROM pg_proc AS p
+            JOIN pg_language AS l ON l.oid = p.prolang
+            WHERE p.oid = to_regprocedure('apikeyd.' || f.signature) AND p.prosrc = f.body
+                AND l.lanname = f.language AND p.provolatile = lower(left(f.volatility, 1))::"char"
+                AND p.prosecdef = (f.rights = 'SECURITY DEFINER')
+                AND p.proconfig IS NOT DISTINCT FROM CASE f.volatility
+                    WHEN 'VOLATILE' THEN ARRAY['search_path=pg_catalog, pg_temp']
+                END
+        ) THEN
+            -- With a setting the function in SQL would be called for each row.
+            EXECUTE format('CREATE OR REPLACE FUNCTION apikeyd.%s RETURNS %s LANGUAGE %s %s %s %s AS %L',
+                f.signature, f.result, f.language, f.volatility, f.rights,
+                CASE f.volatility WHEN 'VOLATILE' THEN 'SET search_path = pg_catalog, pg_temp' ELSE '' END,
+                f.body);
+        END IF;
+        IF NOT has_function_privilege('public', 'apikeyd.' || f.signature, 'EXECUTE') THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION apikeyd.%s TO PUBLIC', f.signature);
+        END IF;
+    END LOOP;
+
+    PERFORM set_config('search_path', path, true);
+END
+$apikeyd$;
+-- The triggers. CREATE TRIGGER keeps writers away while it runs, which is an instant; behind another
+-- transaction it would wait, and all writers behind it. So each attempt waits for at most 100 ms, and
+-- holds nothing in between. In a transaction of more statements let this one be the last.
+DO $apikeyd$
+DECLARE
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    patience CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+    attempts CONSTANT int := 30;
+    named CONSTANT pg_catalog.text := E'"api"."user_api_key"';
+    keys CONSTANT pg_catalog.text[] := ARRAY[E'key_id'];
+    columns CONSTANT pg_catalog.text[] := ARRAY[E'key_id', E'is_active', E'user_id', E'api_key_id', E'created_at'];
+    kind pg_catalog."char";
+    call pg_catalog.text;
+    condition pg_catalog.text;
+    f pg_catalog.record;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
+    kind := (SELECT relkind FROM pg_class WHERE oid = to_regclass(named));
+    IF kind IS NULL OR kind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION '% is not a table', named
+            USING HINT = 'Name the table of keys in postgres.table.';
+    END IF;
+    IF EXISTS (
+        SELECT FROM unnest(columns) AS name
+        WHERE NOT EXISTS (
+            SELECT FROM pg_attribute
+            WHERE attrelid = to_regclass(named) AND attname = name AND NOT attisdropped
+        )
+    ) THEN
+        RAISE EXCEPTION '% lacks one of the columns %', named, array_to_string(columns, ', ')
+            USING HINT = 'Name its columns in the section [postgres] of the configuration.';
+    END IF;
+    call := replace(format('EXECUTE FUNCTION apikeyd.notify_key_change(%s)',
+        (SELECT string_agg(quote_literal(name), ', ') FROM unnest(keys) AS name)), '%', '%%');
+    -- A condition, not a list of columns: that would miss what a BEFORE trigger changes. As PostgreSQL
+    -- prints it, so that an equal one is known.
+    condition := format('WHEN ((apikeyd.lacks_columns(%%2$L::regclass, ARRAY[%s]) '
+            'OR apikeyd.verdict_changes_89b1304a(old.*, new.*)))',
+        replace((SELECT string_agg(quote_literal(name) || '::text', ', ') FROM unnest(columns) AS name), '%', '%%'));
+
+    FOR attempt IN 1 .. attempts LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', '100ms', true);
+            FOR f IN
+                WITH RECURSIVE tree (oid, depth, of_all) AS (
+                    -- Partitions have the row triggers of their table. Children that are none have no
+                    -- triggers but their own.
+                    SELECT to_regclass(named)::oid, 0, kind = 'p'
+                    UNION ALL
+                    SELECT i.inhrelid, tree.depth + 1, tree.of_all
+                    FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent
+                ),
+                wanted AS (
+                    SELECT t.oid AS relation, t.depth, w.sql, t.of_all AND c.relispartition AND t.depth > 0
+                            AND w.name <> 'apikeyd_notify_truncate' AS cloned,
+                        -- Of another name, so that a table with triggers of its own can be attached.
+                        concat(w.name, CASE
+                            WHEN t.of_all AND w.name <> 'apikeyd_notify_truncate' THEN '_of_all'
+                        END) AS name
+                    FROM tree AS t
+                    JOIN pg_class AS c USING (oid)
+                    CROSS JOIN LATERAL (VALUES
+                        ('apikeyd_notify_rows', 'AFTER INSERT OR DELETE ON %2$s FOR EACH ROW ' || call),
+                        ('apikeyd_notify_update',
+                            'AFTER UPDATE ON %2$s FOR EACH ROW ' || condition || ' ' || call),
+                        ('apikeyd_notify_truncate', 'AFTER TRUNCATE ON %2$s FOR EACH STATEMENT ' || call)
+                    ) AS w (name, sql)
+                    WHERE c.relkind IN ('r', 'p')
+                ),
+                found AS (
+                    SELECT w.*, t.oid AS trigger, t.tgenabled,
+                        format('TRIGGER %1$I ' || w.sql, w.name, w.relation::regclass) AS made
+                    FROM wanted AS w
+                    LEFT JOIN pg_trigger AS t ON t.tgrelid = w.relation AND t.tgname = w.name
+                )
+                SELECT 1 AS step, depth, 'CREATE OR REPLACE ' || made AS sql
+                FROM found
+                WHERE NOT cloned AND pg_get_triggerdef(trigger) IS DISTINCT FROM 'CREATE ' || made
+                UNION ALL
+                -- Changes that logical replication applies count too.
+                SELECT 2, depth, format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', relation::regclass, name)
+                FROM found
+                WHERE tgenabled IS DISTINCT FROM 'A'
+                    OR NOT cloned AND pg_get_triggerdef(trigger) IS DISTINCT FROM 'CREATE ' || made
+                ORDER BY step, depth
+            LOOP
+                EXECUTE f.sql;
+            END LOOP;
+            EXIT;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                IF attempt = attempts THEN
+                    RAISE EXCEPTION '% is locked by the sessions %', named, (
+                        SELECT string_agg(DISTINCT l.pid::text, ', ')
+                        FROM pg_locks AS l
+                        WHERE l.granted AND l.pid <> pg_backend_pid()
+                            AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+                            AND (l.relation = to_regclass(named) OR l.relation IN (
+                                SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass(named)))
+                    ) USING ERRCODE = 'lock_not_available',
+                        HINT = 'Let their transactions end (see pg_stat_activity), and repeat this.';
+                END IF;
+                PERFORM pg_sleep(least(attempt * 0.1, 1));
+        END;
+    END LOOP;
+
+    PERFORM set_config('lock_timeout', patience, true);
+    PERFORM set_config('search_path', path, true);
+END
+$apikeyd$;
+
+COMMIT;

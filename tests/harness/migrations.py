@@ -1,0 +1,82 @@
+"""migrations.py: write sqitch's scripts from what `apikeyctl schema sql` prints for the default configuration.
+
+tests/meta/test_repo.py checks that they are that.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "release"
+
+HEAD = "-- {0} apikeyd:{1} {2} pg\n-- Made by tests/harness/migrations.py. {3}\n\n"
+PATH = "SET LOCAL search_path = pg_catalog, pg_temp;\n"
+# Statements that cannot stand in a transaction, and psql's conditions around them.
+MAKE_INDEX = """
+SELECT
+    relkind <> 'p' AND NOT EXISTS (
+        SELECT FROM pg_index
+        WHERE indrelid = c.oid AND indisvalid AND indpred IS NULL
+            AND pg_get_indexdef(indexrelid) LIKE '%(key_id)'
+    ) AS wanted
+FROM pg_class AS c
+WHERE oid = 'api.user_api_key'::regclass \\gset
+\\if :wanted
+    SELECT EXISTS (SELECT FROM api.user_api_key GROUP BY key_id HAVING count(*) > 1) AS twice \\gset
+    -- It keeps no writer away, but waits for transactions that have changed the table.
+    SET lock_timeout = '60s';
+    \\if :twice
+        \\warn Key IDs stand in more than one row: a plain index is made. A key passes if all of its rows are active.
+        CREATE INDEX CONCURRENTLY user_api_key_key_id_idx ON api.user_api_key (key_id);
+    \\else
+        CREATE UNIQUE INDEX CONCURRENTLY user_api_key_key_id_idx ON api.user_api_key (key_id);
+    \\endif
+    COMMENT ON INDEX api.user_api_key_key_id_idx IS 'made by apikeyd';
+\\endif
+"""
+
+
+def printed(*args):
+    """For the defaults, whatever the environment says."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("APIKEYD_")}
+    return subprocess.run([BUILD / "apikeyctl", "schema", "sql", "--config", "/dev/null", *args],
+                          capture_output=True, text=True, check=True, env=env).stdout
+
+
+def part(name, *args):
+    return printed("--part", name, *args)
+
+
+def in_transaction(text):
+    return f"BEGIN;\n{PATH}\n{text}\nCOMMIT;\n"
+
+
+def scripts():
+    """Each file's path and text."""
+    block = "\n".join(line for line in part("index").splitlines() if not line.startswith("CREATE "))
+    return {ROOT / "migrations" / name: text for name, text in {
+        "deploy/role.sql":
+            HEAD.format("Deploy", "role", "to", "It may run again at any time.") + in_transaction(part("role")),
+        "revert/role.sql":
+            HEAD.format("Revert", "role", "from", "The role stays where another database needs it.")
+            + in_transaction(part("role", "--undo")),
+        "deploy/triggers.sql":
+            HEAD.format("Deploy", "triggers", "to", "It may run again at any time, and repairs what is missing.")
+            + in_transaction(part("functions") + part("triggers")),
+        "revert/triggers.sql":
+            HEAD.format("Revert", "triggers", "from", "Also where a part is missing.")
+            + in_transaction(part("triggers", "--undo") + part("functions", "--undo")),
+        "deploy/index.sql":
+            HEAD.format("Deploy", "index", "to", "An equal index is kept, whatever its name is.")
+            + "SET search_path = pg_catalog, pg_temp;\n\n" + block + "\n" + MAKE_INDEX,
+    }.items()}
+
+
+def main():
+    for path, text in scripts().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

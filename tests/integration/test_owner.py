@@ -1,0 +1,453 @@
+"""What the table's owner does to the table with our triggers on it: it works and revocations keep their bound, or
+the log says what to do, and INFO tells the bound meanwhile."""
+
+import itertools
+import subprocess
+import threading
+
+import psycopg
+import pytest
+import redis
+from coherence import ALLOWED, INACTIVE, LONG, TABLE, TTL_ONLY, UNKNOWN, Ear, becomes, digest
+from conftest import Database, check, drop_database, flush, info
+from harness.servers import BUILD, PG_BIN, Postgres, wait_until
+
+pytestmark = pytest.mark.builds("release")
+numbers = itertools.count(1)
+
+
+def schema(what, *args, config="/dev/null", **options):
+    return subprocess.run([BUILD / "apikeyctl", "schema", what, "--config", config, *args],
+                          capture_output=True, text=True, check=False, **options)
+
+
+def run_sql(db, text, user="postgres"):
+    """As a runner does that sends each statement by itself, outside of a transaction."""
+    return subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", db.server.dsn(db.name, user)],
+                          input=text, capture_output=True, text=True, check=False)
+
+
+def deploy(db, *args, config="/dev/null"):
+    made = schema("sql", *args, config=config)
+    assert made.returncode == 0, made.stderr
+    done = run_sql(db, made.stdout)
+    assert done.returncode == 0, done.stderr
+
+
+def bound(daemon):
+    return info(daemon)["revocation_bound"]
+
+
+def is_revoked_at_once(db, daemon, key="good"):
+    wait_until(lambda: bound(daemon) == "notification", "the triggers to count")
+    client = daemon.client()
+    becomes(client, key, ALLOWED)
+    db.run(f"UPDATE {TABLE} SET is_active = false")
+    becomes(client, key, INACTIVE)
+
+
+# Nothing has to be done, and the bound stays.
+WORKS = {
+    "the key column gets another type": f"ALTER TABLE {TABLE} ALTER key_id TYPE varchar(200)",
+    "the flag gets another default": f"ALTER TABLE {TABLE} ALTER is_active DROP DEFAULT",
+    "another column is renamed": f"ALTER TABLE {TABLE} RENAME key_name TO label",
+    "another column is dropped": f"ALTER TABLE {TABLE} DROP label",
+    "a column is added": f"ALTER TABLE {TABLE} ADD note json DEFAULT '{{}}'",
+    "the time of use is dropped": f"ALTER TABLE {TABLE} DROP last_used",
+    "the table is rewritten": f"VACUUM FULL {TABLE}",
+    "the key column folds case": "CREATE COLLATION public.folding (provider = icu, locale = 'und-u-ks-level2', "
+        f"deterministic = false); ALTER TABLE {TABLE} ALTER key_id TYPE text COLLATE public.folding",
+}
+
+
+def test_what_works(db, start):
+    """One after the other, under one daemon."""
+    db.add_key("good")
+    daemon = start({**LONG, "redis.url": ""})
+    for action, sql in WORKS.items():
+        assert check(daemon.client(), "good")[0] == ALLOWED
+        db.run(sql)
+        is_revoked_at_once(db, daemon)
+        with Ear(db) as ear:
+            db.run(f"UPDATE {TABLE} SET is_active = is_active")
+            assert ear.heard() == [], action
+            db.run(f"UPDATE {TABLE} SET is_active = true")
+            assert ear.heard() == [digest("good")], action
+        becomes(daemon.client(), "good", ALLOWED)
+
+
+CHILD = f"CREATE TABLE api.child () INHERITS ({TABLE})"
+SWAP = f"""CREATE TABLE api.next (LIKE {TABLE} INCLUDING ALL);
+INSERT INTO api.next SELECT * FROM {TABLE};
+GRANT SELECT (api_key_id, key_id, user_id, is_active, created_at, last_used), UPDATE (last_used, updated_at)
+    ON api.next TO apikeyd;
+BEGIN; ALTER TABLE {TABLE} RENAME TO previous; ALTER TABLE api.next RENAME TO user_api_key; COMMIT"""
+# The log says what to do, and INFO that a revocation takes up to cache.ttl; the schema for the configuration that
+# fits ends that. No statement of the owner's fails meanwhile, and a change of a key that the daemon knows is heard of
+# where the table is still the same.
+TOLD = {
+    "the key column is renamed": (f"ALTER TABLE {TABLE} RENAME key_id TO key", {"key_column": "key"},
+                                  "has no column key_id; name its columns in the section [postgres]"),
+    "the flag is renamed": (f"ALTER TABLE {TABLE} RENAME is_active TO enabled", {"active_column": "enabled"},
+                            "has no column is_active; name its columns"),
+    "the table moves to another schema": (f"CREATE SCHEMA auth; ALTER TABLE {TABLE} SET SCHEMA auth",
+                                          {"table": "auth.user_api_key"}, "the table is not there; make it, or name"),
+    "the table is swapped": (SWAP, {}, "announces INSERT, UPDATE, DELETE, TRUNCATE for key column key_id; deploy"),
+    "a child inherits from it": (CHILD, {}, "no trigger on api.child that is as it should be"),
+    "a trigger is dropped": (f"DROP TRIGGER apikeyd_notify_update ON {TABLE}", {}, "announces UPDATE"),
+    "triggers are disabled": (f"ALTER TABLE {TABLE} DISABLE TRIGGER USER", {},
+                              f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER apikeyd_notify_rows"),
+    "a function is not everybody's": (
+        "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA apikeyd FROM PUBLIC", {}, "deploy the schema again"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", TOLD)
+def test_what_is_told(db, start, action):
+    sql, options, sentence = TOLD[action]
+    db.add_key("good")
+    daemon = start({**LONG, "cache.stale_max": "0s", "redis.url": ""})
+    assert check(daemon.client(), "good")[0] == ALLOWED
+    for statement in sql.split("; "):
+        db.run(statement)
+    wait_until(lambda: bound(daemon) == TTL_ONLY, "it to be told")
+    assert sentence in daemon.log()
+    table, flag = options.get("table", TABLE), options.get("active_column", "is_active")
+    db.run(f"UPDATE {table} SET {flag} = true")
+    if options:
+        daemon.stop()
+        daemon = start({**LONG, **{f"postgres.{name}": value for name, value in options.items()}, "redis.url": ""},
+                       wait=False)
+        daemon.write_config()
+    asked = [schema("check", "--dsn", db.admin_dsn, "--role", "apikeyd", config=daemon.config)]
+    deploy(db, config=daemon.config)
+    asked.append(schema("check", "--dsn", db.admin_dsn, "--role", "apikeyd", config=daemon.config))
+    assert [one.returncode for one in asked] == [1, 0], [one.stdout + one.stderr for one in asked]
+    assert options or sentence.split("; ")[0] in asked[0].stdout
+    if options:
+        daemon.start()
+    wait_until(lambda: bound(daemon) == "notification", "the triggers to count")
+    client = daemon.client()
+    becomes(client, "good", ALLOWED)
+    db.run(f"UPDATE {table} SET {flag} = false")
+    becomes(client, "good", INACTIVE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["DROP key_id", "RENAME key_id TO key", "DROP user_id"])
+def test_a_column_that_is_gone_fails_no_statement_and_hides_no_change(db, start, way):
+    """Any change of a row is announced then, as one of its key or of all keys. Also in transactions that are older
+    than the change of the table."""
+    db.add_keys(3)
+    daemon = start({**LONG, "cache.stale_max": "0s", "redis.url": ""})
+    client = daemon.client()
+    assert check(client, "key-0")[0] == ALLOWED
+    announced = ["*"] if "key_id" in way else sorted(digest(f"key-{i}") for i in range(3))
+    with db.connect(autocommit=False) as old, Ear(db) as ear:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        old.execute("SELECT 1 FROM pg_class LIMIT 1")
+        db.run(f"ALTER TABLE {TABLE} {way}")
+        old.execute(f"UPDATE {TABLE} SET is_active = false")
+        old.commit()
+        assert sorted(ear.heard()) == announced
+        for sql in (f"UPDATE {TABLE} SET last_used = now()", f"DELETE FROM {TABLE}"):
+            db.run(sql)
+            assert sorted(ear.heard()) == announced
+
+    def unavailable():
+        try:
+            return check(client, "key-0") and False
+        except redis.ResponseError as error:
+            return "UNAVAILABLE" in str(error)
+
+    wait_until(unavailable, "the verdict from before to be dropped")
+    wait_until(lambda: "the table has no column" in daemon.log(), "it to be told")
+    assert bound(daemon).startswith("cache.")
+
+
+def test_the_table_is_dropped(db, start):
+    """Nothing of ours holds it, and its verdicts go."""
+    db.add_key("good")
+    daemon = start({**LONG, "cache.stale_max": "0s", "redis.url": ""})
+    assert check(daemon.client(), "good")[0] == ALLOWED
+    db.run(f"DROP TABLE {TABLE}")
+    wait_until(lambda: "the table is not there" in daemon.log(), "it to be told")
+    with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+        check(daemon.client(), "good")
+
+
+@pytest.fixture
+def other(postgres):
+    """Another database, for what is copied."""
+    name = f"owner{next(numbers)}"
+    postgres.create_database(name)
+    yield Database(postgres, name)
+    drop_database(postgres, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--no-acl"]], ids=["whole", "without rights"])
+def test_dump_and_restore(db, other, start, options, scratch):
+    """The copy's triggers are those of the original. Also where the copy has no rights: an application's role
+    changes keys there without any on our schema."""
+    db.add_key("good")
+    dump = scratch / f"{other.name}.dump"
+    for argv in (["pg_dump", "-Fc", *options, "-f", dump, db.admin_dsn],
+                 ["pg_restore", "--exit-on-error", *options, "-d", other.admin_dsn, dump]):
+        done = subprocess.run([PG_BIN / argv[0], *argv[1:]], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    role = f"app_{other.name}"
+    other.run(f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA api TO {role}; GRANT ALL ON {TABLE} TO {role}")
+    try:
+        with Ear(other) as ear, psycopg.connect(other.server.dsn(other.name, role), autocommit=True) as app:
+            app.execute(f"UPDATE {TABLE} SET is_active = true")
+            app.execute(f"UPDATE {TABLE} SET last_used = now()")
+            assert ear.heard() == []
+            app.execute(f"UPDATE {TABLE} SET is_active = false")
+            assert ear.heard() == [digest("good")]
+    finally:
+        other.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    if options:
+        deploy(other)
+    other.run(f"UPDATE {TABLE} SET is_active = true")
+    is_revoked_at_once(other, start({**LONG, "postgres.dsn": other.dsn, "redis.url": ""}))
+
+
+def make_partitions(db):
+    """The table becomes partitioned: the old one is attached, with our triggers on it."""
+    db.run(f"ALTER TABLE {TABLE} RENAME TO low")
+    db.run("ALTER TABLE api.low DROP CONSTRAINT user_api_key_pkey; DROP INDEX api.user_api_key_key_id_idx")
+    db.run(f"CREATE TABLE {TABLE} (LIKE api.low INCLUDING DEFAULTS) PARTITION BY RANGE (key_id)")
+    db.run(f"ALTER TABLE {TABLE} ATTACH PARTITION api.low FOR VALUES FROM (MINVALUE) TO ('m')")
+
+
+@pytest.mark.slow
+def test_a_partitioned_table(db, start):
+    """It is deployed on one, new partitions need nothing, and a TRUNCATE of one is seen by heartbeat."""
+    db.add_key("good")
+    make_partitions(db)
+    deploy(db, "--part", "functions")
+    deploy(db, "--part", "role")
+    deploy(db, "--part", "triggers")
+    before = db.run("SELECT oid, xmin FROM pg_trigger ORDER BY oid")
+    deploy(db, "--part", "triggers")
+    assert db.run("SELECT oid, xmin FROM pg_trigger ORDER BY oid") == before
+    daemon = start({**LONG, "redis.url": ""})
+    assert bound(daemon) == "notification"
+    db.run(f"CREATE TABLE api.high PARTITION OF {TABLE} FOR VALUES FROM ('m') TO (MAXVALUE)")
+    wait_until(lambda: bound(daemon).startswith("notification: by heartbeat after a TRUNCATE"), "the partition")
+    db.add_key("new")
+    client = daemon.client()
+    becomes(client, "good", ALLOWED)
+    becomes(client, "new", ALLOWED)
+    with Ear(db) as ear:
+        db.run(f"UPDATE {TABLE} SET last_used = now()")
+        assert ear.heard() == []
+        db.run(f"UPDATE {TABLE} SET key_id = 'a' WHERE key_id = 'new'")
+        assert sorted(set(ear.heard())) == sorted([digest("new"), digest("a")])
+        db.run(f"UPDATE {TABLE} SET key_id = 'new' WHERE key_id = 'a'")
+    becomes(client, "new", ALLOWED)
+    assert flush(daemon) > 0
+    db.run("TRUNCATE api.high")
+    becomes(client, "new", UNKNOWN)
+    db.run(f"ALTER TABLE {TABLE} DETACH PARTITION api.high")
+    wait_until(lambda: bound(daemon) == "notification", "the rest to be well")
+    db.run(f"ALTER TABLE {TABLE} DETACH PARTITION api.low")
+    db.run(f"ALTER TABLE {TABLE} ATTACH PARTITION api.low FOR VALUES FROM (MINVALUE) TO ('m')")  # with triggers of its own
+    wait_until(lambda: bound(daemon) == "notification", "the partition to be back")
+    becomes(client, "good", ALLOWED)
+    db.run(f"UPDATE {TABLE} SET is_active = false")
+    becomes(client, "good", INACTIVE)
+
+
+@pytest.mark.slow
+def test_logical_replication(scratch, start):
+    """What a subscription changes is announced where it is applied."""
+    server = Postgres(scratch / f"logical{next(numbers)}", ["wal_level=logical"])
+    server.start()
+    try:
+        databases = []
+        for name in ("here", "there"):
+            server.create_database(name)
+            databases.append(Database(server, name))
+        here, there = databases
+        for db in databases:
+            db.run(f'CREATE SCHEMA api; CREATE TABLE {TABLE} (api_key_id uuid PRIMARY KEY, key_name text, key_id text, '
+                   "user_id uuid, is_active bool, last_used timestamptz, created_at timestamptz DEFAULT now(), "
+                   "updated_at timestamptz DEFAULT now())")
+        deploy(there)
+        here.run(f"CREATE PUBLICATION keys FOR TABLE {TABLE}")
+        here.run("SELECT pg_create_logical_replication_slot('keys', 'pgoutput')")
+        there.run(f"CREATE SUBSCRIPTION keys CONNECTION '{here.admin_dsn}' PUBLICATION keys "
+                  "WITH (create_slot = false, slot_name = 'keys')")
+        here.add_key("good")
+        daemon = start({**LONG, "postgres.dsn": there.dsn, "redis.url": ""})
+        assert bound(daemon) == "notification"
+        client = daemon.client()
+        becomes(client, "good", ALLOWED)
+        here.run(f"UPDATE {TABLE} SET is_active = false")
+        becomes(client, "good", INACTIVE)
+        here.run(f"TRUNCATE {TABLE}")
+        becomes(client, "good", UNKNOWN)
+        assert daemon.stop() == 0
+        there.run("ALTER SUBSCRIPTION keys DISABLE; ALTER SUBSCRIPTION keys SET (slot_name = NONE)")
+        there.run("DROP SUBSCRIPTION keys")
+    finally:
+        server.stop()
+
+
+# As an owner's own types come: their operators and casts run as whoever changes the key, or not at all.
+OWN_TYPE = """CREATE TYPE public.k AS (a text);
+CREATE FUNCTION public.f(public.k) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.loot VALUES (current_user); RETURN 'x'; END $$;
+CREATE CAST (public.k AS text) WITH FUNCTION public.f(public.k);
+CREATE FUNCTION public.same(public.k, public.k) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    RAISE 'compared'; END $$;
+CREATE OPERATOR public.= (LEFTARG = public.k, RIGHTARG = public.k, FUNCTION = public.same)"""
+
+
+def test_a_type_of_the_owners(db):
+    """Its = is not called, although it is first in the path: bytes are compared. Its cast may fail: then it is all keys."""
+    db.add_key("a")
+    db.run("CREATE TABLE public.loot (who text)")
+    db.run(OWN_TYPE)
+    db.run(f"DROP INDEX api.user_api_key_key_id_idx; ALTER TABLE {TABLE} ALTER key_id TYPE public.k "
+           "USING ROW(key_id)::public.k")
+    with Ear(db) as ear, db.connect() as other:
+        other.execute("SET search_path = public, pg_catalog")
+        other.execute(f"UPDATE {TABLE} SET last_used = now()")
+        assert ear.heard() == [] and db.run("SELECT * FROM public.loot") == []
+        other.execute(f"UPDATE {TABLE} SET is_active = false")
+        assert ear.heard() == [digest("x")]
+        db.run("CREATE OR REPLACE FUNCTION public.f(public.k) RETURNS text LANGUAGE plpgsql AS "
+               "$$ BEGIN RAISE 'no text'; END $$")
+        other.execute(f"UPDATE {TABLE} SET is_active = true")
+        assert ear.heard() == ["*"]
+
+
+def test_several_key_columns(db):
+    """Each is announced, and what stands in two of them once."""
+    db.run("CREATE TABLE api.two (key_id text, key_id_hash text)")
+    db.run("CREATE TRIGGER rows AFTER INSERT OR DELETE OR UPDATE ON api.two FOR EACH ROW "
+           "EXECUTE FUNCTION apikeyd.notify_key_change('key_id_hash', 'key_id')")
+    with Ear(db) as ear:
+        db.run("INSERT INTO api.two VALUES ('a', NULL)")
+        assert ear.heard() == [digest("a")]
+        db.run("UPDATE api.two SET key_id_hash = 'h'")
+        assert sorted(ear.heard()) == sorted([digest("a"), digest("h")])
+        db.run("UPDATE api.two SET key_id = 'h'")
+        assert sorted(ear.heard()) == sorted([digest("a"), digest("h")])
+
+
+def test_an_idle_transaction_holds_up_no_writer(db, start):
+    """A deploy behind a transaction that has changed the table: each write of others waits for an instant, and the
+    deploy is repeated until the transaction ends."""
+    db.add_keys(10)
+    db.run(f"DROP TRIGGER apikeyd_notify_update ON {TABLE}")
+    with db.connect(autocommit=False) as idle:
+        idle.execute(f"UPDATE {TABLE} SET key_name = 'idle' WHERE key_id = 'key-0'")
+        text = schema("sql", "--part", "triggers").stdout
+        deployed = []
+        thread = threading.Thread(target=lambda: deployed.append(run_sql(db, text)))
+        thread.start()
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock'"),
+                   "the deploy to wait")
+        with db.connect() as app:
+            app.execute("SET statement_timeout = '30s'")
+            for i in range(20):
+                app.execute(f"UPDATE {TABLE} SET key_name = 'w' WHERE key_id = 'key-{1 + i % 9}'")
+        assert thread.is_alive(), deployed
+        idle.commit()
+    thread.join()
+    assert deployed[0].returncode == 0, deployed[0].stderr
+    assert info(start(LONG))["revocation_bound"] == "notification"
+
+
+def test_deploying_twice_changes_nothing(db):
+    """Also on what sqitch has made: no row of the catalogs is written anew."""
+    look = ("SELECT 'trigger', oid, xmin FROM pg_trigger UNION ALL SELECT 'proc', oid, xmin FROM pg_proc "
+            "WHERE pronamespace = 'apikeyd'::regnamespace UNION ALL SELECT 'class', c.oid, c.xmin FROM pg_class AS c "
+            "WHERE relnamespace IN ('api'::regnamespace, 'apikeyd'::regnamespace) UNION ALL SELECT 'attribute', "
+            f"attnum, xmin FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass ORDER BY 1, 2")
+    before = db.run(look)
+    deploy(db)
+    assert db.run(look) == before
+
+
+OTHER = {"postgres.table": 'Auth "Z".Keys', "postgres.key_column": "Key's \"hash\"", "postgres.id_column": "Id",
+         "postgres.user_column": "owner", "postgres.active_column": "select", "postgres.last_used_column": "seen at",
+         "postgres.updated_column": "", "postgres.created_column": "cr\u00e9\u00e9"}
+
+
+@pytest.mark.slow
+def test_the_schema_of_another_table(other, start):
+    """Any names. It is checked before and after, undone, and what was there before is there again."""
+    other.run('CREATE SCHEMA "Auth ""Z"""; CREATE TABLE "Auth ""Z"""."Keys" ("Key\'s ""hash""" text, "Id" uuid PRIMARY KEY, '
+              'owner uuid, "select" bool, "seen at" timestamptz, "cr\u00e9\u00e9" timestamptz)')
+    daemon = start({**LONG, **OTHER, "postgres.dsn": other.dsn, "redis.url": ""}, wait=False)
+    daemon.write_config()
+    look = "SELECT 'class', count(*) FROM pg_class UNION ALL SELECT 'proc', count(*) FROM pg_proc UNION ALL SELECT 'trigger', count(*) FROM pg_trigger"
+    before = other.run(look)
+    dsn = ["--dsn", other.admin_dsn]
+    asked = schema("check", *dsn, "--role", "apikeyd", config=daemon.config)
+    assert asked.returncode == 1, asked.stdout + asked.stderr
+    for part in ("missing", "deploy the schema", "no index on"):
+        assert part in asked.stdout, asked.stdout
+    deploy(other, config=daemon.config)
+    asked = schema("check", *dsn, "--role", "apikeyd", config=daemon.config)
+    assert asked.returncode == 0 and "missing" not in asked.stdout, asked.stdout + asked.stderr
+    daemon.start()
+    wait_until(lambda: bound(daemon) == "notification", "the triggers to count")
+    client = daemon.client()
+    other.run('INSERT INTO "Auth ""Z"""."Keys" VALUES (\'good\', gen_random_uuid(), gen_random_uuid(), true)')
+    becomes(client, "good", ALLOWED)
+    assert flush(daemon) == 1
+    other.run('UPDATE "Auth ""Z"""."Keys" SET "select" = false')
+    becomes(client, "good", INACTIVE)
+    assert daemon.stop() == 0
+    undone = run_sql(other, schema("sql", "--undo", config=daemon.config).stdout)
+    assert undone.returncode == 0, undone.stderr
+    other.run('DROP INDEX "Auth ""Z"""."Keys_Key\'s ""hash""_idx"')
+    assert other.run(look) == before
+
+
+def test_in_a_transaction_of_a_migration_tool(db):
+    """As Alembic and Flyway run it, as a role without CREATEROLE that owns the table: it leaves no setting behind,
+    and a rollback leaves nothing at all."""
+    owner = f"owner_{db.name}"
+    db.run(f'CREATE ROLE {owner} LOGIN; GRANT CREATE ON DATABASE "{db.name}" TO {owner}')
+    db.run(schema("sql", "--undo", "--no-role").stdout)
+    db.run(f"ALTER SCHEMA api OWNER TO {owner}; ALTER TABLE {TABLE} OWNER TO {owner}; DROP SCHEMA apikeyd CASCADE")
+    look = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'apikeyd%'"
+    try:
+        with psycopg.connect(db.server.dsn(db.name, owner), options="-c search_path=api -c lock_timeout=7s") as tool:
+            for end in (tool.rollback, tool.commit):
+                for part in ("functions", "role", "triggers"):
+                    tool.execute(schema("sql", "--part", part).stdout)
+                    assert tool.execute("SHOW search_path").fetchone() == ("api",)
+                    assert tool.execute("SHOW lock_timeout").fetchone() == ("7s",)
+                end()
+                assert db.one(look) == (3 if end == tool.commit else 0)
+            missing = schema("sql", "--part", "role", "--role", f"none_{db.name}").stdout
+            with pytest.raises(psycopg.errors.RaiseException, match="is missing, and owner_.* may not create roles"):
+                tool.execute(missing)
+    finally:
+        db.run(f"REASSIGN OWNED BY {owner} TO postgres; DROP OWNED BY {owner}; DROP ROLE {owner}")
+
+
+def test_old_notes_of_unannounced_changes_go(db):
+    """With a change of a key, after an hour; nobody waits for a note that another session has locked."""
+    db.add_key("good")
+    db.run("INSERT INTO apikeyd.unannounced_change SELECT n::text::xid8, now() - interval '2 hours' "
+           "FROM generate_series(1, 150) AS n")
+    db.run("INSERT INTO apikeyd.unannounced_change VALUES ('1000')")
+    left = "SELECT count(*) FROM apikeyd.unannounced_change"
+    with db.connect(autocommit=False) as other:
+        other.execute("SELECT FROM apikeyd.unannounced_change WHERE xid = '1' FOR UPDATE")
+        db.set_active("good", False)
+        assert db.one(left) == 52
+    for _ in range(2):
+        db.set_active("good", True)
+        db.set_active("good", False)
+    assert db.one(left) == 1
