@@ -141,10 +141,16 @@ int run_keys_create(const struct request *request)
     take_key(request, key);
     opened.db = connect_db(request, opened.config);
     made.column = keys_db_column(opened.db, key);
+    made.fallback = keys_db_fallback_needs_key(opened.db) ? key : NULL;
     json_t *row = keys_db_insert(opened.db, &made);
 
     json_object_set_new(row, "key_id", json_string(key));
     output_object(request->json, row);
+    if (made.fallback)
+        fprintf(stderr,
+                "The table holds the key itself too: its column %s is NOT NULL. Drop that "
+                "constraint, and new keys are stored as hashes only.\n",
+                opened.config->postgres_key_column_fallback);
     if (!request->json)
         fprintf(stderr, "Keep key_id now: it is not shown again.\n");
     close_db(&opened);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <apikeyd/base/secret.h>
+#include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/sql_template.h>
 
 #include "daemon_client.h"
@@ -37,8 +37,11 @@ static void append_row(struct buffer *sql, const struct config *config)
         ", 'updated_at', ",
         config->postgres_updated_column[0] ? TIME("{updated}") : "NULL",
         ", 'fingerprint', pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode("
-        "pg_catalog.sha256(pg_catalog.convert_to({key}::pg_catalog.text, 'UTF8')), 'hex'), 8)))"
-        "::pg_catalog.text",
+        "pg_catalog.sha256(pg_catalog.convert_to(",
+        config->postgres_key_column_fallback[0]
+            ? "coalesce({key}::pg_catalog.text, {fallback}::pg_catalog.text)"
+            : "{key}::pg_catalog.text",
+        ", 'UTF8')), 'hex'), 8)))::pg_catalog.text",
     };
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
@@ -48,19 +51,14 @@ static void append_row(struct buffer *sql, const struct config *config)
 struct keys_db *keys_db_open(const struct request *request, const struct config *config)
 {
     struct keys_db *db = calloc(1, sizeof *db);
-    struct secret secret = {.len = 0};
-    struct buffer error = {0};
+    struct buffer why = {0};
 
     if (!db)
         die(EX_OSERR, "out of memory");
-    if (!secret_read(config->postgres_key_transform_secret_file, &secret, &error))
-        die(EX_CONFIG, "postgres.key_transform_secret_file \"%s\": %.*s",
-            config->postgres_key_transform_secret_file, (int)error.len, error.data);
-    db->hasher =
-        key_hasher_new((enum key_transform)config->postgres_key_transform, secret_slice(&secret));
-    explicit_bzero(&secret, sizeof secret);
+    db->hasher = config_key_hasher(config, &why, NULL);
     if (!db->hasher)
-        die(EX_SOFTWARE, "libcrypto cannot be used");
+        die(EX_CONFIG, "postgres.key_transform_secret_file \"%s\": %.*s",
+            config->postgres_key_transform_secret_file, (int)why.len, why.data);
     db->config = config;
     /* The session's time zone is that of columns without one. */
     setenv("PGTZ", config->postgres_timestamp_zone, 1);
@@ -78,11 +76,12 @@ void keys_db_close(struct keys_db *db)
 
 const char *keys_db_column(struct keys_db *db, const char *key)
 {
-    struct slice value;
-    struct digest digest;
+    struct slice value = {key, strlen(key)};
+    struct key_names names;
 
-    if (!key_hasher_digest(db->hasher, (struct slice){key, strlen(key)}, &value, &digest))
-        die(EX_SOFTWARE, "libcrypto failed");
+    key_hasher_names(db->hasher, value, &names);
+    if (names.hashes > 0)
+        value = (struct slice){names.hash[0], KEY_HASH_LEN};
     memcpy(db->value, value.at, value.len);
     db->value[value.len] = '\0';
     return db->value;
@@ -143,6 +142,27 @@ static json_t *only(json_t *rows)
     return row;
 }
 
+bool keys_db_fallback_needs_key(struct keys_db *db)
+{
+    const char *column = db->config->postgres_key_column_fallback;
+    struct buffer sql = {0};
+
+    if (!column[0])
+        return false;
+    sql_template(&sql, db->config,
+                 "SELECT FROM pg_catalog.pg_attribute AS a "
+                 "WHERE a.attrelid OPERATOR(pg_catalog.=) {table_text}::pg_catalog.regclass "
+                 "AND a.attname OPERATOR(pg_catalog.=) $1 AND a.attnotnull AND NOT a.atthasdef");
+    buffer_append(&sql, "", 1);
+    PGresult *result = PQexecParams(db->connection, sql.data, 1, NULL, &column, NULL, NULL, 0);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK)
+        refused(result);
+    bool needs = PQntuples(result) > 0;
+    PQclear(result);
+    buffer_free(&sql);
+    return needs;
+}
+
 json_t *keys_db_insert(struct keys_db *db, const struct new_key *key)
 {
     const struct {
@@ -150,6 +170,7 @@ json_t *keys_db_insert(struct keys_db *db, const struct new_key *key)
             *value; /* an optional column: it has a value, or there is none */
     } columns[] = {
         {"{key}", "x", key->column},
+        {"{fallback}", db->config->postgres_key_column_fallback, key->fallback},
         {"{user}", "x", key->user},
         {"{id}", "x", key->id},
         {"{name}", db->config->postgres_name_column, key->name},

@@ -19,11 +19,15 @@ void keys_db_close(struct keys_db *db);
 /* Returns the value of the key column for `key`; valid until the next call. */
 const char *keys_db_column(struct keys_db *db, const char *key);
 
+/* Returns whether the fallback column takes no row without a value. */
+bool keys_db_fallback_needs_key(struct keys_db *db);
+
 struct new_key {
     const char *id; /* NULL: the column's default */
     const char *user;
-    const char *name;   /* NULL: none */
-    const char *column; /* from keys_db_column() */
+    const char *name;     /* NULL: none */
+    const char *column;   /* from keys_db_column() */
+    const char *fallback; /* the key itself, or NULL: keys_db_fallback_needs_key() */
     bool active;
 };
 

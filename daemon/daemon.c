@@ -13,6 +13,7 @@
 #include <apikeyd/back/back.h>
 #include <apikeyd/back/config_check.h>
 #include <apikeyd/base/secret.h>
+#include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/redis_url.h>
 #include <apikeyd/front/front.h>
 #include <apikeyd/thread/thread.h>
@@ -31,7 +32,7 @@ struct daemon {
     const char *config_path;
     struct log_writer *log_writer;
     struct log log;
-    struct secret hash, redis_password, redis_value;
+    struct secret redis_password, redis_value;
     struct storage storage;
     struct sockets sockets;
     struct supervisor supervisor;
@@ -71,9 +72,7 @@ static bool read_secrets(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
 
-    if (!read_secret(daemon, "postgres.key_transform_secret_file",
-                     config->postgres_key_transform_secret_file, &daemon->hash) ||
-        !read_secret(daemon, "redis.password_file", config->redis_password_file,
+    if (!read_secret(daemon, "redis.password_file", config->redis_password_file,
                      &daemon->redis_password) ||
         !read_secret(daemon, "redis.secret_file", config->redis_secret_file, &daemon->redis_value))
         return false;
@@ -135,17 +134,31 @@ static void on_alive(void *arg, const struct status_snapshot *snapshot)
                                                           on_moved, daemon));
 }
 
-static bool assemble(struct daemon *daemon)
+static struct key_hasher *make_hasher(struct daemon *daemon)
+{
+    struct buffer why = {0};
+    struct key_hasher *hasher = config_key_hasher(daemon->config, &why, NULL);
+
+    if (!hasher)
+        log_error(&daemon->log, "postgres.key_transform_secret_file: %.*s", (int)why.len, why.data);
+    buffer_free(&why);
+    return hasher;
+}
+
+static bool assemble_front(struct daemon *daemon, const struct key_hasher *hasher)
 {
     struct config *copy = config_copy(daemon->config);
+    struct key_hasher *own = key_hasher_copy(hasher);
 
-    if (!copy) {
+    if (!copy || !own) {
         log_error(&daemon->log, "start: out of memory");
+        config_free(copy);
+        key_hasher_free(own);
         return false;
     }
     struct front_setup front = {
         .config = copy,
-        .hash_secret = secret_slice(&daemon->hash),
+        .hasher = own,
         .seed = random_seed(),
         .usage = ledger_half(daemon->storage.ledger, 0),
         .to_back = &daemon->to_back,
@@ -159,8 +172,20 @@ static bool assemble(struct daemon *daemon)
                   "start: cannot set up the front thread: out of memory, or of file descriptors");
         return false;
     }
+    return true;
+}
+
+static bool assemble(struct daemon *daemon)
+{
+    struct key_hasher *hasher = make_hasher(daemon);
+
+    if (!hasher || !assemble_front(daemon, hasher)) {
+        key_hasher_free(hasher);
+        return false;
+    }
     daemon->back = back_new(&(struct back_setup){
         .config = daemon->config,
+        .hasher = hasher,
         .config_path = daemon->config_path,
         .log = daemon->log,
         .log_writer = daemon->log_writer,

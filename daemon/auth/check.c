@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <apikeyd/auth/front_state.h>
+#include <apikeyd/auth/key_digest.h>
 #include <apikeyd/base/utf8.h>
 #include <apikeyd/conn/connection.h>
 
@@ -14,7 +15,7 @@ struct flight {
     uint32_t connection_id;  /* and its connection */
     TAILQ_HEAD(, waiter) waiters;
     uint8_t key_len;
-    char key[]; /* the column's value, for another lookup */
+    char key[]; /* for another lookup */
 };
 
 struct waiter {
@@ -97,27 +98,26 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     count_verdict(front, cached->kind, tier);
 }
 
-/* The verdict in memory if it is good for `use`, or NULL. */
+/* The verdict in memory if it is good for `use`, or NULL. Changes of the key have removed it. */
 static struct cached_verdict *held_for(struct front *front, const struct digest *digest,
                                        enum freshness_use use)
 {
     struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
 
-    if (!cached || freshness_of(&front->freshness, digest, cached->kind, cached->read_at_us) < use)
+    if (!cached || freshness_of(&front->freshness, NULL, cached->kind, cached->read_at_us) < use)
         return NULL;
     return cached;
 }
 
-/* When no store answers. */
-static struct cached_verdict *stale_verdict(struct front *front, const struct digest *digest)
+/* The same for a lookup under way: the key may have changed since the lookup began. */
+static struct cached_verdict *flight_verdict(struct front *front, const struct flight *flight,
+                                             enum freshness_use use)
 {
-    return held_for(front, digest, USE_IF_DOWN);
-}
+    struct slice key = {flight->key, flight->key_len};
+    struct digest digest;
 
-/* When one takes longer than postgres.soft_timeout. */
-static struct cached_verdict *soft_timeout_verdict(struct front *front, const struct digest *digest)
-{
-    return held_for(front, digest, USE_IF_SLOW);
+    key_digest(front->hasher, &front->freshness, front->cache, key, &digest);
+    return held_for(front, &digest, use);
 }
 
 static void answer_unavailable(struct front *front, struct buffer *out,
@@ -140,6 +140,7 @@ static bool post_lookup(struct front *front, const struct flight *flight, bool r
     struct to_back message = {.type = TO_BACK_LOOKUP};
 
     message.lookup.digest = flight->node.digest;
+    message.lookup.key_scheme = front->key_scheme;
     message.lookup.connection_id = flight->connection_id;
     message.lookup.refresh = refresh;
     message.lookup.key_len = flight->key_len;
@@ -166,16 +167,16 @@ static struct flight *start_flight(struct front *front, const struct check *chec
         (front->flights.count >= config_pending_max(front->config) ||
          !verdict_cache_peek(front->cache, &check->digest)))
         return NULL;
-    struct flight *flight = malloc(sizeof *flight + check->column.len);
+    struct flight *flight = malloc(sizeof *flight + check->key.len);
     if (!flight)
         return NULL;
     *flight = (struct flight){
         .node = {.digest = check->digest},
         .process_id = connection->process_id,
         .connection_id = (uint32_t)connection->id,
-        .key_len = (uint8_t)check->column.len,
+        .key_len = (uint8_t)check->key.len,
     };
-    memcpy(flight->key, check->column.at, check->column.len);
+    memcpy(flight->key, check->key.at, check->key.len);
     TAILQ_INIT(&flight->waiters);
     if (!post_lookup(front, flight, refresh)) {
         flight_free(flight);
@@ -246,7 +247,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     front_tick(front);
-    struct cached_verdict *stale = soft_timeout_verdict(front, &waiter->flight->node.digest);
+    struct cached_verdict *stale = flight_verdict(front, waiter->flight, USE_IF_SLOW);
     if (waiter->soft && !stale) {
         waiter->soft = false;
         if (timerisset(&waiter->within_rest))
@@ -265,7 +266,7 @@ static void expire(struct front *front, int64_t late_us, const char *why)
 
     while ((waiter = TAILQ_FIRST(&front->waiters)) && waiter->asked_us <= late_us) {
         front->metrics.value[METRIC_CHECKS_OVERDUE]++;
-        answer_waiter(waiter, stale_verdict(front, &waiter->flight->node.digest), TIER_STALE, why);
+        answer_waiter(waiter, flight_verdict(front, waiter->flight, USE_IF_DOWN), TIER_STALE, why);
     }
 }
 
@@ -319,7 +320,7 @@ static bool wait_for(struct front *front, struct flight *flight, struct check *c
     if (!front->deadline_set)
         fd_timer_set(&front->deadline, config_wait_max_us(front->config), 0);
     front->deadline_set = true;
-    waiter->soft = soft_timeout_verdict(front, &flight->node.digest) &&
+    waiter->soft = held_for(front, &check->digest, USE_IF_SLOW) &&
                    (within_us == 0 || soft_timeout_us < within_us);
     if (waiter->soft) {
         int64_t rest_us = within_us > 0 ? within_us - soft_timeout_us : 0;
@@ -352,7 +353,7 @@ static void check_miss(struct front *front, struct check *check)
  * may hold verdicts of other sidecars. */
 static bool answer_stale(struct front *front, struct check *check)
 {
-    struct cached_verdict *stale = stale_verdict(front, &check->digest);
+    struct cached_verdict *stale = held_for(front, &check->digest, USE_IF_DOWN);
 
     if (!stale)
         return false;
@@ -366,8 +367,7 @@ static bool answer_stale(struct front *front, struct check *check)
 /* A hit in the last fifth of its ttl: start one refresh. */
 static void refresh_ahead(struct front *front, struct check *check, struct cached_verdict *cached)
 {
-    if (cached->flags & CACHED_REFRESHING ||
-        !key_hasher_column(front->hasher, check->key, &check->column))
+    if (cached->flags & CACHED_REFRESHING)
         return;
     if (!digest_map_find(&front->flights, &check->digest) && !start_flight(front, check, true))
         return;
@@ -378,9 +378,7 @@ static void refresh_ahead(struct front *front, struct check *check, struct cache
 /* Not in memory, or not fresh. */
 static void ask_stores(struct front *front, struct check *check)
 {
-    if (!key_hasher_column(front->hasher, check->key, &check->column)) {
-        check_unavailable(front, check, "libcrypto failed");
-    } else if (front_back_silent(front)) {
+    if (front_back_silent(front)) {
         if (!answer_stale(front, check))
             check_unavailable(front, check, no_back_thread);
     } else if (!freshness_no_lookups(&front->freshness) || !answer_stale(front, check)) {
@@ -414,14 +412,12 @@ const char *check_key(struct front *front, struct check *check)
 {
     if (check->key.len == 0)
         return check_key_id(check->key);
-    if (check->key.len <= KEY_LEN_MAX &&
-        key_hasher_digest(front->hasher, check->key, &check->column, &check->digest))
+    if (check->key.len <= KEY_LEN_MAX) {
+        key_digest(front->hasher, &front->freshness, front->cache, check->key, &check->digest);
         return check_digest(front, check);
+    }
     /* The table may hold a longer key, so this is no DENY. */
-    check_unavailable(front, check,
-                      check->key.len > KEY_LEN_MAX
-                          ? "key id is longer than 255 bytes, and cannot be looked up"
-                          : "libcrypto failed");
+    check_unavailable(front, check, "key id is longer than 255 bytes, and cannot be looked up");
     reply_encoder_clear(&check->encoder);
     return NULL;
 }
@@ -429,14 +425,14 @@ const char *check_key(struct front *front, struct check *check)
 /* Returns the verdict for all waiters: the one that came, or a stale one if none did. NULL for
  * UNAVAILABLE. */
 static struct cached_verdict *keep_answer(struct front *front, const struct to_front *message,
-                                          enum tier *ret_tier)
+                                          const struct flight *flight, enum tier *ret_tier)
 {
     const struct verdict *verdict = &message->answer.verdict;
 
     *ret_tier = message->answer.tier;
     if (verdict->kind == VERDICT_UNAVAILABLE) {
         *ret_tier = TIER_STALE;
-        return stale_verdict(front, &message->answer.digest);
+        return flight ? flight_verdict(front, flight, USE_IF_DOWN) : NULL;
     }
     front->metrics.value[METRIC_DUPLICATE_KEYS] += verdict->rows > 1;
     return verdict_cache_put(front->cache, &message->answer.digest, verdict,
@@ -475,8 +471,10 @@ void check_answer(struct front *front, const struct to_front *message)
     const char *why = message->answer.why ? message->answer.why : "no answer";
     enum tier tier;
     bool again = false;
-    struct cached_verdict *cached = keep_answer(front, message, &tier);
 
+    if (message->answer.key_scheme != front->key_scheme)
+        return;
+    struct cached_verdict *cached = keep_answer(front, message, flight, &tier);
     if (!flight)
         return;
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
@@ -497,7 +495,7 @@ void check_outdated(struct front *front, const struct to_front *message)
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
     bool again = false;
 
-    if (!flight)
+    if (!flight || message->answer.key_scheme != front->key_scheme)
         return;
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
         struct cached_verdict passing[2] = {{.digest = message->answer.digest}}; /* and its rest */
@@ -511,6 +509,38 @@ void check_outdated(struct front *front, const struct to_front *message)
     }
     if (!again)
         end_flight(front, flight);
+}
+
+/* Ask for the key of a flight that is in no map. Without room its waiters get no verdict. */
+static void begin_anew(struct front *front, struct flight *flight)
+{
+    struct slice key = {flight->key, flight->key_len};
+
+    key_digest(front->hasher, &front->freshness, front->cache, key, &flight->node.digest);
+    digest_map_add(&front->flights, &flight->node);
+    if (post_lookup(front, flight, true))
+        return;
+    while (!TAILQ_EMPTY(&flight->waiters))
+        answer_waiter(TAILQ_FIRST(&flight->waiters), NULL, TIER_NONE, "too many lookups pending");
+    end_flight(front, flight);
+}
+
+void check_rekeyed(struct front *front)
+{
+    struct digest_map *flights = &front->flights;
+    struct digest_node *node, *next, *all = NULL;
+
+    for (size_t i = 0; i <= flights->mask; i++) {
+        while ((node = flights->bucket[i])) {
+            digest_map_remove(flights, node);
+            node->next = all;
+            all = node;
+        }
+    }
+    for (node = all; node; node = next) {
+        next = node->next;
+        begin_anew(front, (struct flight *)node);
+    }
 }
 
 bool check_init(struct front *front, uint64_t seed)

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/auth/lookahead.h>
 
+#include <apikeyd/auth/key_digest.h>
 #include <apikeyd/wire/resp_request.h>
 
 /* Parse and digest the requests, and prefetch the lines in which a search begins. */
-static void fill(struct lookahead *lookahead, struct slice bytes, struct key_hasher *hasher,
-                 struct verdict_cache *cache)
+static void fill(struct lookahead *lookahead, struct slice bytes, const struct key_hasher *hasher,
+                 const struct freshness *freshness, struct verdict_cache *cache)
 {
     lookahead_clear(lookahead);
     while (lookahead->len < LOOKAHEAD_MAX) {
         struct ahead *ahead = &lookahead->check[lookahead->len];
-        struct slice column;
 
         ahead->at = bytes.at;
         ahead->taken = resp_request_check(bytes, &ahead->key);
-        if (ahead->taken == 0 || !key_hasher_digest(hasher, ahead->key, &column, &ahead->digest))
+        if (ahead->taken == 0)
             return;
+        key_digest(hasher, freshness, cache, ahead->key, &ahead->digest);
         verdict_cache_prefetch(cache, &ahead->digest);
         bytes.at += ahead->taken;
         bytes.len -= ahead->taken;
@@ -40,11 +41,12 @@ static void prefetch_verdicts(const struct lookahead *lookahead, const struct ve
 }
 
 const struct ahead *lookahead_take(struct lookahead *lookahead, struct slice bytes,
-                                   struct key_hasher *hasher, struct verdict_cache *cache,
+                                   const struct key_hasher *hasher,
+                                   const struct freshness *freshness, struct verdict_cache *cache,
                                    const struct ledger_half *usage)
 {
     if (lookahead->next == lookahead->len) {
-        fill(lookahead, bytes, hasher, cache);
+        fill(lookahead, bytes, hasher, freshness, cache);
         if (lookahead->len > 1)
             prefetch_verdicts(lookahead, cache, usage);
     }

@@ -167,7 +167,8 @@ static void invalidate(struct back *back, const struct digest *digest, int64_t c
 {
     struct to_front order = {.type = TO_FRONT_INVALIDATE};
 
-    resolver_invalidate(back->resolver, digest);
+    order.invalidate.heard_us = clock_monotonic_us();
+    resolver_invalidate(back->resolver, digest, order.invalidate.heard_us);
     order.invalidate.digest = *digest;
     order.invalidate.changed_at_us = changed_at_us;
     /* Every verdict that is sent to the front thread after this message was read after it. */
@@ -187,8 +188,8 @@ static void take_invalidate(struct back *back, const struct to_back *message)
 
     if (message->invalidate.all)
         invalidate_all(back);
-    else
-        invalidate(back, &message->invalidate.digest, TIME_NEVER);
+    for (size_t i = 0; !message->invalidate.all && i < message->invalidate.digests.len; i++)
+        invalidate(back, &message->invalidate.digests.of[i], TIME_NEVER);
     resp_simple(&reply, "OK");
     back_env_reply(&back->env, message->ask, &reply);
 }
@@ -280,6 +281,7 @@ static void reload(struct back *back, struct buffer *reply)
     if (!reload_config(&back->env, &back->config, back->config_path, reply))
         return;
     flusher_configure(back->flusher);
+    resolver_configure(back->resolver);
     forget_later_stores(back);
     feed_postgres_configure(back->feed);
 }
@@ -469,6 +471,7 @@ struct back *back_new(struct back_setup *setup)
 
     if (!back) {
         config_free(setup->config);
+        key_hasher_free(setup->hasher);
         usage_batch_free(&setup->spilled);
         return NULL;
     }
@@ -482,6 +485,7 @@ struct back *back_new(struct back_setup *setup)
     back->alive_arg = setup->alive_arg;
     back->env = (struct back_env){
         .config = setup->config,
+        .hasher = setup->hasher,
         .redis_password = setup->redis_password,
         .redis_secret = setup->redis_secret,
         .log = {.level = setup->log.level, .sink = on_log_line, .arg = back},
@@ -585,6 +589,7 @@ bool back_free(struct back *back)
     }
     back_env_close(&back->env);
     config_free(back->config);
+    key_hasher_free(back->env.hasher);
     free(back);
     return files_free;
 }

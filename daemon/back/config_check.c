@@ -9,6 +9,7 @@
 
 #include <apikeyd/base/secret.h>
 #include <apikeyd/config/config_draft.h>
+#include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/config_rules.h>
 #include <apikeyd/postgres/pg_dsn.h>
 
@@ -75,15 +76,43 @@ static void check_group(struct config_draft *draft, const char *name, const char
         config_draft_fail(draft, name, "there is no such group on this host");
 }
 
-static void check_secret(struct config_draft *draft, const char *name, const char *path)
+/* An image or an orchestrator may give no other choice, so the daemon only warns. */
+static void warn_exposed(const char *name, struct slice path, struct buffer *warnings)
 {
-    struct secret secret;
+    buffer_printf(warnings,
+                  "%s: every user of this host may read %.*s; take that right away (chmod "
+                  "o-r), and change the secret if others may have read it\n",
+                  name, (int)path.len, path.at);
+}
+
+static void check_secret(struct config_draft *draft, const char *name, const char *path,
+                         struct buffer *warnings)
+{
+    struct secret secret = {.len = 0};
     struct buffer why = {0};
 
     if (!secret_read(path, &secret, &why))
         config_draft_fail(draft, name, "%.*s", (int)why.len, why.data);
+    else if (secret.exposed)
+        warn_exposed(name, (struct slice){path, strlen(path)}, warnings);
     explicit_bzero(&secret, sizeof secret);
     buffer_free(&why);
+}
+
+static void check_hasher(struct config_draft *draft, struct buffer *warnings)
+{
+    static const char name[] = "postgres.key_transform_secret_file";
+    struct buffer why = {0}, exposed = {0};
+    struct key_hasher *hasher = config_key_hasher(draft->config, &why, &exposed);
+    struct slice rest = buffer_held(&exposed), path;
+
+    if (!hasher)
+        config_draft_fail(draft, name, "%.*s", (int)why.len, why.data);
+    while (slice_take_line(&rest, &path))
+        warn_exposed(name, path, warnings);
+    key_hasher_free(hasher);
+    buffer_free(&why);
+    buffer_free(&exposed);
 }
 
 static void check_dsn(struct config_draft *draft, const char *name, const char *dsn)
@@ -103,7 +132,7 @@ static void check_database(struct config_draft *draft)
                           "PGHOST, PGDATABASE or PGSERVICE in the environment");
 }
 
-static void check_surroundings(struct config_draft *draft)
+static void check_surroundings(struct config_draft *draft, struct buffer *warnings)
 {
     const struct config *config = draft->config;
 
@@ -113,13 +142,12 @@ static void check_surroundings(struct config_draft *draft)
     check_socket(draft, "listen.http", config->listen_http);
     check_socket(draft, "listen.metrics", config->listen_metrics);
     check_ledger(draft);
-    check_secret(draft, "redis.password_file", config->redis_password_file);
-    check_secret(draft, "redis.secret_file", config->redis_secret_file);
+    check_secret(draft, "redis.password_file", config->redis_password_file, warnings);
+    check_secret(draft, "redis.secret_file", config->redis_secret_file, warnings);
     check_database(draft);
     check_dsn(draft, "postgres.dsn", config->postgres_dsn);
     check_dsn(draft, "postgres.listen_dsn", config->postgres_listen_dsn);
-    check_secret(draft, "postgres.key_transform_secret_file",
-                 config->postgres_key_transform_secret_file);
+    check_hasher(draft, warnings);
 }
 
 int config_check(const char *path, struct config **ret, struct buffer *errors,
@@ -131,7 +159,7 @@ int config_check(const char *path, struct config **ret, struct buffer *errors,
     if (error < 0)
         return error;
     config_rules_check(&draft);
-    check_surroundings(&draft);
+    check_surroundings(&draft, warnings);
     config_draft_deprecated(&draft, warnings);
     struct config *config = config_draft_close(&draft);
     if (!config)

@@ -4,7 +4,41 @@
 #include <string.h>
 
 #include <apikeyd/back/config_check.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/config/config_hasher.h>
 #include <apikeyd/wire/resp_reply.h>
+
+/* The check of the configuration has read the files, so one that fails now has just gone. */
+static struct key_hasher *make_hasher(const struct config *config, struct buffer *errors)
+{
+    struct buffer why = {0};
+    struct key_hasher *hasher = config_key_hasher(config, &why, NULL);
+
+    if (!hasher)
+        buffer_printf(errors, "postgres.key_transform_secret_file: %.*s\n", (int)why.len, why.data);
+    buffer_free(&why);
+    return hasher;
+}
+
+/* Returns whether keys are found in another way than before. */
+static bool finds_otherwise(const struct config *next, const struct key_hasher *hasher,
+                            const struct back_env *env)
+{
+    return !key_hasher_equal(hasher, env->hasher) ||
+           strcmp(next->postgres_key_column, env->config->postgres_key_column) != 0 ||
+           strcmp(next->postgres_key_column_fallback, env->config->postgres_key_column_fallback) !=
+               0;
+}
+
+/* Verdicts that were read in the old way must not be used, not even by requests under way. */
+static void forget_old_way(struct back_env *env)
+{
+    env->key_scheme++;
+    freshness_everything_changed(&env->freshness, clock_monotonic_us());
+    back_env_post_freshness(env);
+    log_info(&env->log, "reload: keys are found by other columns, or other secrets, than before; "
+                        "every key is looked up again");
+}
 
 /* Names of options that need a restart go to `restart`, the reasons of a failure to `errors`, and
  * deprecated names to `warnings`. */
@@ -18,18 +52,29 @@ static bool apply(struct back_env *env, struct config **config, const char *path
         return false;
     config_keep_fixed(next, *config, restart);
     copy = config_copy(next);
-    if (!copy) {
-        buffer_text(errors, "out of memory\n");
+    struct key_hasher *hasher = make_hasher(next, errors);
+    struct key_hasher *for_front = hasher ? key_hasher_copy(hasher) : NULL;
+    if (!copy || !for_front) {
+        if (hasher)
+            buffer_text(errors, "out of memory\n");
         config_free(next);
+        config_free(copy);
+        key_hasher_free(hasher);
         return false;
     }
     struct freshness_policy policy = config_freshness_policy(next);
+    bool otherwise = finds_otherwise(next, hasher, env);
     config_free(*config);
     *config = next;
     env->config = next;
     freshness_set_policy(&env->freshness, &policy);
     env->log.level = (enum log_level)next->log_level;
-    back_env_post(env, &(struct to_front){.type = TO_FRONT_CONFIG, .config = copy});
+    key_hasher_free(env->hasher);
+    env->hasher = hasher;
+    if (otherwise)
+        forget_old_way(env);
+    back_env_post(env, &(struct to_front){.type = TO_FRONT_CONFIG,
+                                          .configured = {copy, for_front, env->key_scheme}});
     return true;
 }
 

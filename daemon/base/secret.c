@@ -18,7 +18,7 @@ void secret_free(void *memory)
 }
 
 /* O_NONBLOCK: a FIFO in the secret's place does not block the open. */
-static int open_secret(const char *path, struct buffer *why)
+static int open_secret(const char *path, bool *ret_exposed, struct buffer *why)
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
     struct buffer credential = {0};
@@ -39,8 +39,10 @@ static int open_secret(const char *path, struct buffer *why)
             "none here: $CREDENTIALS_DIRECTORY is not set");
         return -1;
     }
-    if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+    if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
+        *ret_exposed = status.st_mode & S_IROTH;
         return fd;
+    }
     buffer_text(why, fd < 0 ? strerror(errno) : "a regular file is needed");
     if (fd >= 0)
         close(fd);
@@ -51,7 +53,7 @@ bool secret_read(const char *path, struct secret *ret, struct buffer *why)
 {
     if (!path[0])
         return true;
-    int fd = open_secret(path, why);
+    int fd = open_secret(path, &ret->exposed, why);
     if (fd < 0)
         return false;
     ssize_t len = read(fd, ret->bytes, sizeof ret->bytes);

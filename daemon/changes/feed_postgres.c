@@ -45,6 +45,7 @@ struct feed_postgres {
     enum announced announced;
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
     struct inspection inspection; /* the triggers' fault, and transactions that may use others */
+    unsigned key_scheme;          /* of the key columns that were inspected */
     struct schema_inspection expected;
     bool asked; /* since the last heartbeat, whether those have ended */
     struct unannounced unannounced;
@@ -155,7 +156,7 @@ static void on_inspected(void *arg, enum pg_outcome outcome, const PGresult *res
     struct feed_postgres *feed = arg;
     struct inspection inspection;
 
-    if (outcome == PG_LATE || outcome == PG_LOST)
+    if (outcome == PG_LATE || outcome == PG_LOST || feed->key_scheme != feed->env->key_scheme)
         return;
     if (outcome == PG_REFUSED && is_locked(result)) {
         feed->asked = true; /* asked again after the next heartbeat, when the lock may be gone */
@@ -212,6 +213,7 @@ static void send_inspection(struct feed_postgres *feed)
         .arg = feed,
     };
 
+    feed->key_scheme = feed->env->key_scheme;
     trigger_inspection_bind(&query, &feed->expected);
     pg_connection_send(feed->connection, &query);
 }
@@ -573,8 +575,15 @@ void feed_postgres_free(struct feed_postgres *feed)
     free(feed);
 }
 
+/* Other key columns need other triggers. */
 void feed_postgres_configure(struct feed_postgres *feed)
 {
+    if (feed->key_scheme != feed->env->key_scheme) {
+        schema_inspection_done(&feed->expected);
+        schema_inspection_init(&feed->expected, feed->env->config);
+        feed->asked = false;
+        set_announced(feed, NOT_INSPECTED);
+    }
     feed_postgres_heartbeat(feed);
 }
 

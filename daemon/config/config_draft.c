@@ -78,12 +78,24 @@ static void append_place(const struct config_draft *draft, const struct option *
         buffer_text(out, "the default");
 }
 
+static bool all_are_paths(const char *list)
+{
+    while (list[strspn(list, " ")] == '/') {
+        list += strcspn(list, ",");
+        if (*list == '\0')
+            return true;
+        list++;
+    }
+    return false;
+}
+
 /* Returns whether a wrong value may be, or hold, a secret. libpq explains the fault of a DSN, and
  * the fault may be in the form of its password. A secret may also stand where a file's path
  * belongs. */
 static bool is_private(const struct option *option, const char *value)
 {
-    return option->type == OPTION_DSN || (option->type == OPTION_SECRET_FILE && value[0] != '/');
+    return option->type == OPTION_DSN || (option->type == OPTION_SECRET_FILE && value[0] != '/') ||
+           (option->type == OPTION_SECRET_FILES && !all_are_paths(value));
 }
 
 /* `value` as it was given. */

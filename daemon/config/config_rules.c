@@ -6,6 +6,7 @@
 
 #include <apikeyd/base/address.h>
 #include <apikeyd/base/log.h>
+#include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/redis_url.h>
 
 static void check_secrets(struct config_draft *draft)
@@ -18,6 +19,16 @@ static void check_secrets(struct config_draft *draft)
         config_draft_sound(draft, "postgres.key_transform_secret_file"))
         config_draft_fail(draft, "postgres.key_transform",
                           "postgres.key_transform_secret_file is needed with it");
+    if (config->postgres_key_column_fallback[0] &&
+        config->postgres_key_transform == KEY_TRANSFORM_NONE &&
+        config_draft_sound(draft, "postgres.key_transform"))
+        config_draft_fail(draft, "postgres.key_column_fallback",
+                          "postgres.key_transform is needed with it: without one, key_column holds "
+                          "the key ID itself");
+    if (config->postgres_key_column_fallback[0] &&
+        strcmp(config->postgres_key_column_fallback, config->postgres_key_column) == 0)
+        config_draft_fail(draft, "postgres.key_column_fallback",
+                          "postgres.key_column is the same; another column is needed");
     if (config->redis_password_file[0] && redis_url_parse(config->redis_url, &url) &&
         url.password[0])
         config_draft_fail(draft, "redis.password_file",
@@ -70,6 +81,7 @@ static void check_places(struct config_draft *draft)
 {
     const struct config *config = draft->config;
     struct redis_url url = {0};
+    char secret[KEY_SECRETS_MAX][SECRET_FILE_SIZE] = {0};
     const struct {
         const char *name, *value;
     } places[] = {
@@ -82,11 +94,15 @@ static void check_places(struct config_draft *draft)
         {"redis.url", url.path},
         {"redis.password_file", config->redis_password_file},
         {"redis.secret_file", config->redis_secret_file},
-        {"postgres.key_transform_secret_file", config->postgres_key_transform_secret_file},
+        {"postgres.key_transform_secret_file", secret[0]},
+        {"postgres.key_transform_secret_file", secret[1]},
+        {"postgres.key_transform_secret_file", secret[2]},
+        {"postgres.key_transform_secret_file", secret[3]},
     };
     enum { PLACES = sizeof places / sizeof places[0], OWN = 6 };
 
     (void)redis_url_parse(config->redis_url, &url);
+    (void)secret_files_split(config->postgres_key_transform_secret_file, secret);
     /* One secret may serve twice. */
     for (size_t i = 1; i < PLACES; i++) {
         for (size_t k = 0; k < i && k < OWN; k++) {
@@ -114,6 +130,7 @@ static void check_columns(struct config_draft *draft)
         {"postgres.last_used_column", config->postgres_last_used_column},
         {"postgres.updated_column", config->postgres_updated_column},
         {"postgres.key_column", config->postgres_key_column},
+        {"postgres.key_column_fallback", config->postgres_key_column_fallback},
         {"postgres.id_column", config->postgres_id_column},
         {"postgres.user_column", config->postgres_user_column},
         {"postgres.active_column", config->postgres_active_column},

@@ -7,6 +7,7 @@
 
 #include <apikeyd/base/address.h>
 #include <apikeyd/base/utf8.h>
+#include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/redis_url.h>
 
 static bool printable(const char *text)
@@ -87,6 +88,28 @@ static const char *secret_file_wrong(const char *text)
                : "an absolute path, or the name of a credential without any /, is needed";
 }
 
+static const char *secret_files_wrong(const char *text)
+{
+    char file[KEY_SECRETS_MAX][SECRET_FILE_SIZE];
+    size_t commas = 0;
+
+    for (const char *at = text; *at; at++)
+        commas += *at == ',';
+    if (commas >= KEY_SECRETS_MAX)
+        return "at most 4 files are taken";
+    size_t len = secret_files_split(text, file);
+    if (len != commas + 1)
+        return "files with commas in between are needed, and one is missing";
+    for (size_t i = 0; i < len; i++) {
+        if (!file[i][0])
+            return "files with commas in between are needed, and one is missing";
+        const char *wrong = secret_file_wrong(file[i]);
+        if (wrong)
+            return wrong;
+    }
+    return NULL;
+}
+
 static const char *address_wrong(const char *text)
 {
     struct sockaddr_storage parsed;
@@ -121,8 +144,8 @@ static const char *(*const wrong_of[])(const char *text) = {
     [OPTION_REDIS_URL] = redis_url_wrong, [OPTION_TABLE] = table_wrong,
     [OPTION_COLUMN] = column_wrong,       [OPTION_ZONE] = zone_wrong,
     [OPTION_FILE] = file_wrong,           [OPTION_SECRET_FILE] = secret_file_wrong,
-    [OPTION_SOCKET] = path_wrong,         [OPTION_ADDRESS] = address_wrong,
-    [OPTION_GROUP] = group_wrong,
+    [OPTION_SOCKET] = path_wrong,         [OPTION_SECRET_FILES] = secret_files_wrong,
+    [OPTION_ADDRESS] = address_wrong,     [OPTION_GROUP] = group_wrong,
 };
 
 const char *option_text_wrong(const struct option *option, const char *text, char *scratch,

@@ -26,6 +26,7 @@ static void append_value(struct buffer *sql, const struct config *config, struct
         {"table", sql_table_append, config->postgres_table},
         {"table_text", append_table_text, config->postgres_table},
         {"key", sql_column_append, config->postgres_key_column},
+        {"fallback", sql_column_append, config->postgres_key_column_fallback},
         {"id", sql_column_append, config->postgres_id_column},
         {"user", sql_column_append, config->postgres_user_column},
         {"active", sql_column_append, config->postgres_active_column},

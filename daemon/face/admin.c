@@ -6,6 +6,7 @@
 
 #include <apikeyd/auth/check.h>
 #include <apikeyd/auth/front_state.h>
+#include <apikeyd/auth/key_digest.h>
 #include <apikeyd/wire/resp_reply.h>
 
 #include "resp_client.h"
@@ -91,14 +92,11 @@ void admin_status(struct front *front, struct connection *connection,
     ask_report(front, connection, REPORT_STATUS, (struct slice){"", 0});
 }
 
-/* Read a key argument; on false the error is already written. */
-static bool take_key(struct front *front, struct connection *connection, struct slice key,
-                     struct slice *ret_column, struct digest *ret_digest)
+/* Judge a key argument; on false the error is already written. */
+static bool take_key(struct connection *connection, struct slice key)
 {
     const char *wrong = check_key_id(key);
 
-    if (!wrong && !key_hasher_digest(front->hasher, key, ret_column, ret_digest))
-        wrong = "libcrypto failed";
     if (wrong)
         resp_error(connection_reply(connection), "ERR %s", wrong);
     return !wrong;
@@ -114,7 +112,7 @@ static struct explain_memory peek(struct front *front, const struct digest *dige
         return found;
     found.verdict = cached_verdict_get(cached);
     found.refreshing = cached->flags & CACHED_REFRESHING;
-    found.use = freshness_of(&front->freshness, digest, cached->kind, cached->read_at_us);
+    found.use = freshness_of(&front->freshness, NULL, cached->kind, cached->read_at_us);
     if (cached->usage_slot < front->usage->used) {
         const struct ledger_half *half = front->usage;
         const struct usage_slot *slot = usage_slot_at(half->slots, cached->usage_slot, half->type);
@@ -129,13 +127,14 @@ void admin_explain(struct front *front, struct connection *connection,
                    const struct resp_request *request)
 {
     struct to_back message = {.type = TO_BACK_EXPLAIN};
-    struct slice column;
+    struct slice key = request->argv[1];
 
-    if (!take_key(front, connection, request->argv[1], &column, &message.lookup.digest))
+    if (!take_key(connection, key))
         return;
+    key_digest(front->hasher, &front->freshness, front->cache, key, &message.lookup.digest);
     message.lookup.connection_id = (uint32_t)connection->id;
-    message.lookup.key_len = (uint8_t)column.len;
-    memcpy(message.lookup.key, column.at, column.len);
+    message.lookup.key_len = (uint8_t)key.len;
+    memcpy(message.lookup.key, key.at, key.len);
     message.explain = peek(front, &message.lookup.digest);
     /* EXPLAIN asks Redis and PostgreSQL. */
     ask_back(front, connection, &message, reply_limit_us + config_wait_max_us(front->config));
@@ -145,12 +144,12 @@ void admin_invalidate(struct front *front, struct connection *connection,
                       const struct resp_request *request)
 {
     struct to_back message = {.type = TO_BACK_INVALIDATE};
-    struct slice column;
+    struct slice key = request->argv[1];
 
-    message.invalidate.all = slice_is(request->argv[1], "ALL");
-    if (!message.invalidate.all &&
-        !take_key(front, connection, request->argv[1], &column, &message.invalidate.digest))
+    message.invalidate.all = slice_is(key, "ALL");
+    if (!message.invalidate.all && !take_key(connection, key))
         return;
+    key_hasher_digests(front->hasher, key, &message.invalidate.digests);
     ask_back(front, connection, &message, reply_limit_us);
 }
 

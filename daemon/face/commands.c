@@ -446,8 +446,8 @@ static size_t handle_request(struct front *front, struct connection *connection,
 /* The CHECK at the start of `bytes`, if the lookahead finds one there; 0 otherwise. */
 static size_t handle_check(struct front *front, struct connection *connection, struct slice bytes)
 {
-    const struct ahead *ahead =
-        lookahead_take(&front->lookahead, bytes, front->hasher, front->cache, front->usage);
+    const struct ahead *ahead = lookahead_take(&front->lookahead, bytes, front->hasher,
+                                               &front->freshness, front->cache, front->usage);
 
     return ahead ? run_check_ahead(front, connection, ahead) : 0;
 }

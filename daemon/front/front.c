@@ -6,6 +6,7 @@
 
 #include <apikeyd/auth/check.h>
 #include <apikeyd/auth/front_state.h>
+#include <apikeyd/base/out_of_memory.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/face/commands.h>
 #include <apikeyd/face/http.h>
@@ -91,10 +92,26 @@ static void swap_usage(struct front *front, struct ledger_half *next)
     front->unrecorded_logged = false;
 }
 
-static void apply_config(struct front *front, struct config *config)
+/* Keys may have other digests from now on. */
+static void use_hasher(struct front *front, struct key_hasher *hasher)
 {
+    key_hasher_free(front->hasher);
+    front->hasher = hasher;
+    if (key_hasher_digest_count(hasher) > 1 && !freshness_watch_keys(&front->freshness))
+        out_of_memory();
+}
+
+static void apply_config(struct front *front, const struct to_front *message)
+{
+    struct config *config = message->configured.config;
+    bool rekeyed = message->configured.key_scheme != front->key_scheme;
+
+    use_hasher(front, message->configured.hasher);
     config_free(front->config);
     front->config = config;
+    front->key_scheme = message->configured.key_scheme;
+    if (rekeyed)
+        check_rekeyed(front);
     struct freshness_policy policy = config_freshness_policy(config);
     freshness_set_policy(&front->freshness, &policy);
     use_half(front, front->usage);
@@ -135,6 +152,8 @@ static void invalidate(struct front *front, const struct to_front *message)
     int64_t changed_at_us = message->invalidate.changed_at_us;
 
     verdict_cache_remove(front->cache, &message->invalidate.digest);
+    freshness_key_changed(&front->freshness, &message->invalidate.digest,
+                          message->invalidate.heard_us);
     front->metrics.value[METRIC_INVALIDATIONS]++;
     if (changed_at_us == TIME_NEVER)
         return;
@@ -153,6 +172,8 @@ static void take_tombstone(struct front *front, const struct to_front *message)
 
     if (cached && !freshness_read_since(cached->read_at_us, message->invalidate.changed_at_us))
         verdict_cache_remove(front->cache, &message->invalidate.digest);
+    freshness_key_changed(&front->freshness, &message->invalidate.digest,
+                          message->invalidate.changed_at_us);
 }
 
 static void handle_message(struct front *front, struct to_front *message)
@@ -165,8 +186,9 @@ static void handle_message(struct front *front, struct to_front *message)
         check_outdated(front, message);
         break;
     case TO_FRONT_STALE:
-        verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
-                          &front->freshness.limits);
+        if (message->answer.key_scheme == front->key_scheme)
+            verdict_cache_put(front->cache, &message->answer.digest, &message->answer.verdict,
+                              &front->freshness.limits);
         break;
     case TO_FRONT_INVALIDATE:
         invalidate(front, message);
@@ -186,7 +208,7 @@ static void handle_message(struct front *front, struct to_front *message)
         front_take_freshness(front, &message->freshness_inputs);
         break;
     case TO_FRONT_CONFIG:
-        apply_config(front, message->config);
+        apply_config(front, message);
         break;
     case TO_FRONT_LISTEN:
         listener_move(&front->listener[message->listen.role], message->listen.fd);
@@ -282,11 +304,13 @@ struct front *front_new(const struct front_setup *setup)
 
     if (!front) {
         config_free(setup->config);
+        key_hasher_free(setup->hasher);
         return NULL;
     }
     front->config = setup->config;
     struct freshness_policy policy = config_freshness_policy(config);
     freshness_init(&front->freshness, &policy);
+    use_hasher(front, setup->hasher);
     front->to_back = setup->to_back;
     front->to_front = setup->to_front;
     use_half(front, setup->usage);
@@ -303,11 +327,9 @@ struct front *front_new(const struct front_setup *setup)
     for (int role = 0; role < SOCKET_ROLES; role++)
         front->listener[role].fd = -1;
     front->base = event_base_new();
-    front->hasher =
-        key_hasher_new((enum key_transform)config->postgres_key_transform, setup->hash_secret);
     front->cache = verdict_cache_new(config->cache_memory, config->cache_negative_memory,
                                      (enum id_type)config->postgres_id_type, setup->seed);
-    if (!front->base || !front->hasher || !front->cache || !check_init(front, setup->seed))
+    if (!front->base || !front->cache || !check_init(front, setup->seed))
         goto fail;
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
@@ -348,6 +370,12 @@ void front_run(struct front *front)
     }
 }
 
+static void discard_config(struct to_front *message)
+{
+    config_free(message->configured.config);
+    key_hasher_free(message->configured.hasher);
+}
+
 /* Free the contents of messages that were not taken. */
 static void discard_mail(struct front *front)
 {
@@ -358,7 +386,7 @@ static void discard_mail(struct front *front)
         if (reply.type == TO_FRONT_REPLY)
             buffer_free(&reply.reply);
         else if (reply.type == TO_FRONT_CONFIG)
-            config_free(reply.config);
+            discard_config(&reply);
     }
     while (mailbox_take(front->to_back, &request)) {
         if (request.type == TO_BACK_REPORT)
@@ -382,6 +410,7 @@ void front_free(struct front *front)
     check_done(front);
     buffer_free(&front->spare_requests);
     key_hasher_free(front->hasher);
+    freshness_done(&front->freshness);
     verdict_cache_free(front->cache);
     if (front->base)
         event_base_free(front->base);

@@ -10,6 +10,7 @@
 
 enum {
     COLUMN_KEY,
+    COLUMN_FALLBACK,
     COLUMN_API_KEY_ID,
     COLUMN_USER_ID,
     COLUMN_ACTIVE,
@@ -31,23 +32,42 @@ static void append_column(struct buffer *text, char alias, const char *column, c
 /* `alias` distinguishes the statements in pg_stat_activity. statement_timestamp() is taken before
  * the rows are read, so no change after it is missed by a verdict of that age. A null flag is not
  * true. */
-static char *make_sql(const struct config *config, char alias, const char *keys)
+static void append_rows(struct buffer *text, const struct config *config, char alias)
 {
+    const char *fallback =
+        config->postgres_key_column_fallback[0] ? "{fallback}::pg_catalog.text" : NULL;
     const char *active = config->postgres_active_column[0] ? "{active} IS TRUE" : NULL;
     const char *created = config->postgres_created_column[0] ? "{created}" : NULL;
+
+    buffer_printf(text, "SELECT %c.{key}::pg_catalog.text", alias);
+    append_column(text, alias, fallback, "NULL::pg_catalog.text");
+    buffer_printf(text, ", %c.{id}, %c.{user}", alias, alias);
+    append_column(text, alias, active, "true");
+    append_column(text, alias, created, "NULL::pg_catalog.timestamptz");
+    buffer_printf(text,
+                  ", pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
+                  "FROM {table} AS %c WHERE ",
+                  alias);
+}
+
+/* Each column has an index of its own, so that there is a SELECT for each. No row comes twice. */
+static char *make_sql(const struct config *config, char alias, const char *keys,
+                      const char *fallback_keys)
+{
     struct buffer text = {0};
     struct buffer sql = {0};
 
-    buffer_printf(&text, "SELECT %c.{key}::pg_catalog.text, %c.{id}, %c.{user}", alias, alias,
-                  alias);
-    append_column(&text, alias, active, "true");
-    append_column(&text, alias, created, "NULL::pg_catalog.timestamptz");
-    buffer_printf(&text,
-                  ", pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
-                  "FROM {table} AS %c WHERE %c.{key} OPERATOR(pg_catalog.=) ANY (%s) "
-                  "UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, "
-                  "pg_catalog.statement_timestamp(), " STORE_MARK,
-                  alias, alias, keys);
+    append_rows(&text, config, alias);
+    buffer_printf(&text, "%c.{key} OPERATOR(pg_catalog.=) ANY (%s) UNION ALL ", alias, keys);
+    if (config->postgres_key_column_fallback[0]) {
+        append_rows(&text, config, alias);
+        buffer_printf(&text,
+                      "%c.{fallback} OPERATOR(pg_catalog.=) ANY (%s) "
+                      "AND (%c.{key} OPERATOR(pg_catalog.=) ANY (%s)) IS NOT TRUE UNION ALL ",
+                      alias, fallback_keys, alias, keys);
+    }
+    buffer_text(&text, "SELECT NULL, NULL, NULL, NULL, NULL, NULL, "
+                       "pg_catalog.statement_timestamp(), " STORE_MARK);
     buffer_append(&text, "", 1);
     sql_template(&sql, config, text.data);
     buffer_append(&sql, "", 1);
@@ -57,12 +77,12 @@ static char *make_sql(const struct config *config, char alias, const char *keys)
 
 char *key_query_sql(const struct config *config)
 {
-    return make_sql(config, 't', "$1");
+    return make_sql(config, 't', "$1", "$2");
 }
 
 char *key_query_probe_sql(const struct config *config)
 {
-    return make_sql(config, 'p', "NULL::pg_catalog.text[]");
+    return make_sql(config, 'p', "NULL::pg_catalog.text[]", "NULL::pg_catalog.text[]");
 }
 
 static bool tells_store(const PGresult *result, int i)
@@ -133,18 +153,57 @@ static bool read_verdict(const PGresult *result, int i, enum id_type type, struc
     return pg_id_read(result, i, COLUMN_USER_ID, type, &ret->user_id) && has_id;
 }
 
+/* The text of a column; empty for NULL. */
+static struct slice read_text(const PGresult *result, int i, int column)
+{
+    return (struct slice){PQgetvalue(result, i, column), (size_t)PQgetlength(result, i, column)};
+}
+
 bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_row *ret)
 {
     ret->server_read_us = pg_get_int64(PQgetvalue(result, i, COLUMN_READ)) + PG_EPOCH_US;
     if (tells_store(result, i))
         return false;
-    ret->key.at = PQgetvalue(result, i, COLUMN_KEY);
-    ret->key.len = (size_t)PQgetlength(result, i, COLUMN_KEY);
+    ret->key = read_text(result, i, COLUMN_KEY);
+    ret->fallback = read_text(result, i, COLUMN_FALLBACK);
     ret->broken = !read_verdict(result, i, type, &ret->verdict);
     ret->created_at = PQgetisnull(result, i, COLUMN_CREATED)
                           ? INT64_MAX
                           : pg_get_int64(PQgetvalue(result, i, COLUMN_CREATED));
     return true;
+}
+
+static bool is_stored_hash(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.at[i] >= 'A' && text.at[i] <= 'F')
+            return false;
+    }
+    return key_hash_form(text);
+}
+
+size_t key_row_hash(const struct key_row *row, const struct key_names *names)
+{
+    size_t i = 0;
+
+    while (i < names->hashes &&
+           !slice_equal(row->key, (struct slice){names->hash[i], KEY_HASH_LEN}))
+        i++;
+    return i;
+}
+
+enum key_row_standing key_row_judge(const struct key_row *row, const struct key_names *names,
+                                    struct slice key)
+{
+    bool has_raw = row->fallback.len > 0 && !key_hash_form(row->fallback);
+
+    if (names->hashes == 0)
+        return KEY_ROW_FITS; /* found by the key itself */
+    if (row->key.len == 0)
+        return has_raw ? KEY_ROW_FITS : KEY_ROW_HASH_IN_FALLBACK;
+    if (key_row_hash(row, names) == names->hashes)
+        return is_stored_hash(row->key) ? KEY_ROW_TORN : KEY_ROW_NO_HASH;
+    return has_raw && !slice_equal(row->fallback, key) ? KEY_ROW_TORN : KEY_ROW_FITS;
 }
 
 static bool is_older(const struct key_row *row, const struct key_finding *finding)

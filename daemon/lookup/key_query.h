@@ -1,9 +1,9 @@
 /* key_query: asks PostgreSQL about many keys at once.
  *
- * A batch is one SELECT: the keys are one text[] parameter, and each row of the answer names its
- * key. `= ANY` leaves the server no join to plan: it reads an index key by key or, without an
- * index, the table once for the whole batch. One more row tells which store was read, so an answer
- * without keys tells that too. */
+ * A batch is one SELECT: the key column's values are one text[] parameter, the fallback column's,
+ * if there is one, a second, and each row of the answer names its key. `= ANY` leaves the server no
+ * join to plan: it reads an index key by key or, without an index, the table once for the whole
+ * batch. One more row tells which store was read, so an answer without keys tells that too. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_KEY_QUERY_H
 #define APIKEYD_KEY_QUERY_H
@@ -12,6 +12,7 @@
 
 #include <apikeyd/base/slice.h>
 #include <apikeyd/config/config.h>
+#include <apikeyd/model/key_hasher.h>
 #include <apikeyd/model/verdict.h>
 #include <apikeyd/postgres/store_query.h>
 
@@ -23,7 +24,8 @@ char *key_query_sql(const struct config *config);
 char *key_query_probe_sql(const struct config *config);
 
 struct key_row {
-    struct slice key;       /* lives as long as the result */
+    struct slice key;       /* lives as long as the result; empty: NULL */
+    struct slice fallback;  /* the fallback column's text, likewise */
     struct verdict verdict; /* as if it were the only row of its key; without its read time */
     bool broken;            /* an ID is missing, or is none; it is zeros */
     int64_t created_at;     /* in PostgreSQL's units; NULL counts as latest */
@@ -52,6 +54,23 @@ bool key_query_valid(const PGresult *result, struct store_told *ret_told);
 /* Read row `i`, of PQntuples(), with IDs of the type. False for the row that tells the store: then
  * only ret->server_read_us is set. */
 bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_row *ret);
+
+/* Whether a row that was found by one of its columns is a row of the key. */
+enum key_row_standing {
+    KEY_ROW_FITS,
+    KEY_ROW_TORN,             /* key_column holds a hash, but of another key than the fallback */
+    KEY_ROW_NO_HASH,          /* key_column holds something else than a hash */
+    KEY_ROW_HASH_IN_FALLBACK, /* it is NULL, and the fallback holds what may be a stored hash */
+};
+
+/* A row is a key's if each column that holds something holds what is the key's, and one does. So a
+ * stored hash is never a key: text of its form in the fallback column counts as nothing, and so
+ * does empty text in any column. */
+enum key_row_standing key_row_judge(const struct key_row *row, const struct key_names *names,
+                                    struct slice key);
+
+/* Returns which of the key's hashes the row holds; names->hashes: none. */
+size_t key_row_hash(const struct key_row *row, const struct key_names *names);
 
 /* Add a row to the finding of its key. All rows must be active for an ALLOW. The IDs are those of
  * the oldest row; among rows of one age, of the least ID. */

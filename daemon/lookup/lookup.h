@@ -15,15 +15,22 @@ struct explanation;
 struct lookup {
     TAILQ_ENTRY(lookup) in_list;
     struct lookup_request request;
-    int64_t deadline_us; /* while waiting for a connection to PostgreSQL */
-    size_t batch_max;    /* bound of its next batch; 0: only the configured bound */
-    size_t losses;       /* connections that broke under it */
-    struct verdict old;  /* from Redis, used when PostgreSQL does not answer; or UNAVAILABLE */
+    struct key_names names; /* of the key, as the stores were asked last */
+    bool not_by_fallback;   /* the key cannot stand in the server's encoding */
+    int64_t deadline_us;    /* while waiting for a connection to PostgreSQL */
+    size_t batch_max;       /* bound of its next batch; 0: only the configured bound */
+    size_t losses;          /* connections that broke under it */
+    struct verdict old;     /* from Redis, used when PostgreSQL does not answer; or UNAVAILABLE */
     struct key_finding finding; /* of the batch under way */
     uint64_t ask;               /* EXPLAIN only, like the next field */
     struct explanation *explanation;
 };
 TAILQ_HEAD(lookup_list, lookup);
+
+static inline struct slice lookup_key(const struct lookup *lookup)
+{
+    return (struct slice){lookup->request.key, lookup->request.key_len};
+}
 
 static inline struct lookup *lookup_list_take(struct lookup_list *list)
 {

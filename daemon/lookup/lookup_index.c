@@ -14,15 +14,15 @@ static uint64_t mix(uint64_t hash)
 
 /* Hash eight bytes at a time. The seed hides the places from clients, because clients choose the
  * keys. */
-static size_t first_place(const struct lookup_index *index, struct slice key)
+static size_t first_place(const struct lookup_index *index, struct slice text)
 {
-    uint64_t hash = index->seed ^ key.len;
+    uint64_t hash = index->seed ^ text.len;
 
-    for (size_t done = 0; done < key.len; done += sizeof hash) {
-        size_t left = key.len - done;
+    for (size_t done = 0; done < text.len; done += sizeof hash) {
+        size_t left = text.len - done;
         uint64_t word = 0;
 
-        memcpy(&word, key.at + done, left < sizeof word ? left : sizeof word);
+        memcpy(&word, text.at + done, left < sizeof word ? left : sizeof word);
         hash = mix(hash ^ word);
     }
     return mix(hash) & (index->slots - 1);
@@ -36,13 +36,13 @@ void lookup_index_reset(struct lookup_index *index, size_t len)
         slots *= 2;
     if (slots != index->slots) {
         free(index->slot);
-        index->slot = malloc(slots * sizeof(struct lookup *));
+        index->slot = malloc(slots * sizeof *index->slot);
         if (!index->slot)
             out_of_memory();
         index->slots = slots;
         arc4random_buf(&index->seed, sizeof index->seed);
     }
-    memset(index->slot, 0, slots * sizeof(struct lookup *));
+    memset(index->slot, 0, slots * sizeof *index->slot);
 }
 
 void lookup_index_free(struct lookup_index *index)
@@ -51,33 +51,26 @@ void lookup_index_free(struct lookup_index *index)
     *index = (struct lookup_index){0};
 }
 
-static struct slice key_of(const struct lookup *lookup)
+void lookup_index_add(struct lookup_index *index, struct lookup *lookup, struct slice text)
 {
-    return (struct slice){lookup->request.key, lookup->request.key_len};
-}
+    size_t at = first_place(index, text);
 
-void lookup_index_add(struct lookup_index *index, struct lookup *lookup)
-{
-    size_t at = first_place(index, key_of(lookup));
-
-    while (index->slot[at])
+    while (index->slot[at].lookup)
         at = (at + 1) & (index->slots - 1);
-    index->slot[at] = lookup;
+    index->slot[at] = (struct lookup_entry){lookup, text};
 }
 
-struct lookup *lookup_index_next(const struct lookup_index *index, struct slice key, size_t *place)
+struct lookup *lookup_index_next(const struct lookup_index *index, struct slice text, size_t *place)
 {
-    struct lookup *lookup;
+    const struct lookup_entry *entry;
 
     /* Places count from 1, as 0 is a search that has not begun. */
     if (*place == 0)
-        *place = first_place(index, key) + 1;
-    while ((lookup = index->slot[(*place - 1) & (index->slots - 1)])) {
-        struct slice held = key_of(lookup);
-
+        *place = first_place(index, text) + 1;
+    while ((entry = &index->slot[(*place - 1) & (index->slots - 1)])->lookup) {
         ++*place;
-        if (held.len == key.len && memcmp(held.at, key.at, key.len) == 0)
-            return lookup;
+        if (slice_equal(entry->text, text))
+            return entry->lookup;
     }
     return NULL;
 }

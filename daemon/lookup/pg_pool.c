@@ -34,8 +34,8 @@ struct pool_slot {
     struct lookup_list lookups;
     size_t len;
     int64_t sent_us;
-    struct lookup_index index;
-    struct buffer keys; /* the text[] parameter */
+    struct lookup_index by_key, by_fallback; /* the batch, by what each column may hold */
+    struct buffer keys, fallback_keys;       /* the text[] parameters */
 };
 
 struct pg_pool {
@@ -46,6 +46,7 @@ struct pg_pool {
     bool deadline_armed;
     const char *logged; /* in the log: a fault of answers */
     bool refused_logged, bytes_logged, broken_logged;
+    bool misfit_logged[KEY_ROW_HASH_IN_FALLBACK + 1];
     bool down; /* the state last reported */
     char *sql, *probe_sql;
     bool feed_usable;
@@ -152,13 +153,61 @@ void pg_pool_add(struct pg_pool *pool, struct lookup *lookup)
     fair_queue_add(&pool->waiting, lookup);
 }
 
+/* The row is nobody's, and only its owner can say whose it should be. */
+static void log_misfit(struct pg_pool *pool, const struct lookup *lookup,
+                       enum key_row_standing standing)
+{
+    static const char *const fault[] = {
+        [KEY_ROW_TORN] = "it holds the hash of another key than its key_column_fallback, or by a "
+                         "secret that is not in key_transform_secret_file",
+        [KEY_ROW_NO_HASH] = "it is no hash: 64 lower-case hexadecimal digits are expected",
+        [KEY_ROW_HASH_IN_FALLBACK] = "it is NULL, and key_column_fallback holds 64 hexadecimal "
+                                     "digits, which may be a stored "
+                                     "hash; fill in key_column",
+    };
+    char fingerprint[FINGERPRINT_SIZE];
+
+    if (!pool->misfit_logged[standing]) {
+        digest_fingerprint(&lookup->names.digests.of[0], fingerprint);
+        log_error(
+            &pool->env->log,
+            "postgres (lookups): key_column \"%s\" of the row of %s: %s; the row counts for no "
+            "key (logged once)",
+            pool->env->config->postgres_key_column, fingerprint, fault[standing]);
+    }
+    pool->misfit_logged[standing] = true;
+}
+
+static void judge_row(struct pg_pool *pool, struct lookup *lookup, const struct key_row *row)
+{
+    enum key_row_standing standing = key_row_judge(row, &lookup->names, lookup_key(lookup));
+
+    if (standing != KEY_ROW_FITS) {
+        log_misfit(pool, lookup, standing);
+        return;
+    }
+    if (lookup->names.hashes > 0) {
+        size_t which = key_row_hash(row, &lookup->names);
+
+        pool->env->metrics.value[METRIC_FOUND_BY_FALLBACK] += which == lookup->names.hashes;
+        pool->env->metrics.value[METRIC_FOUND_BY_OLDER_SECRET] +=
+            which > 0 && which < lookup->names.hashes;
+    }
+    key_query_combine(&lookup->finding, row);
+}
+
+/* A lookup may find a row by both columns, which must not count twice. */
 static void take_row(struct pool_slot *slot, const struct key_row *row)
 {
     struct lookup *lookup;
     size_t place = 0;
 
-    while ((lookup = lookup_index_next(&slot->index, row->key, &place)))
-        key_query_combine(&lookup->finding, row);
+    while ((lookup = lookup_index_next(&slot->by_key, row->key, &place)))
+        judge_row(slot->pool, lookup, row);
+    for (place = 0; (lookup = lookup_index_next(&slot->by_fallback, row->fallback, &place));) {
+        if (key_row_hash(row, &lookup->names) == lookup->names.hashes)
+            judge_row(slot->pool, lookup, row);
+    }
 }
 
 /* Why an answer of this standing proves nothing, or NULL. */
@@ -269,8 +318,11 @@ static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups, con
     return true;
 }
 
+/* Returns whether every text that is sent for the key is ASCII, as hashes are. */
 static bool is_ascii(const struct lookup *lookup)
 {
+    if (lookup->names.digests.len == lookup->names.hashes)
+        return true;
     for (size_t i = 0; i < lookup->request.key_len; i++) {
         if ((unsigned char)lookup->request.key[i] >= 0x80)
             return false;
@@ -392,6 +444,9 @@ static void take_refusal(struct pool_slot *slot, struct lookup_list *lookups, si
     while ((lookup = lookup_list_take(lookups))) {
         if (!bad_text) {
             fail(pool, lookup, "postgres error");
+        } else if (len == 1 && lookup->names.hashes > 0) {
+            lookup->not_by_fallback = true;
+            pg_pool_add(pool, lookup);
         } else if (len == 1) {
             pool->setup.answered(pool->setup.arg, lookup, &unknown, 0);
         } else {
@@ -432,6 +487,7 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
     TAILQ_CONCAT(&lookups, &slot->lookups, in_list);
     slot->len = 0;
     explicit_bzero(slot->keys.data, slot->keys.cap);
+    explicit_bzero(slot->fallback_keys.data, slot->fallback_keys.cap);
     if (!result)
         take_loss(slot, &lookups, outcome);
     else if (outcome == PG_DONE && key_query_valid(result, &told))
@@ -459,6 +515,62 @@ static void gather(struct pool_slot *slot)
     }
 }
 
+/* Begin a text[] of so many elements in an emptied buffer. The room is reserved at once: growing
+ * would leave a copy of the keys behind. */
+static void begin_keys(struct buffer *keys, size_t len)
+{
+    buffer_consume(keys, keys->len);
+    buffer_reserve(keys, 20 + len * (4 + KEY_LEN_MAX));
+    pg_array_begin(keys, PG_TEXT, len);
+}
+
+static void add_key(struct buffer *keys, struct lookup_index *index, struct lookup *lookup,
+                    struct slice text)
+{
+    lookup_index_add(index, lookup, text);
+    pg_array_element(keys, text.at, text.len);
+}
+
+static void add_key_column(struct pool_slot *slot, struct lookup *lookup)
+{
+    struct key_names *names = &lookup->names;
+
+    for (size_t i = 0; i < names->hashes; i++)
+        add_key(&slot->keys, &slot->by_key, lookup, (struct slice){names->hash[i], KEY_HASH_LEN});
+    if (names->hashes == 0)
+        add_key(&slot->keys, &slot->by_key, lookup, lookup_key(lookup));
+}
+
+/* The batch's keys as they are in the columns now: secrets and columns may have changed while the
+ * lookups waited. */
+static void make_params(struct pool_slot *slot, struct pg_query *query)
+{
+    const struct back_env *env = slot->pool->env;
+    bool fallback = env->config->postgres_key_column_fallback[0];
+    size_t len = 0, fallback_len = 0;
+    struct lookup *lookup;
+
+    TAILQ_FOREACH(lookup, &slot->lookups, in_list)
+    {
+        key_hasher_names(env->hasher, lookup_key(lookup), &lookup->names);
+        len += lookup->names.hashes > 0 ? lookup->names.hashes : 1;
+        fallback_len += fallback && !lookup->not_by_fallback;
+    }
+    lookup_index_reset(&slot->by_key, len);
+    lookup_index_reset(&slot->by_fallback, fallback_len);
+    begin_keys(&slot->keys, len);
+    begin_keys(&slot->fallback_keys, fallback_len);
+    TAILQ_FOREACH(lookup, &slot->lookups, in_list)
+    {
+        add_key_column(slot, lookup);
+        if (fallback && !lookup->not_by_fallback)
+            add_key(&slot->fallback_keys, &slot->by_fallback, lookup, lookup_key(lookup));
+    }
+    query->params = fallback ? 2 : 1;
+    query->param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&slot->keys)};
+    query->param[1] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&slot->fallback_keys)};
+}
+
 /* Send the waiting lookups, even if there are none: the answer shows that lookups are answered, and
  * by which store. */
 static void send_batch(struct pool_slot *slot)
@@ -466,7 +578,6 @@ static void send_batch(struct pool_slot *slot)
     struct pg_pool *pool = slot->pool;
     struct pg_query query = {
         .sql = pool->sql,
-        .params = 1,
         .timeout_us = pool->env->config->postgres_timeout,
         .done = on_result,
         .arg = slot,
@@ -477,18 +588,9 @@ static void send_batch(struct pool_slot *slot)
     /* Taken before the send, so the verdicts are not older than this time says. */
     slot->sent_us = unknown.verdict.read_at_us = clock_monotonic_us();
     gather(slot);
-    lookup_index_reset(&slot->index, slot->len);
-    buffer_consume(&slot->keys, slot->keys.len);
-    /* Reserve all room at once: growing would leave a copy of the keys behind. */
-    buffer_reserve(&slot->keys, 20 + slot->len * (4 + KEY_LEN_MAX));
-    pg_array_begin(&slot->keys, PG_TEXT, slot->len);
     TAILQ_FOREACH(lookup, &slot->lookups, in_list)
-    {
-        lookup->finding = unknown;
-        lookup_index_add(&slot->index, lookup);
-        pg_array_element(&slot->keys, lookup->request.key, lookup->request.key_len);
-    }
-    query.param[0] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&slot->keys)};
+    lookup->finding = unknown;
+    make_params(slot, &query);
     size_t len = slot->len;
     if (len == 0) {
         query.sql = pool->probe_sql;
@@ -677,6 +779,23 @@ static bool open_slot(struct pool_slot *slot, struct pg_pool *pool)
     return slot->connection != NULL;
 }
 
+static void slot_done(struct pool_slot *slot)
+{
+    lookup_index_free(&slot->by_key);
+    lookup_index_free(&slot->by_fallback);
+    buffer_free(&slot->keys);
+    buffer_free(&slot->fallback_keys);
+}
+
+void pg_pool_configure(struct pg_pool *pool)
+{
+    free(pool->sql);
+    free(pool->probe_sql);
+    pool->sql = key_query_sql(pool->env->config);
+    pool->probe_sql = key_query_probe_sql(pool->env->config);
+    memset(pool->misfit_logged, 0, sizeof pool->misfit_logged);
+}
+
 struct pg_pool *pg_pool_new(const struct pg_pool_setup *setup)
 {
     size_t count = setup->env->config->postgres_connections;
@@ -689,13 +808,12 @@ struct pg_pool *pg_pool_new(const struct pg_pool_setup *setup)
     fair_queue_init(&pool->waiting);
     event_assign(&pool->deadline, pool->env->base, -1, 0, on_deadline, pool);
     event_assign(&pool->lone_heartbeat, pool->env->base, -1, 0, on_lone_heartbeat, pool);
-    pool->sql = key_query_sql(pool->env->config);
-    pool->probe_sql = key_query_probe_sql(pool->env->config);
+    pg_pool_configure(pool);
     pool->guest.pool = pool;
     TAILQ_INIT(&pool->guest.lookups);
     while (pool->count < count && open_slot(&pool->slot[pool->count], pool))
         pool->count++;
-    if (!pool->sql || !pool->probe_sql || pool->count < count) {
+    if (pool->count < count) {
         pg_pool_free(pool);
         return NULL;
     }
@@ -714,11 +832,9 @@ void pg_pool_free(struct pg_pool *pool)
 
         pool->slot[i].connection = NULL;
         pg_connection_free(connection);
-        lookup_index_free(&pool->slot[i].index);
-        buffer_free(&pool->slot[i].keys);
+        slot_done(&pool->slot[i]);
     }
-    lookup_index_free(&pool->guest.index);
-    buffer_free(&pool->guest.keys);
+    slot_done(&pool->guest);
     while ((lookup = fair_queue_take(&pool->waiting)))
         fail(pool, lookup, "shutting down");
     event_del(&pool->deadline);

@@ -43,6 +43,9 @@ struct pg_pool_setup {
 /* NULL when out of memory. */
 struct pg_pool *pg_pool_new(const struct pg_pool_setup *setup);
 
+/* The configuration has changed: keys may be found by other columns from now on. */
+void pg_pool_configure(struct pg_pool *pool);
+
 /* All lookups fail first. */
 void pg_pool_free(struct pg_pool *pool);
 

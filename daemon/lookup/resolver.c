@@ -16,6 +16,7 @@ enum { REDIS_BATCH = 1000 }; /* keys in one MGET at most: a bounded piece of wor
 struct redis_batch {
     struct resolver *resolver;
     struct lookup_list lookups; /* lookups that wait for their findings, in order */
+    size_t next;                /* the digest of the first one whose finding is next */
 };
 
 struct resolver {
@@ -36,7 +37,7 @@ struct resolver {
 static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
                           const struct verdict *verdict)
 {
-    return freshness_outdated(&resolver->env->freshness, &lookup->request.digest,
+    return freshness_outdated(&resolver->env->freshness, &lookup->names.digests,
                               verdict->read_at_us);
 }
 
@@ -44,7 +45,7 @@ static bool changed_since(const struct resolver *resolver, const struct lookup *
 static enum freshness_use use_of(const struct resolver *resolver, const struct lookup *lookup,
                                  const struct verdict *verdict)
 {
-    return freshness_of(&resolver->env->freshness, &lookup->request.digest, verdict->kind,
+    return freshness_of(&resolver->env->freshness, &lookup->names.digests, verdict->kind,
                         verdict->read_at_us);
 }
 
@@ -70,7 +71,7 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     explanation->in_postgres = *verdict;
     explanation->why_not = why;
     explanation->redis_use = use_of(resolver, lookup, &explanation->in_redis);
-    explanation->watermark_us = freshness_watermark(freshness, &lookup->request.digest);
+    explanation->watermark_us = freshness_watermark(freshness, &lookup->names.digests);
     if (lookup->finding.broken)
         explanation->memory.use = USE_NEVER; /* on_failed() has made the front forget it */
     explanation->has_store = resolver->env->stores.has_current;
@@ -116,7 +117,8 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
     else
         back_env_post(resolver->env, &(struct to_front){
                                          .type = outdated ? TO_FRONT_OUTDATED : TO_FRONT_VERDICT,
-                                         .answer = {lookup->request.digest, *verdict, tier, why},
+                                         .answer = {lookup->request.digest, *verdict, tier, why,
+                                                    lookup->request.key_scheme},
                                      });
     lookup_free(lookup);
 }
@@ -126,11 +128,11 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
 static void answer_unavailable(struct resolver *resolver, struct lookup *lookup, const char *why)
 {
     if (lookup->old.kind != VERDICT_UNAVAILABLE && !changed_since(resolver, lookup, &lookup->old))
-        back_env_post(resolver->env,
-                      &(struct to_front){
-                          .type = TO_FRONT_STALE,
-                          .answer = {lookup->request.digest, lookup->old, TIER_STALE, NULL},
-                      });
+        back_env_post(resolver->env, &(struct to_front){
+                                         .type = TO_FRONT_STALE,
+                                         .answer = {lookup->request.digest, lookup->old, TIER_STALE,
+                                                    NULL, lookup->request.key_scheme},
+                                     });
     answer(resolver, lookup, &verdict_unavailable, TIER_NONE, why);
 }
 
@@ -178,7 +180,7 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
     }
     if (!lookup->explanation && resolver->shared && server_read_us != 0 &&
         use_of(resolver, lookup, verdict) == USE_NOW) {
-        redis_tier_fill(resolver->redis, &lookup->request.digest, verdict, server_read_us,
+        redis_tier_fill(resolver->redis, &lookup->names.digests.of[0], verdict, server_read_us,
                         resolver->env->config->cache_ttl);
         note_in_redis(resolver, verdict);
     }
@@ -238,34 +240,52 @@ static void take_tombstone(struct resolver *resolver, const struct digest *diges
         forget_older(resolver, digest, changed_at_us);
 }
 
+/* Redis has told all that it holds for the key: answer, or ask PostgreSQL. */
+static void use_findings(struct resolver *resolver, struct lookup *lookup)
+{
+    struct verdict verdict = lookup->old;
+    enum freshness_use use = USE_NEVER;
+
+    if (verdict.kind != VERDICT_UNAVAILABLE) {
+        note_in_redis(resolver, &verdict);
+        use = use_of(resolver, lookup, &verdict);
+    }
+    if (use == USE_NEVER)
+        lookup->old = verdict_unavailable;
+    if (use == USE_NOW) {
+        resolver->env->metrics.value[METRIC_REDIS_HITS]++;
+        answer(resolver, lookup, &verdict, TIER_REDIS, NULL);
+        return;
+    }
+    pg_pool_add(resolver->postgres, lookup);
+}
+
+/* The verdict of a key is held by its first digest, tombstones by any: they are in force before the
+ * verdict is judged. */
 static void on_finding(void *arg, enum redis_finding finding, const struct verdict *verdict)
 {
     struct redis_batch *batch = arg;
     struct resolver *resolver = batch->resolver;
-    struct lookup *lookup = lookup_list_take(&batch->lookups);
+    struct lookup *lookup = TAILQ_FIRST(&batch->lookups);
+    size_t which = batch->next++;
 
     if (finding == FOUND_TOMBSTONE && !lookup->explanation)
-        take_tombstone(resolver, &lookup->request.digest, verdict->read_at_us);
-    if (finding == FOUND_TOMBSTONE)
-        verdict = NULL;
-    if (lookup->explanation) {
+        take_tombstone(resolver, &lookup->names.digests.of[which], verdict->read_at_us);
+    if (which == 0 && lookup->explanation) {
         lookup->explanation->redis = finding;
-        if (verdict)
+        if (finding == FOUND_VERDICT)
             lookup->explanation->in_redis = *verdict;
-        pg_pool_add(resolver->postgres, lookup);
-        return;
-    }
-    if (verdict)
-        note_in_redis(resolver, verdict);
-    enum freshness_use use = verdict ? use_of(resolver, lookup, verdict) : USE_NEVER;
-    if (use > USE_NEVER)
+    } else if (which == 0 && finding == FOUND_VERDICT) {
         lookup->old = *verdict;
-    if (use == USE_NOW) {
-        resolver->env->metrics.value[METRIC_REDIS_HITS]++;
-        answer(resolver, lookup, verdict, TIER_REDIS, NULL);
-        return;
     }
-    pg_pool_add(resolver->postgres, lookup);
+    if (batch->next < lookup->names.digests.len)
+        return;
+    batch->next = 0;
+    TAILQ_REMOVE(&batch->lookups, lookup, in_list);
+    if (lookup->explanation)
+        pg_pool_add(resolver->postgres, lookup);
+    else
+        use_findings(resolver, lookup);
 }
 
 static void on_findings(void *arg)
@@ -277,7 +297,7 @@ static void on_findings(void *arg)
     pg_pool_go(resolver->postgres);
 }
 
-/* Send up to REDIS_BATCH of the waiting lookups to Redis. */
+/* Send the digests of waiting lookups to Redis, up to REDIS_BATCH. */
 static void read_redis(struct resolver *resolver)
 {
     struct redis_batch *batch = malloc(sizeof *batch);
@@ -287,11 +307,14 @@ static void read_redis(struct resolver *resolver)
 
     if (!batch)
         out_of_memory();
-    batch->resolver = resolver;
+    *batch = (struct redis_batch){.resolver = resolver};
     TAILQ_INIT(&batch->lookups);
-    while (len < REDIS_BATCH && (lookup = lookup_list_take(&resolver->for_redis))) {
+    while (len <= REDIS_BATCH - DIGESTS_MAX && (lookup = lookup_list_take(&resolver->for_redis))) {
+        const struct digests *of_key = &lookup->names.digests;
+
         TAILQ_INSERT_TAIL(&batch->lookups, lookup, in_list);
-        digests[len++] = lookup->request.digest;
+        memcpy(&digests[len], of_key->of, of_key->len * sizeof digests[0]);
+        len += of_key->len;
     }
     redis_tier_read(resolver->redis, digests, len,
                     (struct redis_read){on_findings_begin, on_finding, on_findings, batch});
@@ -314,6 +337,7 @@ void resolver_add(struct resolver *resolver, const struct to_back *message)
     if (!lookup)
         out_of_memory();
     lookup->request = message->lookup;
+    key_hasher_names(resolver->env->hasher, lookup_key(lookup), &lookup->names);
     if (message->type == TO_BACK_EXPLAIN) {
         lookup->explanation = calloc(1, sizeof *lookup->explanation);
         if (!lookup->explanation)
@@ -337,9 +361,15 @@ void resolver_go(struct resolver *resolver)
     pg_pool_go(resolver->postgres);
 }
 
-void resolver_invalidate(struct resolver *resolver, const struct digest *digest)
+void resolver_configure(struct resolver *resolver)
 {
-    freshness_key_changed(&resolver->env->freshness, digest, clock_monotonic_us());
+    redis_tier_configure(resolver->redis);
+    pg_pool_configure(resolver->postgres);
+}
+
+void resolver_invalidate(struct resolver *resolver, const struct digest *digest, int64_t now_us)
+{
+    freshness_key_changed(&resolver->env->freshness, digest, now_us);
     redis_tier_tombstone(resolver->redis, digest, resolver->env->config->cache_ttl);
 }
 

@@ -82,6 +82,8 @@ void freshness_done(struct freshness *freshness)
 
 bool freshness_watch_keys(struct freshness *freshness)
 {
+    if (freshness->keys)
+        return true;
     freshness->keys = malloc(sizeof *freshness->keys);
     if (freshness->keys)
         watermarks_init(freshness->keys);
@@ -123,7 +125,8 @@ void freshness_everything_changed(struct freshness *freshness, int64_t at_us)
 
 void freshness_key_changed(struct freshness *freshness, const struct digest *digest, int64_t at_us)
 {
-    watermarks_raise(freshness->keys, digest, at_us);
+    if (freshness->keys)
+        watermarks_raise(freshness->keys, digest, at_us);
 }
 
 bool freshness_lookups_elsewhere(struct freshness *freshness)
@@ -175,25 +178,33 @@ void freshness_follow(struct freshness *freshness, const struct freshness_inputs
     update_limits(freshness);
 }
 
-int64_t freshness_watermark(const struct freshness *freshness, const struct digest *digest)
+/* The latest change that any of the key's digests announced, or TIME_NEVER. */
+static int64_t key_watermark(const struct freshness *freshness, const struct digests *digests)
 {
-    int64_t of_key_us = freshness->keys ? watermarks_get(freshness->keys, digest) : TIME_NEVER;
+    int64_t latest_us = TIME_NEVER;
 
-    return later(of_key_us, freshness->inputs.watermark_us);
+    for (size_t i = 0; freshness->keys && i < digests->len; i++)
+        latest_us = later(latest_us, watermarks_get(freshness->keys, &digests->of[i]));
+    return latest_us;
 }
 
-bool freshness_outdated(const struct freshness *freshness, const struct digest *digest,
+int64_t freshness_watermark(const struct freshness *freshness, const struct digests *digests)
+{
+    return later(key_watermark(freshness, digests), freshness->inputs.watermark_us);
+}
+
+bool freshness_outdated(const struct freshness *freshness, const struct digests *digests,
                         int64_t read_at_us)
 {
-    return freshness->keys && read_at_us < watermarks_get(freshness->keys, digest);
+    return read_at_us < key_watermark(freshness, digests);
 }
 
-enum freshness_use freshness_of(const struct freshness *freshness, const struct digest *digest,
+enum freshness_use freshness_of(const struct freshness *freshness, const struct digests *digests,
                                 enum verdict_kind kind, int64_t read_at_us)
 {
     const struct freshness_limits *limits = &freshness->limits;
 
-    if (digest && freshness_outdated(freshness, digest, read_at_us))
+    if (digests && freshness_outdated(freshness, digests, read_at_us))
         return USE_NEVER;
     if (freshness_is_fresh(limits, kind, read_at_us))
         return USE_NOW;

@@ -30,6 +30,7 @@ struct mget {
     bool late;
     int64_t sent_us;
     struct store_id store; /* the store of these keys */
+    unsigned key_scheme;   /* of these digests */
     struct event timer;
     struct digest digests[];
 };
@@ -61,9 +62,12 @@ static uint64_t add_text(uint64_t hash, const char *text)
     return hash;
 }
 
-/* "/<key column>:", and a hash before the colon unless the other options that say what a verdict
- * tells have their defaults: daemons that read other columns share no verdicts. */
-static void name_columns(const struct config *config, char ret[static COLUMNS_SIZE])
+/* "/<key column>:", and a hash before the colon unless a key has one digest, and the other options
+ * that say what a verdict tells have their defaults. Daemons that read other columns share no
+ * verdicts, nor do those in different steps of a migration to hashed keys: one finds a row by a
+ * fallback or a secret that the other does not have. */
+static void name_columns(const struct config *config, const struct key_hasher *hasher,
+                         char ret[static COLUMNS_SIZE])
 {
     const struct {
         const char *option, *value;
@@ -83,10 +87,24 @@ static void name_columns(const struct config *config, char ret[static COLUMNS_SI
         defaults = defaults && strcmp(columns[i].value, option->value) == 0;
         hash = add_text(hash, columns[i].value);
     }
+    if (key_hasher_digest_count(hasher) > 1) {
+        char mark[DIGEST_HEX_SIZE];
+        struct digest digest;
+
+        key_hasher_mark(hasher, &digest);
+        digest_to_hex(&digest, mark);
+        hash = add_text(add_text(hash, mark), config->postgres_key_column_fallback);
+        defaults = false;
+    }
     if (defaults)
         snprintf(ret, COLUMNS_SIZE, "/%s:", config->postgres_key_column);
     else
         snprintf(ret, COLUMNS_SIZE, "/%s+%016" PRIx64 ":", config->postgres_key_column, hash);
+}
+
+void redis_tier_configure(struct redis_tier *tier)
+{
+    name_columns(tier->env->config, tier->env->hasher, tier->columns);
 }
 
 /* <prefix>1:<store>/<columns>:<digest>. The tag covers this name, so a verdict holds for one column
@@ -109,7 +127,7 @@ struct redis_tier *redis_tier_new(struct back_env *env)
     if (!tier)
         return NULL;
     tier->env = env;
-    name_columns(env->config, tier->columns);
+    redis_tier_configure(tier);
     if (!env->config->redis_url[0])
         return tier;
     tier->link = redis_link_new(env);
@@ -203,7 +221,8 @@ static void deliver(struct redis_tier *tier, const struct mget *mget,
     const struct redis_read *read = &mget->read;
     int64_t now_us = clock_monotonic_us();
 
-    if (!store_id_equal(&mget->store, &tier->env->stores.current)) {
+    if (!store_id_equal(&mget->store, &tier->env->stores.current) ||
+        mget->key_scheme != tier->env->key_scheme) {
         deliver_none(read, mget->len, FOUND_NOTHING);
         return;
     }
@@ -287,7 +306,8 @@ void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size
                               .read = read,
                               .len = len,
                               .sent_us = clock_monotonic_us(),
-                              .store = tier->env->stores.current};
+                              .store = tier->env->stores.current,
+                              .key_scheme = tier->env->key_scheme};
         memcpy(mget->digests, digests, len * sizeof *digests);
     }
     if (!mget || !send_mget(tier, mget)) {

@@ -31,7 +31,9 @@ static void take_columns(const char *const from[static SCHEMA_COLUMNS_MAX],
 void schema_key_columns(const struct config *config,
                         const char *ret_columns[static SCHEMA_COLUMNS_MAX])
 {
-    take_columns((const char *const[SCHEMA_COLUMNS_MAX]){config->postgres_key_column}, ret_columns);
+    take_columns((const char *const[SCHEMA_COLUMNS_MAX]){config->postgres_key_column,
+                                                         config->postgres_key_column_fallback},
+                 ret_columns);
 }
 
 void schema_verdict_columns(const struct config *config,

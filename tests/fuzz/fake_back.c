@@ -97,6 +97,7 @@ static void make_front(void)
     FUZZ_MUST(mailbox_init(&to_front, 32768, sizeof(struct to_front)) == 0);
     front = front_new(&(struct front_setup){
         .config = config,
+        .hasher = key_hasher_new(NULL, 0, false),
         .fd = {-1, -1, -1, -1},
         .usage = ledger_half(ledger, 0),
         .to_back = &to_back,

@@ -19,7 +19,7 @@ HANG = int(os.environ.get("APIKEYD_HANG", "60"))
 SHOWN_AS = "/srv"  # the folder of the cases, in the table
 
 # What stands in the folder, for options to name.
-FILES = {"secret": "s" * 32, "empty": "", "newlines": "\n\n", "long": "x" * 2000, "file": "some"}
+FILES = {"secret": "s" * 32, "again": "s" * 32 + "\n", "empty": "", "newlines": "\n\n", "long": "x" * 2000, "file": "some"}
 LONG = "x" * 300
 
 # Right values, in a folder that is there.
@@ -87,8 +87,12 @@ WRONG = {
     "postgres.listen_dsn": ["host=a prot=5", "host=a port=0"],
     "postgres.table": [*NOT_NAMES, "a.b.c", ".a", "a.", "x" * 64 + ".a"],
     "postgres.key_column": NOT_NAMES,
+    "postgres.key_column_fallback": [*NOT_NAMES[1:], "key_id"],
     "postgres.key_transform": ["", "sha256", "yes"],
-    "postgres.key_transform_secret_file": ["./secret", "{folder}/none", "{folder}/empty"],
+    "postgres.key_transform_secret_file": ["./secret", "{folder}/none", "{folder}/empty", "{folder}/secret,",
+                                           "{folder}/secret,,{folder}/file", "{folder}/secret, {folder}/none",
+                                           "{folder}/secret,{folder}/again", "{folder}/secret,hunter2",
+                                           "/a,/b,/c,/d,/e"],
     "postgres.id_column": NOT_NAMES,
     "postgres.user_column": NOT_NAMES,
     "postgres.id_type": ["", "int", "varchar", "uuid,text"],
@@ -137,6 +141,10 @@ TOGETHER = [
     {"redis.secret_file": "{folder}/usage.spill"},
     {"redis.url": "redis://:hunter2@host", "redis.password_file": "{folder}/secret"},
     {"postgres.key_transform": "hmac-sha256"},
+    {"postgres.key_column": "key_id_hash", "postgres.key_column_fallback": "key_id"},
+    {"postgres.key_column_fallback": "key_id", "postgres.key_transform": "hmac-sha256",
+     "postgres.key_transform_secret_file": "{folder}/secret"},
+    {"postgres.key_transform_secret_file": "{folder}/secret,{folder}/usage.spill"},
     {"log.target": "journal", "log.format": "json"},
 ]
 
@@ -220,6 +228,7 @@ class Stage:
         self.config = self.folder / "apikeyd.conf"
         for name, text in FILES.items():
             (self.folder / name).write_text(text)
+            (self.folder / name).chmod(0o600)
 
     def write(self, case):
         self.config.write_text(case.file(self.folder))
@@ -279,7 +288,7 @@ administrator makes it; the daemon does not. A secret that is named without a sl
 daemon's user, since it checks that files can be read.
 
 `tests/harness/misconfiguration.py` makes the tables from the cases that
-`tests/integration/test_misconfiguration.py` plays. `/srv` is a directory with the files `secret`, `empty`,
+`tests/integration/test_misconfiguration.py` plays. `/srv` is a directory with the files `secret`, `again` (the same), `empty`,
 `newlines`, `long` (2,000 bytes) and `file`. "…" stands for more of the same.
 """
 

@@ -123,9 +123,9 @@ static struct freshness linked_at(int64_t now_us)
 
 static enum freshness_use use(const struct freshness *freshness, int64_t read_at_us)
 {
-    struct digest digest = digest_number(1);
+    struct digests digests = {1, {digest_number(1)}};
 
-    return freshness_of(freshness, &digest, VERDICT_ALLOW, read_at_us);
+    return freshness_of(freshness, &digests, VERDICT_ALLOW, read_at_us);
 }
 
 static void test_a_jump_ends_the_lease(void **state)
@@ -174,14 +174,14 @@ static void test_what_was_read_before_a_jump_is_older(void **state)
 static void test_uses_of_a_verdict_end_one_after_the_other(void **state)
 {
     struct freshness freshness = linked_at(1000);
-    struct digest digest = digest_number(1);
+    struct digests digests = {1, {digest_number(1)}};
 
     (void)state;
     assert_int_equal(use(&freshness, 940), USE_NOW);
     assert_int_equal(use(&freshness, 939), USE_IF_DOWN);
     assert_int_equal(use(&freshness, 700), USE_IF_DOWN);
     assert_int_equal(use(&freshness, 699), USE_NEVER);
-    assert_int_equal(freshness_of(&freshness, &digest, VERDICT_DENY_UNKNOWN, 969), USE_IF_DOWN);
+    assert_int_equal(freshness_of(&freshness, &digests, VERDICT_DENY_UNKNOWN, 969), USE_IF_DOWN);
     freshness_feed_tells_all(&freshness, true);
     assert_int_equal(use(&freshness, 940), USE_NOW);
     assert_int_equal(use(&freshness, 939), USE_IF_SLOW);
@@ -226,13 +226,13 @@ static void test_changes_end_uses(void **state)
 static void test_a_changed_key_is_of_no_use(void **state)
 {
     struct freshness freshness = linked_at(1000);
-    struct digest one = digest_number(1);
-    struct digest two = digest_number(2);
+    struct digests one = {1, {digest_number(1)}};
+    struct digests two = {1, {digest_number(2)}};
 
     (void)state;
     assert_true(freshness_watch_keys(&freshness));
     assert_true(freshness_watermark(&freshness, &one) == TIME_NEVER);
-    freshness_key_changed(&freshness, &one, 990);
+    freshness_key_changed(&freshness, &one.of[0], 990);
     assert_int_equal(freshness_of(&freshness, &one, VERDICT_ALLOW, 989), USE_NEVER);
     assert_int_equal(freshness_of(&freshness, &one, VERDICT_ALLOW, 990), USE_NOW);
     assert_int_equal(freshness_of(&freshness, &two, VERDICT_ALLOW, 989), USE_NOW);
@@ -243,6 +243,31 @@ static void test_a_changed_key_is_of_no_use(void **state)
     freshness_changes_may_be_missing(&freshness, 995);
     assert_int_equal(freshness_watermark(&freshness, &one), 995);
     freshness_done(&freshness);
+}
+
+/* A key may be announced by any of its digests, whichever of them names it. */
+static void test_a_key_of_several_digests_changes_by_any(void **state)
+{
+    struct digests digests = {3, {digest_number(1), digest_number(2), digest_number(3)}};
+    struct digest other = digest_number(4);
+
+    (void)state;
+    for (size_t i = 0; i < digests.len; i++) {
+        struct freshness freshness = linked_at(1000);
+
+        freshness_key_changed(&freshness, &digests.of[i], 990); /* not watched */
+        assert_true(freshness_watch_keys(&freshness));
+        assert_int_equal(freshness_of(&freshness, &digests, VERDICT_DENY_UNKNOWN, 989), USE_NOW);
+        freshness_key_changed(&freshness, &other, 990);
+        assert_false(freshness_outdated(&freshness, &digests, 989));
+        freshness_key_changed(&freshness, &digests.of[i], 990);
+        assert_int_equal(freshness_of(&freshness, &digests, VERDICT_DENY_UNKNOWN, 989), USE_NEVER);
+        assert_int_equal(freshness_of(&freshness, &digests, VERDICT_ALLOW, 990), USE_NOW);
+        assert_int_equal(freshness_watermark(&freshness, &digests), 990);
+        assert_true(freshness_watch_keys(&freshness)); /* forgets nothing */
+        assert_true(freshness_outdated(&freshness, &digests, 989));
+        freshness_done(&freshness);
+    }
 }
 
 /* When lookups and the feed agree again, nobody can tell what was read elsewhere. */
@@ -299,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_a_fresh_verdict_is_of_every_use),
         cmocka_unit_test(test_changes_end_uses),
         cmocka_unit_test(test_a_changed_key_is_of_no_use),
+        cmocka_unit_test(test_a_key_of_several_digests_changes_by_any),
         cmocka_unit_test(test_lookups_that_agree_again_change_everything),
         cmocka_unit_test(test_a_follower_remembers_a_jump),
     };

@@ -48,14 +48,13 @@ struct check {
     int64_t within_ms;             /* the client's limit; 0: none */
     struct reply_encoder encoder;
     struct digest digest; /* of the key: for check_digest() */
-    struct slice column;  /* the key column's value: for check.c, set when needed */
 };
 
 /* Answer in its place, now or later; takes the encoder's text; returns NULL. If the key is
  * malformed: do nothing, and return what is wrong with the key. */
 const char *check_key(struct front *front, struct check *check);
 
-/* As check_key(), for a key (1 to 255 bytes) whose digest is known. */
+/* As check_key(), for a key (1 to 255 bytes) whose digest is known, from key_digest(). */
 const char *check_digest(struct front *front, struct check *check);
 
 /* Returns what is wrong with a key ID, or NULL. The text lives forever. */
@@ -66,6 +65,11 @@ void check_prefetch(const struct front *front, const struct digest *digest);
 
 /* The configuration has changed: waiters have the new deadline from now on. */
 void check_configured(struct front *front);
+
+/* Keys have other digests from now on: lookups under way begin anew under these, and answers to the
+ * old ones are dropped. One text may be a key by the old digests, and the hash of another by the
+ * new ones. */
+void check_rekeyed(struct front *front);
 
 /* The back thread stands still: answer every waiter. */
 void check_give_up(struct front *front);

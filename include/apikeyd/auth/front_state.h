@@ -43,6 +43,7 @@ struct front {
     uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
 
     struct key_hasher *hasher;
+    unsigned key_scheme; /* of the hasher's digests */
     struct verdict_cache *cache;
     struct lookahead lookahead;
     struct buffer spare_requests; /* lent to a connection between MULTI and EXEC */

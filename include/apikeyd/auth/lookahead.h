@@ -13,6 +13,7 @@
 #include <apikeyd/base/slice.h>
 #include <apikeyd/ledger/ledger.h>
 #include <apikeyd/model/digest.h>
+#include <apikeyd/model/freshness.h>
 #include <apikeyd/model/key_hasher.h>
 #include <apikeyd/model/verdict_cache.h>
 
@@ -39,7 +40,8 @@ static inline void lookahead_clear(struct lookahead *lookahead)
 /* Returns the CHECK at the start of `bytes`, digested; NULL when another request is there, or an
  * incomplete one. Between two clears `bytes` is the rest of the same bytes. */
 const struct ahead *lookahead_take(struct lookahead *lookahead, struct slice bytes,
-                                   struct key_hasher *hasher, struct verdict_cache *cache,
+                                   const struct key_hasher *hasher,
+                                   const struct freshness *freshness, struct verdict_cache *cache,
                                    const struct ledger_half *usage);
 
 #endif

@@ -18,8 +18,9 @@
 struct back;
 
 struct back_setup {
-    struct config *config;   /* owned by the back from here on */
-    const char *config_path; /* NULL: none; must outlive the back */
+    struct config *config;     /* owned by the back from here on */
+    struct key_hasher *hasher; /* likewise */
+    const char *config_path;   /* NULL: none; must outlive the back */
     struct log log;
     const struct log_writer *log_writer; /* its lines are counted; must outlive the back; or NULL */
     struct slice redis_password, redis_secret; /* empty: none; must outlive the back */

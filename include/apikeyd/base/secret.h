@@ -10,6 +10,7 @@ enum { SECRET_MAX = 1024 };
 struct secret {
     char bytes[SECRET_MAX];
     size_t len;
+    bool exposed; /* every user of the host may read the file */
 };
 
 /* Read the secret in the file at `path` ("": no secret; *ret stays as it is), without the line

@@ -22,6 +22,11 @@ static inline bool slice_is(struct slice slice, const char *word)
     return slice.len == strlen(word) && strncasecmp(slice.at, word, slice.len) == 0;
 }
 
+static inline bool slice_equal(struct slice a, struct slice b)
+{
+    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+}
+
 /* Read 1 to 18 decimal digits. False, leaving *ret alone, when the slice is anything else. */
 static inline bool slice_number(struct slice slice, int64_t *ret)
 {

@@ -67,8 +67,9 @@ struct config {
     char *postgres_listen_dsn;
     char *postgres_table;
     char *postgres_key_column;
-    uint64_t postgres_key_transform; /* enum key_transform */
-    char *postgres_key_transform_secret_file;
+    char *postgres_key_column_fallback;
+    uint64_t postgres_key_transform;          /* enum key_transform */
+    char *postgres_key_transform_secret_file; /* files with commas in between */
     char *postgres_id_column;
     char *postgres_user_column;
     uint64_t postgres_id_type; /* enum id_type */

@@ -11,17 +11,18 @@
 
 enum option_type {
     /* char *, see option_is_text() */
-    OPTION_PREFIX,      /* the start of names */
-    OPTION_DSN,         /* its passwords are not shown */
-    OPTION_REDIS_URL,   /* also not shown */
-    OPTION_TABLE,       /* an SQL name, optionally schema.name */
-    OPTION_COLUMN,      /* an SQL name */
-    OPTION_ZONE,        /* a time zone, by a name that PostgreSQL knows */
-    OPTION_FILE,        /* an absolute path; other files may stand beside the file */
-    OPTION_SECRET_FILE, /* an absolute path or the name of a credential */
-    OPTION_SOCKET,      /* an absolute path, of a Unix socket */
-    OPTION_ADDRESS,     /* the path of a Unix socket, or address:port */
-    OPTION_GROUP,       /* a group's name */
+    OPTION_PREFIX,       /* the start of names */
+    OPTION_DSN,          /* its passwords are not shown */
+    OPTION_REDIS_URL,    /* also not shown */
+    OPTION_TABLE,        /* an SQL name, optionally schema.name */
+    OPTION_COLUMN,       /* an SQL name */
+    OPTION_ZONE,         /* a time zone, by a name that PostgreSQL knows */
+    OPTION_FILE,         /* an absolute path; other files may stand beside the file */
+    OPTION_SECRET_FILE,  /* an absolute path or the name of a credential */
+    OPTION_SECRET_FILES, /* some of these, with commas in between */
+    OPTION_SOCKET,       /* an absolute path, of a Unix socket */
+    OPTION_ADDRESS,      /* the path of a Unix socket, or address:port */
+    OPTION_GROUP,        /* a group's name */
 
     OPTION_COUNT,    /* uint64_t */
     OPTION_SIZE,     /* uint64_t, bytes */

@@ -13,15 +13,15 @@
 struct front;
 
 struct front_setup {
-    struct config *config;    /* owned by the front from here on */
-    struct slice hash_secret; /* of key_transform; copied */
-    uint64_t seed;            /* random */
-    int fd[SOCKET_ROLES];     /* listening, not owned, -1: none; the metrics role is not used */
+    struct config *config;     /* owned by the front from here on */
+    struct key_hasher *hasher; /* likewise */
+    uint64_t seed;             /* random */
+    int fd[SOCKET_ROLES];      /* listening, not owned, -1: none; the metrics role is not used */
     struct ledger_half *usage;
     struct mailbox *to_back, *to_front;
 };
 
-/* NULL when out of memory; the config is then freed too. */
+/* NULL when out of memory; what it owns is then freed too. */
 struct front *front_new(const struct front_setup *setup);
 
 /* Serve until TO_FRONT_STOP. */

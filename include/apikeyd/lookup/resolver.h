@@ -35,15 +35,19 @@ struct resolver *resolver_new(const struct resolver_setup *setup);
 /* Answers lookups under way with UNAVAILABLE. */
 void resolver_free(struct resolver *resolver);
 
+/* The configuration has changed: keys may be found by other columns, or have other digests. */
+void resolver_configure(struct resolver *resolver);
+
 /* Take a LOOKUP or EXPLAIN; nothing is sent before resolver_go(). */
 void resolver_add(struct resolver *resolver, const struct to_back *message);
 
 /* Send all lookups added since the last call. */
 void resolver_go(struct resolver *resolver);
 
-/* A key may have changed: no verdict of the key that was read before now is fresh, and sidecars
- * that have not heard of the change find a tombstone in Redis. */
-void resolver_invalidate(struct resolver *resolver, const struct digest *digest);
+/* The key with this digest, one of several perhaps, may have changed: no verdict of the key that
+ * was read before `now_us` is fresh, and sidecars that have not heard of the change find a
+ * tombstone in Redis. */
+void resolver_invalidate(struct resolver *resolver, const struct digest *digest, int64_t now_us);
 
 /* Check whether PostgreSQL answers lookups; `hurry`: it is known to answer other sessions. */
 void resolver_probe(struct resolver *resolver, bool hurry);

@@ -3,6 +3,9 @@
  * The first 16 bytes of SHA-256 of the key column's value. The memory cache, Redis key names and
  * log fingerprints all use it, and psql can compute it
  * (left(encode(sha256(key_id::bytea), 'hex'), 32)), so the raw key need not be kept anywhere.
+ *
+ * A key has several digests while its row may hold one value or another (see key_hasher.h). The
+ * first one names the key; a change of its row is announced by any of them.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_DIGEST_H
@@ -16,6 +19,14 @@ enum { DIGEST_HEX_SIZE = 33, FINGERPRINT_SIZE = 12 };
 
 struct digest {
     uint64_t word[2]; /* the 16 bytes as they lie in memory */
+};
+
+enum { DIGESTS_MAX = 5 };
+
+/* The digests of one key: at least one. */
+struct digests {
+    size_t len;
+    struct digest of[DIGESTS_MAX];
 };
 
 static inline bool digest_equal(const struct digest *a, const struct digest *b)

@@ -80,15 +80,17 @@ struct freshness {
     struct freshness_policy policy;
     struct freshness_inputs inputs;
     struct freshness_limits limits; /* from both, at the time of the last tick */
-    struct watermarks *keys;        /* NULL: this thread does not hear of changes of single keys */
+    struct watermarks *keys;        /* NULL: changes of single keys are not watched */
 };
 
 /* Start without any event. Free with freshness_done(). */
 void freshness_init(struct freshness *freshness, const struct freshness_policy *policy);
 void freshness_done(struct freshness *freshness);
 
-/* Watch changes of single keys: on the back thread. The front thread need not, because messages
- * remove the verdicts that such changes forbid. False when out of memory. */
+/* Watch changes of single keys. The back thread does; the front thread only if keys have several
+ * digests: a message removes the verdict that the changed digest names, but not one whose key has
+ * that digest beside its first. Changes before this call are not known. False when out of
+ * memory. */
 __attribute__((warn_unused_result)) bool freshness_watch_keys(struct freshness *freshness);
 
 /* Setters: verdicts are judged accordingly from now on. */
@@ -106,7 +108,8 @@ void freshness_feed_tells_all(struct freshness *freshness, bool all);
 void freshness_changes_may_be_missing(struct freshness *freshness, int64_t at_us);
 
 /* Every key, or this one, may have changed before `at_us`: verdicts read earlier must not be used,
- * not even stale. For one key this covers verdicts from any tier, however late they arrive. */
+ * not even stale. For one key this covers verdicts from any tier, however late they arrive, and
+ * does nothing unless keys are watched. */
 void freshness_everything_changed(struct freshness *freshness, int64_t at_us);
 void freshness_key_changed(struct freshness *freshness, const struct digest *digest, int64_t at_us);
 
@@ -140,17 +143,17 @@ enum freshness_use {
     USE_NOW,     /* fresh */
 };
 
-/* Returns the best use of a verdict of `kind` that was read at `read_at_us`. `digest` NULL: the key
- * has not changed. */
-enum freshness_use freshness_of(const struct freshness *freshness, const struct digest *digest,
+/* Returns the best use of a verdict of `kind` that was read at `read_at_us`. A change announced by
+ * any of the key's digests counts. `digests` NULL: the key has not changed. */
+enum freshness_use freshness_of(const struct freshness *freshness, const struct digests *digests,
                                 enum verdict_kind kind, int64_t read_at_us);
 
 /* Returns whether a change of the key after `read_at_us` is known. */
-bool freshness_outdated(const struct freshness *freshness, const struct digest *digest,
+bool freshness_outdated(const struct freshness *freshness, const struct digests *digests,
                         int64_t read_at_us);
 
 /* Returns the time before which reads of the key are not fresh, or TIME_NEVER. For people. */
-int64_t freshness_watermark(const struct freshness *freshness, const struct digest *digest);
+int64_t freshness_watermark(const struct freshness *freshness, const struct digests *digests);
 
 /* Returns whether every change that was committed before `since_us` is known. */
 bool freshness_confirmed_since(const struct freshness *freshness, int64_t since_us);

@@ -41,9 +41,10 @@ enum to_back_type {
 
 struct lookup_request {
     struct digest digest;
+    unsigned key_scheme;    /* of the digest: see TO_FRONT_CONFIG */
     uint32_t connection_id; /* the connection that asked: fair_queue.h */
     bool refresh;           /* ask PostgreSQL: the verdict that Redis holds is to be renewed */
-    uint8_t key_len;        /* the key column's value */
+    uint8_t key_len;        /* the key as it was sent */
     char key[KEY_LEN_MAX];
 };
 
@@ -69,7 +70,7 @@ struct to_back {
         };
         struct {
             bool all;
-            struct digest digest;
+            struct digests digests; /* unless all */
         } invalidate;
         struct {
             struct metrics *metrics; /* the front's: the receiver frees them */
@@ -101,7 +102,7 @@ enum to_front_type {
     TO_FRONT_REPLY,      /* ask, reply */
     TO_FRONT_SWAP,       /* half: switch to it, and send back the one in use */
     TO_FRONT_FRESHNESS,  /* freshness_inputs: the new inputs */
-    TO_FRONT_CONFIG,     /* config: the receiver owns it */
+    TO_FRONT_CONFIG,     /* configured: the receiver owns both */
     TO_FRONT_LISTEN,     /* listen: accept on this from now on, and close the last one */
     TO_FRONT_STATS_POLL, /* stats_poll: answer with the thread's metrics */
     TO_FRONT_DRAIN,      /* take no more requests */
@@ -116,16 +117,22 @@ struct to_front {
             struct digest digest;
             struct verdict verdict;
             enum tier tier;
-            const char *why; /* of UNAVAILABLE; lives forever */
+            const char *why;     /* of UNAVAILABLE; lives forever */
+            unsigned key_scheme; /* as in the request */
         } answer;
         struct {
             struct digest digest;
             int64_t changed_at_us; /* monotonic: not before this; or TIME_NEVER */
+            int64_t heard_us;      /* of INVALIDATE: verdicts that were read before are outdated */
         } invalidate;
         struct buffer reply; /* RESP; the receiver frees it */
         struct ledger_half *half;
         struct freshness_inputs freshness_inputs;
-        struct config *config;
+        struct {
+            struct config *config;
+            struct key_hasher *hasher;
+            unsigned key_scheme; /* counts changes of how keys are found, and of their digests */
+        } configured;
         struct {
             enum socket_role role; /* check, admin or http */
             int fd;

@@ -223,6 +223,11 @@
       "Lookup SELECTs sent")                                                                       \
     X(POSTGRES_KEYS, "PostgreSQL", "postgres_keys_read", COUNTER, "postgres_keys_read_total", "",  \
       "Keys asked for in them")                                                                    \
+    X(FOUND_BY_FALLBACK, "PostgreSQL", "found_by_fallback", COUNTER, "found_by_fallback_total",    \
+      "", "Rows found by key_column_fallback alone: they have no hash yet")                        \
+    X(FOUND_BY_OLDER_SECRET, "PostgreSQL", "found_by_older_secret", COUNTER,                       \
+      "found_by_older_secret_total", "",                                                           \
+      "Rows whose hash is by another secret than the first of key_transform_secret_file")          \
     X(POSTGRES_TIMEOUTS, "PostgreSQL", "postgres_timeouts", COUNTER, "postgres_timeouts_total",    \
       "", "SELECTs late by postgres.timeout")                                                      \
     X(POSTGRES_ERRORS, "PostgreSQL", "postgres_errors", COUNTER, "postgres_errors_total", "",      \

@@ -32,6 +32,9 @@ const char *redis_finding_name(enum redis_finding finding);
 /* NULL when out of memory. Without redis.url a tier that is always off. */
 struct redis_tier *redis_tier_new(struct back_env *env);
 
+/* Keys are found in another way from now on (env->key_scheme). */
+void redis_tier_configure(struct redis_tier *tier);
+
 /* Close the connection for good: reads under way end at once. The tier still accepts calls. */
 void redis_tier_close(struct redis_tier *tier);
 void redis_tier_free(struct redis_tier *tier);

@@ -23,6 +23,8 @@ TAILQ_HEAD(pg_sessions, pg_session);
 struct back_env {
     struct event_base *base;
     const struct config *config;
+    struct key_hasher *hasher; /* replaced likewise */
+    unsigned key_scheme;       /* counts changes of how keys are found: columns and hasher */
     struct slice redis_password, redis_secret; /* empty: none */
     struct freshness freshness;                /* the front is told of each change */
     struct pg_clock clock;
