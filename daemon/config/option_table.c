@@ -113,8 +113,8 @@ const struct option option_table[] = {
     {"postgres", "key_transform", OPTION_CHOICE, FIELD(postgres_key_transform), "none", 0, 0,
      RELOADABLE, transforms, "none, or hmac-sha256: the column holds the hex HMAC of the key ID."},
     {"postgres", "key_transform_secret_file", OPTION_SECRET_FILES,
-     FIELD(postgres_key_transform_secret_file), "", 0, KEY_SECRETS_MAX *OPTION_FILE_MAX, RELOADABLE,
-     NULL,
+     FIELD(postgres_key_transform_secret_file), "", 0, (int64_t)KEY_SECRETS_MAX *OPTION_FILE_MAX,
+     RELOADABLE, NULL,
      "Up to four files, with commas in between, each with an HMAC secret of key_transform: the "
      "first is that of new keys, keys by the others are found too."},
     {"postgres", "id_column", OPTION_COLUMN, FIELD(postgres_id_column), "api_key_id", 1,
