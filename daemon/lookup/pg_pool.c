@@ -321,7 +321,7 @@ static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups, con
 /* Returns whether every text that is sent for the key is ASCII, as hashes are. */
 static bool is_ascii(const struct lookup *lookup)
 {
-    if (lookup->names.digests.len == lookup->names.hashes)
+    if (lookup->names.digests.len == lookup->names.hashes || lookup->not_by_fallback)
         return true;
     for (size_t i = 0; i < lookup->request.key_len; i++) {
         if ((unsigned char)lookup->request.key[i] >= 0x80)
