@@ -19,12 +19,17 @@ BEGIN
             EXECUTE format('REVOKE USAGE ON SCHEMA %s FROM %I',
                 (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = keys), role);
         END IF;
-        BEGIN
-            EXECUTE format('DROP ROLE %I', role);
-        EXCEPTION
-            WHEN dependent_objects_still_exist OR insufficient_privilege OR object_in_use THEN
-                RAISE NOTICE 'role % stays: %', role, SQLERRM;
-        END;
+        -- A role that is made again is another role: sessions from before would have none of its rights.
+        IF EXISTS (SELECT FROM pg_stat_activity WHERE usename = role) THEN
+            RAISE NOTICE 'role % stays: it has sessions', role;
+        ELSE
+            BEGIN
+                EXECUTE format('DROP ROLE %I', role);
+            EXCEPTION
+                WHEN dependent_objects_still_exist OR insufficient_privilege OR object_in_use THEN
+                    RAISE NOTICE 'role % stays: %', role, SQLERRM;
+            END;
+        END IF;
     END IF;
     PERFORM set_config('search_path', path, true);
 END
