@@ -271,6 +271,11 @@ def test_missing_parts_are_made_again(empty):
         done = command(empty, *repair)
         assert done.returncode == 0, done.stdout + done.stderr
         assert (states(empty), indexes(empty)) == before and deploy(empty, "verify").returncode == 0
+    # The owner's own index does as well.
+    empty.run(f"DROP INDEX api.user_api_key_key_id_idx; CREATE INDEX ON {TABLE} (key_id, is_active)")
+    before = indexes(empty)
+    assert command(empty).returncode == 0 and indexes(empty) == before
+    assert deploy(empty, "verify").returncode == 0
 
 
 def test_triggers_of_another_configuration_are_kept(empty):
