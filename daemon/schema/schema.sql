@@ -14,6 +14,31 @@ BEGIN
     -- transaction does next.
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
+    -- The owner of one of these can have every role that changes a key run his code. Who may act as the
+    -- table's owner could anyway.
+    SELECT o.name, r.rolname INTO f
+    FROM (
+        SELECT 'schema apikeyd', nspowner FROM pg_namespace WHERE nspname = 'apikeyd'
+        UNION ALL
+        SELECT format('table %s', oid::regclass), relowner
+        FROM pg_class
+        WHERE oid = to_regclass('apikeyd.unannounced_change')
+        UNION ALL
+        SELECT format('function %s', oid::regprocedure), proowner
+        FROM pg_proc
+        WHERE pronamespace = to_regnamespace('apikeyd')
+    ) AS o (name, owner)
+    JOIN pg_roles AS r ON r.oid = o.owner
+    JOIN pg_database AS d ON d.datname = current_database()
+    WHERE r.rolname <> current_user AND r.oid <> d.datdba
+        AND NOT pg_has_role(r.oid, coalesce(
+            (SELECT relowner FROM pg_class WHERE oid = to_regclass(@table_text@)), d.datdba), 'MEMBER')
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '% belongs to role %, which may not act as the owner of the table of keys', f.name, f.rolname
+            USING HINT = 'As a superuser: DROP SCHEMA apikeyd CASCADE; then repeat this.';
+    END IF;
+
     IF to_regnamespace('apikeyd') IS NULL THEN
         CREATE SCHEMA apikeyd;
     END IF;
@@ -359,6 +384,18 @@ BEGIN
                 FROM found
                 WHERE tgenabled IS DISTINCT FROM 'A'
                     OR NOT cloned AND pg_get_triggerdef(trigger) IS DISTINCT FROM 'CREATE ' || made
+                UNION ALL
+                -- Triggers of before had other names here, and conditions that depend on columns.
+                SELECT 3, tree.depth, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
+                FROM tree
+                JOIN pg_class AS c USING (oid)
+                JOIN pg_trigger AS t ON t.tgrelid = c.oid
+                WHERE t.tgparentid = 0 AND t.tgname IN ('apikeyd_notify_rows', 'apikeyd_notify_update')
+                    AND NOT EXISTS (SELECT FROM wanted WHERE relation = c.oid AND name = t.tgname)
+                    AND (c.relkind = 'p' OR EXISTS (
+                        SELECT FROM pg_depend
+                        WHERE classid = 'pg_trigger'::regclass AND objid = t.oid
+                            AND refclassid = 'pg_class'::regclass AND refobjsubid > 0))
                 ORDER BY step, depth
             LOOP
                 EXECUTE f.sql;
@@ -489,9 +526,11 @@ $apikeyd$;
 DO $apikeyd$
 DECLARE
     path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    patience CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
     f pg_catalog.record;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM set_config('lock_timeout', '100ms', true);
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = to_regprocedure('apikeyd.notify_key_change()')) THEN
         FOR f IN
             SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = to_regnamespace('apikeyd')
@@ -508,6 +547,7 @@ BEGIN
             END;
         END IF;
     END IF;
+    PERFORM set_config('lock_timeout', patience, true);
     PERFORM set_config('search_path', path, true);
 END
 $apikeyd$;
