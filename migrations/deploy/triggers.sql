@@ -250,6 +250,8 @@ DECLARE
     named CONSTANT pg_catalog.text := E'"api"."user_api_key"';
     keys CONSTANT pg_catalog.text[] := ARRAY[E'key_id'];
     columns CONSTANT pg_catalog.text[] := ARRAY[E'key_id', E'is_active', E'user_id', E'api_key_id', E'created_at'];
+    literal pg_catalog.text;
+    backslash pg_catalog.text;
     kind pg_catalog."char";
     call pg_catalog.text;
     condition pg_catalog.text;
@@ -272,13 +274,19 @@ BEGIN
         RAISE EXCEPTION '% lacks one of the columns %', named, array_to_string(columns, ', ')
             USING HINT = 'Name its columns in the section [postgres] of the configuration.';
     END IF;
+    -- Literals as PostgreSQL prints them, which is without E.
+    backslash := repeat(chr(92), CASE current_setting('standard_conforming_strings') WHEN 'on' THEN 1 ELSE 2 END);
+    literal := '''%s''';
     call := replace(format('EXECUTE FUNCTION apikeyd.notify_key_change(%s)',
-        (SELECT string_agg(quote_literal(name), ', ') FROM unnest(keys) AS name)), '%', '%%');
+        (SELECT string_agg(format(literal, replace(replace(name, '''', ''''''), chr(92), backslash)), ', ')
+            FROM unnest(keys) AS name)), '%', '%%');
     -- A condition, not a list of columns: that would miss what a BEFORE trigger changes. As PostgreSQL
     -- prints it, so that an equal one is known.
-    condition := format('WHEN ((apikeyd.lacks_columns(%%2$L::regclass, ARRAY[%s]) '
+    condition := format('WHEN ((apikeyd.lacks_columns(%%3$s::regclass, ARRAY[%s]) '
             'OR apikeyd.verdict_changes_89b1304a(old.*, new.*)))',
-        replace((SELECT string_agg(quote_literal(name) || '::text', ', ') FROM unnest(columns) AS name), '%', '%%'));
+        replace((SELECT string_agg(format(literal || '::text',
+                replace(replace(name, '''', ''''''), chr(92), backslash)), ', ')
+            FROM unnest(columns) AS name), '%', '%%'));
 
     FOR attempt IN 1 .. attempts LOOP
         BEGIN
@@ -311,7 +319,8 @@ BEGIN
                 ),
                 found AS (
                     SELECT w.*, t.oid AS trigger, t.tgenabled,
-                        format('TRIGGER %1$I ' || w.sql, w.name, w.relation::regclass) AS made
+                        format('TRIGGER %1$I ' || w.sql, w.name, w.relation::regclass, format(literal, replace(
+                            replace(w.relation::regclass::text, '''', ''''''), chr(92), backslash))) AS made
                     FROM wanted AS w
                     LEFT JOIN pg_trigger AS t ON t.tgrelid = w.relation AND t.tgname = w.name
                 )

@@ -376,15 +376,17 @@ def test_deploying_twice_changes_nothing(db):
     assert db.run(look) == before
 
 
-OTHER = {"postgres.table": 'Auth "Z".Keys', "postgres.key_column": "Key's \"hash\"", "postgres.id_column": "Id",
+OTHER = {"postgres.table": 'Auth "Z".Keys', "postgres.key_column": "Key's \\ \"hash\" %s", "postgres.id_column": "Id",
          "postgres.user_column": "owner", "postgres.active_column": "select", "postgres.last_used_column": "seen at",
          "postgres.updated_column": "", "postgres.created_column": "cr\u00e9\u00e9"}
 
 
 @pytest.mark.slow
-def test_the_schema_of_another_table(other, start):
+@pytest.mark.parametrize("conforming", ["on", "off"])
+def test_the_schema_of_another_table(other, start, conforming):
     """Any names. It is checked before and after, undone, and what was there before is there again."""
-    other.run('CREATE SCHEMA "Auth ""Z"""; CREATE TABLE "Auth ""Z"""."Keys" ("Key\'s ""hash""" text, "Id" uuid PRIMARY KEY, '
+    other.run(f"ALTER DATABASE {other.name} SET standard_conforming_strings = {conforming}")
+    other.run('CREATE SCHEMA "Auth ""Z"""; CREATE TABLE "Auth ""Z"""."Keys" ("Key\'s \\ ""hash"" %s" text, "Id" uuid PRIMARY KEY, '
               'owner uuid, "select" bool, "seen at" timestamptz, "cr\u00e9\u00e9" timestamptz)')
     daemon = start({**LONG, **OTHER, "postgres.dsn": other.dsn, "redis.url": ""}, wait=False)
     daemon.write_config()
@@ -409,7 +411,7 @@ def test_the_schema_of_another_table(other, start):
     assert daemon.stop() == 0
     undone = run_sql(other, schema("sql", "--undo", config=daemon.config).stdout)
     assert undone.returncode == 0, undone.stderr
-    other.run('DROP INDEX "Auth ""Z"""."Keys_Key\'s ""hash""_idx"')
+    other.run('DROP INDEX "Auth ""Z"""."Keys_Key\'s \\ ""hash"" %s_idx"')
     assert other.run(look) == before
 
 
