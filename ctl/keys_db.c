@@ -32,12 +32,12 @@ static void append_row(struct buffer *sql, const struct config *config)
         config->postgres_name_column[0] ? "{name}" : "NULL",
         ", 'user_id', {user}::pg_catalog.text, 'active', ",
         config->postgres_active_column[0] ? "{active}" : "true",
-        ", 'last_used', " TIME("{last_used}") ", 'created_at', ",
+        (", 'last_used', " TIME("{last_used}") ", 'created_at', "),
         config->postgres_created_column[0] ? TIME("{created}") : "NULL",
         ", 'updated_at', ",
         config->postgres_updated_column[0] ? TIME("{updated}") : "NULL",
-        ", 'fingerprint', pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode("
-        "pg_catalog.sha256(pg_catalog.convert_to(",
+        (", 'fingerprint', pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode("
+         "pg_catalog.sha256(pg_catalog.convert_to("),
         config->postgres_key_column_fallback[0]
             ? "coalesce({key}::pg_catalog.text, {fallback}::pg_catalog.text)"
             : "{key}::pg_catalog.text",

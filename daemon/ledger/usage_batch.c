@@ -68,23 +68,27 @@ static void put(struct usage_batch *out, const struct usage_slot *slot)
         copy(out, out->len++, slot);
 }
 
-static bool make(struct usage_batch *out, size_t cap, const struct usage_batch *like)
+/* An empty batch like another one; without slots when out of memory. */
+static struct usage_batch make(size_t cap, const struct usage_batch *like)
 {
-    *out = (struct usage_batch){.cap = cap, .type = like->type, .owner = like->owner};
-    out->slots = malloc(cap * usage_slot_size(out->type));
-    return out->slots != NULL;
+    return (struct usage_batch){.cap = cap,
+                                .type = like->type,
+                                .owner = like->owner,
+                                .slots = malloc(cap * usage_slot_size(like->type))};
 }
 
 bool usage_batch_merge(struct usage_batch *batch, const struct usage_slot *slots, size_t len)
 {
     slot_order *order = order_of(batch->type);
-    struct usage_batch fresh = {0}, merged = {0};
     size_t old = 0;
 
     if (len == 0)
         return true;
-    if (!make(&fresh, len, batch) || !make(&merged, batch->len + len, batch)) {
+    struct usage_batch fresh = make(len, batch);
+    struct usage_batch merged = make(batch->len + len, batch);
+    if (!fresh.slots || !merged.slots) {
         free(fresh.slots);
+        free(merged.slots);
         return false;
     }
     for (size_t i = 0; i < len; i++) {

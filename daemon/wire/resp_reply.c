@@ -113,7 +113,7 @@ static void allow(struct buffer *out, const struct verdict *verdict)
 {
     static const char head[] = "*3\r\n$5\r\nALLOW\r\n";
     enum { ID_LEN_MAX = sizeof "$36\r\n\r\n" - 1 + ID_TEXT_MAX };
-    char *start = buffer_reserve(out, sizeof head - 1 + 2 * ID_LEN_MAX);
+    char *start = buffer_reserve(out, sizeof head - 1 + (size_t)2 * ID_LEN_MAX);
     char *at = (char *)mempcpy(start, head, sizeof head - 1);
 
     at = put_id(at, &verdict->api_key_id, verdict->id_type);

@@ -19,7 +19,8 @@ HANG = int(os.environ.get("APIKEYD_HANG", "60"))
 SHOWN_AS = "/srv"  # the folder of the cases, in the table
 
 # What stands in the folder, for options to name.
-FILES = {"secret": "s" * 32, "again": "s" * 32 + "\n", "empty": "", "newlines": "\n\n", "long": "x" * 2000, "file": "some"}
+FILES = {"secret": "s" * 32, "again": "s" * 32 + "\n", "empty": "", "newlines": "\n\n", "long": "x" * 2000, "file": "some",
+         "shared": "some"}
 LONG = "x" * 300
 
 # Right values, in a folder that is there.
@@ -48,7 +49,7 @@ NOT_DSNS = ["host=a colour=red", "host=a prot=5", "host=a password=my hunter2", 
             "host=a sslmode=yes", "host=a target_session_attrs=master", "host=a connect_timeout=5s",
             "postgres://u:hunter2@[::1/db", "postgres://u:hunter2%zz@h/db", "postgres://u:hunter2@h:99999/db",
             "postgres://u:hunter2@h/db?passwd=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384,
-            "host=a passfile={folder}/none", "host=a passfile={folder}/file", "host=a sslrootcert={folder}/none",
+            "host=a passfile={folder}/none", "host=a passfile={folder}/shared", "host=a sslrootcert={folder}/none",
             "host=a sslcert={folder}", "postgres://u:hunter2@h/db?sslkey={folder}/none"]
 
 # Options, and values that they do not take.
@@ -228,7 +229,7 @@ class Stage:
         self.config = self.folder / "apikeyd.conf"
         for name, text in FILES.items():
             (self.folder / name).write_text(text)
-            (self.folder / name).chmod(0o600)
+            (self.folder / name).chmod(0o644 if name == "shared" else 0o600)
 
     def write(self, case):
         self.config.write_text(case.file(self.folder))
@@ -289,7 +290,7 @@ daemon's user, since it checks that files can be read.
 
 `tests/harness/misconfiguration.py` makes the tables from the cases that
 `tests/integration/test_misconfiguration.py` plays. `/srv` is a directory with the files `secret`, `again` (the same), `empty`,
-`newlines`, `long` (2,000 bytes) and `file`. "…" stands for more of the same.
+`newlines`, `long` (2,000 bytes), `file`, and `shared`, the only one that group and others can read. "…" stands for more of the same.
 """
 
 

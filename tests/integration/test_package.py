@@ -7,7 +7,7 @@ import pytest
 from harness.servers import BUILD, ROOT, Apikeyd, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("dpkg-dev", "debhelper", "file", "lintian"),
-              pytest.mark.builds("release"), pytest.mark.first]
+              pytest.mark.builds("release"), pytest.mark.first, pytest.mark.xdist_group("package")]
 
 
 @pytest.fixture(scope="module")
