@@ -9,9 +9,8 @@
 /* Each column's name, and the names of the types of which it has to be. */
 static void append_types(struct buffer *columns, struct buffer *types, const struct config *config)
 {
-    static const char *const id_types[] = {[ID_UUID] = "uuid",
-                                           [ID_BIGINT] = "int8 or int4 or int2",
-                                           [ID_TEXT] = "text or varchar"};
+    static const char *const id_types[] = {
+        [ID_UUID] = "uuid", [ID_BIGINT] = "int8 or int4 or int2", [ID_TEXT] = "text or varchar"};
     static const char time_types[] = "timestamptz or timestamp";
     const struct {
         const char *column, *types;

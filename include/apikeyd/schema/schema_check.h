@@ -1,8 +1,8 @@
 /* schema_check: the query that tells what else the daemon needs, and what stands in its way.
  *
- * schema_inspection tells of the triggers. This one tells of the table, its columns and their types,
- * the role's rights, row security, who owns schema apikeyd, the index and other sessions' locks. Each
- * row says what to do. */
+ * schema_inspection tells of the triggers. This one tells of the table, its columns and their
+ * types, the role's rights, row security, who owns schema apikeyd, the index and other sessions'
+ * locks. Each row says what to do. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SCHEMA_CHECK_H
 #define APIKEYD_SCHEMA_CHECK_H
