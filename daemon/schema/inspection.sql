@@ -147,9 +147,8 @@ called (relation, name, events, enabled, function_right, columns_right, trigger_
             )
         )
     FROM expected
-    CROSS JOIN tree
-    JOIN pg_catalog.pg_trigger AS t ON t.tgrelid OPERATOR(pg_catalog.=) tree.oid
-    JOIN ancestor AS a ON a.oid OPERATOR(pg_catalog.=) t.oid
+    CROSS JOIN ancestor AS a
+    JOIN pg_catalog.pg_trigger AS t ON t.oid OPERATOR(pg_catalog.=) a.oid
     JOIN pg_catalog.pg_trigger AS r
         ON r.oid OPERATOR(pg_catalog.=) a.parent
         AND r.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
@@ -166,15 +165,15 @@ covered (oid, kind, is_partition, missing) AS (
         c.oid,
         c.relkind,
         c.relispartition,
-        60 OPERATOR(pg_catalog.-) (
-            coalesce((
-                SELECT pg_catalog.bit_or(events) FROM called
-                WHERE relation OPERATOR(pg_catalog.=) c.oid
-                    AND enabled AND function_right AND columns_right AND trigger_right
-            ), 0) OPERATOR(pg_catalog.&) 60
-        )
+        60 OPERATOR(pg_catalog.-) (coalesce(a.announced, 0) OPERATOR(pg_catalog.&) 60)
     FROM tree
     JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) tree.oid
+    LEFT JOIN (
+        SELECT relation, pg_catalog.bit_or(events)
+        FROM called
+        WHERE enabled AND function_right AND columns_right AND trigger_right
+        GROUP BY relation
+    ) AS a (relation, announced) ON a.relation OPERATOR(pg_catalog.=) c.oid
 ),
 -- A TRUNCATE of a partition is seen by the next heartbeat, with or without a trigger.
 relation (oid, kind, truncated_unseen, missing) AS (
