@@ -53,14 +53,10 @@ enum {
     "WHERE a.attrelid OPERATOR(pg_catalog.=) u.oid "                                               \
     "AND a.attname OPERATOR(pg_catalog.=) 'xid'::pg_catalog.text "                                 \
     "AND a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.xid8'::pg_catalog.regtype) "                \
-    "AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r "                                            \
-    "WHERE r.oid OPERATOR(pg_catalog.=) un.nspowner "                                              \
-    "AND (r.rolsuper OR r.oid OPERATOR(pg_catalog.=) sd.datdba "                                   \
-    "OR r.oid OPERATOR(pg_catalog.=) st.relowner)) "                                               \
-    "AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r "                                            \
-    "WHERE r.oid OPERATOR(pg_catalog.=) u.relowner "                                               \
-    "AND (r.rolsuper OR r.oid OPERATOR(pg_catalog.=) sd.datdba "                                   \
-    "OR r.oid OPERATOR(pg_catalog.=) st.relowner)) "                                               \
+    "AND (un.nspowner OPERATOR(pg_catalog.=) sd.datdba OR pg_catalog.pg_has_role("                 \
+    "un.nspowner, coalesce(st.relowner, sd.datdba), 'MEMBER')) "                                   \
+    "AND (u.relowner OPERATOR(pg_catalog.=) sd.datdba OR pg_catalog.pg_has_role("                  \
+    "u.relowner, coalesce(st.relowner, sd.datdba), 'MEMBER')) "                                    \
     "AND pg_catalog.has_schema_privilege(un.oid, 'USAGE') "                                        \
     "AND pg_catalog.has_table_privilege(u.oid, 'SELECT'), false), "
 #define TAIL                                                                                       \

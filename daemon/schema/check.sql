@@ -1,7 +1,8 @@
 -- What does the daemon need besides the triggers, and what stands in its way? See schema_check.h.
 -- $1 is the schema, $2 the table, $3 the columns with keys, $4 the columns that are read and $5 those
--- that are written, as arrays; $6 the daemon's role, or '' for the session's.
-WITH
+-- that are written, as arrays; $6 the daemon's role, or '' for the session's; $7 columns and $8 the types
+-- that each may have, as arrays.
+WITH RECURSIVE
 keys (oid, kind, owner, schema, secured, forced, options) AS (
     SELECT
         c.oid, c.relkind, c.relowner, n.oid, c.relrowsecurity, c.relforcerowsecurity,
@@ -27,6 +28,19 @@ columns (name, verb, number) AS (
     LEFT JOIN (keys JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) keys.oid)
         ON a.attname OPERATOR(pg_catalog.=) c.name AND NOT a.attisdropped
 ),
+-- A domain is of the type that it was made from.
+typed (name, types, type) AS (
+    SELECT t.name, t.types, a.atttypid
+    FROM ROWS FROM (pg_catalog.unnest($7::pg_catalog.text[]), pg_catalog.unnest($8::pg_catalog.text[]))
+        AS t (name, types)
+    JOIN (keys JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) keys.oid)
+        ON a.attname OPERATOR(pg_catalog.=) t.name AND NOT a.attisdropped
+    UNION ALL
+    SELECT t.name, t.types, y.typbasetype
+    FROM typed AS t
+    JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) t.type
+    WHERE y.typtype OPERATOR(pg_catalog.=) 'd'
+),
 forbidden (name, verb) AS (
     SELECT c.name, c.verb
     FROM columns AS c
@@ -35,15 +49,35 @@ forbidden (name, verb) AS (
     WHERE c.number IS NOT NULL
         AND NOT pg_catalog.has_column_privilege(role.oid, keys.oid, c.number, c.verb)
 ),
--- Whole indexes whose first column is a key column.
+-- Whole indexes whose first column is a key column, and that a lookup can use.
 indexes (name, column_name, is_unique, is_valid) AS (
     SELECT x.indexrelid::pg_catalog.regclass, k, x.indisunique, x.indisvalid
     FROM keys
     JOIN pg_catalog.pg_index AS x ON x.indrelid OPERATOR(pg_catalog.=) keys.oid
+    JOIN pg_catalog.pg_class AS xc ON xc.oid OPERATOR(pg_catalog.=) x.indexrelid
+    JOIN pg_catalog.pg_am AS xm ON xm.oid OPERATOR(pg_catalog.=) xc.relam
     JOIN pg_catalog.pg_attribute AS a
         ON a.attrelid OPERATOR(pg_catalog.=) keys.oid AND a.attnum OPERATOR(pg_catalog.=) x.indkey[0]
     JOIN pg_catalog.unnest($3::pg_catalog.text[]) AS k ON k OPERATOR(pg_catalog.=) a.attname
     WHERE x.indpred IS NULL
+        AND xm.amname OPERATOR(pg_catalog.=) ANY ('{btree,hash}'::pg_catalog.name[])
+        AND x.indcollation[0] OPERATOR(pg_catalog.=) a.attcollation
+),
+owned (name, owner) AS (
+    SELECT 'schema apikeyd', n.nspowner
+    FROM pg_catalog.pg_namespace AS n
+    WHERE n.nspname OPERATOR(pg_catalog.=) 'apikeyd'::pg_catalog.text
+    UNION ALL
+    SELECT pg_catalog.concat('table apikeyd.', c.relname), c.relowner
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE n.nspname OPERATOR(pg_catalog.=) 'apikeyd'::pg_catalog.text
+        AND c.relname OPERATOR(pg_catalog.=) 'unannounced_change'::pg_catalog.text
+    UNION ALL
+    SELECT pg_catalog.concat('function ', p.oid::pg_catalog.regprocedure), p.proowner
+    FROM pg_catalog.pg_proc AS p
+    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+    WHERE n.nspname OPERATOR(pg_catalog.=) 'apikeyd'::pg_catalog.text
 ),
 found (place, state, says, action) AS (
     SELECT
@@ -65,6 +99,19 @@ found (place, state, says, action) AS (
         'add it, or name the columns in the section [postgres]'
     FROM columns
     WHERE number IS NULL AND EXISTS (SELECT FROM keys)
+    UNION ALL
+    SELECT DISTINCT 2, 'in the way',
+        pg_catalog.concat(
+            'column ', pg_catalog.quote_ident(t.name), ' is of type ', y.typname, ', not ', t.types
+        ),
+        'name another one, or the type of the IDs, in the section [postgres]'
+    FROM typed AS t
+    JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) t.type
+    WHERE y.typtype OPERATOR(pg_catalog.<>) 'd'
+        AND NOT (
+            y.typname OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(t.types, ' or '))
+            AND y.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
+        )
     UNION ALL
     SELECT 3, 'missing', pg_catalog.concat('role ', name),
         'have it created: apikeyctl schema sql --part role'
@@ -98,6 +145,19 @@ found (place, state, says, action) AS (
     CROSS JOIN keys
     WHERE keys.secured AND NOT role.above
         AND (keys.forced OR NOT pg_catalog.pg_has_role(role.oid, keys.owner, 'USAGE'))
+    UNION ALL
+    -- As each heartbeat has it, of the schema and of the table.
+    SELECT 6, 'in the way',
+        pg_catalog.concat(
+            o.name, ' belongs to role ', pg_catalog.pg_get_userbyid(o.owner),
+            ', which may not act as the owner of the table'
+        ),
+        'as a superuser: DROP SCHEMA apikeyd CASCADE; then apikeyctl schema sql'
+    FROM keys
+    CROSS JOIN owned AS o
+    JOIN pg_catalog.pg_database AS d ON d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+    WHERE o.owner OPERATOR(pg_catalog.<>) d.datdba
+        AND NOT pg_catalog.pg_has_role(o.owner, keys.owner, 'MEMBER')
     UNION ALL
     SELECT 7, 'ok',
         pg_catalog.concat(

@@ -25,24 +25,39 @@ ancestor (oid, parent) AS (
     JOIN pg_catalog.pg_trigger AS t ON t.oid OPERATOR(pg_catalog.=) a.parent
     WHERE t.tgparentid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
 ),
--- As PostgreSQL prints and stores them.
-expected (condition, arguments, names) AS (
+-- As PostgreSQL prints and stores them. A literal is printed without E; chr(92) is the backslash.
+expected (condition, arguments, names, backslash) AS (
     SELECT
         (
             SELECT pg_catalog.string_agg(
-                pg_catalog.concat(pg_catalog.quote_literal(name), '::text'), ', ' ORDER BY n
+                pg_catalog.concat(
+                    '''',
+                    pg_catalog.replace(
+                        pg_catalog.replace(name, '''', ''''''), pg_catalog.chr(92), printed.backslash
+                    ),
+                    '''::text'
+                ),
+                ', ' ORDER BY n
             )
             FROM pg_catalog.unnest($4::pg_catalog.text[]) WITH ORDINALITY AS c (name, n)
         ),
         (
             SELECT pg_catalog.string_agg(
                 pg_catalog.convert_to(name, pg_catalog.getdatabaseencoding())
-                OPERATOR(pg_catalog.||) '\x00'::pg_catalog.bytea,
-                '\x'::pg_catalog.bytea ORDER BY n
+                OPERATOR(pg_catalog.||) pg_catalog.decode('00', 'hex'),
+                ''::pg_catalog.bytea ORDER BY n
             )
             FROM pg_catalog.unnest($3::pg_catalog.text[]) WITH ORDINALITY AS c (name, n)
         ),
-        pg_catalog.array_to_string($3::pg_catalog.text[], ', ')
+        pg_catalog.array_to_string($3::pg_catalog.text[], ', '),
+        printed.backslash
+    FROM (
+        SELECT pg_catalog.repeat(
+            pg_catalog.chr(92),
+            2 OPERATOR(pg_catalog.-)
+            pg_catalog.current_setting('standard_conforming_strings')::pg_catalog.bool::pg_catalog.int4
+        )
+    ) AS printed (backslash)
 ),
 -- The functions of the condition.
 condition_function (oid) AS (
@@ -100,8 +115,14 @@ called (relation, name, events, enabled, function_right, columns_right, trigger_
                 ),
                 pg_catalog.replace(
                     pg_catalog.concat(
-                        ' FOR EACH ROW WHEN ((lacks_columns(',
-                        pg_catalog.quote_literal(r.tgrelid::pg_catalog.regclass), '::regclass, ARRAY[',
+                        ' FOR EACH ROW WHEN ((lacks_columns(''',
+                        pg_catalog.replace(
+                            pg_catalog.replace(
+                                r.tgrelid::pg_catalog.regclass::pg_catalog.text, '''', ''''''
+                            ),
+                            pg_catalog.chr(92), backslash
+                        ),
+                        '''::regclass, ARRAY[',
                         condition, ']) OR ', $8, '(old.*, new.*))) EXECUTE FUNCTION '
                     ),
                     'apikeyd.', ''
@@ -126,9 +147,8 @@ called (relation, name, events, enabled, function_right, columns_right, trigger_
             )
         )
     FROM expected
-    CROSS JOIN tree
-    JOIN pg_catalog.pg_trigger AS t ON t.tgrelid OPERATOR(pg_catalog.=) tree.oid
-    JOIN ancestor AS a ON a.oid OPERATOR(pg_catalog.=) t.oid
+    CROSS JOIN ancestor AS a
+    JOIN pg_catalog.pg_trigger AS t ON t.oid OPERATOR(pg_catalog.=) a.oid
     JOIN pg_catalog.pg_trigger AS r
         ON r.oid OPERATOR(pg_catalog.=) a.parent
         AND r.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
@@ -145,15 +165,15 @@ covered (oid, kind, is_partition, missing) AS (
         c.oid,
         c.relkind,
         c.relispartition,
-        60 OPERATOR(pg_catalog.-) (
-            coalesce((
-                SELECT pg_catalog.bit_or(events) FROM called
-                WHERE relation OPERATOR(pg_catalog.=) c.oid
-                    AND enabled AND function_right AND columns_right AND trigger_right
-            ), 0) OPERATOR(pg_catalog.&) 60
-        )
+        60 OPERATOR(pg_catalog.-) (coalesce(a.announced, 0) OPERATOR(pg_catalog.&) 60)
     FROM tree
     JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) tree.oid
+    LEFT JOIN (
+        SELECT relation, pg_catalog.bit_or(events)
+        FROM called
+        WHERE enabled AND function_right AND columns_right AND trigger_right
+        GROUP BY relation
+    ) AS a (relation, announced) ON a.relation OPERATOR(pg_catalog.=) c.oid
 ),
 -- A TRUNCATE of a partition is seen by the next heartbeat, with or without a trigger.
 relation (oid, kind, truncated_unseen, missing) AS (

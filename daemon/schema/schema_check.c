@@ -1,9 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/schema/schema_check.h>
 
+#include <apikeyd/model/row_id.h>
 #include <apikeyd/schema/schema_sql.h>
 
 #include "check_sql.h"
+
+/* Each column's name, and the names of the types of which it has to be. */
+static void append_types(struct buffer *columns, struct buffer *types, const struct config *config)
+{
+    static const char *const id_types[] = {
+        [ID_UUID] = "uuid", [ID_BIGINT] = "int8 or int4 or int2", [ID_TEXT] = "text or varchar"};
+    static const char time_types[] = "timestamptz or timestamp";
+    const struct {
+        const char *column, *types;
+    } all[] = {
+        {config->postgres_id_column, id_types[config->postgres_id_type]},
+        {config->postgres_user_column, id_types[config->postgres_id_type]},
+        {config->postgres_active_column, "bool"},
+        {config->postgres_created_column, time_types},
+        {config->postgres_last_used_column, time_types},
+        {config->postgres_updated_column, time_types},
+    };
+    const char *column[SCHEMA_COLUMNS_MAX] = {0}, *type[SCHEMA_COLUMNS_MAX] = {0};
+    size_t count = 0;
+
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (!all[i].column[0])
+            continue;
+        column[count] = all[i].column;
+        type[count++] = all[i].types;
+    }
+    schema_array_append(columns, column);
+    schema_array_append(types, type);
+}
 
 void schema_check_init(struct schema_check *check, const struct config *config, const char *role)
 {
@@ -19,6 +49,7 @@ void schema_check_init(struct schema_check *check, const struct config *config, 
     schema_written_columns(config, columns);
     schema_array_append(&param[4], columns);
     buffer_text(&param[5], role);
+    append_types(&param[6], &param[7], config);
     for (int i = 0; i < SCHEMA_CHECK_PARAMS; i++)
         buffer_append(&param[i], "", 1);
 }

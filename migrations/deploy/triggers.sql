@@ -19,6 +19,31 @@ BEGIN
     -- transaction does next.
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
+    -- The owner of one of these can have every role that changes a key run his code. Who may act as the
+    -- table's owner could anyway.
+    SELECT o.name, r.rolname INTO f
+    FROM (
+        SELECT 'schema apikeyd', nspowner FROM pg_namespace WHERE nspname = 'apikeyd'
+        UNION ALL
+        SELECT format('table %s', oid::regclass), relowner
+        FROM pg_class
+        WHERE oid = to_regclass('apikeyd.unannounced_change')
+        UNION ALL
+        SELECT format('function %s', oid::regprocedure), proowner
+        FROM pg_proc
+        WHERE pronamespace = to_regnamespace('apikeyd')
+    ) AS o (name, owner)
+    JOIN pg_roles AS r ON r.oid = o.owner
+    JOIN pg_database AS d ON d.datname = current_database()
+    WHERE r.rolname <> current_user AND r.oid <> d.datdba
+        AND NOT pg_has_role(r.oid, coalesce(
+            (SELECT relowner FROM pg_class WHERE oid = to_regclass(E'"api"."user_api_key"')), d.datdba), 'MEMBER')
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '% belongs to role %, which may not act as the owner of the table of keys', f.name, f.rolname
+            USING HINT = 'As a superuser: DROP SCHEMA apikeyd CASCADE; then repeat this.';
+    END IF;
+
     IF to_regnamespace('apikeyd') IS NULL THEN
         CREATE SCHEMA apikeyd;
     END IF;
@@ -225,6 +250,8 @@ DECLARE
     named CONSTANT pg_catalog.text := E'"api"."user_api_key"';
     keys CONSTANT pg_catalog.text[] := ARRAY[E'key_id'];
     columns CONSTANT pg_catalog.text[] := ARRAY[E'key_id', E'is_active', E'user_id', E'api_key_id', E'created_at'];
+    literal pg_catalog.text;
+    backslash pg_catalog.text;
     kind pg_catalog."char";
     call pg_catalog.text;
     condition pg_catalog.text;
@@ -247,13 +274,19 @@ BEGIN
         RAISE EXCEPTION '% lacks one of the columns %', named, array_to_string(columns, ', ')
             USING HINT = 'Name its columns in the section [postgres] of the configuration.';
     END IF;
+    -- Literals as PostgreSQL prints them, which is without E.
+    backslash := repeat(chr(92), CASE current_setting('standard_conforming_strings') WHEN 'on' THEN 1 ELSE 2 END);
+    literal := '''%s''';
     call := replace(format('EXECUTE FUNCTION apikeyd.notify_key_change(%s)',
-        (SELECT string_agg(quote_literal(name), ', ') FROM unnest(keys) AS name)), '%', '%%');
+        (SELECT string_agg(format(literal, replace(replace(name, '''', ''''''), chr(92), backslash)), ', ')
+            FROM unnest(keys) AS name)), '%', '%%');
     -- A condition, not a list of columns: that would miss what a BEFORE trigger changes. As PostgreSQL
     -- prints it, so that an equal one is known.
-    condition := format('WHEN ((apikeyd.lacks_columns(%%2$L::regclass, ARRAY[%s]) '
+    condition := format('WHEN ((apikeyd.lacks_columns(%%3$s::regclass, ARRAY[%s]) '
             'OR apikeyd.verdict_changes_89b1304a(old.*, new.*)))',
-        replace((SELECT string_agg(quote_literal(name) || '::text', ', ') FROM unnest(columns) AS name), '%', '%%'));
+        replace((SELECT string_agg(format(literal || '::text',
+                replace(replace(name, '''', ''''''), chr(92), backslash)), ', ')
+            FROM unnest(columns) AS name), '%', '%%'));
 
     FOR attempt IN 1 .. attempts LOOP
         BEGIN
@@ -286,7 +319,8 @@ BEGIN
                 ),
                 found AS (
                     SELECT w.*, t.oid AS trigger, t.tgenabled,
-                        format('TRIGGER %1$I ' || w.sql, w.name, w.relation::regclass) AS made
+                        format('TRIGGER %1$I ' || w.sql, w.name, w.relation::regclass, format(literal, replace(
+                            replace(w.relation::regclass::text, '''', ''''''), chr(92), backslash))) AS made
                     FROM wanted AS w
                     LEFT JOIN pg_trigger AS t ON t.tgrelid = w.relation AND t.tgname = w.name
                 )
@@ -299,6 +333,18 @@ BEGIN
                 FROM found
                 WHERE tgenabled IS DISTINCT FROM 'A'
                     OR NOT cloned AND pg_get_triggerdef(trigger) IS DISTINCT FROM 'CREATE ' || made
+                UNION ALL
+                -- Triggers of before had other names here, and conditions that depend on columns.
+                SELECT 3, tree.depth, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
+                FROM tree
+                JOIN pg_class AS c USING (oid)
+                JOIN pg_trigger AS t ON t.tgrelid = c.oid
+                WHERE t.tgparentid = 0 AND t.tgname IN ('apikeyd_notify_rows', 'apikeyd_notify_update')
+                    AND NOT EXISTS (SELECT FROM wanted WHERE relation = c.oid AND name = t.tgname)
+                    AND (c.relkind = 'p' OR EXISTS (
+                        SELECT FROM pg_depend
+                        WHERE classid = 'pg_trigger'::regclass AND objid = t.oid
+                            AND refclassid = 'pg_class'::regclass AND refobjsubid > 0))
                 ORDER BY step, depth
             LOOP
                 EXECUTE f.sql;

@@ -49,9 +49,11 @@ $apikeyd$;
 DO $apikeyd$
 DECLARE
     path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    patience CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
     f pg_catalog.record;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM set_config('lock_timeout', '100ms', true);
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = to_regprocedure('apikeyd.notify_key_change()')) THEN
         FOR f IN
             SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = to_regnamespace('apikeyd')
@@ -68,6 +70,7 @@ BEGIN
             END;
         END IF;
     END IF;
+    PERFORM set_config('lock_timeout', patience, true);
     PERFORM set_config('search_path', path, true);
 END
 $apikeyd$;

@@ -249,6 +249,24 @@ def test_a_database_of_the_first_migrations(trapped, start, what):
         assert deploy(trapped).returncode == 0 and states(trapped) == made
 
 
+def test_a_partitioned_table_of_the_first_migrations(empty):
+    """What they made there has another name now. It goes, since the owner could alter no column because of it; so does
+    what a partition brings along from when it was a table of its own."""
+    empty.run(APPLICATION.replace("updated_at timestamptz NOT NULL DEFAULT now());\nCREATE INDEX",
+                                  "updated_at timestamptz NOT NULL DEFAULT now()) PARTITION BY RANGE (api_key_id);"
+                                  "CREATE TABLE api.all_keys PARTITION OF api.user_api_key DEFAULT;\nCREATE INDEX"))
+    files = [part for name in ("schema", "role", "notify", "announce", "own_operators")
+             for part in ("-f", FIRST / "deploy" / f"{name}.sql")]
+    repair = ["-f", ROOT / "migrations" / "deploy" / "triggers.sql"]
+    for argv in (files, repair, repair):
+        done = subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", empty.admin_dsn, *argv],
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    empty.run(f"ALTER TABLE {TABLE} ALTER key_id TYPE varchar(200), DROP is_active")
+    assert {name for _, name, *_ in states(empty)} == {
+        "apikeyd_notify_rows_of_all", "apikeyd_notify_update_of_all", "apikeyd_notify_truncate"}
+
+
 def states(database):
     return database.run("SELECT tgrelid::regclass::text, tgname, tgenabled::text, pg_get_triggerdef(oid) "
                         "FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2")

@@ -2,6 +2,7 @@
 the log says what to do, and INFO tells the bound meanwhile."""
 
 import itertools
+import os
 import subprocess
 import threading
 
@@ -375,15 +376,17 @@ def test_deploying_twice_changes_nothing(db):
     assert db.run(look) == before
 
 
-OTHER = {"postgres.table": 'Auth "Z".Keys', "postgres.key_column": "Key's \"hash\"", "postgres.id_column": "Id",
+OTHER = {"postgres.table": 'Auth "Z".Keys', "postgres.key_column": "Key's \\ \"hash\" %s", "postgres.id_column": "Id",
          "postgres.user_column": "owner", "postgres.active_column": "select", "postgres.last_used_column": "seen at",
          "postgres.updated_column": "", "postgres.created_column": "cr\u00e9\u00e9"}
 
 
 @pytest.mark.slow
-def test_the_schema_of_another_table(other, start):
+@pytest.mark.parametrize("conforming", ["on", "off"])
+def test_the_schema_of_another_table(other, start, conforming):
     """Any names. It is checked before and after, undone, and what was there before is there again."""
-    other.run('CREATE SCHEMA "Auth ""Z"""; CREATE TABLE "Auth ""Z"""."Keys" ("Key\'s ""hash""" text, "Id" uuid PRIMARY KEY, '
+    other.run(f"ALTER DATABASE {other.name} SET standard_conforming_strings = {conforming}")
+    other.run('CREATE SCHEMA "Auth ""Z"""; CREATE TABLE "Auth ""Z"""."Keys" ("Key\'s \\ ""hash"" %s" text, "Id" uuid PRIMARY KEY, '
               'owner uuid, "select" bool, "seen at" timestamptz, "cr\u00e9\u00e9" timestamptz)')
     daemon = start({**LONG, **OTHER, "postgres.dsn": other.dsn, "redis.url": ""}, wait=False)
     daemon.write_config()
@@ -408,7 +411,7 @@ def test_the_schema_of_another_table(other, start):
     assert daemon.stop() == 0
     undone = run_sql(other, schema("sql", "--undo", config=daemon.config).stdout)
     assert undone.returncode == 0, undone.stderr
-    other.run('DROP INDEX "Auth ""Z"""."Keys_Key\'s ""hash""_idx"')
+    other.run('DROP INDEX "Auth ""Z"""."Keys_Key\'s \\ ""hash"" %s_idx"')
     assert other.run(look) == before
 
 
@@ -474,3 +477,69 @@ def test_old_notes_of_unannounced_changes_go(db):
         db.set_active("good", True)
         db.set_active("good", False)
     assert db.one(left) == 1
+
+
+@pytest.fixture
+def migrator(db):
+    """A role that may do what the table's owner may, and owns nothing."""
+    owner, name = f"tables_{db.name}", f"migrator_{db.name}"
+    db.run(schema("sql", "--undo", "--no-role").stdout)
+    db.run("DROP SCHEMA apikeyd CASCADE")
+    db.run(f"CREATE ROLE {owner}; CREATE ROLE {name} LOGIN IN ROLE {owner}; GRANT CREATE ON DATABASE \"{db.name}\" TO "
+           f"{name}; ALTER SCHEMA api OWNER TO {owner}; ALTER TABLE {TABLE} OWNER TO {owner}")
+    yield name
+    for role in (owner, name):
+        db.run(f"REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_who_deploys_may_be_a_member_of_the_owner(db, start, migrator):
+    """What it makes is its own, and counts as the owner's; another role's schema does not."""
+    check_it = ["check", "--dsn", db.admin_dsn, "--role", "apikeyd"]
+    parts = [schema("sql", "--part", part).stdout for part in ("functions", "triggers")]
+    db.run(f"CREATE ROLE mallory_{db.name}; CREATE SCHEMA apikeyd AUTHORIZATION mallory_{db.name}")
+    try:
+        refused = run_sql(db, parts[0])
+        assert refused.returncode and f"schema apikeyd belongs to role mallory_{db.name}, which may not act" in refused.stderr
+        db.run(f"ALTER SCHEMA apikeyd OWNER TO postgres; {parts[0]}")
+        db.run(f"ALTER FUNCTION apikeyd.notify_key_change() OWNER TO mallory_{db.name}")
+        for told in (run_sql(db, parts[0]).stderr, schema(*check_it).stdout):
+            assert "function apikeyd.notify_key_change() belongs to role mallory" in told
+        db.run("DROP SCHEMA apikeyd CASCADE")
+    finally:
+        db.run(f"DROP OWNED BY mallory_{db.name} CASCADE; DROP ROLE mallory_{db.name}")
+    for text in parts:
+        done = run_sql(db, text, user=migrator)
+        assert done.returncode == 0, done.stderr
+    db.add_key("good")
+    is_revoked_at_once(db, start({**LONG, "redis.url": ""}))
+    asked = schema(*check_it)
+    assert asked.returncode == 0, asked.stdout
+
+
+def test_the_check_looks_at_what_lookups_do(db):
+    """An index that none can use, and types that none can read, are not ok. A domain is its type."""
+    check_it = ["check", "--dsn", db.admin_dsn, "--role", "apikeyd"]
+    db.run(f"CREATE DOMAIN api.d AS timestamp; CREATE DOMAIN api.dd AS api.d; ALTER TABLE {TABLE} ALTER last_used TYPE api.dd")
+    asked = schema(*check_it)
+    assert asked.returncode == 0 and "no index on key_id" not in asked.stdout, asked.stdout
+    db.run(f"DROP INDEX api.user_api_key_key_id_idx; CREATE INDEX ON {TABLE} USING brin (key_id)")
+    db.run(f'CREATE INDEX ON {TABLE} (key_id COLLATE "POSIX")')
+    db.run(f"ALTER TABLE {TABLE} ADD id int, ALTER created_at TYPE date")
+    asked = schema(*check_it, env={**os.environ, "APIKEYD_POSTGRES_ID_COLUMN": "id"})
+    assert asked.returncode == 1
+    for told in ("no index on key_id", "column id is of type int4, not uuid",
+                 "column created_at is of type date, not timestamptz or timestamp"):
+        assert told in asked.stdout, asked.stdout
+
+
+def test_an_undo_waits_for_nobody(db):
+    """Whoever reads the table of changes keeps it for as long as he likes. The sqitch revert would hold the table of
+    keys meanwhile."""
+    text = schema("sql", "--undo", "--no-role").stdout
+    with db.connect(autocommit=False) as reader:
+        reader.execute("SELECT FROM apikeyd.unannounced_change")
+        done = subprocess.run(["psql", "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-d", db.admin_dsn], input=text,
+                              capture_output=True, text=True, check=False, timeout=60)
+        assert "lock timeout" in done.stderr, done.stderr
+    done = run_sql(db, text)
+    assert done.returncode == 0, done.stderr
