@@ -1,6 +1,7 @@
 -- What does the daemon need besides the triggers, and what stands in its way? See schema_check.h.
 -- $1 is the schema, $2 the table, $3 the columns with keys, $4 the columns that are read and $5 those
--- that are written, as arrays; $6 the daemon's role, or '' for the session's.
+-- that are written, as arrays; $6 the daemon's role, or '' for the session's. $7, $8 and $9 are
+-- options, their columns, and the names of the types that these may have, with commas in between.
 WITH
 keys (oid, kind, owner, schema, secured, forced, options) AS (
     SELECT
@@ -35,6 +36,33 @@ forbidden (name, verb) AS (
     WHERE c.number IS NOT NULL
         AND NOT pg_catalog.has_column_privilege(role.oid, keys.oid, c.number, c.verb)
 ),
+-- Columns of a type that the daemon cannot use. A domain counts as the type that it is over.
+misfits (option, name, type, types) AS (
+    SELECT w.option, w.name, pg_catalog.format_type(a.atttypid, a.atttypmod), w.types
+    FROM keys
+    CROSS JOIN ROWS FROM (
+        pg_catalog.unnest($7::pg_catalog.text[]), pg_catalog.unnest($8::pg_catalog.text[]),
+        pg_catalog.unnest($9::pg_catalog.text[])
+    ) AS w (option, name, types)
+    JOIN pg_catalog.pg_attribute AS a
+        ON a.attrelid OPERATOR(pg_catalog.=) keys.oid AND a.attname OPERATOR(pg_catalog.=) w.name
+    WHERE NOT a.attisdropped
+        AND NOT EXISTS (
+            WITH RECURSIVE under (oid) AS (
+                SELECT a.atttypid
+                UNION ALL
+                SELECT t.typbasetype
+                FROM under
+                JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) under.oid
+            )
+            SELECT
+            FROM under
+            JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) under.oid
+            WHERE t.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
+                AND t.typname
+                OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(w.types, ', '))
+        )
+),
 -- Whole indexes whose first column is a key column.
 indexes (name, column_name, is_unique, is_valid) AS (
     SELECT x.indexrelid::pg_catalog.regclass, k, x.indisunique, x.indisvalid
@@ -65,6 +93,11 @@ found (place, state, says, action) AS (
         'add it, or name the columns in the section [postgres]'
     FROM columns
     WHERE number IS NULL AND EXISTS (SELECT FROM keys)
+    UNION ALL
+    SELECT 2, 'in the way',
+        pg_catalog.concat('column ', pg_catalog.quote_ident(name), ' is of type ', type),
+        pg_catalog.concat(option, ' needs ', types, ': alter it, or name others in the section [postgres]')
+    FROM misfits
     UNION ALL
     SELECT 3, 'missing', pg_catalog.concat('role ', name),
         'have it created: apikeyctl schema sql --part role'

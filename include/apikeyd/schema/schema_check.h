@@ -1,7 +1,8 @@
 /* schema_check: the query that tells what else the daemon needs, and what stands in its way.
  *
- * schema_inspection tells of the triggers. This one tells of the table, its columns, the role's
- * rights, row security, the index and other sessions' locks. Each row says what to do. */
+ * schema_inspection tells of the triggers. This one tells of the table, its columns and their
+ * types, the role's rights, row security, the index and other sessions' locks. Each row says what
+ * to do. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SCHEMA_CHECK_H
 #define APIKEYD_SCHEMA_CHECK_H
@@ -12,7 +13,7 @@
 /* State: "ok", "missing", "in the way", or "advice", without which the daemon works. */
 enum { SCHEMA_CHECK_STATE, SCHEMA_CHECK_WHAT, SCHEMA_CHECK_ACTION };
 
-enum { SCHEMA_CHECK_PARAMS = 6 };
+enum { SCHEMA_CHECK_PARAMS = 9 };
 
 /* The query, and its parameters as strings, all of type text. */
 struct schema_check {
