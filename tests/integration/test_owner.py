@@ -415,6 +415,23 @@ def test_the_schema_of_another_table(other, start, conforming):
     assert other.run(look) == before
 
 
+def test_types_that_do_not_fit(other):
+    """The check tells of them, as the daemon does. Domains are left to the daemon."""
+    other.run("CREATE DOMAIN public.d AS timestamptz; CREATE DOMAIN public.dd AS public.d; CREATE SCHEMA api; "
+              f"CREATE TABLE {TABLE} (api_key_id int, key_id text, user_id uuid, is_active int, created_at public.dd, "
+              "last_used date, updated_at timestamp)")
+    deploy(other)
+    asked = schema("check", "--dsn", other.admin_dsn, "--role", "apikeyd")
+    found = [line for line in asked.stdout.splitlines() if line.startswith("in the way")]
+    assert asked.returncode == 1 and [line.split()[4] for line in found] == ["api_key_id", "is_active", "last_used"]
+    assert "is of type int4, not uuid" in found[0] and "in the section [postgres]" in found[0]
+    other.run(f"ALTER TABLE {TABLE} DROP api_key_id, DROP is_active, DROP last_used, ADD api_key_id uuid, "
+              "ADD is_active bool, ADD last_used timestamp(3)")
+    deploy(other)
+    asked = schema("check", "--dsn", other.admin_dsn, "--role", "apikeyd")
+    assert asked.returncode == 0, asked.stdout
+
+
 def test_undone_and_deployed_again_under_a_daemon(db, start, scratch):
     """Its sessions have the rights of the new deployment: the role stays while it has sessions. Nor does it lose the
     schema to the undoing of another table there, as one that was swapped out."""
