@@ -42,7 +42,7 @@ const struct command command_table[] = {
     {"schema", "sql", "", 0, 0, TAKES_ROLE | TAKES_SQL, run_schema_sql,
      "print the SQL that makes what the daemon needs in the database"},
     {"schema", "check", "", 0, 0, TAKES_ROLE | TAKES_DSN | TAKES_JSON, run_schema_check,
-     "what the daemon needs in the database: is it there, is something in the way?"},
+     "say what of that the database has, what is missing, and what is in the way"},
 };
 
 const size_t command_count = sizeof command_table / sizeof command_table[0];

@@ -1,7 +1,7 @@
 """./dev migrate DSN [ARGS]: apply the migrations to the database that a libpq connection string names.
 
 Without ARGS sqitch deploys and verifies, and what has gone since an earlier deploy is made again; with ARGS sqitch runs
-that command ("status", "revert -y")."""
+that command ("status", "revert -y"). The migrations are those of the default configuration."""
 
 import os
 import subprocess
@@ -39,19 +39,41 @@ def migrate(uri, *args, folder=MIGRATIONS):
     )
 
 
+def psql(dsn, *args):
+    options = "-c client_min_messages=warning -c search_path=pg_catalog,pg_temp"
+    return subprocess.run(
+        ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, *args],
+        capture_output=True, text=True, check=False, env={**os.environ, "PGOPTIONS": options},
+    )
+
+
+# The arguments of our triggers are the columns whose keys they announce.
+OTHER_COLUMNS = """SELECT DISTINCT trim(replace(encode(tgargs, 'escape'), '\\000', ' ')) FROM pg_trigger
+    WHERE tgrelid = to_regclass('api.user_api_key') AND tgfoid = to_regprocedure('apikeyd.notify_key_change()')
+        AND tgargs <> 'key_id\\000'::bytea"""
+
+
+def refuse_other_columns(dsn):
+    """These migrations would put triggers for the default column in the place of those of another configuration."""
+    done = psql(dsn, "-At", "-c", OTHER_COLUMNS)
+    if done.returncode == 0 and done.stdout:
+        done.returncode = 1
+        done.stderr = ("the triggers on api.user_api_key announce the columns of another configuration "
+                       f"({done.stdout.strip()}); nothing is changed; deploy what `apikeyctl schema sql` prints for it\n")
+        done.stdout = ""
+    return done
+
+
 def repair(dsn):
     """sqitch deploys nothing twice. These scripts change nothing where nothing is missing."""
-    return subprocess.run(
-        ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", MIGRATIONS / "deploy" / "role.sql",
-         "-f", MIGRATIONS / "deploy" / "triggers.sql"],
-        capture_output=True, text=True, check=False, env={**os.environ, "PGOPTIONS": "-c client_min_messages=warning"},
-    )
+    scripts = [MIGRATIONS / "deploy" / f"{name}.sql" for name in ("role", "triggers", "index")]
+    return psql(dsn, *(arg for script in scripts for arg in ("-f", script)))
 
 
 def main():
     runs = [lambda: migrate(sqitch_uri(sys.argv[1]), *sys.argv[2:])]
     if len(sys.argv) == 2:
-        runs.append(lambda: repair(sys.argv[1]))
+        runs = [lambda: refuse_other_columns(sys.argv[1]), *runs, lambda: repair(sys.argv[1])]
     for run in runs:
         done = run()
         sys.stdout.write(done.stdout)

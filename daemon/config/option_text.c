@@ -48,11 +48,24 @@ static const char *column_wrong(const char *text)
     return text[0] && is_utf8(text) ? NULL : "a column's name in UTF-8 is needed (key_id)";
 }
 
+/* Returns whether the text is an offset from Greenwich, as in UTC+9 or +09:00. PostgreSQL takes it
+ * as POSIX does: to the west, unlike everybody else. A number alone it counts to the east. */
+static bool is_offset(const char *text)
+{
+    if (strncasecmp(text, "UTC", 3) == 0 || strncasecmp(text, "GMT", 3) == 0)
+        text += 3;
+    else if (!strchr(text, ':'))
+        return false;
+    return text[strspn(text, "+-0:")] != '\0' && strspn(text, "+-:0123456789") == strlen(text);
+}
+
 /* PostgreSQL judges the rest: its list of zones is its own. */
 static const char *zone_wrong(const char *text)
 {
     static const char expected[] = "the name of a time zone is needed (UTC, Asia/Seoul)";
 
+    if (is_offset(text))
+        return "PostgreSQL counts such hours to the west of Greenwich; name a place (Asia/Seoul)";
     for (const char *at = text; *at; at++) {
         if (!isalnum((unsigned char)*at) && !strchr("/_+-:<>,.", *at))
             return expected;

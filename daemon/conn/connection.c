@@ -21,6 +21,8 @@ enum {
     RETAINED_FULL = 256 * 1024 * 1024, /* bytes retained for all connections */
     PIECE_SIZE = 4000,                 /* of the backlog: one unread byte retains no more */
     QUEUED_MAX = 256 * 1024,           /* behind a pending reply: closing it moves them */
+    PENDING_BYTES = 512,               /* of a pending reply and what its owner has allocated */
+    PENDING_MAX_WHEN_FULL = BYTES_MAX_WHEN_FULL / PENDING_BYTES,
 };
 
 struct pending_reply *pending_reply_open(struct connection *connection)
@@ -214,6 +216,14 @@ size_t connection_bytes_max(const struct connection *connection)
     return connection->clients->retained < RETAINED_FULL ? BYTES_MAX : BYTES_MAX_WHEN_FULL;
 }
 
+/* Many clients may wait for the same lookup, so admission control does not bound all of them. */
+static inline size_t pending_max(const struct clients *clients)
+{
+    if (clients->retained < RETAINED_FULL || clients->pending_replies_max < PENDING_MAX_WHEN_FULL)
+        return clients->pending_replies_max;
+    return PENDING_MAX_WHEN_FULL;
+}
+
 /* Returns whether another request may be answered before the client takes its replies, and gets the
  * pending ones. */
 static inline bool may_go_on(const struct connection *connection)
@@ -222,7 +232,7 @@ static inline bool may_go_on(const struct connection *connection)
 
     return unwritten(connection) + connection->queued.len < connection_bytes_max(connection) &&
            (clients->draining ||
-            (connection->pending_count < clients->pending_replies_max &&
+            (connection->pending_count < pending_max(clients) &&
              connection->expensive_count < EXPENSIVE_MAX && connection->queued.len < QUEUED_MAX));
 }
 
@@ -375,7 +385,7 @@ static void note_retained(struct connection *connection)
 {
     connection->clients->retained -= connection->retained;
     connection->retained = connection->in.cap + unwritten(connection) + connection->queued.cap +
-                           connection->state_bytes;
+                           connection->pending_count * PENDING_BYTES + connection->state_bytes;
     connection->clients->retained += connection->retained;
 }
 

@@ -15,6 +15,9 @@ enum {
     HEAD_MAX = 64 * 1024, /* gateways pass on all fields of the request that they ask about */
     BODY_MAX = 64 * 1024,
     CHUNKED_MAX = 2 * BODY_MAX, /* with the sizes of the chunks */
+    /* Long requests cost more of the quantum (quantum.h): the longest event all of it, since its
+     * JSON may take milliseconds. */
+    BYTES_OF_ONE_HIT = 1024,
 };
 
 struct http_state {
@@ -431,8 +434,10 @@ static size_t handle_http(void *arg, struct connection *connection, struct slice
 {
     size_t taken = take_request(arg, connection, bytes);
 
-    if (taken > 0)
+    if (taken > 0) {
         *(struct http_state *)connection->state = (struct http_state){0};
+        quantum_spend(&connection->clients->quantum, (int)(taken / BYTES_OF_ONE_HIT));
+    }
     return taken;
 }
 

@@ -321,7 +321,7 @@ static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups, con
 /* Returns whether every text that is sent for the key is ASCII, as hashes are. */
 static bool is_ascii(const struct lookup *lookup)
 {
-    if (lookup->names.digests.len == lookup->names.hashes)
+    if (lookup->names.digests.len == lookup->names.hashes || lookup->not_by_fallback)
         return true;
     for (size_t i = 0; i < lookup->request.key_len; i++) {
         if ((unsigned char)lookup->request.key[i] >= 0x80)
@@ -424,15 +424,23 @@ static bool is_bad_text(const PGresult *result)
     return state && (strcmp(state, "22021") == 0 || strcmp(state, "22P05") == 0);
 }
 
-/* The server refused the statement. Bad text is the fault of one key, which must not fail the
- * others: each half is asked again, down to that key, which then cannot be in the table. */
+/* PostgreSQL names the parameter that an error is about. An error without one is about a row. */
+static bool is_about_parameter(const PGresult *result)
+{
+    return PQresultErrorField(result, PG_DIAG_CONTEXT) != NULL;
+}
+
+/* The server refused the statement. Bad text is the fault of one key, or of its row, which must not
+ * fail the others: each half is asked again, down to that key. It cannot be in the table if its own
+ * text is bad. */
 static void take_refusal(struct pool_slot *slot, struct lookup_list *lookups, size_t len,
                          const PGresult *result)
 {
     const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN, .read_at_us = slot->sent_us};
     struct pg_pool *pool = slot->pool;
     const struct lookup *only = len == 1 ? TAILQ_FIRST(lookups) : NULL;
-    bool bad_text = is_bad_text(result) && !(only && is_ascii(only));
+    bool bad_text =
+        is_bad_text(result) && !(only && (is_ascii(only) || !is_about_parameter(result)));
     struct lookup *lookup;
 
     if (!bad_text) {

@@ -63,6 +63,9 @@ static struct slice header_value(const char *name, struct slice value)
     return strcasecmp(name, "Authorization") == 0 ? request_key_credentials(value) : value;
 }
 
+/* AWS's ARNs are shorter. The resource is retained while a lookup is under way. */
+enum { RESOURCE_MAX = 1024 };
+
 /* The policy is for the whole stage, as API Gateway keeps it for the caller's other requests too:
  * arn:aws:execute-api:<region>:<account>:<api>/<stage>/<method>/<path>. */
 static char *whole_stage(const char *method_arn)
@@ -71,7 +74,7 @@ static char *whole_stage(const char *method_arn)
     const char *stage = api ? strchr(api + 1, '/') : NULL;
     struct buffer resource = {0};
 
-    if (!stage)
+    if (!stage || stage - method_arn > RESOURCE_MAX)
         return NULL;
     buffer_append(&resource, method_arn, (size_t)(stage - method_arn));
     buffer_append(&resource, "/*", sizeof "/*");

@@ -17,8 +17,8 @@ MAKE_INDEX = """
 SELECT
     relkind <> 'p' AND NOT EXISTS (
         SELECT FROM pg_index
-        WHERE indrelid = c.oid AND indisvalid AND indpred IS NULL
-            AND pg_get_indexdef(indexrelid) LIKE '%(key_id)'
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+        WHERE indrelid = c.oid AND indisvalid AND indpred IS NULL AND attname = 'key_id'
     ) AS wanted
 FROM pg_class AS c
 WHERE oid = 'api.user_api_key'::regclass \\gset
@@ -68,7 +68,7 @@ def scripts():
             HEAD.format("Revert", "triggers", "from", "Also where a part is missing.")
             + in_transaction(part("triggers", "--undo") + part("functions", "--undo")),
         "deploy/index.sql":
-            HEAD.format("Deploy", "index", "to", "An equal index is kept, whatever its name is.")
+            HEAD.format("Deploy", "index", "to", "An index that begins with the column is kept, whatever its name is.")
             + "SET search_path = pg_catalog, pg_temp;\n\n" + block + "\n" + MAKE_INDEX,
     }.items()}
 

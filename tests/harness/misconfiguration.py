@@ -102,7 +102,7 @@ WRONG = {
     "postgres.updated_column": NOT_NAMES[1:],
     "postgres.created_column": NOT_NAMES[1:],
     "postgres.name_column": NOT_NAMES[1:],
-    "postgres.timestamp_zone": ["", "Asia Seoul", "Zürich", "x'"],
+    "postgres.timestamp_zone": ["", "Asia Seoul", "Zürich", "x'", "UTC+9", "+09:00"],
     "postgres.connections": ["0", "65", "two"],
     "postgres.batch": ["0", "10001"],
     "postgres.timeout": ["500", "9ms", "61s"],

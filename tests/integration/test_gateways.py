@@ -1,5 +1,6 @@
 """Real gateways with the example files, an application behind them."""
 
+import contextlib
 import http.client
 import json
 import re
@@ -12,6 +13,7 @@ from coherence import LONG
 from conftest import info
 from harness.gateways import GATEWAYS, Application, Nginx
 from harness.servers import ROOT, wait_until
+from wire import Wire
 
 pytestmark = [pytest.mark.slow, pytest.mark.builds("release"),
               pytest.mark.needs("nginx", "libnginx-mod-http-lua", "lua-nginx-redis", "caddy", "haproxy")]
@@ -143,10 +145,18 @@ def test_the_readme(db, scratch, start, application):
 
 
 def test_no_apikeyd(db, behind):
-    """It has gone: nobody can tell, which is no refusal, and no yes."""
+    """It takes no more connections, or has gone: nobody can tell, which is no refusal, and no yes."""
     db.add_key("good")
-    gateway = behind()
-    assert gateway.ask("good").status == 200
+    gateway = behind({"listen.max_connections": "7"})
+    wait_until(lambda: info(gateway.daemon)["connected_clients"] == 1, "the harness's probes to be gone")
+    with contextlib.ExitStack() as crowd:
+        for _ in range(7):
+            assert crowd.enter_context(Wire(gateway.daemon.check)).ask("PING") == b"PONG"
+        for _ in range(20):  # it has hung up before the question, or after
+            seen = gateway.ask("good")
+            assert (seen.status, seen.reached) == (503, False)
+            assert seen.fields["retry-after"] == "1"
+    wait_until(lambda: gateway.ask("good").status == 200, "room")
     gateway.daemon.terminate()
     assert gateway.daemon.wait_end() == 0
     seen = gateway.ask("good")

@@ -155,19 +155,24 @@ def test_a_change_counts_by_whichever_digest_announces_it(hashed, start, options
 def test_a_text_that_the_database_cannot_hold(postgres, start, options):
     """The key itself cannot stand in the fallback column, but its hash is found."""
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin:
-        admin.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING latin1 LOCALE 'C'")
+        admin.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING win1252 LOCALE 'C'")
     with psycopg.connect(postgres.dsn("latin"), autocommit=True) as db:
         db.execute("CREATE SCHEMA api")
-        db.execute("CREATE TABLE api.user_api_key (api_key_id uuid, user_id uuid, is_active bool, key_id text, "
-                   "key_id_hash text, created_at timestamptz, last_used timestamptz, updated_at timestamptz)")
+        db.execute("CREATE TABLE api.user_api_key (api_key_id text DEFAULT gen_random_uuid(), user_id text, is_active bool, "
+                   "key_id text, key_id_hash text, created_at timestamptz, last_used timestamptz, updated_at timestamptz)")
         db.execute("GRANT USAGE ON SCHEMA api TO apikeyd")
         db.execute("GRANT SELECT, UPDATE ON api.user_api_key TO apikeyd")
-        db.execute("INSERT INTO api.user_api_key VALUES (gen_random_uuid(), gen_random_uuid(), true, NULL, %s)",
-                   [hash_of("½ €")])
-        db.execute("INSERT INTO api.user_api_key VALUES (gen_random_uuid(), gen_random_uuid(), true, 'é', NULL)")
-    daemon = start({**options(OLD), "postgres.dsn": postgres.dsn("latin", "apikeyd")})
-    assert check(daemon.client(), "½ €")[0] == check(daemon.client(), "é")[0] == "ALLOW"
-    assert check(daemon.client(), "№ €") == ["DENY", "unknown"]
+        for user, key, stored in (("x", None, hash_of("½ №")), ("x", "é", None), ("\x81", None, hash_of("ü")), ("\x81", "ö", None)):
+            db.execute("INSERT INTO api.user_api_key (user_id, is_active, key_id, key_id_hash) "
+                       "VALUES (convert_from(%s, 'win1252'), true, %s, %s)", [user.encode("latin1"), key, stored])
+    daemon = start({**options(OLD), "postgres.dsn": postgres.dsn("latin", "apikeyd"), "postgres.id_type": "text"})
+    assert check(daemon.client(), "½ №")[0] == check(daemon.client(), "é")[0] == "ALLOW"
+    assert check(daemon.client(), "№ №") == ["DENY", "unknown"]
+    # Rows that PostgreSQL cannot send, as a byte of them is no character: they are there.
+    for key in ("ü", "ö"):
+        with pytest.raises(Exception, match="UNAVAILABLE postgres error"):
+            check(daemon.client(), key)
+    assert check(daemon.client(), "é")[0] == "ALLOW"
     daemon.stop()
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin:
         admin.execute("DROP DATABASE latin WITH (FORCE)")

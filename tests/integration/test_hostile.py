@@ -15,6 +15,7 @@ import time
 import pytest
 from conftest import check, info
 from harness.servers import BUILD, wait_until
+from http_wire import HttpWire
 from wire import Wire, command
 
 UNKNOWN = [b"DENY", b"unknown"]
@@ -44,6 +45,35 @@ def test_a_hundred_megabytes_on_one_line(daemon, begin):
             assert wire.reader.read().startswith(b"-ERR Protocol error")
     assert grown(daemon, before) < 4 << 20
     assert check(daemon.client(), "next") == ["DENY", "unknown"]
+
+
+def test_long_events_do_not_add_up(serve):
+    """Each takes milliseconds: a small request that comes behind 24 of them waits for a few."""
+    daemon, path = serve()
+    body = b"[" + b",".join([b"{}"] * 20000) + b"]"
+    request = b"POST /aws/authorizer HTTP/1.1\r\nHost: g\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with contextlib.ExitStack() as crowd, Wire(daemon.admin) as operator:
+        wires = [crowd.enter_context(HttpWire(path)) for _ in range(24)]
+
+        def listed(field):
+            lines = operator.reply().decode().splitlines()
+            return [int(dict(word.split("=") for word in line.split())[field]) for line in lines
+                    if "socket=http" in line]
+
+        def read():
+            operator.send(command("CLIENT", "LIST"))
+            return listed("qbuf") == [len(request) - 1] * len(wires)
+
+        for wire in wires:
+            wire.send(request[:-1])
+        wait_until(read, "all but the last bytes to be read")
+        daemon.process.pause()
+        for wire in wires:
+            wire.send(request[-1:])
+        operator.send(command("CLIENT", "LIST"))
+        daemon.process.resume()
+        assert sum(listed("requests")) < 6
+        assert all(wire.reply().status == 400 for wire in wires)
 
 
 def test_a_billion_arguments(daemon):

@@ -195,6 +195,8 @@ BAD = {
     "methodArn is a number": ({**load("rest_token"), "methodArn": 1}, "methodArn"),
     "methodArn is no ARN": ({**load("rest_token"), "methodArn": "x"}, "methodArn"),
     "methodArn without a stage": ({**load("rest_token"), "methodArn": "arn:aws:execute-api:r:1:a"}, "methodArn"),
+    "methodArn longer than any": ({**load("rest_token"), "methodArn": "arn:aws:execute-api:r:1:a/" + "s" * 1024 + "/GET/"},
+                                  "methodArn"),
     "no type": (without("rest_token", "type"), "type"),
     "another type": ({**load("rest_token"), "type": "token"}, "type"),
     "no token": (without("rest_token", "authorizationToken"), "authorizationToken"),

@@ -1,6 +1,7 @@
 """sqitch migrations, on an empty database and on the application's own."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import psycopg
 import pytest
 from coherence import LONG, TABLE, TTL_ONLY, Ear, becomes, digest
 from conftest import Database, check, drop_database, info
-from harness.servers import ROOT, migrate, wait_until
+from harness.servers import BUILD, ROOT, migrate, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.builds("release")]
 
@@ -279,14 +280,34 @@ def command(database, *args):
 def test_missing_parts_are_made_again(empty):
     """sqitch believes that what it deployed is still there; the command looks, and so does `rebase`."""
     assert deploy(empty).returncode == 0
-    before = states(empty)
+    before = states(empty), indexes(empty)
     for repair in ([], ["rebase", "-y", "--onto", "role"]):
         empty.run(f"DROP TRIGGER apikeyd_notify_update ON {TABLE}")
         empty.run("DROP TABLE apikeyd.unannounced_change")
-        assert "Nothing to deploy" in deploy(empty).stdout and states(empty) != before
+        empty.run("DROP INDEX api.user_api_key_key_id_idx")
+        assert "Nothing to deploy" in deploy(empty).stdout and states(empty) != before[0]
         done = command(empty, *repair)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert states(empty) == before and deploy(empty, "verify").returncode == 0
+        assert (states(empty), indexes(empty)) == before and deploy(empty, "verify").returncode == 0
+    # The owner's own index does as well.
+    empty.run(f"DROP INDEX api.user_api_key_key_id_idx; CREATE INDEX ON {TABLE} (key_id, is_active)")
+    before = indexes(empty)
+    assert command(empty).returncode == 0 and indexes(empty) == before
+    assert deploy(empty, "verify").returncode == 0
+
+
+def test_triggers_of_another_configuration_are_kept(empty):
+    """The migrations know the default columns only. Those of a deployment with hashed keys stay, and it is said."""
+    assert command(empty).returncode == 0
+    empty.run(f"ALTER TABLE {TABLE} ADD key_id_hash text")
+    env = {**os.environ, "APIKEYD_POSTGRES_KEY_COLUMN": "key_id_hash"}
+    for part in ("functions", "triggers"):
+        empty.run(subprocess.run([BUILD / "apikeyctl", "schema", "sql", "--config", "/dev/null", "--part", part],
+                                 env=env, capture_output=True, text=True, check=True).stdout)
+    before = states(empty)
+    done = command(empty)
+    assert done.returncode == 1 and "of another configuration (key_id_hash); nothing is changed" in done.stderr
+    assert states(empty) == before
 
 
 def test_the_command_takes_a_connection_string(db):

@@ -415,6 +415,29 @@ def test_the_schema_of_another_table(other, start, conforming):
     assert other.run(look) == before
 
 
+def test_undone_and_deployed_again_under_a_daemon(db, start, scratch):
+    """Its sessions have the rights of the new deployment: the role stays while it has sessions. Nor does it lose the
+    schema to the undoing of another table there, as one that was swapped out."""
+    role, config = f"daemon_{db.name}", scratch / f"{db.name}.previous"
+    config.write_text("[postgres]\ntable = api.previous\n")
+    db.add_key("good")
+    db.run(f"CREATE TABLE api.previous (LIKE {TABLE} INCLUDING ALL)")
+    deploy(db, "--role", role)
+    deploy(db, "--role", role, config=config)
+    daemon = start({"cache.stale_max": "0s", "redis.url": "", "postgres.dsn": db.server.dsn(db.name, role)})
+    deploy(db, "--undo", "--role", role, config=config)
+    assert check(daemon.client(), "good")[0] == ALLOWED
+    assert not db.one("SELECT has_table_privilege(%s, 'api.previous', 'SELECT')", role)
+    deploy(db, "--undo", "--role", role)
+    wait_until(lambda: "permission denied" in daemon.log(), "the rights to be missed")
+    deploy(db, "--role", role)
+    becomes(daemon.client(), "good", ALLOWED)
+    assert daemon.stop() == 0
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", role) == 0, "its sessions to end")
+    deploy(db, "--undo", "--part", "role", "--role", role)
+    assert db.one("SELECT count(*) FROM pg_roles WHERE rolname = %s", role) == 0
+
+
 def test_in_a_transaction_of_a_migration_tool(db):
     """As Alembic and Flyway run it, as a role without CREATEROLE that owns the table: it leaves no setting behind,
     and a rollback leaves nothing at all."""

@@ -322,6 +322,37 @@ static void test_unread(void **state)
     assert_int_equal(fixture->clients.retained, 0);
 }
 
+/* Pending replies are retained too. When there is much for all, each client may have fewer of them.
+ */
+static void test_pending_replies_are_retained(void **state)
+{
+    struct fixture *fixture = *state;
+    int peer = join(fixture);
+    struct connection *connection = TAILQ_FIRST(&fixture->clients.all);
+
+    fixture->clients.pending_replies_max = 1000;
+    for (int i = 0; i < 200; i++)
+        ask(peer, "?\n");
+    while (!round_of_loop(fixture))
+        ;
+    assert_int_equal(connection->pending_count, 200);
+    assert_true(fixture->clients.retained > 200 * sizeof(struct pending_reply));
+    fixture->clients.retained += 256 << 20;
+    for (int i = 0; i < 200; i++)
+        ask(peer, "?\n");
+    for (size_t left = 400; left > 0; left--) {
+        while (!round_of_loop(fixture))
+            ;
+        if (left <= 200)
+            assert_in_range(connection->pending_count, 1, 128);
+        pending_reply_close(TAILQ_FIRST(&connection->pending_replies));
+    }
+    while (!round_of_loop(fixture))
+        ;
+    assert_int_equal(fixture->handled, 400);
+    assert_int_equal(fixture->clients.retained, 256 << 20);
+}
+
 /* Less is retained for each when there is much for all; what had to wait for that goes on. */
 static void test_less_is_retained_when_there_is_much(void **state)
 {
@@ -466,6 +497,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_much_is_not_starved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_queues_is_not_polled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unread, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_pending_replies_are_retained, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_less_is_retained_when_there_is_much, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_held_has_a_bound, set_up, tear_down),

@@ -87,8 +87,8 @@ struct clients {
     size_t count;
     struct process_table processes; /* the processes that own the connections */
     bool draining;                  /* requests in hand are answered, however expensive */
-    /* Pending replies that one connection may have before its next request has to wait. The owner
-     * changes this. At least 1, or no request would ever go on. */
+    /* Pending replies that one connection may have before its next request has to wait; fewer while
+     * much is retained. The owner changes this. At least 1, or no request would ever go on. */
     size_t pending_replies_max;
     struct quantum quantum;
     size_t retained; /* bytes of buffers that connections hold between two loop iterations */
