@@ -28,6 +28,10 @@ static void read_line(char ret[static KEY_INPUT_SIZE])
     if (!line)
         die(EX_NOINPUT, "a key is expected on stdin");
     ret[strcspn(ret, "\n")] = '\0';
+    /* A file of another system ends its lines with one more, which is none of the key. */
+    size_t len = strlen(ret);
+    if (len > 0 && ret[len - 1] == '\r')
+        ret[len - 1] = '\0';
 }
 
 void key_input(const char *given, char ret[static KEY_INPUT_SIZE])

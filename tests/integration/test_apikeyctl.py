@@ -65,6 +65,7 @@ def test_a_key_need_not_stand_on_the_command_line(db, ctl):
     db.add_key("good")
     assert "ALLOW" in ctl("check", text="good\n").stdout
     assert "ALLOW" in ctl("check", "-", text="good\n").stdout
+    assert "ALLOW" in ctl("check", "-", text="good\r\n").stdout
     assert ctl("check", text="").returncode == 66
     assert ctl("check", text="\n").returncode == 65
 
