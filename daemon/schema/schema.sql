@@ -393,7 +393,7 @@ BEGIN
                 FROM found
                 WHERE tgenabled IS DISTINCT FROM 'A'
                     OR NOT cloned AND pg_get_triggerdef(trigger) IS DISTINCT FROM 'CREATE ' || made
-                UNION ALL
+                UNION
                 -- Triggers of before had other names here, and conditions that depend on columns.
                 SELECT 3, tree.depth, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
                 FROM tree
@@ -453,7 +453,7 @@ BEGIN
         -- row needs no index entry (HOT).
         WITH RECURSIVE tree (oid) AS (
             SELECT to_regclass(named)::oid
-            UNION ALL
+            UNION
             SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent
         )
         SELECT format('ALTER TABLE %s SET (fillfactor = 80)', oid::regclass) AS sql
@@ -503,7 +503,7 @@ BEGIN
             FOR f IN
                 WITH RECURSIVE tree (oid) AS (
                     SELECT to_regclass(named)::oid
-                    UNION ALL
+                    UNION
                     SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent
                 )
                 SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS sql

@@ -23,7 +23,7 @@ BEGIN
         -- row needs no index entry (HOT).
         WITH RECURSIVE tree (oid) AS (
             SELECT to_regclass(named)::oid
-            UNION ALL
+            UNION
             SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent
         )
         SELECT format('ALTER TABLE %s SET (fillfactor = 80)', oid::regclass) AS sql

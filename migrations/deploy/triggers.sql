@@ -333,7 +333,7 @@ BEGIN
                 FROM found
                 WHERE tgenabled IS DISTINCT FROM 'A'
                     OR NOT cloned AND pg_get_triggerdef(trigger) IS DISTINCT FROM 'CREATE ' || made
-                UNION ALL
+                UNION
                 -- Triggers of before had other names here, and conditions that depend on columns.
                 SELECT 3, tree.depth, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
                 FROM tree

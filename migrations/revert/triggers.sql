@@ -19,7 +19,7 @@ BEGIN
             FOR f IN
                 WITH RECURSIVE tree (oid) AS (
                     SELECT to_regclass(named)::oid
-                    UNION ALL
+                    UNION
                     SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON tree.oid = i.inhparent
                 )
                 SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS sql

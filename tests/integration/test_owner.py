@@ -560,3 +560,14 @@ def test_an_undo_waits_for_nobody(db):
         assert "lock timeout" in done.stderr, done.stderr
     done = run_sql(db, text)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_child_of_two_children(db):
+    """It is found twice, and its triggers are dropped once."""
+    db.run(f"CREATE TABLE api.a () INHERITS ({TABLE}); CREATE TABLE api.b () INHERITS ({TABLE}); "
+           "CREATE TABLE api.both () INHERITS (api.a, api.b)")
+    deploy(db)
+    asked = schema("check", "--dsn", db.admin_dsn, "--role", "apikeyd")
+    assert asked.returncode == 0, asked.stdout
+    undone = run_sql(db, schema("sql", "--undo", "--no-role").stdout)
+    assert undone.returncode == 0, undone.stderr
