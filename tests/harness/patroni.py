@@ -98,6 +98,14 @@ class Member(Node):
         return self.api("replica") and self.says("SELECT count(*) > 0 FROM pg_stat_wal_receiver "
                                                  "WHERE status = 'streaming'")
 
+    def can_replace(self, leader):
+        """Whether it streams, and has replayed what the leader has written. A replica that has only begun with the WAL
+        segment of a new timeline cannot be promoted: PostgreSQL reads its last record once more, and prefers that
+        segment to the whole one of the timeline before."""
+        with contextlib.suppress(psycopg.Error):
+            return self.is_replica() and self.has_all_of(leader)
+        return False
+
     def postmaster(self):
         """Patroni is not its parent. Its PID while it runs, or None."""
         with contextlib.suppress(OSError, ValueError, IndexError):
