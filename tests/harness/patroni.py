@@ -99,9 +99,8 @@ class Member(Node):
                                                  "WHERE status = 'streaming'")
 
     def can_replace(self, leader):
-        """Whether it streams, and has replayed what the leader has written. A replica that has only begun with the WAL
-        segment of a new timeline cannot be promoted: PostgreSQL reads its last record once more, and prefers that
-        segment to the whole one of the timeline before."""
+        """Whether it streams, and has replayed what the leader has written. A replica whose leader died in the moment in
+        which replication began was seen to come up no more: it waited for the WAL of the new timeline for ever."""
         with contextlib.suppress(psycopg.Error):
             return self.is_replica() and self.has_all_of(leader)
         return False
