@@ -287,14 +287,20 @@ def sources():
     return list(dict.fromkeys(source for name in TABLES for source in used(template(name, results))))
 
 
+def beside(load):
+    """The load average before the bench and at its end. Results from before the benches told it have none."""
+    return "load {:g} before and {:g} at the end".format(*load) if load else ""
+
+
 def origin(names, results):
-    """When the results were measured, of which commit and how: a paragraph. Figures from before the benches wrote all this
-    are transcribed (`by_hand`): the date and commit are those of the document that had them first."""
+    """When the results were measured, of which commit, how and beside what: a paragraph. Figures that a document had before
+    a command wrote them are transcribed (`by_hand`): date and commit are those of the document."""
     runs = {}
     for name in names:
         one = results[name]
         commit = one["commit"] and f"{'written by hand in' if 'by_hand' in one else 'of'} commit {one['commit']}"
-        runs.setdefault(", ".join(filter(None, (one["date"], commit, one["conditions"]))), []).append(name)
+        told = (one["date"], commit, one["conditions"], beside(one.get("load")))
+        runs.setdefault(", ".join(filter(None, told)), []).append(name)
     text = "; ".join(f"{', '.join(names)}: {run}" for run, names in runs.items())
     return "\n".join(textwrap.wrap(f"Measured: {text}.", 125, break_on_hyphens=False)) + "\n"
 

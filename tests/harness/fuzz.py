@@ -104,7 +104,7 @@ def coverage():
                 source, lines = Path(row.split()[0]).name, row.split()[9]
                 print(f"{name:14} {source:20} lines {lines:>8}")
                 reached[f"{name}, {source}"] = float(lines.rstrip("%"))
-    save("fuzz-coverage", "", single(reached))
+    save("fuzz-coverage", "with the inputs that runs have kept", single(reached))
 
 
 def main():

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 
 import psycopg
 import pytest
+import redis
 from harness.activation import Notifications
 from harness.confined import allowed_calls
 from harness.servers import (BUILD, ROOT, Apikeyd, Postgres, Process, Redis, Scratch, accepts,
@@ -284,8 +285,31 @@ def check(client, key, *rest):
     return client.execute_command("CHECK", key, *rest)
 
 
+def answer(client, key):
+    """The same, or ["UNAVAILABLE", why]: where a lookup may fail, as after an outage, when sessions come back one after
+    the other, or where postgres.timeout is so short that a busy machine exceeds it."""
+    try:
+        return check(client, key)
+    except redis.ResponseError as error:
+        kind, _, why = str(error).partition(" ")
+        assert kind == "UNAVAILABLE", error
+        return [kind, why]
+
+
+def known(client, key):
+    """The first answer that is not UNAVAILABLE."""
+    return wait_until(lambda: [found for found in [answer(client, key)] if found[0] != "UNAVAILABLE"],
+                      f"an answer about {key}")[0]
+
+
 def info(daemon):
     return daemon.admin_client().info()
+
+
+def has_heard_of(daemon, changes):
+    """It has been notified of so many changes. A notification may come after a lookup that has seen the change, and
+    then memory forgets the verdict: whoever counts on memory waits for it."""
+    wait_until(lambda: info(daemon)["feed_notifications"] >= changes, "the notifications")
 
 
 def explain(daemon, key):

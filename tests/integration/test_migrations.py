@@ -124,7 +124,7 @@ def test_duplicates_prevent_no_role_and_no_trigger(empty, start):
     assert "Key IDs stand in more than one row" in done.stderr + done.stdout
     assert [i for i in indexes(empty) if "(key_id)" in i and "UNIQUE" not in i]
     daemon = start({**LONG, "postgres.dsn": empty.dsn})
-    assert info(daemon)["revocation_bound"] == "notification"
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the triggers to count")
     assert check(daemon.client(), "twice")[0] == "ALLOW"
     assert check(daemon.client(), "once")[0] == "ALLOW"
     assert daemon.admin_client().execute_command("FLUSH") == 2

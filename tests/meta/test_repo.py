@@ -496,7 +496,7 @@ def test_take_puts_the_last_results_into_the_documents(tmp_path, monkeypatch):
     page = figures.made()[figures.PAGES[0]]
     assert "| start, exec to the first answer | 1,400 ms | Redis | 1,000 ms | 1.4 | 1, missed |" in page
     assert (plots / "flood.json").read_text() == flood
-    assert re.search(r"start:\s.*2\s+rounds,\s+on\s+a\s+train", page)
+    assert re.search(r"start:\s.*2\s+rounds,\s+on\s+a\s+train,\s+load\s+[\d.]+\s+before\s+and\s+[\d.]+\s+at\s+the\s+end", page)
 
 
 def test_pictures_are_what_the_script_draws(tmp_path):
