@@ -87,6 +87,23 @@ const char *keys_db_column(struct keys_db *db, const char *key)
     return db->value;
 }
 
+/* A column that no option names is the owner's to fill in, as that of the keys themselves is where
+ * the table holds hashes. */
+static void refused_null(const PGresult *result, const char *message)
+{
+    const char *schema = PQresultErrorField(result, PG_DIAG_SCHEMA_NAME);
+    const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
+    const char *column = PQresultErrorField(result, PG_DIAG_COLUMN_NAME);
+
+    if (!schema || !table || !column) /* a domain's constraint */
+        schema = table = column = "…";
+    die(STATUS_FAILED,
+        "the database: %s. apikeyctl sets only the columns that options name, and the ID by --id. "
+        "Give the column a default, or ALTER TABLE %s.%s ALTER COLUMN %s DROP NOT NULL; or, if it "
+        "holds the keys themselves, name it in postgres.key_column_fallback",
+        message, schema, table, column);
+}
+
 static void refused(const PGresult *result)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -102,9 +119,7 @@ static void refused(const PGresult *result)
     if (strcmp(state, "23503") == 0) /* foreign_key_violation */
         die(STATUS_FAILED, "there is no user with this ID");
     if (strcmp(state, "23502") == 0) /* not_null_violation */
-        die(STATUS_FAILED,
-            "the database: %s. apikeyctl sets only the columns that options name; --id sets the ID",
-            message);
+        refused_null(result, message);
     if (strcmp(state, "23505") == 0) /* unique_violation */
         die(STATUS_FAILED, "this key, or this ID, is in the table already");
     if (strncmp(state, "22", 2) == 0) /* data exceptions */

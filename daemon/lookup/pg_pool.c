@@ -783,6 +783,7 @@ static bool open_slot(struct pool_slot *slot, struct pg_pool *pool)
         .on_down = on_down,
         .arg = slot,
         .waits_when_late = true,
+        .renews_when_denied = true,
     });
     return slot->connection != NULL;
 }

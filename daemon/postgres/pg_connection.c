@@ -35,6 +35,9 @@ static const int64_t steady_us = 60000000;
  * queue there. */
 static const int64_t overdue_us = 10000000;
 
+/* A session that lacks rights is replaced when it is this old. */
+static const int64_t denied_us = 5000000;
+
 /* An attempt to connect that takes longer starts again when there is news of the server. */
 static const int64_t slow_connect_us = 200000;
 
@@ -379,6 +382,23 @@ static void deliver_notifications(struct pg_connection *connection)
     }
 }
 
+/* Refused for lack of rights: insufficient_privilege, or a role or an authorization that is none
+ * (classes 0P and 28). */
+static bool is_denied(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && (strcmp(state, "42501") == 0 || strncmp(state, "28", 2) == 0 ||
+                     strncmp(state, "0P", 2) == 0);
+}
+
+/* A new session costs a login, so each of them lasts for a while, denied or not. */
+static bool is_to_be_renewed(const struct pg_connection *connection, const PGresult *result)
+{
+    return connection->setup.renews_when_denied && is_denied(result) &&
+           clock_monotonic_us() - connection->connected_us >= denied_us;
+}
+
 /* The query has all its results: the last one tells how it went. */
 static void finish_query(struct pg_connection *connection)
 {
@@ -392,6 +412,7 @@ static void finish_query(struct pg_connection *connection)
         return;
     }
     bool overdue = connection->state == OVERDUE;
+    bool renew = outcome == PG_REFUSED && is_to_be_renewed(connection, result);
     note_steady(connection);
     connection->result = NULL;
     connection->state = READY;
@@ -405,6 +426,8 @@ static void finish_query(struct pg_connection *connection)
     PQclear(result);
     if (connection->state == READY && connection->gives_way)
         give_way(connection);
+    else if (connection->state == READY && renew)
+        lose(connection, PG_REFUSED, "its role lacks rights, or was made again");
     else if (connection->state == READY)
         connection->setup.on_ready(connection->setup.arg);
 }

@@ -88,6 +88,14 @@ IDENTITY = """\
 | of 1,000 keys | {identity|1000 keys, plain:,.0f} µs | {identity|1000 keys, told:,.0f} µs |
 """
 
+MIGRATION = """\
+| deploy | took | writes meanwhile | p99 of a write | longest wait of a write |
+| --- | --- | --- | --- | --- |
+""" + "".join(f"| {label} | {{migration|{row}|took, s:.1f}} s | {{migration|{row}|writes:,}} | {{migration|{row}|p99, ms:.2f}} ms "
+              f"| {{migration|{row}|longest, ms:.0f}} ms |\n" for row, label in (
+                  ("none", "none"), ("./dev migrate", "`./dev migrate`"), ("plain SQL", "`apikeyctl schema sql`, by psql"),
+                  ("./dev migrate again", "`./dev migrate` again")))
+
 CROWDS = {"slow": "200 clients, a byte a second each", "idle": "9,000 connections that do nothing",
           "endless": "lines without an end, repeatedly",
           "deaf": "20 clients that send as fast as they can and never read",
@@ -200,7 +208,7 @@ def model(results):
 
 
 # A table is a template, or a function that makes one from the results.
-TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "hostile": HOSTILE,
+TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "migration": MIGRATION, "hostile": HOSTILE,
           "flood": FLOOD, "stalls": STALLS, "chaos": CHAOS, "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
 FIELD = re.compile(r"\{([\w.-]+)\|([^|:}]+)(?:\|([^|:}]+))?(?::([^}]*))?\}")
 PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),

@@ -52,6 +52,10 @@ struct pg_connection_setup {
     enum pg_rank rank;    /* priority when the server has no room for all sessions */
     const char *dsn;      /* copied */
     bool waits_when_late; /* after a late query's `done`, keep waiting for its answer */
+    /* A session whose query was refused for lack of rights is replaced, once every few seconds: the
+     * role may have been dropped and made again, which gives earlier sessions none of its rights.
+     */
+    bool renews_when_denied;
     /* The connection can take a query, or has just gone down. */
     void (*on_ready)(void *arg);
     void (*on_down)(void *arg);
