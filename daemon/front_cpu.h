@@ -32,8 +32,8 @@ struct front_cpu {
     bool unlimited;            /* … and whether that was all that it could use */
     int cpu;                   /* that was found for the front thread; -1: none */
     enum front_cpu_state state;
-    uint64_t losses;      /* times that threads were found elsewhere */
-    int64_t told_us;      /* when a loss was logged last, monotonic; 0: never */
+    uint64_t losses;       /* times that threads were found elsewhere */
+    int64_t told_us;       /* when a loss was logged last, monotonic; 0: never */
     char description[256]; /* of what is, for INFO */
 };
 

@@ -118,8 +118,9 @@ bool processors_may_use(int cpu, struct buffer *why)
     int error = processors_usable(&usable);
 
     if (error < 0) {
-        buffer_printf(why, "sched_setaffinity(2) is refused: %s; a filter of system calls has to "
-                           "let it through",
+        buffer_printf(why,
+                      "sched_setaffinity(2) is refused: %s; a filter of system calls has to "
+                      "let it through",
                       strerror(-error));
         return false;
     }

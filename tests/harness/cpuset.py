@@ -1,7 +1,5 @@
 """A cgroup whose processors can be changed while a program runs in it, as runtimes of containers and operators do."""
 
-import contextlib
-import os
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
@@ -27,16 +25,11 @@ class Cpuset:
     def set(self, processors):
         (self.path / "cpuset.cpus").write_text(",".join(map(str, processors)))
 
+    def remove(self):
+        """No program runs in it any more."""
+        self.path.rmdir()
+
     def inside(self):
         """The start of a command line whose rest runs in it."""
         return ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', self.path / "cgroup.procs"]
 
-
-@contextlib.contextmanager
-def cpuset(processors):
-    """Ends when no program runs in it any more."""
-    one = Cpuset(f"apikeyd-{os.getpid()}", processors)
-    try:
-        yield one
-    finally:
-        one.path.rmdir()

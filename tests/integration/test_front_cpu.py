@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import check, info
 from harness.confined import allowed_calls
-from harness.cpuset import cpuset
+from harness.cpuset import Cpuset
 from harness.servers import BUILD, ROOT, wait_until
 
 PROCESSORS = sorted(os.sched_getaffinity(0))
@@ -85,34 +85,37 @@ def checked(config, inside):
     return done.returncode, done.stderr
 
 
-def test_a_cpuset_that_changes(db, start):
-    db.add_key("good")
-    daemon = start({"listen.cpu": FRONT}, wait=False)
+@pytest.fixture
+def around():
+    """A cpuset, for as long as the test's daemons."""
     try:
-        group = cpuset(PROCESSORS)
-        with group as around:
-            daemon.runner = [*around.inside(), *daemon.runner]
-            daemon.start()
-            wait_until(daemon.settled, "the daemon to be connected")
-            assert apart(daemon)()
-            around.set(OTHERS)
-            wait_until(lambda: state(daemon) == ("lost", 1, 0), "the loss to be seen")
-            assert threads(daemon)[0] <= OTHERS
-            assert daemon.log().count("the front thread has lost its processor") == 1
-            assert check(daemon.client(), "good")[0] == "ALLOW"
-            status, said = checked(daemon.config, around.inside())
-            assert status == 78 and f'listen.cpu "{FRONT}": it is not in the daemon\'s cpuset' in said
-            around.set(PROCESSORS)
-            wait_until(lambda: state(daemon) == ("held", 1, 1), "the processor to be back")
-            assert apart(daemon)()
-            around.set([FRONT])
-            wait_until(lambda: state(daemon) == ("shared", 1, 0), "one processor to be left")
-            assert check(daemon.client(), "good")[0] == "ALLOW"
-            assert daemon.stop() == 0
+        group = Cpuset(f"apikeyd-{os.getpid()}", PROCESSORS)
     except OSError as error:
         pytest.skip(f"a cpuset cannot be made here: {error}")
+    yield group
+    group.remove()
 
 
+def test_a_cpuset_that_changes(around, db, start):
+    db.add_key("good")
+    daemon = start({"listen.cpu": FRONT}, inside=around.inside())
+    assert apart(daemon)()
+    around.set(OTHERS)
+    wait_until(lambda: state(daemon) == ("lost", 1, 0), "the loss to be seen")
+    assert threads(daemon)[0] <= OTHERS
+    assert daemon.log().count("the front thread has lost its processor") == 1
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+    status, said = checked(daemon.config, around.inside())
+    assert status == 78 and f'listen.cpu "{FRONT}": it is not in the daemon\'s cpuset' in said
+    around.set(PROCESSORS)
+    wait_until(lambda: state(daemon) == ("held", 1, 1), "the processor to be back")
+    assert apart(daemon)()
+    around.set([FRONT])
+    wait_until(lambda: state(daemon) == ("shared", 1, 0), "one processor to be left")
+    assert check(daemon.client(), "good")[0] == "ALLOW"
+
+
+@pytest.mark.builds("release")
 def test_a_filter_that_refuses(start, scratch):
     daemon = start({"listen.cpu": FRONT}, wait=False)
     daemon.write_config()
