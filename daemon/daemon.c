@@ -19,6 +19,7 @@
 #include <apikeyd/thread/thread.h>
 
 #include "activation.h"
+#include "front_cpu.h"
 #include "log_hooks.h"
 #include "log_sink.h"
 #include "signals.h"
@@ -38,6 +39,7 @@ struct daemon {
     struct supervisor supervisor;
     bool stopping;
     struct mailbox to_back, to_front;
+    struct front_cpu front_cpu;
     struct front *front;
     struct back *back;
 };
@@ -123,11 +125,20 @@ static void on_moved(void *arg, enum socket_role role, int fd)
     back_move_listener(daemon->back, role, fd);
 }
 
+static void tell_front_cpu(const struct daemon *daemon)
+{
+    const struct front_cpu *own = &daemon->front_cpu;
+
+    back_set_front_cpu(daemon->back, own->state == FRONT_CPU_HELD, own->losses, own->description);
+}
+
 static void on_alive(void *arg, const struct status_snapshot *snapshot)
 {
     struct daemon *daemon = arg;
 
     supervisor_alive(&daemon->supervisor, snapshot);
+    front_cpu_look(&daemon->front_cpu, back_log(daemon->back));
+    tell_front_cpu(daemon);
     if (daemon->stopping)
         return;
     back_set_sockets_lost(daemon->back, socket_watch_look(&daemon->sockets, back_log(daemon->back),
@@ -289,12 +300,9 @@ static void stop_front(struct daemon *daemon, pthread_t thread)
     pthread_join(thread, NULL);
 }
 
-static bool serve(struct daemon *daemon)
+/* Serve until the drain ends. Returns what handles signals, or NULL when out of memory. */
+static struct signals *run_back(struct daemon *daemon)
 {
-    pthread_t thread;
-
-    if (!start_front(daemon, &thread))
-        return false;
     struct signals *signals = signals_new(&(struct signals_setup){
         .base = back_base(daemon->back),
         .log = back_log(daemon->back),
@@ -308,6 +316,20 @@ static bool serve(struct daemon *daemon)
         back_run(daemon->back);
     } else {
         log_error(&daemon->log, "start: cannot handle signals: out of memory");
+    }
+    return signals;
+}
+
+static bool serve(struct daemon *daemon)
+{
+    struct signals *signals = NULL;
+    pthread_t thread;
+
+    if (!start_front(daemon, &thread))
+        return false;
+    if (front_cpu_start(&daemon->front_cpu, thread, back_log(daemon->back))) {
+        tell_front_cpu(daemon);
+        signals = run_back(daemon);
     }
     stop_front(daemon, thread);
     signals_free(signals);
@@ -361,6 +383,7 @@ int daemon_run(const char *config_path)
         return EX_OSERR;
     }
     log_warnings(&daemon, &warnings);
+    front_cpu_init(&daemon.front_cpu, daemon.config->listen_cpu);
     if (!config_path)
         log_info(&daemon.log, "configuration: there is no file; the environment has the options");
     supervisor_init(&daemon.supervisor);

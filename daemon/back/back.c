@@ -38,6 +38,7 @@ struct back {
     bool usage_first;      /* of two users of the idle session of the change feed */
     uint64_t stale_checks; /* checks answered stale, at the last look, … */
     int64_t stale_seen_us; /* … and when that number last rose; or TIME_NEVER */
+    const char *front_cpu; /* what became of listen.cpu; NULL: not known yet */
     struct monitor *monitor;
     struct metrics_server *metrics_server; /* NULL: none */
     struct events events;
@@ -110,6 +111,7 @@ static void look(void *arg, struct status_snapshot *snapshot)
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
     value[METRIC_FEED_UP] = lease_up(back->lease);
+    value[METRIC_FRONT_CPU_CONFIGURED] = back->config->listen_cpu[0] != '\0';
     if (back->log_writer) {
         value[METRIC_LOG_LINES_QUEUED] = log_writer_queued(back->log_writer);
         value[METRIC_LOG_LINES_DROPPED] += log_writer_dropped(back->log_writer);
@@ -118,6 +120,7 @@ static void look(void *arg, struct status_snapshot *snapshot)
     look_who_answers(back, snapshot, now_us);
     snapshot->revocation_bound = revocation_bound(back, &snapshot->total, now_us);
     snapshot->lookup_fault = resolver_fault(back->resolver);
+    snapshot->front_cpu = back->front_cpu;
     snapshot->has_store = back->env.stores.has_current;
     snapshot->store = back->env.stores.current;
     snapshot->stopping = back->stage != SERVING;
@@ -458,6 +461,13 @@ void back_move_listener(struct back *back, enum socket_role role, int fd)
 void back_set_sockets_lost(struct back *back, size_t count)
 {
     back->env.metrics.value[METRIC_SOCKETS_LOST] = count;
+}
+
+void back_set_front_cpu(struct back *back, bool held, uint64_t losses, const char *description)
+{
+    back->env.metrics.value[METRIC_FRONT_CPU_HELD] = held;
+    back->env.metrics.value[METRIC_FRONT_CPU_LOSSES] = losses;
+    back->front_cpu = description;
 }
 
 struct event_base *back_base(struct back *back)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/back/config_check.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <grp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 #include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/config_rules.h>
 #include <apikeyd/postgres/pg_dsn.h>
+#include <apikeyd/thread/processors.h>
 
 /* With its NUL. */
 static struct buffer directory_of(const char *path)
@@ -74,6 +77,17 @@ static void check_group(struct config_draft *draft, const char *name, const char
 {
     if (group[0] && !getgrnam(group))
         config_draft_fail(draft, name, "there is no such group on this host");
+}
+
+/* With "last" there is always one. */
+static void check_cpu(struct config_draft *draft)
+{
+    const char *cpu = draft->config->listen_cpu;
+    struct buffer why = {0};
+
+    if (isdigit((unsigned char)cpu[0]) && !processors_may_use((int)strtol(cpu, NULL, 10), &why))
+        config_draft_fail(draft, "listen.cpu", "%.*s", (int)why.len, why.data);
+    buffer_free(&why);
 }
 
 /* An image or an orchestrator may give no other choice, so the daemon only warns. */
@@ -141,6 +155,7 @@ static void check_surroundings(struct config_draft *draft, struct buffer *warnin
     check_socket(draft, "listen.admin", config->listen_admin);
     check_socket(draft, "listen.http", config->listen_http);
     check_socket(draft, "listen.metrics", config->listen_metrics);
+    check_cpu(draft);
     check_ledger(draft);
     check_secret(draft, "redis.password_file", config->redis_password_file, warnings);
     check_secret(draft, "redis.secret_file", config->redis_secret_file, warnings);

@@ -66,6 +66,9 @@ const struct option option_table[] = {
      "How long SIGTERM leaves everything answered before the stop begins; /readyz says at once "
      "that "
      "the daemon is draining."},
+    {"listen", "cpu", OPTION_PROCESSOR, FIELD(listen_cpu), "", 0, TEXT_MAX, FIXED, NULL,
+     "Processor on which the front thread runs, and no other thread of the daemon: its number, or "
+     "last, the last one of those that the daemon is started on; empty: any."},
 
     {"cache", "memory", OPTION_SIZE, FIELD(cache_memory), "64MiB", KIB(4), GIB(64), FIXED, NULL,
      "Memory for verdicts on existing keys, 65 bytes each, or 129 where IDs are text."},

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <apikeyd/base/address.h>
@@ -141,6 +142,15 @@ static const char *group_wrong(const char *text)
     return strpbrk(text, " :,/") ? "the name of one group is needed" : NULL;
 }
 
+static const char *processor_wrong(const char *text)
+{
+    bool number = text[0] && strlen(text) <= 4 && strspn(text, "0123456789") == strlen(text);
+
+    if (strcmp(text, "last") == 0 || (number && strtol(text, NULL, 10) < OPTION_PROCESSORS))
+        return NULL;
+    return "the number of one processor, from 0 to 8191, or last is needed (1)";
+}
+
 static const char *prefix_wrong(const char *text)
 {
     return strchr(text, ' ') ? "no blank is taken" : NULL;
@@ -159,6 +169,7 @@ static const char *(*const wrong_of[])(const char *text) = {
     [OPTION_FILE] = file_wrong,           [OPTION_SECRET_FILE] = secret_file_wrong,
     [OPTION_SOCKET] = path_wrong,         [OPTION_SECRET_FILES] = secret_files_wrong,
     [OPTION_ADDRESS] = address_wrong,     [OPTION_GROUP] = group_wrong,
+    [OPTION_PROCESSOR] = processor_wrong,
 };
 
 const char *option_text_wrong(const struct option *option, const char *text, char *scratch,

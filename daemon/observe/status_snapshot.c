@@ -73,9 +73,11 @@ void status_snapshot_print_info(const struct status_snapshot *snapshot, const ch
                       "loading:0\r\n" /* some clients wait for it before they are ready */
                       "revocation_bound:%s\r\n"
                       "lookup_fault:%s\r\n"
+                      "front_cpu:%s\r\n"
                       "store:%s\r\n",
                       APIKEYD_VERSION, (long)getpid(), snapshot->uptime_us / 1000000,
                       snapshot->revocation_bound,
-                      snapshot->lookup_fault ? snapshot->lookup_fault : "none", store);
+                      snapshot->lookup_fault ? snapshot->lookup_fault : "none",
+                      snapshot->front_cpu ? snapshot->front_cpu : "none", store);
     metrics_print_info(&snapshot->total, section, out);
 }

@@ -2,14 +2,15 @@
 
 open_loop asks for hot keys, 2,000 times a second, with real-time priority where that is allowed. In turn:
 alone, and beside crowds that each do one kind of harm. A crowd is one Python program, so it uses one
-processor at most; PostgreSQL, the daemon's two threads and open_loop share what is left. The last rows have the
-front thread go before the others (SCHED_RR, as root), as if it had a processor of its own: what it makes
-its clients wait for, without what the scheduler does.
+processor at most; PostgreSQL, the daemon's threads and open_loop share what is left.
+
+Each is measured twice. The second time the front thread of another daemon has a processor of its own (listen.cpu), and
+all that the bench starts, open_loop and the crowd too, is on the others: what the front thread makes its
+clients wait for, without what the scheduler does. A crowd that has less of a processor then does less harm, too.
 """
 
 import contextlib
 import multiprocessing
-import os
 import resource
 import socket
 import sys
@@ -20,9 +21,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench_latency import note, open_loop  # noqa: E402
-from harness.bench import ROUNDS, Report, Stack, add_keys, warm  # noqa: E402
+from harness.bench import FRONT, OTHERS, ROUNDS, Report, Stack, add_keys, warm  # noqa: E402
+from harness.figures import OWN  # noqa: E402
 
-HOT, RATE = 1000, 2000
+HOT, RATE, SECONDS = 1000, 2000, 2
 
 
 def connect(path):
@@ -85,18 +87,10 @@ def flood(path):
 
 
 CROWDS = (slow, deaf, idle, endless, fleeting, flood)
-AHEAD = (fleeting, flood) if os.geteuid() == 0 else ()
 
 
-@contextlib.contextmanager
-def front_ahead(daemon):
-    task, = (task for task in Path(f"/proc/{daemon.process.pid}/task").iterdir()
-             if (task / "comm").read_text() == "apikeyd-front\n")
-    os.sched_setscheduler(int(task.name), os.SCHED_RR, os.sched_param(1))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(int(task.name), os.SCHED_OTHER, os.sched_param(0))
+def hits(daemon):
+    return open_loop(daemon, keys=HOT, rate=RATE, seconds=SECONDS)
 
 
 def beside(crowd, daemon):
@@ -105,36 +99,43 @@ def beside(crowd, daemon):
     begin = threading.Timer(0.1, process.start)
     begin.start()
     try:
-        return open_loop(daemon, keys=HOT, rate=RATE)
+        return hits(daemon)
     finally:
         begin.join()
         process.kill()
         process.join()
-        time.sleep(1)  # what it has left behind is dealt with
+        time.sleep(0.5)  # what it has left behind is dealt with
+
+
+def measure(daemon, reports, name=""):
+    note(reports, f"alone{name}", hits(daemon))
+    for crowd in CROWDS:
+        note(reports, f"{crowd.__name__}{name}", beside(crowd, daemon))
 
 
 def main():
+    if not OTHERS:
+        sys.exit("two processors are needed, one of them for the front thread")
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     reports = [Report(f"hostile-{name} (µs, {RATE} hits a second)", rounds) for name in ("p50", "p99", "p99.9", "max")]
     with Stack() as stack:
         add_keys(stack.owner, HOT)
-        daemon = stack.daemon(cache_ttl="1h", cache_ttl_unlinked="1h")
-        warm(daemon.check, HOT)
-        for crowd in (deaf, fleeting, flood):  # memory is touched for the first time
-            beside(crowd, daemon)
+        shared, own = (stack.daemon(name, cache_ttl="1h", cache_ttl_unlinked="1h", listen_cpu=cpu)
+                       for name, cpu in (("shared", ""), ("own", FRONT)))
+        for daemon in (shared, own):
+            warm(daemon.check, HOT)
+            for crowd in (deaf, fleeting, flood):  # memory is touched for the first time
+                beside(crowd, daemon)
         for _ in range(rounds):
-            note(reports, "alone", open_loop(daemon, keys=HOT, rate=RATE))
-            for crowd in CROWDS:
-                note(reports, crowd.__name__, beside(crowd, daemon))
-            for crowd in AHEAD:
-                with front_ahead(daemon):
-                    note(reports, f"{crowd.__name__}, front ahead", beside(crowd, daemon))
+            measure(shared, reports)
+            with stack.front_alone():
+                measure(own, reports, OWN)
     for report in reports:
         report.print("{:.1f}")
-        rows = [crowd.__name__ for crowd in CROWDS] + [f"{crowd.__name__}, front ahead" for crowd in AHEAD]
-        for row in rows if report is reports[1] else ():
-            report.judge(row, "alone", 2, least=False)
+        for name in ("", OWN) if report is reports[1] else ():
+            for crowd in CROWDS:
+                report.judge(f"{crowd.__name__}{name}", f"alone{name}", 2, least=False)
         report.save()
 
 

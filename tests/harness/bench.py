@@ -18,6 +18,17 @@ from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_unt
 ROUNDS = 5
 
 
+# For the front thread where it has a processor of its own (listen.cpu), and for everything else then.
+*OTHERS, FRONT = sorted(os.sched_getaffinity(0))
+
+
+def bind(pid, processors):
+    """All threads of a process, and those that they start."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), processors)
+
+
 def cpu_seconds(pid):
     """User and system time of a process, all threads, in ticks of 10 ms."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
@@ -74,6 +85,23 @@ class Stack:
                     server.stop()
         self.scratch.remove()
         shutil.rmtree(self.disk, ignore_errors=True)
+
+    def pids(self):
+        """All servers, but daemons that place their threads themselves."""
+        return [*self.postgres.pids(), self.redis.process.pid,
+                *(daemon.process.pid for daemon in self.others if not daemon.options.get("listen.cpu"))]
+
+    @contextlib.contextmanager
+    def front_alone(self):
+        """Leaves processor FRONT to the front threads that are bound to it: the servers, this program and what it
+        starts use the others. Other programs of this machine may use it all the same."""
+        for pid in (os.getpid(), *self.pids()):
+            bind(pid, OTHERS)
+        try:
+            yield
+        finally:
+            for pid in (os.getpid(), *self.pids()):
+                bind(pid, {*OTHERS, FRONT})
 
     def daemon(self, name="daemon", **options):
         """Options as in section_name."""

@@ -67,6 +67,7 @@ WRONG = {
     "listen.allow_gids": ["www-data", "4294967296"],
     "listen.drain_timeout": [*NOT_DURATIONS, "99ms", "601s"],
     "listen.linger": ["5", "-1s", "601s", "forever"],
+    "listen.cpu": ["first", "-1", "1.5", "8192", "00001", "2-3", "0,1", "8191"],
     "cache.memory": [*NOT_SIZES, "4095B", "65GiB"],
     "cache.negative_memory": ["8", "4095B", "9GiB"],
     "cache.ttl": ["60", "99ms", "25h"],
@@ -290,7 +291,8 @@ class Stage:
         return self.shown(done.stderr).splitlines(), done.returncode
 
     def shown(self, text):
-        """As in the table, whatever the folder's name."""
+        """As in the table, whatever the folder's name and the host's processors."""
+        text = re.sub(r"(the daemon may use) [0-9,-]+", r"\1 0-3", text)
         return text.replace(str(self.config), "apikeyd.conf").replace(str(self.folder), SHOWN_AS)
 
 
@@ -335,6 +337,7 @@ daemon's user, since it checks that files can be read.
 `tests/harness/misconfiguration.py` makes the tables from the cases that
 `tests/integration/test_misconfiguration.py` plays. `/srv` is a directory with the files `secret`, `again` (the same), `empty`,
 `newlines`, `long` (2,000 bytes), `file`, and `shared`, the only one that group and others can read. "…" stands for more of the same.
+The host has four processors.
 
 ## The database
 

@@ -19,12 +19,13 @@ UNITS = ROOT / "systemd"
 
 
 def test_exposure_of_the_unit():
+    """0.2 of it are for sched_setaffinity, for listen.cpu."""
     done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager",
                            UNITS / "apikeyd.service"], capture_output=True, text=True, timeout=60,
                           check=True)
     found = re.search(r"Overall exposure level for apikeyd.service: ([0-9.]+)", done.stdout)
     print(found.group(0))
-    assert float(found.group(1)) <= 1.2, done.stdout
+    assert float(found.group(1)) <= 1.4, done.stdout
 
 
 def test_every_directive_of_the_unit_has_a_reason():

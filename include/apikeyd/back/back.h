@@ -59,6 +59,10 @@ void back_move_listener(struct back *back, enum socket_role role, int fd);
 /* `count` sockets cannot be reached by their path now. */
 void back_set_sockets_lost(struct back *back, size_t count);
 
+/* What became of listen.cpu: whether the front thread has a processor to itself, how often threads
+ * were found elsewhere, and all of it in words, which must outlive the back. */
+void back_set_front_cpu(struct back *back, bool held, uint64_t losses, const char *description);
+
 /* Stop. For listen.linger all requests are answered, but the daemon is not ready any more. Then
  * take no more requests, answer those in flight, and write usage, within listen.drain_timeout;
  * usage that is not written by then waits in the ledger. Called again, it ends the linger. */

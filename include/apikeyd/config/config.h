@@ -49,6 +49,7 @@ struct config {
     struct id_list listen_allow_gids;
     int64_t listen_drain_timeout;
     int64_t listen_linger;
+    char *listen_cpu; /* "", "last" or a number */
 
     uint64_t cache_memory;
     uint64_t cache_negative_memory;

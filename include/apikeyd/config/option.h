@@ -23,6 +23,7 @@ enum option_type {
     OPTION_SOCKET,       /* an absolute path, of a Unix socket */
     OPTION_ADDRESS,      /* the path of a Unix socket, or address:port */
     OPTION_GROUP,        /* a group's name */
+    OPTION_PROCESSOR,    /* the number of a processor, or "last" */
 
     OPTION_COUNT,    /* uint64_t */
     OPTION_SIZE,     /* uint64_t, bytes */
@@ -36,17 +37,19 @@ enum option_type {
 
 /* Limits in bytes: of Unix sockets' paths (unix(7): sun_path without its NUL); of names in a folder
  * (NAME_MAX), less the suffixes of ledger and spill file: ".new", ".lock", ".<store>",
- * ".damaged-<n>"; of SQL names, which PostgreSQL would cut (NAMEDATALEN). */
+ * ".damaged-<n>"; of SQL names, which PostgreSQL would cut (NAMEDATALEN). A number: of processors
+ * that Linux can have (NR_CPUS). */
 enum {
     OPTION_SOCKET_MAX = 107,
     OPTION_FILE_MAX = 3968,
     OPTION_FILE_NAME_MAX = 127,
-    OPTION_NAME_MAX = 63
+    OPTION_NAME_MAX = 63,
+    OPTION_PROCESSORS = 8192
 };
 
 static inline bool option_is_text(enum option_type type)
 {
-    return type <= OPTION_GROUP;
+    return type <= OPTION_PROCESSOR;
 }
 
 struct option {

@@ -279,6 +279,12 @@
       "thread=\"front\"", "Processor time of a thread; the front thread can use one processor")    \
     X(BACK_CPU, "Process", "back_cpu_us", COUNTER_US, "thread_cpu_seconds_total",                  \
       "thread=\"back\"", "Processor time of the back thread")                                      \
+    X(FRONT_CPU_CONFIGURED, "Process", "front_cpu_configured", GAUGE, "front_cpu_configured", "",  \
+      "1 when listen.cpu is set")                                                                  \
+    X(FRONT_CPU_HELD, "Process", "front_cpu_held", GAUGE, "front_cpu_held", "",                    \
+      "1 while the front thread has that processor, and no other thread of the daemon may use it") \
+    X(FRONT_CPU_LOSSES, "Process", "front_cpu_losses", COUNTER, "front_cpu_losses_total", "",      \
+      "Times that threads were found on other processors than listen.cpu gives them")              \
     X(PROCESS_CPU, "Process", "process_cpu_us", COUNTER_US, "process_cpu_seconds_total", "",       \
       "Processor time of all threads, user and system")                                            \
     X(PROCESS_MEMORY, "Process", "process_resident_memory_bytes", GAUGE,                           \

@@ -22,6 +22,7 @@ struct status_snapshot {
     bool redis_servable;          /* so may the newest verdict that Redis is known to hold */
     const char *revocation_bound; /* see lease_bound() */
     const char *lookup_fault;     /* see resolver_fault() */
+    const char *front_cpu;        /* what became of listen.cpu */
     bool has_store;               /* it is known … */
     struct store_id store;        /* … which store answers */
     bool redis_dated;             /* PostgreSQL's clock is known, so Redis' verdicts have an age */
