@@ -32,6 +32,7 @@ enum option_type {
     OPTION_CHOICE,   /* uint64_t, index into `choices` */
     OPTION_IDS,      /* struct id_list */
     OPTION_SOURCES,  /* struct key_sources */
+    OPTION_KEY_PREFIXES, /* struct key_prefixes */
 };
 
 /* Limits in bytes: of Unix sockets' paths (unix(7): sun_path without its NUL); of names in a folder
