@@ -35,6 +35,15 @@ static const struct option_line {
     {"active", "yes|no", "whether the key may be used at once; yes unless given", 'A',
      TAKES_ACTIVE},
     {"yes", NULL, "do not ask for confirmation", 'y', TAKES_YES},
+    {"from-file", "FILE", "the leaked keys or fingerprints, one a line; - for stdin", 'f',
+     TAKES_LEAKED},
+    {"dry-run", NULL, "say what would be revoked, and change nothing", 'D', TAKES_LEAKED},
+    {"skip-broken", NULL, "leave broken lines out; else nothing is changed if there is one", 'B',
+     TAKES_LEAKED},
+    {"idle", "TIME", "active keys that were not used for so long (90d; units s, m, h, d, w)", 'I',
+     TAKES_REPORT},
+    {"never-used", NULL, "active keys that were never used", 'N', TAKES_REPORT},
+    {"csv", NULL, "print CSV, for spreadsheets", 'C', TAKES_REPORT},
     {"role", "NAME", "the daemon's role; apikeyd, or for check the session's, unless given", 'r',
      TAKES_ROLE},
     {"no-role", NULL, "without role and grants, which come from elsewhere", 'R', TAKES_SQL},
@@ -169,6 +178,24 @@ static void take_option(struct request *request, char letter, const char *value)
         break;
     case 'U':
         request->undo = true;
+        break;
+    case 'f':
+        request->from_file = value;
+        break;
+    case 'D':
+        request->dry_run = true;
+        break;
+    case 'B':
+        request->skip_broken = true;
+        break;
+    case 'I':
+        request->idle = value;
+        break;
+    case 'N':
+        request->never_used = true;
+        break;
+    case 'C':
+        request->csv = true;
         break;
     default:
         request->yes = true;
