@@ -78,8 +78,7 @@ struct opened {
     struct keys_db *db;
 };
 
-/* The first argument is a key's ID, where there are arguments. */
-static struct keys_db *connect_db(const struct request *request, const struct config *config)
+struct keys_db *keys_connect(const struct request *request, const struct config *config)
 {
     enum id_type type = (enum id_type)config->postgres_id_type;
 
@@ -96,7 +95,7 @@ static struct opened open_db(const struct request *request)
 {
     struct opened opened = {.config = daemon_config(request)};
 
-    opened.db = connect_db(request, opened.config);
+    opened.db = keys_connect(request, opened.config);
     return opened;
 }
 
@@ -146,7 +145,7 @@ int run_keys_create(const struct request *request)
 
     check_new(request, opened.config);
     take_key(request, opened.config, key);
-    opened.db = connect_db(request, opened.config);
+    opened.db = keys_connect(request, opened.config);
     made.column = keys_db_column(opened.db, key);
     made.fallback = keys_db_fallback_needs_key(opened.db) ? key : NULL;
     json_t *row = keys_db_insert(opened.db, &made);

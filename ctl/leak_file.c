@@ -70,6 +70,11 @@ void leak_file_close(struct leak_file *file)
     free(file);
 }
 
+const char *leak_file_name(const struct leak_file *file)
+{
+    return file->name;
+}
+
 /* The bytes up to the end of the line, as many as have room; *ret_len counts all. False at the end
  * of the file. */
 static bool read_bytes(struct leak_file *file, size_t *ret_len)
@@ -101,14 +106,15 @@ static bool is_fingerprint(char *text, size_t len)
     return true;
 }
 
-static void judge(struct leak_file *file, struct leak_line *line)
+/* `whole`: the line had room. */
+static void judge(struct leak_file *file, bool whole, struct leak_line *line)
 {
     struct slice text = line->text;
 
     line->kind = LEAK_BROKEN;
-    if (text.len == 0 || text.at[0] == '#')
+    if ((text.len == 0 && whole) || (text.len > 0 && text.at[0] == '#'))
         line->kind = LEAK_BLANK;
-    else if (text.len > KEY_LEN_MAX)
+    else if (text.len > KEY_LEN_MAX || !whole)
         line->wrong = "a key has at most 255 bytes";
     else if (!utf8_valid_text(text))
         line->wrong = "a key is UTF-8 text without NUL";
@@ -137,6 +143,6 @@ bool leak_file_read(struct leak_file *file, struct leak_line *ret)
     if (ret->text.len > 0 && ret->text.at[ret->text.len - 1] == '\r')
         ret->text.len--;
     ret->text = slice_trim(ret->text);
-    judge(file, ret);
+    judge(file, len <= sizeof file->line, ret);
     return true;
 }

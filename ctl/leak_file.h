@@ -17,8 +17,9 @@ enum leak_kind { LEAK_KEY, LEAK_FINGERPRINT, LEAK_BLANK, LEAK_BROKEN };
 
 struct leak_line {
     enum leak_kind kind;
-    uint64_t number;   /* the first is 1 */
-    struct slice text; /* without blanks; of a fingerprint in lower case; valid until the next read */
+    uint64_t number; /* the first is 1 */
+    struct slice
+        text; /* without blanks; of a fingerprint in lower case; valid until the next read */
     const char *wrong; /* with a BROKEN line; lives forever */
 };
 
@@ -27,6 +28,9 @@ struct leak_file;
 /* Open the file; "-" is stdin. */
 struct leak_file *leak_file_open(const char *path);
 void leak_file_close(struct leak_file *file);
+
+/* For messages. */
+const char *leak_file_name(const struct leak_file *file);
 
 /* Read the next line. False at the end; the next call begins at the first line again. */
 bool leak_file_read(struct leak_file *file, struct leak_line *ret);

@@ -7,7 +7,7 @@
 
 #include "daemon_client.h"
 #include "die.h"
-#include "keys_db.h"
+#include "keys.h"
 #include "output.h"
 
 /* A number of s, m, h, d or w, up to a hundred years. */
@@ -85,7 +85,7 @@ int run_keys_report(const struct request *request)
     if (request->idle)
         (void)seconds_of("--idle", request->idle);
     struct config *config = daemon_config(request);
-    struct keys_db *db = keys_db_open(request, config);
+    struct keys_db *db = keys_connect(request, config);
 
     output_rows_as(request->csv ? OUTPUT_CSV : form,
                    request->idle ? idle(db, request) : never_used(db, request), columns,

@@ -8,7 +8,9 @@
 
 #include "daemon_client.h"
 #include "die.h"
+#include "keys.h"
 #include "leak_file.h"
+#include "output.h"
 #include "revoke_query.h"
 
 /* Triggers announce up to 1,000 changed keys one by one, and more as a change of all keys, which
@@ -56,7 +58,7 @@ static void batch_done(struct batch *batch)
 }
 
 /* Look for broken lines, and name the first of them. */
-static uint64_t count_broken(struct leak_file *file, const char *name)
+static uint64_t count_broken(struct leak_file *file)
 {
     struct leak_line line;
     uint64_t broken = 0;
@@ -65,7 +67,8 @@ static uint64_t count_broken(struct leak_file *file, const char *name)
         if (line.kind != LEAK_BROKEN)
             continue;
         if (broken++ < BROKEN_SHOWN)
-            fprintf(stderr, "apikeyctl: %s:%" PRIu64 ": %s\n", name, line.number, line.wrong);
+            fprintf(stderr, "apikeyctl: %s:%" PRIu64 ": %s\n", leak_file_name(file), line.number,
+                    line.wrong);
     }
     return broken;
 }
@@ -93,8 +96,9 @@ static void print_line(struct revocation *run, const struct entry *entry, const 
         json_dumpf(object, stdout, 0);
         json_decref(object);
     } else {
-        printf("%-9" PRIu64 " %-12s %-37s %s\n", entry->line, entry->fingerprint, id ? id : "-",
-               name);
+        printf("%-9" PRIu64 " %-12s ", entry->line, entry->fingerprint);
+        output_text(id ? id : "-");
+        printf("%*s %s\n", 37 - (int)strnlen(id ? id : "-", 37), "", name);
     }
     run->printed = true;
 }
@@ -140,8 +144,9 @@ static void flush(struct revocation *run, struct batch *batch)
                                         run->request->dry_run);
     if (PQresultStatus(result) != PGRES_TUPLES_OK) {
         fflush(stdout);
-        fprintf(stderr, "apikeyctl: the keys that are shown as revoked stay revoked; the same "
-                        "command again goes on with the others\n");
+        if (run->printed)
+            fprintf(stderr, "apikeyctl: the keys that are shown as revoked stay revoked; the same "
+                            "command again goes on with the others\n");
         keys_db_refused(result);
     }
     for (size_t i = 0; i < batch->len; i++)
@@ -191,12 +196,12 @@ static void print_summary(const struct revocation *run)
 
     if (run->request->json) {
         printf("%s], \"summary\": ", run->printed ? "\n" : "");
-        json_t *summary = json_pack(
-            "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "lines", (json_int_t)run->lines, "revoked",
-            (json_int_t)counted[REVOKED], "inactive_already", (json_int_t)counted[INACTIVE],
-            "ambiguous", (json_int_t)counted[AMBIGUOUS], "unknown", (json_int_t)counted[UNKNOWN],
-            "blank", (json_int_t)run->blank, "broken", (json_int_t)run->broken, "keys_revoked",
-            (json_int_t)run->rows);
+        json_t *summary =
+            json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "lines", (json_int_t)run->lines,
+                      "revoked", (json_int_t)counted[REVOKED], "inactive_already",
+                      (json_int_t)counted[INACTIVE], "ambiguous", (json_int_t)counted[AMBIGUOUS],
+                      "unknown", (json_int_t)counted[UNKNOWN], "blank", (json_int_t)run->blank,
+                      "broken", (json_int_t)run->broken, "keys_revoked", (json_int_t)run->rows);
         json_dumpf(summary, stdout, 0);
         json_decref(summary);
         printf("}\n");
@@ -222,14 +227,14 @@ int run_keys_revoke(const struct request *request)
     if (!config->postgres_active_column[0])
         die(EX_CONFIG, "postgres.active_column is empty: every key is active, until it is deleted");
     struct leak_file *file = leak_file_open(request->from_file);
-    uint64_t broken = count_broken(file, request->from_file);
+    uint64_t broken = count_broken(file);
     if (broken > 0 && !request->skip_broken)
         die(EX_DATAERR,
             "%" PRIu64 " line%s broken, and nothing was changed; correct them, or leave them out "
             "with --skip-broken",
             broken, broken == 1 ? " is" : "s are");
     signal(SIGPIPE, SIG_IGN); /* who reads the output only up to a line has all keys revoked */
-    run.db = keys_db_open(request, config);
+    run.db = keys_connect(request, config);
     batch_init(&run.keys, LEAK_KEY, KEYS_A_BATCH);
     batch_init(&run.fingerprints, LEAK_FINGERPRINT, FINGERPRINTS_A_BATCH);
     print_head(&run);

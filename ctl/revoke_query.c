@@ -78,20 +78,25 @@ void leaked_add_fingerprint(struct leaked *leaked, size_t place, struct slice fi
 #define FOUND "SELECT a.place, t.{id} AS id, t.{active} IS TRUE AS active, "
 
 /* A key has no hash here, so that no two of them differ. */
-static const char by_key[] =
-    FOUND "NULL::pg_catalog.text AS hash " ASKED("$1", "$2") "JOIN {table} AS t "
-    "ON t.{key} OPERATOR(pg_catalog.=) a.value";
+static const char by_key[] = FOUND
+    "NULL::pg_catalog.text AS hash " ASKED("$1", "$2") "JOIN {table} AS t "
+                                                       "ON t.{key} OPERATOR(pg_catalog.=) a.value";
 static const char by_fallback[] =
     " UNION " FOUND "NULL " ASKED("$3", "$4") "JOIN {table} AS t "
-    "ON t.{fallback} OPERATOR(pg_catalog.=) a.value";
-static const char by_fingerprint[] =
-    FOUND HASH("t.{key}::pg_catalog.text") " AS hash " ASKED("$1", "$2") "JOIN {table} AS t "
-    "ON pg_catalog.left(" HASH("t.{key}::pg_catalog.text") ", 8) OPERATOR(pg_catalog.=) a.value";
+                                              "ON t.{fallback} OPERATOR(pg_catalog.=) a.value";
+static const char by_fingerprint[] = FOUND HASH("t.{key}::pg_catalog.text") " AS hash " ASKED(
+    "$1", "$2") "JOIN {table} AS t "
+                "ON pg_catalog.left(" HASH(
+                    "t.{key}::pg_catalog.text") ", 8) OPERATOR(pg_catalog.=) a.value";
 static const char by_fingerprint_of_both[] =
-    FOUND HASH("coalesce(t.{key}::pg_catalog.text, t.{fallback}::pg_catalog.text)")
-    " AS hash " ASKED("$1", "$2") "JOIN {table} AS t ON pg_catalog.left("
-    HASH("coalesce(t.{key}::pg_catalog.text, t.{fallback}::pg_catalog.text)")
-    ", 8) OPERATOR(pg_catalog.=) a.value";
+    FOUND
+        HASH("coalesce(t.{key}::pg_catalog.text, t.{fallback}::pg_catalog.text)") " AS hash " ASKED(
+            "$1", "$2") "JOIN {table} AS t ON pg_catalog.left(" HASH("coalesce(t.{key}::pg_catalog."
+                                                                     "text, "
+                                                                     "t.{fallback}::pg_catalog."
+                                                                     "text)") ", 8) "
+                                                                              "OPERATOR(pg_catalog."
+                                                                              "=) a.value";
 
 static const char sql_judged[] =
     "), judged AS MATERIALIZED (SELECT f.place, f.id, f.active, (pg_catalog.min(f.hash) OVER w "
@@ -135,8 +140,8 @@ PGresult *revoke_query_run(struct keys_db *db, const struct leaked *leaked, bool
     buffer_text(&text, dry_run ? "" : touches);
     buffer_text(&text, dry_run ? "" : sql_revokes);
     buffer_append(&text, "", 1);
-    PGresult *result = keys_db_query(db, text.data, both && !fingerprints ? 4 : 2,
-                                     (const char *const *)values);
+    PGresult *result =
+        keys_db_query(db, text.data, both && !fingerprints ? 4 : 2, (const char *const *)values);
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         explicit_bzero(values[i], strlen(values[i]));
         free(values[i]);

@@ -87,7 +87,8 @@ const struct option option_table[] = {
      NULL, "Maximum age of a verdict that is served while no store answers; 0s: never."},
 
     {"keys", "form", OPTION_CHOICE, FIELD(keys_form), "any", 0, 0, RELOADABLE, key_forms,
-     "any, or prefixed: a key that has not the form of those that apikeyctl keys create makes, with "
+     "any, or prefixed: a key that has not the form of those that apikeyctl keys create makes, "
+     "with "
      "one of the prefixes, is DENY unknown at once, and no store is asked."},
     {"keys", "prefix", OPTION_KEY_PREFIXES, FIELD(keys_prefix), "key", 0, 0, RELOADABLE, NULL,
      "Prefixes of keys, with commas in between: the first is that of new keys, keys with another "

@@ -86,8 +86,8 @@ void key_form_make(const char *prefix, const unsigned char random[static KEY_RAN
     ret[len + KEY_CHECKSUM_LEN] = '\0';
 }
 
-/* The form has one reading only if no prefix ends with an underscore. Scanners look for the start of
- * a word, which a letter makes. */
+/* The form has one reading only if no prefix ends with an underscore. Scanners look for the start
+ * of a word, which a letter makes. */
 static bool is_prefix(struct slice text)
 {
     if (text.len == 0 || text.len > KEY_PREFIX_MAX || !is_letter(text.at[0]) ||

@@ -75,16 +75,17 @@ def test_leaked_keys_are_refused(db, daemon, keys, tmp_path):
 def test_a_broken_list_changes_nothing(db, keys, tmp_path):
     db.add_key("one")
     path = tmp_path / "leaked.csv"
-    path.write_bytes(b"one\n" + b"x" * 256 + b"\n\xff\xfe\nfp:123\nfp:1234567g\nno\0key\n" + b"y" * 5000000 + b"\n")
+    path.write_bytes(b"one\n" + b"x" * 256 + b"\n\xff\xfe\nfp:123\nfp:1234567g\nno\0key\n" + b"y" * 5000000 + b"\n" +
+                     b" " * 2000 + b"one\n#" + b"z" * 2000)
     for arguments in (("--from-file", path), ("--from-file", path, "--dry-run")):
         done = keys("revoke", *arguments, status=65)
         for line, why in ((2, "at most 255 bytes"), (3, "UTF-8"), (4, "8 hexadecimal digits"), (5, "8 hexadecimal"),
-                          (6, "UTF-8"), (7, "at most 255 bytes")):
+                          (6, "UTF-8"), (7, "at most 255 bytes"), (8, "at most 255 bytes")):
             assert any(f"leaked.csv:{line}: " in text and why in text for text in done.stderr.splitlines()), (line, done.stderr)
-        assert "6 lines are broken, and nothing was changed" in done.stderr and done.stdout == ""
+        assert "7 lines are broken, and nothing was changed" in done.stderr and done.stdout == ""
     assert active(db) == ["one"]
     found, summary = results(keys("revoke", "--from-file", path, "--skip-broken", "--json"))
-    assert found == {1: "revoked"} and summary["broken"] == 6 and active(db) == []
+    assert found == {1: "revoked"} and summary["broken"] == 7 and active(db) == []
     assert "No such file" in keys("revoke", "--from-file", tmp_path / "none", status=66).stderr
     assert "directory" in keys("revoke", "--from-file", tmp_path, status=66).stderr
     assert "--from-file" in keys("revoke", status=64).stderr

@@ -151,9 +151,17 @@ static void expect_wrong(const char *text, const char *expected)
 
 static void test_lists(void **state)
 {
-    static const char *const none[] = {"",    ",",     "a,",  "a,,b",
-                                       "a b", "a_",    "_a",  "1a",
-                                       "a-b", "\xc3\xa9", "abcdefghijklmnopq",
+    static const char *const none[] = {"",
+                                       ",",
+                                       "a,",
+                                       "a,,b",
+                                       "a b",
+                                       "a_",
+                                       "_a",
+                                       "1a",
+                                       "a-b",
+                                       "\xc3\xa9",
+                                       "abcdefghijklmnopq",
                                        "a,b,c,d,e,f,g,h,i"};
 
     (void)state;

@@ -24,7 +24,7 @@ void check_done(struct front *front);
 
 struct answer {
     const struct verdict *verdict;
-    enum tier tier; /* NONE: UNAVAILABLE, or a key that cannot exist */
+    enum tier tier;  /* NONE: UNAVAILABLE, or a key that cannot exist */
     int64_t left_us; /* the rest of the verdict's ttl; negative when the verdict is served stale */
     const char *why; /* the reason for UNAVAILABLE; lives forever */
 };
@@ -72,8 +72,8 @@ void check_prefetch(const struct front *front, const struct digest *digest);
 void check_configured(struct front *front);
 
 /* Keys have other digests, or another form, from now on: lookups under way begin anew, or end with
- * DENY unknown if the key cannot exist any more, and answers to the old ones are dropped. One text may be a key by the old digests, and the hash of another by the
- * new ones. */
+ * DENY unknown if the key cannot exist any more, and answers to the old ones are dropped. One text
+ * may be a key by the old digests, and the hash of another by the new ones. */
 void check_rekeyed(struct front *front);
 
 /* The back thread stands still: answer every waiter. */

@@ -4,9 +4,9 @@
  *     prefix   _ 22 or more random digits, then 6 of a checksum
  *
  * The digits are those of base 62: 0-9, A-Z, a-z. The checksum is the CRC-32 of all that stands
- * before it (ISO 3309, as in zlib), the highest digit first. So a scanner recognises a leaked key by
- * its prefix, and a mistyped or made-up key is recognised without a lookup: a wrong digit always, any
- * other key but one in 4,294,967,296.
+ * before it (ISO 3309, as in zlib), the highest digit first. So a scanner recognises a leaked key
+ * by its prefix, and a mistyped or made-up key is recognised without a lookup: a wrong digit
+ * always, any other key but one in 4,294,967,296.
  *
  * The checksum is no secret and no proof: whoever knows the form can make such a key. It says which
  * keys cannot exist, never which do. All functions are pure, and allocate nothing but where they
@@ -22,10 +22,10 @@ enum key_form { KEY_FORM_ANY, KEY_FORM_PREFIXED };
 
 enum {
     KEY_PREFIXES_MAX = 8,
-    KEY_PREFIX_MAX = 16,    /* bytes */
-    KEY_RANDOM_MIN = 22,    /* digits: 130 bits */
-    KEY_RANDOM_LEN = 24,    /* of keys that are made here: 142 bits */
-    KEY_CHECKSUM_LEN = 6,   /* 62 to the power of 6 is more than 2 to the power of 32 */
+    KEY_PREFIX_MAX = 16,  /* bytes */
+    KEY_RANDOM_MIN = 22,  /* digits: 130 bits */
+    KEY_RANDOM_LEN = 24,  /* of keys that are made here: 142 bits */
+    KEY_CHECKSUM_LEN = 6, /* 62 to the power of 6 is more than 2 to the power of 32 */
     KEY_DIGITS = 62,
     KEY_MADE_SIZE = KEY_PREFIX_MAX + 1 + KEY_RANDOM_LEN + KEY_CHECKSUM_LEN + 1, /* with its NUL */
 };

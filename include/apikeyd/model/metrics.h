@@ -232,8 +232,8 @@
     X(FOUND_BY_OLDER_SECRET, "PostgreSQL", "found_by_older_secret", COUNTER,                       \
       "found_by_older_secret_total", "",                                                           \
       "Rows whose hash is by another secret than the first of key_transform_secret_file")          \
-    X(FOUND_WITHOUT_FORM, "PostgreSQL", "found_without_form", COUNTER,                             \
-      "found_without_form_total", "",                                                              \
+    X(FOUND_WITHOUT_FORM, "PostgreSQL", "found_without_form", COUNTER, "found_without_form_total", \
+      "",                                                                                          \
       "Rows whose key has not the form of keys.prefix: with keys.form = prefixed it is refused")   \
     X(POSTGRES_TIMEOUTS, "PostgreSQL", "postgres_timeouts", COUNTER, "postgres_timeouts_total",    \
       "", "SELECTs late by postgres.timeout")                                                      \
