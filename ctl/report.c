@@ -1,33 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "report.h"
 
-#include <stdint.h>
+#include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "daemon_client.h"
 #include "die.h"
+#include "duration.h"
 #include "keys.h"
 #include "output.h"
-
-/* A number of s, m, h, d or w, up to a hundred years. */
-static int64_t seconds_of(const char *option, const char *text)
-{
-    static const char letters[] = "smhdw";
-    static const int64_t factors[] = {1, 60, 3600, 86400, 7 * 86400};
-    static const int64_t max = INT64_C(100) * 366 * 86400;
-    size_t digits = strspn(text, "0123456789");
-    const char *unit = digits > 0 && text[digits] ? strchr(letters, text[digits]) : NULL;
-    int64_t number = 0;
-
-    if (unit && !text[digits + 1] && digits <= 12)
-        number = strtoll(text, NULL, 10) * factors[unit - letters];
-    if (number <= 0 || number > max)
-        die(EX_USAGE,
-            "%s \"%s\": a time is expected, as in 90d (s, m, h, d or w; at most 100 years)", option,
-            text);
-    return number;
-}
 
 /* Active keys only: the others are refused already. A key that was never used is idle since it was
  * made; without postgres.created_column nobody knows since when. Times of the table are taken in
@@ -45,7 +26,7 @@ static json_t *idle(struct keys_db *db, const struct request *request)
     const char *const values[] = {request->user, seconds};
     struct buffer where = {0};
 
-    snprintf(seconds, sizeof seconds, "%lld", (long long)seconds_of("--idle", request->idle));
+    snprintf(seconds, sizeof seconds, "%" PRId64, duration_seconds("--idle", request->idle, 1));
     buffer_printf(&where,
                   "%s%s OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) "
                   "pg_catalog.make_interval(secs => $2::pg_catalog.float8)) ORDER BY %s, {id}",
@@ -83,7 +64,7 @@ int run_keys_report(const struct request *request)
     if (request->json && request->csv)
         die(EX_USAGE, "keys report prints --json or --csv, not both");
     if (request->idle)
-        (void)seconds_of("--idle", request->idle);
+        (void)duration_seconds("--idle", request->idle, 1);
     struct config *config = daemon_config(request);
     struct keys_db *db = keys_connect(request, config);
 
