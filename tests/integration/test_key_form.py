@@ -102,12 +102,10 @@ def test_a_reload_takes_effect_at_once(db, start, postgres):
 
 def test_a_flood_of_keys_that_cannot_exist(db, start):
     """Beside one of keys that could: the first costs nothing but answers."""
-    db.add_keys(500)
-    db.run("UPDATE api.user_api_key SET key_id = 'key_' || lpad(substr(key_id, 5), 24, '0')")
-    keys = [row[0] for row in db.run("SELECT key_id FROM api.user_api_key ORDER BY key_id")]
-    for key in keys:
-        db.run("UPDATE api.user_api_key SET key_id = %s WHERE key_id = %s", key + checksum(key), key)
-    hot = b"".join(command("CHECK", key + checksum(key)) for key in keys)
+    keys = [make_key("key") for _ in range(500)]
+    db.run("INSERT INTO api.user_api_key (api_key_id, key_name, key_id, user_id) "
+           "SELECT gen_random_uuid(), 'hot', key, %s FROM unnest(%s::text[]) AS key", db.user_id, keys)
+    hot = b"".join(command("CHECK", key) for key in keys)
     daemon = start({**PREFIXED, "cache.ttl": "1h", "redis.url": "", "cache.negative_memory": "4KiB"})
     with Wire(daemon.check) as polite, Wire(daemon.check) as flood:
         def ask():
