@@ -128,78 +128,37 @@ static double seconds_of(const char *text)
     return seconds;
 }
 
+/* Where an option's value goes; a flag has none. */
 static void take_option(struct request *request, char letter, const char *value)
 {
-    switch (letter) {
-    case 's':
-        request->socket = value;
-        break;
-    case 'c':
-        request->config = value;
-        break;
-    case 'j':
-        request->json = true;
-        break;
-    case 'w':
+    const struct {
+        char letter;
+        const char **text;
+    } texts[] = {
+        {'s', &request->socket}, {'c', &request->config}, {'t', &request->within},
+        {'d', &request->dsn},    {'u', &request->user},   {'i', &request->id},
+        {'n', &request->name},   {'k', &request->key_id}, {'A', &request->active},
+        {'r', &request->role},   {'p', &request->part},   {'f', &request->from_file},
+        {'I', &request->idle},
+    };
+    const struct {
+        char letter;
+        bool *flag;
+    } flags[] = {
+        {'j', &request->json},    {'a', &request->all},         {'y', &request->yes},
+        {'R', &request->no_role}, {'U', &request->undo},        {'D', &request->dry_run},
+        {'C', &request->csv},     {'B', &request->skip_broken}, {'N', &request->never_used},
+    };
+
+    if (letter == 'w')
         request->watch_s = seconds_of(value);
-        break;
-    case 't':
-        request->within = value;
-        break;
-    case 'a':
-        request->all = true;
-        break;
-    case 'd':
-        request->dsn = value;
-        break;
-    case 'u':
-        request->user = value;
-        break;
-    case 'i':
-        request->id = value;
-        break;
-    case 'n':
-        request->name = value;
-        break;
-    case 'k':
-        request->key_id = value;
-        break;
-    case 'A':
-        request->active = value;
-        break;
-    case 'r':
-        request->role = value;
-        break;
-    case 'R':
-        request->no_role = true;
-        break;
-    case 'p':
-        request->part = value;
-        break;
-    case 'U':
-        request->undo = true;
-        break;
-    case 'f':
-        request->from_file = value;
-        break;
-    case 'D':
-        request->dry_run = true;
-        break;
-    case 'B':
-        request->skip_broken = true;
-        break;
-    case 'I':
-        request->idle = value;
-        break;
-    case 'N':
-        request->never_used = true;
-        break;
-    case 'C':
-        request->csv = true;
-        break;
-    default:
-        request->yes = true;
-        break;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (texts[i].letter == letter)
+            *texts[i].text = value;
+    }
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (flags[i].letter == letter)
+            *flags[i].flag = true;
     }
 }
 

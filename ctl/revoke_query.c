@@ -69,34 +69,30 @@ void leaked_add_fingerprint(struct leaked *leaked, size_t place, struct slice fi
            (struct slice){fingerprint.at + 3, fingerprint.len - 3}, place);
 }
 
-/* The value's hash, of which a fingerprint is the first eight digits. */
-#define HASH(value)                                                                                \
-    "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(" value ", 'UTF8')), 'hex')"
 #define ASKED(values, places)                                                                      \
     "FROM ROWS FROM (pg_catalog.unnest(" places "::pg_catalog.int4[]), "                           \
-    "pg_catalog.unnest(" values "::pg_catalog.text[])) AS a(place, value) "
+    "pg_catalog.unnest(" values "::pg_catalog.text[])) AS a(place, value) JOIN {table} AS t ON "
 #define FOUND "SELECT a.place, t.{id} AS id, t.{active} IS TRUE AS active, "
 
 /* A key has no hash here, so that no two of them differ. */
-static const char by_key[] = FOUND
-    "NULL::pg_catalog.text AS hash " ASKED("$1", "$2") "JOIN {table} AS t "
-                                                       "ON t.{key} OPERATOR(pg_catalog.=) a.value";
-static const char by_fallback[] =
-    " UNION " FOUND "NULL " ASKED("$3", "$4") "JOIN {table} AS t "
-                                              "ON t.{fallback} OPERATOR(pg_catalog.=) a.value";
-static const char by_fingerprint[] = FOUND HASH("t.{key}::pg_catalog.text") " AS hash " ASKED(
-    "$1", "$2") "JOIN {table} AS t "
-                "ON pg_catalog.left(" HASH(
-                    "t.{key}::pg_catalog.text") ", 8) OPERATOR(pg_catalog.=) a.value";
-static const char by_fingerprint_of_both[] =
-    FOUND
-        HASH("coalesce(t.{key}::pg_catalog.text, t.{fallback}::pg_catalog.text)") " AS hash " ASKED(
-            "$1", "$2") "JOIN {table} AS t ON pg_catalog.left(" HASH("coalesce(t.{key}::pg_catalog."
-                                                                     "text, "
-                                                                     "t.{fallback}::pg_catalog."
-                                                                     "text)") ", 8) "
-                                                                              "OPERATOR(pg_catalog."
-                                                                              "=) a.value";
+#define BY_KEY                                                                                     \
+    FOUND "NULL::pg_catalog.text AS hash " ASKED("$1",                                             \
+                                                 "$2") "t.{key} OPERATOR(pg_catalog.=) a.value"
+#define BY_FALLBACK FOUND "NULL " ASKED("$3", "$4") "t.{fallback} OPERATOR(pg_catalog.=) a.value"
+
+/* A fingerprint is the first eight digits of a value's hash. */
+#define KEY "t.{key}::pg_catalog.text"
+#define EITHER "coalesce(" KEY ", t.{fallback}::pg_catalog.text)"
+#define HASH(value)                                                                                \
+    "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(" value ", 'UTF8')), 'hex')"
+#define BY_FINGERPRINT(value)                                                                      \
+    FOUND HASH(value) " AS hash " ASKED("$1", "$2") "pg_catalog.left(" HASH(                       \
+        value) ", 8) OPERATOR(pg_catalog.=) a.value"
+
+static const char by_key[] = BY_KEY;
+static const char by_fallback[] = " UNION " BY_FALLBACK;
+static const char by_fingerprint[] = BY_FINGERPRINT(KEY);
+static const char by_fingerprint_of_both[] = BY_FINGERPRINT(EITHER);
 
 static const char sql_judged[] =
     "), judged AS MATERIALIZED (SELECT f.place, f.id, f.active, (pg_catalog.min(f.hash) OVER w "
