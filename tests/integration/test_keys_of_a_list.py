@@ -6,11 +6,13 @@ import hmac
 import io
 import json
 import os
+import re
 import subprocess
 import uuid
 
 import pytest
 from conftest import check
+from harness.key_form import GUIDE, checksum, make_key, scanner
 from harness.servers import BUILD, wait_until
 
 pytestmark = pytest.mark.builds("release", "debug", "asan")
@@ -41,6 +43,24 @@ def results(done):
 
 def active(db):
     return [key for key, in db.run("SELECT key_id FROM api.user_api_key WHERE is_active ORDER BY key_id")]
+
+
+def test_scanners_find_what_create_makes(db, daemon, keys):
+    """By the guide's expression and checksum; and create makes nothing that the daemon would refuse."""
+    arguments = ("create", "--user", db.user_id, "--name", "x", "--json")
+    made = [json.loads(keys(*arguments).stdout)["key_id"] for _ in range(3)]
+    for key in [*made, make_key("key"), re.search(r"^    (key_\w+)$", GUIDE.read_text(), re.MULTILINE)[1]]:
+        for text in (key, f'api_key = "{key}"', f"https://example.org/?k={key}&x", f"({key})."):
+            assert scanner().findall(text) == [key]
+        assert checksum(key[:-6]) == key[-6:]
+    assert len(set(made)) == 3 and all(check(daemon.client(), key)[0] == "ALLOW" for key in made)
+    for text in ("key_short", "monkey_" + "0" * 30, "key-" + "0" * 30):
+        assert not scanner().search(text)
+    prefixed = {"APIKEYD_KEYS_FORM": "prefixed", "APIKEYD_KEYS_PREFIX": "acme_live, key"}
+    made = json.loads(keys(*arguments, **prefixed).stdout)["key_id"]
+    assert re.fullmatch("acme_live_[0-9A-Za-z]{30}", made) and checksum(made[:-6]) == made[-6:]
+    assert "has not the form" in keys(*arguments, "--key-id", "mine", status=65, **prefixed).stderr
+    keys(*arguments, "--key-id", make_key("key"), **prefixed)
 
 
 def test_leaked_keys_are_refused(db, daemon, keys, tmp_path):
