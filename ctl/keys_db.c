@@ -74,6 +74,16 @@ void keys_db_close(struct keys_db *db)
     free(db);
 }
 
+const struct config *keys_db_config(const struct keys_db *db)
+{
+    return db->config;
+}
+
+void keys_db_names(const struct keys_db *db, struct slice key, struct key_names *ret)
+{
+    key_hasher_names(db->hasher, key, ret);
+}
+
 const char *keys_db_column(struct keys_db *db, const char *key)
 {
     struct slice value = {key, strlen(key)};
@@ -104,7 +114,7 @@ static void refused_null(const PGresult *result, const char *message)
         message, schema, table, column);
 }
 
-static void refused(const PGresult *result)
+void keys_db_refused(const PGresult *result)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -127,6 +137,17 @@ static void refused(const PGresult *result)
     die(STATUS_FAILED, "the database: %s", message);
 }
 
+PGresult *keys_db_query(struct keys_db *db, const char *text, int params, const char *const *values)
+{
+    struct buffer sql = {0};
+
+    sql_template(&sql, db->config, text);
+    buffer_append(&sql, "", 1);
+    PGresult *result = PQexecParams(db->connection, sql.data, params, NULL, values, NULL, NULL, 0);
+    buffer_free(&sql);
+    return result;
+}
+
 /* Run a statement that ends in a row as JSON: `before`, the row, `after`. Returns the rows as an
  * array. */
 static json_t *run(struct keys_db *db, const char *before, const char *after, int params,
@@ -141,7 +162,7 @@ static json_t *run(struct keys_db *db, const char *before, const char *after, in
     buffer_append(&sql, "", 1);
     PGresult *result = PQexecParams(db->connection, sql.data, params, NULL, values, NULL, NULL, 0);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
-        refused(result);
+        keys_db_refused(result);
     for (int i = 0; i < PQntuples(result); i++)
         json_array_append_new(rows, json_loads(PQgetvalue(result, i, 0), 0, NULL));
     PQclear(result);
@@ -171,7 +192,7 @@ bool keys_db_fallback_needs_key(struct keys_db *db)
     buffer_append(&sql, "", 1);
     PGresult *result = PQexecParams(db->connection, sql.data, 1, NULL, &column, NULL, NULL, 0);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
-        refused(result);
+        keys_db_refused(result);
     bool needs = PQntuples(result) > 0;
     PQclear(result);
     buffer_free(&sql);
@@ -222,6 +243,20 @@ json_t *keys_db_list(struct keys_db *db, const char *user)
                               "ORDER BY {id}";
 
     return run(db, "SELECT ", order, 1, &user);
+}
+
+json_t *keys_db_rows(struct keys_db *db, const char *condition, int params,
+                     const char *const *values)
+{
+    struct buffer text = {0};
+
+    buffer_printf(&text,
+                  " FROM {table} WHERE ({user} OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND %s",
+                  condition);
+    buffer_append(&text, "", 1);
+    json_t *rows = run(db, "SELECT ", text.data, params, values);
+    buffer_free(&text);
+    return rows;
 }
 
 /* The row with ID $1, and of user $2 unless that is NULL. */

@@ -24,6 +24,7 @@ static const char *const aws_sources[] = {"api_key",       "api_key_id", "header
 static const char *const inactive_statuses[] = {"403", "401", NULL};
 static const char *const preflights[] = {"deny", "allow", NULL};
 static const char *const usage_keys[] = {"none", "key", "api_key_id", "user_id", NULL};
+static const char *const key_forms[] = {"any", "prefixed", NULL};
 static const char *const transforms[] = {"none", "hmac-sha256", NULL};
 static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
@@ -87,6 +88,14 @@ const struct option option_table[] = {
      HOURS(24), RELOADABLE, NULL, "How long DENY unknown is fresh."},
     {"cache", "stale_max", OPTION_DURATION, FIELD(cache_stale_max), "5m", 0, HOURS(24), RELOADABLE,
      NULL, "Maximum age of a verdict that is served while no store answers; 0s: never."},
+
+    {"keys", "form", OPTION_CHOICE, FIELD(keys_form), "any", 0, 0, RELOADABLE, key_forms,
+     "any, or prefixed: a key that has not the form of those that apikeyctl keys create makes, "
+     "with "
+     "one of the prefixes, is DENY unknown at once, and no store is asked."},
+    {"keys", "prefix", OPTION_KEY_PREFIXES, FIELD(keys_prefix), "key", 0, 0, RELOADABLE, NULL,
+     "Prefixes of keys, with commas in between: the first is that of new keys, keys with another "
+     "have the form too."},
 
     {"redis", "url", OPTION_REDIS_URL, FIELD(redis_url), "unix:///run/redis/redis-server.sock", 0,
      URL_MAX, FIXED, NULL,

@@ -193,6 +193,8 @@ static void judge_row(struct pg_pool *pool, struct lookup *lookup, const struct 
         pool->env->metrics.value[METRIC_FOUND_BY_OLDER_SECRET] +=
             which > 0 && which < lookup->names.hashes;
     }
+    pool->env->metrics.value[METRIC_FOUND_WITHOUT_FORM] +=
+        !key_form_fits(&pool->env->config->keys_prefix, lookup_key(lookup));
     key_query_combine(&lookup->finding, row);
 }
 

@@ -74,6 +74,8 @@ WRONG = {
     "cache.ttl_unlinked": ["5", "99ms", "25h"],
     "cache.negative_ttl": ["30", "99ms", "25h"],
     "cache.stale_max": ["300", "25h", "never"],
+    "keys.form": ["", "prefix", "none"],
+    "keys.prefix": ["", "acme-live", "acme_", "a" * 17, "a, b, a", ",".join("abcdefghi")],
     "redis.url": ["localhost", "localhost:6379", "http://localhost", "redis:/localhost", "unix://run/redis.sock",
                   "unix:///run/redis.sock?database=1", "unix:///run/redis.sock?db=x", "unix:///" + "x" * 107,
                   "redis://", "redis://:6379", "redis://host:0", "redis://host:65536", "redis://host:port",

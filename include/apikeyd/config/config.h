@@ -15,6 +15,7 @@
 
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/model/freshness.h>
+#include <apikeyd/model/key_form.h>
 #include <apikeyd/model/key_hasher.h>
 #include <apikeyd/model/key_source.h>
 #include <apikeyd/model/row_id.h>
@@ -57,6 +58,9 @@ struct config {
     int64_t cache_ttl_unlinked;
     int64_t cache_negative_ttl;
     int64_t cache_stale_max;
+
+    uint64_t keys_form; /* enum key_form */
+    struct key_prefixes keys_prefix;
 
     char *redis_url;
     char *redis_password_file;

@@ -52,6 +52,10 @@
       "The same")                                                                                  \
     X(CHECKS_UNAVAILABLE, "Checks", "checks_unavailable", COUNTER, "checks_total",                 \
       "verdict=\"unavailable\",tier=\"none\"", "Checks answered UNAVAILABLE")                      \
+    X(CHECKS_MALFORMED, "Checks", "checks_malformed", COUNTER, "checks_total",                     \
+      "verdict=\"deny_malformed\",tier=\"none\"",                                                  \
+      "Checks answered DENY unknown without a lookup, because keys.form says that the key cannot " \
+      "exist")                                                                                     \
     /* Sums of the rows above, made by metrics_sum(). */                                           \
     X(CHECKS_ALLOW, "Checks", "checks_allow", COUNTER, "", "", "Checks answered ALLOW")            \
     X(CHECKS_UNKNOWN, "Checks", "checks_deny_unknown", COUNTER, "", "",                            \
@@ -228,6 +232,9 @@
     X(FOUND_BY_OLDER_SECRET, "PostgreSQL", "found_by_older_secret", COUNTER,                       \
       "found_by_older_secret_total", "",                                                           \
       "Rows whose hash is by another secret than the first of key_transform_secret_file")          \
+    X(FOUND_WITHOUT_FORM, "PostgreSQL", "found_without_form", COUNTER, "found_without_form_total", \
+      "",                                                                                          \
+      "Rows whose key has not the form of keys.prefix: with keys.form = prefixed it is refused")   \
     X(POSTGRES_TIMEOUTS, "PostgreSQL", "postgres_timeouts", COUNTER, "postgres_timeouts_total",    \
       "", "SELECTs late by postgres.timeout")                                                      \
     X(POSTGRES_ERRORS, "PostgreSQL", "postgres_errors", COUNTER, "postgres_errors_total", "",      \
