@@ -1,0 +1,154 @@
+"""./dev ends [KEYS] [SECONDS]: keys that end at random instants under load, and how exactly they do.
+
+The keys of one table end at random instants while a client asks for all of them, 20,000 times a second if the machine
+allows that. The daemon's host has a wall clock that is an hour wrong. Meanwhile, one after the other: all stores are
+well; the daemon is started anew, with a warm Redis; PostgreSQL is killed, so that verdicts are served stale; the
+daemon is started anew without it. PostgreSQL's clock is that of this host, as the test's is. An ALLOW is late if it
+was asked for more than 10 ms after its key's end.
+"""
+
+import random
+import re
+import sys
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
+                str(Path(__file__).resolve().parents[1] / "integration")]
+from harness.clocks import Clocks  # noqa: E402
+from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
+from wire import Wire, command  # noqa: E402
+
+LATE = 0.010     # seconds
+RATE, PIPELINE = 20000, 100
+REPLY = re.compile(rb"\*[23]\r\n\$\d+\r\n(ALLOW|DENY)\r\n\$\d+\r\n([\w-]+)\r\n(?:\$36\r\n[\w-]{36}\r\n)?|-(UNAVAILABLE)[^\r]*\r\n")
+
+
+class Ends:
+    """The keys' ends, and what was answered about each."""
+
+    def __init__(self, ends):
+        self.ends = ends
+        self.count, self.wrong = Counter(), []
+        self.last_allow, self.first_expired = {}, {}
+
+    def judge(self, key, answer, asked, answered):
+        verdict = (answer[1] or answer[3]).decode()
+        end = self.ends[key]
+        self.count[f"answers {verdict}"] += 1
+        if verdict == "ALLOW":
+            self.last_allow[key] = asked
+            if asked > end + LATE:
+                self.wrong.append(f"key-{key} was allowed {asked - end:.4f} s after its end")
+        elif verdict == "DENY":
+            if answer[2] != b"expired":
+                self.wrong.append(f"key-{key}: DENY {answer[2].decode()}")
+            self.first_expired.setdefault(key, answered)
+
+    def figures(self):
+        late = [asked - self.ends[key] for key, asked in self.last_allow.items()]
+        early = [self.ends[key] - answered for key, answered in self.first_expired.items()]
+        return {**self.count, "ends seen": len(self.first_expired.keys() & self.last_allow.keys()),
+                "latest ALLOW after its end, s": max(late, default=0), "earliest DENY before its end, s": max(early, default=0)}
+
+
+def ask_all(daemon, ends, rng, until, expect_allows=True):
+    """Ask about random keys at RATE until then."""
+    keys = list(ends.ends)
+    requests = {key: command("CHECK", f"key-{key}") for key in keys}
+    before = ends.count["answers ALLOW"]
+    with Wire(daemon.check) as wire:
+        due = time.monotonic()
+        while time.time() < until:
+            chosen = rng.choices(keys, k=PIPELINE)
+            due = max(due + PIPELINE / RATE, time.monotonic() - 0.1)
+            time.sleep(max(0, due - time.monotonic()))
+            asked = time.time()
+            wire.send(b"".join(map(requests.get, chosen)))
+            data = b""
+            found = []
+            while len(found) < PIPELINE:
+                data += wire.socket.recv(1 << 16)
+                found = list(REPLY.finditer(data))
+            answered = time.time()
+            for key, answer in zip(chosen, found):
+                ends.judge(key, answer, asked, answered)
+    assert (ends.count["answers ALLOW"] > before) == expect_allows
+
+
+def prepare(postgres, keys, begin, seconds, rng):
+    """The table with its keys; key: when it ends, in seconds since 1970."""
+    postgres.create_database("ends")
+    done = migrate(postgres.uri("ends"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    user = uuid.uuid4()
+    ends = {key: begin + rng.uniform(0, seconds) for key in range(keys)}
+    with psycopg.connect(postgres.dsn("ends"), autocommit=True) as db:
+        db.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [user])
+        db.execute("ALTER TABLE api.user_api_key ADD expires_at timestamptz")
+        db.execute("GRANT SELECT (expires_at) ON api.user_api_key TO apikeyd")
+        with db.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO api.user_api_key (api_key_id, user_id, is_active, key_id, key_name, expires_at) "
+                "VALUES (gen_random_uuid(), %s, true, %s, 'ends', to_timestamp(%s))",
+                [(user, f"key-{key}", end) for key, end in ends.items()])
+    return ends
+
+
+def play(folder, keys, seconds, seed=None):
+    """Returns what was wrong, and figures."""
+    rng = random.Random(seed)
+    folder.mkdir()
+    postgres, redis_server = Postgres(folder / "pg"), Redis(folder / "redis")
+    clocks = Clocks(folder / "clocks")
+    clocks.set_wall(3600)
+    daemon = Apikeyd(folder / "d", {
+        "postgres.dsn": "", "postgres.expires_column": "expires_at", "redis.url": redis_server.url(),
+        "cache.ttl": "1h", "cache.ttl_unlinked": "500ms", "cache.stale_max": "1h"}, env=clocks.env)
+    daemon.options["postgres.dsn"] = postgres.dsn("ends", "apikeyd")
+    try:
+        postgres.start()
+        redis_server.start()
+        begin = time.time() + 2
+        ends = Ends(prepare(postgres, keys, begin, seconds, rng))
+        daemon.start()
+        wait_until(daemon.settled, "the daemon")
+        began = time.time()
+        quarter = (max(ends.ends.values()) - began) / 4
+        ask_all(daemon, ends, rng, began + quarter)
+        daemon.stop()
+        daemon.start()
+        ask_all(daemon, ends, rng, began + 2 * quarter)
+        postgres.stop()
+        ask_all(daemon, ends, rng, began + 3 * quarter)
+        stale = daemon.admin_client().info()["checks_stale"]
+        assert stale > 0
+        daemon.stop()
+        daemon.start()
+        ask_all(daemon, ends, rng, began + 4 * quarter, expect_allows=False)
+        return ends.wrong, ends.figures()
+    finally:
+        for server in (daemon, redis_server, postgres):
+            if server.process:
+                server.stop()
+
+
+def main():
+    keys = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60
+    scratch = Scratch()
+    try:
+        wrong, figures = play(scratch.path / "ends", keys, seconds)
+    finally:
+        scratch.remove()
+    print("\n".join(f"{name}: {figure:,.6g}" for name, figure in figures.items()))
+    print("\n".join(wrong[:20]) or "no key was allowed after its end")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
