@@ -147,15 +147,15 @@ static void write_refusal(struct front *front, struct buffer *out, const struct 
         const char *detail;
         struct http_problem problem; /* zeros: known by its status */
     } refusal[] = {
-        [VERDICT_DENY_UNKNOWN] = {401, "the key is unknown"},
-        [VERDICT_DENY_INACTIVE] = {403, "the key is inactive"},
+        [VERDICT_DENY_UNKNOWN] = {.status = 401, .detail = "the key is unknown"},
+        [VERDICT_DENY_INACTIVE] = {.status = 403, .detail = "the key is inactive"},
         [VERDICT_DENY_EXPIRED] = {403,
                                   "the key has expired",
                                   {"urn:apikeyd:key-expired", "Key expired"}},
         [VERDICT_DENY_EARLY] = {403,
                                 "the key is not valid yet",
                                 {"urn:apikeyd:key-early", "Key not valid yet"}},
-        [VERDICT_UNAVAILABLE] = {503, NULL},
+        [VERDICT_UNAVAILABLE] = {.status = 503},
     };
     enum verdict_kind kind = answer->verdict->kind;
     int status = refusal[kind].status;

@@ -57,7 +57,6 @@ class Oracle:
     """Judges answers by three rules, whatever has happened to links, Redis and daemons:
 
     end         no version is allowed later than 10 ms after its end
-
     bound       an answer was right at some time from the daemon's bound, in seconds, before it was
                 asked for until it came
     no return   one daemon's answers about a key never go back to an earlier version

@@ -1,14 +1,12 @@
 """Keys that start and end at an instant of PostgreSQL's clock."""
 
 import json
-import threading
 import time
-import uuid
 from datetime import datetime, timedelta, timezone
 
 import pytest
 import redis
-from coherence import INACTIVE, LONG, TABLE, UNKNOWN, becomes
+from coherence import INACTIVE, LONG, TABLE, becomes
 from conftest import check, explain, info, let_redis_be_fresh
 from harness.clocks import Clocks
 from harness.ends import play
@@ -17,6 +15,7 @@ from harness.servers import wait_until
 from http_wire import HttpWire
 from test_owner import deploy, schema
 
+pytestmark = pytest.mark.builds("release", "asan")
 EXPIRED, EARLY = ["DENY", "expired"], ["DENY", "early"]
 OPTIONS = {**LONG, "postgres.expires_column": "expires_at", "postgres.not_before_column": "not_before"}
 AGES = timedelta(days=1000)
@@ -122,8 +121,8 @@ def test_ends_starts_and_extensions(db, windows):
 def test_times_without_zone_and_several_rows(db, windows):
     """In postgres.timestamp_zone, whatever the session's. Of several rows the narrowest window counts."""
     db.run(f"ALTER DATABASE \"{db.name}\" SET timezone = 'America/New_York'")
-    db.run("DROP INDEX api.user_api_key_key_id_idx")
     daemon = windows({"postgres.timestamp_zone": "Asia/Seoul"}, kind="timestamp")
+    db.run("DROP INDEX api.user_api_key_key_id_idx")
     seoul = datetime.now(timezone(timedelta(hours=9))).replace(tzinfo=None)
     for name, end in (("on", 5), ("off", -5), ("mixed", 5), ("mixed", -5)):
         db.add_key(name, expires_at=seoul + timedelta(minutes=end))

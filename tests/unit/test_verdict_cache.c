@@ -7,6 +7,8 @@
 
 enum { WAYS = 32, ONE_SET = WAYS * (64 + 1) };
 
+static const struct verdict_form uuids = {.id_type = ID_UUID};
+
 static const struct freshness_policy policy = {.ttl_us = 60 * SECOND,
                                                .ttl_unlinked_us = 5 * SECOND,
                                                .negative_ttl_us = 30 * SECOND,
@@ -40,8 +42,7 @@ static const struct cached_verdict *get(struct verdict_cache *cache, uint64_t ke
 
 static void test_holds_until_the_ttl(void **state)
 {
-    struct verdict_cache *cache =
-        verdict_cache_new(65536, 65536, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, uuids, 7);
 
     (void)state;
     put(cache, 1, VERDICT_ALLOW, 100 * SECOND);
@@ -57,8 +58,7 @@ static void test_holds_until_the_ttl(void **state)
 
 static void test_an_older_read_never_wins(void **state)
 {
-    struct verdict_cache *cache =
-        verdict_cache_new(65536, 65536, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, uuids, 7);
 
     (void)state;
     put(cache, 1, VERDICT_DENY_INACTIVE, 100 * SECOND);
@@ -77,8 +77,7 @@ static void test_an_older_read_never_wins(void **state)
 
 static void test_a_refresh_keeps_the_usage_slot(void **state)
 {
-    struct verdict_cache *cache =
-        verdict_cache_new(65536, 65536, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, uuids, 7);
     struct digest digest = digest_number(1);
 
     (void)state;
@@ -93,7 +92,7 @@ static void test_a_refresh_keeps_the_usage_slot(void **state)
 
 static void test_unknown_keys_evict_only_each_other(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 4096, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 4096, uuids, 7);
 
     (void)state;
     for (uint64_t key = 0; key < 200; key++)
@@ -111,8 +110,7 @@ static void test_unknown_keys_evict_only_each_other(void **state)
 /* One set: what goes is expired, else unused for longest. */
 static void test_the_least_useful_goes(void **state)
 {
-    struct verdict_cache *cache =
-        verdict_cache_new(ONE_SET, ONE_SET, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, uuids, 7);
 
     (void)state;
     for (uint64_t key = 0; key < WAYS; key++)
@@ -134,8 +132,7 @@ static void test_the_least_useful_goes(void **state)
 
 static void test_remove_and_clear(void **state)
 {
-    struct verdict_cache *cache =
-        verdict_cache_new(65536, 65536, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, uuids, 7);
     struct digest one = digest_number(1);
 
     (void)state;
@@ -153,8 +150,7 @@ static void test_takes_what_it_is_given_and_tells_it(void **state)
 {
     (void)state;
     for (size_t bytes = 1; bytes < 5 * ONE_SET; bytes += 13) {
-        struct verdict_cache *cache =
-            verdict_cache_new(bytes, 9 * ONE_SET, (struct verdict_form){ID_UUID}, 7);
+        struct verdict_cache *cache = verdict_cache_new(bytes, 9 * ONE_SET, uuids, 7);
         struct verdict_cache_stats stats = verdict_cache_stats(cache);
         size_t sets = bytes < ONE_SET ? 1 : bytes / ONE_SET;
 
@@ -168,8 +164,7 @@ static void test_takes_what_it_is_given_and_tells_it(void **state)
 static void test_a_table_nearly_full_keeps_nearly_all(void **state)
 {
     enum { SLOTS = 1 << 16, KEYS = SLOTS * 95 / 100 };
-    struct verdict_cache *cache =
-        verdict_cache_new(65 * SLOTS, 4096, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(65 * SLOTS, 4096, uuids, 7);
     size_t held = 0;
 
     (void)state;
@@ -187,8 +182,7 @@ static void test_a_table_nearly_full_keeps_nearly_all(void **state)
 static void test_agrees_with_a_plain_table(void **state)
 {
     enum { KEYS = 600 };
-    struct verdict_cache *cache =
-        verdict_cache_new(100 * ONE_SET, 100 * ONE_SET, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(100 * ONE_SET, 100 * ONE_SET, uuids, 7);
     enum verdict_kind plain[KEYS] = {0};
     uint64_t random = 12345;
 
@@ -218,8 +212,7 @@ static void test_agrees_with_a_plain_table(void **state)
 static void test_what_is_removed_is_gone(void **state)
 {
     enum { KEYS = 1000 };
-    struct verdict_cache *cache =
-        verdict_cache_new(ONE_SET, ONE_SET, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, uuids, 7);
 
     (void)state;
     for (uint64_t one = 0; one < KEYS; one++) {
@@ -241,8 +234,7 @@ static void test_what_is_removed_is_gone(void **state)
 /* An old verdict may still be served stale: it does not make way where there is room. */
 static void test_an_empty_slot_comes_before_an_old_verdict(void **state)
 {
-    struct verdict_cache *cache =
-        verdict_cache_new(ONE_SET, ONE_SET, (struct verdict_form){ID_UUID}, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, uuids, 7);
 
     (void)state;
     for (uint64_t key = 1; key < WAYS; key++)

@@ -28,7 +28,7 @@ enum verdict_kind {
     VERDICT_DENY_EARLY,
 };
 
-enum { VERDICT_LAST = VERDICT_DENY_EARLY };
+#define VERDICT_LAST VERDICT_DENY_EARLY
 
 struct verdict {
     enum verdict_kind kind;
