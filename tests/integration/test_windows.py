@@ -15,7 +15,7 @@ from harness.servers import wait_until
 from http_wire import HttpWire
 from test_owner import deploy, schema
 
-pytestmark = pytest.mark.builds("release", "asan")
+pytestmark = pytest.mark.builds("release", "debug", "asan")
 EXPIRED, EARLY = ["DENY", "expired"], ["DENY", "early"]
 OPTIONS = {**LONG, "postgres.expires_column": "expires_at", "postgres.not_before_column": "not_before"}
 AGES = timedelta(days=1000)
