@@ -6,9 +6,7 @@ and hangs, feeds and lookups are cut and kept away, and daemons are stopped and 
 serves stale verdicts. The same seed makes the same choices, if not the same timing.
 """
 
-import os
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -24,7 +22,8 @@ from harness.results import save, single  # noqa: E402
 from harness.bound_judge import AFTER, BoundJudge  # noqa: E402
 from harness.oracle import EXPIRED, INFINITY  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
-from harness.servers import BUILD, Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
+from harness.schema import deploy  # noqa: E402
+from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
 
 KEYS, TTL_UNLINKED = 40, 1.0
@@ -296,10 +295,7 @@ def let_keys_end(postgres, database):
     """A column for it, and the schema that knows the column."""
     with psycopg.connect(postgres.dsn(database), autocommit=True) as db:
         db.execute(f"ALTER TABLE {TABLE} ADD expires_at timestamptz")
-    made = subprocess.run([BUILD / "apikeyctl", "schema", "sql", "--config", "/dev/null"], capture_output=True, text=True,
-                          check=True, env={**os.environ, "APIKEYD_POSTGRES_EXPIRES_COLUMN": "expires_at"})
-    subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", postgres.dsn(database)], input=made.stdout,
-                   capture_output=True, text=True, check=True)
+    deploy(postgres.dsn(database), expires_column="expires_at")
 
 
 def prepare(postgres, database):

@@ -51,7 +51,7 @@ static void test_a_step_counts_from_the_next_answer(void **state)
         struct pg_reading reading = {0};
 
         assert_true(pg_reading_sample(&reading, 0, 1000, SERVER + 500));
-        assert_false(pg_reading_sample(&reading, SECOND, SECOND + 1000, SERVER + SECOND + 500));
+        assert_false(pg_reading_sample(&reading, 100000, 101000, SERVER + 100500));
         assert_true(pg_reading_sample(&reading, 2 * SECOND, 2 * SECOND + 1000,
                                       SERVER + 2 * SECOND + 500 + step));
         assert_int_equal(pg_reading_latest(&reading, 2 * SECOND + 1000),
