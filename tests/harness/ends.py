@@ -1,12 +1,14 @@
 """./dev ends [KEYS] [SECONDS]: keys that end at random instants under load, and how exactly they do.
 
 The keys of one table end at random instants while a client asks for all of them, 20,000 times a second if the machine
-allows that. The daemon's host has a wall clock that is an hour wrong. Meanwhile, one after the other: all stores are
+allows that. The daemon's host has a wall clock that is an hour ahead, and PostgreSQL's one that is ten minutes behind.
+Meanwhile, one after the other: all stores are
 well; the daemon is started anew, with a warm Redis; PostgreSQL is killed, so that verdicts are served stale; the
-daemon is started anew without it. PostgreSQL's clock is that of this host, as the test's is. An ALLOW is late if it
+daemon is started anew without it. An ALLOW is late if it
 was asked for more than 10 ms after its key's end.
 """
 
+import os
 import random
 import re
 import sys
@@ -24,8 +26,13 @@ from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_unt
 from wire import Wire, command  # noqa: E402
 
 LATE = 0.010     # seconds
+AHEAD, BEHIND = 3600, 600
 RATE, PIPELINE = 20000, 100
 REPLY = re.compile(rb"\*[23]\r\n\$\d+\r\n(ALLOW|DENY)\r\n\$\d+\r\n([\w-]+)\r\n(?:\$36\r\n[\w-]{36}\r\n)?|-(UNAVAILABLE)[^\r]*\r\n")
+
+
+def server_time():
+    return time.time() - BEHIND
 
 
 class Ends:
@@ -37,6 +44,7 @@ class Ends:
         self.last_allow, self.first_expired = {}, {}
 
     def judge(self, key, answer, asked, answered):
+        """Times are PostgreSQL's."""
         verdict = (answer[1] or answer[3]).decode()
         end = self.ends[key]
         self.count[f"answers {verdict}"] += 1
@@ -63,18 +71,18 @@ def ask_all(daemon, ends, rng, until, expect_allows=True):
     before = ends.count["answers ALLOW"]
     with Wire(daemon.check) as wire:
         due = time.monotonic()
-        while time.time() < until:
+        while server_time() < until:
             chosen = rng.choices(keys, k=PIPELINE)
             due = max(due + PIPELINE / RATE, time.monotonic() - 0.1)
             time.sleep(max(0, due - time.monotonic()))
-            asked = time.time()
+            asked = server_time()
             wire.send(b"".join(map(requests.get, chosen)))
             data = b""
             found = []
             while len(found) < PIPELINE:
                 data += wire.socket.recv(1 << 16)
                 found = list(REPLY.finditer(data))
-            answered = time.time()
+            answered = server_time()
             for key, answer in zip(chosen, found):
                 ends.judge(key, answer, asked, answered)
     assert (ends.count["answers ALLOW"] > before) == expect_allows
@@ -104,8 +112,10 @@ def play(folder, keys, seconds, seed=None):
     rng = random.Random(seed)
     folder.mkdir()
     postgres, redis_server = Postgres(folder / "pg"), Redis(folder / "redis")
-    clocks = Clocks(folder / "clocks")
-    clocks.set_wall(3600)
+    clocks, server_clocks = Clocks(folder / "clocks"), Clocks(folder / "server-clocks")
+    clocks.set_wall(AHEAD)
+    server_clocks.set_wall(-BEHIND)
+    postgres.env = {**os.environ, **server_clocks.env}
     daemon = Apikeyd(folder / "d", {
         "postgres.dsn": "", "postgres.expires_column": "expires_at", "redis.url": redis_server.url(),
         "cache.ttl": "1h", "cache.ttl_unlinked": "500ms", "cache.stale_max": "1h"}, env=clocks.env)
@@ -113,11 +123,11 @@ def play(folder, keys, seconds, seed=None):
     try:
         postgres.start()
         redis_server.start()
-        begin = time.time() + 2
+        begin = server_time() + 2
         ends = Ends(prepare(postgres, keys, begin, seconds, rng))
         daemon.start()
         wait_until(daemon.settled, "the daemon")
-        began = time.time()
+        began = server_time()
         quarter = (max(ends.ends.values()) - began) / 4
         ask_all(daemon, ends, rng, began + quarter)
         daemon.stop()

@@ -76,6 +76,9 @@ def test_every_kind_of_window(db, windows, scratch):
             event = {"type": "TOKEN", "authorizationToken": key, "methodArn": "arn:aws:execute-api:r:1:a/s/GET/"}
             policy = json.loads(wire.ask("/aws/authorizer", "POST", [], json.dumps(event).encode()).body)
             assert policy["context"] == {"reason": kind}
+            done = subprocess.run([BUILD / "apikeyctl", "--socket", daemon.admin, "check", key], capture_output=True,
+                                  check=False)
+            assert done.returncode == {"expired": 5, "early": 6}[kind]
             found = explain(daemon, key)
             assert [found["verdict"], found["memory"]] == [f"DENY {kind}", "fresh"]
         # A gateway must not keep an ALLOW beyond the end, though the ttl is an hour.
@@ -87,7 +90,7 @@ def test_every_kind_of_window(db, windows, scratch):
     assert db.last_used("over") is None
     assert daemon.log().count("this key ends before it starts") == 1
     status = json.loads(daemon.admin_client().execute_command("STATUS"))
-    assert status["checks"]["total"]["deny_expired"] == counts["checks_deny_expired"] + 2
+    assert status["checks"]["total"]["deny_expired"] == counts["checks_deny_expired"] + 3
     assert 'verdict="deny_early",tier="memory"' in daemon.admin_client().execute_command("METRICS")
 
 
