@@ -88,12 +88,13 @@ def ask_all(daemon, ends, rng, until, expect_allows=True):
     assert (ends.count["answers ALLOW"] > before) == expect_allows
 
 
-def prepare(postgres, keys, begin, seconds, rng):
+def prepare(postgres, keys, seconds, rng):
     """The table with its keys; key: when it ends, in seconds since 1970."""
     postgres.create_database("ends")
     done = migrate(postgres.uri("ends"))
     assert done.returncode == 0, done.stdout + done.stderr
     user = uuid.uuid4()
+    begin = server_time() + 1
     ends = {key: begin + rng.uniform(0, seconds) for key in range(keys)}
     with psycopg.connect(postgres.dsn("ends"), autocommit=True) as db:
         db.execute('INSERT INTO api."user" (user_id) VALUES (%s)', [user])
@@ -123,8 +124,7 @@ def play(folder, keys, seconds, seed=None):
     try:
         postgres.start()
         redis_server.start()
-        begin = server_time() + 2
-        ends = Ends(prepare(postgres, keys, begin, seconds, rng))
+        ends = Ends(prepare(postgres, keys, seconds, rng))
         daemon.start()
         wait_until(daemon.settled, "the daemon")
         began = server_time()
