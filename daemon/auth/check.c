@@ -81,7 +81,8 @@ static void record_usage(struct front *front, const struct row_id *api_key_id,
 /* Returns whether the verdict depends on PostgreSQL's clock, and that is not known. */
 static bool undecided(const struct front *front, const struct cached_verdict *cached)
 {
-    return cached->flags & CACHED_WINDOW && !freshness_knows_clock(&front->freshness.limits);
+    return cached->flags & CACHED_WINDOW && !freshness_knows_clock(&front->freshness.limits) &&
+           cached->kind == VERDICT_ALLOW;
 }
 
 /* The answer is what holds now, and for no longer than the key's window. */

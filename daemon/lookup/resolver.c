@@ -46,8 +46,9 @@ static bool changed_since(const struct resolver *resolver, const struct lookup *
 static enum freshness_use use_of(const struct resolver *resolver, const struct lookup *lookup,
                                  const struct verdict *verdict)
 {
-    if (key_window_some(&verdict->window) &&
-        !freshness_knows_clock(&resolver->env->freshness.limits))
+    const struct freshness_limits *limits = &resolver->env->freshness.limits;
+
+    if (freshness_kind(limits, verdict->kind, &verdict->window) == VERDICT_UNAVAILABLE)
         return USE_NEVER;
     return freshness_of(&resolver->env->freshness, &lookup->names.digests, verdict->kind,
                         verdict->read_at_us);
