@@ -18,7 +18,7 @@ class Version(NamedTuple):
     def gives(self, answer, asked, answered):
         """Whether this may be the answer at some time in between."""
         if answer == self.answer:
-            return asked <= self.end
+            return answer[0] != "ALLOW" or asked <= self.end
         return answer == EXPIRED and self.answer[0] == "ALLOW" and answered >= self.end - EARLY
 
 
