@@ -566,10 +566,10 @@ def test_notes_of_another_server_are_nobodys(db, start):
     db.run("INSERT INTO apikeyd.unannounced_change VALUES ('9000000000')")
     beats = info(daemon)["feed_heartbeats"]
     wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 2, "heartbeats that read it")
+    assert info(daemon)["feed_changes_unannounced"] == 0
     deploy(db, "--part", "index")
     assert db.one(kind) == "u" and db.one("SELECT count(*) FROM apikeyd.unannounced_change") == 1
     wait_until(lambda: bound(daemon) == "notification", "the table to be read")
-    assert info(daemon)["feed_changes_unannounced"] == 0
     db.run("INSERT INTO apikeyd.unannounced_change DEFAULT VALUES")
     wait_until(lambda: info(daemon)["feed_changes_unannounced"] == 1, "a note of this server's")
 
