@@ -201,7 +201,7 @@ DATABASE = {
         ROW + "'key', repeat('X', 64))", HASHED, "", f"no key finds 1 of 1 rows: column hash {NO_HASH}"),
     "no stored hash, and no `key_column_fallback`": (
         ROW + "'key', NULL)", HASHED, "", "no key finds 1 of 1 rows: column hash is empty"),
-    "the same beside a raw key": (
+    "such a hash beside a raw key": (
         ROW + "'key', repeat('X', 64))", BOTH,
         'key_column "hash" of the row of fp:{f}: it is no hash: 64 lower-case hexadecimal digits are expected; '
         "the row counts for no key (logged once)", f"no key finds 1 of 1 rows: column hash {NO_HASH}"),
