@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/base/log.h>
+#include <apikeyd/base/rate_limit.h>
 #include <apikeyd/config/config.h>
 #include <apikeyd/config/option.h>
 
@@ -162,6 +163,12 @@ const struct option option_table[] = {
      "Time zone of the times in columns of type timestamp without time zone, as in Asia/Seoul."},
     {"postgres", "connections", OPTION_COUNT, FIELD(postgres_connections), "2", 1, 64, FIXED, NULL,
      "Connections for lookups; usage and the change feed have one more each."},
+    {"postgres", "connects_per_second", OPTION_COUNT, FIELD(postgres_connects_per_second), "20", 1,
+     RATE_LIMIT_MAX, RELOADABLE, NULL,
+     "Maximum number of attempts to connect in any second, over all sessions of the daemon."},
+    {"postgres", "max_age", OPTION_DURATION, FIELD(postgres_max_age), "1h", 0, HOURS(24 * 366),
+     RELOADABLE, NULL,
+     "Maximum age of a session: another one takes its place before that; 0s: no maximum."},
     {"postgres", "batch", OPTION_COUNT, FIELD(postgres_batch), "1000", 1, 10000, RELOADABLE, NULL,
      "Maximum number of keys in one lookup query."},
     {"postgres", "timeout", OPTION_DURATION, FIELD(postgres_timeout), "500ms", MILLISECONDS(10),

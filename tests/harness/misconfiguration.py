@@ -49,7 +49,8 @@ NOT_DSNS = ["host=a colour=red", "host=a prot=5", "host=a password=my hunter2", 
             "host=a sslmode=yes", "host=a target_session_attrs=master", "host=a connect_timeout=5s",
             "postgres://u:hunter2@[::1/db", "postgres://u:hunter2%zz@h/db", "postgres://u:hunter2@h:99999/db",
             "postgres://u:hunter2@h/db?passwd=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384,
-            "host=a passfile={folder}/none", "host=a passfile={folder}/shared", "host=a sslrootcert={folder}/none",
+            "host=a passfile={folder}/none", "host=a passfile={folder}/shared", "host=a passfile={folder}/empty",
+            "host=a passfile={folder}/secret", "host=a sslrootcert={folder}/none",
             "host=a sslcert={folder}", "postgres://u:hunter2@h/db?sslkey={folder}/none"]
 
 # Options, and values that they do not take.
@@ -109,6 +110,8 @@ WRONG = {
     "postgres.name_column": NOT_NAMES[1:],
     "postgres.timestamp_zone": ["", "Asia Seoul", "Zürich", "x'", "UTC+9", "+09:00"],
     "postgres.connections": ["0", "65", "two"],
+    "postgres.connects_per_second": ["0", "101", "20/s"],
+    "postgres.max_age": ["3600", "999ms", "8785h", "never"],
     "postgres.batch": ["0", "10001"],
     "postgres.timeout": ["500", "9ms", "61s"],
     "postgres.soft_timeout": ["50", "999us", "61s"],

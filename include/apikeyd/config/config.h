@@ -87,6 +87,8 @@ struct config {
     char *postgres_name_column;
     char *postgres_timestamp_zone;
     uint64_t postgres_connections;
+    uint64_t postgres_connects_per_second;
+    int64_t postgres_max_age;
     uint64_t postgres_batch;
     int64_t postgres_timeout;
     int64_t postgres_soft_timeout;

@@ -243,6 +243,28 @@
       "Sessions of any kind that wait for a host name without an address")                         \
     X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
       "Sessions of any kind for which PostgreSQL has no room")                                     \
+    X(POSTGRES_CONNECTS, "PostgreSQL", "postgres_connects", COUNTER, "postgres_connects_total",    \
+      "", "Sessions of any kind that were made")                                                   \
+    X(POSTGRES_FAILED_LOGIN, "PostgreSQL", "postgres_connects_failed_login", COUNTER,              \
+      "postgres_connects_failed_total", "reason=\"login\"",                                        \
+      "Attempts to connect that failed: no right password, certificate, role or pg_hba.conf "      \
+      "entry")                                                                                     \
+    X(POSTGRES_FAILED_TLS, "PostgreSQL", "postgres_connects_failed_tls", COUNTER,                  \
+      "postgres_connects_failed_total", "reason=\"tls\"",                                          \
+      "Attempts to connect that failed: no TLS, or a certificate that does not hold")              \
+    X(POSTGRES_FAILED_ROOM, "PostgreSQL", "postgres_connects_failed_room", COUNTER,                \
+      "postgres_connects_failed_total", "reason=\"room\"",                                         \
+      "Attempts to connect that failed: PostgreSQL has no room for the session")                   \
+    X(POSTGRES_FAILED_NAME, "PostgreSQL", "postgres_connects_failed_name", COUNTER,                \
+      "postgres_connects_failed_total", "reason=\"name\"",                                         \
+      "Attempts to connect that failed: no host name has an address")                              \
+    X(POSTGRES_FAILED_OTHER, "PostgreSQL", "postgres_connects_failed_other", COUNTER,              \
+      "postgres_connects_failed_total", "reason=\"other\"",                                        \
+      "Attempts to connect that failed: nobody answers, or for another reason")                    \
+    X(POSTGRES_RENEWALS, "PostgreSQL", "postgres_renewals", COUNTER, "postgres_renewals_total",    \
+      "", "Sessions whose place another one took before postgres.max_age")                         \
+    X(POSTGRES_OLDEST, "PostgreSQL", "postgres_oldest_session_us", GAUGE_US,                       \
+      "postgres_oldest_session_seconds", "", "Age of the oldest session of any kind")              \
     X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \
       "Lookup SELECTs sent")                                                                       \
     X(POSTGRES_KEYS, "PostgreSQL", "postgres_keys_read", COUNTER, "postgres_keys_read_total", "",  \
