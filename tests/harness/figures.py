@@ -299,17 +299,16 @@ def sources():
 
 
 def beside(load):
-    """The load average before the bench and at its end. Results from before the benches told it have none."""
+    """The load average before the bench and at its end. Results of earlier benches do not tell it."""
     return "load {:g} before and {:g} at the end".format(*load) if load else ""
 
 
 def origin(names, results):
-    """When the results were measured, of which commit, how and beside what: a paragraph. Figures that a document had before
-    a command wrote them are transcribed (`by_hand`): date and commit are those of the document."""
+    """When the results were measured, of which commit, how and beside what: a paragraph."""
     runs = {}
     for name in names:
         one = results[name]
-        commit = one["commit"] and f"{'written by hand in' if 'by_hand' in one else 'of'} commit {one['commit']}"
+        commit = one["commit"] and f"of commit {one['commit']}"
         told = (one["date"], commit, one["conditions"], beside(one.get("load")))
         runs.setdefault(", ".join(filter(None, told)), []).append(name)
     text = "; ".join(f"{', '.join(names)}: {run}" for run, names in runs.items())

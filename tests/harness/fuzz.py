@@ -96,11 +96,11 @@ def coverage():
         corpus = [folder for folder in (WORK / "corpus" / name,) if folder.is_dir()]
         run([*command(name, build), "-runs=0", *corpus, *kept(name)], LLVM_PROFILE_FILE=str(raw)).check_returncode()
         subprocess.run(["llvm-profdata", "merge", "-o", data, raw], check=True)
-        report = subprocess.run(
-            ["llvm-cov", "report", *command(name, build), f"-instr-profile={data}",
-             *(ROOT / "daemon" / source for source in ABOUT[name])], check=True, capture_output=True, text=True).stdout
+        report = subprocess.run(["llvm-cov", "report", *command(name, build), f"-instr-profile={data}"],
+                                check=True, capture_output=True, text=True).stdout
         for row in report.splitlines():
-            if row.split() and row.split()[0].endswith(".c"):
+            # The path is as the compiler was told it, which ccache may have made a relative one.
+            if row.split() and row.split()[0].endswith(tuple(f"daemon/{source}" for source in ABOUT[name])):
                 source, lines = Path(row.split()[0]).name, row.split()[9]
                 print(f"{name:14} {source:20} lines {lines:>8}")
                 reached[f"{name}, {source}"] = float(lines.rstrip("%"))

@@ -475,6 +475,15 @@ def test_tables_and_plots_are_of_one_run():
         assert path.read_text() == text, path
 
 
+def test_commands_have_written_all_figures():
+    """In the form that results.save() has, with the commit that was measured. No document has figures beside these."""
+    for path in tracked("docs/plots/*.json"):
+        found = json.loads(path.read_text())
+        assert {*found} - {"load"} == {"date", "commit", "conditions", "ratios", "rows"} and found["commit"], path
+    for path in tracked("*.md"):
+        assert "written by hand" not in path.read_text(), path
+
+
 def test_take_puts_the_last_results_into_the_documents(tmp_path, monkeypatch):
     """In the form that the benches write. Results that another bench left behind stay out if they are not asked for."""
     pages, plots, results = (tmp_path / name for name in ("pages", "plots", "results"))
