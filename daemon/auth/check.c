@@ -59,6 +59,7 @@ static void count_verdict(struct front *front, enum verdict_kind kind, enum tier
 {
     front->metrics.value[kind == VERDICT_UNAVAILABLE ? METRIC_CHECKS_UNAVAILABLE
                                                      : metric_of_check(kind, tier)]++;
+    front->answered[tier]++;
 }
 
 /* An ALLOW is about to be answered: note the time. */
@@ -119,7 +120,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     encoder->write(front, out, &answer, encoder);
     if (verdict.kind == VERDICT_ALLOW)
         record_usage(front, &verdict.api_key_id, cached);
-    count_verdict(front, verdict.kind, tier);
+    count_verdict(front, verdict.kind, answer.tier);
 }
 
 /* The verdict in memory if it is good for `use`, or NULL. Changes of the key have removed it. */
