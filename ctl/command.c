@@ -42,6 +42,7 @@ static const struct option_line {
      TAKES_LEAKED},
     {"idle", "TIME", "active keys that were not used for so long (90d; units s, m, h, d, w)", 'I',
      TAKES_REPORT},
+    {"expiring", "TIME", "active keys that end within that time (14d)", 'E', TAKES_REPORT},
     {"never-used", NULL, "active keys that were never used", 'N', TAKES_REPORT},
     {"csv", NULL, "print CSV, for spreadsheets", 'C', TAKES_REPORT},
     {"role", "NAME", "the daemon's role; apikeyd, or for check the session's, unless given", 'r',
@@ -135,11 +136,11 @@ static void take_option(struct request *request, char letter, const char *value)
         char letter;
         const char **text;
     } texts[] = {
-        {'s', &request->socket}, {'c', &request->config}, {'t', &request->within},
-        {'d', &request->dsn},    {'u', &request->user},   {'i', &request->id},
-        {'n', &request->name},   {'k', &request->key_id}, {'A', &request->active},
-        {'r', &request->role},   {'p', &request->part},   {'f', &request->from_file},
-        {'I', &request->idle},
+        {'s', &request->socket}, {'c', &request->config},   {'t', &request->within},
+        {'d', &request->dsn},    {'u', &request->user},     {'i', &request->id},
+        {'n', &request->name},   {'k', &request->key_id},   {'A', &request->active},
+        {'r', &request->role},   {'p', &request->part},     {'f', &request->from_file},
+        {'I', &request->idle},   {'E', &request->expiring},
     };
     const struct {
         char letter;

@@ -11,7 +11,7 @@ enum { NUMBER_DIGITS = 12 };
 int64_t duration_seconds(const char *option, const char *text, int64_t least)
 {
     static const char letters[] = "smhdw";
-    static const int64_t factors[] = {1, 60, 3600, 86400, 7 * 86400};
+    static const int64_t factors[] = {1, 60, 3600, 86400, 604800};
     static const int64_t max = INT64_C(100) * 366 * 86400;
     size_t digits = strspn(text, "0123456789");
     const char *unit = text[digits] ? strchr(letters, text[digits]) : NULL;

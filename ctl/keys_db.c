@@ -34,6 +34,8 @@ static void append_row(struct buffer *sql, const struct config *config)
         config->postgres_active_column[0] ? "{active}" : "true",
         (", 'last_used', " TIME("{last_used}") ", 'created_at', "),
         config->postgres_created_column[0] ? TIME("{created}") : "NULL",
+        ", 'expires_at', ",
+        config->postgres_expires_column[0] ? TIME("{expires}") : "NULL",
         ", 'updated_at', ",
         config->postgres_updated_column[0] ? TIME("{updated}") : "NULL",
         (", 'fingerprint', pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode("

@@ -10,66 +10,96 @@
 #include "keys.h"
 #include "output.h"
 
-/* Active keys only: the others are refused already. A key that was never used is idle since it was
- * made; without postgres.created_column nobody knows since when. Times of the table are taken in
- * the session's time zone, and PostgreSQL's clock judges. */
-#define ACTIVE(config) ((config)->postgres_active_column[0] ? "{active} IS TRUE AND " : "")
-#define SINCE(config)                                                                              \
-    ((config)->postgres_created_column[0]                                                          \
-         ? "coalesce({last_used}::pg_catalog.timestamptz, {created}::pg_catalog.timestamptz)"      \
-         : "{last_used}::pg_catalog.timestamptz")
+#define TIME(column) "{" column "}::pg_catalog.timestamptz"
+#define NOW "pg_catalog.now()"
+#define SECONDS "pg_catalog.make_interval(secs => $2::pg_catalog.float8)"
 
-static json_t *idle(struct keys_db *db, const struct request *request)
+/* Keys that may pass, or will: the others are refused for good already. Times of the table are
+ * taken in the session's time zone, and PostgreSQL's clock judges. */
+static void append_alive(const struct config *config, struct buffer *condition)
+{
+    if (config->postgres_active_column[0])
+        buffer_text(condition, "{active} IS TRUE AND ");
+    if (config->postgres_expires_column[0])
+        buffer_text(condition,
+                    "coalesce(" TIME("expires") " OPERATOR(pg_catalog.>) " NOW ", true) AND ");
+}
+
+/* A key that was never used is idle since it was made; without postgres.created_column nobody knows
+ * since when. */
+static void append_idle(const struct config *config, struct buffer *condition)
+{
+    const char *since = config->postgres_created_column[0]
+                            ? "coalesce(" TIME("last_used") ", " TIME("created") ")"
+                            : TIME("last_used");
+
+    buffer_printf(condition,
+                  "%s OPERATOR(pg_catalog.<) (" NOW " OPERATOR(pg_catalog.-) " SECONDS
+                  ") ORDER BY %s, {id}",
+                  since, since);
+}
+
+static void append_never_used(const struct config *config, struct buffer *condition)
+{
+    buffer_printf(condition, "{last_used} IS NULL ORDER BY %s{id}",
+                  config->postgres_created_column[0] ? "{created}, " : "");
+}
+
+static void append_expiring(struct buffer *condition)
+{
+    buffer_text(condition,
+                TIME("expires") " OPERATOR(pg_catalog.<=) (" NOW " OPERATOR(pg_catalog.+) " SECONDS
+                                ") ORDER BY {expires}, {id}");
+}
+
+static json_t *find(const struct request *request, struct keys_db *db, int64_t seconds)
 {
     const struct config *config = keys_db_config(db);
-    char seconds[24];
-    const char *const values[] = {request->user, seconds};
-    struct buffer where = {0};
+    char number[24];
+    const char *const values[] = {request->user, number};
+    struct buffer condition = {0};
 
-    snprintf(seconds, sizeof seconds, "%" PRId64, duration_seconds("--idle", request->idle, 1));
-    buffer_printf(&where,
-                  "%s%s OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) "
-                  "pg_catalog.make_interval(secs => $2::pg_catalog.float8)) ORDER BY %s, {id}",
-                  ACTIVE(config), SINCE(config), SINCE(config));
-    buffer_append(&where, "", 1);
-    json_t *rows = keys_db_rows(db, where.data, 2, values);
-    buffer_free(&where);
+    snprintf(number, sizeof number, "%" PRId64, seconds);
+    append_alive(config, &condition);
+    if (request->idle)
+        append_idle(config, &condition);
+    else if (request->expiring)
+        append_expiring(&condition);
+    else
+        append_never_used(config, &condition);
+    buffer_append(&condition, "", 1);
+    json_t *rows = keys_db_rows(db, condition.data, request->never_used ? 1 : 2, values);
+    buffer_free(&condition);
     return rows;
 }
 
-static json_t *never_used(struct keys_db *db, const struct request *request)
+/* What the report is about, in seconds; 0 for keys that were never used. */
+static int64_t asked_seconds(const struct request *request)
 {
-    const struct config *config = keys_db_config(db);
-    const char *const values[] = {request->user};
-    struct buffer where = {0};
-
-    buffer_printf(&where, "%s{last_used} IS NULL ORDER BY %s{id}", ACTIVE(config),
-                  config->postgres_created_column[0] ? "{created}, " : "");
-    buffer_append(&where, "", 1);
-    json_t *rows = keys_db_rows(db, where.data, 1, values);
-    buffer_free(&where);
-    return rows;
+    if ((request->idle != NULL) + (request->expiring != NULL) + request->never_used != 1)
+        die(EX_USAGE, "keys report needs one of --idle TIME, --expiring TIME and --never-used");
+    if (request->json && request->csv)
+        die(EX_USAGE, "keys report prints --json or --csv, not both");
+    if (request->expiring)
+        return duration_seconds("--expiring", request->expiring, 1);
+    return request->idle ? duration_seconds("--idle", request->idle, 1) : 0;
 }
 
 int run_keys_report(const struct request *request)
 {
     static const struct column columns[] = {
-        {"api_key_id", "API_KEY_ID"}, {"name", "NAME"},    {"last_used", "LAST_USED"},
-        {"created_at", "CREATED"},    {"user_id", "USER"}, {"fingerprint", "KEY"},
+        {"api_key_id", "API_KEY_ID"}, {"name", "NAME"},          {"expires_at", "ENDS"},
+        {"last_used", "LAST_USED"},   {"created_at", "CREATED"}, {"user_id", "USER"},
+        {"fingerprint", "KEY"},
     };
     enum output_form form = request->json ? OUTPUT_JSON : OUTPUT_TABLE;
-
-    if ((request->idle != NULL) + request->never_used != 1)
-        die(EX_USAGE, "keys report needs one of --idle TIME and --never-used");
-    if (request->json && request->csv)
-        die(EX_USAGE, "keys report prints --json or --csv, not both");
-    if (request->idle)
-        (void)duration_seconds("--idle", request->idle, 1);
+    int64_t seconds = asked_seconds(request);
     struct config *config = daemon_config(request);
-    struct keys_db *db = keys_connect(request, config);
 
-    output_rows_as(request->csv ? OUTPUT_CSV : form,
-                   request->idle ? idle(db, request) : never_used(db, request), columns,
+    if (request->expiring && !config->postgres_expires_column[0])
+        die(EX_CONFIG, "--expiring needs postgres.expires_column, which is empty: no key ends");
+    struct keys_db *db = keys_connect(request, config);
+    output_rows_as(request->csv ? OUTPUT_CSV : form, find(request, db, seconds), columns,
                    sizeof columns / sizeof columns[0]);
     keys_db_close(db);
     config_free(config);

@@ -1,4 +1,4 @@
-/* report: which keys could go. */
+/* report: which keys could go, and which need a successor. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYCTL_REPORT_H
 #define APIKEYCTL_REPORT_H

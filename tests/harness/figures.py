@@ -123,6 +123,16 @@ FLOOD = """\
 | SELECTs, keys in each | {flood|SELECTs|value:,}, {flood|keys a SELECT|value:.0f} |
 """
 
+FLOOD_FORM = """\
+| | made-up keys with the right checksum | with a wrong one |
+| --- | --- | --- |
+""" + "".join(f"| {name} | {{flood-form|right checksum|{row}:{form}}}{unit} | {{flood-form|wrong checksum|{row}:{form}}}{unit} |\n"
+              for name, row, form, unit in (
+                  ("made-up keys a second", "a second", ",", ""), ("lookups", "lookups", ",", ""),
+                  ("SELECTs", "SELECTs", ",", ""),
+                  ("real keys answered from memory", "of them answered from memory, %", ".1f", " %"),
+                  ("memory, maximum", "memory at most, MiB", ".1f", " MiB")))
+
 CASES = {"nothing": "nothing", "fsync_does_not_return": "the spill file's fsync does not return",
          "log_is_not_read": "the log's reader stands still", "name_server_is_silent": "the name server is silent",
          "spills_disk_is_full": "the spill file's disk is full",
@@ -212,7 +222,7 @@ def model(results):
 
 # A table is a template, or a function that makes one from the results.
 TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "migration": MIGRATION, "hostile": HOSTILE,
-          "flood": FLOOD, "stalls": STALLS, "chaos": CHAOS, "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
+          "flood": FLOOD, "flood_form": FLOOD_FORM, "stalls": STALLS, "chaos": CHAOS, "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
 FIELD = re.compile(r"\{([\w.-]+)\|([^|:}]+)(?:\|([^|:}]+))?(?::([^}]*))?\}")
 PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),
          "hot-1.svg": ("hot-1-cpu", "A hot CHECK, one at a time")}

@@ -190,19 +190,30 @@ def test_reports(db, keys):
         db.run("UPDATE api.user_api_key SET created_at = now() - %s * interval '1 day', "
                "last_used = now() - %s * interval '1 day' WHERE key_id = %s", made, used, name)
 
-    def names(*arguments):
-        return [row["name"] for row in json.loads(keys("report", "--json", *arguments).stdout)]
+    def names(*arguments, **env):
+        return [row["name"] for row in json.loads(keys("report", "--json", *arguments, **env).stdout)]
     assert names("--idle", "90d") == ["older", "never old", "old"]
     assert names("--idle", "20w") == ["older"] and names("--idle", "3000h") == ["older"]
     assert names("--idle", "90d", "--user", other) == ["never old"]
     assert names("--never-used") == ["never old", "never, \"new\""]
     table = keys("report", "--idle", "90d").stdout.splitlines()
-    assert table[0].split() == ["API_KEY_ID", "NAME", "LAST_USED", "CREATED", "USER", "KEY"] and len(table) == 4
+    assert table[0].split() == ["API_KEY_ID", "NAME", "ENDS", "LAST_USED", "CREATED", "USER", "KEY"] and len(table) == 4
     found = list(csv.DictReader(io.StringIO(keys("report", "--never-used", "--csv").stdout)))
     assert [row["name"] for row in found] == ["never old", "never, \"new\""]
     assert found[0]["last_used"] == "" and found[0]["user_id"] == str(other) and found[0]["fingerprint"] == fingerprint("never old")
     for wrong in ("90", "-90d", "0d", "90 d", "soon", "", "d", "9999999999999d", "200000d", "1.5d", "90dd"):
         assert "a time is expected" in keys("report", "--idle", wrong, status=64).stderr, wrong
+    assert "needs postgres.expires_column" in keys("report", "--expiring", "14d", status=78).stderr
+    db.run("ALTER TABLE api.user_api_key ADD ends timestamptz")
+    for name, days in (("old", 20), ("older", 13), ("busy", 1), ("never old", -1), ("off", 5)):
+        db.run("UPDATE api.user_api_key SET ends = now() + %s * interval '1 day' WHERE key_id = %s", days, name)
+    ends = {"APIKEYD_POSTGRES_EXPIRES_COLUMN": "ends"}
+    assert names("--expiring", "14d", **ends) == ["busy", "older"]
+    assert names("--expiring", "30d", **ends) == ["busy", "older", "old"]
+    assert names("--never-used", **ends) == ["never, \"new\""], "an ended key is refused already"
+    found = csv.DictReader(io.StringIO(keys("report", "--expiring", "2d", "--csv", **ends).stdout))
+    assert [row["expires_at"][:4] for row in found] > ["2000"]
+    keys("report", "--idle", "1d", "--expiring", "1d", status=64)
     keys("report", status=64)
     keys("report", "--idle", "1d", "--never-used", status=64)
     keys("report", "--never-used", "--json", "--csv", status=64)
