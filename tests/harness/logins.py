@@ -233,6 +233,8 @@ def main():
         daemon.start()
         wait_until(daemon.settled, "the daemon")
         wrong, figures = play(server, daemon, seconds)
+        if wrong:
+            print(daemon.log()[-20000:])
     finally:
         for process in (daemon, server):
             if process and process.process:
