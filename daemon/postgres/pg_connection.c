@@ -331,7 +331,8 @@ static void deliver_notifications(struct pg_connection *connection)
     }
 }
 
-/* The next session takes the place. Notifications that it has read already come first. */
+/* The next session takes the place, and the connection is up since as long as before: it has proven
+ * itself. Notifications that the next session has read already come first. */
 static void change_over(struct pg_connection *connection)
 {
     PGconn *next = connection->next;
@@ -339,7 +340,6 @@ static void change_over(struct pg_connection *connection)
     connection->next = NULL;
     close_pg(connection);
     connection->pg = next;
-    connection->connected_us = clock_monotonic_us();
     watch(connection, EV_READ);
     backoff_reset(&connection->renewal_backoff);
     connection->renewal_logged = false;

@@ -171,6 +171,18 @@ SOAK = """\
 | rows of usage | | | {soak|rows of usage|value:,} | |
 """
 
+LOGINS = """\
+| | |
+| --- | --- |
+| passwords; server certificates | {logins|passwords|value:,}; {logins|certificates|value:,} |
+| sessions ended by the test; renewed by their age | {logins|sessions ended|value:,}; {logins|renewals|value:,} |
+| sessions made; logins that failed during a switch | {logins|logins|value:,}; {logins|failed logins|value:,} |
+| attempts to connect in a second, at most, by the server's log | {logins|attempts in a second, at most|value} |
+| revocations and their ends | {logins|changes of keys|value:,} |
+| answers judged; lookups that they took | {logins|answers|value:,}; {logins|lookups|value:,} |
+| UNAVAILABLE | {logins|UNAVAILABLE|value} |
+"""
+
 # What tests assert, or record for ./dev bench tests: what it is, the figure, the test's name for -k.
 PRINTED = (
     ("1,000 clients ask for one unknown key at once", "1 SELECT", "one_select"),
@@ -221,8 +233,9 @@ def model(results):
 
 
 # A table is a template, or a function that makes one from the results.
-TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "migration": MIGRATION, "hostile": HOSTILE,
-          "flood": FLOOD, "flood_form": FLOOD_FORM, "stalls": STALLS, "chaos": CHAOS, "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
+TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "migration": MIGRATION,
+          "hostile": HOSTILE, "flood": FLOOD, "flood_form": FLOOD_FORM, "stalls": STALLS, "chaos": CHAOS, "logins": LOGINS,
+          "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
 FIELD = re.compile(r"\{([\w.-]+)\|([^|:}]+)(?:\|([^|:}]+))?(?::([^}]*))?\}")
 PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),
          "hot-1.svg": ("hot-1-cpu", "A hot CHECK, one at a time")}

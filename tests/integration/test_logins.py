@@ -201,8 +201,7 @@ def test_no_storm(server, connect):
         server.end_sessions()
         wait_until(lambda: len(server.attempts()) >= attempts + more, "attempts to connect")
 
-    for _ in range(2):  # all of them together
-        end_sessions(6)
+    end_sessions(6)  # all of them together
     wait_until(daemon.settled, "the daemon to be back")
     server.run("ALTER ROLE apikeyd CONNECTION LIMIT 0")
     end_sessions(10)
