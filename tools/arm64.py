@@ -10,8 +10,9 @@ import sys
 from debian_root import (BECOME, MOUNT_DEVICES, MOUNT_FOR_COMMAND, PIVOT, ROOTS, TREE, made, must_be_root,
                          run)
 
-# Beside what the package needs: the library of the unit programs, the emulator, and what makes packages.
-PACKAGES = ["crossbuild-essential-arm64", "libcmocka-dev:arm64", "qemu-user-static", "dpkg-dev", "debhelper"]
+# Beside what debian/control names: what makes packages, the library of the unit programs, and the emulator.
+PACKAGES = ["build-essential", "crossbuild-essential-arm64", "libcmocka-dev:arm64", "pkgconf:arm64", "qemu-user-static",
+            "debhelper"]
 # As a command of this machine. Qemu finds files of the programs' system in the root, others where they are; it
 # takes what is faster of the two ways to sign pointers.
 RUNNER = [ROOTS / "arm64" / "usr" / "bin" / "qemu-aarch64-static", "-cpu", "max,pauth-impdef=on", "-L", ROOTS / "arm64"]
