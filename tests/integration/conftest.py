@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from datetime import datetime, timezone
 
+import arm64
 import psycopg
 import pytest
 import redis
@@ -32,8 +33,8 @@ def scratch():
 
 @pytest.fixture(scope="session", autouse=True)
 def runner(scratch):
-    """The release build runs under the unit's filter of system calls; with APIKEYD_VALGRIND set, each
-    build under valgrind, which makes a daemon exit with 99 for what it finds."""
+    """The release build runs under the unit's filter of system calls, the build arm64 under qemu; with
+    APIKEYD_VALGRIND set, each build under valgrind, which makes a daemon exit with 99 for what it finds."""
     if os.environ.get("APIKEYD_VALGRIND"):
         Apikeyd.runner = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
                           "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
@@ -41,6 +42,8 @@ def runner(scratch):
         calls = scratch / "calls"
         calls.write_text("\n".join(allowed_calls()))
         Apikeyd.runner = ["/usr/bin/python3", "-I", ROOT / "tests" / "harness" / "confined.py", calls]
+    elif BUILD.name == "arm64":
+        Apikeyd.runner = arm64.RUNNER
 
 
 @pytest.fixture(scope="session")

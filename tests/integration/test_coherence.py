@@ -13,6 +13,7 @@ from coherence import (ALLOWED, INACTIVE, LONG, TABLE, TTL_ONLY, UNKNOWN, become
                        digest, entombed, redis_value)
 from conftest import LOOKUP, check, explain, info
 from harness.proxy import Proxy
+from harness.replication import FAKETIME
 from harness.servers import Postgres, wait_until
 from wire import Wire
 
@@ -528,8 +529,7 @@ def test_the_hosts_clock_is_wrong(db, redis_server, start, offset):
     for key in ("good", "shared"):
         db.add_key(key)
     db.silence()
-    wrong = {"LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
-             "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    wrong = {"LD_PRELOAD": FAKETIME, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
              "ASAN_OPTIONS": "verify_asan_link_order=0"}
     options = {"cache.ttl": "2s"}
     right, skewed = start(options), start(options, env=wrong)

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_cppcheck():
     clean(run("cppcheck", "--quiet", "--error-exitcode=1", "--std=c11",
               "--enable=warning,performance,portability", "-I", "include",
               # queue(3) is macros; without them cppcheck reads lists wrongly
-              "--include=/usr/include/x86_64-linux-gnu/sys/queue.h", "daemon", "ctl"))
+              f"--include=/usr/include/{sysconfig.get_config_var('MULTIARCH')}/sys/queue.h", "daemon", "ctl"))
 
 
 def compiler_flags(build):
