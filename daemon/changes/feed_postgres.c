@@ -394,7 +394,8 @@ static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *re
 
 /* The session must not miss heartbeats, neither for a lock on a table that it reads, nor for
  * compiling the inspection of many partitions, which takes longer than running it. The settings
- * wait until the session is known not to be a pooler's, because other clients would inherit them. */
+ * wait until the session is known not to be a pooler's, because other clients would inherit them.
+ */
 static void send_lock_limit(struct feed_postgres *feed)
 {
     struct pg_query query = {
