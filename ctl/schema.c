@@ -129,12 +129,14 @@ static PGresult *ask(PGconn *connection, const char *sql, int params, const char
     return result;
 }
 
-/* A definition cannot be read while another session changes it. */
+/* A definition cannot be read while another session changes it. To compile the queries takes longer
+ * than to run them. */
 static void limit_waits(PGconn *connection)
 {
     PQclear(ask(connection,
                 "SELECT pg_catalog.set_config('lock_timeout', '5s', false), "
-                "pg_catalog.set_config('statement_timeout', '60s', false)",
+                "pg_catalog.set_config('statement_timeout', '60s', false), "
+                "pg_catalog.set_config('jit', 'off', false)",
                 0, NULL));
 }
 

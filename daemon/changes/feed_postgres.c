@@ -416,13 +416,15 @@ static void on_lock_limit(void *arg, enum pg_outcome outcome, const PGresult *re
     feed->due = true; /* a heartbeat has to read the unannounced changes now */
 }
 
-/* The session reads tables that other sessions may lock, and must not miss heartbeats for that. The
- * setting waits until the session is known not to be a pooler's, because other clients would
- * inherit it. */
+/* The session must not miss heartbeats, neither for a lock on a table that it reads, nor for
+ * compiling the inspection of many partitions, which takes longer than running it. The settings
+ * wait until the session is known not to be a pooler's, because other clients would inherit them.
+ */
 static void send_lock_limit(struct feed_postgres *feed)
 {
     struct pg_query query = {
-        .sql = "SELECT pg_catalog.set_config('lock_timeout', '200ms', false)",
+        .sql = "SELECT pg_catalog.set_config('lock_timeout', '200ms', false), "
+               "pg_catalog.set_config('jit', 'off', false)",
         .timeout_us = heartbeat_late_us,
         .done = on_lock_limit,
         .arg = feed,

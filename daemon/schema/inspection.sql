@@ -115,13 +115,11 @@ comparison (oid, columns, condition) AS (
 -- Triggers that call a function of that name, and whether it and they are as they should be.
 -- tgenabled: A fires in a replica's session too. tgtype: for each row is 1, BEFORE 2, INSERT 4,
 -- DELETE 8, UPDATE 16, TRUNCATE 32, INSTEAD OF 64 (PostgreSQL manual, pg_trigger; pg_trigger.h).
--- tgargs ends each argument with a zero byte.
-called (relation, name, events, enabled, function_right, columns_right, trigger_right) AS (
+-- tgargs ends each argument with a zero byte. A partition's triggers are judged once, in their table.
+judged (oid, events, function_right, columns_right, trigger_right) AS MATERIALIZED (
     SELECT
-        t.tgrelid,
-        t.tgname,
+        r.oid,
         r.tgtype::pg_catalog.int4,
-        t.tgenabled OPERATOR(pg_catalog.=) 'A',
         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p.prosrc, 'UTF8')), 'hex')
         OPERATOR(pg_catalog.=) $5
         AND NOT p.prosecdef
@@ -202,8 +200,7 @@ called (relation, name, events, enabled, function_right, columns_right, trigger_
         )
     FROM expected
     CROSS JOIN printing
-    CROSS JOIN ancestor AS a
-    JOIN pg_catalog.pg_trigger AS t ON t.oid OPERATOR(pg_catalog.=) a.oid
+    CROSS JOIN (SELECT DISTINCT parent FROM ancestor) AS a
     JOIN pg_catalog.pg_trigger AS r
         ON r.oid OPERATOR(pg_catalog.=) a.parent
         AND r.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
@@ -217,6 +214,14 @@ called (relation, name, events, enabled, function_right, columns_right, trigger_
     ) AS printed (def)
     WHERE p.proname OPERATOR(pg_catalog.=) 'notify_key_change'::pg_catalog.text
         AND pn.nspname OPERATOR(pg_catalog.=) 'apikeyd'::pg_catalog.text
+),
+called (relation, name, events, enabled, function_right, columns_right, trigger_right) AS (
+    SELECT
+        t.tgrelid, t.tgname, j.events, t.tgenabled OPERATOR(pg_catalog.=) 'A',
+        j.function_right, j.columns_right, j.trigger_right
+    FROM judged AS j
+    JOIN ancestor AS a ON a.parent OPERATOR(pg_catalog.=) j.oid
+    JOIN pg_catalog.pg_trigger AS t ON t.oid OPERATOR(pg_catalog.=) a.oid
 ),
 -- What each relation's right triggers leave out.
 covered (oid, kind, is_partition, missing) AS (
