@@ -439,12 +439,10 @@ static void on_ready(void *arg)
 
     if (!feed->listening)
         send_listen(feed);
-    else if (feed->renewed && !feed->unannounced.readable)
+    else if (feed->confirmed && !feed->unannounced.readable)
         send_lock_limit(feed);
     else if (feed->due || !evtimer_pending(&feed->heartbeat_timer, NULL))
         send_heartbeat(feed);
-    else if (feed->confirmed && !feed->unannounced.readable)
-        send_lock_limit(feed);
     else if (feed->confirmed && feed->announced == NOT_INSPECTED && !feed->asked)
         send_inspection(feed);
     else if (feed->announced == SETTLING && !feed->asked)

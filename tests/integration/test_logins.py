@@ -191,7 +191,7 @@ def test_a_client_certificate_is_read_for_each_session(server, connect, scratch)
 
 
 def test_no_storm(server, connect):
-    """Whatever fails, as the server counts attempts. Without the limit a second would have more than twenty."""
+    """Whatever fails, as the server counts attempts. Without the limit a second has 18."""
     limit = 5
     daemon = connect({"postgres.connects_per_second": limit, "postgres.connections": 4})
     began = time.time()
