@@ -88,7 +88,7 @@ def test_installs_runs_and_purges(package, scratch, db):
                  "usr/share/bash-completion/completions/apikeyctl",
                  "usr/share/apikeyd/migrations/sqitch.plan",
                  "usr/share/doc/apikeyd/config/examples/grafana/apikeyd.json"):
-        assert path in here, path
+        assert path in here or f"usr/{path}" in here, path
     assert (root / "run/apikeyd").is_dir()
     for page in ("gateways", "guarantees", "misconfiguration", "operations", "reference"):
         links_lead_somewhere(root / f"usr/share/doc/apikeyd/docs/{page}.md")
