@@ -8,7 +8,7 @@
 #ifndef APIKEYD_HTTP_HEAD_H
 #define APIKEYD_HTTP_HEAD_H
 
-#include <apikeyd/wire/http_request.h>
+#include <apikeyd/base/slice.h>
 
 /* What stands in the head, in the order of its bytes, with the caller's `arg`. An empty value is
  * told, too. False ends the parsing, and the head is broken. */
@@ -27,9 +27,12 @@ struct http_head {
     size_t len;
 };
 
-/* Parse the head at the start of `input`. COMPLETE sets *ret. BROKEN sets *ret_why to text that
- * lives forever, also where an event has ended the parsing. */
-enum http_parsed http_head_parse(struct slice input, const struct http_head_events *events,
-                                 void *arg, struct http_head *ret, const char **ret_why);
+/* Parse the head at the start of `input`. Returns 0 with *ret set; -EAGAIN: more bytes are needed;
+ * or -EBADMSG with *ret_why set to text that lives forever, also where an event has ended the
+ * parsing. */
+__attribute__((warn_unused_result)) int http_head_parse(struct slice input,
+                                                        const struct http_head_events *events,
+                                                        void *arg, struct http_head *ret,
+                                                        const char **ret_why);
 
 #endif

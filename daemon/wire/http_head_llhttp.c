@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "http_head.h"
 
+#include <errno.h>
+
 #include <llhttp.h>
 
 struct reader {
@@ -46,8 +48,8 @@ static int on_message_complete(llhttp_t *parser)
     return HPE_PAUSED;
 }
 
-enum http_parsed http_head_parse(struct slice input, const struct http_head_events *events,
-                                 void *arg, struct http_head *ret, const char **ret_why)
+int http_head_parse(struct slice input, const struct http_head_events *events, void *arg,
+                    struct http_head *ret, const char **ret_why)
 {
     struct reader reader = {.events = events, .arg = arg};
     llhttp_settings_t settings;
@@ -65,7 +67,7 @@ enum http_parsed http_head_parse(struct slice input, const struct http_head_even
     parser.data = &reader;
     llhttp_errno_t error = llhttp_execute(&parser, input.at, input.len);
     if (error == HPE_OK)
-        return HTTP_INCOMPLETE;
+        return -EAGAIN;
     *ret_why = NULL;
     if (!reader.complete)
         *ret_why = llhttp_get_error_reason(&parser);
@@ -73,7 +75,7 @@ enum http_parsed http_head_parse(struct slice input, const struct http_head_even
     else if (parser.http_major != 1 || parser.http_minor > 9 || parser.method == HTTP_SOURCE)
         *ret_why = "HTTP/1.0 or HTTP/1.1 is expected";
     if (*ret_why)
-        return HTTP_BROKEN;
+        return -EBADMSG;
     *ret = (struct http_head){
         .minor = parser.http_minor,
         .head = parser.method == HTTP_HEAD,
@@ -84,5 +86,5 @@ enum http_parsed http_head_parse(struct slice input, const struct http_head_even
         .body_len = parser.content_length,
         .len = (size_t)(llhttp_get_error_pos(&parser) - input.at),
     };
-    return HTTP_COMPLETE;
+    return 0;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "http_head.h"
 
+#include <errno.h>
+
 #include <http_parser.h>
 
 struct reader {
@@ -70,8 +72,8 @@ static const char *judge(const http_parser *parser, struct slice head)
     return NULL;
 }
 
-enum http_parsed http_head_parse(struct slice input, const struct http_head_events *events,
-                                 void *arg, struct http_head *ret, const char **ret_why)
+int http_head_parse(struct slice input, const struct http_head_events *events, void *arg,
+                    struct http_head *ret, const char **ret_why)
 {
     static const http_parser_settings settings = {
         .on_url = on_url,
@@ -87,13 +89,13 @@ enum http_parsed http_head_parse(struct slice input, const struct http_head_even
     parser.data = &reader;
     size_t len = http_parser_execute(&parser, &settings, input.at, input.len);
     if (!reader.complete && HTTP_PARSER_ERRNO(&parser) == HPE_OK)
-        return HTTP_INCOMPLETE;
+        return -EAGAIN;
     if (reader.complete)
         *ret_why = judge(&parser, (struct slice){input.at, len});
     else
         *ret_why = http_errno_description(HTTP_PARSER_ERRNO(&parser));
     if (*ret_why)
-        return HTTP_BROKEN;
+        return -EBADMSG;
     *ret = (struct http_head){
         .minor = parser.http_minor,
         .head = parser.method == HTTP_HEAD,
@@ -104,5 +106,5 @@ enum http_parsed http_head_parse(struct slice input, const struct http_head_even
         .body_len = parser.content_length == UINT64_MAX ? 0 : parser.content_length,
         .len = len,
     };
-    return HTTP_COMPLETE;
+    return 0;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/wire/http_request.h>
 
+#include <errno.h>
+
 #include "http_head.h"
 
 struct parse {
@@ -109,10 +111,10 @@ enum http_parsed http_request_parse(struct slice input, const struct key_sources
     struct http_head head = {0};
 
     *ret = (struct http_request){0};
-    enum http_parsed parsed = http_head_parse(input, &events, &parse, &head, ret_why);
-    if (parsed == HTTP_INCOMPLETE)
-        return parsed;
-    if (parsed == HTTP_COMPLETE) {
+    int error = http_head_parse(input, &events, &parse, &head, ret_why);
+    if (error == -EAGAIN)
+        return HTTP_INCOMPLETE;
+    if (!error) {
         end_field(&parse);
         *ret_why = judge(&head, &parse);
     } else if (parse.wrong) {

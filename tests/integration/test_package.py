@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from harness.servers import BUILD, ROOT, Apikeyd, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("dpkg-dev", "debhelper", "file", "lintian"),
+pytestmark = [pytest.mark.slow, pytest.mark.needs("build-essential", "debhelper", "file", "lintian"),
               pytest.mark.builds("release"), pytest.mark.first, pytest.mark.xdist_group("package")]
 
 
