@@ -46,8 +46,9 @@ static bool to_stderr(const struct log_record *record)
 static bool json_to(int fd, const struct log_record *record)
 {
     char text[LOG_JSON_SIZE];
+    size_t len = log_json_encode(record, text);
 
-    return write_whole(fd, text, log_json_encode(record, text));
+    return write_whole(fd, text, len);
 }
 
 static bool json_to_stdout(const struct log_record *record)

@@ -5,12 +5,12 @@
 #include <apikeyd/config/option.h>
 
 #define FIELD(field) .offset = offsetof(struct config, field)
-#define MILLISECONDS(n) ((int64_t)(n)*1000)
-#define SECONDS(n) ((int64_t)(n)*1000000)
-#define HOURS(n) ((int64_t)(n)*3600 * 1000000)
-#define KIB(n) ((int64_t)(n)*1024)
-#define MIB(n) ((int64_t)(n)*1024 * 1024)
-#define GIB(n) ((int64_t)(n)*1024 * 1024 * 1024)
+#define MILLISECONDS(n) (INT64_C(1000) * (n))
+#define SECONDS(n) (INT64_C(1000000) * (n))
+#define HOURS(n) (INT64_C(3600) * 1000000 * (n))
+#define KIB(n) (INT64_C(1024) * (n))
+#define MIB(n) (INT64_C(1024) * 1024 * (n))
+#define GIB(n) (INT64_C(1024) * 1024 * 1024 * (n))
 
 enum { FIXED = false, RELOADABLE = true };
 

@@ -231,7 +231,7 @@ static struct cached_verdict *victim(const struct table *table, const struct pla
     assert(table->slots); /* mapped when the cache was made */
     for (unsigned i = 0; i < WAYS; i++) {
         struct cached_verdict *slot = slot_at(table, place->set[0] + i);
-        unsigned recency = (uint16_t) ~(coarse(limits->now_us) - slot->used);
+        unsigned recency = (uint16_t)(UINT16_MAX - (coarse(limits->now_us) - slot->used));
         bool fresh = freshness_is_fresh(limits, slot->kind, slot->read_at_us);
         unsigned worth = fresh ? recency + UINT16_MAX + 1 : recency;
 

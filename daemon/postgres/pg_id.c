@@ -24,6 +24,7 @@ uint32_t pg_id_array_oid(enum id_type type)
 void pg_id_element(struct buffer *array, const struct row_id *id, enum id_type type)
 {
     char text[ID_TEXT_MAX];
+    size_t text_len;
 
     switch (type) {
     case ID_UUID:
@@ -33,7 +34,8 @@ void pg_id_element(struct buffer *array, const struct row_id *id, enum id_type t
         pg_array_int64(array, row_id_to_bigint(id));
         break;
     case ID_TEXT:
-        pg_array_element(array, text, row_id_to_text(id, type, text));
+        text_len = row_id_to_text(id, type, text);
+        pg_array_element(array, text, text_len);
         break;
     }
 }

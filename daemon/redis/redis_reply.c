@@ -6,6 +6,8 @@
 
 #include <hiredis/hiredis.h>
 
+enum { DEPTH_MAX = 7 };
+
 struct redis_reader {
     redisReader *parser;
     size_t pending; /* bytes that were fed since the last reply ended */
@@ -22,6 +24,17 @@ typedef size_t element_count;
 #else
 typedef int element_count;
 #endif
+
+/* Whether arrays stand in arrays more often than in any reply to the daemon. hiredis has had no
+ * bound of its own since 1.0. */
+static bool is_too_deep(const redisReadTask *task)
+{
+    unsigned depth = 0;
+
+    for (; task; task = task->parent)
+        depth++;
+    return depth > DEPTH_MAX;
+}
 
 /* Returns the place for the part that `task` has read. A new reply starts with all of the room. */
 static struct redis_reply *place(const redisReadTask *task, enum redis_reply_kind kind)
@@ -67,7 +80,7 @@ static void *on_array(const redisReadTask *task, element_count len)
     struct redis_reader *reader = task->privdata;
     struct redis_reply *reply;
 
-    if (task->type != REDIS_REPLY_ARRAY)
+    if (task->type != REDIS_REPLY_ARRAY || is_too_deep(task))
         return NULL;
     reply = place(task, REPLY_ARRAY);
     reader->too_long = (size_t)len > REDIS_ELEMENTS_MAX - reader->elements;

@@ -177,10 +177,9 @@ static void append_comparison_body(struct render *render)
     schema_comparison_body_append(render->sql, render->config);
 }
 
-typedef void column_list(const struct config *config,
-                         const char *ret_columns[static SCHEMA_COLUMNS_MAX]);
+typedef void (*column_list)(const struct config *config, const char *ret_columns[]);
 
-static void append_texts(struct render *render, column_list *list)
+static void append_texts(struct render *render, column_list list)
 {
     const char *columns[SCHEMA_COLUMNS_MAX];
 

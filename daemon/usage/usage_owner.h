@@ -21,13 +21,16 @@ struct usage_owner {
     struct back_env *env;
     struct ledger *ledger;
     struct store_id owner; /* as noted in the ledger; zeros: not known yet */
-    struct store_id left;  /* the earlier or the next owner, while usage may be its: … */
-    int64_t left_us; /* … until then (monotonic); or, when no lookup of this daemon was … */
-    bool found;      /* … answered from it, until what was found at the start is dealt with */
-    bool answered;   /* lookups, when what is pending was last looked at */
-    bool mixed;      /* what is pending may be of `owner` and of the next one */
-    bool looked;     /* since the start: for usage that was set aside for the owner */
-    bool logged;     /* the log names what keeps usage from being set aside */
+    /* The earlier or the next owner, while usage may be its: until left_us (monotonic), or, when no
+     * lookup of this daemon was answered from it (found), until what was found at the start is
+     * dealt with. */
+    struct store_id left;
+    int64_t left_us;
+    bool found;
+    bool answered; /* lookups, when what is pending was last looked at */
+    bool mixed;    /* what is pending may be of `owner` and of the next one */
+    bool looked;   /* since the start: for usage that was set aside for the owner */
+    bool logged;   /* the log names what keeps usage from being set aside */
 };
 
 void usage_owner_init(struct usage_owner *owner, struct back_env *env, struct ledger *ledger);

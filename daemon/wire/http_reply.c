@@ -3,11 +3,31 @@
 
 #include <time.h>
 
-#include <http_parser.h>
-
+/* RFC 9110, section 15; RFC 6585 has 431. */
 static const char *phrase(int status)
 {
-    return http_status_str((enum http_status)status);
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 413:
+        return "Payload Too Large";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 501:
+        return "Not Implemented";
+    case 503:
+        return "Service Unavailable";
+    default:
+        return "";
+    }
 }
 
 /* RFC 9110, section 5.6.7. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/wire/http_request.h>
 
-#include <http_parser.h>
+#include <errno.h>
+
+#include "http_head.h"
 
 struct parse {
     struct http_request *request;
@@ -10,7 +12,6 @@ struct parse {
     unsigned hosts, codings;
     bool chunked, origin, asks_method;
     const char *wrong;
-    bool complete;
 };
 
 static void note_field(struct parse *parse, struct slice name, struct slice value)
@@ -38,134 +39,100 @@ static void end_field(struct parse *parse)
     parse->name = parse->value = (struct slice){0};
 }
 
-static int on_url(http_parser *parser, const char *at, size_t len)
+static void on_target(void *arg, struct slice target)
 {
-    struct parse *parse = parser->data;
+    struct parse *parse = arg;
 
-    parse->target = (struct slice){at, len};
-    return 0;
+    parse->target = target;
 }
 
-static int on_header_field(http_parser *parser, const char *at, size_t len)
+static bool on_name(void *arg, struct slice name)
 {
-    struct parse *parse = parser->data;
+    struct parse *parse = arg;
 
     end_field(parse);
-    parse->name = (struct slice){at, len};
+    parse->name = name;
     /* RFC 9112, section 5.1. The parser refuses all other bytes that are not of a token. */
-    if (memchr(at, ' ', len))
+    if (memchr(name.at, ' ', name.len))
         parse->wrong = "the name of a field has a blank";
-    return parse->wrong != NULL;
+    return !parse->wrong;
 }
 
-static int on_header_value(http_parser *parser, const char *at, size_t len)
+static bool on_value(void *arg, struct slice value)
 {
-    struct parse *parse = parser->data;
+    struct parse *parse = arg;
     const char *name_end = parse->name.at + parse->name.len;
 
-    if (parse->value.at || (len > 0 && memchr(name_end, '\n', (size_t)(at - name_end))))
+    if (parse->value.at || (value.len > 0 && memchr(name_end, '\n', (size_t)(value.at - name_end))))
         parse->wrong = "a field is folded over several lines";
-    while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t'))
-        len--;
-    parse->value = (struct slice){at, len};
-    return parse->wrong != NULL;
+    while (value.len > 0 && (value.at[value.len - 1] == ' ' || value.at[value.len - 1] == '\t'))
+        value.len--;
+    parse->value = value;
+    return !parse->wrong;
 }
 
-/* The rest is the caller's: as if there were no body. */
-static int on_headers_complete(http_parser *parser)
+static const char *find_any(const char *at, const char *end, const char *characters)
 {
-    end_field(parser->data);
-    return 1;
+    while (at < end && !strchr(characters, *at))
+        at++;
+    return at;
 }
 
-static int on_message_complete(http_parser *parser)
+/* RFC 9112, section 3.2: the path of a target, also of one in absolute form. "*" and the like have
+ * none; no handler here serves these. */
+static struct slice path_of(struct slice target)
 {
-    struct parse *parse = parser->data;
+    const char *at = target.at, *end = target.at + target.len;
+    const char *host = memmem(target.at, target.len, "://", 3);
 
-    parse->complete = true;
-    http_parser_pause(parser, 1);
-    return 0;
-}
-
-/* RFC 9112, section 3.2: the path, also of a target in absolute form. */
-static bool take_path(struct parse *parse)
-{
-    struct http_parser_url url;
-
-    http_parser_url_init(&url);
-    if (http_parser_parse_url(parse->target.at, parse->target.len, 0, &url) != 0 ||
-        !(url.field_set & (1 << UF_PATH)))
-        return false;
-    parse->request->path =
-        (struct slice){parse->target.at + url.field_data[UF_PATH].off, url.field_data[UF_PATH].len};
-    return true;
-}
-
-/* http_parser as Debian builds it takes any byte behind a carriage return for the line feed. */
-static bool lines_are_whole(struct slice head)
-{
-    const char *end = head.at + head.len;
-
-    for (const char *at = head.at; (at = memchr(at, '\r', (size_t)(end - at))); at++) {
-        if (at + 1 == end || at[1] != '\n')
-            return false;
-    }
-    return true;
+    if (host && *at != '/')
+        at = find_any(host + 3, end, "/?#");
+    if (at == end || *at != '/')
+        return (struct slice){0};
+    return (struct slice){at, (size_t)(find_any(at, end, "?#") - at)};
 }
 
 /* Returns the fault of a well-formed head, or NULL. */
-static const char *judge(const http_parser *parser, struct parse *parse)
+static const char *judge(const struct http_head *head, const struct parse *parse)
 {
-    /* Icecast uses SOURCE, with a protocol of its own. */
-    if (parser->http_major != 1 || parser->method == HTTP_SOURCE)
-        return "HTTP/1.0 or HTTP/1.1 is expected";
-    if (parse->hosts > 1 || (parse->hosts == 0 && parser->http_minor > 0))
+    if (parse->hosts > 1 || (parse->hosts == 0 && head->minor > 0))
         return "one Host field is expected";
     /* RFC 9112, section 6.1. */
-    if (parse->codings > 0 && parser->http_minor == 0)
+    if (parse->codings > 0 && head->minor == 0)
         return "HTTP/1.0 has no Transfer-Encoding";
-    /* "*" and the like have no path; no handler here serves these. */
-    (void)take_path(parse);
     return NULL;
 }
 
 enum http_parsed http_request_parse(struct slice input, const struct key_sources *sources,
                                     struct http_request *ret, const char **ret_why)
 {
-    static const http_parser_settings settings = {
-        .on_url = on_url,
-        .on_header_field = on_header_field,
-        .on_header_value = on_header_value,
-        .on_headers_complete = on_headers_complete,
-        .on_message_complete = on_message_complete,
-    };
+    static const struct http_head_events events = {on_target, on_name, on_value};
     struct parse parse = {.request = ret, .sources = sources};
-    http_parser parser;
+    struct http_head head = {0};
 
     *ret = (struct http_request){0};
-    http_parser_init(&parser, HTTP_REQUEST);
-    parser.data = &parse;
-    ret->head_len = http_parser_execute(&parser, &settings, input.at, input.len);
-    if (!parse.complete && HTTP_PARSER_ERRNO(&parser) == HPE_OK)
+    int error = http_head_parse(input, &events, &parse, &head, ret_why);
+    if (error == -EAGAIN)
         return HTTP_INCOMPLETE;
-    *ret_why = parse.wrong;
-    if (!parse.complete && !parse.wrong)
-        *ret_why = http_errno_description(HTTP_PARSER_ERRNO(&parser));
-    if (parse.complete && !lines_are_whole((struct slice){input.at, ret->head_len}))
-        *ret_why = "a line ends in a carriage return without a line feed";
-    else if (parse.complete)
-        *ret_why = judge(&parser, &parse);
+    if (!error) {
+        end_field(&parse);
+        *ret_why = judge(&head, &parse);
+    } else if (parse.wrong) {
+        *ret_why = parse.wrong;
+    }
     if (*ret_why)
         return HTTP_BROKEN;
-    ret->head = parser.method == HTTP_HEAD;
-    ret->post = parser.method == HTTP_POST;
-    ret->preflight = parser.method == HTTP_OPTIONS && parse.origin && parse.asks_method;
-    ret->http_1_0 = parser.http_minor == 0;
+    ret->head = head.head;
+    ret->post = head.post;
+    ret->preflight = head.options && parse.origin && parse.asks_method;
+    ret->http_1_0 = head.minor == 0;
     ret->continues = ret->continues && !ret->http_1_0;
-    ret->coded = parser.uses_transfer_encoding || parse.codings > 0;
+    ret->coded = head.coded || parse.codings > 0;
     ret->chunked = parse.chunked && parse.codings == 1;
-    ret->body_len = parser.content_length == UINT64_MAX ? 0 : parser.content_length;
-    ret->keep_alive = http_should_keep_alive(&parser);
+    ret->body_len = head.body_len;
+    ret->keep_alive = head.keep_alive;
+    ret->path = path_of(parse.target);
+    ret->head_len = head.len;
     request_key_target(&ret->key, sources, parse.target);
     return HTTP_COMPLETE;
 }

@@ -15,14 +15,16 @@
 
 enum { CLIENTS = 4096, ROOM = 1 << 20, REPLY = 101, SLOTS = 1 << 18 };
 
-static struct client {
+struct client {
     char in[64 * 1024];
     size_t len;
-} * clients[CLIENTS];
-static struct slot {
+};
+struct slot {
     char key[40];
     char reply[REPLY + 1];
-} * slots;
+};
+static struct client *clients[CLIENTS];
+static struct slot *slots;
 static char out[ROOM];
 
 static uint32_t hash(const char *key, size_t len)

@@ -282,6 +282,19 @@ class Redis:
         return redis.Redis(unix_socket_path=str(self.socket), decode_responses=True)
 
 
+def number_or_text(value):
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return value
+
+
+def parse_info(text, **_):
+    """Texts as they are: later releases of redis-py make a list of one that has a comma."""
+    rows = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {name: number_or_text(value) for name, value in rows}
+
+
 class Apikeyd:
     """The daemon under test. Options are given as {"section.name": value}."""
 
@@ -363,7 +376,9 @@ class Apikeyd:
         return redis.Redis(unix_socket_path=str(self.check), decode_responses=True, **options)
 
     def admin_client(self):
-        return redis.Redis(unix_socket_path=str(self.admin), decode_responses=True)
+        client = redis.Redis(unix_socket_path=str(self.admin), decode_responses=True)
+        client.set_response_callback("INFO", parse_info)
+        return client
 
     def log(self):
         """All that it has logged until now."""

@@ -77,7 +77,7 @@ class Client:
 def test_libraries(db, start):
     """All of them on one daemon, which is restarted once under them."""
     expected = f"ALLOW {db.add_key('good')} {db.user_id} DENY unknown"
-    versions = dict(re.findall(r"^\| ([\w.-]+(?: \d)?) \| ([\d.]+) \|", (ROOT / "docs" / "gateways.md").read_text(),
+    versions = dict(re.findall(r"^\| ([\w.-]+(?: \d)?) \| ([\d., ]+) \|", (ROOT / "docs" / "gateways.md").read_text(),
                                re.MULTILINE))
     subprocess.run([ROOT / "dev", "clients"], check=True, timeout=600)
     build_go_client()
@@ -93,10 +93,11 @@ def test_libraries(db, start):
         failed = []
         for name, client in clients.items():
             client.read()
-            wanted = {"version": versions[name], **dict.fromkeys(STEPS | CLIENTS[name][1], expected)}
-            steps = [line.split(" ", 1) for line in client.lines if " " in line]
-            found = {step: answers for step, answers in steps if step in wanted}
-            if client.child.wait(HANG) != 0 or found != wanted:
+            wanted = dict.fromkeys(STEPS | CLIENTS[name][1], expected)
+            steps = dict(line.split(" ", 1) for line in client.lines if " " in line)
+            is_told = steps.get("version") in versions[name].split(", ")  # one a release of Debian
+            found = {step: answers for step, answers in steps.items() if step in wanted}
+            if client.child.wait(HANG) != 0 or found != wanted or not is_told:
                 failed += [f"{name}:", *client.lines]
         assert not failed, "\n".join(failed)
     finally:

@@ -259,12 +259,14 @@ def test_chunked_events(wire):
     assert wire.reply().status == 200 and wire.ended()
 
 
+REFUSED = (400, 501)  # one of them, by the HTTP library
 NOT_TAKEN = [
     (b"chunked", chunks(b"{}", end=b"0\n\n"), 400), (b"chunked", b"x\r\n", 400), (b"chunked", b"2\r\n{}0\r\n\r\n", 400),
     (b"chunked", b"10001\r\n", 413), (b"chunked", b"ffffffff\r\n", 413), (b"chunked", chunks(b"x" * 65537), 413),
     (b"chunked", chunks(b"x" * 30000, 1), 413), (b"chunked", b"0\r\n" + b"a: b\r\n" * 30000, 413),
-    (b"gzip", b"", 501), (b"gzip, chunked", b"", 501), (b"chunked, chunked", b"", 501),
-    (b"chunked\r\nTransfer-Encoding: chunked", b"", 501), (b"chunked\r\nContent-Length: 2", b"", 400)]
+    (b"gzip", b"", 501), (b"gzip, chunked", b"", 501),
+    (b"chunked\r\nTransfer-Encoding: chunked", b"", 501), (b"chunked\r\nContent-Length: 2", b"", 400),
+    (b"chunked, chunked", b"", REFUSED)]
 
 
 def test_bodies_that_are_not_taken(wire):
@@ -273,7 +275,7 @@ def test_bodies_that_are_not_taken(wire):
     for coding, body, status in NOT_TAKEN:
         with HttpWire(wire.path) as other:
             other.send(CHUNKED % (coding, b"") + body + behind)
-            assert other.reply().status == status and other.ended(), (coding, body[:20])
+            assert other.reply().status in (status if status == REFUSED else [status]) and other.ended(), (coding, body[:20])
     assert info(wire.daemon)["checks_allow"] == 0
 
 
