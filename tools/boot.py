@@ -1,8 +1,8 @@
 """./dev boot shell: a Debian with systemd as its first process, in namespaces of its own.
 
-It has PostgreSQL, Redis and sqitch, and the package to try in /root. Nothing in it reaches this
-machine: it has its own processes, network, mounts and cgroup, and /proc/sys is read-only there. Its
-files are a copy-on-write layer over a root that mmdebstrap makes once.
+It is of this machine's release, and has PostgreSQL, Redis and sqitch, and the package to try in /root.
+Nothing in it reaches this machine: it has its own processes, network, mounts and cgroup, and /proc/sys is
+read-only there. Its files are a copy-on-write layer over a root that mmdebstrap makes once.
 """
 
 import contextlib
@@ -15,49 +15,34 @@ import tempfile
 import time
 from pathlib import Path
 
-BOOT = Path(__file__).resolve().parents[1] / "build" / "boot"
+import debian_root
+
+NAME = "boot"  # of its root
 PACKAGES = ["systemd", "systemd-sysv", "dbus", "adduser", "procps", "postgresql", "redis-server", "sqitch",
             "libdbd-pg-perl"]
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HANG = 120  # seconds after which something that should have happened never will
 
-# Runs as the first process of the new namespaces, in BOOT. The cgroup comes first: the namespace of
+# Runs as the first process of the new namespaces, in the folder of roots. The cgroup comes first: the namespace of
 # cgroups begins where the process is.
 FIRST = """
 set -eu
-mkdir -p "$2" && echo 0 >"$2/cgroup.procs"
-exec unshare --cgroup sh -c "$3" sh "$1" "$4"
+mkdir -p "$3" && echo 0 >"$3/cgroup.procs"
+exec unshare --cgroup sh -c "$4" sh "$1" "$2" "$5"
 """
 
-# pivot_root(2) has the trick with the two dots: the old root lies over the new one, and goes. What mounts
-# credentials for a service does so in a namespace of its own, and relies on / being shared.
-SECOND = """
-set -eu
-mkdir -p "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=root,upperdir=$1/upper,workdir=$1/work" "$1/root"
-cd "$1/root"
+# What mounts credentials for a service does so in a namespace of its own, and relies on / being shared.
+SECOND = "set -eu" + debian_root.ENTER_LAYER + debian_root.MOUNT_DEVICES + """
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 [ ! -e proc/sysrq-trigger ] || mount --bind /dev/null proc/sysrq-trigger
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
-mount -t tmpfs -o mode=755 tmpfs dev
-for device in null zero full random urandom tty; do
-    touch "dev/$device"
-    mount --bind "/dev/$device" "dev/$device"
-done
-mkdir dev/pts dev/shm
-mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts
-mount -t tmpfs tmpfs dev/shm
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs run
 mount -t tmpfs tmpfs tmp
-pivot_root . .
-umount -l .
+""" + debian_root.PIVOT + """
 mount --make-rshared /
-exec env -i container=boot "PATH=$2" /sbin/init
+exec env -i container=boot "PATH=$3" /sbin/init
 """
 
 
@@ -65,24 +50,6 @@ def needed_by(package):
     """The names of the packages that a .deb depends on."""
     done = subprocess.run(["dpkg-deb", "-f", package, "Depends"], capture_output=True, text=True, check=True)
     return [re.match(r"[a-z0-9.+-]+", part.strip())[0] for part in done.stdout.split(",")]
-
-
-def make_root(packages):
-    """BOOT/root, unless it is there and has these packages."""
-    root, made_with = BOOT / "root", BOOT / "root.packages"
-    wanted = "\n".join(sorted(packages))
-    if made_with.exists() and made_with.read_text() == wanted:
-        return
-    print("making a Debian root in build/boot, once: some minutes", file=sys.stderr)
-    shutil.rmtree(root, ignore_errors=True)
-    made_with.unlink(missing_ok=True)
-    BOOT.mkdir(parents=True, exist_ok=True)
-    with open(BOOT / "root.log", "w", encoding="utf-8") as log:
-        done = subprocess.run(["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}",
-                               "bookworm", root], stdout=log, stderr=log, check=False)
-    if done.returncode != 0:
-        sys.exit((BOOT / "root.log").read_text() + "boot: no root could be made (above)")
-    made_with.write_text(wanted)
 
 
 def cgroups():
@@ -106,9 +73,8 @@ class Machine:
     """A booted system. Its files stay from one boot() to the next, until close()."""
 
     def __init__(self, package):
-        if os.geteuid() != 0:
-            sys.exit("boot: only root can make the namespaces; run it as root")
-        make_root([*PACKAGES, *needed_by(package)])
+        debian_root.must_be_root("boot")
+        debian_root.made(NAME, debian_root.this_release(), [*PACKAGES, *needed_by(package)])
         self.folder = Path(tempfile.mkdtemp(prefix="apikeyd-boot-", dir="/dev/shm"))
         self.folder.chmod(0o755)
         self.cgroup = cgroups() / self.folder.name
@@ -130,8 +96,8 @@ class Machine:
         with open(self.folder / "console", "ab") as console:
             self.unshare = subprocess.Popen(
                 ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child=KILL",
-                 "sh", "-c", FIRST, "sh", self.folder, self.cgroup, SECOND, PATH],
-                cwd=BOOT, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)
+                 "sh", "-c", FIRST, "sh", NAME, self.folder, self.cgroup, SECOND, debian_root.PATH],
+                cwd=debian_root.ROOTS, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)
         children = Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children")
         self.pid = int(wait_for(children.read_text, "the first process"))
         wait_for(self.is_up, "systemd")
@@ -145,7 +111,7 @@ class Machine:
         return state in ("running", "degraded")
 
     def argv(self, command):
-        return ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "--", "env", "-i", f"PATH={PATH}",
+        return ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "--", "env", "-i", f"PATH={debian_root.PATH}",
                 "HOME=/root", "LANG=C.UTF-8", "TERM=" + os.environ.get("TERM", "dumb"),
                 "DEBIAN_FRONTEND=noninteractive", "sh", "-c", f"set -e; cd /root; {command}"]
 

@@ -11,7 +11,6 @@ clients wait for, without what the scheduler does. A crowd that has less of a pr
 
 import contextlib
 import multiprocessing
-import os
 import resource
 import socket
 import sys
@@ -22,7 +21,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench_latency import note, open_loop  # noqa: E402
-from harness.bench import FRONT, OTHERS, OWN, ROUNDS, Report, Stack, add_keys, warm  # noqa: E402
+from harness.bench import FRONT, OTHERS, ROUNDS, Report, Stack, add_keys, warm  # noqa: E402
+from harness.figures import OWN  # noqa: E402
 
 HOT, RATE, SECONDS = 1000, 2000, 2
 

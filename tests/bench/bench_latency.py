@@ -17,7 +17,8 @@ import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from harness.bench import FRONT, OTHERS, OWN, ROUNDS, Report, Stack, add_keys, redis_benchmark  # noqa: E402
+from harness.bench import FRONT, OTHERS, ROUNDS, Report, Stack, add_keys, redis_benchmark  # noqa: E402
+from harness.figures import OWN  # noqa: E402
 from harness.servers import BUILD  # noqa: E402
 
 HOT, KEYS, RATE, SECONDS = 1000, 100000, 10000, 3

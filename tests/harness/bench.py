@@ -12,7 +12,6 @@ import uuid
 from pathlib import Path
 
 import psycopg
-from harness.figures import OWN
 from harness.results import save
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until
 

@@ -26,7 +26,8 @@ import migrate as migrations  # noqa: E402  (tests use what users run)
 migrate = migrations.migrate
 BUILD = Path(os.environ.get("APIKEYD_BUILD", ROOT / "build" / "release"))
 VERSION = re.search(r"\nproject\(apikeyd VERSION ([\d.]+) ", (ROOT / "CMakeLists.txt").read_text())[1]
-PG_BIN = Path("/usr/lib/postgresql/15/bin")
+# Debian's newest. It has as many as a machine has gone through.
+PG_BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path("/usr/bin"))
 # What INFO says about a change feed that is up but does not know yet whether the triggers announce.
 UNSETTLED = ("cache.ttl: the triggers are being", "cache.ttl: transactions that were open",
              "cache.ttl: apikeyd.unannounced_change has not been read yet")
@@ -156,7 +157,7 @@ def postgres_user():
 
 
 class Postgres:
-    """A PostgreSQL 15 cluster; its socket lives in `folder`. With `primary` its hot standby."""
+    """A PostgreSQL cluster; its socket lives in `folder`. With `primary` its hot standby."""
 
     env = None  # what it is started with, if that is not ours
 

@@ -15,6 +15,7 @@ HERE = ROOT / "tests" / "integration" / "clients"
 pytestmark = pytest.mark.builds("release")
 STEPS = {"defaults", "pipeline", "transaction", "again"}
 NODE = ["/usr/bin/node"]
+GO_CLIENT = ROOT / "build" / "go" / "go_redis"
 # The library, its program, and what it does beyond STEPS.
 CLIENTS = {
     "node-redis 4": ([*NODE, HERE / "node_redis.js", "redis-4"], {"password"}),
@@ -28,8 +29,16 @@ CLIENTS = {
     "redis-rb": (["/usr/bin/ruby", HERE / "ruby.rb"], {"url", "pool"}),
     "Redis.pm": (["/usr/bin/perl", HERE / "perl.pl"], {"password"}),
     "lua-redis": (["/usr/bin/lua5.1", HERE / "lua.lua"], {"url"}),
+    "go-redis": ([GO_CLIENT], {"pool"}),
     "hiredis": ([BUILD / "tests" / "integration" / "hiredis_client"], set()),
 }
+
+
+def build_go_client():
+    """With Debian's libraries alone, which have no modules."""
+    subprocess.run(["/usr/bin/go", "build", "-o", GO_CLIENT, HERE / "go_redis.go"], check=True, timeout=600,
+                   env={**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode",
+                        "GOCACHE": str(GO_CLIENT.parent / "cache")})
 
 
 class Client:
@@ -63,13 +72,15 @@ class Client:
 
 
 @pytest.mark.slow
-@pytest.mark.needs("nodejs", "php-cli", "php-redis", "ruby", "ruby-redis", "libredis-perl", "lua5.1", "lua-redis")
+@pytest.mark.needs("nodejs", "php-cli", "php-redis", "ruby", "ruby-redis", "libredis-perl", "lua5.1", "lua-redis",
+                   "golang-go", "golang-gopkg-redis.v5-dev")
 def test_libraries(db, start):
     """All of them on one daemon, which is restarted once under them."""
     expected = f"ALLOW {db.add_key('good')} {db.user_id} DENY unknown"
     versions = dict(re.findall(r"^\| ([\w.-]+(?: \d)?) \| ([\d.]+) \|", (ROOT / "docs" / "gateways.md").read_text(),
                                re.MULTILINE))
     subprocess.run([ROOT / "dev", "clients"], check=True, timeout=600)
+    build_go_client()
     daemon = start(LONG)
     clients = {name: Client(argv, daemon) for name, (argv, _) in CLIENTS.items()}
     try:

@@ -307,7 +307,10 @@ def test_an_operator_goes_back_to_the_old_primary(pair, run):
     wait_until(lambda: pair.b.has_all_of(pair.a), "the standby to have it all")
     pair.fail_over()
     wait_until(lambda: hears(daemon, pair.b), "the promoted one")
+    heard = info(daemon)["feed_notifications"]
     pair.b.run(f"UPDATE {TABLE} SET is_active = false")
+    # A notification that comes after the lookup that saw its change empties the memory once more.
+    wait_until(lambda: info(daemon)["feed_notifications"] == heard + len(NAMES), "each change to be heard")
     wait_until(lambda: check(daemon.client(), NAMES[0]) == ["DENY", "inactive"], "what stands there")
     daemon.admin_client().execute_command("RELOAD")  # for another reason: nothing is forgotten
     pair.b.stop()

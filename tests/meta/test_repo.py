@@ -52,7 +52,10 @@ def test_clang_format():
 @pytest.mark.needs("clang-tidy")
 @reads_debug
 def test_clang_tidy():
-    files = tracked("daemon/*.c", "ctl/*.c")
+    # Of two sources for one interface the build has one.
+    built = {entry["file"] for entry in json.loads((ROOT / "build" / "debug" / "compile_commands.json").read_text())}
+    files = [path for path in tracked("daemon/*.c", "ctl/*.c") if str(path) in built]
+    assert len(files) > 100
     halves = [subprocess.Popen(
         ["clang-tidy", "-p", "build/debug", "--quiet", *map(str, files[i::2])], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for i in range(2)]

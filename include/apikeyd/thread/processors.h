@@ -49,7 +49,7 @@ struct processors processors_all(void);
 struct processors processors_common(const struct processors *a, const struct processors *b);
 
 /* The processor with the highest number, or -1. */
-int processors_last(const struct processors *set);
+__attribute__((warn_unused_result)) int processors_last(const struct processors *set);
 
 /* Append the numbers as in "0-3,8", or "none". */
 void processors_print(const struct processors *set, struct buffer *out);
