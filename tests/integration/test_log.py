@@ -153,7 +153,7 @@ def test_closed_standard_files_are_not_taken_for_the_log(start):
 
 def refusals(daemon):
     """(fingerprint, reason and tier, who asked) of each line about one."""
-    return re.findall(r"info: denial: (fp:[0-9a-f]{8}): (DENY \w+ from \w+); asked by (.*)", daemon.log())
+    return re.findall(r"apikeyd: denial: (fp:[0-9a-f]{8}): (DENY \w+ from \w+); asked by (.*)", daemon.log())
 
 
 def test_refusals_are_told_one_by_one(db, serve):
