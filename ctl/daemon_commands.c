@@ -15,7 +15,10 @@ static int show_check(const struct request *request, const redisReply *reply)
     static const struct {
         const char *why;
         int status;
-    } denial[] = {{"unknown", STATUS_UNKNOWN}, {"inactive", STATUS_INACTIVE}};
+    } denial[] = {{"unknown", STATUS_UNKNOWN},
+                  {"inactive", STATUS_INACTIVE},
+                  {"expired", STATUS_EXPIRED},
+                  {"early", STATUS_EARLY}};
     const char *verdict, *second;
 
     if (reply->type == REDIS_REPLY_ERROR) {

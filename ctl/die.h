@@ -12,6 +12,8 @@ enum {
     STATUS_UNKNOWN = 2,
     STATUS_INACTIVE = 3,
     STATUS_UNAVAILABLE = 4,
+    STATUS_EXPIRED = 5,
+    STATUS_EARLY = 6,
 };
 
 /* Print the error to stderr and exit. */

@@ -112,10 +112,12 @@ static void add_checks(const struct report *report)
 
     add_line(report,
              "checks        %12.1f/s   ALLOW %.1f, DENY unknown %.1f, inactive %.1f, "
-             "UNAVAILABLE %.1f",
+             "expired %.1f, early %.1f, UNAVAILABLE %.1f",
              number(report, "checks.per_second.all"), number(report, "checks.per_second.allow"),
              number(report, "checks.per_second.deny_unknown"),
              number(report, "checks.per_second.deny_inactive"),
+             number(report, "checks.per_second.deny_expired"),
+             number(report, "checks.per_second.deny_early"),
              number(report, "checks.per_second.unavailable"));
     if (isnan(ratio))
         add_line(report, "answered from");

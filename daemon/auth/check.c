@@ -34,6 +34,7 @@ struct waiter {
     char forwarded[FORWARDED_MAX]; /* the end of X-Forwarded-For */
 };
 
+static const char no_clock[] = "PostgreSQL's clock is not known, and the key has a start or an end";
 static const char no_back_thread[] = "the daemon's back thread does not answer";
 
 void reply_encoder_clear(struct reply_encoder *encoder)
@@ -79,6 +80,27 @@ static void record_usage(struct front *front, const struct row_id *api_key_id,
         front->usage_full_logged = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
 }
 
+/* Returns whether the verdict depends on PostgreSQL's clock, and that is not known. */
+static bool undecided(const struct front *front, const struct cached_verdict *cached)
+{
+    return cached->flags & CACHED_WINDOW && !freshness_knows_clock(&front->freshness.limits) &&
+           cached->kind == VERDICT_ALLOW;
+}
+
+/* The answer is what holds now, and for no longer than the key's window. */
+static void judge_window(const struct front *front, const struct key_window *window,
+                         struct verdict *verdict, struct answer *answer)
+{
+    const struct freshness_limits *limits = &front->freshness.limits;
+
+    verdict->kind = freshness_kind(limits, verdict->kind, window);
+    if (verdict->kind == VERDICT_UNAVAILABLE)
+        *answer = (struct answer){.verdict = verdict, .tier = TIER_NONE, .why = no_clock};
+    else if (verdict->kind == VERDICT_ALLOW && window->end_us != 0 &&
+             answer->left_us > window->end_us - limits->pg_latest_us)
+        answer->left_us = window->end_us - limits->pg_latest_us;
+}
+
 /* Answer from a verdict in memory, fresh or served stale. */
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
                           struct buffer *out, const struct reply_encoder *encoder,
@@ -92,15 +114,17 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     };
 
     cached_verdict_read(cached, &verdict);
+    if (cached->flags & CACHED_WINDOW)
+        judge_window(front, verdict_cache_window(front->cache, cached), &verdict, &answer);
     /* The slot's cache line is fetched while the answer is written. The answer is sent after the
      * use is recorded. */
     ledger_half_prefetch(front->usage, cached->usage_slot);
     encoder->write(front, out, &answer, encoder);
-    if (cached->kind == VERDICT_ALLOW)
+    if (verdict.kind == VERDICT_ALLOW)
         record_usage(front, &verdict.api_key_id, cached);
-    else
-        denials_note(front, &cached->digest, cached->kind, tier, asker);
-    count_verdict(front, cached->kind, tier);
+    else if (verdict.kind != VERDICT_UNAVAILABLE)
+        denials_note(front, &cached->digest, verdict.kind, tier, asker);
+    count_verdict(front, verdict.kind, tier);
 }
 
 /* The same in the place of the check. */
@@ -119,7 +143,8 @@ static struct cached_verdict *held_for(struct front *front, const struct digest 
 {
     struct cached_verdict *cached = verdict_cache_peek(front->cache, digest);
 
-    if (!cached || freshness_of(&front->freshness, NULL, cached->kind, cached->read_at_us) < use)
+    if (!cached || freshness_of(&front->freshness, NULL, cached->kind, cached->read_at_us) < use ||
+        undecided(front, cached))
         return NULL;
     return cached;
 }
@@ -411,7 +436,7 @@ const char *check_digest(struct front *front, struct check *check)
     struct cached_verdict *cached =
         verdict_cache_get(front->cache, &check->digest, &front->freshness.limits);
 
-    if (cached) {
+    if (cached && !undecided(front, cached)) {
         if (freshness_refresh_due(&front->freshness.limits, cached->kind, cached->read_at_us))
             refresh_ahead(front, check, cached);
         answer_check(front, check, cached, TIER_MEMORY);
@@ -509,20 +534,23 @@ void check_answer(struct front *front, const struct to_front *message)
 
 void check_outdated(struct front *front, const struct to_front *message)
 {
-    const struct verdict *verdict = &message->answer.verdict;
+    struct verdict verdict = message->answer.verdict;
     struct flight *flight =
         (struct flight *)digest_map_find(&front->flights, &message->answer.digest);
     bool again = false;
 
     if (!flight || message->answer.key_scheme != front->key_scheme)
         return;
+    /* What is not kept has no window: the answer is given now. */
+    verdict.kind = freshness_kind(&front->freshness.limits, verdict.kind, &verdict.window);
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
         struct cached_verdict passing[2] = {{.digest = message->answer.digest}}; /* and its rest */
 
-        cached_verdict_set(passing, verdict);
+        cached_verdict_set(passing, &verdict);
         next = TAILQ_NEXT(waiter, in_flight);
-        if (freshness_read_since(verdict->read_at_us, waiter->asked_us))
-            answer_waiter(waiter, passing, message->answer.tier, NULL);
+        if (freshness_read_since(verdict.read_at_us, waiter->asked_us))
+            answer_waiter(waiter, verdict.kind == VERDICT_UNAVAILABLE ? NULL : passing,
+                          message->answer.tier, no_clock);
         else
             ask_again(waiter, &again);
     }

@@ -7,11 +7,11 @@
 
 static uint64_t answers_from(const struct front *front, enum tier tier)
 {
-    const uint64_t *value = front->metrics.value;
+    uint64_t answers = 0;
 
-    return value[metric_of_check(VERDICT_ALLOW, tier)] +
-           value[metric_of_check(VERDICT_DENY_UNKNOWN, tier)] +
-           value[metric_of_check(VERDICT_DENY_INACTIVE, tier)];
+    for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_LAST; kind++)
+        answers += front->metrics.value[metric_of_check(kind, tier)];
+    return answers;
 }
 
 void front_time_read(struct front *front)

@@ -67,7 +67,7 @@ static const char *revocation_bound(struct back *back, const struct metrics *tot
     struct bound bound = lease_bound(back->lease);
     uint64_t stale = 0;
 
-    for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_DENY_INACTIVE; kind++)
+    for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_LAST; kind++)
         stale += total->value[metric_of_check(kind, TIER_STALE)];
     if (stale != back->stale_checks)
         back->stale_seen_us = now_us;

@@ -73,6 +73,11 @@ int64_t config_wait_max_us(const struct config *config)
     return redis_us + 2 * config->postgres_timeout + 1000000;
 }
 
+bool config_has_windows(const struct config *config)
+{
+    return config->postgres_not_before_column[0] || config->postgres_expires_column[0];
+}
+
 struct freshness_policy config_freshness_policy(const struct config *config)
 {
     return (struct freshness_policy){

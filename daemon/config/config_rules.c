@@ -135,6 +135,8 @@ static void check_columns(struct config_draft *draft)
         {"postgres.user_column", config->postgres_user_column},
         {"postgres.active_column", config->postgres_active_column},
         {"postgres.created_column", config->postgres_created_column},
+        {"postgres.not_before_column", config->postgres_not_before_column},
+        {"postgres.expires_column", config->postgres_expires_column},
         {"postgres.name_column", config->postgres_name_column},
     };
     enum { COLUMNS = sizeof columns / sizeof columns[0], WRITTEN = 2 };
@@ -148,6 +150,10 @@ static void check_columns(struct config_draft *draft)
                     columns[k].name);
         }
     }
+    if (config_has_windows(config) &&
+        strcmp(config->postgres_not_before_column, config->postgres_expires_column) == 0)
+        config_draft_fail(draft, "postgres.expires_column",
+                          "postgres.not_before_column is the same: no key could pass");
 }
 
 void config_rules_check(struct config_draft *draft)

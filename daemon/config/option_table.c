@@ -141,6 +141,12 @@ const struct option option_table[] = {
      OPTION_NAME_MAX, FIXED, NULL,
      "Column that tells the oldest of several rows with one key; empty: that is the row with the "
      "smallest ID."},
+    {"postgres", "not_before_column", OPTION_COLUMN, FIELD(postgres_not_before_column), "", 0,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Column with the time from which a key may pass; NULL there: from ever; empty: none."},
+    {"postgres", "expires_column", OPTION_COLUMN, FIELD(postgres_expires_column), "", 0,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Column with the time from which a key may pass no more; NULL there: never; empty: none."},
     {"postgres", "name_column", OPTION_COLUMN, FIELD(postgres_name_column), "key_name", 0,
      OPTION_NAME_MAX, FIXED, NULL, "Column with the key's name, for apikeyctl keys; empty: none."},
     {"postgres", "timestamp_zone", OPTION_ZONE, FIELD(postgres_timestamp_zone), "UTC", 1, TEXT_MAX,
@@ -182,7 +188,9 @@ const struct option option_table[] = {
      "query:NAME, query:NAME@HEADER, cookie:NAME; two different keys are refused.",
      .old_name = "key_header", .old_prefix = "header:"},
     {"http", "inactive_status", OPTION_CHOICE, FIELD(http_inactive_status), "403", 0, 0, RELOADABLE,
-     inactive_statuses, "Status for an inactive key: 403, or 401 as for an unknown one."},
+     inactive_statuses,
+     "Status for a key that is inactive, has expired or is early: 403, or 401 as for an unknown "
+     "one."},
     {"http", "preflight", OPTION_CHOICE, FIELD(http_preflight), "deny", 0, 0, RELOADABLE,
      preflights,
      "deny, or allow: a CORS preflight (OPTIONS with Origin and Access-Control-Request-Method) "

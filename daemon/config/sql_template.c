@@ -33,6 +33,8 @@ static void append_value(struct buffer *sql, const struct config *config, struct
         {"last_used", sql_column_append, config->postgres_last_used_column},
         {"updated", sql_column_append, config->postgres_updated_column},
         {"created", sql_column_append, config->postgres_created_column},
+        {"not_before", sql_column_append, config->postgres_not_before_column},
+        {"expires", sql_column_append, config->postgres_expires_column},
         {"name", sql_column_append, config->postgres_name_column},
         {"zone", sql_literal_append, config->postgres_timestamp_zone},
     };

@@ -110,7 +110,7 @@ static struct explain_memory peek(struct front *front, const struct digest *dige
 
     if (!cached)
         return found;
-    found.verdict = cached_verdict_get(cached);
+    found.verdict = verdict_cache_verdict(front->cache, cached);
     found.refreshing = cached->flags & CACHED_REFRESHING;
     found.use = freshness_of(&front->freshness, NULL, cached->kind, cached->read_at_us);
     if (cached->usage_slot < front->usage->used) {

@@ -138,17 +138,24 @@ static void write_allow(struct front *front, struct buffer *out, const struct an
     http_reply_end(out, flags, NULL, (struct slice){"", 0});
 }
 
-/* UNAVAILABLE differs from the two refusals by its status, so a gateway can distinguish it. */
+/* UNAVAILABLE differs from the refusals by its status, so a gateway can distinguish it. */
 static void write_refusal(struct front *front, struct buffer *out, const struct answer *answer,
                           unsigned flags)
 {
     static const struct {
         int status;
         const char *detail;
+        struct http_problem problem; /* zeros: known by its status */
     } refusal[] = {
-        [VERDICT_DENY_UNKNOWN] = {401, "the key is unknown"},
-        [VERDICT_DENY_INACTIVE] = {403, "the key is inactive"},
-        [VERDICT_UNAVAILABLE] = {503, NULL},
+        [VERDICT_DENY_UNKNOWN] = {.status = 401, .detail = "the key is unknown"},
+        [VERDICT_DENY_INACTIVE] = {.status = 403, .detail = "the key is inactive"},
+        [VERDICT_DENY_EXPIRED] = {403,
+                                  "the key has expired",
+                                  {"urn:apikeyd:key-expired", "Key expired"}},
+        [VERDICT_DENY_EARLY] = {403,
+                                "the key is not valid yet",
+                                {"urn:apikeyd:key-early", "Key not valid yet"}},
+        [VERDICT_UNAVAILABLE] = {.status = 503},
     };
     enum verdict_kind kind = answer->verdict->kind;
     int status = refusal[kind].status;
@@ -163,7 +170,10 @@ static void write_refusal(struct front *front, struct buffer *out, const struct 
     if (status == 503)
         buffer_text(out, "Retry-After: 1\r\n");
     write_cache_status(out, answer);
-    http_reply_problem(out, status, flags, detail ? detail : answer->why);
+    if (refusal[kind].problem.type)
+        http_reply_problem_of(out, status, flags, refusal[kind].problem, detail);
+    else
+        http_reply_problem(out, status, flags, detail ? detail : answer->why);
 }
 
 static void write_answer(struct front *front, struct buffer *out, const struct answer *answer,

@@ -79,6 +79,12 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
     case VERDICT_DENY_INACTIVE:
         deny(front, out, encoder, "inactive");
         break;
+    case VERDICT_DENY_EXPIRED:
+        deny(front, out, encoder, "expired");
+        break;
+    case VERDICT_DENY_EARLY:
+        deny(front, out, encoder, "early");
+        break;
     case VERDICT_UNAVAILABLE:
         http_reply_begin(out, 503, &front->date, front->wall_us, encoder->flags);
         buffer_printf(out, "Cache-Control: no-store\r\nRetry-After: 1\r\n");

@@ -327,8 +327,10 @@ struct front *front_new(const struct front_setup *setup)
     for (int role = 0; role < SOCKET_ROLES; role++)
         front->listener[role].fd = -1;
     front->base = event_base_new();
-    front->cache = verdict_cache_new(config->cache_memory, config->cache_negative_memory,
-                                     (enum id_type)config->postgres_id_type, setup->seed);
+    front->cache = verdict_cache_new(
+        config->cache_memory, config->cache_negative_memory,
+        (struct verdict_form){(enum id_type)config->postgres_id_type, config_has_windows(config)},
+        setup->seed);
     if (!front->base || !front->cache || !check_init(front, setup->seed))
         goto fail;
     front->mail =

@@ -85,6 +85,12 @@ static void field_id(struct fields *out, const char *name, const struct row_id *
     field_text(out, name, text);
 }
 
+/* The verdict that holds now: what is kept may be outside of its key's window. */
+static enum verdict_kind kind_of(const struct explanation *e, const struct verdict *verdict)
+{
+    return freshness_kind(&e->limits, verdict->kind, &verdict->window);
+}
+
 static void verdict_fields(struct fields *out, const struct explanation *e,
                            const struct outcome *outcome)
 {
@@ -93,7 +99,7 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     int64_t age_us = e->limits.now_us - verdict->read_at_us;
     int64_t left_us = freshness_left(&e->limits, verdict->kind, verdict->read_at_us);
 
-    field_text(out, "verdict", verdict_kind_name(verdict->kind));
+    field_text(out, "verdict", verdict_kind_name(kind_of(e, verdict)));
     field_text(out, "tier", tier_name(outcome->tier));
     field_text(out, "reason", outcome->reason);
     field_number(out, "age_ms", held ? age_us / 1000 : -1);
@@ -113,6 +119,8 @@ static void row_fields(struct fields *out, const struct explanation *e,
         return;
     field_id(out, "api_key_id", &verdict->api_key_id, verdict->id_type);
     field_id(out, "user_id", &verdict->user_id, verdict->id_type);
+    field_time(out, "not_before", verdict->window.start_us);
+    field_time(out, "expires", verdict->window.end_us);
 }
 
 static const char *memory_state(const struct explanation *e)
@@ -159,7 +167,8 @@ struct buffer explain_reply(const struct explanation *e)
     if (e->has_store)
         store_id_to_text(&e->store, store);
     field_text(&fields, "store", store);
-    field_text(&fields, "postgres", e->asked ? verdict_kind_name(e->in_postgres.kind) : e->why_not);
+    field_text(&fields, "postgres",
+               e->asked ? verdict_kind_name(kind_of(e, &e->in_postgres)) : e->why_not);
     field_number(&fields, "rows", e->asked ? (int64_t)e->in_postgres.rows : -1);
     row_fields(&fields, e, &outcome);
     field_time(&fields, "pending_last_used", e->pending_last_used_us);

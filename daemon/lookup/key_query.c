@@ -15,6 +15,10 @@ enum {
     COLUMN_USER_ID,
     COLUMN_ACTIVE,
     COLUMN_CREATED,
+    COLUMN_NOT_BEFORE,
+    COLUMN_NOT_BEFORE_IN_ZONE,
+    COLUMN_EXPIRES,
+    COLUMN_EXPIRES_IN_ZONE,
     COLUMN_READ,
     COLUMN_STORE,
     COLUMNS
@@ -27,6 +31,17 @@ static void append_column(struct buffer *text, char alias, const char *column, c
         buffer_printf(text, ", %c.%s", alias, column);
     else
         buffer_printf(text, ", %s", absent);
+}
+
+/* The column as it is, and as a time without zone would be read in postgres.timestamp_zone: of
+ * both, the one of type timestamp with time zone counts (read_instant()). */
+static void append_instant(struct buffer *text, char alias, const char *name, const char *column)
+{
+    if (column[0])
+        buffer_printf(text, ", %c.%s, pg_catalog.timezone({zone}, %c.%s)", alias, name, alias,
+                      name);
+    else
+        buffer_text(text, ", NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamp");
 }
 
 /* `alias` distinguishes the statements in pg_stat_activity. statement_timestamp() is taken before
@@ -44,6 +59,8 @@ static void append_rows(struct buffer *text, const struct config *config, char a
     buffer_printf(text, ", %c.{id}, %c.{user}", alias, alias);
     append_column(text, alias, active, "true");
     append_column(text, alias, created, "NULL::pg_catalog.timestamptz");
+    append_instant(text, alias, "{not_before}", config->postgres_not_before_column);
+    append_instant(text, alias, "{expires}", config->postgres_expires_column);
     buffer_printf(text,
                   ", pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
                   "FROM {table} AS %c WHERE ",
@@ -66,7 +83,7 @@ static char *make_sql(const struct config *config, char alias, const char *keys,
                       "AND (%c.{key} OPERATOR(pg_catalog.=) ANY (%s)) IS NOT TRUE UNION ALL ",
                       alias, fallback_keys, alias, keys);
     }
-    buffer_text(&text, "SELECT NULL, NULL, NULL, NULL, NULL, NULL, "
+    buffer_text(&text, "SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "
                        "pg_catalog.statement_timestamp(), " STORE_MARK);
     buffer_append(&text, "", 1);
     sql_template(&sql, config, text.data);
@@ -110,6 +127,10 @@ struct key_misfit key_query_misfit(const PGresult *result, enum id_type type)
          "postgres.user_column is not of the type that postgres.id_type names"},
         {COLUMN_CREATED, is_time(result, COLUMN_CREATED),
          "postgres.created_column is not of type timestamp, with or without time zone"},
+        {COLUMN_NOT_BEFORE, is_time(result, COLUMN_NOT_BEFORE),
+         "postgres.not_before_column is not of type timestamp, with or without time zone"},
+        {COLUMN_EXPIRES, is_time(result, COLUMN_EXPIRES),
+         "postgres.expires_column is not of type timestamp, with or without time zone"},
     };
 
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
@@ -120,6 +141,16 @@ struct key_misfit key_query_misfit(const PGresult *result, enum id_type type)
     return (struct key_misfit){0};
 }
 
+/* Returns whether each instant is NULL or a number of 8 bytes. */
+static bool has_instants(const PGresult *result, int i)
+{
+    for (int column = COLUMN_NOT_BEFORE; column <= COLUMN_EXPIRES_IN_ZONE; column++) {
+        if (!PQgetisnull(result, i, column) && PQgetlength(result, i, column) != 8)
+            return false;
+    }
+    return true;
+}
+
 bool key_query_valid(const PGresult *result, struct store_told *ret_told)
 {
     bool told = false;
@@ -127,7 +158,7 @@ bool key_query_valid(const PGresult *result, struct store_told *ret_told)
     if (PQnfields(result) != COLUMNS)
         return false;
     for (int i = 0; i < PQntuples(result); i++) {
-        if (PQgetlength(result, i, COLUMN_READ) != 8)
+        if (PQgetlength(result, i, COLUMN_READ) != 8 || !has_instants(result, i))
             return false;
         if (!tells_store(result, i)) {
             if (PQgetlength(result, i, COLUMN_ACTIVE) != 1)
@@ -142,13 +173,39 @@ bool key_query_valid(const PGresult *result, struct store_told *ret_told)
     return told;
 }
 
+/* An instant in µs since 1970, from 1 to KEY_WINDOW_NEVER; 0 for NULL. */
+static int64_t read_instant(const PGresult *result, int i, int column)
+{
+    int zoned = PQftype(result, column) == PG_TIMESTAMPTZ ? column : column + 1;
+
+    if (PQgetisnull(result, i, zoned))
+        return 0;
+    int64_t instant = pg_get_int64(PQgetvalue(result, i, zoned)); /* infinity: INT64_MAX */
+    if (instant >= KEY_WINDOW_NEVER - PG_EPOCH_US)
+        return KEY_WINDOW_NEVER;
+    return instant > -PG_EPOCH_US ? instant + PG_EPOCH_US : 1;
+}
+
+/* An end at infinity is none. */
+static struct key_window read_window(const PGresult *result, int i)
+{
+    struct key_window window = {read_instant(result, i, COLUMN_NOT_BEFORE),
+                                read_instant(result, i, COLUMN_EXPIRES)};
+
+    if (window.end_us == KEY_WINDOW_NEVER)
+        window.end_us = 0;
+    return window;
+}
+
 /* False when the row has not both IDs. */
 static bool read_verdict(const PGresult *result, int i, enum id_type type, struct verdict *ret)
 {
     bool active = PQgetvalue(result, i, COLUMN_ACTIVE)[0] != 0;
 
-    *ret = (struct verdict){
-        .kind = active ? VERDICT_ALLOW : VERDICT_DENY_INACTIVE, .id_type = type, .rows = 1};
+    *ret = (struct verdict){.kind = active ? VERDICT_ALLOW : VERDICT_DENY_INACTIVE,
+                            .id_type = type,
+                            .rows = 1,
+                            .window = read_window(result, i)};
     bool has_id = pg_id_read(result, i, COLUMN_API_KEY_ID, type, &ret->api_key_id);
     return pg_id_read(result, i, COLUMN_USER_ID, type, &ret->user_id) && has_id;
 }
@@ -222,6 +279,8 @@ void key_query_combine(struct key_finding *finding, const struct key_row *row)
         *verdict = row->verdict;
         finding->created_at = row->created_at;
     }
+    verdict->window = before.rows == 0 ? row->verdict.window
+                                       : key_window_both(before.window, row->verdict.window);
     verdict->rows = before.rows + 1;
     verdict->read_at_us = before.read_at_us;
     if (before.kind == VERDICT_DENY_INACTIVE || row->verdict.kind == VERDICT_DENY_INACTIVE)

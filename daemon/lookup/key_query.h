@@ -72,8 +72,8 @@ enum key_row_standing key_row_judge(const struct key_row *row, const struct key_
 /* Returns which of the key's hashes the row holds; names->hashes: none. */
 size_t key_row_hash(const struct key_row *row, const struct key_names *names);
 
-/* Add a row to the finding of its key. All rows must be active for an ALLOW. The IDs are those of
- * the oldest row; among rows of one age, of the least ID. */
+/* Add a row to the finding of its key. All rows must be active, and within their windows, for an
+ * ALLOW. The IDs are those of the oldest row; among rows of one age, of the least ID. */
 void key_query_combine(struct key_finding *finding, const struct key_row *row);
 
 #endif

@@ -395,12 +395,18 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
                       row.server_read_us);
 }
 
-/* undefined_column */
-static bool lacks_column(const PGresult *result)
+/* What to look at. The only function with a column of the owner's as argument is timezone(). */
+static const char *hint(const PGresult *result)
 {
+    static const char undefined_column[] = "42703", undefined_function[] = "42883";
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
-    return state && strcmp(state, "42703") == 0;
+    if (state && strcmp(state, undefined_column) == 0)
+        return "; see the options postgres.*_column";
+    if (state && strcmp(state, undefined_function) == 0)
+        return "; postgres.not_before_column and expires_column have to be of type timestamp, with "
+               "or without time zone";
+    return "";
 }
 
 static void log_refusal(struct pg_pool *pool, const PGresult *result)
@@ -411,7 +417,7 @@ static void log_refusal(struct pg_pool *pool, const PGresult *result)
         message = "rows of an unexpected form";
     if (!pool->refused_logged)
         log_error(&pool->env->log, "postgres (lookups): %.*s%s", (int)strcspn(message, "\n"),
-                  message, lacks_column(result) ? "; see the options postgres.*_column" : "");
+                  message, hint(result));
     pool->refused_logged = true;
 }
 

@@ -31,7 +31,7 @@ struct resolver {
     int64_t newest_in_memory_us, newest_in_redis_us; /* read times, or TIME_NEVER */
     struct store_id redis_store;                     /* the store of the latter */
     bool failing;                                    /* the last lookup got no usable answer */
-    bool duplicates_logged;                          /* in the log */
+    bool duplicates_logged, empty_window_logged;     /* in the log */
 };
 
 static bool changed_since(const struct resolver *resolver, const struct lookup *lookup,
@@ -41,10 +41,15 @@ static bool changed_since(const struct resolver *resolver, const struct lookup *
                               verdict->read_at_us);
 }
 
-/* Returns the best use of the lookup's verdict, as of the last tick. */
+/* Returns the best use of the lookup's verdict, as of the last tick. Of none, if the verdict
+ * depends on PostgreSQL's clock and that is not known. */
 static enum freshness_use use_of(const struct resolver *resolver, const struct lookup *lookup,
                                  const struct verdict *verdict)
 {
+    const struct freshness_limits *limits = &resolver->env->freshness.limits;
+
+    if (freshness_kind(limits, verdict->kind, &verdict->window) == VERDICT_UNAVAILABLE)
+        return USE_NEVER;
     return freshness_of(&resolver->env->freshness, &lookup->names.digests, verdict->kind,
                         verdict->read_at_us);
 }
@@ -160,6 +165,30 @@ static void on_failed(void *arg, struct lookup *lookup, const char *why)
     answer_unavailable(resolver, lookup, why);
 }
 
+static void log_oddities(struct resolver *resolver, const struct lookup *lookup,
+                         const struct verdict *verdict)
+{
+    bool empty = key_window_empty(&verdict->window);
+    char fingerprint[FINGERPRINT_SIZE];
+
+    if (verdict->rows <= 1 && !empty)
+        return;
+    digest_fingerprint(&lookup->request.digest, fingerprint);
+    if (verdict->rows > 1 && !resolver->duplicates_logged) {
+        log_warning(&resolver->env->log,
+                    "%s: %u rows share this key ID (logged once; see duplicate_key_ids in INFO)",
+                    fingerprint, verdict->rows);
+        resolver->duplicates_logged = true;
+    }
+    if (empty && !resolver->empty_window_logged) {
+        log_warning(&resolver->env->log,
+                    "%s: this key ends before it starts, so it is denied (logged once; see "
+                    "postgres.not_before_column and expires_column)",
+                    fingerprint);
+        resolver->empty_window_logged = true;
+    }
+}
+
 /* Requests from before the SELECT was sent get its result, even if the key has changed since. So a
  * key that changes, or is notified, all the time still gets answers. The front thread repeats the
  * lookup for later requests. */
@@ -169,15 +198,7 @@ static void on_answered(void *arg, struct lookup *lookup, const struct verdict *
     struct resolver *resolver = arg;
 
     freshness_tick(&resolver->env->freshness, clock_monotonic_us());
-    if (verdict->rows > 1 && !resolver->duplicates_logged) {
-        char fingerprint[FINGERPRINT_SIZE];
-
-        digest_fingerprint(&lookup->request.digest, fingerprint);
-        log_warning(&resolver->env->log,
-                    "%s: %u rows share this key ID (logged once; see duplicate_key_ids in INFO)",
-                    fingerprint, verdict->rows);
-        resolver->duplicates_logged = true;
-    }
+    log_oddities(resolver, lookup, verdict);
     if (!lookup->explanation && resolver->shared && server_read_us != 0 &&
         use_of(resolver, lookup, verdict) == USE_NOW) {
         redis_tier_fill(resolver->redis, &lookup->names.digests.of[0], verdict, server_read_us,

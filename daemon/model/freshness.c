@@ -49,6 +49,8 @@ struct freshness_limits freshness_limits_at(const struct freshness_policy *polic
         .refresh_us = now_us - ttl_us + ttl_us / 5,
         .ttl_us = ttl_us,
         .unknown_ttl_us = negative_ttl_us,
+        .pg_earliest_us = pg_reading_earliest(&inputs->reading, now_us),
+        .pg_latest_us = pg_reading_latest(&inputs->reading, now_us),
     };
 }
 
@@ -160,12 +162,27 @@ static void jump(struct freshness_inputs *inputs, int64_t at_us, int64_t jump_us
     inputs->watermark_us = later(inputs->watermark_us, at_us);
     inputs->jumped_us = at_us;
     inputs->lost_us += later(jump_us, 0);
+    /* The monotonic clock may have stood still. It does not run ahead. */
+    if (jump_us > 0 && inputs->reading.at_us < at_us)
+        inputs->reading.known = false;
 }
 
 void freshness_clocks_jumped(struct freshness *freshness, int64_t at_us, int64_t jump_us)
 {
     jump(&freshness->inputs, at_us, jump_us);
     update_limits(freshness);
+}
+
+bool freshness_clock_read(struct freshness *freshness, int64_t sent_us, int64_t received_us,
+                          int64_t server_us)
+{
+    struct freshness_inputs *inputs = &freshness->inputs;
+
+    if (sent_us < inputs->jumped_us && received_us > inputs->jumped_us)
+        return false; /* the clock may have stood still in between */
+    bool news = pg_reading_sample(&inputs->reading, sent_us, received_us, server_us);
+    update_limits(freshness);
+    return news;
 }
 
 void freshness_follow(struct freshness *freshness, const struct freshness_inputs *inputs)

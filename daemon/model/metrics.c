@@ -59,6 +59,8 @@ void metrics_sum(struct metrics *metrics)
         [VERDICT_ALLOW] = METRIC_CHECKS_ALLOW,
         [VERDICT_DENY_UNKNOWN] = METRIC_CHECKS_UNKNOWN,
         [VERDICT_DENY_INACTIVE] = METRIC_CHECKS_INACTIVE,
+        [VERDICT_DENY_EXPIRED] = METRIC_CHECKS_EXPIRED,
+        [VERDICT_DENY_EARLY] = METRIC_CHECKS_EARLY,
     };
     static const enum metric by_tier[] = {
         [TIER_MEMORY] = METRIC_HITS_MEMORY,
@@ -68,11 +70,11 @@ void metrics_sum(struct metrics *metrics)
     };
     uint64_t *value = metrics->value;
 
-    for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_DENY_INACTIVE; kind++)
+    for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_LAST; kind++)
         value[by_kind[kind]] = 0;
     for (enum tier tier = TIER_MEMORY; tier < TIER_NONE; tier++)
         value[by_tier[tier]] = 0;
-    for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_DENY_INACTIVE; kind++) {
+    for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_LAST; kind++) {
         for (enum tier tier = TIER_MEMORY; tier < TIER_NONE; tier++) {
             value[by_kind[kind]] += value[metric_of_check(kind, tier)];
             value[by_tier[tier]] += value[metric_of_check(kind, tier)];

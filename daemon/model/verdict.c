@@ -4,10 +4,9 @@
 const char *verdict_kind_name(enum verdict_kind kind)
 {
     static const char *const name[] = {
-        [VERDICT_UNAVAILABLE] = "UNAVAILABLE",
-        [VERDICT_ALLOW] = "ALLOW",
-        [VERDICT_DENY_UNKNOWN] = "DENY unknown",
-        [VERDICT_DENY_INACTIVE] = "DENY inactive",
+        [VERDICT_UNAVAILABLE] = "UNAVAILABLE",   [VERDICT_ALLOW] = "ALLOW",
+        [VERDICT_DENY_UNKNOWN] = "DENY unknown", [VERDICT_DENY_INACTIVE] = "DENY inactive",
+        [VERDICT_DENY_EXPIRED] = "DENY expired", [VERDICT_DENY_EARLY] = "DENY early",
     };
 
     return name[kind];

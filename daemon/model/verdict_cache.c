@@ -27,9 +27,11 @@ _Static_assert(sizeof(struct cached_rest) == LINE, "what text needs is one more"
  * there is a byte of the digest beside each slot, so a search touches only likely slots, and a key
  * that is not held costs its home and a line or two of tags, not all slots of its sets. */
 struct table {
-    char *slots;      /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
-    size_t slot_size; /* bytes: a line or two */
-    uint8_t *tag;     /* as many, behind them; 0: the slot is empty */
+    char *slots;               /* sets * WAYS, in the mapping; empty: its kind is UNAVAILABLE */
+    size_t slot_size;          /* bytes: a line or two */
+    size_t window_size;        /* bytes; 0: no key has a window */
+    uint8_t *tag;              /* as many as slots, behind them; 0: the slot is empty */
+    struct key_window *window; /* as many, behind the tags */
     void *mapping;
     size_t mapping_size;
     size_t sets;
@@ -43,10 +45,10 @@ struct verdict_cache {
     uint64_t seed;
 };
 
-/* The bytes of a slot, with its tag. */
+/* The bytes of a slot, with its tag and perhaps a window. */
 static size_t slot_bytes(const struct table *table)
 {
-    return table->slot_size + sizeof(uint8_t);
+    return table->slot_size + sizeof(uint8_t) + table->window_size;
 }
 
 static struct cached_verdict *slot_at(const struct table *table, size_t index)
@@ -59,9 +61,10 @@ static size_t index_of(const struct table *table, const struct cached_verdict *s
     return (size_t)((const char *)slot - table->slots) / table->slot_size;
 }
 
-static bool table_init(struct table *table, size_t bytes, bool with_rest)
+static bool table_init(struct table *table, size_t bytes, bool with_rest, bool with_windows)
 {
     table->slot_size = with_rest ? 2 * LINE : LINE;
+    table->window_size = with_windows ? sizeof(struct key_window) : 0;
     table->sets = bytes / (WAYS * slot_bytes(table));
     if (table->sets == 0)
         table->sets = 1;
@@ -78,6 +81,8 @@ static bool table_init(struct table *table, size_t bytes, bool with_rest)
     at += (HUGE_PAGE - (uintptr_t)at % HUGE_PAGE) % HUGE_PAGE;
     table->slots = at;
     table->tag = (uint8_t *)(at + slots * table->slot_size);
+    if (with_windows)
+        table->window = (void *)(table->tag + slots); /* WAYS keeps it aligned */
     /* A new mapping is zero, so all slots are empty and no page is touched. Hits are spread over
      * all pages; huge pages fit into the TLB. Only advice. */
     (void)madvise(at, size, MADV_HUGEPAGE);
@@ -90,16 +95,16 @@ static void table_done(struct table *table)
         munmap(table->mapping, table->mapping_size);
 }
 
-struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, enum id_type id_type,
-                                        uint64_t seed)
+struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes,
+                                        struct verdict_form form, uint64_t seed)
 {
     struct verdict_cache *cache = calloc(1, sizeof *cache);
 
     if (!cache)
         return NULL;
     cache->seed = seed;
-    if (!table_init(&cache->positive, bytes, id_has_rest(id_type)) ||
-        !table_init(&cache->negative, negative_bytes, false)) {
+    if (!table_init(&cache->positive, bytes, id_has_rest(form.id_type), form.windows) ||
+        !table_init(&cache->negative, negative_bytes, false, false)) {
         verdict_cache_free(cache);
         return NULL;
     }
@@ -332,6 +337,26 @@ static struct cached_verdict *make_room(struct table *table, const struct place 
     return slot;
 }
 
+const struct key_window *verdict_cache_window(const struct verdict_cache *cache,
+                                              const struct cached_verdict *slot)
+{
+    const struct table *table = &cache->positive;
+
+    assert(table->window);
+    return &table->window[index_of(table, slot)];
+}
+
+struct verdict verdict_cache_verdict(const struct verdict_cache *cache,
+                                     const struct cached_verdict *slot)
+{
+    struct verdict verdict = {0};
+
+    cached_verdict_read(slot, &verdict);
+    if (slot->flags & CACHED_WINDOW)
+        verdict.window = *verdict_cache_window(cache, slot);
+    return verdict;
+}
+
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,
                                          const struct verdict *verdict,
                                          const struct freshness_limits *limits)
@@ -358,6 +383,11 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
         .used = coarse(limits->now_us),
     };
     cached_verdict_set(slot, verdict);
+    if (key_window_some(&verdict->window)) {
+        assert(table->window);
+        table->window[index_of(table, slot)] = verdict->window;
+        slot->flags |= CACHED_WINDOW;
+    }
     return slot;
 }
 

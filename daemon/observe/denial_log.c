@@ -12,6 +12,8 @@ static const struct {
 } reasons[DENIAL_REASONS] = {
     {METRIC_CHECKS_UNKNOWN, "DENY unknown"},
     {METRIC_CHECKS_INACTIVE, "DENY inactive"},
+    {METRIC_CHECKS_EXPIRED, "DENY expired"},
+    {METRIC_CHECKS_EARLY, "DENY early"},
     {METRIC_CHECKS_REFUSED, "malformed or missing keys"},
 };
 

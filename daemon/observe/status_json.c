@@ -73,7 +73,8 @@ static uint64_t checks_of(const struct metrics *metrics)
     const uint64_t *value = metrics->value;
 
     return value[METRIC_CHECKS_ALLOW] + value[METRIC_CHECKS_UNKNOWN] +
-           value[METRIC_CHECKS_INACTIVE] + value[METRIC_CHECKS_UNAVAILABLE];
+           value[METRIC_CHECKS_INACTIVE] + value[METRIC_CHECKS_EXPIRED] +
+           value[METRIC_CHECKS_EARLY] + value[METRIC_CHECKS_UNAVAILABLE];
 }
 
 static json_t *checks(const struct status_snapshot *snapshot)
@@ -83,14 +84,17 @@ static json_t *checks(const struct status_snapshot *snapshot)
     uint64_t answered = checks_of(&snapshot->recent);
 
     return json_pack(
-        "{s:{s:f,s:f,s:f,s:f,s:f},s:{s:o,s:o,s:o,s:o},s:o,s:f}", "per_second", "all",
-        rate(snapshot, answered), "allow", rate(snapshot, recent[METRIC_CHECKS_ALLOW]),
+        "{s:{s:f,s:f,s:f,s:f,s:f,s:f,s:f},s:{s:o,s:o,s:o,s:o,s:o,s:o},s:o,s:f}", "per_second",
+        "all", rate(snapshot, answered), "allow", rate(snapshot, recent[METRIC_CHECKS_ALLOW]),
         "deny_unknown", rate(snapshot, recent[METRIC_CHECKS_UNKNOWN]), "deny_inactive",
-        rate(snapshot, recent[METRIC_CHECKS_INACTIVE]), "unavailable",
+        rate(snapshot, recent[METRIC_CHECKS_INACTIVE]), "deny_expired",
+        rate(snapshot, recent[METRIC_CHECKS_EXPIRED]), "deny_early",
+        rate(snapshot, recent[METRIC_CHECKS_EARLY]), "unavailable",
         rate(snapshot, recent[METRIC_CHECKS_UNAVAILABLE]), "total", "allow",
         number(total[METRIC_CHECKS_ALLOW]), "deny_unknown", number(total[METRIC_CHECKS_UNKNOWN]),
-        "deny_inactive", number(total[METRIC_CHECKS_INACTIVE]), "unavailable",
-        number(total[METRIC_CHECKS_UNAVAILABLE]), "hit_ratio",
+        "deny_inactive", number(total[METRIC_CHECKS_INACTIVE]), "deny_expired",
+        number(total[METRIC_CHECKS_EXPIRED]), "deny_early", number(total[METRIC_CHECKS_EARLY]),
+        "unavailable", number(total[METRIC_CHECKS_UNAVAILABLE]), "hit_ratio",
         known(answered > 0, (double)recent[METRIC_HITS_MEMORY] / (double)(answered ? answered : 1)),
         "stale_per_second", rate(snapshot, recent[METRIC_HITS_STALE]));
 }
@@ -233,6 +237,8 @@ static void print_history(const struct status_snapshot *snapshot, struct buffer 
         [HISTORY_ALLOW] = "allow",
         [HISTORY_DENY_UNKNOWN] = "deny_unknown",
         [HISTORY_DENY_INACTIVE] = "deny_inactive",
+        [HISTORY_DENY_EXPIRED] = "deny_expired",
+        [HISTORY_DENY_EARLY] = "deny_early",
         [HISTORY_UNAVAILABLE] = "unavailable",
         [HISTORY_FROM_MEMORY] = "from_memory",
         [HISTORY_P50_US] = "p50_us",

@@ -42,7 +42,8 @@ void status_snapshot_print_line(const struct status_snapshot *snapshot, struct b
 {
     const uint64_t *recent = snapshot->recent.value;
     uint64_t checks = recent[METRIC_CHECKS_ALLOW] + recent[METRIC_CHECKS_UNKNOWN] +
-                      recent[METRIC_CHECKS_INACTIVE] + recent[METRIC_CHECKS_UNAVAILABLE];
+                      recent[METRIC_CHECKS_INACTIVE] + recent[METRIC_CHECKS_EXPIRED] +
+                      recent[METRIC_CHECKS_EARLY] + recent[METRIC_CHECKS_UNAVAILABLE];
     double seconds = snapshot->window_us > 0 ? (double)snapshot->window_us / 1e6 : 1;
     struct buffer why = {0};
     bool ready = status_snapshot_ready(snapshot, &why);

@@ -87,6 +87,11 @@ static void name_columns(const struct config *config, const struct key_hasher *h
         defaults = defaults && strcmp(columns[i].value, option->value) == 0;
         hash = add_text(hash, columns[i].value);
     }
+    if (config_has_windows(config)) {
+        hash = add_text(add_text(hash, config->postgres_not_before_column),
+                        config->postgres_expires_column);
+        defaults = false;
+    }
     if (key_hasher_digest_count(hasher) > 1) {
         char mark[DIGEST_HEX_SIZE];
         struct digest digest;
@@ -175,16 +180,22 @@ static bool send_request(struct redis_tier *tier,
     return sent;
 }
 
+static enum redis_value_format format_of(const struct redis_tier *tier)
+{
+    return config_has_windows(tier->env->config) ? REDIS_VALUE_WITH_WINDOW : REDIS_VALUE_PLAIN;
+}
+
 /* Judge a value; sets *ret for FOUND_VERDICT and FOUND_TOMBSTONE. */
 static enum redis_finding judge(struct redis_tier *tier, struct slice key, struct slice value,
                                 int64_t now_us, struct verdict *ret)
 {
+    struct redis_value_form form = {format_of(tier),
+                                    (enum id_type)tier->env->config->postgres_id_type};
     int64_t server_read_us = 0;
     struct verdict verdict;
 
-    switch (redis_value_decode(key, value, tier->env->redis_secret,
-                               (enum id_type)tier->env->config->postgres_id_type, &verdict,
-                               &server_read_us)) {
+    switch (
+        redis_value_decode(key, value, tier->env->redis_secret, form, &verdict, &server_read_us)) {
     case REDIS_VALUE_TOMBSTONE:
         *ret = (struct verdict){
             .kind = VERDICT_UNAVAILABLE,
@@ -385,7 +396,8 @@ void redis_tier_fill(struct redis_tier *tier, const struct digest *digest,
         return;
     }
     struct slice key = make_key(tier, &tier->env->stores.current, digest, key_text);
-    size_t len = redis_value_encode(key, verdict, server_read_us, tier->env->redis_secret, value);
+    size_t len = redis_value_encode(key, format_of(tier), verdict, server_read_us,
+                                    tier->env->redis_secret, value);
     if (len > 0)
         send_set(tier, key, (struct slice){value, len}, true, ttl_us);
 }

@@ -19,6 +19,8 @@ static void append_types(struct buffer *columns, struct buffer *types, const str
         {config->postgres_user_column, id_types[config->postgres_id_type]},
         {config->postgres_active_column, "bool"},
         {config->postgres_created_column, time_types},
+        {config->postgres_not_before_column, time_types},
+        {config->postgres_expires_column, time_types},
         {config->postgres_last_used_column, time_types},
         {config->postgres_updated_column, time_types},
     };

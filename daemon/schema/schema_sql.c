@@ -49,6 +49,8 @@ void schema_verdict_columns(const struct config *config,
     columns[count++] = config->postgres_user_column;
     columns[count++] = config->postgres_id_column;
     columns[count++] = config->postgres_created_column; /* which of several rows is the oldest */
+    columns[count++] = config->postgres_not_before_column;
+    columns[count++] = config->postgres_expires_column;
     columns[count] = NULL;
     take_columns(columns, ret_columns);
 }

@@ -51,11 +51,17 @@ void http_reply_end(struct buffer *out, unsigned flags, const char *type, struct
 
 void http_reply_problem(struct buffer *out, int status, unsigned flags, const char *detail)
 {
+    http_reply_problem_of(out, status, flags, (struct http_problem){"about:blank", phrase(status)},
+                          detail);
+}
+
+void http_reply_problem_of(struct buffer *out, int status, unsigned flags,
+                           struct http_problem problem, const char *detail)
+{
     struct buffer body = {0};
 
-    buffer_printf(&body,
-                  "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}\n",
-                  phrase(status), status, detail);
+    buffer_printf(&body, "{\"type\":\"%s\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}\n",
+                  problem.type, problem.title, status, detail);
     http_reply_end(out, flags, "application/problem+json", buffer_held(&body));
     buffer_free(&body);
 }

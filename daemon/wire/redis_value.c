@@ -32,7 +32,18 @@ static bool make_tag(struct slice key, struct slice line, struct slice secret,
     return true;
 }
 
-size_t redis_value_encode(struct slice key, const struct verdict *verdict, int64_t server_read_us,
+/* The format and, in format 2, the window. */
+static int put_head(enum redis_value_format format, const struct key_window *window,
+                    char ret_text[static REDIS_VALUE_SIZE])
+{
+    if (format == REDIS_VALUE_PLAIN)
+        return snprintf(ret_text, REDIS_VALUE_SIZE, "1");
+    return snprintf(ret_text, REDIS_VALUE_SIZE, "2 %" PRId64 " %" PRId64, window->start_us,
+                    window->end_us);
+}
+
+size_t redis_value_encode(struct slice key, enum redis_value_format format,
+                          const struct verdict *verdict, int64_t server_read_us,
                           struct slice secret, char ret_text[static REDIS_VALUE_SIZE])
 {
     char api_key_id[ID_TEXT_MAX + 1] = "";
@@ -40,9 +51,10 @@ size_t redis_value_encode(struct slice key, const struct verdict *verdict, int64
 
     (void)row_id_to_text(&verdict->api_key_id, verdict->id_type, api_key_id);
     (void)row_id_to_text(&verdict->user_id, verdict->id_type, user_id);
-    int len = snprintf(ret_text, REDIS_VALUE_SIZE, "1 %s %s %s %" PRId64,
-                       verdict->kind == VERDICT_ALLOW ? "ALLOW" : "INACTIVE", api_key_id, user_id,
-                       server_read_us);
+    int len = put_head(format, &verdict->window, ret_text);
+    len += snprintf(ret_text + len, REDIS_VALUE_SIZE - (size_t)len, " %s %s %s %" PRId64,
+                    verdict->kind == VERDICT_ALLOW ? "ALLOW" : "INACTIVE", api_key_id, user_id,
+                    server_read_us);
     if (secret.len > 0) {
         char *tag = ret_text + len + 1;
 
@@ -120,10 +132,33 @@ static bool take_id(struct slice *line, enum id_type type, struct row_id *ret)
     return true;
 }
 
+/* Take a number and the blank behind it off the front. */
+static bool take_instant(struct slice *line, int64_t *ret)
+{
+    const char *blank = memchr(line->at, ' ', line->len);
+    size_t len = blank ? (size_t)(blank - line->at) : 0;
+
+    if (!slice_number((struct slice){line->at, len}, ret) || *ret < 0)
+        return false;
+    line->at += len + 1;
+    line->len -= len + 1;
+    return true;
+}
+
+static bool take_head(struct slice *line, enum redis_value_format format,
+                      struct key_window *ret_window)
+{
+    if (format == REDIS_VALUE_PLAIN)
+        return take_word(line, "1");
+    return take_word(line, "2") && take_instant(line, &ret_window->start_us) &&
+           take_instant(line, &ret_window->end_us);
+}
+
 enum redis_value_kind redis_value_decode(struct slice key, struct slice value, struct slice secret,
-                                         enum id_type id_type, struct verdict *ret,
+                                         struct redis_value_form form, struct verdict *ret,
                                          int64_t *ret_server_read_us)
 {
+    enum id_type id_type = form.id_type;
     struct verdict verdict = {.id_type = id_type};
     int64_t server_read_us;
 
@@ -131,7 +166,7 @@ enum redis_value_kind redis_value_decode(struct slice key, struct slice value, s
         return REDIS_VALUE_TOMBSTONE;
     if (secret.len > 0 && !check_tag(key, &value, secret))
         return REDIS_VALUE_FORGED;
-    if (!take_word(&value, "1"))
+    if (!take_head(&value, form.format, &verdict.window))
         return REDIS_VALUE_BROKEN;
     if (take_word(&value, "ALLOW"))
         verdict.kind = VERDICT_ALLOW;

@@ -125,6 +125,8 @@ void resp_verdict(struct buffer *out, const struct verdict *verdict, const char 
 {
     static const char unknown[] = "*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n";
     static const char inactive[] = "*2\r\n$4\r\nDENY\r\n$8\r\ninactive\r\n";
+    static const char expired[] = "*2\r\n$4\r\nDENY\r\n$7\r\nexpired\r\n";
+    static const char early[] = "*2\r\n$4\r\nDENY\r\n$5\r\nearly\r\n";
 
     switch (verdict->kind) {
     case VERDICT_ALLOW:
@@ -138,6 +140,12 @@ void resp_verdict(struct buffer *out, const struct verdict *verdict, const char 
         break;
     case VERDICT_DENY_INACTIVE:
         buffer_append(out, inactive, sizeof inactive - 1);
+        break;
+    case VERDICT_DENY_EXPIRED:
+        buffer_append(out, expired, sizeof expired - 1);
+        break;
+    case VERDICT_DENY_EARLY:
+        buffer_append(out, early, sizeof early - 1);
         break;
     case VERDICT_UNAVAILABLE:
         resp_error(out, "UNAVAILABLE %s", why);

@@ -12,46 +12,54 @@ static const struct slice secret = {"a secret that the fuzzer does not know", 38
 static const struct slice none = {"", 0};
 
 /* What was read can be written again, with a tag that holds for this key and no other. */
-static void write_again(const struct verdict *verdict, int64_t server_us)
+static void write_again(const struct verdict *verdict, struct redis_value_form form,
+                        int64_t server_us)
 {
     char text[REDIS_VALUE_SIZE];
-    size_t len = redis_value_encode(key, verdict, server_us, secret, text);
+    size_t len = redis_value_encode(key, form.format, verdict, server_us, secret, text);
     struct slice value = {text, len};
     struct verdict again = {0};
     int64_t again_us = 0;
 
     FUZZ_MUST(len > 0 && len < sizeof text);
-    FUZZ_MUST(redis_value_decode(key, value, secret, verdict->id_type, &again, &again_us) ==
+    FUZZ_MUST(redis_value_decode(key, value, secret, form, &again, &again_us) ==
               REDIS_VALUE_VERDICT);
     FUZZ_MUST(again.kind == verdict->kind && again_us == server_us);
+    FUZZ_MUST(again.window.start_us == verdict->window.start_us);
+    FUZZ_MUST(again.window.end_us == verdict->window.end_us);
     FUZZ_MUST(row_id_order(&again.api_key_id, &verdict->api_key_id) == 0);
     FUZZ_MUST(row_id_order(&again.user_id, &verdict->user_id) == 0);
-    FUZZ_MUST(redis_value_decode(other, value, secret, verdict->id_type, &again, &again_us) ==
+    FUZZ_MUST(redis_value_decode(other, value, secret, form, &again, &again_us) ==
               REDIS_VALUE_FORGED);
     text[len / 2] ^= 1;
-    FUZZ_MUST(redis_value_decode(key, value, secret, verdict->id_type, &again, &again_us) ==
+    FUZZ_MUST(redis_value_decode(key, value, secret, form, &again, &again_us) ==
               REDIS_VALUE_FORGED);
 }
 
-static void judge(struct slice value, enum id_type type)
+static void judge(struct slice value, struct redis_value_form form)
 {
     struct verdict verdict = {0};
     int64_t server_us = -1;
 
     /* Nobody guesses a tag. */
-    enum redis_value_kind kind = redis_value_decode(key, value, secret, type, &verdict, &server_us);
+    enum redis_value_kind kind = redis_value_decode(key, value, secret, form, &verdict, &server_us);
     FUZZ_MUST(kind == REDIS_VALUE_FORGED || kind == REDIS_VALUE_TOMBSTONE);
     FUZZ_MUST(kind == REDIS_VALUE_TOMBSTONE ? server_us >= 0 : server_us == -1);
-    if (redis_value_decode(key, value, none, type, &verdict, &server_us) != REDIS_VALUE_VERDICT)
+    if (redis_value_decode(key, value, none, form, &verdict, &server_us) != REDIS_VALUE_VERDICT)
         return;
     FUZZ_MUST(verdict.kind == VERDICT_ALLOW || verdict.kind == VERDICT_DENY_INACTIVE);
     FUZZ_MUST(server_us >= 0);
-    write_again(&verdict, server_us);
+    FUZZ_MUST(verdict.window.start_us >= 0 && verdict.window.end_us >= 0);
+    write_again(&verdict, form, server_us);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    for (enum id_type type = ID_UUID; type <= ID_TEXT; type++)
-        judge((struct slice){(const char *)data, size}, type);
+    for (enum id_type type = ID_UUID; type <= ID_TEXT; type++) {
+        judge((struct slice){(const char *)data, size},
+              (struct redis_value_form){REDIS_VALUE_PLAIN, type});
+        judge((struct slice){(const char *)data, size},
+              (struct redis_value_form){REDIS_VALUE_WITH_WINDOW, type});
+    }
     return 0;
 }

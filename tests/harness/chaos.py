@@ -27,8 +27,9 @@ from harness.clocks import Clocks  # noqa: E402
 from harness.faults import LOOPBACK, REDIS_NAME, Faults, names  # noqa: E402
 from harness.names import NameServer, Names, available  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
-from harness.random_coherence import (KEYS, TABLE, TTL_UNLINKED, UNKNOWN, Changes, as_answer,  # noqa: E402
-                                      command_line, prepare, random_key, run_all, settle)
+from harness.oracle import INFINITY  # noqa: E402
+from harness.random_coherence import (ENDS, KEYS, TABLE, TTL_UNLINKED, UNKNOWN, Changes, as_answer,  # noqa: E402
+                                      command_line, let_keys_end, prepare, random_key, run_all, settle)
 from harness.standstill import Standstill  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
@@ -98,14 +99,18 @@ class CarefulChanges(Changes):
         lost = []
         with psycopg.connect(self.world.owner) as db:
             now = {key: row for key, *row in db.execute(
-                f"SELECT key_id, api_key_id, user_id, is_active FROM {TABLE} WHERE key_name = 'random'")}
+                "SELECT key_id, api_key_id, user_id, is_active, extract(epoch FROM expires_at)::float "
+                f"FROM {TABLE} WHERE key_name = 'random'")}
         for key, history in self.oracle.histories.items():
-            before = self.answer(key)
+            before = (self.answer(key), self.end(key))
             self.rows.pop(key, None)
             if key in now:
-                self.rows[key] = now[key]
-            if self.answer(key) != before:
-                history.change(since, self.answer(key))
+                *row, end = now[key]
+                end = INFINITY if end is None else end - time.time() + time.monotonic()
+                # The same end, unless it differs by more than two clocks that are read one after the other.
+                self.rows[key] = [*row, before[1] if abs(end - before[1]) < 0.001 else end]
+            if (self.answer(key), self.end(key)) != before:
+                history.change(since, self.answer(key), self.end(key))
                 history.changed(time.monotonic())
                 lost.append(key)
         self.count["changes lost"] += len(lost)
@@ -237,6 +242,7 @@ class World:
         self.postgres.start()
         self.redis.start()
         self.users = prepare(self.postgres, "chaos")
+        let_keys_end(self.postgres, "chaos")
         with psycopg.connect(self.owner, autocommit=True) as db:
             db.execute("CREATE ROLE filler LOGIN")
             db.execute("GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC")
@@ -255,7 +261,7 @@ class World:
                           "postgres.listen_dsn": f"{feed} target_session_attrs=any"},
                    "d1": {"postgres.dsn": f"{lookups} target_session_attrs=any"},
                    "d2": {"postgres.dsn": both}}
-        self.daemons = [Daemon(folder / name, servers[name] | {
+        self.daemons = [Daemon(folder / name, servers[name] | ENDS | {
             "redis.url": f"unix://{folder}/redis-line/redis.sock", "cache.memory": "1MiB",
             "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
             "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms", "usage.flush_interval": "1s",
@@ -303,6 +309,7 @@ def play(folder, seconds, seed):
                 daemon.start()
             oracle = BoundJudge({f"key-{i}": UNKNOWN for i in range(KEYS)}, world.daemons,
                                 AFTER)
+            oracle.late = AFTER  # a pause that no clock of the machine shows is seen by PostgreSQL's next answer
             changes = CarefulChanges(random.Random(f"{seed} changes"), world, oracle)
             rng = random.Random(f"{seed} trouble")
             faults = Faults(rng, world, changes)

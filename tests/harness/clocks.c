@@ -24,6 +24,18 @@ __attribute__((constructor)) static void open_control(void)
     real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
 }
 
+/* PostgreSQL reads the wall clock by this. */
+int gettimeofday(struct timeval *restrict ret, void *restrict zone)
+{
+    struct timespec now;
+    int status = clock_gettime(CLOCK_REALTIME, &now);
+
+    (void)zone;
+    ret->tv_sec = now.tv_sec;
+    ret->tv_usec = now.tv_nsec / 1000;
+    return status;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *ret)
 {
     if (!real)

@@ -102,6 +102,8 @@ WRONG = {
     "postgres.last_used_column": NOT_NAMES,
     "postgres.updated_column": NOT_NAMES[1:],
     "postgres.created_column": NOT_NAMES[1:],
+    "postgres.not_before_column": [*NOT_NAMES[1:], "last_used"],
+    "postgres.expires_column": [*NOT_NAMES[1:], "updated_at"],
     "postgres.name_column": NOT_NAMES[1:],
     "postgres.timestamp_zone": ["", "Asia Seoul", "Zürich", "x'", "UTC+9", "+09:00"],
     "postgres.connections": ["0", "65", "two"],

@@ -5,11 +5,21 @@ import threading
 from typing import NamedTuple
 
 INFINITY = float("inf")
+EXPIRED = ("DENY", "expired")
+LATE = 0.010  # seconds that a key may be allowed after its end, by who asked then
+EARLY = 0.5   # … and be denied before it: PostgreSQL's clock may be known badly
 
 
 class Version(NamedTuple):
     begin: float  # just before its COMMIT was sent
     answer: tuple
+    end: float = INFINITY  # when an ALLOW ends by itself
+
+    def gives(self, answer, asked, answered):
+        """Whether this may be the answer at some time in between."""
+        if answer == self.answer:
+            return answer[0] != "ALLOW" or asked <= self.end
+        return answer == EXPIRED and self.answer[0] == "ALLOW" and answered >= self.end - EARLY
 
 
 class History:
@@ -21,9 +31,9 @@ class History:
         self.ends = []  # ends[i]: the COMMIT that ended version i has returned
         self.lock = threading.Lock()
 
-    def change(self, begin, answer):
+    def change(self, begin, answer, end=INFINITY):
         with self.lock:
-            self.versions.append(Version(begin, answer))
+            self.versions.append(Version(begin, answer, end))
 
     def changed(self, end):
         with self.lock:
@@ -33,23 +43,26 @@ class History:
         """The first version that may still have been current at `since` or later."""
         return bisect.bisect_left(self.ends, since)
 
-    def find(self, answer, first, until):
-        """The first version from `first` on that gives `answer` and may have begun by `until`."""
+    def find(self, answer, first, asked, until):
+        """The first version from `first` on that gives `answer` when asked then, and may have begun by `until`."""
         for i in range(first, len(self.versions)):
             if self.versions[i].begin > until:
                 return None
-            if self.versions[i].answer == answer:
+            if self.versions[i].gives(answer, asked, until):
                 return i
         return None
 
 
 class Oracle:
-    """Judges answers by two rules, whatever has happened to links, Redis and daemons:
+    """Judges answers by three rules, whatever has happened to links, Redis and daemons:
 
+    end         no version is allowed later than 10 ms after its end
     bound       an answer was right at some time from the daemon's bound, in seconds, before it was
                 asked for until it came
     no return   one daemon's answers about a key never go back to an earlier version
     """
+
+    late = LATE
 
     def __init__(self, keys, bounds):
         self.histories = {key: History(answer) for key, answer in keys.items()}
@@ -68,10 +81,10 @@ class Oracle:
         with history.lock:
             self.judged += 1
             fresh = history.first_possible(asked - bound)
-            if history.find(answer, fresh, answered) is None:
+            if history.find(answer, fresh, asked - self.late, answered) is None:
                 return f"{daemon}: {key} is {answer}, out of date by more than {bound} s"
             least = max(self.seen.get((daemon, key), 0), fresh)
-            version = history.find(answer, least, answered)
+            version = history.find(answer, least, asked - self.late, answered)
             if version is None:
                 return f"{daemon}: {key} is {answer} again, after a later version was answered"
             self.seen[daemon, key] = version

@@ -1,7 +1,7 @@
 """./dev random [SECONDS] [SEED]: random changes and random trouble, and every answer judged.
 
-Several daemons share one Redis and one PostgreSQL. Keys are toggled, deleted, created again and
-given to other users, some of them while the triggers are disabled. Meanwhile Redis restarts, forgets
+Several daemons share one Redis and one PostgreSQL. Keys are toggled, deleted, created again,
+given to other users, and given an end that comes or is put off, some of them while the triggers are disabled. Meanwhile Redis restarts, forgets
 and hangs, feeds and lookups are cut and kept away, and daemons are stopped and woken. One daemon
 serves stale verdicts. The same seed makes the same choices, if not the same timing.
 """
@@ -20,13 +20,16 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
                 str(Path(__file__).resolve().parents[1] / "integration")]
 from harness.results import save, single  # noqa: E402
 from harness.bound_judge import AFTER, BoundJudge  # noqa: E402
+from harness.oracle import EXPIRED, INFINITY  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
+from harness.schema import deploy  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
 
 KEYS, TTL_UNLINKED = 40, 1.0
 STALE_MAX = {"d0": 0.0, "d1": 0.0, "d2": 3.0}  # of each daemon
 TABLE = "api.user_api_key"
+ENDS = {"postgres.expires_column": "expires_at"}
 TRIGGERS = ("apikeyd_notify_rows", "apikeyd_notify_update", "apikeyd_notify_truncate")
 UNKNOWN, INACTIVE = ("DENY", "unknown"), ("DENY", "inactive")
 
@@ -64,7 +67,7 @@ class Changes:
     def __init__(self, rng, dsn, oracle, users):
         self.rng, self.oracle, self.users = rng, oracle, users
         self.db = psycopg.connect(dsn, autocommit=True)
-        self.rows = {}  # key: [api_key_id, user, active]
+        self.rows = {}  # key: [api_key_id, user, active, when it ends]
         self.count = Counter()
 
     def close(self):
@@ -76,11 +79,29 @@ class Changes:
             return UNKNOWN
         return ("ALLOW", str(row[0]), str(row[1])) if row[2] else INACTIVE
 
+    def end(self, key):
+        return self.rows[key][3] if key in self.rows else INFINITY
+
+    def answer_now(self, key):
+        """The same, as its end may have come."""
+        answer = self.answer(key)
+        return EXPIRED if answer[0] == "ALLOW" and self.end(key) <= time.monotonic() else answer
+
     def create(self, key):
         self.rows[key] = [uuid.UUID(int=self.rng.getrandbits(128)), self.rng.choice(self.users),
-                          self.rng.random() < 0.8]
+                          self.rng.random() < 0.8, INFINITY]
         return (f"INSERT INTO {TABLE} (api_key_id, user_id, is_active, key_id, key_name) "
-                "VALUES (%s, %s, %s, %s, 'random')", [*self.rows[key], key])
+                "VALUES (%s, %s, %s, %s, 'random')", [*self.rows[key][:3], key])
+
+    def end_soon(self, key):
+        """By PostgreSQL's clock, which is this host's."""
+        self.rows[key][3] = time.monotonic() + self.rng.uniform(-0.1, 1.5)
+        end = time.time() + self.rows[key][3] - time.monotonic()
+        return f"UPDATE {TABLE} SET expires_at = to_timestamp(%s) WHERE key_id = %s", [end, key]
+
+    def put_off(self, key):
+        self.rows[key][3] = INFINITY
+        return f"UPDATE {TABLE} SET expires_at = NULL WHERE key_id = %s", [key]
 
     def toggle(self, key):
         self.rows[key][2] = not self.rows[key][2]
@@ -104,11 +125,11 @@ class Changes:
 
     def step(self):
         key = random_key(self.rng)
-        kinds = [self.toggle] * 4 + [self.give, self.delete] if key in self.rows else [self.create]
+        kinds = [self.toggle] * 4 + [self.end_soon, self.put_off] * 2 + [self.give, self.delete] if key in self.rows else [self.create]
         kind = self.rng.choice(kinds)
         sql, params = kind(key)
         history = self.oracle.histories[key]
-        history.change(time.monotonic(), self.answer(key))
+        history.change(time.monotonic(), self.answer(key), self.end(key))
         if self.rng.random() < 0.03:
             self.behind_the_triggers(sql, params)
         else:
@@ -266,8 +287,15 @@ def settle(daemons, oracle, changes):
         wait_until(daemon.settled, "the daemon to be connected")
         with Wire(daemon.check) as wire:
             for key in oracle.histories:
-                wait_until(lambda k=key, w=wire: as_answer(w.ask("CHECK", k)) == changes.answer(k),
+                wait_until(lambda k=key, w=wire: as_answer(w.ask("CHECK", k)) == changes.answer_now(k),
                            f"{daemon.folder.name} to know {key}")
+
+
+def let_keys_end(postgres, database):
+    """A column for it, and the schema that knows the column."""
+    with psycopg.connect(postgres.dsn(database), autocommit=True) as db:
+        db.execute(f"ALTER TABLE {TABLE} ADD expires_at timestamptz")
+    deploy(postgres.dsn(database), expires_column="expires_at")
 
 
 def prepare(postgres, database):
@@ -295,11 +323,12 @@ def play(folder, seconds, seed):
         postgres.start()
         redis_server.start()
         users = prepare(postgres, "random")
+        let_keys_end(postgres, "random")
         for name, stale_max in STALE_MAX.items():
             daemons.append(Apikeyd(folder / name, {
                 "postgres.dsn": f"host={slow.folder} user=apikeyd dbname=random",
                 "postgres.listen_dsn": postgres.dsn("random", "link"),
-                "redis.url": redis_server.url(), "cache.memory": "1MiB",
+                **ENDS, "redis.url": redis_server.url(), "cache.memory": "1MiB",
                 "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
                 "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms",
                 "cache.stale_max": f"{stale_max * 1000:.0f}ms"}))

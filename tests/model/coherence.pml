@@ -17,6 +17,8 @@
  *                  reads before it is taken as confirmed
  *   ELSEWHERE      a lookup is answered by another store than the feed's, where the first version
  *                  still is
+ *   ENDS           the key ends, by PostgreSQL's clock, in any version and at any time; an extension is
+ *                  the next version. A verdict carries its version's end, and each answer judges it
  *   KNOWN_CHANGES  Redis is read for stale service: a sidecar that does not hear of changes takes
  *                  tombstones, and verdicts below its watermark
  *
@@ -35,18 +37,19 @@
  *              STALE_MAX, whatever version that store had (instead of bound, and of known while
  *              there is no feed to tell them apart); heard and confirmed apply once a heartbeat
  *              has found that lookups agree with the feed
+ *   ended      it is no ALLOW if its version has ended
  *   shared     what is taken from Redis is no older than the last tombstone that any sidecar wrote
  *              there, as long as Redis keeps what it is given, and within TTL
  * and with LIVENESS that a sidecar which is asked for ever answers from the last version, once
  * commits and failures have ended. Each NO_… but NO_TRIGGER takes a rule away, and
- * REFUSE_BELOW_WATERMARK and KEEP_OVERTAKEN add wrong ones; each must fail.
+ * REFUSE_BELOW_WATERMARK, KEEP_OVERTAKEN and JUDGED_WHEN_KEPT add wrong ones; each must fail.
  *
  * Sidecars are alike, so it is enough to look at the answers of one; what the others do to it they
  * do through Redis, by fills and tombstones. So one that is not OBSERVED has no memory, and may do
  * more than a real one: it fills in what it read however late, even if it knows better by then.
  * Whatever the observed one would fill in another one may have read and filled in as well.
  *
- * Left out: that the two threads exchange messages in order (one sidecar's steps are atomic here);
+ * Left out: how closely a sidecar knows PostgreSQL's clock; that the two threads exchange messages in order (one sidecar's steps are atomic here);
  * that clocks are bounded (a model of time stamps would only restate the arithmetic, which unit
  * tests have); that a standby, or a server on an earlier timeline, is recognized (its answers are
  * refused, as if the lookup had failed); a failover of the feed itself, which is a new LISTEN;
@@ -117,6 +120,10 @@ byte unnotified;    /* bit v: nobody was notified of the end of version v */
 byte tabled;        /* bit v: nor of this one, but it is in the table of changes */
 bool down;          /* PostgreSQL does not answer */
 byte failures;
+
+#ifdef ENDS
+byte over;          /* bit v: the end of version v has come */
+#endif
 
 #define BIT(i) (1 << (i))
 #define KNOWN(v) (v.version != NOTHING)
@@ -194,6 +201,15 @@ byte failures;
 #else
 #define BOUND TTL_UNLINKED
 #define CONFIRMED(i) (s[i].heard == committed -> 0 : gone[s[i].heard])
+#endif
+
+#ifdef ENDS
+#define NO_WINDOW 64 /* in `below`: the verdict has lost its end on the way */
+#define ENDED(v) ((over & BIT(v.version)) != 0)
+#define ALLOWS(v) (!ENDED(v) || (v.below & NO_WINDOW) != 0)
+#define JUDGE_END(v) assert(!ENDED(v) || !ALLOWS(v)) /* ended */
+#else
+#define JUDGE_END(v) skip
 #endif
 
 /* For LIVENESS: the last answer since a tick was from the last version. And PostgreSQL answers in
@@ -290,6 +306,7 @@ inline answer(i, v)
     :: OF_OTHER_STORE(v) -> assert(v.age <= TTL_UNLINKED) /* elsewhere */
     :: else -> assert(v.version == committed || gone[v.version] <= BOUND) /* bound */
     fi;
+    JUDGE_END(v);
     ANSWERED(v.version)
 }
 
@@ -297,6 +314,7 @@ inline answer(i, v)
 inline answer_late(i, v)
 {
     assert(v.version == committed || gone[v.version] <= v.age); /* asked */
+    JUDGE_END(v);
     ANSWERED(v.version)
 }
 
@@ -314,6 +332,7 @@ inline answer_stale(i, v)
     :: OF_OTHER_STORE(v) -> assert(v.age <= STALE_MAX) /* elsewhere */
     :: else -> assert(v.version == committed || gone[v.version] <= STALE_MAX) /* bound */
     fi;
+    JUDGE_END(v);
     ANSWERED(v.version)
 }
 
@@ -347,6 +366,14 @@ inline keep(i, v)
         copy(s[i].memory, v)
     :: else
     fi
+#ifdef JUDGED_WHEN_KEPT
+    ;
+    if
+    :: KNOWN(s[i].memory) && !ENDED(s[i].memory) ->
+        s[i].memory.below = s[i].memory.below | NO_WINDOW
+    :: else
+    fi
+#endif
 }
 
 /* What came is not fresh, and PostgreSQL tells nothing better: it may still be served stale. */
@@ -387,6 +414,9 @@ inline deliver_fill(i)
     :: !KNOWN(redis) && !tombstone ->
 #endif
         copy(redis, s[i].fill);
+#ifdef NO_WINDOW_IN_REDIS
+        redis.below = redis.below | NO_WINDOW;
+#endif
         tombstone = false;
         tombstone_age = 0
     :: else
@@ -703,6 +733,10 @@ end:
             tabled = tabled | BIT(committed);
             gone[committed] = 0;
             committed++ }
+#endif
+#ifdef ENDS
+    :: d_step { (over & BIT(0)) == 0 -> over = over | BIT(0) }
+    :: d_step { (over & BIT(1)) == 0 -> over = over | BIT(1) }
 #endif
     :: d_step { !down && MAY_FAIL -> FAIL; down = true }
     :: d_step { down -> down = false }

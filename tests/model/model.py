@@ -45,6 +45,7 @@ HEARD = r"assertion violated.*version>=s\[i\]\.heard"
 BOUND = r"assertion violated.*==committed.*gone"
 SHARED = r"assertion violated.*redis\.version>=entombed"
 CONFIRMED = r"assertion violated.*heard<=s\[i\]\.\w+\.version"
+ENDED = r"assertion violated.*over"
 KNOWN = r"assertion violated.*version>=s\[i\]\.known"
 
 # The longest first, so that two of them at a time end soonest.
@@ -62,6 +63,11 @@ CASES = [
     Case("lookups lead elsewhere, one failure", ("LAST=1", "FAILURES=1", "ELSEWHERE")),
     Case("Redis read for stale service, one failure",
          ("LAST=1", "TTL=1", "FAILURES=1", "KNOWN_CHANGES")),
+    Case("the key ends, one failure", ("LAST=1", "TTL=1", "FAILURES=1", "ENDS")),
+    Case("mutant: the end is not in Redis", ("LAST=1", "TTL=1", "FAILURES=1", "ENDS", "NO_WINDOW_IN_REDIS"),
+         violates=ENDED),
+    Case("mutant: an ALLOW in memory has no end", ("LAST=1", "TTL=1", "FAILURES=1", "ENDS", "JUDGED_WHEN_KEPT"),
+         violates=ENDED),
     Case("mutant: fills without NX", ("NO_NX",), violates=SHARED),
     Case("mutant: no tombstone", ("NO_TOMBSTONE",), violates=SHARED),
     Case("mutant: reads in flight are not dirty", ("NO_DIRTY",), violates=HEARD),

@@ -6,10 +6,13 @@
 static const struct verdict allow = {
     .kind = VERDICT_ALLOW, .api_key_id = {.head = {{1, 2, 3}}}, .user_id = {.head = {{4, 5, 6}}}};
 
+static const struct redis_value_form plain_form = {REDIS_VALUE_PLAIN, ID_UUID};
+static const struct redis_value_form window_form = {REDIS_VALUE_WITH_WINDOW, ID_UUID};
+
 static enum redis_value_kind decode(struct slice key, const char *text, struct slice secret,
                                     struct verdict *ret, int64_t *ret_read_us)
 {
-    return redis_value_decode(key, (struct slice){text, strlen(text)}, secret, ID_UUID, ret,
+    return redis_value_decode(key, (struct slice){text, strlen(text)}, secret, plain_form, ret,
                               ret_read_us);
 }
 
@@ -25,8 +28,8 @@ static void test_reads_what_it_writes(void **state)
         int64_t read_us = 0;
 
         verdict.kind = kinds[i / 2];
-        size_t len =
-            redis_value_encode(SLICE("k"), &verdict, 1795404331990069, secrets[i % 2], text);
+        size_t len = redis_value_encode(SLICE("k"), REDIS_VALUE_PLAIN, &verdict, 1795404331990069,
+                                        secrets[i % 2], text);
         assert_int_equal(len, strlen(text));
         assert_int_equal(decode(SLICE("k"), text, secrets[i % 2], &read, &read_us),
                          REDIS_VALUE_VERDICT);
@@ -47,10 +50,12 @@ static void test_a_value_holds_all_of_a_verdict(void **state)
         int64_t read_us;
 
         verdict.read_at_us = 0; /* not in the value, as it is by this host's clock */
-        size_t len = redis_value_encode(SLICE("k"), &verdict, 17, SLICE("s3cret"), text);
+        size_t len = redis_value_encode(SLICE("k"), REDIS_VALUE_WITH_WINDOW, &verdict, 17,
+                                        SLICE("s3cret"), text);
         struct slice value = {text, len};
+        struct redis_value_form form = {REDIS_VALUE_WITH_WINDOW, type};
         assert_int_equal(
-            redis_value_decode(SLICE("k"), value, SLICE("s3cret"), type, &read, &read_us),
+            redis_value_decode(SLICE("k"), value, SLICE("s3cret"), form, &read, &read_us),
             REDIS_VALUE_VERDICT);
         assert_verdict_equal(&read, &verdict);
     }
@@ -61,9 +66,37 @@ static void test_is_one_readable_line(void **state)
     char text[REDIS_VALUE_SIZE];
 
     (void)state;
-    redis_value_encode(SLICE("k"), &allow, 17, SLICE(""), text);
+    redis_value_encode(SLICE("k"), REDIS_VALUE_PLAIN, &allow, 17, SLICE(""), text);
     assert_string_equal(text, "1 ALLOW 01020300-0000-0000-0000-000000000000 "
                               "04050600-0000-0000-0000-000000000000 17");
+}
+
+/* A daemon that knows of no windows must not take a key's verdict without its window, and one that
+ * does must not take a verdict that never had one. */
+static void test_the_formats_are_strangers(void **state)
+{
+    struct verdict until = allow, read = {0};
+    char text[REDIS_VALUE_SIZE];
+    int64_t read_us;
+
+    (void)state;
+    until.window = (struct key_window){5, 7};
+    redis_value_encode(SLICE("k"), REDIS_VALUE_WITH_WINDOW, &until, 17, SLICE(""), text);
+    assert_string_equal(text, "2 5 7 ALLOW 01020300-0000-0000-0000-000000000000 "
+                              "04050600-0000-0000-0000-000000000000 17");
+    assert_int_equal(decode(SLICE("k"), text, SLICE(""), &read, &read_us), REDIS_VALUE_BROKEN);
+    redis_value_encode(SLICE("k"), REDIS_VALUE_PLAIN, &allow, 17, SLICE(""), text);
+    struct slice value = {text, strlen(text)};
+    assert_int_equal(redis_value_decode(SLICE("k"), value, SLICE(""), window_form, &read, &read_us),
+                     REDIS_VALUE_BROKEN);
+    static const char *const broken[] = {
+        "2", "2 5", "2 5 ", "2 5 7", "2 -5 7 ALLOW", "2 5 x ALLOW", "2  7 ALLOW"};
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+        value = (struct slice){broken[i], strlen(broken[i])};
+        assert_int_equal(
+            redis_value_decode(SLICE("k"), value, SLICE(""), window_form, &read, &read_us),
+            REDIS_VALUE_BROKEN);
+    }
 }
 
 static void test_forgeries_are_seen(void **state)
@@ -73,8 +106,8 @@ static void test_forgeries_are_seen(void **state)
     char text[REDIS_VALUE_SIZE], plain[REDIS_VALUE_SIZE];
 
     (void)state;
-    redis_value_encode(SLICE("k"), &allow, 17, SLICE(""), plain);
-    redis_value_encode(SLICE("k"), &allow, 17, SLICE("secret"), text);
+    redis_value_encode(SLICE("k"), REDIS_VALUE_PLAIN, &allow, 17, SLICE(""), plain);
+    redis_value_encode(SLICE("k"), REDIS_VALUE_PLAIN, &allow, 17, SLICE("secret"), text);
     /* no tag, another secret's, another key's, a changed byte */
     assert_int_equal(decode(SLICE("k"), plain, SLICE("secret"), &read, &read_us),
                      REDIS_VALUE_FORGED);
@@ -136,6 +169,7 @@ int main(void)
         cmocka_unit_test(test_reads_what_it_writes),
         cmocka_unit_test(test_a_value_holds_all_of_a_verdict),
         cmocka_unit_test(test_is_one_readable_line),
+        cmocka_unit_test(test_the_formats_are_strangers),
         cmocka_unit_test(test_forgeries_are_seen),
         cmocka_unit_test(test_tombstones_and_rubbish),
     };

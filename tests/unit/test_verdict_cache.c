@@ -7,6 +7,8 @@
 
 enum { WAYS = 32, ONE_SET = WAYS * (64 + 1) };
 
+static const struct verdict_form uuids = {.id_type = ID_UUID};
+
 static const struct freshness_policy policy = {.ttl_us = 60 * SECOND,
                                                .ttl_unlinked_us = 5 * SECOND,
                                                .negative_ttl_us = 30 * SECOND,
@@ -40,7 +42,7 @@ static const struct cached_verdict *get(struct verdict_cache *cache, uint64_t ke
 
 static void test_holds_until_the_ttl(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 65536, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, uuids, 7);
 
     (void)state;
     put(cache, 1, VERDICT_ALLOW, 100 * SECOND);
@@ -56,7 +58,7 @@ static void test_holds_until_the_ttl(void **state)
 
 static void test_an_older_read_never_wins(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 65536, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, uuids, 7);
 
     (void)state;
     put(cache, 1, VERDICT_DENY_INACTIVE, 100 * SECOND);
@@ -75,7 +77,7 @@ static void test_an_older_read_never_wins(void **state)
 
 static void test_a_refresh_keeps_the_usage_slot(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 65536, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, uuids, 7);
     struct digest digest = digest_number(1);
 
     (void)state;
@@ -90,7 +92,7 @@ static void test_a_refresh_keeps_the_usage_slot(void **state)
 
 static void test_unknown_keys_evict_only_each_other(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 4096, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 4096, uuids, 7);
 
     (void)state;
     for (uint64_t key = 0; key < 200; key++)
@@ -108,7 +110,7 @@ static void test_unknown_keys_evict_only_each_other(void **state)
 /* One set: what goes is expired, else unused for longest. */
 static void test_the_least_useful_goes(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, uuids, 7);
 
     (void)state;
     for (uint64_t key = 0; key < WAYS; key++)
@@ -130,7 +132,7 @@ static void test_the_least_useful_goes(void **state)
 
 static void test_remove_and_clear(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(65536, 65536, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(65536, 65536, uuids, 7);
     struct digest one = digest_number(1);
 
     (void)state;
@@ -148,7 +150,7 @@ static void test_takes_what_it_is_given_and_tells_it(void **state)
 {
     (void)state;
     for (size_t bytes = 1; bytes < 5 * ONE_SET; bytes += 13) {
-        struct verdict_cache *cache = verdict_cache_new(bytes, 9 * ONE_SET, ID_UUID, 7);
+        struct verdict_cache *cache = verdict_cache_new(bytes, 9 * ONE_SET, uuids, 7);
         struct verdict_cache_stats stats = verdict_cache_stats(cache);
         size_t sets = bytes < ONE_SET ? 1 : bytes / ONE_SET;
 
@@ -162,7 +164,7 @@ static void test_takes_what_it_is_given_and_tells_it(void **state)
 static void test_a_table_nearly_full_keeps_nearly_all(void **state)
 {
     enum { SLOTS = 1 << 16, KEYS = SLOTS * 95 / 100 };
-    struct verdict_cache *cache = verdict_cache_new(65 * SLOTS, 4096, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(65 * SLOTS, 4096, uuids, 7);
     size_t held = 0;
 
     (void)state;
@@ -180,7 +182,7 @@ static void test_a_table_nearly_full_keeps_nearly_all(void **state)
 static void test_agrees_with_a_plain_table(void **state)
 {
     enum { KEYS = 600 };
-    struct verdict_cache *cache = verdict_cache_new(100 * ONE_SET, 100 * ONE_SET, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(100 * ONE_SET, 100 * ONE_SET, uuids, 7);
     enum verdict_kind plain[KEYS] = {0};
     uint64_t random = 12345;
 
@@ -210,7 +212,7 @@ static void test_agrees_with_a_plain_table(void **state)
 static void test_what_is_removed_is_gone(void **state)
 {
     enum { KEYS = 1000 };
-    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, uuids, 7);
 
     (void)state;
     for (uint64_t one = 0; one < KEYS; one++) {
@@ -232,7 +234,7 @@ static void test_what_is_removed_is_gone(void **state)
 /* An old verdict may still be served stale: it does not make way where there is room. */
 static void test_an_empty_slot_comes_before_an_old_verdict(void **state)
 {
-    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, ID_UUID, 7);
+    struct verdict_cache *cache = verdict_cache_new(ONE_SET, ONE_SET, uuids, 7);
 
     (void)state;
     for (uint64_t key = 1; key < WAYS; key++)
@@ -254,12 +256,13 @@ static void test_a_slot_holds_all_of_a_verdict(void **state)
 
     (void)state;
     for (enum id_type type = ID_UUID; type <= ID_TEXT; type++) {
-        struct verdict_cache *cache = verdict_cache_new(65536, 65536, type, 7);
+        struct verdict_cache *cache =
+            verdict_cache_new(65536, 65536, (struct verdict_form){type, true}, 7);
         struct verdict verdict = verdict_of_all_fields(type);
         struct freshness_limits limits = at(100 * SECOND);
         struct verdict_cache_stats stats = verdict_cache_stats(cache);
 
-        assert_int_equal(stats.bytes / stats.slots, type == ID_TEXT ? 129 : 65);
+        assert_int_equal(stats.bytes / stats.slots, type == ID_TEXT ? 145 : 81);
         for (uint64_t key = 0; key < KEYS; key++) {
             struct digest digest = digest_number(key), denied = digest_number(KEYS + key);
 
@@ -270,13 +273,36 @@ static void test_a_slot_holds_all_of_a_verdict(void **state)
         }
         for (uint64_t key = 0; key < KEYS; key++) {
             struct digest digest = digest_number(key);
-            struct verdict held = cached_verdict_get(verdict_cache_peek(cache, &digest));
+            struct verdict held = verdict_cache_verdict(cache, verdict_cache_peek(cache, &digest));
 
             verdict.user_id.head.bytes[1] = (uint8_t)key;
             assert_verdict_equal(&held, &verdict);
         }
         verdict_cache_free(cache);
     }
+}
+
+/* A slot has had a key with a window before. */
+static void test_no_key_takes_over_a_window(void **state)
+{
+    struct verdict_cache *cache =
+        verdict_cache_new(ONE_SET, ONE_SET, (struct verdict_form){ID_UUID, true}, 7);
+    struct freshness_limits limits = at(100 * SECOND);
+
+    (void)state;
+    for (uint64_t key = 0; key < 200; key++) {
+        struct digest digest = digest_number(key);
+        struct verdict verdict = {.kind = VERDICT_ALLOW, .read_at_us = 100 * SECOND};
+
+        if (key % 2 == 0)
+            verdict.window = (struct key_window){1, (int64_t)key + 2};
+        verdict_cache_put(cache, &digest, &verdict, &limits);
+        const struct cached_verdict *slot = verdict_cache_peek(cache, &digest);
+        struct verdict held = verdict_cache_verdict(cache, slot);
+        assert_memory_equal(&held.window, &verdict.window, sizeof held.window);
+        assert_int_equal((slot->flags & CACHED_WINDOW) != 0, key % 2 == 0);
+    }
+    verdict_cache_free(cache);
 }
 
 int main(void)
@@ -294,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_agrees_with_a_plain_table),
         cmocka_unit_test(test_an_empty_slot_comes_before_an_old_verdict),
         cmocka_unit_test(test_a_slot_holds_all_of_a_verdict),
+        cmocka_unit_test(test_no_key_takes_over_a_window),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,9 +34,10 @@ static inline struct row_id id_number(uint64_t n)
     return id;
 }
 
-/* All of a verdict, of which user_id is the last field. */
+/* All of a verdict, of which the window is the last field. */
 static inline void assert_verdict_equal(const struct verdict *a, const struct verdict *b)
 {
+    assert_memory_equal(&a->window, &b->window, sizeof a->window);
     assert_memory_equal(a, b, offsetof(struct verdict, user_id) + sizeof a->user_id);
 }
 

@@ -80,6 +80,8 @@ struct config {
     char *postgres_last_used_column;
     char *postgres_updated_column;
     char *postgres_created_column;
+    char *postgres_not_before_column;
+    char *postgres_expires_column;
     char *postgres_name_column;
     char *postgres_timestamp_zone;
     uint64_t postgres_connections;
@@ -116,6 +118,9 @@ void config_free(struct config *config);
 struct config *config_copy(const struct config *config);
 
 struct freshness_policy config_freshness_policy(const struct config *config);
+
+/* Returns whether the table says when keys begin or end. */
+bool config_has_windows(const struct config *config);
 
 /* Returns the maximum of lookups in flight: postgres.max_pending, and room for keys in memory. */
 size_t config_pending_max(const struct config *config);

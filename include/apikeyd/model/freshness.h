@@ -22,6 +22,10 @@
  * served. When an answer is merely slow, a stale verdict is served only while the daemon hears of
  * every change.
  *
+ * An ALLOW holds within its key's window only (key_window). Windows are judged by what PostgreSQL's
+ * clock can read now (pg_reading): a key has ended when its end may have come, and has started when
+ * its start must have come.
+ *
  * Times are valid only while the clock runs. If the clock stood still, as in a paused machine, the
  * lease ends at once, and verdicts that were read before are older than they seem.
  */
@@ -33,6 +37,7 @@
 #include <stdint.h>
 
 #include <apikeyd/model/digest.h>
+#include <apikeyd/model/pg_reading.h>
 #include <apikeyd/model/verdict.h>
 
 struct freshness_policy {
@@ -51,11 +56,12 @@ struct freshness_inputs {
     /* The known-change watermark, which bounds stale service too: any key was changed, or an
      * operator invalidated all. Not later than watermark_us, or TIME_NEVER. */
     int64_t known_watermark_us;
-    bool notified;     /* triggers notify of every change */
-    bool elsewhere;    /* lookups were answered by another store than the feed's */
-    bool lookups_down; /* PostgreSQL is known not to answer lookups */
-    int64_t jumped_us; /* the clocks parted then, … */
-    int64_t lost_us;   /* … and verdicts read before are this much older than they seem */
+    bool notified;             /* triggers notify of every change */
+    bool elsewhere;            /* lookups were answered by another store than the feed's */
+    bool lookups_down;         /* PostgreSQL is known not to answer lookups */
+    int64_t jumped_us;         /* the clocks parted then, … */
+    int64_t lost_us;           /* … and verdicts read before are this much older than they seem */
+    struct pg_reading reading; /* of PostgreSQL's clock; not known if keys have no windows */
 };
 
 /* The read times that follow from policy and inputs at `now_us`. */
@@ -68,6 +74,8 @@ struct freshness_limits {
     int64_t oldest_at_soft_timeout_us; /* … read before this: nor after postgres.soft_timeout */
     int64_t refresh_us;                /* read before this: in the last fifth of their ttl */
     int64_t ttl_us, unknown_ttl_us; /* in force now: of ALLOW and DENY inactive, of DENY unknown */
+    int64_t pg_earliest_us, pg_latest_us; /* bounds of PostgreSQL's clock: INT64_MIN and INT64_MAX
+                                           * while it is not known */
 };
 
 struct freshness_limits freshness_limits_at(const struct freshness_policy *policy,
@@ -126,6 +134,11 @@ void freshness_lookups_down(struct freshness *freshness, bool down);
  * do not count, and verdicts read before then are read again. A second call changes nothing.
  */
 void freshness_clocks_jumped(struct freshness *freshness, int64_t at_us, int64_t jump_us);
+
+/* PostgreSQL's clock was read: pg_reading_sample(). Returns whether the other thread should know.
+ */
+bool freshness_clock_read(struct freshness *freshness, int64_t sent_us, int64_t received_us,
+                          int64_t server_us);
 
 /* Take the inputs by which the other thread judges. The inputs may be older than a jump that only
  * this thread has seen.
@@ -213,6 +226,28 @@ static inline bool freshness_refresh_due(const struct freshness_limits *limits,
                                          enum verdict_kind kind, int64_t read_at_us)
 {
     return read_at_us < limits->refresh_us && kind != VERDICT_DENY_UNKNOWN;
+}
+
+/* Returns whether the windows of keys can be judged. */
+static inline bool freshness_knows_clock(const struct freshness_limits *limits)
+{
+    return limits->pg_latest_us != INT64_MAX;
+}
+
+/* Returns the verdict that holds now: an ALLOW outside of its window is a DENY, and UNAVAILABLE
+ * while PostgreSQL's clock is not known. A key whose window ends before it starts is early first,
+ * then expired. */
+static inline enum verdict_kind freshness_kind(const struct freshness_limits *limits,
+                                               enum verdict_kind kind,
+                                               const struct key_window *window)
+{
+    if (kind != VERDICT_ALLOW || !key_window_some(window))
+        return kind;
+    if (!freshness_knows_clock(limits))
+        return VERDICT_UNAVAILABLE;
+    if (window->end_us != 0 && window->end_us <= limits->pg_latest_us)
+        return VERDICT_DENY_EXPIRED;
+    return window->start_us > limits->pg_earliest_us ? VERDICT_DENY_EARLY : VERDICT_ALLOW;
 }
 
 /* Returns how long a verdict of `kind` read at `read_at_us` stays fresh if nothing happens;

@@ -50,6 +50,22 @@
       "verdict=\"deny_inactive\",tier=\"postgres\"", "The same")                                   \
     X(INACTIVE_STALE, "", "", COUNTER, "checks_total", "verdict=\"deny_inactive\",tier=\"stale\"", \
       "The same")                                                                                  \
+    X(EXPIRED_MEMORY, "", "", COUNTER, "checks_total", "verdict=\"deny_expired\",tier=\"memory\"", \
+      "The same")                                                                                  \
+    X(EXPIRED_REDIS, "", "", COUNTER, "checks_total", "verdict=\"deny_expired\",tier=\"redis\"",   \
+      "The same")                                                                                  \
+    X(EXPIRED_POSTGRES, "", "", COUNTER, "checks_total",                                           \
+      "verdict=\"deny_expired\",tier=\"postgres\"", "The same")                                    \
+    X(EXPIRED_STALE, "", "", COUNTER, "checks_total", "verdict=\"deny_expired\",tier=\"stale\"",   \
+      "The same")                                                                                  \
+    X(EARLY_MEMORY, "", "", COUNTER, "checks_total", "verdict=\"deny_early\",tier=\"memory\"",     \
+      "The same")                                                                                  \
+    X(EARLY_REDIS, "", "", COUNTER, "checks_total", "verdict=\"deny_early\",tier=\"redis\"",       \
+      "The same")                                                                                  \
+    X(EARLY_POSTGRES, "", "", COUNTER, "checks_total", "verdict=\"deny_early\",tier=\"postgres\"", \
+      "The same")                                                                                  \
+    X(EARLY_STALE, "", "", COUNTER, "checks_total", "verdict=\"deny_early\",tier=\"stale\"",       \
+      "The same")                                                                                  \
     X(CHECKS_UNAVAILABLE, "Checks", "checks_unavailable", COUNTER, "checks_total",                 \
       "verdict=\"unavailable\",tier=\"none\"", "Checks answered UNAVAILABLE")                      \
     /* Sums of the rows above, made by metrics_sum(). */                                           \
@@ -58,6 +74,9 @@
       "Checks answered DENY unknown")                                                              \
     X(CHECKS_INACTIVE, "Checks", "checks_deny_inactive", COUNTER, "", "",                          \
       "Checks answered DENY inactive")                                                             \
+    X(CHECKS_EXPIRED, "Checks", "checks_deny_expired", COUNTER, "", "",                            \
+      "Checks answered DENY expired")                                                              \
+    X(CHECKS_EARLY, "Checks", "checks_deny_early", COUNTER, "", "", "Checks answered DENY early")  \
     X(HITS_MEMORY, "Checks", "checks_from_memory", COUNTER, "", "", "Checks answered from memory") \
     X(HITS_REDIS, "Checks", "checks_from_redis", COUNTER, "", "", "Checks answered from Redis")    \
     X(HITS_POSTGRES, "Checks", "checks_from_postgres", COUNTER, "", "",                            \
@@ -129,7 +148,8 @@
     X(NEGATIVE_SLOTS, "Cache", "negative_slots", GAUGE, "cache_slots", "table=\"unknown\"",        \
       "Room for them")                                                                             \
     X(CACHE_BYTES, "Cache", "cache_bytes", GAUGE, "cache_bytes", "table=\"keys\"",                 \
-      "Memory of the verdicts' slots, bytes: 65 a slot, or 129 where IDs are text, with its tag")  \
+      "Memory of the verdicts' slots, bytes: 65 a slot, or 129 where IDs are text, with its tag; " \
+      "16 more where keys have windows")                                                           \
     X(NEGATIVE_BYTES, "Cache", "negative_bytes", GAUGE, "cache_bytes", "table=\"unknown\"",        \
       "The same for the table of DENY unknown")                                                    \
     X(CACHE_EVICTIONS, "Cache", "cache_evictions", COUNTER, "cache_evictions_total",               \

@@ -1,7 +1,7 @@
 /* verdict: the facts known about a key, and their read time.
  *
  * It is copied whole wherever it goes. Each place that keeps one in another form has one conversion
- * each way: a slot of the cache (cached_verdict_set(), cached_verdict_get()), a value in Redis
+ * each way: a slot of the cache (verdict_cache_put(), verdict_cache_verdict()), a value in Redis
  * (redis_value_encode(), redis_value_decode()), a row of PostgreSQL (key_query_row()). So a new
  * field is added here and there.
  */
@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <apikeyd/model/key_window.h>
 #include <apikeyd/model/row_id.h>
 
 #define TIME_NEVER INT64_MIN /* earlier than every read time */
@@ -22,7 +23,12 @@ enum verdict_kind {
     VERDICT_ALLOW,
     VERDICT_DENY_UNKNOWN,
     VERDICT_DENY_INACTIVE,
+    /* An ALLOW outside of its key's window: answers only (freshness_kind()), kept nowhere. */
+    VERDICT_DENY_EXPIRED,
+    VERDICT_DENY_EARLY,
 };
+
+#define VERDICT_LAST VERDICT_DENY_EARLY
 
 struct verdict {
     enum verdict_kind kind;
@@ -31,6 +37,7 @@ struct verdict {
     enum id_type id_type;     /* of the two IDs */
     struct row_id api_key_id; /* of the oldest row; set if verdict_has_row() */
     struct row_id user_id;
+    struct key_window window; /* in which an ALLOW holds */
 };
 
 static const struct verdict verdict_unavailable = {.kind = VERDICT_UNAVAILABLE};
@@ -38,7 +45,7 @@ static const struct verdict verdict_unavailable = {.kind = VERDICT_UNAVAILABLE};
 /* Returns whether the verdict is about a row of the table. */
 static inline bool verdict_has_row(const struct verdict *verdict)
 {
-    return verdict->kind == VERDICT_ALLOW || verdict->kind == VERDICT_DENY_INACTIVE;
+    return verdict->kind != VERDICT_UNAVAILABLE && verdict->kind != VERDICT_DENY_UNKNOWN;
 }
 
 /* The source of an answer. */

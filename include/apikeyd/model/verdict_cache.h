@@ -1,10 +1,11 @@
 /* verdict_cache: the in-process answer to "may this key pass?"
  *
  * A fixed table from digest to verdict, one 64-byte line each (two where IDs are text), and a byte
- * beside it. It allocates
- * once, never rehashes, never blocks and never reads a clock. When a set is full the least useful
- * verdict goes: that costs one lookup, never a wrong answer. DENY unknown lives in a table of its
- * own, so that a flood of made-up keys can evict only other made-up keys. One thread owns a cache.
+ * beside it. Where keys may have windows (key_window.h), 16 bytes more stand elsewhere, which only
+ * a hit of a key with a window reads. It allocates once, never rehashes, never blocks and never
+ * reads a clock. When a set is full the least useful verdict goes: that costs one lookup, never a
+ * wrong answer. DENY unknown lives in a table of its own, so that a flood of made-up keys can evict
+ * only other made-up keys. One thread owns a cache.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_VERDICT_CACHE_H
@@ -39,6 +40,7 @@ struct cached_rest {
 
 enum {
     CACHED_REFRESHING = 1 << 0, /* a refresh was asked for */
+    CACHED_WINDOW = 1 << 1,     /* the key has a window: verdict_cache_window() */
     CACHED_ID_SHIFT = 6,        /* the two highest bits are the enum id_type */
 };
 
@@ -66,7 +68,8 @@ static inline void cached_verdict_set(struct cached_verdict *slot, const struct 
     }
 }
 
-/* Read the verdict in a slot, except the rests of IDs that have none. For the path of a hit. */
+/* Read the verdict in a slot, except the rests of IDs that have none, and its window. For the path
+ * of a hit. */
 static inline void cached_verdict_read(const struct cached_verdict *slot, struct verdict *ret)
 {
     ret->kind = (enum verdict_kind)slot->kind;
@@ -83,15 +86,6 @@ static inline void cached_verdict_read(const struct cached_verdict *slot, struct
     }
 }
 
-/* The verdict in a slot. A slot does not hold the number of rows: it is 0, not known. */
-static inline struct verdict cached_verdict_get(const struct cached_verdict *slot)
-{
-    struct verdict verdict = {0};
-
-    cached_verdict_read(slot, &verdict);
-    return verdict;
-}
-
 struct verdict_cache_stats {
     size_t slots;
     size_t bytes; /* of the slots and their tags */
@@ -99,10 +93,16 @@ struct verdict_cache_stats {
     uint64_t evictions;
 };
 
-/* At most `bytes` for verdicts on existing keys, whose IDs have that type, and `negative_bytes` for
- * DENY unknown. NULL when out of memory. `seed` should be random and secret. */
-struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes, enum id_type id_type,
-                                        uint64_t seed);
+/* The form of verdicts on existing keys. */
+struct verdict_form {
+    enum id_type id_type;
+    bool windows; /* keys may have some */
+};
+
+/* At most `bytes` for verdicts on existing keys, of that form, and `negative_bytes` for DENY
+ * unknown. NULL when out of memory. `seed` should be random and secret. */
+struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes,
+                                        struct verdict_form form, uint64_t seed);
 void verdict_cache_free(struct verdict_cache *cache);
 
 /* Returns the verdict for `digest` if one is held and fresh, else NULL. A hit counts as use. The
@@ -120,6 +120,15 @@ const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_
 
 /* Returns the verdict for `digest`, however old, or NULL; changes nothing. */
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest);
+
+/* The window of a slot of the cache that has CACHED_WINDOW. Valid as long as the slot is. */
+const struct key_window *verdict_cache_window(const struct verdict_cache *cache,
+                                              const struct cached_verdict *slot);
+
+/* The whole verdict in a slot of the cache, with its window. A slot does not hold the number of
+ * rows: it is 0, not known. */
+struct verdict verdict_cache_verdict(const struct verdict_cache *cache,
+                                     const struct cached_verdict *slot);
 
 /* Keep `verdict` (not UNAVAILABLE), unless one read later is held. Returns what is held now. */
 struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const struct digest *digest,

@@ -5,7 +5,7 @@
  * still, so that time is unknown, not zero. The first sample after such a gap covers the whole gap;
  * HISTORY_COVERED_US gives the time that a step covers.
  *
- * A history takes 35 KiB, allocated once, and reads no clock: times are µs since the daemon's start
+ * A history takes 41 KiB, allocated once, and reads no clock: times are µs since the daemon's start
  * and never go back. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
@@ -24,6 +24,8 @@ enum history_figure {
     HISTORY_ALLOW,      /* checks answered */
     HISTORY_DENY_UNKNOWN,
     HISTORY_DENY_INACTIVE,
+    HISTORY_DENY_EXPIRED,
+    HISTORY_DENY_EARLY,
     HISTORY_UNAVAILABLE,
     HISTORY_FROM_MEMORY, /* of the checks answered */
     HISTORY_P50_US,      /* of all checks, wherever their answers come from; rounded up */

@@ -60,7 +60,8 @@ void back_env_store_changed(struct back_env *env, enum store_change change);
 void back_env_clock_jump(struct back_env *env, int64_t at_us, int64_t jump_us);
 
 /* A query was answered with PostgreSQL's time: pg_clock_sample(). If that time is ahead of its
- * bound, all clocks of this host stood still, and that counts as a jump. */
+ * bound, all clocks of this host stood still, and that counts as a jump. Where keys have windows,
+ * the front thread is told if it knows PostgreSQL's clock less well. */
 void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t received_us,
                            int64_t server_us);
 

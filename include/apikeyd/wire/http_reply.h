@@ -30,4 +30,11 @@ void http_reply_end(struct buffer *out, unsigned flags, const char *type, struct
  * or backslashes. */
 void http_reply_problem(struct buffer *out, int status, unsigned flags, const char *detail);
 
+/* The same for a problem that has a type of its own; both members live forever. */
+struct http_problem {
+    const char *type, *title;
+};
+void http_reply_problem_of(struct buffer *out, int status, unsigned flags,
+                           struct http_problem problem, const char *detail);
+
 #endif
