@@ -8,6 +8,8 @@
 #include <apikeyd/base/utf8.h>
 #include <apikeyd/conn/connection.h>
 
+#include "denials.h"
+
 /* One lookup under way, and its waiters, oldest first. A refresh may have no waiter. */
 struct flight {
     struct digest_node node; /* first member: the map finds the flight by it */

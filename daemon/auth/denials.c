@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <apikeyd/auth/denials.h>
+#include "denials.h"
 
 #include <apikeyd/auth/front_state.h>
 
@@ -21,14 +21,15 @@ static unsigned rate_max(const struct front *front)
 void denials_note(struct front *front, const struct digest *digest, enum verdict_kind kind,
                   enum tier tier, const struct asker *asker)
 {
-    struct denials *denials = &front->denials;
     struct to_back message = {.type = TO_BACK_DENIAL};
     unsigned max = rate_max(front);
 
     if (max == 0)
         return;
-    if (front->now_us - denials->since_us >= SECOND_US)
-        *denials = (struct denials){.since_us = front->now_us};
+    if (front->now_us - front->denials.since_us >= SECOND_US) {
+        front->denials.since_us = front->now_us;
+        front->denials.count = 0;
+    }
     message.denial.digest = *digest;
     message.denial.kind = kind;
     message.denial.tier = tier;
@@ -38,8 +39,8 @@ void denials_note(struct front *front, const struct digest *digest, enum verdict
     if (forwarded.len > 0)
         memcpy(message.denial.forwarded, forwarded.at, forwarded.len);
     message.denial.forwarded_len = (uint8_t)forwarded.len;
-    if (denials->count < max && mailbox_post_minor(front->to_back, &message, sizeof message))
-        denials->count++;
+    if (front->denials.count < max && mailbox_post_minor(front->to_back, &message, sizeof message))
+        front->denials.count++;
     else
         front->metrics.value[METRIC_DENIALS_UNLOGGED]++;
 }

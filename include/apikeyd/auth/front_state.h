@@ -4,7 +4,6 @@
 #define APIKEYD_FRONT_STATE_H
 
 #include <apikeyd/auth/admission.h>
-#include <apikeyd/auth/denials.h>
 #include <apikeyd/auth/lookahead.h>
 #include <apikeyd/clock/clock_jump.h>
 #include <apikeyd/config/config.h>
@@ -60,7 +59,10 @@ struct front {
     bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
     bool unrecorded_logged;
     struct refusal refusals[REFUSALS];
-    struct denials denials;
+    struct {
+        int64_t since_us;
+        unsigned count;
+    } denials;                    /* handed over in the second that began then */
     int64_t over_share_logged_us; /* a process over its share of connections; 0: never */
 
     struct freshness freshness; /* as of now_us */

@@ -22,12 +22,6 @@ struct asker {
     struct slice forwarded; /* X-Forwarded-For, as the gateway sent it; empty: it did not */
 };
 
-/* The refusals that were handed over in the second that began then. */
-struct denials {
-    int64_t since_us;
-    unsigned count;
-};
-
 static inline struct slice slice_end(struct slice text, size_t max)
 {
     size_t len = text.len < max ? text.len : max;
