@@ -5,7 +5,7 @@ _apikeyctl() {
         [[ $word == -* ]] || words+=("$word")
     done
     case ${COMP_WORDS[COMP_CWORD-1]} in
-    --socket | --config | -s | -c)
+    --socket | --config | --from-file | -s | -c)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         ;;
     --active)

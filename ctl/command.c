@@ -35,6 +35,16 @@ static const struct option_line {
     {"active", "yes|no", "whether the key may be used at once; yes unless given", 'A',
      TAKES_ACTIVE},
     {"yes", NULL, "do not ask for confirmation", 'y', TAKES_YES},
+    {"from-file", "FILE", "the leaked keys or fingerprints, one a line; - for stdin", 'f',
+     TAKES_LEAKED},
+    {"dry-run", NULL, "say what would be revoked, and change nothing", 'D', TAKES_LEAKED},
+    {"skip-broken", NULL, "leave broken lines out; else nothing is changed if there is one", 'B',
+     TAKES_LEAKED},
+    {"idle", "TIME", "active keys that were not used for so long (90d; units s, m, h, d, w)", 'I',
+     TAKES_REPORT},
+    {"expiring", "TIME", "active keys that end within that time (14d)", 'E', TAKES_REPORT},
+    {"never-used", NULL, "active keys that were never used", 'N', TAKES_REPORT},
+    {"csv", NULL, "print CSV, for spreadsheets", 'C', TAKES_REPORT},
     {"role", "NAME", "the daemon's role; apikeyd, or for check the session's, unless given", 'r',
      TAKES_ROLE},
     {"no-role", NULL, "without role and grants, which come from elsewhere", 'R', TAKES_SQL},
@@ -119,60 +129,37 @@ static double seconds_of(const char *text)
     return seconds;
 }
 
+/* Where an option's value goes; a flag has none. */
 static void take_option(struct request *request, char letter, const char *value)
 {
-    switch (letter) {
-    case 's':
-        request->socket = value;
-        break;
-    case 'c':
-        request->config = value;
-        break;
-    case 'j':
-        request->json = true;
-        break;
-    case 'w':
+    const struct {
+        char letter;
+        const char **text;
+    } texts[] = {
+        {'s', &request->socket}, {'c', &request->config},   {'t', &request->within},
+        {'d', &request->dsn},    {'u', &request->user},     {'i', &request->id},
+        {'n', &request->name},   {'k', &request->key_id},   {'A', &request->active},
+        {'r', &request->role},   {'p', &request->part},     {'f', &request->from_file},
+        {'I', &request->idle},   {'E', &request->expiring},
+    };
+    const struct {
+        char letter;
+        bool *flag;
+    } flags[] = {
+        {'j', &request->json},    {'a', &request->all},         {'y', &request->yes},
+        {'R', &request->no_role}, {'U', &request->undo},        {'D', &request->dry_run},
+        {'C', &request->csv},     {'B', &request->skip_broken}, {'N', &request->never_used},
+    };
+
+    if (letter == 'w')
         request->watch_s = seconds_of(value);
-        break;
-    case 't':
-        request->within = value;
-        break;
-    case 'a':
-        request->all = true;
-        break;
-    case 'd':
-        request->dsn = value;
-        break;
-    case 'u':
-        request->user = value;
-        break;
-    case 'i':
-        request->id = value;
-        break;
-    case 'n':
-        request->name = value;
-        break;
-    case 'k':
-        request->key_id = value;
-        break;
-    case 'A':
-        request->active = value;
-        break;
-    case 'r':
-        request->role = value;
-        break;
-    case 'R':
-        request->no_role = true;
-        break;
-    case 'p':
-        request->part = value;
-        break;
-    case 'U':
-        request->undo = true;
-        break;
-    default:
-        request->yes = true;
-        break;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (texts[i].letter == letter)
+            *texts[i].text = value;
+    }
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (flags[i].letter == letter)
+            *flags[i].flag = true;
     }
 }
 

@@ -23,6 +23,8 @@ enum takes {
     TAKES_ID = 1 << 10,
     TAKES_ROLE = 1 << 11,
     TAKES_SQL = 1 << 12,
+    TAKES_LEAKED = 1 << 13,
+    TAKES_REPORT = 1 << 14,
 };
 
 struct request;
@@ -41,9 +43,10 @@ struct command {
 struct request {
     const struct command *command;
     const char *socket, *config;
-    bool json, all, yes, no_role, undo;
+    bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
+    const char *from_file, *idle, *expiring;
     int argc;
     char **argv; /* the arguments */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "keys.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <uuid/uuid.h>
 
 #include <apikeyd/base/utf8.h>
+#include <apikeyd/model/key_form.h>
 #include <apikeyd/model/key_hasher.h>
 
 #include "daemon_client.h"
@@ -16,16 +18,16 @@
 #include "keys_db.h"
 #include "output.h"
 
-/* As long as the keys that the application makes: 149 bits. */
-enum { GENERATED_LEN = 25 };
+static_assert((int)KEY_MADE_SIZE <= (int)KEY_INPUT_SIZE, "a new key has room");
 
-static void generate(char ret[static GENERATED_LEN + 1])
+static void generate(const struct config *config, char ret[static KEY_MADE_SIZE])
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    unsigned char random[KEY_RANDOM_LEN];
 
-    for (int i = 0; i < GENERATED_LEN; i++)
-        ret[i] = letters[arc4random_uniform(sizeof letters - 1)];
-    ret[GENERATED_LEN] = '\0';
+    for (size_t i = 0; i < sizeof random; i++)
+        random[i] = (unsigned char)arc4random_uniform(KEY_DIGITS);
+    key_form_make(config->keys_prefix.prefix[0], random, ret);
+    explicit_bzero(random, sizeof random);
 }
 
 static bool wants_active(const struct request *request)
@@ -37,16 +39,21 @@ static bool wants_active(const struct request *request)
     return active[0] == 'y';
 }
 
-static void take_key(const struct request *request, char key[static KEY_INPUT_SIZE])
+static void take_key(const struct request *request, const struct config *config,
+                     char key[static KEY_INPUT_SIZE])
 {
     if (request->key_id)
         key_input(request->key_id, key);
     else
-        generate(key);
+        generate(config, key);
     if (strlen(key) > KEY_LEN_MAX)
         die(EX_DATAERR, "the key is longer than 255 bytes");
     if (!utf8_valid_text((struct slice){key, strlen(key)}))
         die(EX_DATAERR, "the key is not valid UTF-8 text");
+    if (config->keys_form == KEY_FORM_PREFIXED &&
+        !key_form_fits(&config->keys_prefix, (struct slice){key, strlen(key)}))
+        die(EX_DATAERR, "the key has not the form that keys.form demands, and the daemon would "
+                        "answer DENY unknown; leave --key-id out for a key that has it");
 }
 
 static void check_id(enum id_type type, const char *what, const char *text)
@@ -71,8 +78,7 @@ struct opened {
     struct keys_db *db;
 };
 
-/* The first argument is a key's ID, where there are arguments. */
-static struct keys_db *connect_db(const struct request *request, const struct config *config)
+struct keys_db *keys_connect(const struct request *request, const struct config *config)
 {
     enum id_type type = (enum id_type)config->postgres_id_type;
 
@@ -89,7 +95,7 @@ static struct opened open_db(const struct request *request)
 {
     struct opened opened = {.config = daemon_config(request)};
 
-    opened.db = connect_db(request, opened.config);
+    opened.db = keys_connect(request, opened.config);
     return opened;
 }
 
@@ -138,8 +144,8 @@ int run_keys_create(const struct request *request)
     };
 
     check_new(request, opened.config);
-    take_key(request, key);
-    opened.db = connect_db(request, opened.config);
+    take_key(request, opened.config, key);
+    opened.db = keys_connect(request, opened.config);
     made.column = keys_db_column(opened.db, key);
     made.fallback = keys_db_fallback_needs_key(opened.db) ? key : NULL;
     json_t *row = keys_db_insert(opened.db, &made);

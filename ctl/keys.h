@@ -7,6 +7,11 @@
 #define APIKEYCTL_KEYS_H
 
 #include "command.h"
+#include "keys_db.h"
+
+/* Judge the IDs of the request, and connect. The first argument is a key's ID, where there are
+ * arguments. */
+struct keys_db *keys_connect(const struct request *request, const struct config *config);
 
 int run_keys_create(const struct request *request);
 int run_keys_list(const struct request *request);

@@ -34,6 +34,8 @@ static void append_row(struct buffer *sql, const struct config *config)
         config->postgres_active_column[0] ? "{active}" : "true",
         (", 'last_used', " TIME("{last_used}") ", 'created_at', "),
         config->postgres_created_column[0] ? TIME("{created}") : "NULL",
+        ", 'expires_at', ",
+        config->postgres_expires_column[0] ? TIME("{expires}") : "NULL",
         ", 'updated_at', ",
         config->postgres_updated_column[0] ? TIME("{updated}") : "NULL",
         (", 'fingerprint', pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode("
@@ -74,6 +76,16 @@ void keys_db_close(struct keys_db *db)
     free(db);
 }
 
+const struct config *keys_db_config(const struct keys_db *db)
+{
+    return db->config;
+}
+
+void keys_db_names(const struct keys_db *db, struct slice key, struct key_names *ret)
+{
+    key_hasher_names(db->hasher, key, ret);
+}
+
 const char *keys_db_column(struct keys_db *db, const char *key)
 {
     struct slice value = {key, strlen(key)};
@@ -87,7 +99,24 @@ const char *keys_db_column(struct keys_db *db, const char *key)
     return db->value;
 }
 
-static void refused(const PGresult *result)
+/* A column that no option names is the owner's to fill in, as that of the keys themselves is where
+ * the table holds hashes. */
+static void refused_null(const PGresult *result, const char *message)
+{
+    const char *schema = PQresultErrorField(result, PG_DIAG_SCHEMA_NAME);
+    const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
+    const char *column = PQresultErrorField(result, PG_DIAG_COLUMN_NAME);
+
+    if (!schema || !table || !column) /* a domain's constraint */
+        schema = table = column = "…";
+    die(STATUS_FAILED,
+        "the database: %s. apikeyctl sets only the columns that options name, and the ID by --id. "
+        "Give the column a default, or ALTER TABLE %s.%s ALTER COLUMN %s DROP NOT NULL; or, if it "
+        "holds the keys themselves, name it in postgres.key_column_fallback",
+        message, schema, table, column);
+}
+
+void keys_db_refused(const PGresult *result)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -102,14 +131,23 @@ static void refused(const PGresult *result)
     if (strcmp(state, "23503") == 0) /* foreign_key_violation */
         die(STATUS_FAILED, "there is no user with this ID");
     if (strcmp(state, "23502") == 0) /* not_null_violation */
-        die(STATUS_FAILED,
-            "the database: %s. apikeyctl sets only the columns that options name; --id sets the ID",
-            message);
+        refused_null(result, message);
     if (strcmp(state, "23505") == 0) /* unique_violation */
         die(STATUS_FAILED, "this key, or this ID, is in the table already");
     if (strncmp(state, "22", 2) == 0) /* data exceptions */
         die(EX_DATAERR, "the database: %s", message);
     die(STATUS_FAILED, "the database: %s", message);
+}
+
+PGresult *keys_db_query(struct keys_db *db, const char *text, int params, const char *const *values)
+{
+    struct buffer sql = {0};
+
+    sql_template(&sql, db->config, text);
+    buffer_append(&sql, "", 1);
+    PGresult *result = PQexecParams(db->connection, sql.data, params, NULL, values, NULL, NULL, 0);
+    buffer_free(&sql);
+    return result;
 }
 
 /* Run a statement that ends in a row as JSON: `before`, the row, `after`. Returns the rows as an
@@ -126,7 +164,7 @@ static json_t *run(struct keys_db *db, const char *before, const char *after, in
     buffer_append(&sql, "", 1);
     PGresult *result = PQexecParams(db->connection, sql.data, params, NULL, values, NULL, NULL, 0);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
-        refused(result);
+        keys_db_refused(result);
     for (int i = 0; i < PQntuples(result); i++)
         json_array_append_new(rows, json_loads(PQgetvalue(result, i, 0), 0, NULL));
     PQclear(result);
@@ -156,7 +194,7 @@ bool keys_db_fallback_needs_key(struct keys_db *db)
     buffer_append(&sql, "", 1);
     PGresult *result = PQexecParams(db->connection, sql.data, 1, NULL, &column, NULL, NULL, 0);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
-        refused(result);
+        keys_db_refused(result);
     bool needs = PQntuples(result) > 0;
     PQclear(result);
     buffer_free(&sql);
@@ -207,6 +245,20 @@ json_t *keys_db_list(struct keys_db *db, const char *user)
                               "ORDER BY {id}";
 
     return run(db, "SELECT ", order, 1, &user);
+}
+
+json_t *keys_db_rows(struct keys_db *db, const char *condition, int params,
+                     const char *const *values)
+{
+    struct buffer text = {0};
+
+    buffer_printf(&text,
+                  " FROM {table} WHERE ({user} OPERATOR(pg_catalog.=) $1 OR $1 IS NULL) AND %s",
+                  condition);
+    buffer_append(&text, "", 1);
+    json_t *rows = run(db, "SELECT ", text.data, params, values);
+    buffer_free(&text);
+    return rows;
 }
 
 /* The row with ID $1, and of user $2 unless that is NULL. */

@@ -4,6 +4,7 @@
 #define APIKEYCTL_KEYS_DB_H
 
 #include <jansson.h>
+#include <libpq-fe.h>
 
 #include <apikeyd/config/config.h>
 
@@ -15,6 +16,18 @@ struct keys_db;
  * transform come from the configuration, which must live as long. */
 struct keys_db *keys_db_open(const struct request *request, const struct config *config);
 void keys_db_close(struct keys_db *db);
+
+const struct config *keys_db_config(const struct keys_db *db);
+
+/* Run a statement, in which names stand as in sql_template.h. The caller looks at the status. */
+PGresult *keys_db_query(struct keys_db *db, const char *text, int params,
+                        const char *const *values);
+
+/* The statement failed: say why, and end the program. */
+__attribute__((noreturn)) void keys_db_refused(const PGresult *result);
+
+/* Everything that the columns may hold for `key`. */
+void keys_db_names(const struct keys_db *db, struct slice key, struct key_names *ret);
 
 /* Returns the value of the key column for `key`; valid until the next call. */
 const char *keys_db_column(struct keys_db *db, const char *key);
@@ -36,6 +49,12 @@ json_t *keys_db_insert(struct keys_db *db, const struct new_key *key);
 
 /* Returns all rows, or a user's, newest first. */
 json_t *keys_db_list(struct keys_db *db, const char *user);
+
+/* Returns the rows that meet a condition, which may end with ORDER BY; names stand in it as in
+ * sql_template.h. The first of its values is a user's ID, or NULL for all users, and comes before
+ * the condition as $1. */
+json_t *keys_db_rows(struct keys_db *db, const char *condition, int params,
+                     const char *const *values);
 
 /* Read one row, or change it. `user` may be NULL; else the row must belong to that user. NULL when
  * there is no such row. */

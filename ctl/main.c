@@ -4,6 +4,8 @@
 #include "command.h"
 #include "daemon_commands.h"
 #include "keys.h"
+#include "report.h"
+#include "revoke.h"
 #include "schema.h"
 #include "stats.h"
 #include "top.h"
@@ -37,6 +39,10 @@ const struct command command_table[] = {
     {"keys", "deactivate", "API_KEY_ID", 1, 1, TAKES_ONE, run_keys_deactivate,
      "refuse a key from now on"},
     {"keys", "activate", "API_KEY_ID", 1, 1, TAKES_ONE, run_keys_activate, "accept a key again"},
+    {"keys", "revoke", "", 0, 0, TAKES_KEYS | TAKES_LEAKED, run_keys_revoke,
+     "deactivate all keys of a list of leaked ones"},
+    {"keys", "report", "", 0, 0, TAKES_KEYS | TAKES_USER | TAKES_REPORT, run_keys_report,
+     "list active keys that nobody uses, or that are about to end"},
     {"keys", "delete", "API_KEY_ID", 1, 1, TAKES_ONE | TAKES_YES, run_keys_delete,
      "remove a key for good"},
     {"schema", "sql", "", 0, 0, TAKES_ROLE | TAKES_SQL, run_schema_sql,

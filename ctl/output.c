@@ -112,13 +112,53 @@ static void print_json(const json_t *value)
     putchar('\n');
 }
 
+static void print_csv_cell(const json_t *value, bool last)
+{
+    char *text = cell_text(value);
+
+    putchar('"');
+    for (const char *at = json_is_null(value) ? "" : text; *at; at++) {
+        if (*at == '"')
+            putchar('"');
+        putchar(*at);
+    }
+    fputs(last ? "\"\r\n" : "\",", stdout);
+    free(text);
+}
+
+static void print_csv(const json_t *rows, const struct column *columns, size_t count)
+{
+    const json_t *row;
+    size_t i;
+
+    for (size_t k = 0; k < count; k++)
+        printf("%s%s", columns[k].member, k + 1 == count ? "\r\n" : ",");
+    json_array_foreach(rows, i, row)
+    {
+        for (size_t k = 0; k < count; k++)
+            print_csv_cell(json_object_get(row, columns[k].member), k + 1 == count);
+    }
+}
+
+void output_rows_as(enum output_form form, json_t *rows, const struct column *columns, size_t count)
+{
+    switch (form) {
+    case OUTPUT_TABLE:
+        print_table(rows, columns, count);
+        break;
+    case OUTPUT_JSON:
+        print_json(rows);
+        break;
+    case OUTPUT_CSV:
+        print_csv(rows, columns, count);
+        break;
+    }
+    json_decref(rows);
+}
+
 void output_rows(bool json, json_t *rows, const struct column *columns, size_t count)
 {
-    if (json)
-        print_json(rows);
-    else
-        print_table(rows, columns, count);
-    json_decref(rows);
+    output_rows_as(json ? OUTPUT_JSON : OUTPUT_TABLE, rows, columns, count);
 }
 
 void output_object(bool json, json_t *object)

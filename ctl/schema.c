@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "schema.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 #include "database.h"
 #include "die.h"
 #include "output.h"
+#include "stored_keys.h"
 
 static const char default_role[] = "apikeyd";
 
@@ -29,6 +31,9 @@ static const struct part {
 };
 
 enum { PARTS = sizeof parts / sizeof parts[0] };
+
+typedef void column_list(const struct config *config,
+                         const char *ret_columns[static SCHEMA_COLUMNS_MAX]);
 
 static bool is_wanted(const struct request *request, const struct part *part)
 {
@@ -53,6 +58,39 @@ static void check_choice(const struct request *request)
             OPTION_NAME_MAX);
 }
 
+/* In the SQL a name stands between dollar quotes and in comments. The configuration has no control
+ * characters. */
+static void check_name(const char *what, const char *name)
+{
+    static const char *const marks[] = {"$apikeyd$", "$body$"};
+
+    for (const char *at = name; *at; at++) {
+        if ((unsigned char)*at < ' ')
+            die(EX_USAGE, "%s: a name without control characters is expected", what);
+    }
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+        if (strstr(name, marks[i]))
+            die(EX_CONFIG,
+                "%s \"%s\": the SQL cannot be printed for a name with %s in it; rename it", what,
+                name, marks[i]);
+    }
+}
+
+static void check_names(const struct config *config, const char *role)
+{
+    column_list *const lists[] = {schema_read_columns, schema_written_columns};
+
+    check_name("--role", role);
+    check_name("postgres.table", config->postgres_table);
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        const char *columns[SCHEMA_COLUMNS_MAX];
+
+        lists[i](config, columns);
+        for (size_t k = 0; columns[k]; k++)
+            check_name("a column's name", columns[k]);
+    }
+}
+
 int run_schema_sql(const struct request *request)
 {
     struct config *config = daemon_config(request);
@@ -60,6 +98,7 @@ int run_schema_sql(const struct request *request)
     struct buffer sql = {0};
 
     check_choice(request);
+    check_names(config, role);
     for (int i = 0; i < PARTS; i++) {
         const struct part *part = &parts[request->undo ? PARTS - 1 - i : i];
 
@@ -72,10 +111,15 @@ int run_schema_sql(const struct request *request)
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EX_IOERR;
 }
 
+enum { PARAMS_MAX = 16 };
+
+static_assert(PARAMS_MAX >= (int)SCHEMA_CHECK_PARAMS && PARAMS_MAX >= (int)SCHEMA_INSPECTION_PARAMS,
+              "each query's parameters fit");
+
 static PGresult *ask(PGconn *connection, const char *sql, int params, const char *const *values)
 {
     static const Oid text_type = 25;
-    Oid types[SCHEMA_INSPECTION_PARAMS];
+    Oid types[PARAMS_MAX];
 
     for (int i = 0; i < params; i++)
         types[i] = text_type;
@@ -83,6 +127,15 @@ static PGresult *ask(PGconn *connection, const char *sql, int params, const char
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
         die(STATUS_FAILED, "the database: %s", PQresultErrorMessage(result));
     return result;
+}
+
+/* A definition cannot be read while another session changes it. */
+static void limit_waits(PGconn *connection)
+{
+    PQclear(ask(connection,
+                "SELECT pg_catalog.set_config('lock_timeout', '5s', false), "
+                "pg_catalog.set_config('statement_timeout', '60s', false)",
+                0, NULL));
 }
 
 static void add_row(json_t *rows, const char *state, const char *what, const char *action)
@@ -138,6 +191,27 @@ static bool check_rest(PGconn *connection, const struct config *config, const ch
     return fine;
 }
 
+struct report {
+    json_t *rows;
+    bool fine;
+};
+
+static void say(void *arg, const char *state, const char *what, const char *action)
+{
+    struct report *report = arg;
+
+    report->fine = report->fine && strcmp(state, "in the way") != 0;
+    add_row(report->rows, state, what, action);
+}
+
+static bool check_rows(PGconn *connection, const struct config *config, json_t *rows)
+{
+    struct report report = {rows, true};
+
+    stored_keys_check(connection, config, say, &report);
+    return report.fine;
+}
+
 int run_schema_check(const struct request *request)
 {
     static const struct column columns[] = {{"state", "STATE"}, {"what", "WHAT"}, {"do", "DO"}};
@@ -146,8 +220,10 @@ int run_schema_check(const struct request *request)
 
     check_choice(request);
     PGconn *connection = database_connect(request, config);
+    limit_waits(connection);
     bool fine = check_rest(connection, config, request->role ? request->role : "", rows);
     fine = check_triggers(connection, config, rows) && fine;
+    fine = check_rows(connection, config, rows) && fine;
     output_rows(request->json, rows, columns, sizeof columns / sizeof columns[0]);
     PQfinish(connection);
     config_free(config);

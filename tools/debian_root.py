@@ -123,11 +123,11 @@ def environment():
     return [f"{name}={value}" for name, value in os.environ.items() if PASSED.fullmatch(name)]
 
 
-def run(script, root, layer, argv, borrow=()):
-    """The exit status of a command in a root (IN_ROOT, or IN_LAYER with a folder for the layer)."""
+def run(script, root, layer, argv, borrow=(), place=f"/{PLACE}"):
+    """The exit status of a command in a root, in a folder there (IN_ROOT, or IN_LAYER with a folder for the layer)."""
     borrowed = " ".join(file for file in borrow if Path(file).exists())
     with subprocess.Popen(["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child=KILL",
-                           "sh", "-c", script, "sh", root.name, layer, borrowed, f"/{PLACE}",
+                           "sh", "-c", script, "sh", root.name, layer, borrowed, place,
                            "env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", *environment(), *argv],
                           cwd=ROOTS) as child:
         try:

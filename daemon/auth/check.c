@@ -63,6 +63,7 @@ static void count_verdict(struct front *front, enum verdict_kind kind, enum tier
 {
     front->metrics.value[kind == VERDICT_UNAVAILABLE ? METRIC_CHECKS_UNAVAILABLE
                                                      : metric_of_check(kind, tier)]++;
+    front->answered[tier]++;
 }
 
 /* An ALLOW is about to be answered: note the time. */
@@ -126,7 +127,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
         record_usage(front, &verdict.api_key_id, cached);
     else if (verdict.kind != VERDICT_UNAVAILABLE)
         denials_note(front, &cached->digest, verdict.kind, tier, asker);
-    count_verdict(front, verdict.kind, tier);
+    count_verdict(front, verdict.kind, answer.tier);
 }
 
 /* The same in the place of the check. */
@@ -168,6 +169,22 @@ static void answer_unavailable(struct front *front, struct buffer *out,
     struct answer answer = {.verdict = &verdict_unavailable, .tier = TIER_NONE, .why = why};
 
     count_verdict(front, VERDICT_UNAVAILABLE, TIER_NONE);
+    encoder->write(front, out, &answer, encoder);
+}
+
+bool check_is_malformed(const struct front *front, struct slice key)
+{
+    return front->config->keys_form == KEY_FORM_PREFIXED &&
+           !key_form_fits(&front->config->keys_prefix, key);
+}
+
+static void answer_malformed(struct front *front, struct buffer *out,
+                             const struct reply_encoder *encoder)
+{
+    static const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN};
+    struct answer answer = {.verdict = &unknown, .tier = TIER_NONE};
+
+    front->metrics.value[METRIC_CHECKS_MALFORMED]++;
     encoder->write(front, out, &answer, encoder);
 }
 
@@ -442,6 +459,8 @@ const char *check_digest(struct front *front, struct check *check)
         if (freshness_refresh_due(&front->freshness.limits, cached->kind, cached->read_at_us))
             refresh_ahead(front, check, cached);
         answer_check(front, check, cached, TIER_MEMORY);
+    } else if (check_is_malformed(front, check->key)) {
+        answer_malformed(front, connection_reply(check->connection), &check->encoder);
     } else {
         /* A hit needs no check of the bytes: the miss before it checked the same bytes. */
         const char *wrong = check_key_id(check->key);
@@ -462,8 +481,11 @@ const char *check_key(struct front *front, struct check *check)
         key_digest(front->hasher, &front->freshness, front->cache, check->key, &check->digest);
         return check_digest(front, check);
     }
-    /* The table may hold a longer key, so this is no DENY. */
-    check_unavailable(front, check, "key id is longer than 255 bytes, and cannot be looked up");
+    /* The table may hold a longer key, so this is no DENY, unless no key has that form. */
+    if (check_is_malformed(front, check->key))
+        answer_malformed(front, connection_reply(check->connection), &check->encoder);
+    else
+        check_unavailable(front, check, "key id is longer than 255 bytes, and cannot be looked up");
     reply_encoder_clear(&check->encoder);
     return NULL;
 }
@@ -560,6 +582,16 @@ void check_outdated(struct front *front, const struct to_front *message)
         end_flight(front, flight);
 }
 
+/* The flight's key has become one that cannot exist. */
+static void answer_waiter_malformed(struct waiter *waiter)
+{
+    struct pending_reply *pending = waiter->pending;
+
+    answer_malformed(waiter->front, pending_reply_buffer(pending), &waiter->encoder);
+    waiter_free(waiter);
+    pending_reply_close(pending);
+}
+
 /* Ask for the key of a flight that is in no map. Without room its waiters get no verdict. */
 static void begin_anew(struct front *front, struct flight *flight)
 {
@@ -567,6 +599,12 @@ static void begin_anew(struct front *front, struct flight *flight)
 
     key_digest(front->hasher, &front->freshness, front->cache, key, &flight->node.digest);
     digest_map_add(&front->flights, &flight->node);
+    if (check_is_malformed(front, key)) {
+        while (!TAILQ_EMPTY(&flight->waiters))
+            answer_waiter_malformed(TAILQ_FIRST(&flight->waiters));
+        end_flight(front, flight);
+        return;
+    }
     if (post_lookup(front, flight, true))
         return;
     while (!TAILQ_EMPTY(&flight->waiters))

@@ -5,19 +5,10 @@
 #include <apikeyd/auth/front_state.h>
 #include <apikeyd/clock/clock.h>
 
-static uint64_t answers_from(const struct front *front, enum tier tier)
-{
-    uint64_t answers = 0;
-
-    for (enum verdict_kind kind = VERDICT_ALLOW; kind <= VERDICT_LAST; kind++)
-        answers += front->metrics.value[metric_of_check(kind, tier)];
-    return answers;
-}
-
 void front_time_read(struct front *front)
 {
-    uint64_t memory = answers_from(front, TIER_MEMORY) - front->timed[TIER_MEMORY];
-    uint64_t stale = answers_from(front, TIER_STALE) - front->timed[TIER_STALE];
+    uint64_t memory = front->answered[TIER_MEMORY] - front->timed[TIER_MEMORY];
+    uint64_t stale = front->answered[TIER_STALE] - front->timed[TIER_STALE];
 
     if (memory + stale == 0)
         return;

@@ -14,6 +14,7 @@
 #include <apikeyd/observe/metrics_server.h>
 #include <apikeyd/observe/monitor.h>
 #include <apikeyd/observe/report.h>
+#include <apikeyd/postgres/pg_ages.h>
 #include <apikeyd/thread/back_env.h>
 #include <apikeyd/thread/timer.h>
 #include <apikeyd/usage/flusher.h>
@@ -32,6 +33,7 @@ struct back {
     struct lease *lease;
     struct feed_postgres *feed;
     struct flusher *flusher;
+    struct pg_ages *ages;
     struct event mail, drain_timer;
     enum stage stage;
     int64_t drain_began_us; /* monotonic */
@@ -111,6 +113,7 @@ static void look(void *arg, struct status_snapshot *snapshot)
 
     value[METRIC_POSTGRES_WANTED] = back->config->postgres_connections;
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
+    value[METRIC_POSTGRES_OLDEST] = (uint64_t)pg_ages_oldest_us(&back->env, now_us);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
     value[METRIC_FEED_UP] = lease_up(back->lease);
     value[METRIC_FRONT_CPU_CONFIGURED] = back->config->listen_cpu[0] != '\0';
@@ -568,7 +571,8 @@ struct back *back_new(struct back_setup *setup)
         .on_idle = on_feed_idle,
         .arg = back,
     });
-    if (!back->feed)
+    back->ages = pg_ages_new(&back->env);
+    if (!back->feed || !back->ages)
         goto fail;
     back->monitor = monitor_new(&(struct monitor_setup){
         .env = &back->env,
@@ -607,6 +611,7 @@ bool back_free(struct back *back)
     back->env.front_gone = true;
     monitor_free(back->monitor);
     metrics_server_free(back->metrics_server);
+    pg_ages_free(back->ages);
     if (back->resolver)
         resolver_feed_is(back->resolver, false);
     if (back->flusher)

@@ -161,7 +161,8 @@ static void check_surroundings(struct config_draft *draft, struct buffer *warnin
     check_secret(draft, "redis.secret_file", config->redis_secret_file, warnings);
     check_database(draft);
     check_dsn(draft, "postgres.dsn", config->postgres_dsn);
-    check_dsn(draft, "postgres.listen_dsn", config->postgres_listen_dsn);
+    if (config->postgres_listen_dsn[0])
+        check_dsn(draft, "postgres.listen_dsn", config->postgres_listen_dsn);
     check_hasher(draft, warnings);
 }
 

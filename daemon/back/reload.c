@@ -20,11 +20,19 @@ static struct key_hasher *make_hasher(const struct config *config, struct buffer
     return hasher;
 }
 
+/* Returns whether other keys than before can exist. */
+static bool has_other_form(const struct config *next, const struct config *config)
+{
+    return next->keys_form != config->keys_form ||
+           (next->keys_form != KEY_FORM_ANY &&
+            !key_prefixes_equal(&next->keys_prefix, &config->keys_prefix));
+}
+
 /* Returns whether keys are found in another way than before. */
 static bool finds_otherwise(const struct config *next, const struct key_hasher *hasher,
                             const struct back_env *env)
 {
-    return !key_hasher_equal(hasher, env->hasher) ||
+    return !key_hasher_equal(hasher, env->hasher) || has_other_form(next, env->config) ||
            strcmp(next->postgres_key_column, env->config->postgres_key_column) != 0 ||
            strcmp(next->postgres_key_column_fallback, env->config->postgres_key_column_fallback) !=
                0;
@@ -36,8 +44,8 @@ static void forget_old_way(struct back_env *env)
     env->key_scheme++;
     freshness_everything_changed(&env->freshness, clock_monotonic_us());
     back_env_post_freshness(env);
-    log_info(&env->log, "reload: keys are found by other columns, or other secrets, than before; "
-                        "every key is looked up again");
+    log_info(&env->log, "reload: keys have another form than before, or are found by other columns "
+                        "or secrets; every key is looked up again");
 }
 
 /* Names of options that need a restart go to `restart`, the reasons of a failure to `errors`, and

@@ -7,7 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytes that the caches of two processors may pass between them as one. arm64's differ, and GCC
+ * names the most of any. */
+#ifdef __GCC_DESTRUCTIVE_SIZE
+enum { CACHE_LINE = __GCC_DESTRUCTIVE_SIZE };
+#else
 enum { CACHE_LINE = 64 };
+#endif
 
 /* Only one side writes an index, and each index has a cache line of its own. Both count up forever
  * and are masked on use, so full and empty need no flag. */

@@ -20,6 +20,14 @@
 static const int64_t heartbeat_late_us = 3000000;
 static const int64_t doubt_us = 100000; /* a heartbeat that takes longer is reported */
 
+static const char listen_sql[] = "LISTEN " NOTIFICATION_CHANNEL;
+
+/* The last statement of a session whose place another one takes. PostgreSQL's queue has the order
+ * of commits, and a session that notifies reads all of the queue before its answer: so it has
+ * delivered every change that the next session's LISTEN came too late for. Nobody listens on this
+ * channel. */
+static const char farewell_sql[] = "NOTIFY apikeyd_renewed";
+
 /* Changes that a heartbeat finds, or that are coalesced, are reported within this time. */
 static const int64_t delay_max_us = 1000000;
 
@@ -41,6 +49,8 @@ struct feed_postgres {
     int64_t sent_us; /* when the last heartbeat was sent */
     bool doubted;    /* the last heartbeat has been reported as late */
     bool due;        /* the next heartbeat goes out as soon as the session is free */
+    bool renewed;    /* no heartbeat was answered since another session took the place of … */
+    struct store_mark mark; /* … the one that led to this server and table */
 
     enum announced announced;
     int64_t definition;           /* of the table and its triggers, as the last heartbeat read it */
@@ -300,6 +310,19 @@ static void confirm(struct feed_postgres *feed)
     feed->setup.on_heartbeat(feed->setup.arg);
 }
 
+/* The stream of a renewed session goes on where the last one ended only if both lead to one server.
+ */
+static bool has_moved(struct feed_postgres *feed, const struct heartbeat *heartbeat)
+{
+    bool moved = feed->renewed && !store_mark_equal(&feed->mark, &heartbeat->store.mark);
+
+    feed->renewed = false;
+    feed->mark = heartbeat->store.mark;
+    if (moved)
+        pg_connection_give_up(feed->connection, "the renewed session leads to another server");
+    return moved;
+}
+
 static void take_heartbeat(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     struct back_env *env = feed->env;
@@ -337,7 +360,8 @@ static void on_heartbeat(void *arg, enum pg_outcome outcome, const PGresult *res
         pg_connection_give_up(feed->connection, PQresultErrorMessage(result));
     else if (!heartbeat_query_read(result, &heartbeat))
         pg_connection_give_up(feed->connection, "a heartbeat of an unexpected form");
-    else if (!sees_pooler(feed, &heartbeat) && !sees_old_server(feed, &heartbeat))
+    else if (!has_moved(feed, &heartbeat) && !sees_pooler(feed, &heartbeat) &&
+             !sees_old_server(feed, &heartbeat))
         take_heartbeat(feed, &heartbeat);
 }
 
@@ -373,7 +397,7 @@ static void on_listening(void *arg, enum pg_outcome outcome, const PGresult *res
 static void send_listen(struct feed_postgres *feed)
 {
     struct pg_query query = {
-        .sql = "LISTEN " NOTIFICATION_CHANNEL,
+        .sql = listen_sql,
         .timeout_us = heartbeat_late_us,
         .done = on_listening,
         .arg = feed,
@@ -413,6 +437,8 @@ static void on_ready(void *arg)
 
     if (!feed->listening)
         send_listen(feed);
+    else if (feed->renewed && !feed->unannounced.readable)
+        send_lock_limit(feed);
     else if (feed->due || !evtimer_pending(&feed->heartbeat_timer, NULL))
         send_heartbeat(feed);
     else if (feed->confirmed && !feed->unannounced.readable)
@@ -454,6 +480,7 @@ static void on_down(void *arg)
     feed->confirmed = false;
     feed->due = false;
     feed->asked = false;
+    feed->renewed = false;
     unannounced_lost(&feed->unannounced);
     /* The transactions that were changing the table are known by numbers of that server's run,
      * which a later run uses again. */
@@ -463,6 +490,15 @@ static void on_down(void *arg)
     lease_down(feed->lease);
     if (confirmed)
         feed->setup.on_up(feed->setup.arg, false);
+}
+
+/* The stream goes on: the next session listened before this one was done. */
+static void on_renewed(void *arg)
+{
+    struct feed_postgres *feed = arg;
+
+    feed->renewed = true;
+    feed->unannounced.readable = false; /* the limit on locks is the session's */
 }
 
 /* When the change was made by this host's clock, as an estimate. */
@@ -554,6 +590,9 @@ struct feed_postgres *feed_postgres_new(const struct feed_postgres_setup *setup)
         .dsn = config->postgres_listen_dsn[0] ? config->postgres_listen_dsn : config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,
+        .prelude = listen_sql,
+        .farewell = farewell_sql,
+        .on_renewed = on_renewed,
         .on_notify = on_notify,
         .arg = feed,
     });

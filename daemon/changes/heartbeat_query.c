@@ -67,12 +67,14 @@ enum {
 
 static const char without_unannounced[] = HEAD "false" TAIL;
 
-/* $3 is a snapshot: transactions that it does not see have ended since. */
+/* $3 is a snapshot: transactions that it does not see have ended since. A note that a restored dump
+ * or a subscription has brought may name a transaction that this server has not run yet. */
 static const char with_unannounced[] =
     HEAD "EXISTS (SELECT FROM apikeyd.unannounced_change AS x "
          "WHERE x.xid OPERATOR(pg_catalog.>=) "
          "pg_catalog.pg_snapshot_xmin($3::pg_catalog.pg_snapshot) "
-         "AND NOT pg_catalog.pg_visible_in_snapshot(x.xid, $3::pg_catalog.pg_snapshot))" TAIL;
+         "AND NOT pg_catalog.pg_visible_in_snapshot(x.xid, $3::pg_catalog.pg_snapshot) "
+         "AND pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot()))" TAIL;
 
 void heartbeat_query_bind(struct pg_query *query, const struct config *config, const char *since)
 {

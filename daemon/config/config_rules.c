@@ -156,8 +156,16 @@ static void check_columns(struct config_draft *draft)
                           "postgres.not_before_column is the same: no key could pass");
 }
 
+/* A session that is replaced all the time is of no use. */
+static void check_ages(struct config_draft *draft)
+{
+    if (draft->config->postgres_max_age > 0 && draft->config->postgres_max_age < 1000000)
+        config_draft_fail(draft, "postgres.max_age", "at least 1s is needed, or 0s for no maximum");
+}
+
 void config_rules_check(struct config_draft *draft)
 {
+    check_ages(draft);
     check_columns(draft);
     check_secrets(draft);
     check_places(draft);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/base/log.h>
+#include <apikeyd/base/rate_limit.h>
 #include <apikeyd/config/config.h>
 #include <apikeyd/config/option.h>
 
@@ -24,6 +25,7 @@ static const char *const aws_sources[] = {"api_key",       "api_key_id", "header
 static const char *const inactive_statuses[] = {"403", "401", NULL};
 static const char *const preflights[] = {"deny", "allow", NULL};
 static const char *const usage_keys[] = {"none", "key", "api_key_id", "user_id", NULL};
+static const char *const key_forms[] = {"any", "prefixed", NULL};
 static const char *const transforms[] = {"none", "hmac-sha256", NULL};
 static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
@@ -88,6 +90,14 @@ const struct option option_table[] = {
      HOURS(24), RELOADABLE, NULL, "How long DENY unknown is fresh."},
     {"cache", "stale_max", OPTION_DURATION, FIELD(cache_stale_max), "5m", 0, HOURS(24), RELOADABLE,
      NULL, "Maximum age of a verdict that is served while no store answers; 0s: never."},
+
+    {"keys", "form", OPTION_CHOICE, FIELD(keys_form), "any", 0, 0, RELOADABLE, key_forms,
+     "any, or prefixed: a key that has not the form of those that apikeyctl keys create makes, "
+     "with "
+     "one of the prefixes, is DENY unknown at once, and no store is asked."},
+    {"keys", "prefix", OPTION_KEY_PREFIXES, FIELD(keys_prefix), "key", 0, 0, RELOADABLE, NULL,
+     "Prefixes of keys, with commas in between: the first is that of new keys, keys with another "
+     "have the form too."},
 
     {"redis", "url", OPTION_REDIS_URL, FIELD(redis_url), "unix:///run/redis/redis-server.sock", 0,
      URL_MAX, FIXED, NULL,
@@ -154,6 +164,12 @@ const struct option option_table[] = {
      "Time zone of the times in columns of type timestamp without time zone, as in Asia/Seoul."},
     {"postgres", "connections", OPTION_COUNT, FIELD(postgres_connections), "2", 1, 64, FIXED, NULL,
      "Connections for lookups; usage and the change feed have one more each."},
+    {"postgres", "connects_per_second", OPTION_COUNT, FIELD(postgres_connects_per_second), "20", 1,
+     RATE_LIMIT_MAX, RELOADABLE, NULL,
+     "Maximum number of attempts to connect in any second, over all sessions of the daemon."},
+    {"postgres", "max_age", OPTION_DURATION, FIELD(postgres_max_age), "1h", 0, HOURS(24 * 366),
+     RELOADABLE, NULL,
+     "Maximum age of a session: another one takes its place before that; 0s: no maximum."},
     {"postgres", "batch", OPTION_COUNT, FIELD(postgres_batch), "1000", 1, 10000, RELOADABLE, NULL,
      "Maximum number of keys in one lookup query."},
     {"postgres", "timeout", OPTION_DURATION, FIELD(postgres_timeout), "500ms", MILLISECONDS(10),

@@ -136,6 +136,7 @@ void admin_explain(struct front *front, struct connection *connection,
     message.lookup.key_len = (uint8_t)key.len;
     memcpy(message.lookup.key, key.at, key.len);
     message.explain = peek(front, &message.lookup.digest);
+    message.explain.malformed = check_is_malformed(front, key);
     /* EXPLAIN asks Redis and PostgreSQL. */
     ask_back(front, connection, &message, reply_limit_us + config_wait_max_us(front->config));
 }

@@ -71,7 +71,9 @@ static void write_cache_status(struct buffer *out, const struct answer *answer)
         [TIER_STALE] = "Cache-Status: apikeyd; hit; detail=stale; ttl=",
     };
 
-    if (answer->tier == TIER_NONE)
+    if (answer->tier == TIER_NONE && answer->verdict->kind == VERDICT_DENY_UNKNOWN)
+        buffer_text(out, "Cache-Status: apikeyd; detail=malformed\r\n");
+    else if (answer->tier == TIER_NONE)
         buffer_text(out, "Cache-Status: apikeyd; fwd=miss; detail=unavailable\r\n");
     else
         write_number(out, from[answer->tier], answer->left_us / 1000000);

@@ -18,7 +18,7 @@
 
 enum {
     HEADER_SIZE = 4096,
-    PAGE = 4096,
+    PAGE_MIN = 4096, /* of any machine */
     OPENS_MAX = 100, /* tries to open a name that leads to another file each time */
 };
 
@@ -264,11 +264,13 @@ static bool scan_half(struct ledger_half *half, int64_t allocated_slots)
     return whole;
 }
 
-/* How many slots of a half lie in allocated parts of the (sparse) file. */
+/* How many slots of a half lie in allocated parts of the (sparse) file. The page in which the next
+ * half begins is the next half's. */
 static int64_t allocated_slots(const struct ledger_half *half)
 {
     const int fd = half->fd;
     int64_t end = half->offset + half_size;
+    end -= end % (int64_t)ledger_map_page();
     int64_t last = half->offset;
 
     for (int64_t at = half->offset; at < end;) {
@@ -306,7 +308,7 @@ static void salvage(int fd, int64_t now_us, struct usage_batch *ret, struct usag
 /* Read the halves of an existing file. */
 static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_judged *judged)
 {
-    const uint32_t page_slots = PAGE / (uint32_t)usage_slot_size(file->type);
+    const uint32_t page_slots = PAGE_MIN / (uint32_t)usage_slot_size(file->type);
 
     for (int i = 0; i < LEDGER_HALVES; i++) {
         struct ledger_half *half = &file->half[i];
@@ -328,7 +330,8 @@ static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_j
         if (half->reserved < half->used)
             half->reserved = (half->used + page_slots - 1) / page_slots * page_slots;
         /* Give back room that an earlier process reserved. */
-        (void)ledger_half_punch(half, half->reserved, ledger_half_slots(half) - half->reserved);
+        if (half->reserved < ledger_half_slots(half))
+            (void)ledger_half_punch(half, half->reserved, ledger_half_slots(half) - half->reserved);
     }
     return NULL;
 }

@@ -18,6 +18,35 @@ static size_t place_of(const struct ledger_half *half, uint32_t slot)
     return (size_t)half->offset + size_of(half, slot);
 }
 
+/* A part of the file, and of the mapping. */
+struct part {
+    size_t at, len; /* bytes */
+};
+
+/* Returns the pages of the slots, because the system gives and takes whole pages. A page belongs to
+ * the slots in which it begins (ledger_map.h). */
+static struct part pages_of(const struct ledger_half *half, uint32_t from, uint32_t slots)
+{
+    size_t at = ledger_map_up_to_page(place_of(half, from));
+
+    return (struct part){at, ledger_map_up_to_page(place_of(half, from + slots)) - at};
+}
+
+/* Returns the pages that the slots need. The page in which the half begins is this half's, although
+ * it begins before: nobody reads the header through the mapping, and no half uses its last step. */
+static struct part room_of(const struct ledger_half *half, uint32_t from, uint32_t slots)
+{
+    struct part room = pages_of(half, from, slots);
+
+    if (from == 0) {
+        size_t begin = place_of(half, 0) - place_of(half, 0) % ledger_map_page();
+
+        room.len += room.at - begin;
+        room.at = begin;
+    }
+    return room;
+}
+
 /* Returns the slots up to the end of the step. After a restart on a full file system the first step
  * may be shorter. */
 static uint32_t step_from(const struct ledger_half *half)
@@ -28,11 +57,13 @@ static uint32_t step_from(const struct ledger_half *half)
 bool ledger_half_reserve(struct ledger_half *half)
 {
     uint32_t step = step_from(half);
+    struct part room = room_of(half, half->reserved, step);
 
-    if (half->reserved == ledger_half_slots(half))
+    if (half->reserved >= ledger_half_slots(half))
         return false;
-    if (half->fd >= 0 && fallocate(half->fd, 0, (off_t)place_of(half, half->reserved),
-                                   (off_t)size_of(half, step)) != 0)
+    /* No page begins in a step's last slots: they have room already. */
+    if (half->fd >= 0 && room.len > 0 &&
+        fallocate(half->fd, 0, (off_t)room.at, (off_t)room.len) != 0)
         return false;
     half->reserved += step;
     return true;
@@ -43,9 +74,10 @@ bool ledger_half_reserve(struct ledger_half *half)
 static bool borrow(struct ledger_half *half)
 {
     uint32_t step = step_from(half);
+    struct part room = room_of(half, half->reserved, step);
 
-    if (half->fd < 0 || half->reserved == ledger_half_slots(half) ||
-        !ledger_map_borrow(half->map, place_of(half, half->reserved), size_of(half, step)))
+    if (half->fd < 0 || half->reserved >= ledger_half_slots(half) ||
+        !ledger_map_borrow(half->map, room.at, room.len))
         return false;
     if (half->borrowed_from > half->reserved)
         half->borrowed_from = half->reserved;
@@ -61,7 +93,8 @@ static bool grow(struct ledger_half *half)
 }
 
 /* Store the time last: a slot without a time does not count. A killed process loses no store that
- * it has made, so only the compiler must keep the order. */
+ * it has made, on any processor. But the kernel may write a page of a file on a disk meanwhile, and
+ * arm64 shows it plain stores in any order: hence the release, which is a plain store on amd64. */
 static void store(const struct ledger_half *half, uint32_t i, const struct row_id *api_key_id,
                   int64_t last_used_us, uint64_t count)
 {
@@ -69,8 +102,7 @@ static void store(const struct ledger_half *half, uint32_t i, const struct row_i
 
     usage_slot_set_id(slot, half->type, api_key_id);
     slot->count = count;
-    atomic_signal_fence(memory_order_release);
-    *(volatile int64_t *)&slot->last_used_us = last_used_us;
+    __atomic_store_n(&slot->last_used_us, last_used_us, __ATOMIC_RELEASE);
 }
 
 bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
@@ -96,10 +128,12 @@ bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_i
 
 bool ledger_half_punch(const struct ledger_half *half, uint32_t from, uint32_t slots)
 {
+    struct part pages = pages_of(half, from, slots);
+
     if (half->fd < 0)
-        return ledger_map_discard(half->map, place_of(half, from), size_of(half, slots));
-    return fallocate(half->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                     (off_t)place_of(half, from), (off_t)size_of(half, slots)) == 0;
+        return ledger_map_discard(half->map, pages.at, pages.len);
+    return fallocate(half->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)pages.at,
+                     (off_t)pages.len) == 0;
 }
 
 /* Give room beyond this round's need back to the file system. Memory follows demand one round
@@ -119,8 +153,10 @@ static void return_borrowed(struct ledger_half *half)
 {
     uint32_t from = half->borrowed_from;
 
-    if (from >= half->reserved ||
-        !ledger_map_return(half->map, place_of(half, from), size_of(half, half->reserved - from)))
+    if (from >= half->reserved)
+        return;
+    struct part room = room_of(half, from, half->reserved - from);
+    if (!ledger_map_return(half->map, room.at, room.len))
         return;
     half->reserved = from;
     half->borrowed_from = UINT32_MAX;

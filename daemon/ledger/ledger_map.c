@@ -22,7 +22,18 @@ struct ledger_map {
  * the one mutable global of the daemon. */
 static struct ledger_map maps[MAPS_MAX];
 static struct sigaction earlier;
-static size_t page; /* bytes */
+
+size_t ledger_map_page(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+size_t ledger_map_up_to_page(size_t at)
+{
+    const size_t page = ledger_map_page();
+
+    return (at + page - 1) / page * page;
+}
 
 static bool put_memory(char *at, size_t len)
 {
@@ -32,21 +43,22 @@ static bool put_memory(char *at, size_t len)
 
 /* Replace the page at `at`, which the file cannot provide. A file that ended lacks the rest of the
  * step too: one mapping for each page could exceed the kernel's limit. Async-signal-safe: system
- * calls and atomics only. (POSIX does not list mmap; on Linux it is a system call like the others.)
- */
+ * calls and atomics only. (POSIX lists neither mmap nor sysconf; on Linux the one is a system call
+ * like the others, and the size of a page a constant.) */
 static bool replace_page(struct ledger_map *map, char *bytes, size_t at)
 {
     const struct ledger_map_setup *setup = &map->setup;
+    size_t page = ledger_map_page();
     size_t from = at - at % page;
     struct stat status;
     bool replaced = false;
 
-    if (fstat(setup->fd, &status) == 0 && (size_t)status.st_size <= from && at >= setup->first) {
-        size_t end = ((size_t)status.st_size + page - 1) / page * page;
-        size_t step = at - (at - setup->first) % setup->step;
-        size_t start = step > end ? step : end;
+    if (fstat(setup->fd, &status) == 0 && (size_t)status.st_size <= from && from >= setup->first) {
+        size_t end = ledger_map_up_to_page((size_t)status.st_size);
+        size_t step = from - (from - setup->first) % setup->step;
+        size_t start = step > end ? ledger_map_up_to_page(step) : end;
 
-        replaced = put_memory(bytes + start, step + setup->step - start);
+        replaced = put_memory(bytes + start, ledger_map_up_to_page(step + setup->step) - start);
     }
     if (!replaced)
         replaced = put_memory(bytes + from, page);
@@ -84,8 +96,6 @@ static int guard(void)
     struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     struct sigaction current;
 
-    if (page == 0)
-        page = (size_t)sysconf(_SC_PAGESIZE);
     if (sigaction(SIGBUS, NULL, &current) != 0)
         return -errno;
     if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == on_sigbus)

@@ -26,8 +26,13 @@ static bool memory_is_servable(const struct explanation *e)
 
 static struct outcome decide(const struct explanation *e)
 {
+    static const struct verdict unknown = {.kind = VERDICT_DENY_UNKNOWN};
     const struct verdict *in_memory = &e->memory.verdict;
 
+    if (e->memory.malformed)
+        return (struct outcome){&unknown, TIER_NONE,
+                                "the key has not the form that keys.form demands; CHECK asks no "
+                                "store"};
     if (in_memory->kind != VERDICT_UNAVAILABLE && e->memory.use == USE_NOW)
         return (struct outcome){in_memory, TIER_MEMORY, "memory holds a verdict within its ttl"};
     if (e->redis == FOUND_VERDICT && e->redis_use == USE_NOW)
@@ -95,7 +100,7 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
                            const struct outcome *outcome)
 {
     const struct verdict *verdict = outcome->verdict;
-    bool held = verdict->kind != VERDICT_UNAVAILABLE;
+    bool held = outcome->tier != TIER_NONE;
     int64_t age_us = e->limits.now_us - verdict->read_at_us;
     int64_t left_us = freshness_left(&e->limits, verdict->kind, verdict->read_at_us);
 

@@ -230,15 +230,6 @@ bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_
     return true;
 }
 
-static bool is_stored_hash(struct slice text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.at[i] >= 'A' && text.at[i] <= 'F')
-            return false;
-    }
-    return key_hash_form(text);
-}
-
 size_t key_row_hash(const struct key_row *row, const struct key_names *names)
 {
     size_t i = 0;
@@ -259,7 +250,7 @@ enum key_row_standing key_row_judge(const struct key_row *row, const struct key_
     if (row->key.len == 0)
         return has_raw ? KEY_ROW_FITS : KEY_ROW_HASH_IN_FALLBACK;
     if (key_row_hash(row, names) == names->hashes)
-        return is_stored_hash(row->key) ? KEY_ROW_TORN : KEY_ROW_NO_HASH;
+        return key_hash_stored(row->key) ? KEY_ROW_TORN : KEY_ROW_NO_HASH;
     return has_raw && !slice_equal(row->fallback, key) ? KEY_ROW_TORN : KEY_ROW_FITS;
 }
 

@@ -193,6 +193,8 @@ static void judge_row(struct pg_pool *pool, struct lookup *lookup, const struct 
         pool->env->metrics.value[METRIC_FOUND_BY_OLDER_SECRET] +=
             which > 0 && which < lookup->names.hashes;
     }
+    pool->env->metrics.value[METRIC_FOUND_WITHOUT_FORM] +=
+        !key_form_fits(&pool->env->config->keys_prefix, lookup_key(lookup));
     key_query_combine(&lookup->finding, row);
 }
 
@@ -789,6 +791,7 @@ static bool open_slot(struct pool_slot *slot, struct pg_pool *pool)
         .on_down = on_down,
         .arg = slot,
         .waits_when_late = true,
+        .renews_when_denied = true,
     });
     return slot->connection != NULL;
 }

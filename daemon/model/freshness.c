@@ -38,7 +38,7 @@ struct freshness_limits freshness_limits_at(const struct freshness_policy *polic
     int64_t oldest_stale_us =
         inputs->elsewhere ? INT64_MAX : later(known_us, stale_since(policy, inputs, now_us));
 
-    return (struct freshness_limits){
+    struct freshness_limits limits = {
         .now_us = now_us,
         .linked = linked,
         .oldest_us = later(inputs->watermark_us, now_us - ttl_us),
@@ -49,9 +49,15 @@ struct freshness_limits freshness_limits_at(const struct freshness_policy *polic
         .refresh_us = now_us - ttl_us + ttl_us / 5,
         .ttl_us = ttl_us,
         .unknown_ttl_us = negative_ttl_us,
-        .pg_earliest_us = pg_reading_earliest(&inputs->reading, now_us),
-        .pg_latest_us = pg_reading_latest(&inputs->reading, now_us),
+        .pg_earliest_us = INT64_MIN,
+        .pg_latest_us = INT64_MAX,
     };
+
+    if (inputs->reading.known) {
+        limits.pg_earliest_us = pg_reading_earliest(&inputs->reading, now_us);
+        limits.pg_latest_us = pg_reading_latest(&inputs->reading, now_us);
+    }
+    return limits;
 }
 
 void freshness_tick(struct freshness *freshness, int64_t now_us)

@@ -241,6 +241,15 @@ void key_hasher_mark(const struct key_hasher *hasher, struct digest *ret)
     digest_of((struct slice){hashes, hasher->secrets * KEY_HASH_LEN}, ret);
 }
 
+bool key_hash_stored(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (isupper((unsigned char)text.at[i]))
+            return false;
+    }
+    return key_hash_form(text);
+}
+
 bool key_hash_form(struct slice text)
 {
     if (text.len != KEY_HASH_LEN)

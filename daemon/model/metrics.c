@@ -80,6 +80,7 @@ void metrics_sum(struct metrics *metrics)
             value[by_tier[tier]] += value[metric_of_check(kind, tier)];
         }
     }
+    value[METRIC_CHECKS_UNKNOWN] += value[METRIC_CHECKS_MALFORMED];
 }
 
 static void print_distributions(const struct metrics *metrics, struct buffer *out)

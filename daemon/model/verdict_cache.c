@@ -17,6 +17,7 @@ enum { TAGS = 8 };
 
 enum { HUGE_PAGE = 2 * 1024 * 1024 };
 
+/* Most processors' cache line. Where lines are longer, as on some arm64, two verdicts share one. */
 enum { LINE = 64 };
 
 _Static_assert(sizeof(struct cached_verdict) == LINE, "one verdict is one cache line");

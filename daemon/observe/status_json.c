@@ -82,9 +82,10 @@ static json_t *checks(const struct status_snapshot *snapshot)
     const uint64_t *recent = snapshot->recent.value;
     const uint64_t *total = snapshot->total.value;
     uint64_t answered = checks_of(&snapshot->recent);
+    uint64_t judged = answered - recent[METRIC_CHECKS_MALFORMED]; /* of keys that can exist */
 
     return json_pack(
-        "{s:{s:f,s:f,s:f,s:f,s:f,s:f,s:f},s:{s:o,s:o,s:o,s:o,s:o,s:o},s:o,s:f}", "per_second",
+        "{s:{s:f,s:f,s:f,s:f,s:f,s:f,s:f},s:{s:o,s:o,s:o,s:o,s:o,s:o},s:o,s:f,s:f}", "per_second",
         "all", rate(snapshot, answered), "allow", rate(snapshot, recent[METRIC_CHECKS_ALLOW]),
         "deny_unknown", rate(snapshot, recent[METRIC_CHECKS_UNKNOWN]), "deny_inactive",
         rate(snapshot, recent[METRIC_CHECKS_INACTIVE]), "deny_expired",
@@ -95,8 +96,9 @@ static json_t *checks(const struct status_snapshot *snapshot)
         "deny_inactive", number(total[METRIC_CHECKS_INACTIVE]), "deny_expired",
         number(total[METRIC_CHECKS_EXPIRED]), "deny_early", number(total[METRIC_CHECKS_EARLY]),
         "unavailable", number(total[METRIC_CHECKS_UNAVAILABLE]), "hit_ratio",
-        known(answered > 0, (double)recent[METRIC_HITS_MEMORY] / (double)(answered ? answered : 1)),
-        "stale_per_second", rate(snapshot, recent[METRIC_HITS_STALE]));
+        known(judged > 0, (double)recent[METRIC_HITS_MEMORY] / (double)(judged ? judged : 1)),
+        "stale_per_second", rate(snapshot, recent[METRIC_HITS_STALE]), "malformed_per_second",
+        rate(snapshot, recent[METRIC_CHECKS_MALFORMED]));
 }
 
 /* Figures of the last window; null where nothing was measured. */

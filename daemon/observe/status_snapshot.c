@@ -44,15 +44,16 @@ void status_snapshot_print_line(const struct status_snapshot *snapshot, struct b
     uint64_t checks = recent[METRIC_CHECKS_ALLOW] + recent[METRIC_CHECKS_UNKNOWN] +
                       recent[METRIC_CHECKS_INACTIVE] + recent[METRIC_CHECKS_EXPIRED] +
                       recent[METRIC_CHECKS_EARLY] + recent[METRIC_CHECKS_UNAVAILABLE];
+    uint64_t judged = checks - recent[METRIC_CHECKS_MALFORMED]; /* of keys that can exist */
     double seconds = snapshot->window_us > 0 ? (double)snapshot->window_us / 1e6 : 1;
     struct buffer why = {0};
     bool ready = status_snapshot_ready(snapshot, &why);
 
     buffer_printf(out, "%s: %.0f checks/s", ready ? "ready" : "not ready",
                   (double)checks / seconds);
-    if (checks > 0)
+    if (judged > 0)
         buffer_printf(out, ", %.1f %% from memory",
-                      100 * (double)recent[METRIC_HITS_MEMORY] / (double)checks);
+                      100 * (double)recent[METRIC_HITS_MEMORY] / (double)judged);
     buffer_printf(out, "; change feed %s; ", snapshot->total.value[METRIC_FEED_UP] ? "up" : "down");
     buffer_append(out, buffer_held(&why).at, why.len);
     buffer_free(&why);

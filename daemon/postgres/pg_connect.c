@@ -7,11 +7,13 @@
 #include <apikeyd/thread/worker.h>
 
 #include "pg_hosts.h"
+#include "pg_password_file.h"
 
 struct pg_attempt {
     char *dsn;
     unsigned turn;
     struct pg_hosts hosts;
+    struct buffer password_file; /* what is wrong with it, NUL-terminated; or empty */
     PGconn *pg;
     struct worker *worker;
     void (*done)(void *arg, const struct pg_attempt_result *result);
@@ -22,7 +24,7 @@ struct pg_attempt {
  * parameters before "dbname", but not those after. See "Parameter Key Words" and
  * PQconnectStartParams() in the PostgreSQL manual. */
 struct parameters {
-    const char *keyword[12], *value[12];
+    const char *keyword[14], *value[14];
     size_t len;
 };
 
@@ -32,7 +34,11 @@ static void add_parameter(struct parameters *parameters, const char *keyword, co
     parameters->value[parameters->len++] = value;
 }
 
-static PGconn *start(const char *dsn, const struct pg_hosts *hosts)
+/* libpq writes a warning to stderr about a password file that it does not use. It passes over a
+ * path that leads nowhere in silence. */
+static const char no_password_file[] = "/dev/null/none";
+
+static PGconn *start(const char *dsn, const struct pg_hosts *hosts, bool by_password_file)
 {
     struct parameters parameters = {0};
 
@@ -51,7 +57,27 @@ static PGconn *start(const char *dsn, const struct pg_hosts *hosts)
         add_parameter(&parameters, "hostaddr", hosts->hostaddr.data);
         add_parameter(&parameters, "port", hosts->port.data);
     }
+    if (!by_password_file)
+        add_parameter(&parameters, "passfile", no_password_file);
     return PQconnectStartParams(parameters.keyword, parameters.value, 1);
+}
+
+/* Returns whether libpq can use the password file. Whether it needs a password is not known yet. */
+static bool check_password_file(struct pg_attempt *attempt)
+{
+    char usual[PATH_MAX];
+    const char *path = attempt->hosts.password_file.data;
+
+    if (!path[0] && !pg_password_file_default(usual))
+        return true;
+    if (!path[0])
+        path = usual;
+    const char *wrong = pg_password_file_wrong(path);
+    if (!wrong)
+        return true;
+    buffer_printf(&attempt->password_file, "%s: %s", path, wrong);
+    buffer_append(&attempt->password_file, "", 1);
+    return false;
 }
 
 /* On the worker's thread. */
@@ -65,12 +91,14 @@ static void work(void *arg)
         return;
     for (unsigned i = 0; i < attempt->turn; i++)
         pg_hosts_rotate(hosts);
-    attempt->pg = start(attempt->dsn, hosts);
+    bool by_password_file = check_password_file(attempt);
+    attempt->pg = start(attempt->dsn, hosts, by_password_file);
 }
 
 static void attempt_free(struct pg_attempt *attempt)
 {
     pg_hosts_free(&attempt->hosts);
+    buffer_free(&attempt->password_file);
     free(attempt->dsn);
     free(attempt);
 }
@@ -92,6 +120,7 @@ static void on_worked(void *arg)
                                     .pg = attempt->pg,
                                     .unresolved = hosts->unresolved,
                                     .why = hosts->unresolved ? hosts->why : "out of memory",
+                                    .password_file = attempt->password_file.data,
                                 });
     attempt_free(attempt);
 }

@@ -2,6 +2,7 @@
 #include <apikeyd/postgres/pg_connection.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <event2/event_struct.h>
 
@@ -10,7 +11,9 @@
 #include <apikeyd/thread/timer.h>
 
 #include "pg_connect.h"
+#include "pg_failure.h"
 #include "pg_names.h"
+#include "pg_renewal.h"
 
 enum { ROTATIONS = 60 }; /* a multiple of every small number of hosts */
 
@@ -26,6 +29,13 @@ static const int64_t connect_timeout_us = 5000000;
  * pooler, only ended a session. */
 static const int64_t proven_us = 1000000;
 
+/* … within this time, so that sidecars that lose their sessions together do not all log in at
+ * once. */
+static const uint32_t reconnect_jitter_us = 50000;
+
+/* For so long after a loss, a login that fails does not count. */
+static const int64_t switch_us = 2000000;
+
 /* A session that ended this many times in a row, each time within steady_us, is logged no more
  * until one has stayed up, or down, for longer. */
 enum { SHORT_LIVES_MAX = 3 };
@@ -35,6 +45,9 @@ static const int64_t steady_us = 60000000;
  * queue there. */
 static const int64_t overdue_us = 10000000;
 
+/* A session that lacks rights is replaced when it is this old. */
+static const int64_t denied_us = 5000000;
+
 /* An attempt to connect that takes longer starts again when there is news of the server. */
 static const int64_t slow_connect_us = 200000;
 
@@ -42,6 +55,9 @@ static const int64_t slow_connect_us = 200000;
  * the place repeatedly while it keeps the place from others. */
 static const int64_t give_way_us = 20000;
 static const int64_t claim_interval_us = 200000;
+
+/* Of a line in the log. */
+enum { LINE_SIZE = 560 };
 
 struct pg_connection {
     struct pg_connection_setup setup;
@@ -60,9 +76,18 @@ struct pg_connection {
     struct event io, timer;
     bool io_added;
     struct backoff backoff;
-    int64_t connected_us;   /* when it came up last (monotonic), … */
-    int64_t attempt_us;     /* … and when the present attempt began */
-    unsigned connects_late; /* time-outs and useless servers: each lets another host come first */
+    int64_t connected_us;    /* when it came up last (monotonic), … */
+    int64_t attempt_us;      /* … and when the present attempt began */
+    int64_t lost_us;         /* … and when a proven session ended last */
+    unsigned connects_late;  /* time-outs and useless servers: each lets another host come first */
+    char password_file[256]; /* what is wrong with it, as of the last attempt; or "" */
+    struct pg_renewal *renewal; /* makes another session, … */
+    PGconn *next;               /* … which waits until the query under way has ended */
+    struct backoff renewal_backoff;
+    bool renewal_logged; /* a failure */
+    char
+        told[LINE_SIZE]; /* the last fault of its login that was logged while it flaps or is down */
+    bool ends;           /* too old: as soon as the query under way has ended */
 };
 
 static void on_io(evutil_socket_t fd, short what, void *arg);
@@ -77,8 +102,19 @@ static void watch(struct pg_connection *connection, short what)
     connection->io_added = true;
 }
 
+static void drop_next(struct pg_connection *connection)
+{
+    pg_renewal_cancel(connection->renewal);
+    PQfinish(connection->next);
+    connection->renewal = NULL;
+    connection->next = NULL;
+    connection->session.renewing = false;
+}
+
 static void close_pg(struct pg_connection *connection)
 {
+    drop_next(connection);
+    connection->ends = false;
     if (connection->io_added)
         event_del(&connection->io);
     connection->io_added = false;
@@ -95,11 +131,18 @@ static void first_line(const char *message, char *ret, size_t size)
     snprintf(ret, size, "%.*s", (int)strcspn(message, "\n"), message);
 }
 
-/* too_many_connections, of a role, a database or the server. libpq gives the SQLSTATE of an attempt
- * to connect only in its message, independent of the language. */
-static bool has_no_room(const char *message)
+static void count_failed_connect(struct pg_connection *connection, enum pg_failure failure,
+                                 bool unresolved)
 {
-    return strstr(message, "  53300: ") != NULL;
+    static const enum metric metrics[] = {
+        [PG_FAILURE_LOGIN] = METRIC_POSTGRES_FAILED_LOGIN,
+        [PG_FAILURE_TLS] = METRIC_POSTGRES_FAILED_TLS,
+        [PG_FAILURE_ROOM] = METRIC_POSTGRES_FAILED_ROOM,
+        [PG_FAILURE_OTHER] = METRIC_POSTGRES_FAILED_OTHER,
+    };
+
+    connection->setup.env->metrics
+        .value[unresolved ? METRIC_POSTGRES_FAILED_NAME : metrics[failure]]++;
 }
 
 static void count_failure(struct pg_connection *connection, enum pg_outcome outcome)
@@ -128,6 +171,50 @@ static void note_life(struct pg_connection *connection, bool was_up, int64_t sin
     }
 }
 
+/* The password may be about to change, and sessions may be ended for that: the session that was
+ * lost had the right one. */
+static bool in_switch(const struct pg_connection *connection)
+{
+    return connection->lost_us != TIME_NEVER && !connection->down &&
+           clock_monotonic_us() - connection->lost_us < switch_us;
+}
+
+/* libpq does not tell why it had no password. */
+static void describe(const struct pg_connection *connection, const char *why, char *ret,
+                     size_t size)
+{
+    char line[256];
+
+    first_line(why, line, sizeof line);
+    if (connection->password_file[0] && pg_failure_no_password(why))
+        snprintf(ret, size, "%s; password file %s", line, connection->password_file);
+    else
+        snprintf(ret, size, "%s", line);
+}
+
+/* A fault that somebody has to mend, and another one than before, also while the connection is down
+ * or flaps. */
+static bool is_news(struct pg_connection *connection, enum pg_failure failure, const char *line)
+{
+    bool lasting = failure == PG_FAILURE_LOGIN || failure == PG_FAILURE_TLS;
+    bool news = lasting && strcmp(line, connection->told) != 0;
+
+    if (news)
+        snprintf(connection->told, sizeof connection->told, "%s", line);
+    return news;
+}
+
+static void wait_to_connect(struct pg_connection *connection, bool proven)
+{
+    if (!proven) {
+        timer_start(&connection->timer, next_attempt_us(connection));
+        return;
+    }
+    connection->lost_us = clock_monotonic_us();
+    backoff_reset(&connection->backoff);
+    timer_start(&connection->timer, arc4random_uniform(reconnect_jitter_us));
+}
+
 /* The connection is unusable: close it, fail the waiting queries, and connect again later. */
 static void lose(struct pg_connection *connection, enum pg_outcome outcome, const char *why)
 {
@@ -136,28 +223,33 @@ static void lose(struct pg_connection *connection, enum pg_outcome outcome, cons
     bool was_up = was_busy || connection->state == READY || connection->state == OVERDUE;
     int64_t lived_us = clock_monotonic_us() - connection->connected_us;
     bool proven = was_up && lived_us > proven_us;
-    bool refused = connection->state == CONNECTING && has_no_room(why);
-    char line[256];
+    enum pg_failure failure = was_up ? PG_FAILURE_OTHER : pg_failure_of(why);
+    bool refused = failure == PG_FAILURE_ROOM;
+    bool switching =
+        outcome == PG_LOST && (was_up || failure == PG_FAILURE_LOGIN) && in_switch(connection);
+    char line[LINE_SIZE];
 
-    first_line(why, line, sizeof line);
+    describe(connection, why, line, sizeof line);
     note_life(connection, was_up, lived_us);
-    if (connection->down || refused || connection->short_lives > SHORT_LIVES_MAX ||
-        (connection->unresolved && !connection->pg)) /* the name's fault has been logged */
+    if (!was_up)
+        count_failed_connect(connection, failure, connection->unresolved && !connection->pg);
+    bool quiet = connection->down || refused || connection->short_lives > SHORT_LIVES_MAX ||
+                 (connection->unresolved && !connection->pg); /* the name's fault has been logged */
+    if (!is_news(connection, failure, line) && quiet)
         log_debug(log, "postgres (%s): %s", connection->setup.purpose, line);
     else
-        log_warning(log, "postgres (%s): %s; trying again%s", connection->setup.purpose, line,
-                    pg_connection_flaps(connection)
-                        ? " (it comes and goes: logged again when it has stayed for a minute)"
-                        : "");
+        log_write(log, switching && !was_up ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+                  "postgres (%s): %s; trying again%s", connection->setup.purpose, line,
+                  pg_connection_flaps(connection)
+                      ? " (it comes and goes: logged again when it has stayed for a minute)"
+                      : "");
     if (outcome != PG_REFUSED) /* a refusal was counted when it came */
         count_failure(connection, outcome);
-    connection->down = outcome == PG_LATE || connection->state == OVERDUE || !proven;
+    connection->down = outcome == PG_LATE || connection->state == OVERDUE || !(proven || switching);
     connection->state = WAITING;
     connection->gives_way = false;
     close_pg(connection);
-    if (proven)
-        backoff_reset(&connection->backoff);
-    timer_start(&connection->timer, proven ? 0 : next_attempt_us(connection));
+    wait_to_connect(connection, proven);
     if (refused)
         pg_session_refused(&connection->session, line);
     else
@@ -208,8 +300,150 @@ static void wait_for_name(struct pg_connection *connection, bool waits)
     connection->waits_for_name = waits;
 }
 
-/* Before 15, changes that logical replication applies may not be notified, and nothing is tried. */
-enum { SERVER_VERSION_MIN = 150000 };
+/* The session has had its time, and no other one has come. The next one is made at once. */
+static void end_life(struct pg_connection *connection)
+{
+    log_info(&connection->setup.env->log,
+             "postgres (%s): the session is as old as postgres.max_age allows; connecting again",
+             connection->setup.purpose);
+    connection->state = WAITING;
+    close_pg(connection);
+    wait_to_connect(connection, true);
+    pg_session_ended(&connection->session);
+    connection->setup.on_down(connection->setup.arg);
+}
+
+static void on_end(void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    if (connection->state == READY)
+        end_life(connection);
+    else
+        connection->ends = true;
+}
+
+static void deliver_notifications(struct pg_connection *connection)
+{
+    for (PGnotify *notify; (notify = PQnotifies(connection->pg)); PQfreemem(notify)) {
+        if (connection->setup.on_notify)
+            connection->setup.on_notify(connection->setup.arg, notify->extra);
+    }
+}
+
+/* The next session takes the place, and the connection is up since as long as before: it has proven
+ * itself. Notifications that the next session has read already come first. */
+static void change_over(struct pg_connection *connection)
+{
+    PGconn *next = connection->next;
+
+    connection->next = NULL;
+    close_pg(connection);
+    connection->pg = next;
+    watch(connection, EV_READ);
+    backoff_reset(&connection->renewal_backoff);
+    connection->renewal_logged = false;
+    connection->setup.env->metrics.value[METRIC_POSTGRES_RENEWALS]++;
+    pg_session_renewed(&connection->session);
+    log_debug(&connection->setup.env->log, "postgres (%s): another session has taken the place",
+              connection->setup.purpose);
+    if (connection->setup.on_renewed)
+        connection->setup.on_renewed(connection->setup.arg);
+    deliver_notifications(connection);
+}
+
+static void renew_later(struct pg_connection *connection, const char *why)
+{
+    const struct log *log = &connection->setup.env->log;
+    char line[LINE_SIZE];
+
+    describe(connection, why, line, sizeof line);
+    if (!connection->renewal_logged)
+        log_warning(log,
+                    "postgres (%s): the session is to be renewed (postgres.max_age), and no other "
+                    "one can be made: %s; it goes on until it is too old, and the daemon tries "
+                    "again (logged once)",
+                    connection->setup.purpose, line);
+    connection->renewal_logged = true;
+    drop_next(connection);
+    connection->session.renew_at_us =
+        clock_monotonic_us() + backoff_next(&connection->renewal_backoff, arc4random());
+}
+
+/* Everything that was notified before the farewell has been delivered, and what comes after the
+ * prelude, which is older, is notified to the next session. */
+static void on_farewell(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct pg_connection *connection = arg;
+
+    if (outcome == PG_DONE && connection->next)
+        change_over(connection);
+    else if (outcome == PG_REFUSED)
+        renew_later(connection, PQresultErrorMessage(result));
+}
+
+static void begin_change_over(struct pg_connection *connection)
+{
+    struct pg_query farewell = {
+        .sql = connection->setup.farewell,
+        .timeout_us = connect_timeout_us,
+        .done = on_farewell,
+        .arg = connection,
+    };
+
+    if (farewell.sql) {
+        pg_connection_send(connection, &farewell);
+        return;
+    }
+    change_over(connection);
+    connection->setup.on_ready(connection->setup.arg);
+}
+
+/* The session is idle: what has waited for that comes before the next query. */
+static void go_on(struct pg_connection *connection)
+{
+    if (connection->gives_way)
+        give_way(connection);
+    else if (connection->next)
+        begin_change_over(connection);
+    else if (connection->ends)
+        end_life(connection);
+    else
+        connection->setup.on_ready(connection->setup.arg);
+}
+
+static void on_renewal(void *arg, PGconn *pg, const char *why)
+{
+    struct pg_connection *connection = arg;
+
+    connection->renewal = NULL;
+    connection->next = pg;
+    if (!pg) {
+        count_failed_connect(connection, pg_failure_of(why), false);
+        renew_later(connection, why);
+        return;
+    }
+    connection->setup.env->metrics.value[METRIC_POSTGRES_CONNECTS]++;
+    if (connection->state == READY)
+        go_on(connection);
+}
+
+static void on_renew(void *arg)
+{
+    struct pg_connection *connection = arg;
+
+    connection->session.renewing = true;
+    connection->renewal = pg_renewal_start(&(struct pg_renewal_setup){
+        .base = connection->setup.env->base,
+        .dsn = connection->dsn,
+        .turn = connection->connects_late,
+        .prelude = connection->setup.prelude,
+        .done = on_renewal,
+        .arg = connection,
+    });
+    if (!connection->renewal)
+        renew_later(connection, "no memory or thread to connect with");
+}
 
 static void connected(struct pg_connection *connection)
 {
@@ -229,6 +463,9 @@ static void connected(struct pg_connection *connection)
               pg_connection_flaps(connection) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
               "postgres (%s): connected", connection->setup.purpose);
     wait_for_name(connection, false);
+    connection->setup.env->metrics.value[METRIC_POSTGRES_CONNECTS]++;
+    if (!pg_connection_flaps(connection))
+        connection->told[0] = '\0';
     connection->down = false;
     connection->connected_us = clock_monotonic_us();
     connection->state = READY;
@@ -281,6 +518,8 @@ static void on_attempt(void *arg, const struct pg_attempt_result *result)
 
     connection->attempt = NULL;
     connection->pg = result->pg;
+    snprintf(connection->password_file, sizeof connection->password_file, "%s",
+             result->password_file ? result->password_file : "");
     note_names(connection, result->unresolved, result->why);
     if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
         lose(connection, PG_LOST, connection->pg ? PQerrorMessage(connection->pg) : result->why);
@@ -341,11 +580,15 @@ static void let_wait(struct pg_connection *connection)
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct pg_connection *connection = arg;
+    int64_t wait_us = 0;
 
     (void)fd;
     (void)what;
     if (connection->state == WAITING && !pg_session_may_connect(&connection->session)) {
         timer_retry(&connection->timer, &connection->backoff);
+    } else if (connection->state == WAITING &&
+               !pg_session_take_turn(&connection->session, &wait_us)) {
+        timer_start(&connection->timer, wait_us);
     } else if (connection->state == WAITING) {
         start_connect(connection);
     } else if (connection->state == RESOLVING) {
@@ -371,12 +614,21 @@ static void note_steady(struct pg_connection *connection)
     connection->short_lives = 0;
 }
 
-static void deliver_notifications(struct pg_connection *connection)
+/* Refused for lack of rights: insufficient_privilege, or a role or an authorization that is none
+ * (classes 0P and 28). */
+static bool is_denied(const PGresult *result)
 {
-    for (PGnotify *notify; (notify = PQnotifies(connection->pg)); PQfreemem(notify)) {
-        if (connection->setup.on_notify)
-            connection->setup.on_notify(connection->setup.arg, notify->extra);
-    }
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && (strcmp(state, "42501") == 0 || strncmp(state, "28", 2) == 0 ||
+                     strncmp(state, "0P", 2) == 0);
+}
+
+/* A new session costs a login, so each of them lasts for a while, denied or not. */
+static bool is_to_be_renewed(const struct pg_connection *connection, const PGresult *result)
+{
+    return connection->setup.renews_when_denied && is_denied(result) &&
+           clock_monotonic_us() - connection->connected_us >= denied_us;
 }
 
 /* The query has all its results: the last one tells how it went. */
@@ -392,6 +644,7 @@ static void finish_query(struct pg_connection *connection)
         return;
     }
     bool overdue = connection->state == OVERDUE;
+    bool renew = outcome == PG_REFUSED && is_to_be_renewed(connection, result);
     note_steady(connection);
     connection->result = NULL;
     connection->state = READY;
@@ -403,10 +656,10 @@ static void finish_query(struct pg_connection *connection)
     if (!overdue)
         connection->query.done(connection->query.arg, outcome, result);
     PQclear(result);
-    if (connection->state == READY && connection->gives_way)
-        give_way(connection);
+    if (connection->state == READY && renew && !connection->gives_way)
+        lose(connection, PG_REFUSED, "its role lacks rights, or was made again");
     else if (connection->state == READY)
-        connection->setup.on_ready(connection->setup.arg);
+        go_on(connection);
 }
 
 /* Write the bytes that libpq still holds, and wait for the next event. */
@@ -475,12 +728,16 @@ struct pg_connection *pg_connection_new(const struct pg_connection_setup *setup)
     }
     connection->setup = *setup;
     connection->backoff = (struct backoff){.first_us = 100000, .max_us = 3000000};
+    connection->renewal_backoff = (struct backoff){.first_us = 1000000, .max_us = 60000000};
+    connection->lost_us = TIME_NEVER;
     connection->session = (struct pg_session){
         .env = setup->env,
         .rank = setup->rank,
         .dsn = connection->dsn,
         .let_go = on_let_go,
         .retry = on_retry,
+        .renew = on_renew,
+        .end = on_end,
         .arg = connection,
     };
     pg_session_add(&connection->session);

@@ -11,6 +11,8 @@
 
 #include <apikeyd/base/edit_distance.h>
 
+#include "pg_password_file.h"
+
 /* The keyword of libpq that `word` is or nearly is, or NULL. */
 static const char *keyword_like(const char *word)
 {
@@ -172,19 +174,29 @@ bool pg_dsn_names_database(const char *dsn)
     return false;
 }
 
-/* The reason why libpq cannot use the file, or NULL. It warns of a password file that others may
- * read, on stderr, and goes on without a password. */
-static const char *file_wrong(const char *path, bool passwords)
+/* The reason why libpq cannot use the file, or NULL. */
+static const char *file_wrong(const char *path)
 {
     struct stat status;
 
     if (stat(path, &status) != 0 || access(path, R_OK) != 0)
         return strerror(errno);
-    if (!S_ISREG(status.st_mode))
-        return "a regular file is needed";
-    if (passwords && (status.st_mode & (S_IRWXG | S_IRWXO)))
-        return "libpq uses no password file that group or others can read; its mode has to be 0600";
-    return NULL;
+    return S_ISREG(status.st_mode) ? NULL : "a regular file is needed";
+}
+
+/* The environment counts where the string is silent. */
+static const char *file_named(const PQconninfoOption *options, const char *keyword,
+                              const char **ret_by)
+{
+    while (options->keyword && strcmp(options->keyword, keyword) != 0)
+        options++;
+    *ret_by = keyword;
+    if (options->keyword && options->val && options->val[0])
+        return options->val;
+    const char *value = options->envvar ? getenv(options->envvar) : NULL;
+    if (value)
+        *ret_by = options->envvar;
+    return value ? value : "";
 }
 
 bool pg_dsn_check_files(const char *dsn, struct buffer *why)
@@ -195,11 +207,12 @@ bool pg_dsn_check_files(const char *dsn, struct buffer *why)
     const char *wrong = NULL;
 
     for (size_t i = 0; options && !wrong && i < sizeof keywords / sizeof keywords[0]; i++) {
-        const char *path = value_of(options, keywords[i]);
+        const char *by, *path = file_named(options, keywords[i], &by);
 
-        wrong = path[0] == '/' ? file_wrong(path, i == 0) : NULL;
+        if (path[0] == '/')
+            wrong = i == 0 ? pg_password_file_wrong(path) : file_wrong(path);
         if (wrong)
-            buffer_printf(why, "%s %s: %s", keywords[i], path, wrong);
+            buffer_printf(why, "%s %s: %s", by, path, wrong);
     }
     PQconninfoFree(options);
     return !wrong;

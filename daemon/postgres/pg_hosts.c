@@ -19,11 +19,12 @@ struct entries {
 
 /* Returns the parameters that libpq makes of connection string, service and environment. libpq
  * tells them only of a connection, so this starts one that ends before it resolves a host, at an
- * sslmode that does not exist. NULL when out of memory. */
+ * sslmode that does not exist. It has a password, or libpq would look for one in the password file.
+ * NULL when out of memory. */
 static PQconninfoOption *effective_options(const char *dsn)
 {
-    const char *keyword[] = {"dbname", "sslmode", NULL};
-    const char *value[] = {dsn, "none-only-ask", NULL};
+    const char *keyword[] = {"dbname", "sslmode", "password", NULL};
+    const char *value[] = {dsn, "none-only-ask", "none", NULL};
     PGconn *pg = PQconnectStartParams(keyword, value, 1);
     PQconninfoOption *options = pg ? PQconninfo(pg) : NULL;
 
@@ -141,6 +142,8 @@ void pg_hosts_resolve(struct pg_hosts *hosts, const char *dsn)
         else
             resolve(hosts, name, port);
     }
+    buffer_text(&hosts->password_file, value_of(options, "passfile"));
+    buffer_append(&hosts->password_file, "", 1);
     buffer_append(&hosts->host, "", 1);
     buffer_append(&hosts->hostaddr, "", 1);
     buffer_append(&hosts->port, "", 1);
@@ -180,4 +183,5 @@ void pg_hosts_free(struct pg_hosts *hosts)
     buffer_free(&hosts->hostaddr);
     buffer_free(&hosts->port);
     buffer_free(&hosts->names);
+    buffer_free(&hosts->password_file);
 }

@@ -20,6 +20,7 @@ struct pg_hosts {
      * (count 0) and no name is unresolved, libpq reports the fault of the connection string. */
     struct buffer host, hostaddr, port;
     size_t count;
+    struct buffer password_file;     /* the named one, NUL-terminated; "": libpq's default */
     struct buffer names;             /* memory of the names below */
     _Atomic(const char *) resolving; /* the name being resolved, or NULL; any thread may read it */
     const char *unresolved;          /* the last name that has no address now, or NULL; … */

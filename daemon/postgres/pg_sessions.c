@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/postgres/pg_sessions.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <apikeyd/clock/clock.h>
@@ -10,6 +11,9 @@
  * the next one may be made. */
 static const int64_t claim_us = 5000000;
 static const int64_t next_claim_us = 30000000;
+
+/* While the limit holds sessions back, each rank asks so much later than the one before. */
+static const int64_t rank_wait_us = 1000;
 
 void pg_session_add(struct pg_session *session)
 {
@@ -79,6 +83,17 @@ bool pg_session_may_connect(const struct pg_session *session)
     return true;
 }
 
+bool pg_session_take_turn(struct pg_session *session, int64_t *ret_wait_us)
+{
+    struct back_env *env = session->env;
+
+    if (rate_limit_take(&env->connects, env->config->postgres_connects_per_second,
+                        clock_monotonic_us(), ret_wait_us))
+        return true;
+    *ret_wait_us += session->rank * rank_wait_us;
+    return false;
+}
+
 /* A session of lower rank has found a place: the refused sessions of higher rank may claim it at
  * once. */
 static void let_earlier_claim(struct pg_session *session)
@@ -91,13 +106,21 @@ static void let_earlier_claim(struct pg_session *session)
     }
 }
 
+static void begin_life(struct pg_session *session)
+{
+    session->up = true;
+    session->up_us = clock_monotonic_us();
+    session->lot = arc4random();
+    session->renew_at_us = 0;
+}
+
 bool pg_session_connected(struct pg_session *session)
 {
     struct pg_session *later = session;
 
     if (!pg_session_may_connect(session))
         return false;
-    session->up = true;
+    begin_life(session);
     session->gave_way = false;
     /* A place that a later session left for this one is not lost. */
     while ((later = TAILQ_NEXT(later, in_list)))
@@ -150,6 +173,11 @@ void pg_session_refused(struct pg_session *session, const char *why)
 void pg_session_ended(struct pg_session *session)
 {
     session->up = false;
+}
+
+void pg_session_renewed(struct pg_session *session)
+{
+    begin_life(session);
 }
 
 void pg_session_gave_way(struct pg_session *session)

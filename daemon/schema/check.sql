@@ -41,6 +41,26 @@ typed (name, types, type) AS (
     JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) t.type
     WHERE y.typtype OPERATOR(pg_catalog.=) 'd'
 ),
+-- Key columns, likewise.
+keyed (name, type) AS (
+    SELECT k, a.atttypid
+    FROM pg_catalog.unnest($3::pg_catalog.text[]) AS k
+    JOIN (keys JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) keys.oid)
+        ON a.attname OPERATOR(pg_catalog.=) k AND NOT a.attisdropped
+    UNION ALL
+    SELECT k.name, y.typbasetype
+    FROM keyed AS k
+    JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) k.type
+    WHERE y.typtype OPERATOR(pg_catalog.=) 'd'
+),
+-- Types that PostgreSQL takes for text, and whose indexes serve no comparison with text.
+unindexed (name, type) AS (
+    SELECT k.name, y.typname
+    FROM keyed AS k
+    JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) k.type
+    WHERE y.typtype OPERATOR(pg_catalog.<>) 'd'
+        AND y.oid OPERATOR(pg_catalog.<>) ALL ('{text,varchar,name}'::pg_catalog.regtype[])
+),
 forbidden (name, verb) AS (
     SELECT c.name, c.verb
     FROM columns AS c
@@ -60,6 +80,14 @@ indexes (name, column_name, is_unique, is_valid) AS (
         ON a.attrelid OPERATOR(pg_catalog.=) keys.oid AND a.attnum OPERATOR(pg_catalog.=) x.indkey[0]
     JOIN pg_catalog.unnest($3::pg_catalog.text[]) AS k ON k OPERATOR(pg_catalog.=) a.attname
     WHERE x.indpred IS NULL
+        AND EXISTS (
+            SELECT
+            FROM pg_catalog.pg_opclass AS o
+            JOIN pg_catalog.pg_amop AS s ON s.amopfamily OPERATOR(pg_catalog.=) o.opcfamily
+            WHERE o.oid OPERATOR(pg_catalog.=) x.indclass[0]
+                AND s.amopopr OPERATOR(pg_catalog.=)
+                'pg_catalog.=(pg_catalog.text,pg_catalog.text)'::pg_catalog.regoperator
+        )
         AND xm.amname OPERATOR(pg_catalog.=) ANY ('{btree,hash}'::pg_catalog.name[])
         AND x.indcollation[0] OPERATOR(pg_catalog.=) a.attcollation
 ),
@@ -112,6 +140,17 @@ found (place, state, says, action) AS (
             y.typname OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(t.types, ' or '))
             AND y.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
         )
+    UNION ALL
+    SELECT 2, 'in the way',
+        pg_catalog.concat(
+            'column ', pg_catalog.quote_ident(k.name), ' is of type ', y.typname, ', and keys are text'
+        ),
+        'name a column of type text in the section [postgres]'
+    FROM keyed AS k
+    JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) k.type
+    WHERE y.typtype OPERATOR(pg_catalog.<>) 'd'
+        AND y.typcategory OPERATOR(pg_catalog.<>) 'S'
+        AND y.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
     UNION ALL
     SELECT 3, 'missing', pg_catalog.concat('role ', name),
         'have it created: apikeyctl schema sql --part role'
@@ -177,9 +216,21 @@ found (place, state, says, action) AS (
         'apikeyctl schema sql --part index'
     FROM pg_catalog.unnest($3::pg_catalog.text[]) AS k
     WHERE EXISTS (SELECT FROM keys)
+        AND NOT EXISTS (SELECT FROM unindexed WHERE name OPERATOR(pg_catalog.=) k)
         AND NOT EXISTS (
             SELECT FROM indexes WHERE column_name OPERATOR(pg_catalog.=) k AND is_valid
         )
+    UNION ALL
+    SELECT 7, 'advice',
+        pg_catalog.concat(
+            'no index of type ', type, ' serves lookups by column ', pg_catalog.quote_ident(name),
+            ': each reads the whole table'
+        ),
+        pg_catalog.concat(
+            'ALTER TABLE ', oid::pg_catalog.regclass, ' ALTER ', pg_catalog.quote_ident(name), ' TYPE text'
+        )
+    FROM unindexed
+    CROSS JOIN keys
     UNION ALL
     SELECT 8, 'advice', 'no room on the pages of the table: usage is written to each index too',
         'apikeyctl schema sql --part index'

@@ -1,8 +1,12 @@
 -- Do the triggers announce every change of a key? See schema_inspection.h.
 -- $1 is the schema, $2 the table, $3 the columns with keys and $4 those that make a verdict, as arrays.
 -- $5, $6 and $7 are the SHA-256 of the bodies of notify_key_change(), note_unannounced_change() and
--- lacks_columns(), in hex. $8 and $9 are the name and the body of the function that compares two rows.
+-- lacks_columns(), in hex.
 WITH RECURSIVE
+-- PostgreSQL then prints names without quotes where they need none, whatever the database's setting is.
+printing (quoted) AS MATERIALIZED (
+    SELECT pg_catalog.set_config('quote_all_identifiers', 'off', true)
+),
 -- The table, its partitions and its children.
 tree (oid) AS (
     SELECT c.oid
@@ -25,43 +29,19 @@ ancestor (oid, parent) AS (
     JOIN pg_catalog.pg_trigger AS t ON t.oid OPERATOR(pg_catalog.=) a.parent
     WHERE t.tgparentid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
 ),
--- As PostgreSQL prints and stores them. A literal is printed without E; chr(92) is the backslash.
-expected (condition, arguments, names, backslash) AS (
+-- The configuration's columns with keys, and how a backslash in a literal is printed.
+expected (names, backslash) AS (
     SELECT
-        (
-            SELECT pg_catalog.string_agg(
-                pg_catalog.concat(
-                    '''',
-                    pg_catalog.replace(
-                        pg_catalog.replace(name, '''', ''''''), pg_catalog.chr(92), printed.backslash
-                    ),
-                    '''::text'
-                ),
-                ', ' ORDER BY n
-            )
-            FROM pg_catalog.unnest($4::pg_catalog.text[]) WITH ORDINALITY AS c (name, n)
-        ),
-        (
-            SELECT pg_catalog.string_agg(
-                pg_catalog.convert_to(name, pg_catalog.getdatabaseencoding())
-                OPERATOR(pg_catalog.||) pg_catalog.decode('00', 'hex'),
-                ''::pg_catalog.bytea ORDER BY n
-            )
-            FROM pg_catalog.unnest($3::pg_catalog.text[]) WITH ORDINALITY AS c (name, n)
-        ),
         pg_catalog.array_to_string($3::pg_catalog.text[], ', '),
-        printed.backslash
-    FROM (
-        SELECT pg_catalog.repeat(
+        pg_catalog.repeat(
             pg_catalog.chr(92),
             2 OPERATOR(pg_catalog.-)
             pg_catalog.current_setting('standard_conforming_strings')::pg_catalog.bool::pg_catalog.int4
         )
-    ) AS printed (backslash)
 ),
--- The functions of the condition.
-condition_function (oid) AS (
-    SELECT p.oid
+-- Functions of the condition, which everybody may call: else a change of a key fails.
+callable (oid, name, arguments, language, body) AS (
+    SELECT p.oid, p.proname, pg_catalog.oidvectortypes(p.proargtypes), l.lanname, p.prosrc
     FROM pg_catalog.pg_proc AS p
     JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
     JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang
@@ -69,19 +49,68 @@ condition_function (oid) AS (
         AND p.provolatile OPERATOR(pg_catalog.=) 'i'
         AND NOT p.prosecdef
         AND p.proconfig IS NULL
-        AND (
-            p.proname OPERATOR(pg_catalog.=) 'lacks_columns'::pg_catalog.text
-            AND pg_catalog.oidvectortypes(p.proargtypes) OPERATOR(pg_catalog.=) 'regclass, text[]'
-            AND l.lanname OPERATOR(pg_catalog.=) 'plpgsql'::pg_catalog.text
-            AND pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p.prosrc, 'UTF8')), 'hex')
-            OPERATOR(pg_catalog.=) $7
-            OR p.proname OPERATOR(pg_catalog.=) $8
-            AND pg_catalog.oidvectortypes(p.proargtypes) OPERATOR(pg_catalog.=) 'anyelement, anyelement'
-            AND l.lanname OPERATOR(pg_catalog.=) 'sql'::pg_catalog.text
-            AND p.prosrc OPERATOR(pg_catalog.=) $9
-        )
-        -- A change of a key fails for a role without the right.
         AND pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
+),
+lacking (oid) AS (
+    SELECT oid
+    FROM callable
+    WHERE name OPERATOR(pg_catalog.=) 'lacks_columns'::pg_catalog.text
+        AND arguments OPERATOR(pg_catalog.=) 'regclass, text[]'
+        AND language OPERATOR(pg_catalog.=) 'plpgsql'::pg_catalog.text
+        AND pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(body, 'UTF8')), 'hex')
+        OPERATOR(pg_catalog.=) $7
+),
+-- A function that compares two versions of a row compares the columns that its body names: the body
+-- is what the schema makes of these. Those of another configuration count if they compare all that
+-- this one needs. `condition` is what the trigger's condition calls, as PostgreSQL prints it; a literal
+-- is printed without E, and chr(92) is the backslash.
+comparison (oid, columns, condition) AS (
+    SELECT
+        c.oid,
+        m.columns,
+        pg_catalog.concat(
+            '''::regclass, ARRAY[', m.literals, ']) OR ', c.name,
+            '(old.*, new.*))) EXECUTE FUNCTION '
+        )
+    FROM expected
+    CROSS JOIN callable AS c
+    CROSS JOIN LATERAL (
+        SELECT
+            pg_catalog.array_agg(q.name ORDER BY q.n),
+            pg_catalog.string_agg(
+                pg_catalog.concat(
+                    '''',
+                    pg_catalog.replace(
+                        pg_catalog.replace(q.name, '''', ''''''), pg_catalog.chr(92), backslash
+                    ),
+                    '''::text'
+                ),
+                ', ' ORDER BY q.n
+            ),
+            pg_catalog.concat(
+                'SELECT ROW(', pg_catalog.string_agg(pg_catalog.concat('$1.', q.quoted), ', ' ORDER BY q.n),
+                ')::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(',
+                pg_catalog.string_agg(pg_catalog.concat('$2.', q.quoted), ', ' ORDER BY q.n),
+                ')::pg_catalog.record'
+            )
+        FROM (
+            SELECT
+                r.found[1],
+                pg_catalog.replace(
+                    pg_catalog.substr(
+                        r.found[1], 2, pg_catalog.length(r.found[1]) OPERATOR(pg_catalog.-) 2
+                    ),
+                    '""', '"'
+                ),
+                r.n
+            FROM pg_catalog.regexp_matches(c.body, '[$]1[.]("([^"]|"")+")', 'g')
+                WITH ORDINALITY AS r (found, n)
+        ) AS q (quoted, name, n)
+    ) AS m (columns, literals, body)
+    WHERE c.arguments OPERATOR(pg_catalog.=) 'anyelement, anyelement'
+        AND c.language OPERATOR(pg_catalog.=) 'sql'::pg_catalog.text
+        AND c.body OPERATOR(pg_catalog.=) m.body
+        AND m.columns OPERATOR(pg_catalog.@>) $4::pg_catalog.text[]
 ),
 -- Triggers that call a function of that name, and whether it and they are as they should be.
 -- tgenabled: A fires in a replica's session too. tgtype: for each row is 1, BEFORE 2, INSERT 4,
@@ -99,7 +128,18 @@ called (relation, name, events, enabled, function_right, columns_right, trigger_
         AND l.lanname OPERATOR(pg_catalog.=) 'plpgsql'::pg_catalog.text
         AND p.proconfig
         OPERATOR(pg_catalog.=) ARRAY['search_path=pg_catalog, pg_temp'::pg_catalog.text],
-        r.tgargs OPERATOR(pg_catalog.=) arguments,
+        -- Each of the configuration's columns, perhaps among others: an announcement too many costs a
+        -- lookup.
+        NOT EXISTS (
+            SELECT
+            FROM pg_catalog.unnest($3::pg_catalog.text[]) AS k (name)
+            WHERE pg_catalog."position"(
+                pg_catalog.decode('00', 'hex') OPERATOR(pg_catalog.||) r.tgargs,
+                pg_catalog.decode('00', 'hex')
+                OPERATOR(pg_catalog.||) pg_catalog.convert_to(k.name, pg_catalog.getdatabaseencoding())
+                OPERATOR(pg_catalog.||) pg_catalog.decode('00', 'hex')
+            ) OPERATOR(pg_catalog.=) 0
+        ),
         r.tgattr::pg_catalog.text OPERATOR(pg_catalog.=) ''
         AND (r.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 66) OPERATOR(pg_catalog.=) 0
         -- TRUNCATE for each statement, all others for each row
@@ -107,46 +147,61 @@ called (relation, name, events, enabled, function_right, columns_right, trigger_
         AND (
             r.tgqual IS NULL
             OR (r.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 60) OPERATOR(pg_catalog.=) 16
-            -- With or without the schema of the functions, as the session's search_path has it.
-            AND pg_catalog.starts_with(
-                pg_catalog.replace(
-                    pg_catalog.substr(printed.def, pg_catalog.strpos(printed.def, ' FOR EACH ROW WHEN ')),
-                    'apikeyd.', ''
-                ),
-                pg_catalog.replace(
-                    pg_catalog.concat(
-                        ' FOR EACH ROW WHEN ((lacks_columns(''',
-                        pg_catalog.replace(
-                            pg_catalog.replace(
-                                r.tgrelid::pg_catalog.regclass::pg_catalog.text, '''', ''''''
-                            ),
-                            pg_catalog.chr(92), backslash
-                        ),
-                        '''::regclass, ARRAY[',
-                        condition, ']) OR ', $8, '(old.*, new.*))) EXECUTE FUNCTION '
-                    ),
-                    'apikeyd.', ''
-                )
-            )
-            -- And these are the functions that it calls. PostgreSQL's own are in no dependency
-            -- (PostgreSQL manual, pg_depend).
-            AND NOT EXISTS (
+            AND EXISTS (
                 SELECT
-                FROM pg_catalog.pg_depend AS d
-                WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass
-                    AND d.objid OPERATOR(pg_catalog.=) r.oid
-                    AND (
-                        d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
-                        OR d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-                        AND d.refobjid OPERATOR(pg_catalog.<>) r.tgfoid
-                        AND NOT EXISTS (
-                            SELECT FROM condition_function AS f
-                            WHERE f.oid OPERATOR(pg_catalog.=) d.refobjid
-                        )
+                FROM comparison AS f
+                -- With or without the schema of the functions, as the session's search_path has it.
+                WHERE pg_catalog.starts_with(
+                    pg_catalog.replace(
+                        pg_catalog.substr(printed.def, pg_catalog.strpos(printed.def, ' FOR EACH ROW WHEN ')),
+                        'apikeyd.', ''
+                    ),
+                    pg_catalog.replace(
+                        pg_catalog.concat(
+                            ' FOR EACH ROW WHEN ((lacks_columns(''',
+                            pg_catalog.replace(
+                                pg_catalog.replace(
+                                    r.tgrelid::pg_catalog.regclass::pg_catalog.text, '''', ''''''
+                                ),
+                                pg_catalog.chr(92), backslash
+                            ),
+                            f.condition
+                        ),
+                        'apikeyd.', ''
                     )
+                )
+                -- And these are the functions that it calls. PostgreSQL's own are in no dependency
+                -- (PostgreSQL manual, pg_depend).
+                AND NOT EXISTS (
+                    SELECT
+                    FROM pg_catalog.pg_depend AS d
+                    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass
+                        AND d.objid OPERATOR(pg_catalog.=) r.oid
+                        AND (
+                            d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
+                            OR d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                            AND d.refobjid OPERATOR(pg_catalog.<>) r.tgfoid
+                            AND d.refobjid OPERATOR(pg_catalog.<>) f.oid
+                            AND NOT EXISTS (
+                                SELECT FROM lacking AS k WHERE k.oid OPERATOR(pg_catalog.=) d.refobjid
+                            )
+                        )
+                )
+                -- All that it compares is there: else each change of a row is one of all keys.
+                AND NOT EXISTS (
+                    SELECT
+                    FROM pg_catalog.unnest(f.columns) AS k (name)
+                    WHERE NOT EXISTS (
+                        SELECT
+                        FROM pg_catalog.pg_attribute AS t_a
+                        WHERE t_a.attrelid OPERATOR(pg_catalog.=) r.tgrelid
+                            AND t_a.attname OPERATOR(pg_catalog.=) k.name AND NOT t_a.attisdropped
+                    )
+                )
             )
         )
     FROM expected
+    CROSS JOIN printing
     CROSS JOIN ancestor AS a
     JOIN pg_catalog.pg_trigger AS t ON t.oid OPERATOR(pg_catalog.=) a.oid
     JOIN pg_catalog.pg_trigger AS r
@@ -155,7 +210,11 @@ called (relation, name, events, enabled, function_right, columns_right, trigger_
     JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) r.tgfoid
     JOIN pg_catalog.pg_namespace AS pn ON pn.oid OPERATOR(pg_catalog.=) p.pronamespace
     JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang
-    CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_triggerdef(r.oid)) AS printed (def)
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE WHEN printing.quoted OPERATOR(pg_catalog.=) 'off'
+                THEN pg_catalog.pg_get_triggerdef(r.oid) END
+    ) AS printed (def)
     WHERE p.proname OPERATOR(pg_catalog.=) 'notify_key_change'::pg_catalog.text
         AND pn.nspname OPERATOR(pg_catalog.=) 'apikeyd'::pg_catalog.text
 ),

@@ -49,9 +49,9 @@ BEGIN
 
     -- Transactions whose changes could not be notified, as the notification queue was more than half
     -- full: a full queue fails a COMMIT, where no trigger can help. Each heartbeat of a daemon looks
-    -- for new rows here.
+    -- for new rows here. They tell nothing to a subscriber, so they are UNLOGGED.
     IF to_regclass('apikeyd.unannounced_change') IS NULL THEN
-        CREATE TABLE apikeyd.unannounced_change (
+        CREATE UNLOGGED TABLE apikeyd.unannounced_change (
             xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id(),
             made_at timestamptz NOT NULL DEFAULT now()
         );
@@ -306,6 +306,7 @@ DO $apikeyd$
 DECLARE
     path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
     patience CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+    quoting CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
     attempts CONSTANT int := 30;
     named CONSTANT pg_catalog.text := @table_text@;
     keys CONSTANT pg_catalog.text[] := ARRAY[@key_texts@];
@@ -318,6 +319,8 @@ DECLARE
     f pg_catalog.record;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    -- Triggers are printed as they are made below.
+    PERFORM set_config('quote_all_identifiers', 'off', true);
 
     kind := (SELECT relkind FROM pg_class WHERE oid = to_regclass(named));
     IF kind IS NULL OR kind NOT IN ('r', 'p') THEN
@@ -363,9 +366,11 @@ BEGIN
                 wanted AS (
                     SELECT t.oid AS relation, t.depth, w.sql, t.of_all AND c.relispartition AND t.depth > 0
                             AND w.name <> 'apikeyd_notify_truncate' AS cloned,
-                        -- Of another name, so that a table with triggers of its own can be attached.
+                        -- Of a name that no other table's have, so that a table with triggers of its
+                        -- own can be attached, partitioned itself or not.
                         concat(w.name, CASE
-                            WHEN t.of_all AND w.name <> 'apikeyd_notify_truncate' THEN '_of_all'
+                            WHEN t.of_all AND w.name <> 'apikeyd_notify_truncate'
+                                THEN concat('_of_', to_regclass(named)::oid)
                         END) AS name
                     FROM tree AS t
                     JOIN pg_class AS c USING (oid)
@@ -394,12 +399,13 @@ BEGIN
                 WHERE tgenabled IS DISTINCT FROM 'A'
                     OR NOT cloned AND pg_get_triggerdef(trigger) IS DISTINCT FROM 'CREATE ' || made
                 UNION
-                -- Triggers of before had other names here, and conditions that depend on columns.
+                -- Triggers of before had other names here, and conditions that depend on columns. Those
+                -- of a partitioned table that was attached, or restored from a dump, have other names.
                 SELECT 3, tree.depth, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
                 FROM tree
                 JOIN pg_class AS c USING (oid)
                 JOIN pg_trigger AS t ON t.tgrelid = c.oid
-                WHERE t.tgparentid = 0 AND t.tgname IN ('apikeyd_notify_rows', 'apikeyd_notify_update')
+                WHERE t.tgparentid = 0 AND t.tgname ~ '^apikeyd_notify_(rows|update)(_of_.*)?$'
                     AND NOT EXISTS (SELECT FROM wanted WHERE relation = c.oid AND name = t.tgname)
                     AND (c.relkind = 'p' OR EXISTS (
                         SELECT FROM pg_depend
@@ -428,11 +434,45 @@ BEGIN
     END LOOP;
 
     PERFORM set_config('lock_timeout', patience, true);
+    PERFORM set_config('quote_all_identifiers', quoting, true);
     PERFORM set_config('search_path', path, true);
 END
 $apikeyd$;
 
 --- index
+-- The notes of unannounced changes become UNLOGGED where an earlier version has made them: a publication
+-- of all tables leaves them out then, and a subscriber's own notes do not collide with them.
+DO $apikeyd$
+DECLARE
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    patience CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM set_config('lock_timeout', '100ms', true);
+    FOR attempt IN 1 .. 30 LOOP
+        EXIT WHEN NOT EXISTS (
+            SELECT FROM pg_class
+            WHERE oid = to_regclass('apikeyd.unannounced_change') AND relpersistence = 'p'
+        );
+        BEGIN
+            ALTER TABLE apikeyd.unannounced_change SET UNLOGGED;
+        EXCEPTION
+            WHEN insufficient_privilege OR invalid_table_definition THEN
+                RAISE WARNING 'apikeyd.unannounced_change stays logged: %', SQLERRM;
+                EXIT;
+            WHEN lock_not_available THEN
+                IF attempt = 30 THEN
+                    RAISE WARNING 'apikeyd.unannounced_change stays logged, as it stays locked';
+                ELSE
+                    PERFORM pg_sleep(least(attempt * 0.1, 1));
+                END IF;
+        END;
+    END LOOP;
+    PERFORM set_config('lock_timeout', patience, true);
+    PERFORM set_config('search_path', path, true);
+END
+$apikeyd$;
+
 -- An index on each key column, and room on each page of the table: they make lookups and usage cheap,
 -- and the daemon works without. CREATE INDEX CONCURRENTLY keeps no writer away, but cannot stand in a
 -- transaction: run each statement on its own. It waits until the transactions that have changed the

@@ -20,8 +20,6 @@ void schema_inspection_init(struct schema_inspection *inspection, const struct c
     buffer_text(&param[4], NOTIFY_FUNCTION_SHA256);
     buffer_text(&param[5], NOTE_FUNCTION_SHA256);
     buffer_text(&param[6], LACKS_FUNCTION_SHA256);
-    schema_comparison_append(&param[7], config);
-    schema_comparison_body_append(&param[8], config);
     for (int i = 0; i < SCHEMA_INSPECTION_PARAMS; i++)
         buffer_append(&param[i], "", 1);
 }

@@ -134,6 +134,7 @@ struct usage_session *usage_session_new(const struct usage_session_setup *setup)
         .dsn = setup->env->config->postgres_dsn,
         .on_ready = on_ready,
         .on_down = on_down,
+        .renews_when_denied = true,
         .arg = session,
     });
     if (!session->own) {

@@ -3,6 +3,39 @@
 
 SET search_path = pg_catalog, pg_temp;
 
+-- The notes of unannounced changes become UNLOGGED where an earlier version has made them: a publication
+-- of all tables leaves them out then, and a subscriber's own notes do not collide with them.
+DO $apikeyd$
+DECLARE
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    patience CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    PERFORM set_config('lock_timeout', '100ms', true);
+    FOR attempt IN 1 .. 30 LOOP
+        EXIT WHEN NOT EXISTS (
+            SELECT FROM pg_class
+            WHERE oid = to_regclass('apikeyd.unannounced_change') AND relpersistence = 'p'
+        );
+        BEGIN
+            ALTER TABLE apikeyd.unannounced_change SET UNLOGGED;
+        EXCEPTION
+            WHEN insufficient_privilege OR invalid_table_definition THEN
+                RAISE WARNING 'apikeyd.unannounced_change stays logged: %', SQLERRM;
+                EXIT;
+            WHEN lock_not_available THEN
+                IF attempt = 30 THEN
+                    RAISE WARNING 'apikeyd.unannounced_change stays logged, as it stays locked';
+                ELSE
+                    PERFORM pg_sleep(least(attempt * 0.1, 1));
+                END IF;
+        END;
+    END LOOP;
+    PERFORM set_config('lock_timeout', patience, true);
+    PERFORM set_config('search_path', path, true);
+END
+$apikeyd$;
+
 -- An index on each key column, and room on each page of the table: they make lookups and usage cheap,
 -- and the daemon works without. CREATE INDEX CONCURRENTLY keeps no writer away, but cannot stand in a
 -- transaction: run each statement on its own. It waits until the transactions that have changed the

@@ -54,9 +54,9 @@ BEGIN
 
     -- Transactions whose changes could not be notified, as the notification queue was more than half
     -- full: a full queue fails a COMMIT, where no trigger can help. Each heartbeat of a daemon looks
-    -- for new rows here.
+    -- for new rows here. They tell nothing to a subscriber, so they are UNLOGGED.
     IF to_regclass('apikeyd.unannounced_change') IS NULL THEN
-        CREATE TABLE apikeyd.unannounced_change (
+        CREATE UNLOGGED TABLE apikeyd.unannounced_change (
             xid xid8 PRIMARY KEY DEFAULT pg_current_xact_id(),
             made_at timestamptz NOT NULL DEFAULT now()
         );
@@ -246,6 +246,7 @@ DO $apikeyd$
 DECLARE
     path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
     patience CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+    quoting CONSTANT pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
     attempts CONSTANT int := 30;
     named CONSTANT pg_catalog.text := E'"api"."user_api_key"';
     keys CONSTANT pg_catalog.text[] := ARRAY[E'key_id'];
@@ -258,6 +259,8 @@ DECLARE
     f pg_catalog.record;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    -- Triggers are printed as they are made below.
+    PERFORM set_config('quote_all_identifiers', 'off', true);
 
     kind := (SELECT relkind FROM pg_class WHERE oid = to_regclass(named));
     IF kind IS NULL OR kind NOT IN ('r', 'p') THEN
@@ -303,9 +306,11 @@ BEGIN
                 wanted AS (
                     SELECT t.oid AS relation, t.depth, w.sql, t.of_all AND c.relispartition AND t.depth > 0
                             AND w.name <> 'apikeyd_notify_truncate' AS cloned,
-                        -- Of another name, so that a table with triggers of its own can be attached.
+                        -- Of a name that no other table's have, so that a table with triggers of its
+                        -- own can be attached, partitioned itself or not.
                         concat(w.name, CASE
-                            WHEN t.of_all AND w.name <> 'apikeyd_notify_truncate' THEN '_of_all'
+                            WHEN t.of_all AND w.name <> 'apikeyd_notify_truncate'
+                                THEN concat('_of_', to_regclass(named)::oid)
                         END) AS name
                     FROM tree AS t
                     JOIN pg_class AS c USING (oid)
@@ -334,12 +339,13 @@ BEGIN
                 WHERE tgenabled IS DISTINCT FROM 'A'
                     OR NOT cloned AND pg_get_triggerdef(trigger) IS DISTINCT FROM 'CREATE ' || made
                 UNION
-                -- Triggers of before had other names here, and conditions that depend on columns.
+                -- Triggers of before had other names here, and conditions that depend on columns. Those
+                -- of a partitioned table that was attached, or restored from a dump, have other names.
                 SELECT 3, tree.depth, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)
                 FROM tree
                 JOIN pg_class AS c USING (oid)
                 JOIN pg_trigger AS t ON t.tgrelid = c.oid
-                WHERE t.tgparentid = 0 AND t.tgname IN ('apikeyd_notify_rows', 'apikeyd_notify_update')
+                WHERE t.tgparentid = 0 AND t.tgname ~ '^apikeyd_notify_(rows|update)(_of_.*)?$'
                     AND NOT EXISTS (SELECT FROM wanted WHERE relation = c.oid AND name = t.tgname)
                     AND (c.relkind = 'p' OR EXISTS (
                         SELECT FROM pg_depend
@@ -368,6 +374,7 @@ BEGIN
     END LOOP;
 
     PERFORM set_config('lock_timeout', patience, true);
+    PERFORM set_config('quote_all_identifiers', quoting, true);
     PERFORM set_config('search_path', path, true);
 END
 $apikeyd$;

@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "tools")]
 
 import psycopg  # noqa: E402
+from harness.results import save  # noqa: E402
 from harness.servers import BUILD, ROOT, Postgres, Scratch  # noqa: E402
 
 TABLE = """CREATE SCHEMA api;
@@ -89,6 +90,7 @@ def main():
     scratch = Scratch()
     server = Postgres(scratch.path / "pg", ["max_wal_size=4GB"])
     server.start()
+    results = {}
     try:
         print(f"a table of {rows} rows, a transaction that idles for {IDLE_S} s after a write, writes one after another")
         print("| deploy | took, s | writes | p99, ms | longest wait, ms |\n| --- | --- | --- | --- | --- |")
@@ -103,8 +105,11 @@ def main():
                     admin.execute(TABLE.format(rows=rows))
                     admin.execute("ANALYZE; CHECKPOINT")
             times, took = measure(dsn, rows, kind and kind(dsn))
-            print(f"| {name} | {took:.1f} | {len(times)} | {times[len(times) * 99 // 100] * 1e3:.2f} | "
-                  f"{times[-1] * 1e3:.1f} |", flush=True)
+            row = results[name] = {"took, s": took, "writes": len(times), "p99, ms": times[len(times) * 99 // 100] * 1e3,
+                                   "longest, ms": times[-1] * 1e3}
+            print(f"| {name} | {row['took, s']:.1f} | {row['writes']} | {row['p99, ms']:.2f} | {row['longest, ms']:.1f} |",
+                  flush=True)
+        save("migration", f"{rows:,} rows", results)
     finally:
         server.stop()
         scratch.remove()

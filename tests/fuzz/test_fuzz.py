@@ -13,7 +13,10 @@ def test_replay(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_short_round(name):
-    done, count = fuzz(name, 2)
-    print(f"{name}: {count}")
-    assert done.returncode == 0, done.stderr
-    assert count["executions"] > 100
+    for seconds in (2, 10, 60):  # how much is executed in two seconds depends on what else runs
+        done, count = fuzz(name, seconds)
+        print(f"{name}: {count}")
+        assert done.returncode == 0, done.stderr
+        if count["executions"] > 100:
+            return
+    raise AssertionError(f"too little has been executed: {count}")

@@ -9,7 +9,6 @@ choices, if not the same timing.
 import contextlib
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]),
 from harness.bound_judge import AFTER, BoundJudge  # noqa: E402
 from harness.clocks import Clocks  # noqa: E402
 from harness.faults import LOOPBACK, REDIS_NAME, Faults, names  # noqa: E402
+from harness.gateways import free_port  # noqa: E402
 from harness.names import NameServer, Names, available  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.oracle import INFINITY  # noqa: E402
@@ -223,12 +223,6 @@ def all_written(daemon):
         admin.execute_command("FLUSH")
         return admin.info()["usage_pending"] == 0
     return False
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
 
 
 class World:

@@ -91,6 +91,14 @@ IDENTITY = """\
 | of 1,000 keys | {identity|1000 keys, plain:,.0f} µs | {identity|1000 keys, told:,.0f} µs |
 """
 
+MIGRATION = """\
+| deploy | took | writes meanwhile | p99 of a write | longest wait of a write |
+| --- | --- | --- | --- | --- |
+""" + "".join(f"| {label} | {{migration|{row}|took, s:.1f}} s | {{migration|{row}|writes:,}} | {{migration|{row}|p99, ms:.2f}} ms "
+              f"| {{migration|{row}|longest, ms:.0f}} ms |\n" for row, label in (
+                  ("none", "none"), ("./dev migrate", "`./dev migrate`"), ("plain SQL", "`apikeyctl schema sql`, by psql"),
+                  ("./dev migrate again", "`./dev migrate` again")))
+
 CROWDS = {"slow": "200 clients, a byte a second each", "idle": "9,000 connections that do nothing",
           "endless": "lines without an end, repeatedly",
           "deaf": "20 clients that send as fast as they can and never read",
@@ -114,6 +122,16 @@ FLOOD = """\
 | memory before, and maximum | {flood|memory before, MiB|value:.1f} MiB, {flood|memory at most, MiB|value:.1f} MiB |
 | SELECTs, keys in each | {flood|SELECTs|value:,}, {flood|keys a SELECT|value:.0f} |
 """
+
+FLOOD_FORM = """\
+| | made-up keys with the right checksum | with a wrong one |
+| --- | --- | --- |
+""" + "".join(f"| {name} | {{flood-form|right checksum|{row}:{form}}}{unit} | {{flood-form|wrong checksum|{row}:{form}}}{unit} |\n"
+              for name, row, form, unit in (
+                  ("made-up keys a second", "a second", ",", ""), ("lookups", "lookups", ",", ""),
+                  ("SELECTs", "SELECTs", ",", ""),
+                  ("real keys answered from memory", "of them answered from memory, %", ".1f", " %"),
+                  ("memory, maximum", "memory at most, MiB", ".1f", " MiB")))
 
 CASES = {"nothing": "nothing", "fsync_does_not_return": "the spill file's fsync does not return",
          "log_is_not_read": "the log's reader stands still", "name_server_is_silent": "the name server is silent",
@@ -151,6 +169,18 @@ SOAK = """\
 | answers over RESP and HTTP | | | {soak|answers|value:,} | |
 | connections | | | {soak|connections|value:,} | |
 | rows of usage | | | {soak|rows of usage|value:,} | |
+"""
+
+LOGINS = """\
+| | |
+| --- | --- |
+| passwords; server certificates | {logins|passwords|value:,}; {logins|certificates|value:,} |
+| sessions ended by the test; renewed by their age | {logins|sessions ended|value:,}; {logins|renewals|value:,} |
+| sessions made; logins that failed during a switch | {logins|logins|value:,}; {logins|failed logins|value:,} |
+| attempts to connect in a second, at most, by the server's log | {logins|attempts in a second, at most|value} |
+| revocations and their ends | {logins|changes of keys|value:,} |
+| answers judged; lookups that they took | {logins|answers|value:,}; {logins|lookups|value:,} |
+| UNAVAILABLE | {logins|UNAVAILABLE|value} |
 """
 
 # What tests assert, or record for ./dev bench tests: what it is, the figure, the test's name for -k.
@@ -203,8 +233,9 @@ def model(results):
 
 
 # A table is a template, or a function that makes one from the results.
-TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "hostile": HOSTILE,
-          "flood": FLOOD, "stalls": STALLS, "chaos": CHAOS, "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
+TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "migration": MIGRATION,
+          "hostile": HOSTILE, "flood": FLOOD, "flood_form": FLOOD_FORM, "stalls": STALLS, "chaos": CHAOS, "logins": LOGINS,
+          "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
 FIELD = re.compile(r"\{([\w.-]+)\|([^|:}]+)(?:\|([^|:}]+))?(?::([^}]*))?\}")
 PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),
          "hot-1.svg": ("hot-1-cpu", "A hot CHECK, one at a time")}
@@ -290,14 +321,19 @@ def sources():
     return list(dict.fromkeys(source for name in TABLES for source in used(template(name, results))))
 
 
+def beside(load):
+    """The load average before the bench and at its end. Results of earlier benches do not tell it."""
+    return "load {:g} before and {:g} at the end".format(*load) if load else ""
+
+
 def origin(names, results):
-    """When the results were measured, of which commit and how: a paragraph. Figures from before the benches wrote all this
-    are transcribed (`by_hand`): the date and commit are those of the document that had them first."""
+    """When the results were measured, of which commit, how and beside what: a paragraph."""
     runs = {}
     for name in names:
         one = results[name]
-        commit = one["commit"] and f"{'written by hand in' if 'by_hand' in one else 'of'} commit {one['commit']}"
-        runs.setdefault(", ".join(filter(None, (one["date"], commit, one["conditions"]))), []).append(name)
+        commit = one["commit"] and f"of commit {one['commit']}"
+        told = (one["date"], commit, one["conditions"], beside(one.get("load")))
+        runs.setdefault(", ".join(filter(None, told)), []).append(name)
     text = "; ".join(f"{', '.join(names)}: {run}" for run, names in runs.items())
     return "\n".join(textwrap.wrap(f"Measured: {text}.", 125, break_on_hyphens=False)) + "\n"
 

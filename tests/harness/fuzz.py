@@ -22,7 +22,7 @@ NAMES = sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c")
 # The code that each is about, for its coverage.
 ABOUT = {
     "aws_event": ["wire/aws_event.c"],
-    "config": ["config/config.c", "config/option_value.c", "model/key_source.c"],
+    "config": ["config/config.c", "config/option_value.c", "model/key_source.c", "model/key_form.c"],
     "http": ["wire/http_request.c", "wire/request_key.c", "wire/http_chunked.c", "face/http.c", "face/http_aws.c", "conn/connection.c"],
     "ledger": ["ledger/ledger.c", "ledger/ledger_file.c", "ledger/ledger_half.c"], "notification": ["wire/notification.c"],
     "redis_reply": ["redis/redis_reply.c"],
@@ -96,15 +96,15 @@ def coverage():
         corpus = [folder for folder in (WORK / "corpus" / name,) if folder.is_dir()]
         run([*command(name, build), "-runs=0", *corpus, *kept(name)], LLVM_PROFILE_FILE=str(raw)).check_returncode()
         subprocess.run(["llvm-profdata", "merge", "-o", data, raw], check=True)
-        report = subprocess.run(
-            ["llvm-cov", "report", *command(name, build), f"-instr-profile={data}",
-             *(ROOT / "daemon" / source for source in ABOUT[name])], check=True, capture_output=True, text=True).stdout
+        report = subprocess.run(["llvm-cov", "report", *command(name, build), f"-instr-profile={data}"],
+                                check=True, capture_output=True, text=True).stdout
         for row in report.splitlines():
-            if row.split() and row.split()[0].endswith(".c"):
+            # The path is as the compiler was told it, which ccache may have made a relative one.
+            if row.split() and row.split()[0].endswith(tuple(f"daemon/{source}" for source in ABOUT[name])):
                 source, lines = Path(row.split()[0]).name, row.split()[9]
                 print(f"{name:14} {source:20} lines {lines:>8}")
                 reached[f"{name}, {source}"] = float(lines.rstrip("%"))
-    save("fuzz-coverage", "", single(reached))
+    save("fuzz-coverage", "with the inputs that runs have kept", single(reached))
 
 
 def main():

@@ -98,6 +98,7 @@ class Load:
     def __init__(self, daemon, keys, judge, clients=2):
         self.daemon, self.keys, self.judge = daemon, keys, judge
         self.count = Counter()
+        self.reasons = Counter()  # of UNAVAILABLE
         self.stopping = False
         self.wire = Wire(daemon.check)
         self.threads = [threading.Thread(target=self.run, args=[i]) for i in range(clients)]
@@ -132,6 +133,7 @@ class Load:
             if not str(reply).startswith("UNAVAILABLE"):
                 self.judge.wrong.append(f"{key}: {reply}")
             self.count["UNAVAILABLE"] += 1
+            self.reasons[str(reply)] += 1
             return None
         answer = tuple(part.decode() for part in reply)
         self.count[answer[0]] += 1

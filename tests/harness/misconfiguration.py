@@ -49,7 +49,8 @@ NOT_DSNS = ["host=a colour=red", "host=a prot=5", "host=a password=my hunter2", 
             "host=a sslmode=yes", "host=a target_session_attrs=master", "host=a connect_timeout=5s",
             "postgres://u:hunter2@[::1/db", "postgres://u:hunter2%zz@h/db", "postgres://u:hunter2@h:99999/db",
             "postgres://u:hunter2@h/db?passwd=hunter2", "postgres://h/db?sslmode", "x=" + "y" * 16384,
-            "host=a passfile={folder}/none", "host=a passfile={folder}/shared", "host=a sslrootcert={folder}/none",
+            "host=a passfile={folder}/none", "host=a passfile={folder}/shared", "host=a passfile={folder}/empty",
+            "host=a passfile={folder}/secret", "host=a sslrootcert={folder}/none",
             "host=a sslcert={folder}", "postgres://u:hunter2@h/db?sslkey={folder}/none"]
 
 # Options, and values that they do not take.
@@ -74,6 +75,8 @@ WRONG = {
     "cache.ttl_unlinked": ["5", "99ms", "25h"],
     "cache.negative_ttl": ["30", "99ms", "25h"],
     "cache.stale_max": ["300", "25h", "never"],
+    "keys.form": ["", "prefix", "none"],
+    "keys.prefix": ["", "acme-live", "acme_", "a" * 17, "a, b, a", ",".join("abcdefghi")],
     "redis.url": ["localhost", "localhost:6379", "http://localhost", "redis:/localhost", "unix://run/redis.sock",
                   "unix:///run/redis.sock?database=1", "unix:///run/redis.sock?db=x", "unix:///" + "x" * 107,
                   "redis://", "redis://:6379", "redis://host:0", "redis://host:65536", "redis://host:port",
@@ -107,6 +110,8 @@ WRONG = {
     "postgres.name_column": NOT_NAMES[1:],
     "postgres.timestamp_zone": ["", "Asia Seoul", "Zürich", "x'", "UTC+9", "+09:00"],
     "postgres.connections": ["0", "65", "two"],
+    "postgres.connects_per_second": ["0", "101", "20/s"],
+    "postgres.max_age": ["3600", "999ms", "8785h", "never"],
     "postgres.batch": ["0", "10001"],
     "postgres.timeout": ["500", "9ms", "61s"],
     "postgres.soft_timeout": ["50", "999us", "61s"],
@@ -170,6 +175,49 @@ FORMS = {
     "a control character": "[redis]\nprefix = a\x1bb\n",
     "a line that is too long": "[redis]\nprefix = " + "x" * 16400 + "\n",
     "several errors": "[cache]\nttl = 5\nmemory = 5\n[log]\nlevel = loud\n",
+}
+
+# What the database may hold though each option is right by itself: statements that make {t} so, options, and what the log
+# and `apikeyctl schema check` say ("": nothing). test_misconfiguration.py plays these against PostgreSQL.
+HASHED = {"postgres.key_column": "hash", "postgres.key_transform": "hmac-sha256",
+          "postgres.key_transform_secret_file": "{folder}/secret"}
+BOTH = {**HASHED, "postgres.key_column_fallback": "key_id"}
+ROW = "INSERT INTO {t} (api_key_id, key_name, user_id, is_active, key_id, hash) VALUES (gen_random_uuid(), 'n', gen_random_uuid(), true, "
+NO_HASH = "holds no hash: 64 lower-case hexadecimal digits are expected"
+ANOTHER = "the hash of another key than"
+DATABASE = {
+    "a column that is not there": (
+        "SELECT", {"postgres.key_column": "no_such_column"}, "column {f}.no_such_column does not exist; see the options postgres.*_column",
+        "column no_such_column"),
+    "a table that is not there": (
+        "DROP TABLE {t}", {}, 'relation "{t}" does not exist', "table {t}"),
+    "a view in the table's place": (
+        "ALTER TABLE {t} RENAME TO {n}_rows; CREATE VIEW {t} AS SELECT * FROM {t}_rows; GRANT SELECT ON {t} TO apikeyd", {},
+        "postgres.table is not a table; its answers are not used", "{t} is not a table"),
+    "IDs of a type that is none of the three": (
+        "ALTER TABLE {t} ADD number numeric DEFAULT 1", {"postgres.id_column": "number"},
+        "postgres.id_column is not of the type that postgres.id_type names: its type is numeric; its answers are not used",
+        "column number is of type numeric, not uuid"),
+    "keys of a type that is no text": (
+        "ALTER TABLE {t} ADD number bigint", {"postgres.key_column": "number"}, "operator does not exist: bigint pg_catalog.= text",
+        "column number is of type int8, and keys are text"),
+    "a stored hash that is not hex, is upper case or of another length": (
+        ROW + "'key', repeat('X', 64))", HASHED, "", f"no key finds 1 of 1 rows: column hash {NO_HASH}"),
+    "no stored hash, and no `key_column_fallback`": (
+        ROW + "'key', NULL)", HASHED, "", "no key finds 1 of 1 rows: column hash is empty"),
+    "such a hash beside a raw key": (
+        ROW + "'key', repeat('X', 64))", BOTH,
+        'key_column "hash" of the row of fp:{f}: it is no hash: 64 lower-case hexadecimal digits are expected; '
+        "the row counts for no key (logged once)", f"no key finds 1 of 1 rows: column hash {NO_HASH}"),
+    "two key columns that disagree": (
+        ROW + "'key', repeat('a', 64))", BOTH,
+        f'key_column "hash" of the row of fp:{{f}}: it holds {ANOTHER} its key_column_fallback, or by a secret that is not in '
+        "key_transform_secret_file; the row counts for no key (logged once)",
+        f"no key finds 1 of 1 rows: column hash holds {ANOTHER} key_column_fallback, or by a secret that is not in "
+        "key_transform_secret_file"),
+    "a stored hash in the column of raw keys": (
+        ROW + "repeat('a', 64), NULL)", BOTH, "", "no key finds 1 of 1 rows: column hash is empty, and key_column_fallback holds 64 "
+        "hexadecimal digits, which may be a stored hash"),
 }
 
 # Variables of the environment.
@@ -282,7 +330,8 @@ Some facts may change while the configuration stays right. They are no configura
 | PostgreSQL or Redis is down, refuses the login, or its host does not resolve | the daemon starts, logs it, and connects later |
 | a `service=` of a DSN is not in the service file | the same |
 | the directory of ledger or spill file does not exist, or the file cannot be used | the daemon starts and logs it; usage stays in memory, and the daemon tries again (but a ledger on a read-only file system is a configuration error) |
-| the table or the column does not exist | checks get UNAVAILABLE, and the log says why |
+| the table or a column does not exist, or is not of the kind that is expected | checks get UNAVAILABLE, and the log says why ([The database](#the-database)) |
+| a secret file is readable by every user of the host | the daemon starts and warns, and so does `--check-config`: `postgres.key_transform_secret_file: every user of this host may read /srv/open; take that right away (chmod o-r), and change the secret if others may have read it` |
 | ledger or spill file is locked by another daemon, or another process listens on a socket or port | the start fails with exit status 1 and the reason in the log |
 | an address is on no interface of the host, or the daemon may not make a socket in its directory | the same |
 | out of memory, file descriptors or threads at the start | exit status 71 (`EX_OSERR`) |
@@ -297,7 +346,24 @@ daemon's user, since it checks that files can be read.
 `tests/integration/test_misconfiguration.py` plays. `/srv` is a directory with the files `secret`, `again` (the same), `empty`,
 `newlines`, `long` (2,000 bytes), `file`, and `shared`, the only one that group and others can read. "…" stands for more of the same.
 The host has four processors.
+
+## The database
+
+The daemon starts, since the owner may mend this while it runs. The log names each fault once. `apikeyctl schema check`
+finds it before, with what to do, and exits with 1. "Nothing" stands where no lookup meets the row: its key is `DENY
+unknown`, as if there were no row.
+
+| fault | the log says | `apikeyctl schema check` says |
+| --- | --- | --- |
 """
+
+
+def as_shown(text):
+    return f"`{text.format(t='api.user_api_key', f='…')}`" if text else "nothing"
+
+
+INTRODUCTION += "".join(f"| {fault} | {as_shown(logged)} | {as_shown(checked)} |\n"
+                        for fault, (_, _, logged, checked) in DATABASE.items())
 
 
 def cell(text):

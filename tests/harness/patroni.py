@@ -98,6 +98,13 @@ class Member(Node):
         return self.api("replica") and self.says("SELECT count(*) > 0 FROM pg_stat_wal_receiver "
                                                  "WHERE status = 'streaming'")
 
+    def can_replace(self, leader):
+        """Whether it streams, and has replayed what the leader has written. A replica whose leader died in the moment in
+        which replication began was seen to come up no more: it waited for the WAL of the new timeline for ever."""
+        with contextlib.suppress(psycopg.Error):
+            return self.is_replica() and self.has_all_of(leader)
+        return False
+
     def postmaster(self):
         """Patroni is not its parent. Its PID while it runs, or None."""
         with contextlib.suppress(OSError, ValueError, IndexError):

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import psycopg
@@ -19,7 +20,7 @@ DATABASE, TABLE = "app", "api.user_api_key"
 # Shared memory is kept in the data directory, so that nothing of it outlives a server that was killed.
 SETTINGS = ["dynamic_shared_memory_type=mmap", "wal_keep_size=128MB", "wal_retrieve_retry_interval=100ms",
             "log_connections=on", "log_statement=all", "log_line_prefix=%u ", "shared_buffers=32MB"]
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+FAKETIME = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/faketime/libfaketime.so.1"
 STORE = f"""SELECT format('%s/%s/%s/%s', system_identifier,
     ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int,
     (SELECT oid FROM pg_database WHERE datname = current_database()), '{TABLE}'::regclass::oid)

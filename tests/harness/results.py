@@ -1,7 +1,10 @@
-"""What a bench leaves: build/bench/NAME.json, in the one form that ./dev figures reads. Needs no package."""
+"""What a bench leaves: build/bench/NAME.json, in the one form that ./dev figures reads. Needs no package.
+
+A bench imports this before it starts anything: commit and load are those of its beginning."""
 
 import datetime
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -19,12 +22,16 @@ def commit():
         return ""
 
 
+COMMIT = commit()
+LOAD = os.getloadavg()[0]  # of the minute before: without the bench, so of what runs beside it
+
+
 def save(name, conditions, rows, ratios=None):
-    """Write rows of named figures, the ratios of rows, and the date, commit and conditions that a document tells
-    beside them."""
+    """Write rows of named figures, the ratios of rows, and what a document tells beside them: date, commit, conditions,
+    and the load average before the bench and at its end, when the bench is part of it."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    data = {"date": f"{datetime.date.today()}", "commit": commit(), "conditions": conditions, "ratios": ratios or {},
-            "rows": rows}
+    data = {"date": f"{datetime.date.today()}", "commit": COMMIT, "conditions": conditions,
+            "load": [round(load, 1) for load in (LOAD, os.getloadavg()[0])], "ratios": ratios or {}, "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 

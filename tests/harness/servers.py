@@ -91,6 +91,15 @@ def has_stopped(pid):
     return True
 
 
+def threads_named(name, pid):
+    """How many there are. One that has told what it found ends a moment later."""
+    found = 0
+    for comm in Path(f"/proc/{pid}/task").glob("*/comm"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += comm.read_text() == f"{name}\n"
+    return found
+
+
 def log_is_written(pid):
     """Whether the daemon's log thread sleeps: writing a line to a file does not make it sleep, so it waits for
     the next one. (Or it has stopped, or there is none.) Valgrind makes all threads but one sleep."""

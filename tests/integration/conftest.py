@@ -11,8 +11,10 @@ import uuid
 from collections import Counter
 from datetime import datetime, timezone
 
+import arm64
 import psycopg
 import pytest
+import redis
 from harness.activation import Notifications
 from harness.confined import allowed_calls
 from harness.servers import (BUILD, ROOT, Apikeyd, Postgres, Process, Redis, Scratch, accepts,
@@ -31,8 +33,8 @@ def scratch():
 
 @pytest.fixture(scope="session", autouse=True)
 def runner(scratch):
-    """The release build runs under the unit's filter of system calls; with APIKEYD_VALGRIND set, each
-    build under valgrind, which makes a daemon exit with 99 for what it finds."""
+    """The release build runs under the unit's filter of system calls, the build arm64 under qemu; with
+    APIKEYD_VALGRIND set, each build under valgrind, which makes a daemon exit with 99 for what it finds."""
     if os.environ.get("APIKEYD_VALGRIND"):
         Apikeyd.runner = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
                           "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
@@ -40,6 +42,8 @@ def runner(scratch):
         calls = scratch / "calls"
         calls.write_text("\n".join(allowed_calls()))
         Apikeyd.runner = ["/usr/bin/python3", "-I", ROOT / "tests" / "harness" / "confined.py", calls]
+    elif BUILD.name == "arm64":
+        Apikeyd.runner = arm64.RUNNER
 
 
 @pytest.fixture(scope="session")
@@ -284,8 +288,31 @@ def check(client, key, *rest):
     return client.execute_command("CHECK", key, *rest)
 
 
+def answer(client, key):
+    """The same, or ["UNAVAILABLE", why]: where a lookup may fail, as after an outage, when sessions come back one after
+    the other, or where postgres.timeout is so short that a busy machine exceeds it."""
+    try:
+        return check(client, key)
+    except redis.ResponseError as error:
+        kind, _, why = str(error).partition(" ")
+        assert kind == "UNAVAILABLE", error
+        return [kind, why]
+
+
+def known(client, key):
+    """The first answer that is not UNAVAILABLE."""
+    return wait_until(lambda: [found for found in [answer(client, key)] if found[0] != "UNAVAILABLE"],
+                      f"an answer about {key}")[0]
+
+
 def info(daemon):
     return daemon.admin_client().info()
+
+
+def has_heard_of(daemon, changes):
+    """It has been notified of so many changes. A notification may come after a lookup that has seen the change, and
+    then memory forgets the verdict: whoever counts on memory waits for it."""
+    wait_until(lambda: info(daemon)["feed_notifications"] >= changes, "the notifications")
 
 
 def explain(daemon, key):

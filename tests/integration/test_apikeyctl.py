@@ -189,7 +189,7 @@ def keys(db, ctl):
 def test_a_new_key_works_at_once_and_is_shown_once(db, ctl, keys):
     done = keys("create", "--user", db.user_id, "--name", "Production Key", "--json")
     made = parsed(done)
-    assert re.fullmatch(r"[A-Za-z0-9]{25}", made["key_id"])
+    assert re.fullmatch(r"key_[A-Za-z0-9]{30}", made["key_id"])
     assert made["active"] is True and made["last_used"] is None and made["name"] == "Production Key"
     assert check(ctl.daemon.client(), made["key_id"]) == ["ALLOW", made["api_key_id"], str(db.user_id)]
     for arguments in (("list",), ("list", "--json"), ("show", made["api_key_id"]),

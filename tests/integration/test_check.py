@@ -8,6 +8,7 @@ import uuid
 import pytest
 import redis
 from conftest import LOOKUP, check, info, let_redis_be_fresh
+from harness.operators import metrics
 from harness.servers import wait_until
 from wire import Wire, command
 
@@ -132,13 +133,21 @@ def test_ten_thousand_cold_keys_in_one_pipeline(db, start, with_redis):
     # A third of max_pending is one client's share.
     daemon = start({"postgres.max_pending": "40000", **({} if with_redis else {"redis.url": ""})})
     db.reset_statements()
+    before = metrics(daemon)
+
+    def all_wait_for_postgres():
+        """Redis has told that it has none of them."""
+        found = metrics(daemon)
+        asked, told, keys = (found[name] - before[name] for name in (
+            "apikeyd_redis_round_trips_total", "apikeyd_redis_round_trip_seconds_count", "apikeyd_redis_keys_read_total"))
+        return info(daemon)["lookups_pending"] == 10000 and asked == told and keys == (10000 if with_redis else 0)
     # PostgreSQL answers when all are waiting: how many SELECTs it takes depends on no thread's speed.
     with db.connect(autocommit=False) as lock, Wire(daemon.check) as wire:
         lock.execute("LOCK TABLE api.user_api_key IN ACCESS EXCLUSIVE MODE")
         sender = threading.Thread(target=wire.send, args=[
             b"".join(command("CHECK", f"key-{i}") for i in range(10000))])
         sender.start()
-        wait_until(lambda: info(daemon)["lookups_pending"] == 10000, "all to wait")
+        wait_until(all_wait_for_postgres, "all to wait")
         lock.rollback()
         for i in range(10000):
             assert wire.reply()[:2] == [b"ALLOW", str(rows[f"key-{i}"]).encode()]
@@ -209,16 +218,17 @@ def test_hot_keys_are_refreshed_ahead(db, start):
     db.add_key("hot")
     daemon = start({"cache.ttl": "4s", "redis.url": ""})  # it is refreshed in the last 0.8 s of that
     client = daemon.client()
-    begin = time.monotonic()
-    counts = {"refreshes": 0}
+    begin = last = time.monotonic()
+    counts, longest = {"refreshes": 0}, 0
     while counts["refreshes"] < 2:
         assert time.monotonic() < begin + 60
         for _ in range(10):
             assert check(client, "hot")[0] == "ALLOW"
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
             time.sleep(0.002)
         counts = info(daemon)
     assert time.monotonic() - begin >= 2 * 0.8 * 4
-    assert counts["checks_from_postgres"] == 1
+    assert counts["checks_from_postgres"] == 1 or longest > 0.4  # the machine is so busy that nobody has asked in time
     assert counts["lookups"] == counts["refreshes"] + 1
 
 

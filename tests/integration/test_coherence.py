@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from coherence import (ALLOWED, INACTIVE, LONG, TABLE, TTL_ONLY, UNKNOWN, becomes, cut, deaf_role,
                        digest, entombed, redis_value)
-from conftest import check, explain, info
+from conftest import LOOKUP, check, explain, info
 from harness.proxy import Proxy
+from harness.replication import FAKETIME
 from harness.servers import Postgres, wait_until
 from wire import Wire
 
@@ -43,7 +44,7 @@ def test_revoked_whoever_does_it(db, start):
     counts = info(daemon)
     assert counts["feed_notifications"] == counts["invalidations"] == 6
     assert 0 < counts["revocation_lag_us"] <= counts["revocation_lag_max_us"]
-    assert counts["revocation_bound"] == "notification"
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the bound")
 
 
 def test_truncated(db, start):
@@ -84,10 +85,9 @@ def test_a_read_that_a_change_overtakes_is_not_kept(db, scratch, start):
                         "postgres.dsn": f"host={proxy.folder} user=apikeyd dbname={db.name}"})
         with Wire(daemon.check) as early, Wire(daemon.check) as late:
             proxy.hold()
+            db.reset_statements()
             early.send(b"CHECK good\r\n")
-            wait_until(lambda: info(daemon)["postgres_selects"] == 1, "the SELECT to be sent")
-            wait_until(lambda: not db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
-                                          "'SELECT t.%' AND state <> 'idle'"), "its end")
+            wait_until(lambda: db.statements(LOOKUP) == 1, "the SELECT to be carried out")
             db.set_active("good", False)
             wait_until(lambda: info(daemon)["feed_notifications"] == 1, "the notification")
             late.send(b"CHECK good\r\n" * 5)
@@ -115,7 +115,13 @@ def test_a_key_that_is_notified_all_the_time_is_answered(db, scratch, start):
         daemon = start({**LONG, "postgres.timeout": "20s", "postgres.listen_dsn": db.dsn,
                         "postgres.dsn": f"host={proxy.folder} user=apikeyd dbname={db.name}"})
         client = daemon.client()
-        proxy.delay = lambda: 0.1
+
+        def overtaken():
+            """Answers wait until the daemon has heard of a change after they were sent."""
+            before = info(daemon)["feed_notifications"]
+            wait_until(lambda: stop.is_set() or info(daemon)["feed_notifications"] > before, "a notification")
+            return 0
+        proxy.delay = overtaken
         thread.start()
         try:
             wait_until(lambda: info(daemon)["feed_notifications"] > 100, "notifications")
@@ -291,7 +297,7 @@ def test_triggers_of_another_column_or_maker_do_not_count(db, start):
         db.run(f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER other_{trigger}")
     beats = info(daemon)["feed_heartbeats"]
     wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 1, "a heartbeat")
-    assert info(daemon)["revocation_bound"] == TTL_ONLY
+    wait_until(lambda: info(daemon)["revocation_bound"] == TTL_ONLY, "the inspection")
     for trigger, events in (("rows", "INSERT OR DELETE OR UPDATE"), ("truncate", "TRUNCATE")):
         db.run(f"CREATE OR REPLACE TRIGGER other_{trigger} AFTER {events} ON {TABLE} FOR EACH "
                f"{'STATEMENT' if events == 'TRUNCATE' else 'ROW'} "
@@ -471,8 +477,8 @@ def test_a_standby_is_no_primary(db, postgres, scratch, start):
         daemon = start({**LONG, "postgres.dsn": both})
         assert check(daemon.client(), "good")[0] == ALLOWED
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'apikeyd'"
-        with psycopg.connect(standby.dsn(db.name)) as there:
-            assert there.execute(sessions).fetchone() == (0,)
+        with psycopg.connect(standby.dsn(db.name), autocommit=True) as there:  # they have ended, or are about to
+            wait_until(lambda: there.execute(sessions).fetchone() == (0,), "the standby to have no session")
         db.set_active("good", False)
         becomes(daemon.client(), "good", INACTIVE)
         daemon = start({"postgres.dsn": standby.dsn(db.name, "apikeyd")}, settled=False)
@@ -523,8 +529,7 @@ def test_the_hosts_clock_is_wrong(db, redis_server, start, offset):
     for key in ("good", "shared"):
         db.add_key(key)
     db.silence()
-    wrong = {"LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
-             "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    wrong = {"LD_PRELOAD": FAKETIME, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
              "ASAN_OPTIONS": "verify_asan_link_order=0"}
     options = {"cache.ttl": "2s"}
     right, skewed = start(options), start(options, env=wrong)
@@ -534,11 +539,13 @@ def test_the_hosts_clock_is_wrong(db, redis_server, start, offset):
         redis_server.client().flushall()
         db.set_active("shared", True)
         time.sleep(2.1)
+        asked = time.monotonic()
         assert check(reader.client(), "shared")[0] == ALLOWED
         wait_until(lambda r=reader: redis_value(redis_server, r, "shared")[1], "the fill")
         read = time.monotonic()
         assert check(other.client(), "shared")[0] == ALLOWED
-        assert explain(other, "shared")["redis"] == "fresh"
+        # It counts as an eighth older than it seems.
+        assert explain(other, "shared")["redis"] == "fresh" or time.monotonic() - asked > 1.5
         db.set_active("shared", False)
         assert allowed_for(other.client(), "shared", read) <= 2
     assert check(skewed.client(), "good")[0] == ALLOWED

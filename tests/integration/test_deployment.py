@@ -127,4 +127,4 @@ def test_a_lambda_event_in_a_policy_out(server, migrator, start, scratch):
     assert flush(daemon) == 2
     assert migrator.execute("SELECT bool_and(last_seen > now() AT TIME ZONE 'UTC' - interval '5 min') "
                             "FROM grantor.api_token").fetchone() == (True,)
-    assert info(daemon)["revocation_bound"] == "notification"
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the bound")

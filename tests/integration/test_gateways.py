@@ -94,7 +94,7 @@ def test_the_eight_cases(db, postgres, behind):
     db.add_key("good")
     db.add_key("off", active=False)
     db.add_key("cold")
-    gateway = behind({"redis.url": "", "cache.ttl_unlinked": "500ms", "postgres.timeout": "500ms"})
+    gateway = behind({"redis.url": "", "cache.ttl_unlinked": "500ms", "postgres.timeout": "5s"})
 
     # active
     seen = gateway.ask("good", headers=FORGED)

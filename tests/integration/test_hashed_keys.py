@@ -4,6 +4,7 @@ the daemon runs. docs/operations.md, "Moving to hashed keys", is what the walk f
 import contextlib
 import hashlib
 import hmac
+import json
 import os
 import random
 import subprocess
@@ -13,6 +14,7 @@ import uuid
 
 import psycopg
 import pytest
+from coherence import TTL_ONLY
 from conftest import check, explain, info, let_redis_be_fresh
 from harness.bound_judge import BoundJudge
 from harness.judged_load import INACTIVE, UNKNOWN, Load
@@ -20,6 +22,7 @@ from harness.servers import BUILD, wait_until
 from wire import Wire, command
 
 OLD, NEW = "old pepper", "new pepper"
+about_sql = pytest.mark.builds("release")  # the statements alone
 
 
 def hash_of(key, secret=OLD):
@@ -60,6 +63,18 @@ def options(scratch, db):
     return make
 
 
+def ctl(daemon, db, *arguments, env=None):
+    return subprocess.run([BUILD / "apikeyctl", *arguments, "--config", daemon.config, "--dsn", db.admin_dsn],
+                          capture_output=True, text=True, check=False, env={**os.environ, **(env or {})})
+
+
+def rows_checked(daemon, db, env=None, role="apikeyd"):
+    """(state, sentence) of what `apikeyctl schema check` tells of the rows, and its exit status."""
+    done = ctl(daemon, db, "schema", "check", "--json", "--role", role, env=env)
+    assert done.returncode in (0, 1), done.stderr
+    return [(row["state"], row["what"]) for row in json.loads(done.stdout) if " rows" in row["what"]], done.returncode
+
+
 def reload(daemon, options):
     daemon.options.update(options)
     daemon.write_config()
@@ -98,6 +113,71 @@ def test_what_the_two_columns_may_hold(hashed, start, options):
     assert log.count("it holds the hash of another key than its key_column_fallback") == 1
     assert log.count("64 lower-case hexadecimal digits are expected") == 1
     assert log.count("which may be a stored hash") == 1
+    told, status = rows_checked(daemon, hashed)
+    assert status == 1 and {(state, *what.partition(": ")[::2]) for state, what in told} == {
+        ("in the way", f"no key finds {count} of 11 rows", f"column key_id_hash {fault} (the first: {ids[first]})")
+        for count, first, fault in (
+            (1, "upper", "holds no hash: 64 lower-case hexadecimal digits are expected"),
+            (2, "torn", "holds the hash of another key than key_column_fallback, or by a secret that is not in "
+                        "key_transform_secret_file"),
+            (1, "raw is a hash", "is empty, and key_column_fallback holds 64 hexadecimal digits, which may be a stored hash"))}
+
+
+@about_sql
+def test_rows_that_no_key_finds_are_told(hashed, start, options):
+    """Without a fallback the daemon never sees such a row. A check looks at all of them, within bounds."""
+    daemon = start(options(OLD, fallback=False), wait=False)
+    daemon.write_config()
+    assert rows_checked(daemon, hashed) == ([("ok", "each of 0 rows holds what a check can find")], 0)
+    stored = hash_of("key")
+    for text in (stored, hash_of("other", "not ours"), stored.upper(), stored[1:], stored + "0", "x" * 64, "", None):
+        hashed.add_key(None, key_id_hash=text)
+    told, status = rows_checked(daemon, hashed)
+    assert status == 1 and [(state, what.partition(" (")[0]) for state, what in told] == [
+        ("in the way", "no key finds 4 of 8 rows: column key_id_hash holds no hash: 64 lower-case hexadecimal digits are expected"),
+        ("in the way", "no key finds 2 of 8 rows: column key_id_hash is empty")]
+    hashed.run("DELETE FROM api.user_api_key WHERE key_id_hash !~ '^[0-9a-f]{64}$'")
+    told, status = rows_checked(daemon, hashed, {"APIKEYD_POSTGRES_KEY_COLUMN_FALLBACK": "key_id"})
+    assert (told, status) == ([("advice", f"no key finds 1 of 3 rows: column key_id_hash is empty, and so is key_column_fallback "
+                                f"(the first: {hashed.one('SELECT api_key_id FROM api.user_api_key WHERE key_id_hash IS NULL')})")], 0)
+    # Partitions are read too. Without the secret only forms are judged.
+    hashed.run("DELETE FROM api.user_api_key WHERE key_id_hash IS NULL; ALTER TABLE api.user_api_key RENAME TO low; "
+               "ALTER TABLE api.low DROP CONSTRAINT user_api_key_pkey; DROP INDEX api.user_api_key_key_id_idx; "
+               "CREATE TABLE api.user_api_key (LIKE api.low INCLUDING DEFAULTS) PARTITION BY LIST (is_active); "
+               "ALTER TABLE api.user_api_key ATTACH PARTITION api.low FOR VALUES IN (true); "
+               "CREATE TABLE api.off PARTITION OF api.user_api_key FOR VALUES IN (false)")
+    hashed.add_key("raw", active=False, key_id_hash=stored)
+    env = {"APIKEYD_POSTGRES_KEY_COLUMN_FALLBACK": "key_id"}
+    assert "no key finds 1 of 3 rows: column key_id_hash holds the hash of another key" in rows_checked(daemon, hashed, env)[0][0][1]
+    env["APIKEYD_POSTGRES_KEY_TRANSFORM_SECRET_FILE"] = "/nonexistent"
+    done = ctl(daemon, hashed, "schema", "check", env=env)
+    assert "key_transform_secret_file: No such file or directory; hashes are not compared with keys" in done.stdout, done.stdout
+    # A statement that takes long is given up: here, since a cast of the owner's sleeps.
+    hashed.run("CREATE TYPE api.k AS (a text); CREATE FUNCTION api.f(api.k) RETURNS text LANGUAGE sql VOLATILE AS "
+               "$$ SELECT 'x' FROM pg_sleep(60) $$; CREATE CAST (api.k AS text) WITH FUNCTION api.f(api.k); "
+               "ALTER TABLE api.user_api_key ADD slow api.k DEFAULT ROW('x')::api.k")
+    told, _ = rows_checked(daemon, hashed, {"APIKEYD_POSTGRES_KEY_COLUMN": "slow"})
+    assert told == [("advice", "only 0 rows were read: canceling statement due to statement timeout")]
+
+
+@about_sql
+def test_a_new_key_where_the_raw_column_is_still_there(hashed, start, options):
+    """And NOT NULL, though it is no fallback any more: the refusal says what to do, and each of that helps."""
+    hashed.run("ALTER TABLE api.user_api_key ALTER key_id SET NOT NULL")
+    daemon = start(options(OLD, fallback=False), wait=False)
+    daemon.write_config()
+    create = ["keys", "create", "--user", str(hashed.user_id), "--name", "new"]
+    refused = ctl(daemon, hashed, *create)
+    assert refused.returncode == 1, refused.stderr
+    for part in ('null value in column "key_id"', "ALTER TABLE api.user_api_key ALTER COLUMN key_id DROP NOT NULL",
+                 "name it in postgres.key_column_fallback"):
+        assert part in refused.stderr, refused.stderr
+    made = ctl(daemon, hashed, *create, env={"APIKEYD_POSTGRES_KEY_COLUMN_FALLBACK": "key_id"})
+    assert made.returncode == 0 and "The table holds the key itself too" in made.stderr
+    hashed.run("ALTER TABLE api.user_api_key ALTER COLUMN key_id DROP NOT NULL")
+    made = ctl(daemon, hashed, *create, "--json")
+    key = json.loads(made.stdout)["key_id"]
+    assert hashed.run("SELECT key_id FROM api.user_api_key WHERE key_id_hash = %s", hash_of(key)) == [(None,)]
 
 
 def test_a_key_found_twice(hashed, start, options):
@@ -369,10 +449,11 @@ class Application:
         self.db.close()
 
 
-def test_the_walk(hashed, start, options, scratch):
-    """Every step, on a table that changes all the time, by two daemons that share a Redis and take each step
-    one after the other. No answer is wrong, by the bound that INFO states."""
-    app = Application(hashed, [f"key-{i}" for i in range(24)], random.Random(1))
+def test_the_walk(db, start, options):
+    """The guide's steps, in its order, on a table that changes all the time, by two daemons that share a Redis and take
+    each step one after the other. No answer is wrong, by the bound that INFO states, and that is never cache.ttl for the
+    sake of triggers: those of the step before or after announce enough."""
+    app = Application(db, [f"key-{i}" for i in range(24)], random.Random(1))
     common = {"cache.ttl": "1s", "cache.negative_ttl": "1s", "cache.ttl_unlinked": "1s"}
     daemons = [start(common), start(common)]
     with contextlib.ExitStack() as stack:
@@ -381,9 +462,10 @@ def test_the_walk(hashed, start, options, scratch):
         stack.enter_context(app)
 
         def let_run(changes=25):
-            """Each key is asked for and changed meanwhile."""
+            """Each key is asked for and changed meanwhile, under triggers that count."""
             until, judged = app.changes + changes, judge.judged + 200
-            for load in loads:
+            for daemon, load in zip(daemons, loads):
+                load.wait(lambda d=daemon: judge.texts(d)[-1:] == ["notification"], "the triggers to count")
                 load.wait(lambda: app.changes >= until and judge.judged >= judged, "changes and answers")
 
         def reconfigure(new):
@@ -392,23 +474,28 @@ def test_the_walk(hashed, start, options, scratch):
                 let_run(10)
 
         let_run()
-        app.write(raw=True, secret=OLD)                           # dual write
+        db.run("ALTER TABLE api.user_api_key ADD COLUMN key_id_hash text")                   # 1
         let_run()
-        app.rewrite()                                              # backfill, of some rows only, …
+        app.write(raw=True, secret=OLD)                                                      # 2: dual write
+        let_run()
+        app.rewrite()                                                                        # 3: backfill, of some rows only
         with app.lock:
-            hashed.run("UPDATE api.user_api_key SET key_id_hash = NULL WHERE key_id < 'key-2'")
-        reconfigure(options(OLD))                                  # … before reads by hash
+            db.run("UPDATE api.user_api_key SET key_id_hash = NULL WHERE key_id < 'key-2'")
+        db.run("CREATE UNIQUE INDEX CONCURRENTLY ON api.user_api_key (key_id_hash)")
+        announce(db, "key_id_hash", "key_id")                                                # 4: the schema, …
         let_run()
+        reconfigure(options(OLD))                                                            # … then the daemons
         app.rewrite()
-        app.write(raw=False, secret=OLD)                           # new keys are not stored any more
+        db.run("ALTER TABLE api.user_api_key ALTER COLUMN key_id DROP NOT NULL")             # 5: no raw keys any more
+        app.write(raw=False, secret=OLD)
         let_run()
-        hashed.run("CREATE UNIQUE INDEX CONCURRENTLY ON api.user_api_key (key_id_hash)")
-        hashed.run("ALTER TABLE api.user_api_key ALTER COLUMN key_id_hash SET NOT NULL")
-        reconfigure(options(OLD, fallback=False))
-        announce(hashed, "key_id_hash")
-        hashed.run("ALTER TABLE api.user_api_key DROP COLUMN key_id")
+        db.run("ALTER TABLE api.user_api_key ALTER COLUMN key_id_hash SET NOT NULL")
+        reconfigure(options(OLD, fallback=False))                                            # 6: the daemons, …
+        announce(db, "key_id_hash")                                                          # … then the schema
         let_run()
-        reconfigure(options(NEW, OLD, fallback=False))             # another pepper
+        db.run("ALTER TABLE api.user_api_key DROP COLUMN key_id")                            # 7
+        let_run()
+        reconfigure(options(NEW, OLD, fallback=False))                                       # another pepper
         app.write(raw=False, secret=NEW)
         let_run()
         app.rewrite(old=OLD, new=NEW)
@@ -416,8 +503,33 @@ def test_the_walk(hashed, start, options, scratch):
         let_run()
     assert not judge.wrong, "\n".join(judge.wrong[:3])
     assert judge.judged > 1000
-    assert all("notification" in judge.texts(daemon) for daemon in daemons)
+    assert not any(TTL_ONLY in judge.texts(daemon) for daemon in daemons)
     assert all(info(daemon)["found_by_fallback"] > 0 and info(daemon)["found_by_older_secret"] > 0
                for daemon in daemons)
     for daemon in daemons:
         assert check(daemon.client(), app.stolen[0]) == ["DENY", "unknown"]
+
+
+@about_sql
+def test_triggers_for_more_columns_count_while_these_are_there(hashed, start, options):
+    """They announce all that is needed. A column of theirs that is gone makes each change one of all keys: then it is told."""
+    quick = {"redis.url": "", "cache.ttl_unlinked": "1s"}  # with its heartbeats
+    daemon, plain = start({**options(OLD, fallback=False), **quick}), start(quick)
+    assert info(daemon)["revocation_bound"] == info(plain)["revocation_bound"] == "notification"
+    hashed.run("ALTER TABLE api.user_api_key RENAME key_name TO label")  # nobody's
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the inspection")
+    hashed.run("ALTER TABLE api.user_api_key DROP key_id")
+    wait_until(lambda: info(daemon)["revocation_bound"] == TTL_ONLY, "it to be told")
+    assert "of another version or configuration" in daemon.log()
+    # One that compares too little does not count, whatever the columns are that it announces.
+    hashed.run("ALTER TABLE api.user_api_key ADD key_id text")
+    announce(hashed, "key_id_hash", "key_id")
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the triggers")
+    body, name = hashed.run("SELECT prosrc, proname FROM pg_proc JOIN pg_trigger ON tgname = 'apikeyd_notify_update' JOIN "
+                            "pg_depend ON objid = pg_trigger.oid AND refobjid = pg_proc.oid WHERE prosrc LIKE 'SELECT ROW%'")[0]
+    for wrong in (body.replace(', $1."is_active"', "").replace(', $2."is_active"', ""), body.replace('$2."is_active"', '$1."is_active"')):
+        assert wrong != body
+        for text, bound in ((wrong, TTL_ONLY), (body, "notification")):
+            hashed.run(f"CREATE OR REPLACE FUNCTION apikeyd.{name}(anyelement, anyelement) RETURNS boolean LANGUAGE sql "
+                       f"IMMUTABLE AS $f${text}$f$")
+            wait_until(lambda b=bound: info(daemon)["revocation_bound"] == b, f"the bound to be {bound}")

@@ -389,7 +389,7 @@ def test_who_does_not_take_replies_is_cut_off(db, serve):
 def test_unavailable_is_not_a_refusal(db, postgres, serve):
     db.add_key("cached")
     db.add_key("other")
-    daemon, path = serve({"redis.url": "", "cache.ttl_unlinked": "200ms", "postgres.timeout": "500ms"})
+    daemon, path = serve({"redis.url": "", "cache.ttl_unlinked": "200ms", "postgres.timeout": "5s"})
     with HttpWire(path) as wire:
         assert wire.authorize("cached").status == 200
         postgres.stop()

@@ -107,7 +107,8 @@ class Container:
         self.volumes = recipe.make_volumes(folder, image.root)
         self.env = {**image.env, **{name: value for name, value in recipe.env.items() if value},
                     "APIKEYD_POSTGRES_DSN": db.dsn.replace(str(db.server.folder), "/mnt"),
-                    "APIKEYD_USAGE_FLUSH_INTERVAL": "1h"}
+                    "APIKEYD_USAGE_FLUSH_INTERVAL": "1h",
+                    "APIKEYD_POSTGRES_TIMEOUT": "30s"}  # the default is soon over on a busy machine
         self.binds = [f"{source}:{place}" for place, source in self.volumes.items()] + [f"{db.server.folder}:/mnt"]
 
     def argv(self, argv, binds=None):

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 import redis
-from conftest import check, info
+from conftest import check, has_heard_of, info
 from harness.operators import fetch
 from harness.servers import wait_until
 from http_wire import HttpWire
@@ -111,6 +111,7 @@ def test_lines_as_json(start, scratch):
 def test_no_client_waits_for_the_log(db, full):
     daemon, log = full
     db.add_keys(50)
+    has_heard_of(daemon, 50)
     client = daemon.client(socket_timeout=60)
     for _ in range(2):  # misses, then hits
         assert all(check(client, f"key-{i}")[0] == "ALLOW" for i in range(50))

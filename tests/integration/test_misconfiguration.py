@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 import redis
-from harness.misconfiguration import RIGHT, TOGETHER, WRONG, Case, all_cases, document, play, stage
+from conftest import check
+from harness.misconfiguration import DATABASE, RIGHT, TOGETHER, WRONG, Case, all_cases, document, play, stage
 from harness.servers import BUILD, ROOT, Apikeyd, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.builds("release")]
@@ -84,6 +85,43 @@ def test_what_may_come_later_is_no_error(place):
     later = Case("later", {"redis.url": "redis://:hunter2@redis.invalid:6379/0",
                            "postgres.dsn": "service=not_there_yet", "listen.http": "192.0.2.1:8080"})
     assert place.run(later, "--check-config") == ([], 0)
+
+
+def test_what_the_database_may_hold(db, start, place):
+    """The daemon starts and says so, and so does apikeyctl; a mended table needs no restart."""
+    daemons = {}
+    for number, (fault, (statements, options, *_)) in enumerate(DATABASE.items()):
+        name = f"case{number}"
+        db.run(f"CREATE TABLE api.{name} (LIKE api.user_api_key INCLUDING ALL, hash text); GRANT ALL ON api.{name} TO apikeyd")
+        db.run(statements.format(t=f"api.{name}", n=name))
+        daemons[fault] = start({"redis.url": "", "postgres.table": f"api.{name}", "postgres.connections": "1", **{
+            option: value.replace("{folder}", str(place.folder)) for option, value in options.items()}}, settled=False)
+    for fault, (_, _, logged, checked) in DATABASE.items():
+        daemon, table = daemons[fault], daemons[fault].options["postgres.table"]
+
+        def says(text, heard, t=table):
+            return all(part in heard for part in text.format(t=t, f="{f}").split("{f}"))
+        done = subprocess.run([BUILD / "apikeyctl", "schema", "check", "--config", daemon.config, "--dsn", db.admin_dsn, "--role",
+                               "apikeyd"], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and says(checked, done.stdout), (fault, done.stdout + done.stderr)
+
+        def told(d=daemon, text=logged):
+            try:
+                answer = check(d.client(), "key")
+            except redis.ResponseError as error:
+                answer = str(error)
+            return says(text, d.log()) if text else answer == ["DENY", "unknown"]
+        wait_until(told, f"{fault} to be told")
+
+
+def test_an_exposed_secret_is_warned_of(place):
+    secret = place.folder / "open"
+    secret.write_text("s" * 32)
+    secret.chmod(0o644)
+    said, status = place.run(Case("open", {"postgres.key_transform": "hmac-sha256",
+                                           "postgres.key_transform_secret_file": "{folder}/open"}), "--check-config")
+    assert status == 0 and len(said) == 1
+    assert f"`{said[0][said[0].index('postgres.key_transform'):]}`" in (ROOT / "docs" / "misconfiguration.md").read_text()
 
 
 def test_what_the_user_may_not_read(place):

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import check
+from conftest import check, has_heard_of
 from harness.gateways import EXAMPLES, free_port
 from harness.operators import Browser, Prometheus, fetch, status
 from harness.servers import HANG, Process, accepts, wait_until
@@ -161,6 +161,7 @@ CHARTS = """return [...document.querySelectorAll(".plot")].map((plot) => ({
 
 def test_the_history_is_plotted(db, page):
     db.add_key("good")
+    has_heard_of(page.daemon, 1)  # so its lag is in the sample too
     for _ in range(50):
         check(page.daemon.client(), "good")
     wait_until(lambda: sum(n or 0 for n in status_of(page)["history"]["allow"]) == 50, "a sample")

@@ -1,10 +1,12 @@
 """What the table's owner does to the table with our triggers on it: it works and revocations keep their bound, or
 the log says what to do, and INFO tells the bound meanwhile."""
 
+import contextlib
 import itertools
 import os
 import subprocess
 import threading
+import time
 
 import psycopg
 import pytest
@@ -235,7 +237,7 @@ def test_a_partitioned_table(db, start):
     deploy(db, "--part", "triggers")
     assert db.run("SELECT oid, xmin FROM pg_trigger ORDER BY oid") == before
     daemon = start({**LONG, "redis.url": ""})
-    assert bound(daemon) == "notification"
+    wait_until(lambda: bound(daemon) == "notification", "the triggers to count")
     db.run(f"CREATE TABLE api.high PARTITION OF {TABLE} FOR VALUES FROM ('m') TO (MAXVALUE)")
     wait_until(lambda: bound(daemon).startswith("notification: by heartbeat after a TRUNCATE"), "the partition")
     db.add_key("new")
@@ -262,6 +264,29 @@ def test_a_partitioned_table(db, start):
     becomes(client, "good", INACTIVE)
 
 
+def test_a_partitioned_table_that_is_attached_to_another(db, start):
+    """Both were deployed on: their triggers have names of their own, and deploying on the whole takes them away."""
+    db.add_key("good")
+    make_partitions(db)
+    for part in ("functions", "role", "triggers"):
+        deploy(db, "--part", part)
+    db.run(f"ALTER TABLE {TABLE} RENAME TO user_api_keys_low")
+    db.run(f"CREATE TABLE {TABLE} (LIKE api.low INCLUDING DEFAULTS) PARTITION BY LIST (is_active)")
+    db.run(f"CREATE TRIGGER apikeyd_notify_rows AFTER INSERT OR DELETE OR UPDATE ON {TABLE} FOR EACH ROW "  # by hand
+           "EXECUTE FUNCTION apikeyd.notify_key_change('key_id')")
+    for part in ("role", "triggers"):
+        deploy(db, "--part", part)
+    db.run(f"ALTER TABLE {TABLE} ATTACH PARTITION api.user_api_keys_low FOR VALUES IN (true, false)")
+    daemon = start({**LONG, "redis.url": ""})
+    is_revoked_at_once(db, daemon)
+    deploy(db, "--part", "triggers")
+    assert len(db.run("SELECT DISTINCT tgname FROM pg_trigger WHERE tgname ~ '^apikeyd_notify_(rows|update)_of_'")) == 2
+    asked = schema("check", "--dsn", db.admin_dsn, "--role", "apikeyd")
+    assert asked.returncode == 0, asked.stdout
+    db.run(f"UPDATE {TABLE} SET is_active = true")
+    is_revoked_at_once(db, daemon)
+
+
 @pytest.mark.slow
 def test_logical_replication(scratch, start):
     """What a subscription changes is announced where it is applied."""
@@ -277,20 +302,22 @@ def test_logical_replication(scratch, start):
             db.run(f'CREATE SCHEMA api; CREATE TABLE {TABLE} (api_key_id uuid PRIMARY KEY, key_name text, key_id text, '
                    "user_id uuid, is_active bool, last_used timestamptz, created_at timestamptz DEFAULT now(), "
                    "updated_at timestamptz DEFAULT now())")
-        deploy(there)
-        here.run(f"CREATE PUBLICATION keys FOR TABLE {TABLE}")
+            deploy(db)
+        here.run("CREATE PUBLICATION keys FOR ALL TABLES")
         here.run("SELECT pg_create_logical_replication_slot('keys', 'pgoutput')")
         there.run(f"CREATE SUBSCRIPTION keys CONNECTION '{here.admin_dsn}' PUBLICATION keys "
                   "WITH (create_slot = false, slot_name = 'keys')")
         here.add_key("good")
+        here.run("INSERT INTO apikeyd.unannounced_change VALUES ('5')")  # is for the daemons here only
         daemon = start({**LONG, "postgres.dsn": there.dsn, "redis.url": ""})
-        assert bound(daemon) == "notification"
+        wait_until(lambda: bound(daemon) == "notification", "the triggers to count")
         client = daemon.client()
         becomes(client, "good", ALLOWED)
         here.run(f"UPDATE {TABLE} SET is_active = false")
         becomes(client, "good", INACTIVE)
         here.run(f"TRUNCATE {TABLE}")
         becomes(client, "good", UNKNOWN)
+        assert there.run("SELECT * FROM apikeyd.unannounced_change") == []
         assert daemon.stop() == 0
         there.run("ALTER SUBSCRIPTION keys DISABLE; ALTER SUBSCRIPTION keys SET (slot_name = NONE)")
         there.run("DROP SUBSCRIPTION keys")
@@ -362,7 +389,8 @@ def test_an_idle_transaction_holds_up_no_writer(db, start):
         idle.commit()
     thread.join()
     assert deployed[0].returncode == 0, deployed[0].stderr
-    assert info(start(LONG))["revocation_bound"] == "notification"
+    daemon = start(LONG)
+    wait_until(lambda: bound(daemon) == "notification", "the triggers to count")
 
 
 def test_deploying_twice_changes_nothing(db):
@@ -415,6 +443,27 @@ def test_the_schema_of_another_table(other, start, conforming):
     assert other.run(look) == before
 
 
+def test_a_database_that_quotes_all_names(db, start):
+    """PostgreSQL prints definitions otherwise then, and the triggers are the same."""
+    db.run(f"ALTER DATABASE {db.name} SET quote_all_identifiers = on")
+    assert bound(start(LONG)) == "notification"
+    look = "SELECT oid, xmin FROM pg_trigger ORDER BY oid"
+    before = db.run(look)
+    deploy(db)
+    asked = schema("check", "--dsn", db.admin_dsn, "--role", "apikeyd")
+    assert db.run(look) == before and asked.returncode == 0, asked.stdout
+
+
+@pytest.mark.parametrize("name", ["a $apikeyd$ b", "$body$"])
+def test_a_name_that_cannot_stand_in_the_sql(name):
+    for args, env in ((["--role", name], {}), ([], {"APIKEYD_POSTGRES_TABLE": name}), ([], {"APIKEYD_POSTGRES_USER_COLUMN": name})):
+        refused = schema("sql", *args, env={**os.environ, **env})
+        assert refused.returncode == 78 and "the SQL cannot be printed for a name with $" in refused.stderr
+        assert refused.stdout == ""
+    refused = schema("sql", "--role", "a\nb")
+    assert refused.returncode == 64 and "without control characters" in refused.stderr and refused.stdout == ""
+
+
 def test_types_that_do_not_fit(other):
     """The check tells of them, as the daemon does. Domains are left to the daemon."""
     other.run("CREATE DOMAIN public.d AS timestamptz; CREATE DOMAIN public.dd AS public.d; CREATE SCHEMA api; "
@@ -455,6 +504,38 @@ def test_undone_and_deployed_again_under_a_daemon(db, start, scratch):
     assert db.one("SELECT count(*) FROM pg_roles WHERE rolname = %s", role) == 0
 
 
+def test_the_role_is_made_again_under_a_daemon(db, start):
+    """Its sessions belong to the role that is gone, and are replaced, at a bounded rate. Usage is written again too."""
+    role = f"again_{db.name}"
+    deploy(db, "--role", role)
+    db.add_key("good")
+    daemon = start({**LONG, "cache.stale_max": "0s", "redis.url": "", "postgres.dsn": db.server.dsn(db.name, role),
+                    "postgres.connections": "1"})
+    becomes(daemon.client(), "good", ALLOWED)
+    db.run(f"DROP OWNED BY {role}; DROP ROLE {role}; CREATE ROLE {role} LOGIN")
+    begin = time.monotonic()
+    with pytest.raises(redis.ResponseError, match="UNAVAILABLE"):
+        check(daemon.client(), "other")
+    deploy(db, "--role", role)
+
+    def allowed():
+        try:
+            return check(daemon.client(), "other") == UNKNOWN and check(daemon.client(), "good")[0] == ALLOWED
+        except redis.ResponseError:
+            return False
+    wait_until(allowed, "sessions of the new role")
+    logins = daemon.log().count("postgres (lookups): connected")
+    assert 2 <= logins <= 2 + (time.monotonic() - begin) / 5, daemon.log()
+
+    def written():  # by this flush, or when one that failed is repeated
+        with contextlib.suppress(redis.ResponseError):
+            flush(daemon)
+        return db.last_used("good")
+    wait_until(written, "usage to be written")
+    assert daemon.stop() == 0
+    deploy(db, "--undo", "--part", "role", "--role", role)
+
+
 def test_in_a_transaction_of_a_migration_tool(db):
     """As Alembic and Flyway run it, as a role without CREATEROLE that owns the table: it leaves no setting behind,
     and a rollback leaves nothing at all."""
@@ -477,6 +558,23 @@ def test_in_a_transaction_of_a_migration_tool(db):
                 tool.execute(missing)
     finally:
         db.run(f"REASSIGN OWNED BY {owner} TO postgres; DROP OWNED BY {owner}; DROP ROLE {owner}")
+
+
+def test_notes_of_another_server_are_nobodys(db, start):
+    """As a restored dump brings them: they name transactions that this server has not run yet. A deploy makes a table of
+    notes from before UNLOGGED, as it is made now."""
+    kind = "SELECT relpersistence FROM pg_class WHERE oid = 'apikeyd.unannounced_change'::regclass"
+    db.run("ALTER TABLE apikeyd.unannounced_change SET LOGGED")
+    daemon = start(LONG)
+    db.run("INSERT INTO apikeyd.unannounced_change VALUES ('9000000000')")
+    beats = info(daemon)["feed_heartbeats"]
+    wait_until(lambda: info(daemon)["feed_heartbeats"] > beats + 2, "heartbeats that read it")
+    assert info(daemon)["feed_changes_unannounced"] == 0
+    deploy(db, "--part", "index")
+    assert db.one(kind) == "u" and db.one("SELECT count(*) FROM apikeyd.unannounced_change") == 1
+    wait_until(lambda: bound(daemon) == "notification", "the table to be read")
+    db.run("INSERT INTO apikeyd.unannounced_change DEFAULT VALUES")
+    wait_until(lambda: info(daemon)["feed_changes_unannounced"] == 1, "a note of this server's")
 
 
 def test_old_notes_of_unannounced_changes_go(db):
@@ -539,6 +637,12 @@ def test_the_check_looks_at_what_lookups_do(db):
     db.run(f"CREATE DOMAIN api.d AS timestamp; CREATE DOMAIN api.dd AS api.d; ALTER TABLE {TABLE} ALTER last_used TYPE api.dd")
     asked = schema(*check_it)
     assert asked.returncode == 0 and "no index on key_id" not in asked.stdout, asked.stdout
+    db.run(f"ALTER TABLE {TABLE} ADD padded char(40), ADD number uuid; CREATE INDEX ON {TABLE} (padded)")
+    asked = schema(*check_it, env={**os.environ, "APIKEYD_POSTGRES_KEY_COLUMN": "padded"})
+    assert "no index of type bpchar serves lookups by column padded" in asked.stdout, asked.stdout
+    assert "index on padded" not in asked.stdout and "no index on" not in asked.stdout
+    asked = schema(*check_it, env={**os.environ, "APIKEYD_POSTGRES_KEY_COLUMN": "number"})
+    assert "column number is of type uuid, and keys are text" in asked.stdout and asked.returncode == 1, asked.stdout
     db.run(f"DROP INDEX api.user_api_key_key_id_idx; CREATE INDEX ON {TABLE} USING brin (key_id)")
     db.run(f'CREATE INDEX ON {TABLE} (key_id COLLATE "POSIX")')
     db.run(f"ALTER TABLE {TABLE} ADD id int, ALTER created_at TYPE date")

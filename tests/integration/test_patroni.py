@@ -42,7 +42,7 @@ def test_patroni_switches_over_and_replaces_a_dead_leader(patroni, start):
         assert not lost
         load.revoke("key-2")
         follows(load, b)
-        wait_until(a.is_replica, "the old leader to be a replica")
+        wait_until(lambda: a.can_replace(b), "the old leader to be a replica")
         with keys.moving(lambda: patroni.leader().dsn(DATABASE)):
             keys.set_active("key-3", False)  # the replica may get it in time, or not
             b.kill()

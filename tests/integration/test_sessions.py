@@ -105,7 +105,7 @@ def test_usage_goes_on_when_its_session_comes_while_the_feeds_is_lent(start, db,
     asking.join()
     wait_until(lambda: flush(daemon) and db.last_used("key-0"), "its use to be written")
     assert check(daemon.client(), "key-0")[0] == "ALLOW"
-    assert flush(daemon)
+    wait_until(lambda: flush(daemon), "the next use to be written")
 
 
 def test_misses_without_end_leave_usage_its_turn(start, db, role):

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_cppcheck():
     clean(run("cppcheck", "--quiet", "--error-exitcode=1", "--std=c11",
               "--enable=warning,performance,portability", "-I", "include",
               # queue(3) is macros; without them cppcheck reads lists wrongly
-              "--include=/usr/include/x86_64-linux-gnu/sys/queue.h", "daemon", "ctl"))
+              f"--include=/usr/include/{sysconfig.get_config_var('MULTIARCH')}/sys/queue.h", "daemon", "ctl"))
 
 
 def compiler_flags(build):
@@ -475,6 +476,15 @@ def test_tables_and_plots_are_of_one_run():
         assert path.read_text() == text, path
 
 
+def test_commands_have_written_all_figures():
+    """In the form that results.save() has, with the commit that was measured. No document has figures beside these."""
+    for path in tracked("docs/plots/*.json"):
+        found = json.loads(path.read_text())
+        assert {*found} - {"load"} == {"date", "commit", "conditions", "ratios", "rows"} and found["commit"], path
+    for path in tracked("*.md"):
+        assert "written by hand" not in path.read_text(), path
+
+
 def test_take_puts_the_last_results_into_the_documents(tmp_path, monkeypatch):
     """In the form that the benches write. Results that another bench left behind stay out if they are not asked for."""
     pages, plots, results = (tmp_path / name for name in ("pages", "plots", "results"))
@@ -496,7 +506,7 @@ def test_take_puts_the_last_results_into_the_documents(tmp_path, monkeypatch):
     page = figures.made()[figures.PAGES[0]]
     assert "| start, exec to the first answer | 1,400 ms | Redis | 1,000 ms | 1.4 | 1, missed |" in page
     assert (plots / "flood.json").read_text() == flood
-    assert re.search(r"start:\s.*2\s+rounds,\s+on\s+a\s+train", page)
+    assert re.search(r"start:\s.*2\s+rounds,\s+on\s+a\s+train,\s+load\s+[\d.]+\s+before\s+and\s+[\d.]+\s+at\s+the\s+end", page)
 
 
 def test_pictures_are_what_the_script_draws(tmp_path):

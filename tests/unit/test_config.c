@@ -218,7 +218,7 @@ static void test_errors_name_the_place_and_the_cure(void **state)
                  "test.conf:2: cache.tll: there is no such option; did you mean "
                  "cache.ttl?\n");
     expect_error("[cache]\nprefix = x\n", "test.conf:2: cache.prefix: there is no such option; did "
-                                          "you mean redis.prefix?\n");
+                                          "you mean keys.prefix?\n");
     expect_error("[cache]\ncolour = x\n", "test.conf:2: cache.colour: there is no such option; "
                                           "apikeyd --sample-config lists them all\n");
     expect_error("[chace]\nttl = 5\n",

@@ -13,6 +13,7 @@
 #include "ledger_map.h"
 
 #define NOW INT64_C(1800000000000000)
+#define NEVER UINT32_MAX
 
 static struct ledger *open_ledger(struct ledger_report *report)
 {
@@ -175,19 +176,22 @@ static void fill_twice(uint64_t keys, struct usage_batch *pending)
     struct ledger_report report;
     struct ledger *ledger = open_ledger(&report);
     struct ledger_half *half = ledger_half(ledger, 0);
+    struct usage_slot *slots = calloc(keys, sizeof *slots); /* without a time: no entry */
 
     ledger_half_clear(half);
     for (uint64_t i = 0; i < 2 * keys; i++) {
         uint32_t hint = UINT32_MAX;
-        struct usage_slot slot = {.api_key_id = id_number(i / 2).head, .last_used_us = NOW - 1000};
 
         record(half, i / 2, NOW - 1000 * (int64_t)((i + i / 4) % 2), &hint);
-        if (i / 2 % 2 == 1)
-            assert_true(usage_batch_merge(pending, &slot, i % 2));
     }
+    for (uint64_t key = 1; key < keys; key += 2)
+        slots[key] = (struct usage_slot){id_number(key).head, NOW - 1000, 0};
+    assert_true(usage_batch_merge(pending, slots, keys));
+    free(slots);
     ledger_close(ledger);
 }
 
+/* Killed after so long, unless that is NEVER. */
 static void keep_in_a_child(const struct usage_batch *pending, useconds_t killed_after_us)
 {
     pid_t child = fork();
@@ -198,8 +202,10 @@ static void keep_in_a_child(const struct usage_batch *pending, useconds_t killed
 
         _exit(!ledger_half_keep(ledger_half(ledger, 0), pending));
     }
-    usleep(killed_after_us);
-    kill(child, SIGKILL);
+    if (killed_after_us != NEVER) {
+        usleep(killed_after_us);
+        kill(child, SIGKILL);
+    }
     waitpid(child, NULL, 0);
 }
 
@@ -215,7 +221,7 @@ static void test_what_is_pending_is_kept(void **state)
         struct usage_batch found = {0};
 
         fill_twice(KEYS, &pending);
-        keep_in_a_child(&pending, round < 39 ? round * 50 : 1000000);
+        keep_in_a_child(&pending, round < 39 ? round * 50 : NEVER);
         struct ledger *ledger = open_ledger(&report);
         struct ledger_half *half = ledger_half(ledger, 0);
         assert_false(report.set_aside);
@@ -512,7 +518,7 @@ static void lose_by(void (*change)(void), enum ledger_state state, uint64_t kept
     struct usage_batch pending = {0};
     struct ledger *ledger = open_ledger(&report);
     struct ledger_half *front = ledger_half(ledger, 0);
-    const uint64_t before = 300, keys = 20000;
+    const uint64_t before = 3000, keys = 20000;
 
     for (uint64_t key = 0; key < before; key++) {
         uint32_t hint = UINT32_MAX;
@@ -546,7 +552,7 @@ static void cut_to_nothing(void)
 
 static void cut_in_two(void)
 {
-    assert_int_equal(truncate("ledger", 8192), 0);
+    assert_int_equal(truncate("ledger", 65536), 0); /* whole pages of any machine */
 }
 
 static void remove_it(void)
@@ -562,10 +568,10 @@ static void rename_it(void)
 static void test_a_file_may_be_lost_while_in_use(void **state)
 {
     (void)state;
-    lose_by(remove_it, LEDGER_NAMELESS, 300);
-    lose_by(rename_it, LEDGER_NAMELESS, 300);
-    lose_by(empty_its_header, LEDGER_BROKEN, 300);
-    lose_by(cut_in_two, LEDGER_BROKEN, 128);
+    lose_by(remove_it, LEDGER_NAMELESS, 3000);
+    lose_by(rename_it, LEDGER_NAMELESS, 3000);
+    lose_by(empty_its_header, LEDGER_BROKEN, 3000);
+    lose_by(cut_in_two, LEDGER_BROKEN, (65536 - 4096) / 32);
     lose_by(cut_to_nothing, LEDGER_BROKEN, 0);
 }
 
@@ -640,6 +646,7 @@ static void test_without_room_it_goes_on_in_memory(void **state)
     struct ledger *ledger = open_ledger(&report);
     struct ledger_half *half = ledger_half(ledger, 0);
     const int fd = half->fd;
+    const size_t in_file = ledger_map_up_to_page(4096 + 32768 * 32) - 4096;
 
     (void)state;
     for (int round = 0; round < 2; round++) {
@@ -666,7 +673,27 @@ static void test_without_room_it_goes_on_in_memory(void **state)
     ledger_close(ledger);
     ledger = open_ledger(&report); /* a killed daemon loses what was in memory, and no more */
     assert_false(report.set_aside);
-    assert_int_equal(ledger_half(ledger, 0)->used, 32768);
+    assert_int_equal(ledger_half(ledger, 0)->used, in_file / 32);
+    ledger_close(ledger);
+}
+
+/* A start reads what there is, and touches no holes of the file: each page would take memory. */
+static void test_a_start_takes_no_room(void **state)
+{
+    struct ledger_report report;
+    struct ledger *ledger = open_ledger(&report);
+    struct rusage before, after;
+    uint32_t hint = UINT32_MAX;
+
+    (void)state;
+    record(ledger_half(ledger, 1), 1, NOW, &hint);
+    ledger_close(ledger);
+    getrusage(RUSAGE_SELF, &before);
+    ledger = open_ledger(&report);
+    getrusage(RUSAGE_SELF, &after);
+    assert_int_equal(ledger_half(ledger, 0)->used, 0);
+    assert_int_equal(ledger_half(ledger, 1)->used, 1);
+    assert_in_range(after.ru_minflt - before.ru_minflt, 0, 2000); /* of 131072 in half 0 */
     ledger_close(ledger);
 }
 
@@ -749,6 +776,7 @@ int main(void)
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_a_hint_finds_its_slot, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_memory_is_given_back, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(test_a_start_takes_no_room, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(test_grows_and_is_there_after_a_restart, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(test_one_daemon_at_a_time, scratch_make, scratch_remove),

@@ -68,7 +68,7 @@ static void test_libevents_warnings_go_to_the_log(void **state)
 
 static bool slowly(const struct log_record *record)
 {
-    usleep(1000);
+    usleep(100);
     return to_pipe(record);
 }
 

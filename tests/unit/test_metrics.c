@@ -16,11 +16,13 @@ static void test_sums_are_of_the_checks(void **state)
     metrics.value[metric_of_check(VERDICT_ALLOW, TIER_MEMORY)] = 5;
     metrics.value[metric_of_check(VERDICT_ALLOW, TIER_STALE)] = 2;
     metrics.value[metric_of_check(VERDICT_DENY_INACTIVE, TIER_MEMORY)] = 1;
+    metrics.value[metric_of_check(VERDICT_DENY_UNKNOWN, TIER_REDIS)] = 3;
+    metrics.value[METRIC_CHECKS_MALFORMED] = 4;
     metrics_sum(&metrics);
     metrics_sum(&metrics); /* they do not add up */
     assert_int_equal(metrics.value[METRIC_CHECKS_ALLOW], 7);
     assert_int_equal(metrics.value[METRIC_CHECKS_INACTIVE], 1);
-    assert_int_equal(metrics.value[METRIC_CHECKS_UNKNOWN], 0);
+    assert_int_equal(metrics.value[METRIC_CHECKS_UNKNOWN], 7);
     assert_int_equal(metrics.value[METRIC_HITS_MEMORY], 6);
     assert_int_equal(metrics.value[METRIC_HITS_STALE], 2);
 }

@@ -65,6 +65,8 @@ static void test_files(void **state)
 
     (void)state;
     assert_true(fd >= 0);
+    expect_file("host=a passfile=", path, "it is empty");
+    assert_int_equal(write(fd, "*:*:*:*:p", 9), 9);
     expect_file("host=a passfile=", path, NULL);
     expect_file("host=a sslrootcert=", path, NULL);
     expect_file("host=a sslrootcert=", "system", NULL);
@@ -78,6 +80,11 @@ static void test_files(void **state)
     assert_int_equal(unlink(path), 0);
     expect_file("host=a passfile=", path, "No such file");
     expect_file("host=a sslkey=", path, "sslkey /tmp/test_pg_dsn.");
+    /* The environment counts where the string is silent. */
+    setenv("PGPASSFILE", path, 1);
+    expect_file("host=a", "", "PGPASSFILE /tmp/test_pg_dsn.");
+    expect_file("host=a passfile=", "relative", NULL);
+    unsetenv("PGPASSFILE");
     close(fd);
 }
 

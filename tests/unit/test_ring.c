@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <apikeyd/model/mailbox.h>
@@ -20,7 +21,7 @@ static void *produce(void *arg)
         struct message message = {i, ~i};
 
         while (!ring_push(ring, &message, sizeof message, 0))
-            ;
+            sched_yield();
     }
     return NULL;
 }
@@ -35,7 +36,7 @@ static void test_everything_arrives_in_order(void **state)
     assert_int_equal(pthread_create(&producer, NULL, produce, ring), 0);
     for (uint64_t i = 0; i < MESSAGES; i++) {
         while (!ring_pop(ring, &message))
-            ;
+            sched_yield();
         assert_int_equal(message.number, i);
         assert_int_equal(message.copy, ~i);
     }

@@ -1,13 +1,14 @@
 """Runs the cmocka programs: as built for debugging, and under the sanitizers.
 
-With APIKEYD_BUILD set, as ./dev check does, those of that build only. Else ThreadSanitizer, which finds races and
-nothing else, runs only the programs that start threads."""
+With APIKEYD_BUILD set, as ./dev check does, those of that build only; those of the build arm64 under qemu. Else
+ThreadSanitizer, which finds races and nothing else, runs only the programs that start threads."""
 
 import os
 import re
 import subprocess
 from pathlib import Path
 
+import arm64
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,7 @@ def starts_threads(source):
     for source in SOURCES for build in BUILDS
     if build.name != "tsan" or "APIKEYD_BUILD" in os.environ or starts_threads(source)])
 def test_unit(name, build):
-    done = subprocess.run([build / "tests" / "unit" / name], capture_output=True,
+    runner = arm64.RUNNER if build.name == "arm64" else []
+    done = subprocess.run([*runner, build / "tests" / "unit" / name], capture_output=True,
                           text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

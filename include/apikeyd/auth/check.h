@@ -24,7 +24,7 @@ void check_done(struct front *front);
 
 struct answer {
     const struct verdict *verdict;
-    enum tier tier;
+    enum tier tier;  /* NONE: UNAVAILABLE, or a key that cannot exist */
     int64_t left_us; /* the rest of the verdict's ttl; negative when the verdict is served stale */
     const char *why; /* the reason for UNAVAILABLE; lives forever */
 };
@@ -61,15 +61,20 @@ const char *check_digest(struct front *front, struct check *check);
 /* Returns what is wrong with a key ID, or NULL. The text lives forever. */
 const char *check_key_id(struct slice key);
 
+/* Returns whether keys.form says that the key cannot exist: it is DENY unknown, and no store is
+ * asked. Memory holds no such key: it holds what a store was asked for, and a change of the form
+ * outdates all verdicts. */
+bool check_is_malformed(const struct front *front, struct slice key);
+
 /* Prefetch the memory that an answer for this key needs. */
 void check_prefetch(const struct front *front, const struct digest *digest);
 
 /* The configuration has changed: waiters have the new deadline from now on. */
 void check_configured(struct front *front);
 
-/* Keys have other digests from now on: lookups under way begin anew under these, and answers to the
- * old ones are dropped. One text may be a key by the old digests, and the hash of another by the
- * new ones. */
+/* Keys have other digests, or another form, from now on: lookups under way begin anew, or end with
+ * DENY unknown if the key cannot exist any more, and answers to the old ones are dropped. One text
+ * may be a key by the old digests, and the hash of another by the new ones. */
 void check_rekeyed(struct front *front);
 
 /* The back thread stands still: answer every waiter. */

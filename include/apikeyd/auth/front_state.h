@@ -40,7 +40,8 @@ struct front {
     struct fd_timer second; /* for clients that are too slow */
     struct mailbox *to_back, *to_front;
     struct metrics metrics;
-    uint64_t timed[TIER_NONE + 1]; /* answers whose duration is recorded */
+    uint64_t answered[TIER_NONE + 1]; /* checks */
+    uint64_t timed[TIER_NONE + 1];    /* those of them whose duration is recorded */
 
     struct key_hasher *hasher;
     unsigned key_scheme; /* of the hasher's digests */

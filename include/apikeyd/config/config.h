@@ -15,6 +15,7 @@
 
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/model/freshness.h>
+#include <apikeyd/model/key_form.h>
 #include <apikeyd/model/key_hasher.h>
 #include <apikeyd/model/key_source.h>
 #include <apikeyd/model/row_id.h>
@@ -60,6 +61,9 @@ struct config {
     int64_t cache_negative_ttl;
     int64_t cache_stale_max;
 
+    uint64_t keys_form; /* enum key_form */
+    struct key_prefixes keys_prefix;
+
     char *redis_url;
     char *redis_password_file;
     char *redis_secret_file;
@@ -85,6 +89,8 @@ struct config {
     char *postgres_name_column;
     char *postgres_timestamp_zone;
     uint64_t postgres_connections;
+    uint64_t postgres_connects_per_second;
+    int64_t postgres_max_age;
     uint64_t postgres_batch;
     int64_t postgres_timeout;
     int64_t postgres_soft_timeout;

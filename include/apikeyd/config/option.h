@@ -25,14 +25,15 @@ enum option_type {
     OPTION_GROUP,        /* a group's name */
     OPTION_PROCESSOR,    /* the number of a processor, or "last" */
 
-    OPTION_COUNT,    /* uint64_t */
-    OPTION_SIZE,     /* uint64_t, bytes */
-    OPTION_MODE,     /* uint64_t, octal file mode */
-    OPTION_DURATION, /* int64_t, µs */
-    OPTION_BOOL,     /* bool */
-    OPTION_CHOICE,   /* uint64_t, index into `choices` */
-    OPTION_IDS,      /* struct id_list */
-    OPTION_SOURCES,  /* struct key_sources */
+    OPTION_COUNT,        /* uint64_t */
+    OPTION_SIZE,         /* uint64_t, bytes */
+    OPTION_MODE,         /* uint64_t, octal file mode */
+    OPTION_DURATION,     /* int64_t, µs */
+    OPTION_BOOL,         /* bool */
+    OPTION_CHOICE,       /* uint64_t, index into `choices` */
+    OPTION_IDS,          /* struct id_list */
+    OPTION_SOURCES,      /* struct key_sources */
+    OPTION_KEY_PREFIXES, /* struct key_prefixes */
 };
 
 /* Limits in bytes: of Unix sockets' paths (unix(7): sun_path without its NUL); of names in a folder

@@ -65,14 +65,16 @@ enum {
     GROW_SLOTS = 1 << 14, /* 512 KiB at a time: the front thread waits for the reservation */
 };
 
-static inline uint32_t ledger_half_slots(const struct ledger_half *half)
-{
-    return HALF_SLOTS >> id_has_rest(half->type);
-}
-
 static inline uint32_t ledger_half_step(const struct ledger_half *half)
 {
     return GROW_SLOTS >> id_has_rest(half->type);
+}
+
+/* Returns how many slots are used at most. The last step is not: its end may share a page with the
+ * next half, which another thread uses. */
+static inline uint32_t ledger_half_slots(const struct ledger_half *half)
+{
+    return (HALF_SLOTS >> id_has_rest(half->type)) - ledger_half_step(half);
 }
 
 /* Make the file system reserve one more step, so that a store into it cannot fault. */

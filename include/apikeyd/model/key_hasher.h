@@ -56,4 +56,7 @@ void key_hasher_mark(const struct key_hasher *hasher, struct digest *ret);
 /* Returns whether `text` has the form of a stored hash: 64 hexadecimal digits, of either case. */
 bool key_hash_form(struct slice text);
 
+/* Returns whether a lookup can find `text` as a hash: the digits are of lower case. */
+bool key_hash_stored(struct slice text);
+
 #endif

@@ -66,6 +66,7 @@ struct explain_memory {
     struct verdict verdict; /* UNAVAILABLE: nothing is held */
     enum freshness_use use;
     bool refreshing;
+    bool malformed;               /* keys.form says that the key cannot exist */
     int64_t pending_last_used_us; /* in the ledger, or 0 */
 };
 

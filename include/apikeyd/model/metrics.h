@@ -68,6 +68,10 @@
       "The same")                                                                                  \
     X(CHECKS_UNAVAILABLE, "Checks", "checks_unavailable", COUNTER, "checks_total",                 \
       "verdict=\"unavailable\",tier=\"none\"", "Checks answered UNAVAILABLE")                      \
+    X(CHECKS_MALFORMED, "Checks", "checks_malformed", COUNTER, "checks_total",                     \
+      "verdict=\"deny_malformed\",tier=\"none\"",                                                  \
+      "Checks answered DENY unknown without a lookup, because keys.form says that the key cannot " \
+      "exist")                                                                                     \
     /* Sums of the rows above, made by metrics_sum(). */                                           \
     X(CHECKS_ALLOW, "Checks", "checks_allow", COUNTER, "", "", "Checks answered ALLOW")            \
     X(CHECKS_UNKNOWN, "Checks", "checks_deny_unknown", COUNTER, "", "",                            \
@@ -241,6 +245,28 @@
       "Sessions of any kind that wait for a host name without an address")                         \
     X(POSTGRES_REFUSED, "PostgreSQL", "postgres_refused", GAUGE, "postgres_refused", "",           \
       "Sessions of any kind for which PostgreSQL has no room")                                     \
+    X(POSTGRES_CONNECTS, "PostgreSQL", "postgres_connects", COUNTER, "postgres_connects_total",    \
+      "", "Sessions of any kind that were made")                                                   \
+    X(POSTGRES_FAILED_LOGIN, "PostgreSQL", "postgres_connects_failed_login", COUNTER,              \
+      "postgres_connects_failed_total", "reason=\"login\"",                                        \
+      "Attempts to connect that failed: no right password, certificate, role or pg_hba.conf "      \
+      "entry")                                                                                     \
+    X(POSTGRES_FAILED_TLS, "PostgreSQL", "postgres_connects_failed_tls", COUNTER,                  \
+      "postgres_connects_failed_total", "reason=\"tls\"",                                          \
+      "Attempts to connect that failed: no TLS, or a certificate that does not hold")              \
+    X(POSTGRES_FAILED_ROOM, "PostgreSQL", "postgres_connects_failed_room", COUNTER,                \
+      "postgres_connects_failed_total", "reason=\"room\"",                                         \
+      "Attempts to connect that failed: PostgreSQL has no room for the session")                   \
+    X(POSTGRES_FAILED_NAME, "PostgreSQL", "postgres_connects_failed_name", COUNTER,                \
+      "postgres_connects_failed_total", "reason=\"name\"",                                         \
+      "Attempts to connect that failed: no host name has an address")                              \
+    X(POSTGRES_FAILED_OTHER, "PostgreSQL", "postgres_connects_failed_other", COUNTER,              \
+      "postgres_connects_failed_total", "reason=\"other\"",                                        \
+      "Attempts to connect that failed: nobody answers, or for another reason")                    \
+    X(POSTGRES_RENEWALS, "PostgreSQL", "postgres_renewals", COUNTER, "postgres_renewals_total",    \
+      "", "Sessions whose place another one took before postgres.max_age")                         \
+    X(POSTGRES_OLDEST, "PostgreSQL", "postgres_oldest_session_us", GAUGE_US,                       \
+      "postgres_oldest_session_seconds", "", "Age of the oldest session of any kind")              \
     X(POSTGRES_SELECTS, "PostgreSQL", "postgres_selects", COUNTER, "postgres_selects_total", "",   \
       "Lookup SELECTs sent")                                                                       \
     X(POSTGRES_KEYS, "PostgreSQL", "postgres_keys_read", COUNTER, "postgres_keys_read_total", "",  \
@@ -250,6 +276,9 @@
     X(FOUND_BY_OLDER_SECRET, "PostgreSQL", "found_by_older_secret", COUNTER,                       \
       "found_by_older_secret_total", "",                                                           \
       "Rows whose hash is by another secret than the first of key_transform_secret_file")          \
+    X(FOUND_WITHOUT_FORM, "PostgreSQL", "found_without_form", COUNTER, "found_without_form_total", \
+      "",                                                                                          \
+      "Rows whose key has not the form of keys.prefix: with keys.form = prefixed it is refused")   \
     X(POSTGRES_TIMEOUTS, "PostgreSQL", "postgres_timeouts", COUNTER, "postgres_timeouts_total",    \
       "", "SELECTs late by postgres.timeout")                                                      \
     X(POSTGRES_ERRORS, "PostgreSQL", "postgres_errors", COUNTER, "postgres_errors_total", "",      \

@@ -7,6 +7,12 @@
  * soon as the answer comes. A transaction pooler is fine: queries are unnamed, and only the
  * start-up packet sets session parameters.
  *
+ * Before the session is older than postgres.max_age the connection makes another one, and changes
+ * over between two queries, which the caller need not notice. If none can be made in time, the
+ * session ends, and the connection is lost and made as ever. A login that fails just after a loss
+ * is tried again for two seconds before the connection counts as down, since a password that is
+ * being changed differs between the server and the password file for a moment.
+ *
  * The connection goes to the primary, unless the connection string says otherwise: a standby lags
  * behind the notifications. Back thread only.
  */
@@ -52,9 +58,19 @@ struct pg_connection_setup {
     enum pg_rank rank;    /* priority when the server has no room for all sessions */
     const char *dsn;      /* copied */
     bool waits_when_late; /* after a late query's `done`, keep waiting for its answer */
+    /* A session whose query was refused for lack of rights is replaced, once every few seconds: the
+     * role may have been dropped and made again, which gives earlier sessions none of its rights.
+     */
+    bool renews_when_denied;
+    /* Statements that live forever; NULL: none. A session that takes the place of another one runs
+     * the prelude first. Then the other one runs the farewell, and its notifications are
+     * delivered. */
+    const char *prelude, *farewell;
     /* The connection can take a query, or has just gone down. */
     void (*on_ready)(void *arg);
     void (*on_down)(void *arg);
+    /* Another session has taken the place, perhaps of another server. May be NULL. */
+    void (*on_renewed)(void *arg);
     /* A notification came, before the result of any query sent after it was made. May be NULL. */
     void (*on_notify)(void *arg, const char *payload);
     void *arg;

@@ -17,9 +17,9 @@ bool pg_dsn_check(const char *dsn, struct buffer *why);
  * database: without a word about it libpq takes one that bears the user's name, on this host. */
 bool pg_dsn_names_database(const char *dsn);
 
-/* Returns whether this user can use the files that `dsn` names by a full path: passfile, sslcert,
- * sslkey, sslrootcert, sslcrl. A password file that libpq would skip is an error too. False with
- * the reason appended to *why. */
+/* Returns whether this user can use the files that `dsn`, or else the environment, names by a full
+ * path: passfile, sslcert, sslkey, sslrootcert, sslcrl. A password file that libpq would skip, or
+ * that can hold no password, is an error too. False with the reason appended to *why. */
 bool pg_dsn_check_files(const char *dsn, struct buffer *why);
 
 #endif

@@ -8,7 +8,9 @@
  * its place. A claim ends by itself, because the place may go to another client. A claim is not
  * repeated at once, nor before the closed session is back: so failed claims cost one session for
  * each rank, no more. A place that another session of ours got in between is claimed at once.
- * Lookups and usage whose sessions are refused use the change feed's session. Back thread only. */
+ * Lookups and usage whose sessions are refused use the change feed's session.
+ *
+ * All sessions share one limit on attempts to connect. Back thread only. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_PG_SESSIONS_H
 #define APIKEYD_PG_SESSIONS_H
@@ -28,8 +30,14 @@ struct pg_session {
     const char *dsn;           /* the server and the user */
     void (*let_go)(void *arg); /* end the session when it is idle */
     void (*retry)(void *arg);  /* connect soon */
+    void (*renew)(void *arg);  /* make another session that takes this one's place; pg_ages */
+    void (*end)(void *arg);    /* connect anew when it is idle; may be repeated; pg_ages */
     void *arg;
     bool up;
+    int64_t up_us;            /* since when, and … */
+    uint32_t lot;             /* … how soon it is old, drawn at that time */
+    bool renewing;            /* the session that takes its place is being made, or waits */
+    int64_t renew_at_us;      /* not before this time */
     bool refused;             /* for lack of room, and not up since */
     bool gave_way;            /* to a session; neither of the two has come up since; … */
     enum pg_rank gave_way_to; /* … the other session's rank */
@@ -44,6 +52,11 @@ void pg_session_remove(struct pg_session *session);
 /* Returns whether the session should try to connect now: no session of higher rank has a claim. */
 bool pg_session_may_connect(const struct pg_session *session);
 
+/* Returns whether an attempt to connect may start now, by postgres.connects_per_second; then it has
+ * to start. Else sets *ret_wait_us: a session of higher rank is to ask sooner. */
+__attribute__((warn_unused_result)) bool pg_session_take_turn(struct pg_session *session,
+                                                              int64_t *ret_wait_us);
+
 /* Returns whether the next free place belongs to this session. */
 bool pg_session_claims(const struct pg_session *session);
 
@@ -52,6 +65,9 @@ bool pg_session_claims(const struct pg_session *session);
 __attribute__((warn_unused_result)) bool pg_session_connected(struct pg_session *session);
 void pg_session_refused(struct pg_session *session, const char *why);
 void pg_session_ended(struct pg_session *session);
+
+/* Another session has taken its place, and the place among the daemon's others. */
+void pg_session_renewed(struct pg_session *session);
 
 /* The session was closed. */
 void pg_session_gave_way(struct pg_session *session);

@@ -11,6 +11,7 @@
 #include <event2/event.h>
 
 #include <apikeyd/base/log.h>
+#include <apikeyd/base/rate_limit.h>
 #include <apikeyd/config/config.h>
 #include <apikeyd/model/mailbox.h>
 #include <apikeyd/model/metrics.h>
@@ -32,9 +33,10 @@ struct back_env {
     struct metrics metrics;
     struct log log;
     struct pg_sessions sessions;
-    bool no_room_told;         /* logged, and its end not yet: pg_sessions */
-    size_t unresolved;         /* sessions whose last attempt missed a name: pg_names */
-    char unresolved_name[256]; /* of a PostgreSQL host, logged last: pg_names */
+    struct rate_limit connects; /* attempts to connect to PostgreSQL: pg_sessions */
+    bool no_room_told;          /* logged, and its end not yet: pg_sessions */
+    size_t unresolved;          /* sessions whose last attempt missed a name: pg_names */
+    char unresolved_name[256];  /* of a PostgreSQL host, logged last: pg_names */
     struct mailbox *to_front;
     bool front_gone;        /* no thread reads the mailbox any more */
     int64_t jump_logged_us; /* when a jump of the clocks was logged; 0: never */
