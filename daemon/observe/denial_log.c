@@ -14,6 +14,7 @@ static const struct {
     {METRIC_CHECKS_INACTIVE, "DENY inactive"},
     {METRIC_CHECKS_EXPIRED, "DENY expired"},
     {METRIC_CHECKS_EARLY, "DENY early"},
+    {METRIC_CHECKS_MALFORMED, "DENY unknown by keys.form"},
     {METRIC_CHECKS_REFUSED, "malformed or missing keys"},
 };
 

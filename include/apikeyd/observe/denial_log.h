@@ -11,7 +11,7 @@
 #include <apikeyd/model/mailbox.h>
 #include <apikeyd/model/metrics.h>
 
-enum { DENIAL_REASONS = 5 };
+enum { DENIAL_REASONS = 6 };
 
 /* All zeros at first. */
 struct denial_log {
