@@ -8,6 +8,8 @@
 #include <apikeyd/base/utf8.h>
 #include <apikeyd/conn/connection.h>
 
+#include "denials.h"
+
 /* One lookup under way, and its waiters, oldest first. A refresh may have no waiter. */
 struct flight {
     struct digest_node node; /* first member: the map finds the flight by it */
@@ -30,6 +32,8 @@ struct waiter {
     bool timed;
     bool soft;                  /* the timer is postgres.soft_timeout's, not WITHIN's */
     struct timeval within_rest; /* what is left of WITHIN after that; zero: there is none */
+    uint8_t forwarded_len;
+    char forwarded[FORWARDED_MAX]; /* the end of X-Forwarded-For */
 };
 
 static const char no_clock[] = "PostgreSQL's clock is not known, and the key has a start or an end";
@@ -102,7 +106,8 @@ static void judge_window(const struct front *front, const struct key_window *win
 
 /* Answer from a verdict in memory, fresh or served stale. */
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
-                          struct buffer *out, const struct reply_encoder *encoder)
+                          struct buffer *out, const struct reply_encoder *encoder,
+                          const struct asker *asker)
 {
     struct verdict verdict;
     struct answer answer = {
@@ -120,7 +125,19 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     encoder->write(front, out, &answer, encoder);
     if (verdict.kind == VERDICT_ALLOW)
         record_usage(front, &verdict.api_key_id, cached);
+    else if (verdict.kind != VERDICT_UNAVAILABLE)
+        denials_note(front, &cached->digest, verdict.kind, tier, asker);
     count_verdict(front, verdict.kind, answer.tier);
+}
+
+/* The same in the place of the check. */
+static void answer_check(struct front *front, struct check *check, struct cached_verdict *cached,
+                         enum tier tier)
+{
+    const struct asker asker = {check->connection, check->forwarded};
+
+    answer_cached(front, cached, tier, connection_reply(check->connection), &check->encoder,
+                  &asker);
 }
 
 /* The verdict in memory if it is good for `use`, or NULL. Changes of the key have removed it. */
@@ -255,10 +272,11 @@ static void answer_waiter(struct waiter *waiter, struct cached_verdict *cached, 
 {
     struct front *front = waiter->front;
     struct pending_reply *pending = waiter->pending;
+    const struct asker asker = {pending->connection, {waiter->forwarded, waiter->forwarded_len}};
 
     front_time_wait(front, cached ? tier : TIER_NONE, waiter->asked_us);
     if (cached)
-        answer_cached(front, cached, tier, pending_reply_buffer(pending), &waiter->encoder);
+        answer_cached(front, cached, tier, pending_reply_buffer(pending), &waiter->encoder, &asker);
     else
         answer_unavailable(front, pending_reply_buffer(pending), &waiter->encoder, why);
     waiter_free(waiter);
@@ -355,6 +373,10 @@ static bool wait_for(struct front *front, struct flight *flight, struct check *c
                               .encoder = check->encoder,
                               .asked_us = front->now_us};
     check->encoder.text = NULL; /* the waiter's now */
+    struct slice forwarded = slice_end(check->forwarded, sizeof waiter->forwarded);
+    if (forwarded.len > 0)
+        memcpy(waiter->forwarded, forwarded.at, forwarded.len);
+    waiter->forwarded_len = (uint8_t)forwarded.len;
     pending->cancel = on_client_gone;
     pending->owner = waiter;
     TAILQ_INSERT_TAIL(&flight->waiters, waiter, in_flight);
@@ -402,7 +424,7 @@ static bool answer_stale(struct front *front, struct check *check)
     if (verdict_cache_touch(stale, front->now_us) &&
         !digest_map_find(&front->flights, &check->digest))
         (void)start_flight(front, check, false);
-    answer_cached(front, stale, TIER_STALE, connection_reply(check->connection), &check->encoder);
+    answer_check(front, check, stale, TIER_STALE);
     return true;
 }
 
@@ -436,8 +458,7 @@ const char *check_digest(struct front *front, struct check *check)
     if (cached && !undecided(front, cached)) {
         if (freshness_refresh_due(&front->freshness.limits, cached->kind, cached->read_at_us))
             refresh_ahead(front, check, cached);
-        answer_cached(front, cached, TIER_MEMORY, connection_reply(check->connection),
-                      &check->encoder);
+        answer_check(front, check, cached, TIER_MEMORY);
     } else if (check_is_malformed(front, check->key)) {
         answer_malformed(front, connection_reply(check->connection), &check->encoder);
     } else {

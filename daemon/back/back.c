@@ -10,6 +10,7 @@
 #include <apikeyd/changes/lease.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/lookup/resolver.h>
+#include <apikeyd/observe/denial_log.h>
 #include <apikeyd/observe/metrics_server.h>
 #include <apikeyd/observe/monitor.h>
 #include <apikeyd/observe/report.h>
@@ -44,6 +45,7 @@ struct back {
     struct monitor *monitor;
     struct metrics_server *metrics_server; /* NULL: none */
     struct events events;
+    struct denial_log denials;
     struct log log; /* where lines go on from env.log */
     const struct log_writer *log_writer;
     void (*on_alive)(void *arg, const struct status_snapshot *snapshot);
@@ -150,10 +152,29 @@ static void take_stats(struct back *back, const struct to_back *message)
     free(message->stats.metrics);
 }
 
+/* Refusals do not push other events off the status page. */
+static struct log denials_log(const struct back *back)
+{
+    struct log log = back->log;
+
+    log.level = back->env.log.level;
+    return log;
+}
+
+static void take_denial(const struct back *back, const struct to_back *message)
+{
+    struct log log = denials_log(back);
+
+    denial_log_write(&log, &message->denial);
+}
+
 static void on_alive(void *arg, const struct status_snapshot *snapshot)
 {
     struct back *back = arg;
+    struct log log = denials_log(back);
 
+    denial_log_tick(&back->denials, (enum log_denials)back->config->log_denials,
+                    clock_monotonic_us(), &snapshot->total, &log);
     if (back->on_alive)
         back->on_alive(back->alive_arg, snapshot);
 }
@@ -353,6 +374,9 @@ static void handle_message(struct back *back, const struct to_back *message)
     case TO_BACK_CLOCK_JUMP:
         back_env_clock_jump(&back->env, message->jump.at_us, message->jump.jump_us);
         feed_postgres_heartbeat(back->feed);
+        break;
+    case TO_BACK_DENIAL:
+        take_denial(back, message);
         break;
     case TO_BACK_DRAINED:
         if (back->stage == DRAINING_CLIENTS)

@@ -30,6 +30,7 @@ static const char *const transforms[] = {"none", "hmac-sha256", NULL};
 static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const targets[] = {"auto", "journal", "stderr", NULL};
+static const char *const denials[] = {"summary", "sampled", "all", "off", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 
 const struct option option_table[] = {
@@ -230,6 +231,10 @@ const struct option option_table[] = {
      "journal, stderr, or auto: the journal when stderr leads there; JSON goes to stdout."},
     {"log", "format", OPTION_CHOICE, FIELD(log_format), "text", 0, 0, FIXED, formats,
      "text, or json: each line is an object with time, level and place; not for the journal."},
+    {"log", "denials", OPTION_CHOICE, FIELD(log_denials), "summary", 0, 0, RELOADABLE, denials,
+     "Refusals in the log, at level info: summary, their numbers once a minute; sampled or all, "
+     "also "
+     "a line for each, up to 10 or 200 a second; or off."},
 };
 
 const size_t option_count = sizeof option_table / sizeof option_table[0];

@@ -218,6 +218,7 @@ static void authorize(struct front *front, struct connection *connection,
     const struct request_key *key = &request->key;
     struct check check = {.connection = connection,
                           .key = key->key,
+                          .forwarded = request->forwarded,
                           .encoder = {.write = write_answer, .flags = flags}};
     const char *wrong = "there is no key";
 

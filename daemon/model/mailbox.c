@@ -7,7 +7,7 @@
 
 int mailbox_init(struct mailbox *mailbox, size_t slots, size_t message_size)
 {
-    *mailbox = (struct mailbox){.wake_fd = -1};
+    *mailbox = (struct mailbox){.wake_fd = -1, .room = slots + MAILBOX_RESERVE};
     mailbox->ring = ring_new(slots + MAILBOX_RESERVE, message_size);
     if (!mailbox->ring)
         return -ENOMEM;
@@ -46,6 +46,11 @@ bool mailbox_post(struct mailbox *mailbox, const void *message, size_t len)
 bool mailbox_post_reserved(struct mailbox *mailbox, const void *message, size_t len)
 {
     return post(mailbox, message, len, 0);
+}
+
+bool mailbox_post_minor(struct mailbox *mailbox, const void *message, size_t len)
+{
+    return post(mailbox, message, len, mailbox->room - MAILBOX_MINOR);
 }
 
 void mailbox_wake(struct mailbox *mailbox)

@@ -23,6 +23,8 @@ static void note_field(struct parse *parse, struct slice name, struct slice valu
         parse->chunked = slice_is(value, "chunked");
     } else if (slice_is(name, "Expect")) {
         parse->request->continues = slice_is(value, "100-continue");
+    } else if (slice_is(name, "X-Forwarded-For")) {
+        parse->request->forwarded = value;
     } else if (slice_is(name, "Origin")) {
         parse->origin = true;
     } else if (slice_is(name, "Access-Control-Request-Method")) {

@@ -136,6 +136,7 @@ WRONG = {
     "log.level": ["", "loud", "warn"],
     "log.target": ["", "syslog", "/var/log/apikeyd.log"],
     "log.format": ["", "logfmt", "journald", "json-lines"],
+    "log.denials": ["", "yes", "each"],
 }
 
 # Options that are right, each by itself.

@@ -13,6 +13,7 @@ import redis
 from conftest import check, has_heard_of, info
 from harness.operators import fetch
 from harness.servers import wait_until
+from http_wire import HttpWire
 from wire import Wire, command
 
 PIPE = 4096  # bytes that a pipe holds at least
@@ -149,3 +150,49 @@ def test_closed_standard_files_are_not_taken_for_the_log(start):
     daemon = start(inside=["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"])
     assert daemon.admin_client().execute_command("RELOAD") == "OK"
     assert [os.readlink(f"/proc/{daemon.process.pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
+
+
+def refusals(daemon):
+    """(fingerprint, reason and tier, who asked) of each line about one."""
+    return re.findall(r"apikeyd: denial: (fp:[0-9a-f]{8}): (DENY \w+ from \w+); asked by (.*)", daemon.log())
+
+
+def test_refusals_are_told_one_by_one(db, serve):
+    """With who asked, and for whom as the gateway says; the key stays out of the log."""
+    db.add_key("good")
+    db.add_key("off-key", active=False)
+    daemon, http = serve({"log.denials": "all"})
+    client = daemon.client()
+    me = f"process {os.getpid()} of user {os.getuid()}"
+    for key in ("good", "made-up-key", "made-up-key", "off-key"):
+        check(client, key)
+    with HttpWire(http) as page:
+        for line in ("X-Forwarded-For: 203.0.113.9, 10.0.0.1", "X-Forwarded-For: made-up-key"):
+            page.send(f"GET /authorize HTTP/1.1\r\nHost: a\r\nX-API-Key: another-key\r\n{line}\r\n\r\n".encode())
+            assert page.reply().status == 401
+    wait_until(lambda: len(refusals(daemon)) == 5, "the lines")
+    lines = refusals(daemon)
+    assert lines[0][0] == lines[1][0] != lines[2][0] and lines[3][0] == lines[4][0]
+    assert [line[1:] for line in lines] == [
+        ("DENY unknown from postgres", me), ("DENY unknown from memory", me), ("DENY inactive from postgres", me),
+        ("DENY unknown from postgres", f"{me}, for 203.0.113.9, 10.0.0.1"), ("DENY unknown from memory", me)]
+    assert "-key" not in daemon.log() and info(daemon)["denials_unlogged"] == 0
+
+
+def test_refusals_beyond_the_rate_are_counted(db, start):
+    """Each has a line or is in the counter; so it goes on when a reload changes which."""
+    daemon = start({"log.denials": "sampled"})
+    with Wire(daemon.check) as wire:
+        def ask(count):
+            wire.send(command("CHECK", "made-up") * count)
+            assert all(wire.reply() == [b"DENY", b"unknown"] for _ in range(count))
+        ask(1)  # the others are hits
+        ask(5000)
+        wait_until(lambda: len(refusals(daemon)) + info(daemon)["denials_unlogged"] == 5001, "the lines")
+        assert 10 <= len(refusals(daemon)) < 1000
+        told = len(refusals(daemon)), info(daemon)["denials_unlogged"]
+        daemon.options["log.denials"] = "summary"
+        daemon.write_config()
+        daemon.admin_client().execute_command("RELOAD")
+        ask(100)
+        assert (len(refusals(daemon)), info(daemon)["denials_unlogged"]) == told

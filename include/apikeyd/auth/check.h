@@ -45,6 +45,7 @@ void reply_encoder_clear(struct reply_encoder *encoder);
 struct check {
     struct connection *connection; /* the answer is its next reply */
     struct slice key;              /* as the client sent it */
+    struct slice forwarded;        /* X-Forwarded-For; empty: none */
     int64_t within_ms;             /* the client's limit; 0: none */
     struct reply_encoder encoder;
     struct digest digest; /* of the key: for check_digest() */

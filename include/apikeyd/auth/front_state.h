@@ -60,6 +60,10 @@ struct front {
     bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
     bool unrecorded_logged;
     struct refusal refusals[REFUSALS];
+    struct {
+        int64_t since_us;
+        unsigned count;
+    } denials;                    /* handed over in the second that began then */
     int64_t over_share_logged_us; /* a process over its share of connections; 0: never */
 
     struct freshness freshness; /* as of now_us */

@@ -36,6 +36,8 @@ enum aws_usage_key {
     AWS_USAGE_KEY_USER_ID
 };
 
+enum log_denials { LOG_DENIALS_SUMMARY, LOG_DENIALS_SAMPLED, LOG_DENIALS_ALL, LOG_DENIALS_OFF };
+
 /* Durations are microseconds, sizes bytes. Text is never NULL; "" is not set. */
 struct config {
     char *listen_check;
@@ -110,9 +112,10 @@ struct config {
     struct key_sources aws_key_from;
     uint64_t aws_usage_identifier_key; /* enum aws_usage_key */
 
-    uint64_t log_level;  /* enum log_level */
-    uint64_t log_target; /* enum log_target */
-    uint64_t log_format; /* enum log_format */
+    uint64_t log_level;   /* enum log_level */
+    uint64_t log_target;  /* enum log_target */
+    uint64_t log_format;  /* enum log_format */
+    uint64_t log_denials; /* enum log_denials */
 };
 
 void config_free(struct config *config);

@@ -10,6 +10,7 @@
 #define APIKEYD_MAILBOX_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/base/log.h>
@@ -37,6 +38,7 @@ enum to_back_type {
     TO_BACK_LOG,        /* line */
     TO_BACK_CLOCK_JUMP, /* jump: this host's clocks have parted */
     TO_BACK_DRAINED,    /* every client has its answers */
+    TO_BACK_DENIAL,     /* denial: for the log */
 };
 
 struct lookup_request {
@@ -46,6 +48,17 @@ struct lookup_request {
     bool refresh;           /* ask PostgreSQL: the verdict that Redis holds is to be renewed */
     uint8_t key_len;        /* the key as it was sent */
     char key[KEY_LEN_MAX];
+};
+
+/* A refusal, for the log. */
+struct denial {
+    struct digest digest;
+    enum verdict_kind kind;
+    enum tier tier;
+    pid_t pid; /* of who asked, as in struct peer */
+    uid_t uid;
+    uint8_t forwarded_len;
+    char forwarded[63]; /* X-Forwarded-For, or its end: bytes of a client's */
 };
 
 /* The front thread's knowledge of a key, for EXPLAIN. */
@@ -82,6 +95,7 @@ struct to_back {
             struct metrics *metrics; /* likewise; NULL when out of memory */
             uint32_t id;
         } stats;
+        struct denial denial;
         struct ledger_half *half;
         struct {
             int64_t at_us, jump_us; /* see freshness_clocks_jumped() */
@@ -142,12 +156,14 @@ struct to_front {
     };
 };
 
-enum { MAILBOX_RESERVE = 64 };
+/* Messages that the mailbox keeps room for: few kinds, and minor ones. */
+enum { MAILBOX_RESERVE = 64, MAILBOX_MINOR = 256 };
 
 struct mailbox {
     struct ring *ring;
     int wake_fd;   /* readable when the consumer has work */
     size_t posted; /* producer: messages since the last wake */
+    size_t room;   /* messages that fit, the reserve included */
 };
 
 /* 0 or -errno. */
@@ -163,6 +179,11 @@ void mailbox_wake(struct mailbox *mailbox);
 /* As mailbox_post(), with use of the reserve: for kinds of messages of which only a few are ever
  * under way. */
 bool mailbox_post_reserved(struct mailbox *mailbox, const void *message, size_t len);
+
+/* As mailbox_post(), for messages that may be dropped: they take MAILBOX_MINOR of the room that was
+ * asked for at most. */
+__attribute__((warn_unused_result)) bool mailbox_post_minor(struct mailbox *mailbox,
+                                                            const void *message, size_t len);
 
 /* Consumer: clear the wake-up. Then take messages until the mailbox is empty, or wake again for the
  * rest.

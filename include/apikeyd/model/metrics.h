@@ -204,6 +204,8 @@
       "Log lines that wait to be written")                                                         \
     X(LOG_LINES_DROPPED, "Log", "log_lines_dropped", COUNTER, "log_lines_dropped_total", "",       \
       "Log lines lost: the log's reader stands still, or the log cannot be written")               \
+    X(DENIALS_UNLOGGED, "Log", "denials_unlogged", COUNTER, "denials_unlogged_total", "",          \
+      "Refusals without a line of their own: beyond the rate of log.denials (sampled, all)")       \
     X(REDIS_CONFIGURED, "Redis", "redis_configured", GAUGE, "redis_configured", "",                \
       "1 when redis.url is set")                                                                   \
     X(REDIS_UP, "Redis", "redis_up", GAUGE, "redis_up", "",                                        \

@@ -20,6 +20,7 @@ struct http_request {
     bool coded;        /* the request does not give the body's length… */
     bool chunked;      /* …as the body is chunked, and nothing else */
     struct slice path; /* without the query; into the parsed bytes */
+    struct slice forwarded; /* X-Forwarded-For, the last one; into the parsed bytes */
     struct request_key key;
     size_t head_len;
     uint64_t body_len;
