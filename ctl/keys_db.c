@@ -41,7 +41,8 @@ static void append_row(struct buffer *sql, const struct config *config)
         (", 'fingerprint', pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode("
          "pg_catalog.sha256(pg_catalog.convert_to("),
         config->postgres_key_column_fallback[0]
-            ? "coalesce({key}::pg_catalog.text, {fallback}::pg_catalog.text)"
+            ? "CASE WHEN {key}::pg_catalog.text OPERATOR(pg_catalog.<>) '' "
+              "THEN {key}::pg_catalog.text ELSE {fallback}::pg_catalog.text END" /* as a lookup */
             : "{key}::pg_catalog.text",
         ", 'UTF8')), 'hex'), 8)))::pg_catalog.text",
     };

@@ -112,11 +112,17 @@ static void print_json(const json_t *value)
     putchar('\n');
 }
 
+/* Spreadsheets run a cell that begins like this as a formula, and users may name keys so. */
+static bool is_formula(const char *text)
+{
+    return text[0] && strchr("=+-@", text[0]) && text[1 + strspn(text + 1, "0123456789")];
+}
+
 static void print_csv_cell(const json_t *value, bool last)
 {
     char *text = cell_text(value);
 
-    putchar('"');
+    fputs(json_is_string(value) && is_formula(text) ? "\"'" : "\"", stdout);
     for (const char *at = json_is_null(value) ? "" : text; *at; at++) {
         if (*at == '"')
             putchar('"');

@@ -125,7 +125,7 @@ static void settle_line(struct revocation *run, const struct batch *batch, size_
         if (row.place != place)
             break;
         print_line(run, entry, row.id, outcome);
-        run->rows += outcome == REVOKED;
+        run->rows += outcome == REVOKED && row.first;
         if (of_line == UNKNOWN || outcome < of_line)
             of_line = outcome;
     }

@@ -5,7 +5,7 @@
 
 #include <apikeyd/model/key_hasher.h>
 
-enum { ROW_PLACE, ROW_ID, ROW_AMBIGUOUS, ROW_REVOKED };
+enum { ROW_PLACE, ROW_ID, ROW_AMBIGUOUS, ROW_REVOKED, ROW_FIRST };
 
 static void clear(struct buffer *array)
 {
@@ -82,7 +82,9 @@ void leaked_add_fingerprint(struct leaked *leaked, size_t place, struct slice fi
 
 /* A fingerprint is the first eight digits of a value's hash. */
 #define KEY "t.{key}::pg_catalog.text"
-#define EITHER "coalesce(" KEY ", t.{fallback}::pg_catalog.text)"
+#define EITHER                                                                                     \
+    "CASE WHEN " KEY " OPERATOR(pg_catalog.<>) '' THEN " KEY                                       \
+    " ELSE t.{fallback}::pg_catalog.text END"
 #define HASH(value)                                                                                \
     "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(" value ", 'UTF8')), 'hex')"
 #define BY_FINGERPRINT(value)                                                                      \
@@ -99,6 +101,10 @@ static const char sql_judged[] =
     "OPERATOR(pg_catalog.<>) pg_catalog.max(f.hash) OVER w) IS TRUE AS ambiguous FROM found AS f "
     "WINDOW w AS (PARTITION BY f.place))";
 
+/* A key may stand in several lines, and counts once. */
+#define FIRST                                                                                      \
+    "pg_catalog.row_number() OVER (PARTITION BY j.id ORDER BY j.place) OPERATOR(pg_catalog.=) 1"
+
 /* Rows are locked in the order of their IDs, so that two such runs cannot deadlock. */
 static const char sql_locked[] =
     ", locked AS MATERIALIZED (SELECT t.{id} AS id FROM {table} AS t WHERE t.{active} IS TRUE AND "
@@ -108,11 +114,12 @@ static const char sql_locked[] =
 static const char sql_touches[] = ", {updated} = pg_catalog.now()";
 static const char sql_revokes[] =
     " FROM locked AS l WHERE t.{id} OPERATOR(pg_catalog.=) l.id RETURNING t.{id} AS id) "
-    "SELECT j.place, j.id::pg_catalog.text, j.ambiguous, r.id IS NOT NULL FROM judged AS j "
+    "SELECT j.place, j.id::pg_catalog.text, j.ambiguous, r.id IS NOT NULL, " FIRST
+    " FROM judged AS j "
     "LEFT JOIN revoked AS r ON r.id OPERATOR(pg_catalog.=) j.id ORDER BY j.place, j.id";
 static const char sql_shows[] =
     " SELECT j.place, j.id::pg_catalog.text, j.ambiguous, "
-    "j.active AND NOT j.ambiguous FROM judged AS j ORDER BY j.place, j.id";
+    "j.active AND NOT j.ambiguous, " FIRST " FROM judged AS j ORDER BY j.place, j.id";
 
 PGresult *revoke_query_run(struct keys_db *db, const struct leaked *leaked, bool fingerprints,
                            bool dry_run)
@@ -158,5 +165,6 @@ struct revoked_row revoke_query_row(const PGresult *result, int i)
         .id = PQgetvalue(result, i, ROW_ID),
         .ambiguous = is_true(result, i, ROW_AMBIGUOUS),
         .revoked = is_true(result, i, ROW_REVOKED),
+        .first = is_true(result, i, ROW_FIRST),
     };
 }

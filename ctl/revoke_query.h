@@ -31,6 +31,7 @@ struct revoked_row {
     const char *id; /* valid as long as the result */
     bool ambiguous; /* other rows, with another key, have the same fingerprint; none is changed */
     bool revoked;   /* it was active; with `dry_run` it still is */
+    bool first;     /* no line before, of the same batch, is about it */
 };
 
 /* Find keys, or with `fingerprints` rows that have one, and deactivate them in one transaction,

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <apikeyd/base/utf8.h>
 #include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/sql_template.h>
 
@@ -64,6 +65,21 @@ static struct slice text_of(const PGresult *result, int i, int column)
     return (struct slice){PQgetvalue(result, i, column), (size_t)PQgetlength(result, i, column)};
 }
 
+/* An ID may be text of any length: as much as has room, and no part of a character, since a report
+ * in JSON has no place for such a part. */
+static void copy_id(char ret[static ID_SIZE], struct slice id)
+{
+    size_t len = 0;
+
+    for (size_t step; len < id.len; len += step) {
+        step = utf8_sequence_len((struct slice){id.at + len, id.len - len});
+        if (step == 0 || len + step >= ID_SIZE)
+            break;
+    }
+    memcpy(ret, id.at, len);
+    ret[len] = '\0';
+}
+
 static void take_rows(struct look *look, const PGresult *result)
 {
     for (int i = 0; i < PQntuples(result); i++) {
@@ -73,7 +89,7 @@ static void take_rows(struct look *look, const PGresult *result)
         if (fault == FAULTS)
             continue;
         if (look->count[fault]++ == 0)
-            snprintf(look->first[fault], ID_SIZE, "%s", PQgetvalue(result, i, 2));
+            copy_id(look->first[fault], text_of(result, i, 2));
     }
 }
 

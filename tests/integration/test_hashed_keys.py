@@ -140,6 +140,10 @@ def test_rows_that_no_key_finds_are_told(hashed, start, options):
     told, status = rows_checked(daemon, hashed, {"APIKEYD_POSTGRES_KEY_COLUMN_FALLBACK": "key_id"})
     assert (told, status) == ([("advice", f"no key finds 1 of 3 rows: column key_id_hash is empty, and so is key_column_fallback "
                                 f"(the first: {hashed.one('SELECT api_key_id FROM api.user_api_key WHERE key_id_hash IS NULL')})")], 0)
+    # An ID of text is cut where a character ends.
+    hashed.run("UPDATE api.user_api_key SET key_name = repeat('x', 62) || 'é' WHERE key_id_hash IS NULL")
+    told, _ = rows_checked(daemon, hashed, {"APIKEYD_POSTGRES_ID_COLUMN": "key_name"})
+    assert [what.rpartition(": ")[2] for _, what in told] == ["x" * 62 + ")"]
     # Partitions are read too. Without the secret only forms are judged.
     hashed.run("DELETE FROM api.user_api_key WHERE key_id_hash IS NULL; ALTER TABLE api.user_api_key RENAME TO low; "
                "ALTER TABLE api.low DROP CONSTRAINT user_api_key_pkey; DROP INDEX api.user_api_key_key_id_idx; "
