@@ -115,15 +115,19 @@ def test_ends_starts_and_extensions(db, windows):
 
 @pytest.mark.builds("release")
 def test_times_without_zone_and_several_rows(db, windows):
-    """In postgres.timestamp_zone, whatever the session's. Of several rows the narrowest window counts."""
+    """In postgres.timestamp_zone, whatever the session's. Of several rows the narrowest window counts. The ends of
+    PostgreSQL's calendar, which the zone leads beyond, fail no lookup."""
     db.run(f"ALTER DATABASE \"{db.name}\" SET timezone = 'America/New_York'")
     daemon = windows({"postgres.timestamp_zone": "Asia/Seoul"}, kind="timestamp")
     db.run("DROP INDEX api.user_api_key_key_id_idx")
     seoul = datetime.now(timezone(timedelta(hours=9))).replace(tzinfo=None)
     for name, end in (("on", 5), ("off", -5), ("mixed", 5), ("mixed", -5)):
         db.add_key(name, expires_at=seoul + timedelta(minutes=end))
+    db.add_key("always", not_before="4714-11-24 BC", expires_at="294276-12-31 23:59:59")
+    db.add_key("never", expires_at="4714-11-24 BC")
     client = daemon.client()
     assert [check(client, "on")[0], check(client, "off"), check(client, "mixed")] == ["ALLOW", EXPIRED, EXPIRED]
+    assert [check(client, "always")[0], check(client, "never")] == ["ALLOW", EXPIRED]
     assert info(daemon)["duplicate_key_ids"] == 1
 
 
