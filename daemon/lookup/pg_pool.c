@@ -397,7 +397,7 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
                       row.server_read_us);
 }
 
-/* What to look at. The only function with a column of the owner's as argument is timezone(). */
+/* What to look at. Only columns with keys and with times can lack a function or an operator. */
 static const char *hint(const PGresult *result)
 {
     static const char undefined_column[] = "42703", undefined_function[] = "42883";
@@ -406,8 +406,8 @@ static const char *hint(const PGresult *result)
     if (state && strcmp(state, undefined_column) == 0)
         return "; see the options postgres.*_column";
     if (state && strcmp(state, undefined_function) == 0)
-        return "; postgres.not_before_column and expires_column have to be of type timestamp, with "
-               "or without time zone";
+        return "; the columns of keys have to be of type text, and postgres.not_before_column and "
+               "expires_column of type timestamp, with or without time zone";
     return "";
 }
 
