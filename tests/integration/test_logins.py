@@ -112,7 +112,7 @@ def test_a_password_that_was_taken_away_ends_with_max_age(server, connect):
 
 def test_why_no_other_session_can_be_made_is_told(server, connect):
     """The password file goes while sessions are up: libpq says no more than that it has no password."""
-    daemon = connect({"postgres.max_age": "2s"})
+    daemon = connect({"postgres.max_age": "4s"})
     server.passfile.unlink()
     wait_until(lambda: "no other one can be made" in daemon.log(), "a session that cannot be renewed")
     line = next(line for line in daemon.log().splitlines() if "no other one can be made" in line)
