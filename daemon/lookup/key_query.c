@@ -33,13 +33,17 @@ static void append_column(struct buffer *text, char alias, const char *column, c
         buffer_printf(text, ", %s", absent);
 }
 
-/* The column as it is, and as a time without zone would be read in postgres.timestamp_zone: of
- * both, the one of type timestamp with time zone counts (read_instant()). */
+/* The column as it is, and as a time without zone is read in postgres.timestamp_zone: of both, the
+ * one of type timestamp with time zone counts (read_instant()). A time with a zone is not
+ * converted: that may fail. */
 static void append_instant(struct buffer *text, char alias, const char *name, const char *column)
 {
     if (column[0])
-        buffer_printf(text, ", %c.%s, pg_catalog.timezone({zone}, %c.%s)", alias, name, alias,
-                      name);
+        buffer_printf(text,
+                      ", %c.%s, CASE WHEN pg_catalog.pg_typeof(%c.%s) OPERATOR(pg_catalog.<>) "
+                      "'pg_catalog.timestamptz'::pg_catalog.regtype "
+                      "THEN pg_catalog.timezone({zone}, %c.%s) END",
+                      alias, name, alias, name, alias, name);
     else
         buffer_text(text, ", NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamp");
 }
