@@ -34,9 +34,9 @@ static void append_column(struct buffer *text, char alias, const char *column, c
 }
 
 /* The column as it is, and as a time without zone is read in postgres.timestamp_zone: of both, the
- * one of type timestamp with time zone counts (read_instant()). A time with a zone is not converted:
- * that may fail. PostgreSQL refuses the statement for a time near the ends of its calendar that the
- * zone leads beyond them, so times that count as infinite are infinite before. */
+ * one of type timestamp with time zone counts (read_instant()). A time with a zone is not
+ * converted: that may fail. PostgreSQL refuses the statement for a time near the ends of its
+ * calendar that the zone leads beyond them, so times that count as infinite are infinite before. */
 static void append_instant(struct buffer *text, char alias, const char *name, const char *column)
 {
     if (column[0])
