@@ -36,7 +36,7 @@ void denials_note(struct front *front, const struct digest *digest, enum verdict
     message.denial.pid = asker->connection->peer.pid;
     message.denial.uid = asker->connection->peer.uid;
     struct slice forwarded = slice_end(asker->forwarded, FORWARDED_MAX);
-    if (forwarded.len > 0)
+    if (forwarded.at)
         memcpy(message.denial.forwarded, forwarded.at, forwarded.len);
     message.denial.forwarded_len = (uint8_t)forwarded.len;
     if (front->denials.count < max && mailbox_post_minor(front->to_back, &message, sizeof message))

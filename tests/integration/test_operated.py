@@ -176,6 +176,7 @@ def test_the_history_is_plotted(db, page):
         for (const name of ["allow", "from_memory"]) latest.history[name] = [70, null, null, 80, 0];
         for (const name of ["deny_unknown", "deny_inactive", "unavailable"])
             latest.history[name] = [10, null, null, 0, 0];
+        for (const name of ["deny_expired", "deny_early"]) latest.history[name] = [0, null, null, 0, 0];
         latest.history.since = new Date(Date.parse(latest.at) - 50000).toISOString();
         latest.events = [{at: latest.at, level: "warning", text: "w"}, {at: latest.at, level: "info", text: "i"}];
         showHistory(latest);""" + CHARTS)

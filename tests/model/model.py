@@ -51,12 +51,13 @@ KNOWN = r"assertion violated.*version>=s\[i\]\.known"
 # The longest first, so that two of them at a time end soonest.
 CASES = [
     Case("the triggers are disabled at times", ("SILENT",), slow=True),
-    Case("the promise holds"),
+    Case("the promise holds", slow=True),
     Case("the notification queue is full at times", (*SHORT, "QUEUE_FULL"), slow=True),
     Case("Redis is read for stale service", (*SHORT, "KNOWN_CHANGES"), slow=True),
     Case("lookups lead elsewhere at times", ("LAST=1", "ELSEWHERE"), slow=True),
     Case("all of these", (*SMALL, "LAST=1", "QUEUE_FULL", "KNOWN_CHANGES", "ELSEWHERE"), slow=True),
     Case("the triggers are disabled at times, short ttl", (*SHORT, "SILENT"), slow=True),
+    Case("the promise holds, short ttl", SHORT),
     Case("answers go on, from the last version", SMALL, live=True),
     Case("without a trigger, ttl is the bound", ("NO_TRIGGER",)),
     Case("the queue is full, one failure", (*SMALL, "QUEUE_FULL")),
