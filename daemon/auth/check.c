@@ -104,6 +104,17 @@ static void judge_window(const struct front *front, const struct key_window *win
         answer->left_us = window->end_us - limits->pg_latest_us;
 }
 
+/* As judge_window(), for a verdict with one of these flags. A gateway must not keep what a change
+ * has overtaken. */
+static void judge_flags(const struct front *front, const struct cached_verdict *cached,
+                        struct verdict *verdict, struct answer *answer)
+{
+    if (cached->flags & CACHED_OUTDATED)
+        answer->left_us = 0;
+    else
+        judge_window(front, verdict_cache_window(front->cache, cached), verdict, answer);
+}
+
 /* Answer from a verdict in memory, fresh or served stale. */
 static void answer_cached(struct front *front, struct cached_verdict *cached, enum tier tier,
                           struct buffer *out, const struct reply_encoder *encoder,
@@ -117,8 +128,8 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     };
 
     cached_verdict_read(cached, &verdict);
-    if (cached->flags & CACHED_WINDOW)
-        judge_window(front, verdict_cache_window(front->cache, cached), &verdict, &answer);
+    if (cached->flags & (CACHED_WINDOW | CACHED_OUTDATED))
+        judge_flags(front, cached, &verdict, &answer);
     /* The slot's cache line is fetched while the answer is written. The answer is sent after the
      * use is recorded. */
     ledger_half_prefetch(front->usage, cached->usage_slot);
@@ -568,7 +579,9 @@ void check_outdated(struct front *front, const struct to_front *message)
     /* What is not kept has no window: the answer is given now. */
     verdict.kind = freshness_kind(&front->freshness.limits, verdict.kind, &verdict.window);
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
-        struct cached_verdict passing[2] = {{.digest = message->answer.digest}}; /* and its rest */
+        /* With room for its rest. */
+        struct cached_verdict passing[2] = {
+            {.digest = message->answer.digest, .flags = CACHED_OUTDATED}};
 
         cached_verdict_set(passing, &verdict);
         next = TAILQ_NEXT(waiter, in_flight);

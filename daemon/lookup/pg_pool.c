@@ -397,7 +397,9 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
                       row.server_read_us);
 }
 
-/* What to look at. The only function with a column of the owner's as argument is timezone(). */
+#define UNKNOWN_ZONE "22023" /* invalid_parameter_value */
+
+/* What to look at. Only columns with keys and with times can lack a function or an operator. */
 static const char *hint(const PGresult *result)
 {
     static const char undefined_column[] = "42703", undefined_function[] = "42883";
@@ -406,8 +408,10 @@ static const char *hint(const PGresult *result)
     if (state && strcmp(state, undefined_column) == 0)
         return "; see the options postgres.*_column";
     if (state && strcmp(state, undefined_function) == 0)
-        return "; postgres.not_before_column and expires_column have to be of type timestamp, with "
-               "or without time zone";
+        return "; the columns of keys have to be of type text, and postgres.not_before_column and "
+               "expires_column of type timestamp, with or without time zone";
+    if (state && strcmp(state, UNKNOWN_ZONE) == 0)
+        return "; see postgres.timestamp_zone";
     return "";
 }
 
@@ -432,15 +436,24 @@ static bool is_bad_text(const PGresult *result)
     return state && (strcmp(state, "22021") == 0 || strcmp(state, "22P05") == 0);
 }
 
+/* A window that cannot be read in postgres.timestamp_zone: datetime_field_overflow, or there is no
+ * such zone. */
+static bool is_bad_time(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && (strcmp(state, "22008") == 0 || strcmp(state, UNKNOWN_ZONE) == 0);
+}
+
 /* PostgreSQL names the parameter that an error is about. An error without one is about a row. */
 static bool is_about_parameter(const PGresult *result)
 {
     return PQresultErrorField(result, PG_DIAG_CONTEXT) != NULL;
 }
 
-/* The server refused the statement. Bad text is the fault of one key, or of its row, which must not
- * fail the others: each half is asked again, down to that key. It cannot be in the table if its own
- * text is bad. */
+/* The server refused the statement. Bad text, or a bad time, is the fault of one key, or of its
+ * row, which must not fail the others: each half is asked again, down to that key. It cannot be in
+ * the table if its own text is bad. */
 static void take_refusal(struct pool_slot *slot, struct lookup_list *lookups, size_t len,
                          const PGresult *result)
 {
@@ -449,16 +462,17 @@ static void take_refusal(struct pool_slot *slot, struct lookup_list *lookups, si
     const struct lookup *only = len == 1 ? TAILQ_FIRST(lookups) : NULL;
     bool bad_text =
         is_bad_text(result) && !(only && (is_ascii(only) || !is_about_parameter(result)));
+    bool asks_again = bad_text || (len > 1 && is_bad_time(result));
     struct lookup *lookup;
 
-    if (!bad_text) {
+    if (!asks_again) {
         log_refusal(pool, result);
         slot->store = USELESS;
     }
-    if (!bad_text && slot == &pool->guest)
+    if (!asks_again && slot == &pool->guest)
         bar_guest(pool);
     while ((lookup = lookup_list_take(lookups))) {
-        if (!bad_text) {
+        if (!asks_again) {
             fail(pool, lookup, "postgres error");
         } else if (len == 1 && lookup->names.hashes > 0) {
             lookup->not_by_fallback = true;

@@ -18,26 +18,48 @@ static const struct {
     {METRIC_CHECKS_REFUSED, "malformed or missing keys"},
 };
 
-/* A client may have written anything there, its key too: only addresses are shown. */
-static bool are_addresses(const char *text, size_t len)
+/* What was kept of X-Forwarded-For, without an address that may have been cut. */
+static struct slice forwarded_of(const struct denial *denial)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (!text[i] || !strchr("0123456789abcdefABCDEF.:, []", text[i]))
+    struct slice text = {denial->forwarded, denial->forwarded_len};
+    const char *comma = memchr(text.at, ',', text.len);
+
+    if (text.len < sizeof denial->forwarded)
+        return text;
+    return comma ? slice_trim((struct slice){comma + 1, (size_t)(text.at + text.len - comma - 1)})
+                 : (struct slice){0};
+}
+
+/* A client may have written anything there, its key too: only addresses are shown. Each has a dot
+ * or a colon, which a key of hexadecimal digits has not. */
+static bool are_addresses(struct slice text)
+{
+    bool address = false;
+
+    for (size_t i = 0; i < text.len; i++) {
+        if (!text.at[i] || !strchr("0123456789abcdefABCDEF.:, []", text.at[i]) ||
+            (text.at[i] == ',' && !address))
             return false;
+        if (text.at[i] == ',')
+            address = false;
+        else
+            address = address || text.at[i] == '.' || text.at[i] == ':';
     }
-    return len > 0;
+    return address;
 }
 
 static void print_asker(const struct denial *denial, struct buffer *out)
 {
+    struct slice forwarded = forwarded_of(denial);
+
     if (denial->pid > 0)
         buffer_printf(out, "process %ld of user %u", (long)denial->pid, (unsigned)denial->uid);
     else if (denial->uid != (uid_t)-1)
         buffer_printf(out, "a process of user %u in another PID namespace", (unsigned)denial->uid);
     else
         buffer_text(out, "a TCP client");
-    if (are_addresses(denial->forwarded, denial->forwarded_len))
-        buffer_printf(out, ", for %.*s", (int)denial->forwarded_len, denial->forwarded);
+    if (are_addresses(forwarded))
+        buffer_printf(out, ", for %.*s", (int)forwarded.len, forwarded.at);
 }
 
 void denial_log_write(const struct log *log, const struct denial *denial)
@@ -52,11 +74,18 @@ void denial_log_write(const struct log *log, const struct denial *denial)
     buffer_free(&asker);
 }
 
+/* Each refusal counts once: the sum of DENY unknown has those by keys.form too. */
+static uint64_t count_of(const struct metrics *total, enum metric metric)
+{
+    return total->value[metric] -
+           (metric == METRIC_CHECKS_UNKNOWN ? total->value[METRIC_CHECKS_MALFORMED] : 0);
+}
+
 static void print_counts(const struct denial_log *denials, const struct metrics *total,
                          struct buffer *out)
 {
     for (size_t i = 0; i < DENIAL_REASONS; i++) {
-        uint64_t count = total->value[reasons[i].metric] - denials->counted[i];
+        uint64_t count = count_of(total, reasons[i].metric) - denials->counted[i];
 
         if (count > 0)
             buffer_printf(out, "%s%" PRIu64 " %s", out->len > 0 ? ", " : "", count,
@@ -77,5 +106,5 @@ void denial_log_tick(struct denial_log *denials, enum log_denials mode, int64_t 
     buffer_free(&counts);
     denials->since_us = now_us;
     for (size_t i = 0; i < DENIAL_REASONS; i++)
-        denials->counted[i] = total->value[reasons[i].metric];
+        denials->counted[i] = count_of(total, reasons[i].metric);
 }

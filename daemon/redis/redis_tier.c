@@ -90,6 +90,7 @@ static void name_columns(const struct config *config, const struct key_hasher *h
     if (config_has_windows(config)) {
         hash = add_text(add_text(hash, config->postgres_not_before_column),
                         config->postgres_expires_column);
+        hash = add_text(hash, config->postgres_timestamp_zone);
         defaults = false;
     }
     if (key_hasher_digest_count(hasher) > 1) {

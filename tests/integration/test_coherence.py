@@ -15,6 +15,7 @@ from conftest import LOOKUP, check, explain, info
 from harness.proxy import Proxy
 from harness.replication import FAKETIME
 from harness.servers import Postgres, wait_until
+from http_wire import HttpWire
 from wire import Wire
 
 
@@ -101,8 +102,10 @@ def test_a_read_that_a_change_overtakes_is_not_kept(db, scratch, start):
 
 def test_a_key_that_is_notified_all_the_time_is_answered(db, scratch, start):
     """Any role may do that. Each SELECT is overtaken by the next notification; the answers are right
-    for who asked before it was sent, and a real change is enforced all the same."""
+    for who asked before it was sent, and a real change is enforced all the same. No gateway is told to
+    keep such an answer."""
     db.add_key("good")
+    path = scratch / f"{db.name}.http"
     db.run("DO $$ BEGIN CREATE ROLE nobody_here LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
     stop = threading.Event()
 
@@ -112,7 +115,7 @@ def test_a_key_that_is_notified_all_the_time_is_answered(db, scratch, start):
                 evil.execute("SELECT pg_notify('apikeyd_key', %s)", [digest("good")])
     thread = threading.Thread(target=notify)
     with Proxy(scratch / f"proxy-{db.name}", db.server.folder) as proxy:
-        daemon = start({**LONG, "postgres.timeout": "20s", "postgres.listen_dsn": db.dsn,
+        daemon = start({**LONG, "postgres.timeout": "20s", "postgres.listen_dsn": db.dsn, "listen.http": path,
                         "postgres.dsn": f"host={proxy.folder} user=apikeyd dbname={db.name}"})
         client = daemon.client()
 
@@ -127,6 +130,8 @@ def test_a_key_that_is_notified_all_the_time_is_answered(db, scratch, start):
             wait_until(lambda: info(daemon)["feed_notifications"] > 100, "notifications")
             for _ in range(5):
                 assert check(client, "good")[0] == ALLOWED
+            with HttpWire(path) as page:
+                assert page.authorize("good").fields["cache-control"] == "max-age=0"
             assert info(daemon)["checks_from_memory"] == 0
             db.set_active("good", False)
             for _ in range(5):
@@ -136,7 +141,7 @@ def test_a_key_that_is_notified_all_the_time_is_answered(db, scratch, start):
             thread.join()
         counts = info(daemon)
         # One SELECT for each: nobody asks for more.
-        assert counts["checks_unavailable"] == 0 and counts["postgres_selects"] == 10
+        assert counts["checks_unavailable"] == 0 and counts["postgres_selects"] == 11
 
 
 @pytest.mark.parametrize("lost", ["tombstone", "everything"])

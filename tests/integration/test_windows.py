@@ -33,9 +33,9 @@ def add_columns(db, kind="timestamptz"):
 @pytest.fixture
 def windows(db, start):
     """windows({options}): a daemon over a table with both columns, whose triggers and grants know them."""
-    def run(options=None, kind="timestamptz", columns=True, **rest):
+    def run(options=None, columns=True, **rest):
         if columns:
-            add_columns(db, kind)
+            add_columns(db)
         deploy(db.admin_dsn, expires_column="expires_at", not_before_column="not_before")
         return start({**OPTIONS, **(options or {})}, **rest)
     return run
@@ -94,7 +94,7 @@ def test_ends_starts_and_extensions(db, windows):
     """At the instant, without a lookup; what is changed works when it is notified."""
     daemon = windows()
     client = daemon.client()
-    soon = now() + timedelta(seconds=1)
+    soon = now() + timedelta(seconds=2)
     db.add_key("ends", expires_at=soon)
     db.add_key("starts", not_before=soon)
     assert [check(client, "ends")[0], check(client, "starts")] == ["ALLOW", EARLY]
@@ -114,17 +114,48 @@ def test_ends_starts_and_extensions(db, windows):
 
 
 @pytest.mark.builds("release")
-def test_times_without_zone_and_several_rows(db, windows):
-    """In postgres.timestamp_zone, whatever the session's. Of several rows the narrowest window counts."""
+def test_times_without_zone_and_several_rows(db, start, windows):
+    """In postgres.timestamp_zone, whatever the session's. Of several rows the narrowest window counts. The ends of
+    PostgreSQL's calendar, which the zone leads beyond, fail no lookup. In Redis nobody finds what was read in another
+    zone."""
     db.run(f"ALTER DATABASE \"{db.name}\" SET timezone = 'America/New_York'")
-    daemon = windows({"postgres.timestamp_zone": "Asia/Seoul"}, kind="timestamp")
-    db.run("DROP INDEX api.user_api_key_key_id_idx")
+    add_columns(db, "timestamp")
     seoul = datetime.now(timezone(timedelta(hours=9))).replace(tzinfo=None)
-    for name, end in (("on", 5), ("off", -5), ("mixed", 5), ("mixed", -5)):
+    for name, end in (("on", 5), ("off", -5), ("mixed", 5)):
         db.add_key(name, expires_at=seoul + timedelta(minutes=end))
+    db.add_key("always", not_before="4714-11-24 BC", expires_at="294276-12-31 23:59:59")
+    db.add_key("never", expires_at="4714-11-24 BC")
+    daemon = windows({"postgres.timestamp_zone": "Asia/Seoul"}, columns=False)
+    elsewhere = start({**OPTIONS, "postgres.timestamp_zone": "UTC"})  # the same times are later there
     client = daemon.client()
+    db.run("DROP INDEX api.user_api_key_key_id_idx")
+    db.add_key("mixed", expires_at=seoul - timedelta(minutes=5))
+    let_redis_be_fresh()
     assert [check(client, "on")[0], check(client, "off"), check(client, "mixed")] == ["ALLOW", EXPIRED, EXPIRED]
+    assert [check(client, "always")[0], check(client, "never")] == ["ALLOW", EXPIRED]
     assert info(daemon)["duplicate_key_ids"] == 1
+    wait_until(lambda: info(daemon)["redis_fills"] == 4, "the fills")  # a tombstone stands for mixed
+    assert check(elsewhere.client(), "off")[0] == "ALLOW" and info(elsewhere)["redis_hits"] == 0
+
+
+@pytest.mark.builds("release")
+def test_a_zone_that_is_none(db, windows):
+    """Only a key whose window it has to tell is UNAVAILABLE, and no other in the same SELECT."""
+    db.run(f"ALTER TABLE {TABLE} ADD expires_at timestamptz, ADD not_before timestamp")
+    answers = {"plain": "ALLOW", "ends": "ALLOW", "starts": "UNAVAILABLE", "over": "DENY"}
+    for i in range(10):
+        for kind, columns in {"plain": {}, "ends": {"expires_at": now() + AGES}, "starts": {"not_before": now() + AGES},
+                              "over": {"expires_at": now() - AGES}}.items():
+            db.add_key(f"{kind} {i}", **columns)
+    daemon = windows({"postgres.timestamp_zone": "Asia/Soul", "redis.url": ""}, columns=False)
+    with daemon.client().pipeline(transaction=False) as pipeline:
+        keys = [f"{kind} {i}" for i in range(10) for kind in answers]
+        for key in keys:
+            pipeline.execute_command("CHECK", key)
+        given = pipeline.execute(raise_on_error=False)
+    assert {key: str(answer if isinstance(answer, Exception) else answer[0]).split()[0]
+            for key, answer in zip(keys, given)} == {key: answers[key.split()[0]] for key in keys}
+    assert 'time zone "Asia/Soul" not recognized; see postgres.timestamp_zone' in daemon.log()
 
 
 @pytest.mark.builds("release")

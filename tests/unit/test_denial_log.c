@@ -33,14 +33,15 @@ static void test_a_summary_a_minute(void **state)
     (void)state;
     total.value[METRIC_CHECKS_UNKNOWN] = 5; /* from before */
     denial_log_tick(&denials, LOG_DENIALS_SUMMARY, now_us, &total, &log);
-    total.value[METRIC_CHECKS_UNKNOWN] += 3;
+    total.value[METRIC_CHECKS_UNKNOWN] += 3 + 2; /* the sum has those by keys.form too */
+    total.value[METRIC_CHECKS_MALFORMED] += 2;
     total.value[METRIC_CHECKS_REFUSED] += 1;
     denial_log_tick(&denials, LOG_DENIALS_SUMMARY, now_us + 59 * second_us, &total, &log);
     assert_int_equal(lines.count, 0);
     denial_log_tick(&denials, LOG_DENIALS_SUMMARY, now_us + 60 * second_us, &total, &log);
     assert_int_equal(lines.count, 1);
-    assert_string_equal(lines.last, "denial: in the last minute: 3 DENY unknown, 1 malformed or "
-                                    "missing keys");
+    assert_string_equal(lines.last, "denial: in the last minute: 3 DENY unknown, 2 DENY unknown by "
+                                    "keys.form, 1 malformed or missing keys");
     /* A minute without refusals has no line. */
     denial_log_tick(&denials, LOG_DENIALS_ALL, now_us + 120 * second_us, &total, &log);
     total.value[METRIC_CHECKS_INACTIVE] = 2;
@@ -78,6 +79,11 @@ static void test_who_asked(void **state)
     assert_string_equal(line_of(denial, "my-secret-key", &lines),
                         "denial: fp:00000000: DENY inactive from memory; asked by a process of "
                         "user 33 in another PID namespace");
+    assert_null(strstr(line_of(denial, "10.0.0.1, 0123456789abcdef", &lines), ", for"));
+    /* The first of so many may be the end of an address. */
+    assert_non_null(strstr(
+        line_of(denial, "db8::1, 2001:0db8:0000:0000:0000:0000:0000:0001, 198.51.100.201", &lines),
+        ", for 2001:0db8:0000:0000:0000:0000:0000:0001, 198.51.100.201"));
     denial.uid = (uid_t)-1;
     denial.tier = TIER_POSTGRES;
     assert_string_equal(line_of(denial, "1.2.3.4\n", &lines),

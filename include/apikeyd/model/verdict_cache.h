@@ -41,6 +41,7 @@ struct cached_rest {
 enum {
     CACHED_REFRESHING = 1 << 0, /* a refresh was asked for */
     CACHED_WINDOW = 1 << 1,     /* the key has a window: verdict_cache_window() */
+    CACHED_OUTDATED = 1 << 2,   /* outside of a cache: a change has overtaken the verdict */
     CACHED_ID_SHIFT = 6,        /* the two highest bits are the enum id_type */
 };
 
