@@ -23,10 +23,13 @@ IN_TREE = ('set -eu\nmount --bind "$1" "$1"\ncd "$1"\n' + MOUNT_DEVICES + MOUNT_
 
 
 def build_depends():
-    """The packages of debian/control: libraries for arm64, tools for the machine that runs them."""
+    """The packages of debian/control: libraries for arm64, tools for the machine that runs them.
+
+    Of alternatives the last one, which the older release has.
+    """
     text = (TREE / "debian" / "control").read_text()
     for entry in re.search(r"^Build-Depends:(.*?)^\S", text, re.MULTILINE | re.DOTALL)[1].split(","):
-        name = re.match(r"\s*([a-z0-9.+-]*)", entry)[1]
+        name = re.match(r"\s*([a-z0-9.+-]*)", entry.split("|")[-1])[1]
         if name.endswith("-dev"):
             yield f"{name}:arm64"
         elif name and name != "debhelper-compat" and not name.startswith("dh-sequence"):

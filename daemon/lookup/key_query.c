@@ -35,15 +35,20 @@ static void append_column(struct buffer *text, char alias, const char *column, c
 
 /* The column as it is, and as a time without zone is read in postgres.timestamp_zone: of both, the
  * one of type timestamp with time zone counts (read_instant()). A time with a zone is not
- * converted: that may fail. */
+ * converted: that may fail. PostgreSQL refuses the statement for a time near the ends of its
+ * calendar that the zone leads beyond them, so times that count as infinite are infinite before. */
 static void append_instant(struct buffer *text, char alias, const char *name, const char *column)
 {
     if (column[0])
         buffer_printf(text,
                       ", %c.%s, CASE WHEN pg_catalog.pg_typeof(%c.%s) OPERATOR(pg_catalog.<>) "
                       "'pg_catalog.timestamptz'::pg_catalog.regtype "
-                      "THEN pg_catalog.timezone({zone}, %c.%s) END",
-                      alias, name, alias, name, alias, name);
+                      "THEN pg_catalog.timezone({zone}, CASE "
+                      "WHEN %c.%s OPERATOR(pg_catalog.<) '4000-01-01 BC'::pg_catalog.timestamptz "
+                      "THEN '-infinity' "
+                      "WHEN %c.%s OPERATOR(pg_catalog.>) '200000-01-01'::pg_catalog.timestamptz "
+                      "THEN 'infinity' ELSE %c.%s END) END",
+                      alias, name, alias, name, alias, name, alias, name, alias, name);
     else
         buffer_text(text, ", NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamp");
 }

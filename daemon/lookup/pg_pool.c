@@ -408,7 +408,7 @@ static bool is_bad_time(const PGresult *result)
     return state && (strcmp(state, "22008") == 0 || strcmp(state, UNKNOWN_ZONE) == 0);
 }
 
-/* What to look at. The only function with a column of the owner's as argument is timezone(). */
+/* What to look at. Only columns with keys and with times can lack a function or an operator. */
 static const char *hint(const PGresult *result)
 {
     static const char undefined_column[] = "42703", undefined_function[] = "42883";
@@ -417,8 +417,8 @@ static const char *hint(const PGresult *result)
     if (state && strcmp(state, undefined_column) == 0)
         return "; see the options postgres.*_column";
     if (state && strcmp(state, undefined_function) == 0)
-        return "; postgres.not_before_column and expires_column have to be of type timestamp, with "
-               "or without time zone";
+        return "; the columns of keys have to be of type text, and postgres.not_before_column and "
+               "expires_column of type timestamp, with or without time zone";
     if (is_bad_time(result))
         return "; see postgres.timestamp_zone (logged once)";
     return "";

@@ -412,12 +412,18 @@ static void go_on(struct pg_connection *connection)
         connection->setup.on_ready(connection->setup.arg);
 }
 
-static void on_renewal(void *arg, PGconn *pg, const char *why)
+static void note_password_file(struct pg_connection *connection, const char *wrong)
+{
+    snprintf(connection->password_file, sizeof connection->password_file, "%s", wrong ? wrong : "");
+}
+
+static void on_renewal(void *arg, PGconn *pg, const char *why, const char *password_file)
 {
     struct pg_connection *connection = arg;
 
     connection->renewal = NULL;
     connection->next = pg;
+    note_password_file(connection, password_file);
     if (!pg) {
         count_failed_connect(connection, pg_failure_of(why), false);
         renew_later(connection, why);
@@ -518,8 +524,7 @@ static void on_attempt(void *arg, const struct pg_attempt_result *result)
 
     connection->attempt = NULL;
     connection->pg = result->pg;
-    snprintf(connection->password_file, sizeof connection->password_file, "%s",
-             result->password_file ? result->password_file : "");
+    note_password_file(connection, result->password_file);
     note_names(connection, result->unresolved, result->why);
     if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
         lose(connection, PG_LOST, connection->pg ? PQerrorMessage(connection->pg) : result->why);

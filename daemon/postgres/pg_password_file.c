@@ -81,7 +81,8 @@ bool pg_password_file_default(char ret[static PATH_MAX])
     struct passwd entry, *found = NULL;
     char room[1024];
 
-    if (!home && getpwuid_r(getuid(), &entry, room, sizeof room, &found) == 0 && found)
+    if ((!home || !home[0]) && getpwuid_r(getuid(), &entry, room, sizeof room, &found) == 0 &&
+        found)
         home = found->pw_dir;
     return home && snprintf(ret, PATH_MAX, "%s/.pgpass", home) < PATH_MAX;
 }

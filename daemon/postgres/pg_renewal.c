@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <event2/event_struct.h>
 
@@ -20,6 +21,7 @@ struct pg_renewal {
     PGconn *pg;                 /* … and from then on */
     bool connected;             /* the prelude is under way */
     bool refused;               /* … and failed */
+    char *password_file;        /* what is wrong with it, or NULL */
     struct event io, timer;
     bool io_added;
 };
@@ -46,11 +48,14 @@ static void unwatch(struct pg_renewal *renewal)
 static void fail(struct pg_renewal *renewal, const char *why)
 {
     struct pg_renewal_setup setup = renewal->setup;
+    char *password_file = renewal->password_file;
     char text[512];
 
     snprintf(text, sizeof text, "%s", why); /* `why` may be libpq's */
+    renewal->password_file = NULL;
     pg_renewal_cancel(renewal);
-    setup.done(setup.arg, NULL, text);
+    setup.done(setup.arg, NULL, text, password_file);
+    free(password_file);
 }
 
 static void finish(struct pg_renewal *renewal)
@@ -61,7 +66,7 @@ static void finish(struct pg_renewal *renewal)
     renewal->pg = NULL;
     unwatch(renewal);
     pg_renewal_cancel(renewal);
-    setup.done(setup.arg, pg, NULL);
+    setup.done(setup.arg, pg, NULL, NULL);
 }
 
 static void flush(struct pg_renewal *renewal)
@@ -162,6 +167,7 @@ static void on_attempt(void *arg, const struct pg_attempt_result *result)
 
     renewal->attempt = NULL;
     renewal->pg = result->pg;
+    renewal->password_file = result->password_file ? strdup(result->password_file) : NULL;
     if (!renewal->pg || PQstatus(renewal->pg) == CONNECTION_BAD) {
         fail(renewal, renewal->pg ? PQerrorMessage(renewal->pg) : result->why);
         return;
@@ -196,5 +202,6 @@ void pg_renewal_cancel(struct pg_renewal *renewal)
     if (renewal->attempt)
         pg_attempt_cancel(renewal->attempt);
     PQfinish(renewal->pg);
+    free(renewal->password_file);
     free(renewal);
 }

@@ -21,8 +21,8 @@ struct pg_renewal_setup {
     unsigned turn;       /* as for pg_attempt_start() */
     const char *prelude; /* lives forever; NULL: none */
     /* Called once, later. The receiver owns `pg`, which is idle; NULL: no session, for the reason
-     * `why`. The renewal is freed by then. */
-    void (*done)(void *arg, PGconn *pg, const char *why);
+     * `why`; `password_file` is as in pg_attempt_result. The renewal is freed by then. */
+    void (*done)(void *arg, PGconn *pg, const char *why, const char *password_file);
     void *arg;
 };
 

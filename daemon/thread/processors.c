@@ -114,7 +114,7 @@ static const char *why_unusable(int cpu)
 
 bool processors_may_use(int cpu, struct buffer *why)
 {
-    struct processors usable;
+    struct processors usable = {0};
     int error = processors_usable(&usable);
 
     if (error < 0) {

@@ -1,8 +1,11 @@
 /* http_head: how a library reads the head of an HTTP/1 request.
  *
  * Each library that can do it has a source of this interface, and CMake takes the one for which the
- * system has a library: http_head_llhttp.c or http_head_parser.c. Both read a head alike; what is
- * wrong with it they may say in other words, or notice earlier than http_request does.
+ * system has a library: http_head_llhttp.c or http_head_parser.c. Of a head that both take they
+ * read the same key and the same length. What is wrong with one they may say in other words, or
+ * notice earlier than http_request does. llhttp refuses more: a line that ends in a line feed
+ * alone, which RFC 9112, section 2.2, allows; some bytes in the target; HTTP/1.2 and later. (Its
+ * own leniency for line feeds takes a blank line behind the request line for the end of that line.)
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_HTTP_HEAD_H

@@ -11,6 +11,15 @@ struct reader {
     bool complete;
 };
 
+static const char no_http_1[] = "HTTP/1.0 or HTTP/1.1 is expected";
+
+/* End the parsing. The library has no reason of its own for that. */
+static int refuse(llhttp_t *parser, const char *why)
+{
+    llhttp_set_error_reason(parser, why);
+    return HPE_USER;
+}
+
 static int on_url(llhttp_t *parser, const char *at, size_t len)
 {
     struct reader *reader = parser->data;
@@ -19,18 +28,32 @@ static int on_url(llhttp_t *parser, const char *at, size_t len)
     return HPE_OK;
 }
 
+/* The library takes RTSP and Icecast's protocol for HTTP, with the same versions. `at` is behind
+ * the protocol's name. */
+static int on_version(llhttp_t *parser, const char *at, size_t len)
+{
+    static const char http[] = {'H', 'T', 'T', 'P', '/'};
+
+    (void)len;
+    return memcmp(at - sizeof http, http, sizeof http) == 0 ? HPE_OK : refuse(parser, no_http_1);
+}
+
 static int on_header_field(llhttp_t *parser, const char *at, size_t len)
 {
     struct reader *reader = parser->data;
 
-    return reader->events->name(reader->arg, (struct slice){at, len}) ? HPE_OK : HPE_USER;
+    if (!reader->events->name(reader->arg, (struct slice){at, len}))
+        return refuse(parser, "the name of a field is refused");
+    return HPE_OK;
 }
 
 static int on_header_value(llhttp_t *parser, const char *at, size_t len)
 {
     struct reader *reader = parser->data;
 
-    return reader->events->value(reader->arg, (struct slice){at, len}) ? HPE_OK : HPE_USER;
+    if (!reader->events->value(reader->arg, (struct slice){at, len}))
+        return refuse(parser, "the value of a field is refused");
+    return HPE_OK;
 }
 
 /* The rest is the caller's: as if there were no body. */
@@ -57,13 +80,12 @@ int http_head_parse(struct slice input, const struct http_head_events *events, v
 
     llhttp_settings_init(&settings);
     settings.on_url = on_url;
+    settings.on_version = on_version;
     settings.on_header_field = on_header_field;
     settings.on_header_value = on_header_value;
     settings.on_headers_complete = on_headers_complete;
     settings.on_message_complete = on_message_complete;
     llhttp_init(&parser, HTTP_REQUEST, &settings);
-    /* RFC 9112, section 2.2, allows a line feed alone. */
-    llhttp_set_lenient_optional_cr_before_lf(&parser, 1);
     parser.data = &reader;
     llhttp_errno_t error = llhttp_execute(&parser, input.at, input.len);
     if (error == HPE_OK)
@@ -71,9 +93,9 @@ int http_head_parse(struct slice input, const struct http_head_events *events, v
     *ret_why = NULL;
     if (!reader.complete)
         *ret_why = llhttp_get_error_reason(&parser);
-    /* Methods of other protocols have their own versions. */
+    /* Icecast uses SOURCE, with a protocol of its own. */
     else if (parser.http_major != 1 || parser.http_minor > 9 || parser.method == HTTP_SOURCE)
-        *ret_why = "HTTP/1.0 or HTTP/1.1 is expected";
+        *ret_why = no_http_1;
     if (*ret_why)
         return -EBADMSG;
     *ret = (struct http_head){

@@ -102,6 +102,9 @@ static const char *judge(const struct http_head *head, const struct parse *parse
     /* RFC 9112, section 6.1. */
     if (parse->codings > 0 && head->minor == 0)
         return "HTTP/1.0 has no Transfer-Encoding";
+    /* llhttp takes no notice of an empty one, nor of a length beside it. */
+    if (parse->codings > 0 && !head->coded)
+        return "Transfer-Encoding is empty";
     return NULL;
 }
 

@@ -199,7 +199,8 @@ DATABASE = {
         "postgres.id_column is not of the type that postgres.id_type names: its type is numeric; its answers are not used",
         "column number is of type numeric, not uuid"),
     "keys of a type that is no text": (
-        "ALTER TABLE {t} ADD number bigint", {"postgres.key_column": "number"}, "operator does not exist: bigint pg_catalog.= text",
+        "ALTER TABLE {t} ADD number bigint", {"postgres.key_column": "number"},
+        "operator does not exist: bigint pg_catalog.= text; the columns of keys have to be of type text",
         "column number is of type int8, and keys are text"),
     "a stored hash that is not hex, is upper case or of another length": (
         ROW + "'key', repeat('X', 64))", HASHED, "", f"no key finds 1 of 1 rows: column hash {NO_HASH}"),

@@ -265,8 +265,8 @@ NOT_TAKEN = [
     (b"chunked", b"10001\r\n", 413), (b"chunked", b"ffffffff\r\n", 413), (b"chunked", chunks(b"x" * 65537), 413),
     (b"chunked", chunks(b"x" * 30000, 1), 413), (b"chunked", b"0\r\n" + b"a: b\r\n" * 30000, 413),
     (b"gzip", b"", 501), (b"gzip, chunked", b"", 501),
-    (b"chunked\r\nTransfer-Encoding: chunked", b"", 501), (b"chunked\r\nContent-Length: 2", b"", 400),
-    (b"chunked, chunked", b"", REFUSED)]
+    (b"chunked\r\nContent-Length: 2", b"", 400),
+    (b"chunked\r\nTransfer-Encoding: chunked", b"", REFUSED), (b"chunked, chunked", b"", REFUSED)]
 
 
 def test_bodies_that_are_not_taken(wire):

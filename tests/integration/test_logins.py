@@ -110,6 +110,15 @@ def test_a_password_that_was_taken_away_ends_with_max_age(server, connect):
     assert allows(daemon)
 
 
+def test_why_no_other_session_can_be_made_is_told(server, connect):
+    """The password file goes while sessions are up: libpq says no more than that it has no password."""
+    daemon = connect({"postgres.max_age": "4s"})
+    server.passfile.unlink()
+    wait_until(lambda: "no other one can be made" in daemon.log(), "a session that cannot be renewed")
+    line = next(line for line in daemon.log().splitlines() if "no other one can be made" in line)
+    assert "no password supplied" in line and "No such file or directory" in line
+
+
 FAULTS = {
     "No such file or directory": lambda path: path.unlink(),
     "its mode has to be 0600": lambda path: path.chmod(0o644),

@@ -115,13 +115,16 @@ def test_ends_starts_and_extensions(db, windows):
 
 @pytest.mark.builds("release")
 def test_times_without_zone_and_several_rows(db, start, windows):
-    """In postgres.timestamp_zone, whatever the session's. Of several rows the narrowest window counts. In Redis nobody
-    finds what was read in another zone."""
+    """In postgres.timestamp_zone, whatever the session's. Of several rows the narrowest window counts. The ends of
+    PostgreSQL's calendar, which the zone leads beyond, fail no lookup. In Redis nobody finds what was read in another
+    zone."""
     db.run(f"ALTER DATABASE \"{db.name}\" SET timezone = 'America/New_York'")
     add_columns(db, "timestamp")
     seoul = datetime.now(timezone(timedelta(hours=9))).replace(tzinfo=None)
     for name, end in (("on", 5), ("off", -5), ("mixed", 5)):
         db.add_key(name, expires_at=seoul + timedelta(minutes=end))
+    db.add_key("always", not_before="4714-11-24 BC", expires_at="294276-12-31 23:59:59")
+    db.add_key("never", expires_at="4714-11-24 BC")
     daemon = windows({"postgres.timestamp_zone": "Asia/Seoul"}, columns=False)
     elsewhere = start({**OPTIONS, "postgres.timestamp_zone": "UTC"})  # the same times are later there
     client = daemon.client()
@@ -129,8 +132,9 @@ def test_times_without_zone_and_several_rows(db, start, windows):
     db.add_key("mixed", expires_at=seoul - timedelta(minutes=5))
     let_redis_be_fresh()
     assert [check(client, "on")[0], check(client, "off"), check(client, "mixed")] == ["ALLOW", EXPIRED, EXPIRED]
+    assert [check(client, "always")[0], check(client, "never")] == ["ALLOW", EXPIRED]
     assert info(daemon)["duplicate_key_ids"] == 1
-    wait_until(lambda: info(daemon)["redis_fills"] == 2, "the fills")  # a tombstone stands for mixed
+    wait_until(lambda: info(daemon)["redis_fills"] == 4, "the fills")  # a tombstone stands for mixed
     assert check(elsewhere.client(), "off")[0] == "ALLOW" and info(elsewhere)["redis_hits"] == 0
 
 

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import arm64
 import debian_root
 import pytest
 
@@ -41,3 +42,10 @@ def test_nothing_of_a_command_stays(monkeypatch, tmp_path):
         assert subprocess.run(["pgrep", "-fx", "sleep 987.654"], check=False).returncode == 1
     finally:
         shutil.rmtree(folder)
+
+
+def test_the_root_for_arm64_has_what_its_release_has():
+    """Debian 12 has no llhttp. One name that is not there, and no root can be made."""
+    wanted = [*arm64.build_depends()]
+    assert "libhttp-parser-dev:arm64" in wanted and "libllhttp-dev:arm64" not in wanted
+    assert "libpq-dev:arm64" in wanted and "ninja-build" in wanted

@@ -87,6 +87,9 @@ static void test_the_default_file(void **state)
     setenv("HOME", "/home/of its own", 1);
     assert_true(pg_password_file_default(path));
     assert_string_equal(path, "/home/of its own/.pgpass");
+    setenv("HOME", "", 1); /* as libpq has it: none */
+    assert_true(pg_password_file_default(path));
+    assert_string_not_equal(path, "/.pgpass");
     unsetenv("HOME");
     assert_true(pg_password_file_default(path));
     assert_non_null(strstr(path, "/.pgpass"));
