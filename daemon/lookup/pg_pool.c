@@ -45,7 +45,7 @@ struct pg_pool {
     struct event deadline;
     bool deadline_armed;
     const char *logged; /* in the log: a fault of answers */
-    bool refused_logged, bytes_logged, broken_logged;
+    bool refused_logged, time_logged, bytes_logged, broken_logged;
     bool misfit_logged[KEY_ROW_HASH_IN_FALLBACK + 1];
     bool down; /* the state last reported */
     char *sql, *probe_sql;
@@ -399,6 +399,15 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
 
 #define UNKNOWN_ZONE "22023" /* invalid_parameter_value */
 
+/* A window that cannot be read in postgres.timestamp_zone: datetime_field_overflow, or there is no
+ * such zone. */
+static bool is_bad_time(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && (strcmp(state, "22008") == 0 || strcmp(state, UNKNOWN_ZONE) == 0);
+}
+
 /* What to look at. Only columns with keys and with times can lack a function or an operator. */
 static const char *hint(const PGresult *result)
 {
@@ -410,20 +419,24 @@ static const char *hint(const PGresult *result)
     if (state && strcmp(state, undefined_function) == 0)
         return "; the columns of keys have to be of type text, and postgres.not_before_column and "
                "expires_column of type timestamp, with or without time zone";
-    if (state && strcmp(state, UNKNOWN_ZONE) == 0)
-        return "; see postgres.timestamp_zone";
+    if (is_bad_time(result))
+        return "; see postgres.timestamp_zone (logged once)";
     return "";
 }
 
 static void log_refusal(struct pg_pool *pool, const PGresult *result)
 {
     const char *message = PQresultErrorMessage(result);
+    bool bad_time = is_bad_time(result);
 
     if (message[0] == '\0')
         message = "rows of an unexpected form";
-    if (!pool->refused_logged)
+    /* A bad time comes with each check of its key, and other keys are answered in between. */
+    if (!pool->refused_logged && !(bad_time && pool->time_logged)) {
         log_error(&pool->env->log, "postgres (lookups): %.*s%s", (int)strcspn(message, "\n"),
                   message, hint(result));
+        pool->time_logged = pool->time_logged || bad_time;
+    }
     pool->refused_logged = true;
 }
 
@@ -434,15 +447,6 @@ static bool is_bad_text(const PGresult *result)
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
     return state && (strcmp(state, "22021") == 0 || strcmp(state, "22P05") == 0);
-}
-
-/* A window that cannot be read in postgres.timestamp_zone: datetime_field_overflow, or there is no
- * such zone. */
-static bool is_bad_time(const PGresult *result)
-{
-    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
-    return state && (strcmp(state, "22008") == 0 || strcmp(state, UNKNOWN_ZONE) == 0);
 }
 
 /* PostgreSQL names the parameter that an error is about. An error without one is about a row. */
