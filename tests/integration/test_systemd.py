@@ -109,15 +109,19 @@ def test_sockets_handed_over_are_used_and_left_alone(db, scratch, redis_server, 
     assert daemon.check.exists() and daemon.admin.exists() and http.exists()
 
 
+def connects(path):
+    """A socket's file is there before the socket listens."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 def activate_wrongly(daemon, names, *listen):
     daemon.write_config()
     process = Process(
         ["systemd-socket-activate", *[word for path in listen for word in ("-l", path)],
          f"--fdname={names}", BUILD / "apikeyd", "-c", daemon.config],
         daemon.folder / "wrong.log")
-    wait_until(lambda: os.path.exists(listen[0]), "the sockets")
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(listen[0]))
+    wait_until(lambda: connects(listen[0]), "the sockets")
     assert process.child.wait(30) == 78
     return process.log()
 
