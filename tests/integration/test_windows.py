@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 import redis
 from coherence import INACTIVE, LONG, TABLE, becomes
-from conftest import check, explain, info, let_redis_be_fresh
+from conftest import check, explain, has_heard_of, info, let_redis_be_fresh
 from harness.clocks import Clocks
 from harness.ends import play
 from harness.proxy import Proxy
@@ -55,6 +55,8 @@ def test_every_kind_of_window(db, windows, scratch):
     for name, (start, end, _) in cases.items():
         db.add_key(name, not_before=start, expires_at=end)
     db.add_key("off", active=False, expires_at=past)
+    changes = len(cases) + 1
+    has_heard_of(daemon, changes)
     client = daemon.client()
     for _ in range(2):
         for name, (_, _, answer) in cases.items():
@@ -63,7 +65,7 @@ def test_every_kind_of_window(db, windows, scratch):
         assert check(client, "off") == INACTIVE
     counts = info(daemon)
     assert [counts["checks_deny_expired"], counts["checks_deny_early"]] == [10, 6]
-    assert counts["checks_from_memory"] == len(cases) + 1
+    assert counts["checks_from_memory"] == changes
     with HttpWire(path) as wire:
         for key, kind, title in (("over", "expired", "Key expired"), ("later", "early", "Key not valid yet")):
             reply = wire.ask("/authorize", fields=[f"X-API-Key: {key}"])
@@ -77,8 +79,9 @@ def test_every_kind_of_window(db, windows, scratch):
             assert done.returncode == {"expired": 5, "early": 6}[kind]
             found = explain(daemon, key)
             assert [found["verdict"], found["memory"]] == [f"DENY {kind}", "fresh"]
-        # A gateway must not keep an ALLOW beyond the end, though the ttl is an hour.
+        # A gateway must not keep an ALLOW beyond the end, though the ttl is an hour. It keeps none that a change overtook.
         db.add_key("soon", expires_at=future)
+        has_heard_of(daemon, changes + 1)
         fields = wire.ask("/authorize", fields=["X-API-Key: soon"]).fields
         assert 30 < int(fields["cache-control"].removeprefix("max-age=")) < 60
     assert explain(daemon, "soon")["expires"] == future.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
