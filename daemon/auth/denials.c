@@ -21,7 +21,6 @@ static unsigned rate_max(const struct front *front)
 void denials_note(struct front *front, const struct digest *digest, enum verdict_kind kind,
                   enum tier tier, const struct asker *asker)
 {
-    struct to_back message = {.type = TO_BACK_DENIAL};
     unsigned max = rate_max(front);
 
     if (max == 0)
@@ -30,6 +29,7 @@ void denials_note(struct front *front, const struct digest *digest, enum verdict
         front->denials.since_us = front->now_us;
         front->denials.count = 0;
     }
+    struct to_back message = {.type = TO_BACK_DENIAL};
     message.denial.digest = *digest;
     message.denial.kind = kind;
     message.denial.tier = tier;
