@@ -25,7 +25,7 @@ PGresult *rotate_query_begin(struct keys_db *db)
     PQclear(result);
     return keys_db_query(
         db,
-        "SELECT pg_catalog.set_config('lock_timeout', '5s', true), "
+        "SELECT pg_catalog.set_config('lock_timeout', '3s', true), "
         "pg_catalog.set_config('idle_in_transaction_session_timeout', '10s', true)",
         0, NULL);
 }

@@ -28,7 +28,7 @@ struct rotation {
 };
 
 /* The results' statuses are for the caller to look at. The transaction gives up a lock that it does
- * not get within five seconds, and ends by itself if it hears nothing for ten: whoever uses the key
+ * not get within three seconds, and ends by itself if it hears nothing for ten: whoever uses the key
  * waits for the row too. */
 PGresult *rotate_query_begin(struct keys_db *db);
 
