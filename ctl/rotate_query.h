@@ -28,8 +28,8 @@ struct rotation {
 };
 
 /* The results' statuses are for the caller to look at. The transaction gives up a lock that it does
- * not get within three seconds, and ends by itself if it hears nothing for ten: whoever uses the key
- * waits for the row too. */
+ * not get within three seconds, and ends by itself if it hears nothing for ten: whoever uses the
+ * key waits for the row too. */
 PGresult *rotate_query_begin(struct keys_db *db);
 
 /* Lock the old row. The result has a row for each row with the ID. */
