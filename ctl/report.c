@@ -9,6 +9,7 @@
 #include "duration.h"
 #include "keys.h"
 #include "output.h"
+#include "still_tried.h"
 
 #define TIME(column) "{" column "}::pg_catalog.timestamptz"
 #define NOW "pg_catalog.now()"
@@ -73,11 +74,14 @@ static json_t *find(const struct request *request, struct keys_db *db, int64_t s
     return rows;
 }
 
-/* What the report is about, in seconds; 0 for keys that were never used. */
+/* What the report is about, in seconds; 0 for a report about no time. */
 static int64_t asked_seconds(const struct request *request)
 {
-    if ((request->idle != NULL) + (request->expiring != NULL) + request->never_used != 1)
-        die(EX_USAGE, "keys report needs one of --idle TIME, --expiring TIME and --never-used");
+    if ((request->idle != NULL) + (request->expiring != NULL) + request->never_used +
+            request->still_tried !=
+        1)
+        die(EX_USAGE, "keys report needs one of --idle TIME, --expiring TIME, --never-used and "
+                      "--still-tried");
     if (request->json && request->csv)
         die(EX_USAGE, "keys report prints --json or --csv, not both");
     if (request->expiring)
@@ -92,6 +96,17 @@ int run_keys_report(const struct request *request)
         {"last_used", "LAST_USED"},   {"created_at", "CREATED"}, {"user_id", "USER"},
         {"fingerprint", "KEY"},
     };
+    static const struct column tried[] = {
+        {"api_key_id", "API_KEY_ID"},
+        {"name", "NAME"},
+        {"verdict", "VERDICT"},
+        {"refusals", "REFUSALS"},
+        {"first_refused", "FIRST_REFUSED"},
+        {"last_refused", "LAST_REFUSED"},
+        {"last_used", "LAST_USED"},
+        {"user_id", "USER"},
+        {"fingerprint", "KEY"},
+    };
     enum output_form form = request->json ? OUTPUT_JSON : OUTPUT_TABLE;
     int64_t seconds = asked_seconds(request);
     struct config *config = daemon_config(request);
@@ -99,8 +114,13 @@ int run_keys_report(const struct request *request)
     if (request->expiring && !config->postgres_expires_column[0])
         die(EX_CONFIG, "--expiring needs postgres.expires_column, which is empty: no key ends");
     struct keys_db *db = keys_connect(request, config);
-    output_rows_as(request->csv ? OUTPUT_CSV : form, find(request, db, seconds), columns,
-                   sizeof columns / sizeof columns[0]);
+    if (request->csv)
+        form = OUTPUT_CSV;
+    if (request->still_tried)
+        output_rows_as(form, still_tried(request, db), tried, sizeof tried / sizeof tried[0]);
+    else
+        output_rows_as(form, find(request, db, seconds), columns,
+                       sizeof columns / sizeof columns[0]);
     keys_db_close(db);
     config_free(config);
     return EXIT_SUCCESS;
