@@ -224,13 +224,14 @@ def test_reports(db, keys):
 
 def test_keys_that_are_still_tried(db, start, keys):
     """As the daemon has refused them: not those that pass again, are early, unknown, or have no row any more."""
-    db.run("ALTER TABLE api.user_api_key ADD ends timestamptz, ADD starts timestamptz")
-    columns = {"expires_column": "ends", "not_before_column": "starts"}
+    db.run("ALTER TABLE api.user_api_key ADD ends timestamptz, ADD starts timestamptz, ADD follows uuid")
+    columns = {"expires_column": "ends", "not_before_column": "starts", "successor_of_column": "follows"}
     deploy(db.admin_dsn, **columns)
     other = db.add_user(uuid.uuid4())
     rows = {name: str(db.add_key(name, active=name not in ("off", "back", "gone"), key_name=f"{name} \u2713", **more))
             for name, more in (("off", {}), ("over", {"ends": "2020-01-01", "user_id": other}), ("early", {"starts": "2099-01-01"}),
                                ("back", {}), ("gone", {}), ("good", {}), ("quiet", {"ends": "2020-01-01"}))}
+    db.run("UPDATE api.user_api_key SET follows = %s WHERE api_key_id = %s", rows["off"], rows["good"])
     daemon = start({f"postgres.{name}": value for name, value in columns.items()})
     client = daemon.client()
 
@@ -246,11 +247,12 @@ def test_keys_that_are_still_tried(db, start, keys):
     found = json.loads(done.stdout)
     assert [(row["api_key_id"], row["verdict"], row["refusals"], row["fingerprint"]) for row in found] == \
         [(rows["off"], "DENY inactive", 3, fingerprint("off")), (rows["over"], "DENY expired", 1, fingerprint("over"))]
+    assert [row["successor"] for row in found] == [rows["good"], None]
     assert found[0]["first_refused"] < found[1]["first_refused"] < found[0]["last_refused"]
     assert "2 refused keys pass by now, or have no row any more" in done.stderr
     table = report().stdout.splitlines()
     assert table[0].split() == ["API_KEY_ID", "NAME", "VERDICT", "REFUSALS", "FIRST_REFUSED", "LAST_REFUSED", "LAST_USED",
-                                "USER", "KEY"] and len(table) == 3
+                                "USER", "KEY", "SUCCESSOR", "SUCCESSOR_USED"] and len(table) == 3
     done = report("--csv", "--user", other)
     assert [row["api_key_id"] for row in csv.DictReader(io.StringIO(done.stdout))] == [rows["over"]]
     assert "no row" not in done.stderr
