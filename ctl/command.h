@@ -25,6 +25,7 @@ enum takes {
     TAKES_SQL = 1 << 12,
     TAKES_LEAKED = 1 << 13,
     TAKES_REPORT = 1 << 14,
+    TAKES_ATTRIBUTES = 1 << 15,
 };
 
 struct request;
@@ -43,7 +44,7 @@ struct command {
 struct request {
     const struct command *command;
     const char *socket, *config;
-    bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used;
+    bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used, attributes;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
     const char *from_file, *idle, *expiring;
