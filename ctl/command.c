@@ -147,9 +147,9 @@ static void take_option(struct request *request, char letter, const char *value)
         char letter;
         bool *flag;
     } flags[] = {
-        {'j', &request->json},    {'a', &request->all},         {'y', &request->yes},
-        {'R', &request->no_role}, {'U', &request->undo},        {'D', &request->dry_run},
-        {'C', &request->csv},     {'B', &request->skip_broken}, {'N', &request->never_used},
+        {'j', &request->json},       {'a', &request->all},         {'y', &request->yes},
+        {'R', &request->no_role},    {'U', &request->undo},        {'D', &request->dry_run},
+        {'C', &request->csv},        {'B', &request->skip_broken}, {'N', &request->never_used},
         {'b', &request->attributes},
     };
 

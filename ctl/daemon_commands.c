@@ -12,9 +12,8 @@
 /* ALLOW: JSON has the attributes in an object of their own. */
 static void show_allow(const struct request *request, const redisReply *reply)
 {
-    json_t *object =
-        json_pack("{s:s,s:s,s:s}", "verdict", reply->element[0]->str, "api_key_id",
-                  reply->element[1]->str, "user_id", reply->element[2]->str);
+    json_t *object = json_pack("{s:s,s:s,s:s}", "verdict", reply->element[0]->str, "api_key_id",
+                               reply->element[1]->str, "user_id", reply->element[2]->str);
     const redisReply *map = reply->elements == 4 ? reply->element[3] : NULL;
     json_t *attributes = json_object();
 

@@ -164,8 +164,7 @@ static void check_attributes(struct config_draft *draft)
         const char *name, *value, *why;
     } columns[] = {
         {"postgres.key_column", config->postgres_key_column, "a key, or its hash, is not told"},
-        {"postgres.key_column_fallback", config->postgres_key_column_fallback,
-         "a key is not told"},
+        {"postgres.key_column_fallback", config->postgres_key_column_fallback, "a key is not told"},
         {"postgres.last_used_column", config->postgres_last_used_column,
          "the daemon writes times into it"},
         {"postgres.updated_column", config->postgres_updated_column,

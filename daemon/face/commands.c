@@ -225,8 +225,7 @@ static void debug(struct front *front, struct connection *connection,
 
 /* CHECK comes first, because the search is linear. */
 static const struct command table[] = {
-    {"CHECK", 2, 5, 0, run_check,
-     "CHECK <key id> [WITHIN <ms>] [ATTRIBUTES]: may this key pass?"},
+    {"CHECK", 2, 5, 0, run_check, "CHECK <key id> [WITHIN <ms>] [ATTRIBUTES]: may this key pass?"},
     {"PING", 1, 2, 0, ping, "PING [message]"},
     {"ECHO", 2, 2, 0, ping, "ECHO <message>"},
     {"QUIT", 1, 1, AT_ONCE, quit, "QUIT: close the connection"},

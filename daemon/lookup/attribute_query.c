@@ -9,12 +9,12 @@
 /* The columns of one attribute. */
 enum { PRINTED, LENGTH, TYPED };
 
-/* Longer text is not sent. Text that JSON's or an array's signs make longer than its value is not as
- * long as this, if the value fits. */
+/* Longer text is not sent. Text that JSON's or an array's signs make longer than its value is not
+ * as long as this, if the value fits. */
 #define PRINTED_MAX "8192"
 
-/* concat() prints any type, by the type's own output function and as nothing else: a cast may be the
- * table owner's. */
+/* concat() prints any type, by the type's own output function and as nothing else: a cast may be
+ * the table owner's. */
 void attribute_query_append(struct buffer *text, const struct config *config, char alias)
 {
     for (size_t i = 0; i < config->postgres_attribute_columns.len; i++)

@@ -55,14 +55,14 @@ void attribute_query_read(const PGresult *result, int i, int first,
 enum { ATTRIBUTE_LOG_KEYS = 16 };
 
 struct attribute_log {
-    int64_t minute_us; /* the minute that began then … */
-    unsigned lines;    /* … has had so many lines */
+    int64_t minute_us;                     /* the minute that began then … */
+    unsigned lines;                        /* … has had so many lines */
     struct digest key[ATTRIBUTE_LOG_KEYS]; /* the last ones */
     size_t next;
 };
 
-/* Count what was left out of a key's answer, and log it: a key's once, unless many others follow, and
- * at most ten keys a minute. */
+/* Count what was left out of a key's answer, and log it: a key's once, unless many others follow,
+ * and at most ten keys a minute. */
 void attribute_log_faults(struct attribute_log *log, struct back_env *env,
                           const struct digest *digest, const struct attribute_faults *faults);
 

@@ -18,7 +18,7 @@ struct explanation {
     enum freshness_use redis_use;
     bool asked; /* PostgreSQL answered … */
     struct verdict in_postgres;
-    const char *why_not;          /* … or why it did not */
+    const char *why_not; /* … or why it did not */
     const struct attribute_columns *columns;
     bool postgres_down;           /* known not to answer lookups */
     bool has_store;               /* it is known … */

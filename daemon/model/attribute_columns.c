@@ -65,9 +65,10 @@ static const char *add(struct attribute_columns *columns, struct slice item, cha
         if (strcmp(name, columns->column[i].name) == 0)
             snprintf(scratch, scratch_size, "%s is listed twice; one of them has to go", name);
         else
-            snprintf(scratch, scratch_size,
-                     "%s and %s are both X-Api-Key-%s in HTTP; give one of the columns another name",
-                     columns->column[i].name, name, field);
+            snprintf(
+                scratch, scratch_size,
+                "%s and %s are both X-Api-Key-%s in HTTP; give one of the columns another name",
+                columns->column[i].name, name, field);
         return scratch;
     }
     columns->len++;
@@ -88,8 +89,9 @@ const char *attribute_columns_parse(const char *text, struct attribute_columns *
         if (columns.len == ATTRIBUTES_MAX)
             wrong = "at most 16 columns are taken";
         else if (!is_name(item))
-            wrong = "columns' names with commas in between are needed, each in UTF-8 and of at most "
-                    "63 bytes (plan, scopes)";
+            wrong =
+                "columns' names with commas in between are needed, each in UTF-8 and of at most "
+                "63 bytes (plan, scopes)";
         else
             wrong = add(&columns, item, scratch, scratch_size);
         more = comma;

@@ -6,9 +6,9 @@
 #include <sys/mman.h>
 
 enum {
-    UNIT = 32,               /* bytes: places count units */
-    REGION_MIN = 64 * 1024,  /* more than what one key can need, many times */
-    BYTES_PER_BUCKET = 256,  /* about what a block takes */
+    UNIT = 32,              /* bytes: places count units */
+    REGION_MIN = 64 * 1024, /* more than what one key can need, many times */
+    BYTES_PER_BUCKET = 256, /* about what a block takes */
 };
 
 /* A block, used or free: they fill the region without gaps. */
@@ -24,9 +24,9 @@ struct block {
 struct attribute_store {
     uint32_t *bucket; /* places of blocks, by their holders; 0: none */
     uint32_t bucket_mask;
-    char *arena;   /* place 0 stays empty */
-    uint32_t end;  /* the place behind the last block */
-    uint32_t gap;  /* from here to the hand all is free */
+    char *arena;  /* place 0 stays empty */
+    uint32_t end; /* the place behind the last block */
+    uint32_t gap; /* from here to the hand all is free */
     uint32_t hand;
     uint32_t used; /* units */
     size_t bytes;

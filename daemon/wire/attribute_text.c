@@ -34,9 +34,10 @@ static bool take_element(struct slice *rest, struct buffer *word, bool *ret_null
     size_t i = quoted;
 
     for (; i < rest->len && rest->at[i] != (quoted ? '"' : ','); i++) {
-        if (rest->at[i] == '\\' && ++i == rest->len)
-            return false;
-        else if (!quoted && (rest->at[i] == '{' || rest->at[i] == '"'))
+        bool escaped = rest->at[i] == '\\';
+
+        i += escaped;
+        if (i == rest->len || (!quoted && !escaped && (rest->at[i] == '{' || rest->at[i] == '"')))
             return false;
         buffer_append(word, &rest->at[i], 1);
     }

@@ -1,6 +1,7 @@
 """Attributes: columns of a key's row that travel with its ALLOW, from every tier."""
 
 import json
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,12 +27,16 @@ def attributes(client, key):
     return answer[3] if isinstance(answer[3], dict) else dict(zip(answer[3][::2], answer[3][1::2]))
 
 
+def add_columns(db, columns):
+    if columns:
+        db.run(f"ALTER TABLE {TABLE} " + ", ".join(f"ADD {column}" for column in columns))
+
+
 @pytest.fixture
 def told(db, start):
     """told({options}): a daemon over a table with columns whose triggers and grants know them."""
     def run(options=None, columns=COLUMNS, names=NAMES, **rest):
-        if columns:
-            db.run(f"ALTER TABLE {TABLE} " + ", ".join(f"ADD {column}" for column in columns))
+        add_columns(db, columns)
         deploy(db.admin_dsn, attribute_columns=names)
         return start({**OPTIONS, "postgres.attribute_columns": names, **(options or {})}, **rest)
     return run
@@ -50,34 +55,41 @@ def test_every_kind_of_value(db, told, start, redis_server):
         "number": ({"extra": "1.50", "scopes": ["a,b", None]}, {"extra": "1.50", "scopes": "a,b"}),
         "longest": ({"plan": "é" * 127 + "x"}, {"plan": "é" * 127 + "x"}),
     }
-    daemon = told()
+    add_columns(db, COLUMNS)
     for key, (columns, _) in cases.items():
         db.add_key(key, **columns)
     db.add_key("off", active=False, plan="gold")
-    has_heard_of(daemon, len(cases) + 1)
+    daemon, second = told(columns=None), start(OPTIONS)
     let_redis_be_fresh()
-    clients = [daemon.client(), daemon.client(protocol=3)]
+    client, expected = daemon.client(), {key: values for key, (_, values) in cases.items()}
     for _ in range(2):
-        for client in clients:
-            assert {key: attributes(client, key) for key in cases} == {key: told for key, (_, told) in cases.items()}
-            assert attributes(client, "off") == ["DENY", "inactive"]
-            assert attributes(client, "unknown") == ["DENY", "unknown"]
-            assert len(check(client, "all")) == 3
+        assert {key: attributes(client, key) for key in cases} == expected
+        assert attributes(client, "off") == ["DENY", "inactive"]
+        assert attributes(client, "unknown") == ["DENY", "unknown"]
+        assert len(check(client, "all")) == 3
+    for version, sign in (("2", "*2"), ("3", "%1")):
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.connect(str(daemon.check))
+            wire.sendall(f"HELLO {version}\r\nCHECK last ATTRIBUTES\r\nPING done\r\n".encode())
+            answers = ""
+            while not answers.endswith("done\r\n"):
+                answers += wire.recv(4096).decode()
+        assert "\r\n*4\r\n$5\r\nALLOW\r\n" in answers
+        assert answers.endswith(f"\r\n{sign}\r\n$5\r\nextra\r\n$3\r\na b\r\n$4\r\ndone\r\n")
     counts = info(daemon)
     assert counts["attributes_left_out"] == 0 and counts["attribute_used_bytes"] >= 5 * 32
     wait_until(lambda: info(daemon)["redis_fills"] == len(cases) + 1, "the fills")
     name, value = redis_value(redis_server, daemon, "all")
     assert value.startswith("3 0 0 ALLOW ") and " a04goldb0dread write:éc071000.50" in value and "+" in name
 
-    second = start({**OPTIONS, "redis.timeout": "10s"})
     client = second.client()
-    assert {key: attributes(client, key) for key in cases} == {key: told for key, (_, told) in cases.items()}
+    assert {key: attributes(client, key) for key in cases} == expected
     assert info(second)["redis_hits"] == len(cases)
     both = client.pipeline(transaction=True)
     for within in ([], ["WITHIN", "1000"], ["attributes"], ["ATTRIBUTES", "WITHIN", 7], ["WITHIN", 7, "ATTRIBUTES"]):
         both.execute_command("CHECK", "last", *within)
     assert [answer[3:] for answer in both.execute()] == [[], []] + [[["extra", "a b"]]] * 3
-    for wrong in (["ATTRIBUTES", "ATTRIBUTES"], ["WITHIN", 1, "WITHIN", 1], ["ATTRIBUTES", 7], ["WITHIN", "ATTRIBUTES"]):
+    for wrong in (["ATTRIBUTES", "ATTRIBUTES"], ["WITHIN", 0], ["ATTRIBUTES", 7], ["WITHIN", "ATTRIBUTES"]):
         with pytest.raises(redis.ResponseError, match=r"syntax: CHECK <key id> \[WITHIN .*\[ATTRIBUTES\]"):
             check(client, "last", *wrong)
     shown = subprocess.run([BUILD / "apikeyctl", "--socket", daemon.admin, "check", "--attributes", "--json", "all"],
@@ -149,7 +161,6 @@ def test_a_change_is_enforced_and_nothing_is_shared(db, told, start, redis_serve
     has_heard_of(daemon, 1)
     client = daemon.client()
     assert attributes(client, "good") == {"plan": "gold", "scopes": "read"}
-    let_redis_be_fresh()
     db.run(f"UPDATE {TABLE} SET scopes = '{{read,write}}'")
     wait_until(lambda: attributes(client, "good") == {"plan": "gold", "scopes": "read write"}, "the change")
     db.run(f"UPDATE {TABLE} SET plan = NULL, scopes = NULL")

@@ -8,7 +8,7 @@ static void test_the_bytes(void **state)
 {
     struct attributes_draft draft = {0};
     struct attributes rest;
-    struct attribute attribute;
+    struct attribute attribute = {0};
 
     (void)state;
     assert_true(attributes_append(&draft, 0, SLICE("gold")));
@@ -54,9 +54,11 @@ static void test_the_limits(void **state)
 
 static void test_what_is_parsed(void **state)
 {
-    static const char *const broken[] = {"a",      "a0",     "a01",    "a0gx",    "a0Aaaaaaaaaaa",
-                                         "b01xa01x", "a01xa01x", "c01x", "A01x", "a01xy", "\xff\x30\x30"};
-    static const char *const fine[] = {"", " tag", "a00", "a00 tag", "a01 ", "a01 b02xy tag", "b00"};
+    static const char *const broken[] = {"a",           "a0",       "a01",  "a0gx", "a0Aaaaaaaaaaa",
+                                         "b01xa01x",    "a01xa01x", "c01x", "A01x", "a01xy",
+                                         "\xff\x30\x30"};
+    static const char *const fine[] = {"",     " tag",          "a00", "a00 tag",
+                                       "a01 ", "a01 b02xy tag", "b00"};
 
     (void)state;
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {

@@ -115,7 +115,8 @@ static void test_attributes(void **state)
     (void)state;
     for (size_t i = 0; i < 3 * 2; i++) {
         verdict.attributes = (struct attributes){some[i / 2], strlen(some[i / 2])};
-        size_t len = redis_value_encode(SLICE("k"), form.format, &verdict, 17, secrets[i % 2], text);
+        size_t len =
+            redis_value_encode(SLICE("k"), form.format, &verdict, 17, secrets[i % 2], text);
         struct slice value = {text, len};
         snprintf(expected, sizeof expected, "%s%s%s", head, some[i / 2], i % 2 ? " " : "");
         assert_memory_equal(text, expected, strlen(expected));

@@ -327,7 +327,8 @@ static void test_a_verdict_lives_no_longer_than_its_attributes(void **state)
         }
         verdict_cache_put(cache, &digest, &verdict, &limits);
         limits = at(100 * SECOND + (int64_t)key * SECOND / 50);
-        assert_non_null(verdict_cache_get(cache, &first, &limits)); /* used all the time: it stays */
+        assert_non_null(
+            verdict_cache_get(cache, &first, &limits)); /* used all the time: it stays */
     }
     for (uint64_t key = 0; key < KEYS; key++) {
         struct digest digest = digest_number(key);
@@ -370,8 +371,8 @@ static void test_no_key_takes_over_attributes(void **state)
             verdict.attributes = (struct attributes){text, 3 + len};
         if (step % 11 == 0)
             verdict_cache_remove(cache, &digest);
-        struct verdict held = verdict_cache_verdict(
-            cache, verdict_cache_put(cache, &digest, &verdict, &limits));
+        struct verdict held =
+            verdict_cache_verdict(cache, verdict_cache_put(cache, &digest, &verdict, &limits));
         assert_int_equal(held.attributes.len, verdict.attributes.len);
         if (held.attributes.len > 0)
             assert_memory_equal(held.attributes.at, text, 3 + len);

@@ -1,9 +1,9 @@
 /* attribute_columns: the columns whose values travel with an ALLOW (postgres.attribute_columns).
  *
  * An attribute is called as its column is: in RESP, in a Lambda authorizer's context and for
- * people. HTTP's names of header fields know no case and no underscore, so there the name is folded:
- * rate_limit is X-Api-Key-Rate-Limit. A list in which two names fold to one, or one to a name that
- * an answer has anyway, is refused.
+ * people. HTTP's names of header fields know no case and no underscore, so there the name is
+ * folded: rate_limit is X-Api-Key-Rate-Limit. A list in which two names fold to one, or one to a
+ * name that an answer has anyway, is refused.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ATTRIBUTE_COLUMNS_H

@@ -19,10 +19,10 @@
 #include <apikeyd/base/slice.h>
 
 enum {
-    ATTRIBUTES_MAX = 16,             /* columns */
-    ATTRIBUTE_VALUE_MAX = 255,       /* bytes of a value */
-    ATTRIBUTES_VALUES_MAX = 1024,    /* bytes of all values of a key */
-    ATTRIBUTE_HEAD_LEN = 3,          /* bytes before a value */
+    ATTRIBUTES_MAX = 16,          /* columns */
+    ATTRIBUTE_VALUE_MAX = 255,    /* bytes of a value */
+    ATTRIBUTES_VALUES_MAX = 1024, /* bytes of all values of a key */
+    ATTRIBUTE_HEAD_LEN = 3,       /* bytes before a value */
     ATTRIBUTES_LEN_MAX = ATTRIBUTES_VALUES_MAX + ATTRIBUTES_MAX * ATTRIBUTE_HEAD_LEN
 };
 
@@ -64,8 +64,8 @@ struct attributes_draft {
 
 /* Append a value, of a later column than those that are there. False, and nothing happens, when the
  * value is too long or the values together would be. */
-__attribute__((warn_unused_result)) bool
-attributes_append(struct attributes_draft *draft, unsigned column, struct slice value);
+__attribute__((warn_unused_result)) bool attributes_append(struct attributes_draft *draft,
+                                                           unsigned column, struct slice value);
 
 /* As long as the draft lives and does not change. */
 static inline struct attributes attributes_of(const struct attributes_draft *draft)
@@ -75,8 +75,8 @@ static inline struct attributes attributes_of(const struct attributes_draft *dra
 
 /* Take well-formed attributes of at most `columns` columns, up to a blank or the end, off the front
  * of *text, which may be anything. False when something else is there. */
-__attribute__((warn_unused_result)) bool
-attributes_parse(struct slice *text, unsigned columns, struct attributes *ret);
+__attribute__((warn_unused_result)) bool attributes_parse(struct slice *text, unsigned columns,
+                                                          struct attributes *ret);
 
 /* Returns a copy that attributes_free() frees. The process ends when out of memory. */
 struct attributes attributes_copy(struct attributes attributes);

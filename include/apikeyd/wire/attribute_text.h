@@ -7,8 +7,8 @@
  *     a JSON array        the same, if all of its elements are strings
  *
  * Lists are scopes, as a rule, and OAuth writes scopes with a blank in between (RFC 6749, section
- * 3.3). An element that has a blank in it, or nothing, could then not be told from others, so such a
- * list has no value. A null element is no element. An empty list is an empty value. Pure.
+ * 3.3). An element that has a blank in it, or nothing, could then not be told from others, so such
+ * a list has no value. A null element is no element. An empty list is an empty value. Pure.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_ATTRIBUTE_TEXT_H

@@ -7,13 +7,13 @@
  *     tombstone [<time>]
  *
  * A value is one readable line: a format number, the key's window where the table has windows
- * (key_window.h) or attributes, the verdict, the IDs, the time at which PostgreSQL was read (its own
- * clock, µs since 1970), the attributes (attributes.h; perhaps none) where there are columns for
- * them, and, with a secret, an HMAC-SHA-256 tag over the Redis
- * key and the line before the tag. With a secret, a value without the right tag is FORGED: an
- * attacker who can write to Redis cannot forge an ALLOW. DENY unknown is never written. A tombstone
- * holds the latest time, by PostgreSQL's clock, at which its writer heard of the change. A
- * tombstone has no tag, because it can only suppress verdicts.
+ * (key_window.h) or attributes, the verdict, the IDs, the time at which PostgreSQL was read (its
+ * own clock, µs since 1970), the attributes (attributes.h; perhaps none) where there are columns
+ * for them, and, with a secret, an HMAC-SHA-256 tag over the Redis key and the line before the tag.
+ * With a secret, a value without the right tag is FORGED: an attacker who can write to Redis cannot
+ * forge an ALLOW. DENY unknown is never written. A tombstone holds the latest time, by PostgreSQL's
+ * clock, at which its writer heard of the change. A tombstone has no tag, because it can only
+ * suppress verdicts.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_VALUE_H
@@ -61,8 +61,8 @@ size_t redis_value_encode(struct slice key, enum redis_value_format format,
                           struct slice secret, char ret_text[static REDIS_VALUE_SIZE]);
 
 /* Read a value found under `key`, of that form. For VERDICT sets *ret (all but its read
- * time; its attributes are bytes of `value`) and *ret_server_read_us; for TOMBSTONE sets only the latter, to its time or 0; leaves both
- * alone otherwise. */
+ * time; its attributes are bytes of `value`) and *ret_server_read_us; for TOMBSTONE sets only the
+ * latter, to its time or 0; leaves both alone otherwise. */
 enum redis_value_kind redis_value_decode(struct slice key, struct slice value, struct slice secret,
                                          struct redis_value_form form, struct verdict *ret,
                                          int64_t *ret_server_read_us);
