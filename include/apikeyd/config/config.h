@@ -89,6 +89,7 @@ struct config {
     char *postgres_not_before_column;
     char *postgres_expires_column;
     struct attribute_columns postgres_attribute_columns;
+    char *postgres_successor_of_column;
     char *postgres_name_column;
     char *postgres_timestamp_zone;
     uint64_t postgres_connections;
