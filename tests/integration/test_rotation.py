@@ -181,6 +181,12 @@ def test_what_is_refused_changes_nothing(db, keys):
                            "--overlap", "1d"], stderr=subprocess.PIPE, text=True, timeout=60, check=False,
                           env={**os.environ, "APIKEYCTL_DSN": db.admin_dsn, **environment(COLUMNS)})
     assert done.returncode == 74 and "and is lost" in done.stderr
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([str(BUILD / "apikeyctl"), "keys", "create", "--user", str(other), "--name", "lost", "--config",
+                               "/dev/null"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+                              env={**os.environ, "APIKEYCTL_DSN": db.admin_dsn})
+    made = db.one(f"SELECT api_key_id FROM {TABLE} WHERE key_name = 'lost'")
+    assert done.returncode == 74 and f"keys delete {made}" in done.stderr
 
 
 @pytest.mark.builds("release")
