@@ -92,6 +92,11 @@ static void judge_old(const struct rotation *rotation, const PGresult *old)
         die(STATUS_FAILED, "key %s has ended: %s", rotation->id, instead);
     if (is_true(old, OLD_EARLY))
         die(STATUS_FAILED, "key %s has not begun: %s", rotation->id, instead);
+    if (is_true(old, OLD_IN_CHILD))
+        die(STATUS_FAILED,
+            "key %s is in a child of the table, which may have other columns; nothing was changed. "
+            "Name the child in postgres.table",
+            rotation->id);
 }
 
 /* Returns the result that rotation->end points into. The successor is told first: whoever repeats a
@@ -130,6 +135,16 @@ static void say_left_out(const PGresult *columns)
     }
 }
 
+static void say_referrers(struct keys_db *db)
+{
+    PGresult *tables = expect(rotate_query_referrers(db));
+
+    for (int i = 0; i < PQntuples(tables); i++)
+        fprintf(stderr, "Rows of table %s that refer to the old key are not copied.\n",
+                PQgetvalue(tables, i, 0));
+    PQclear(tables);
+}
+
 /* The one row that was changed, and that is as it was to be. */
 static json_t *only(PGresult *result, const char *what, const char *otherwise)
 {
@@ -158,6 +173,7 @@ static json_t *replace(struct keys_db *db, const struct rotation *rotation)
                        "postgres.expires_column, or the column's type has no time of the day");
 
     say_left_out(columns);
+    say_referrers(db);
     json_object_set(row, "predecessor_expires_at", json_object_get(old, "expires_at"));
     json_decref(old);
     PQclear(columns);

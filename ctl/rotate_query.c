@@ -49,10 +49,13 @@ PGresult *rotate_query_lock(struct keys_db *db, const struct rotation *rotation)
                      : "false");
     sql_template(
         &sql, config,
-        ", EXTRACT(EPOCH FROM LEAST(" TIME(
+        ", (SELECT NOT c.relispartition FROM pg_catalog.pg_class AS c "
+        "WHERE c.oid OPERATOR(pg_catalog.=) {table}.tableoid "
+        "AND c.oid OPERATOR(pg_catalog.<>) {table_text}::pg_catalog.regclass) IS TRUE, "
+        "EXTRACT(EPOCH FROM LEAST(" TIME(
             "expires") ", " NOW " OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => "
-                       "$3::pg_catalog.float8)))"
-                       " FROM {table} " WHICH
+                                "$3::pg_catalog.float8))) "
+                       "FROM {table} " WHICH
                        " AND ({user} OPERATOR(pg_catalog.=) $2 OR $2 IS NULL) FOR NO KEY UPDATE");
     return keys_db_execute(db, &sql, sizeof values / sizeof values[0], values);
 }
@@ -153,6 +156,18 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
     buffer_free(&not_copied);
     buffer_free(&copied);
     return result;
+}
+
+PGresult *rotate_query_referrers(struct keys_db *db)
+{
+    return keys_db_query(
+        db,
+        "SELECT DISTINCT r.conrelid::pg_catalog.regclass::pg_catalog.text "
+        "FROM pg_catalog.pg_constraint AS r WHERE r.contype OPERATOR(pg_catalog.=) 'f' "
+        "AND r.conparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid "
+        "AND r.confrelid OPERATOR(pg_catalog.=) {table_text}::pg_catalog.regclass "
+        "AND r.conrelid OPERATOR(pg_catalog.<>) r.confrelid ORDER BY 1",
+        0, NULL);
 }
 
 /* INSERT INTO the table (names) SELECT expressions FROM the old row. */

@@ -33,12 +33,14 @@ struct rotation {
  * key waits for the row too. */
 PGresult *rotate_query_begin(struct keys_db *db);
 
-/* Lock the old row. The result has a row for each row with the ID. */
+/* Lock the old row. The result has a row for each row with the ID. One in a child table, which is
+ * no partition, has columns that the table has not. */
 enum {
     OLD_ACTIVE,
     OLD_ENDED,
-    OLD_EARLY, /* "t" or "f" */
-    OLD_END    /* when the old key is to end: after the overlap, or earlier; seconds since 1970 */
+    OLD_EARLY,
+    OLD_IN_CHILD, /* "t" or "f" */
+    OLD_END /* when the old key is to end: after the overlap, or earlier; seconds since 1970 */
 };
 PGresult *rotate_query_lock(struct keys_db *db, const struct rotation *rotation);
 
@@ -55,6 +57,9 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
  *   key      the value is the old key, or may be a hash of it: the column's default */
 enum { COLUMN_NAME, COLUMN_FATE };
 PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotation);
+
+/* The names of other tables that refer to the table's rows by foreign keys. */
+PGresult *rotate_query_referrers(struct keys_db *db);
 
 /* Of the results of the next two: whether the row holds what it was given, "t" or "f". A trigger of
  * the table may have changed it. */
