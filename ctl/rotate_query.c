@@ -31,6 +31,9 @@ PGresult *rotate_query_begin(struct keys_db *db)
         0, NULL);
 }
 
+#define AFTER_OVERLAP                                                                              \
+    NOW " OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $3::pg_catalog.float8)"
+
 PGresult *rotate_query_lock(struct keys_db *db, const struct rotation *rotation)
 {
     const struct config *config = keys_db_config(db);
@@ -47,16 +50,14 @@ PGresult *rotate_query_lock(struct keys_db *db, const struct rotation *rotation)
                  config->postgres_not_before_column[0]
                      ? "coalesce(" TIME("not_before") " OPERATOR(pg_catalog.>) " NOW ", false)"
                      : "false");
-    sql_template(
-        &sql, config,
-        ", (SELECT NOT c.relispartition FROM pg_catalog.pg_class AS c "
-        "WHERE c.oid OPERATOR(pg_catalog.=) {table}.tableoid "
-        "AND c.oid OPERATOR(pg_catalog.<>) {table_text}::pg_catalog.regclass) IS TRUE, "
-        "EXTRACT(EPOCH FROM LEAST(" TIME(
-            "expires") ", " NOW " OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => "
-                                "$3::pg_catalog.float8))) "
-                       "FROM {table} " WHICH
-                       " AND ({user} OPERATOR(pg_catalog.=) $2 OR $2 IS NULL) FOR NO KEY UPDATE");
+    sql_template(&sql, config,
+                 ", (SELECT NOT c.relispartition FROM pg_catalog.pg_class AS c "
+                 "WHERE c.oid OPERATOR(pg_catalog.=) {table}.tableoid "
+                 "AND c.oid OPERATOR(pg_catalog.<>) {table_text}::pg_catalog.regclass) IS TRUE, "
+                 "EXTRACT(EPOCH FROM LEAST(" TIME("expires") ", " AFTER_OVERLAP "))");
+    sql_template(&sql, config,
+                 " FROM {table} " WHICH
+                 " AND ({user} OPERATOR(pg_catalog.=) $2 OR $2 IS NULL) FOR NO KEY UPDATE");
     return keys_db_execute(db, &sql, sizeof values / sizeof values[0], values);
 }
 
