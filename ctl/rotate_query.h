@@ -25,6 +25,7 @@ struct rotation {
     const char *name;     /* NULL: that of the old key */
     int64_t overlap_s;
     int64_t lifetime_s;
+    const char *end; /* from OLD_END */
 };
 
 /* The results' statuses are for the caller to look at. The transaction gives up a lock that it does
@@ -34,7 +35,13 @@ PGresult *rotate_query_begin(struct keys_db *db);
 
 /* Lock the old row. The result has a row for each row with the ID. One in a child table, which is
  * no partition, has columns that the table has not. */
-enum { OLD_ACTIVE, OLD_ENDED, OLD_EARLY, OLD_IN_CHILD }; /* "t" or "f" */
+enum {
+    OLD_ACTIVE,
+    OLD_ENDED,
+    OLD_EARLY,
+    OLD_IN_CHILD, /* "t" or "f" */
+    OLD_END /* when the old key is to end: after the overlap, or earlier; seconds since 1970 */
+};
 PGresult *rotate_query_lock(struct keys_db *db, const struct rotation *rotation);
 
 /* The successors' IDs. This has to be a statement after the lock: the one that waited for it sees
@@ -54,11 +61,15 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
 /* The names of other tables that refer to the table's rows by foreign keys. */
 PGresult *rotate_query_referrers(struct keys_db *db);
 
+/* Of the results of the next two: whether the row holds what it was given, "t" or "f". A trigger of
+ * the table may have changed it. */
+enum { ROW_KEPT = 1 };
+
 /* Insert the successor, with the columns that are copied. The result is for keys_db_take_rows(). */
 PGresult *rotate_query_insert(struct keys_db *db, const struct rotation *rotation,
                               const PGresult *columns);
 
-/* Let the old key end after the overlap, unless it ends before. The result likewise. */
+/* Let the old key end. The result likewise. */
 PGresult *rotate_query_end(struct keys_db *db, const struct rotation *rotation);
 
 #endif
