@@ -47,7 +47,7 @@ struct request {
     bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
-    const char *from_file, *idle, *expiring, *overlap, *lifetime;
+    const char *from_file, *idle, *expiring, *overlap, *lifetime, *copy;
     int argc;
     char **argv; /* the arguments */
 };

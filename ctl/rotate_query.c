@@ -79,6 +79,10 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
     "AND x.indnkeyatts OPERATOR(pg_catalog.=) 1 "                                                  \
     "AND x.indkey[0] OPERATOR(pg_catalog.=) a.attnum)"
 
+#define ASKED_FOR                                                                                  \
+    "(a.attname::pg_catalog.text OPERATOR(pg_catalog.=) "                                          \
+    "ANY (pg_catalog.string_to_array($5, ','))) IS TRUE"
+
 /* $4 is the form of a hash. */
 #define ABOUT_THE_KEY                                                                              \
     "a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT j.key FROM {table} AS t " \
@@ -91,13 +95,13 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
     "WHEN a.attgenerated OPERATOR(pg_catalog.<>) '' "                                              \
     "OR a.attidentity OPERATOR(pg_catalog.<>) '' OR " FROM_SEQUENCE " THEN 'made' "                \
     "WHEN a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.text[]) "          \
-    "THEN 'copied' WHEN " UNIQUE_ALONE " THEN 'unique' WHEN " ABOUT_THE_KEY
+    "OR " ASKED_FOR " THEN 'copied' WHEN " UNIQUE_ALONE " THEN 'unique' WHEN " ABOUT_THE_KEY
 
 static const char sql_columns[] = COLUMNS;
 static const char sql_or_fallback[] =
     " OR j.value OPERATOR(pg_catalog.=) t.{fallback}::pg_catalog.text";
 static const char sql_of_table[] =
-    "))) THEN 'key' ELSE 'copied' END FROM pg_catalog.pg_attribute AS a "
+    "))) THEN 'key' ELSE 'copied' END, " ASKED_FOR " FROM pg_catalog.pg_attribute AS a "
     "WHERE a.attrelid OPERATOR(pg_catalog.=) {table_text}::pg_catalog.regclass "
     "AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped "
     "AND a.attname::pg_catalog.text OPERATOR(pg_catalog.<>) ALL ($2::pg_catalog.text[]) "
@@ -140,7 +144,8 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
 
     append_names(&not_copied, own, sizeof own / sizeof own[0]);
     append_names(&copied, kept, sizeof kept / sizeof kept[0]);
-    const char *const values[] = {rotation->id, not_copied.data, copied.data, hash_form};
+    const char *const values[] = {rotation->id, not_copied.data, copied.data, hash_form,
+                                  rotation->copy};
     sql_template(&sql, config, sql_columns);
     if (config->postgres_key_column_fallback[0])
         sql_template(&sql, config, sql_or_fallback);
