@@ -312,7 +312,9 @@ json_t *keys_db_successors(struct keys_db *db)
     json_t *row;
     size_t i;
     json_array_foreach(rows, i, row)
+    {
         json_object_set(successors, json_string_value(json_object_get(row, "successor_of")), row);
+    }
     json_decref(rows);
     return successors;
 }
