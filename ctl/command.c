@@ -55,6 +55,9 @@ static const struct option_line {
      "how long the new key may pass (90d), or \"unlimited\"; unless given it ends when the old one "
      "would have ended",
      'L', TAKES_ROTATION},
+    {"copy", "COLUMNS",
+     "columns to copy though they may hold a hash of the old key, with commas in between", 'P',
+     TAKES_ROTATION},
     {"role", "NAME", "the daemon's role; apikeyd, or for check the session's, unless given", 'r',
      TAKES_ROLE},
     {"no-role", NULL, "without role and grants, which come from elsewhere", 'R', TAKES_SQL},
@@ -151,7 +154,7 @@ static void take_option(struct request *request, char letter, const char *value)
         {'n', &request->name},     {'k', &request->key_id},   {'A', &request->active},
         {'r', &request->role},     {'p', &request->part},     {'f', &request->from_file},
         {'I', &request->idle},     {'E', &request->expiring}, {'O', &request->overlap},
-        {'L', &request->lifetime},
+        {'L', &request->lifetime}, {'P', &request->copy},
     };
     const struct {
         char letter;

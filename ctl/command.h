@@ -49,7 +49,7 @@ struct request {
     bool attributes;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
-    const char *from_file, *idle, *expiring, *overlap, *lifetime;
+    const char *from_file, *idle, *expiring, *overlap, *lifetime, *copy;
     int argc;
     char **argv; /* the arguments */
 };

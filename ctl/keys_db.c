@@ -328,14 +328,18 @@ json_t *keys_db_successors(struct keys_db *db, const json_t *rows)
     size_t i;
 
     json_array_foreach(rows, i, row)
+    {
         keys_db_array_add(&ids, json_string_value(json_object_get(row, "api_key_id")));
+    }
     keys_db_array_end(&ids);
     json_t *found = run(db, "SELECT ",
                         " FROM {table} WHERE {successor_of} OPERATOR(pg_catalog.=) ANY ($1) "
                         "ORDER BY {id}",
                         1, (const char *const[]){ids.data});
     json_array_foreach(found, i, row)
+    {
         json_object_set(successors, json_string_value(json_object_get(row, "successor_of")), row);
+    }
     json_decref(found);
     buffer_free(&ids);
     return successors;

@@ -119,6 +119,25 @@ static PGresult *take_old(struct keys_db *db, struct rotation *rotation)
     return old;
 }
 
+/* Each column of --copy stands in the table, and is not filled in by somebody else. */
+static void check_copy(const char *copy, const PGresult *columns)
+{
+    int asked_for = 1, copied = 0;
+
+    if (!copy)
+        return;
+    for (const char *at = copy; (at = strchr(at, ',')); at++)
+        asked_for++;
+    for (int i = 0; i < PQntuples(columns); i++)
+        copied += PQgetvalue(columns, i, COLUMN_ASKED_FOR)[0] == 't' &&
+                  strcmp(PQgetvalue(columns, i, COLUMN_FATE), "copied") == 0;
+    if (copied != asked_for)
+        die(EX_USAGE,
+            "--copy \"%s\": columns of the table are expected, with commas and nothing else in "
+            "between, that neither PostgreSQL nor apikeyctl fills in; nothing was changed",
+            copy);
+}
+
 static void say_left_out(const PGresult *columns)
 {
     for (int i = 0; i < PQntuples(columns); i++) {
@@ -130,7 +149,8 @@ static void say_left_out(const PGresult *columns)
                     name);
         if (strcmp(fate, "key") == 0)
             fprintf(stderr,
-                    "Column %s is not copied, because it holds the old key or may hold its hash.\n",
+                    "Column %s is not copied, because it holds the old key or may hold its hash; "
+                    "--copy copies it.\n",
                     name);
     }
 }
@@ -165,6 +185,7 @@ static json_t *only(PGresult *result, const char *what, const char *otherwise)
 static json_t *replace(struct keys_db *db, const struct rotation *rotation)
 {
     PGresult *columns = expect(rotate_query_columns(db, rotation));
+    check_copy(rotation->copy, columns);
     json_t *row = only(rotate_query_insert(db, rotation, columns), "inserting the successor",
                        "a trigger of the table changes the successor's key, or its link with the "
                        "old key, so the new key would not pass, or not be found");
@@ -247,6 +268,7 @@ int run_keys_rotate(const struct request *request)
         .id = request->argv[0],
         .user = request->user,
         .name = request->name,
+        .copy = request->copy,
         .overlap_s = duration_seconds("--overlap", request->overlap, 0),
         .lifetime_s = lifetime_of(request),
     };

@@ -87,6 +87,13 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
     "AND x.indnkeyatts OPERATOR(pg_catalog.=) 1 "                                                  \
     "AND x.indkey[0] OPERATOR(pg_catalog.=) a.attnum)"
 
+#define ASKED_FOR                                                                                  \
+    "(a.attname::pg_catalog.text OPERATOR(pg_catalog.=) "                                          \
+    "ANY (pg_catalog.string_to_array($5, ','))) IS TRUE"
+
+/* What is told to gateways is no key. */
+#define ATTRIBUTE "a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($6::pg_catalog.text[])"
+
 /* $4 is the form of a hash. */
 #define ABOUT_THE_KEY                                                                              \
     "a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT j.key FROM {table} AS t " \
@@ -99,13 +106,14 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
     "WHEN a.attgenerated OPERATOR(pg_catalog.<>) '' "                                              \
     "OR a.attidentity OPERATOR(pg_catalog.<>) '' OR " FROM_SEQUENCE " THEN 'made' "                \
     "WHEN a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.text[]) "          \
-    "THEN 'copied' WHEN " UNIQUE_ALONE " THEN 'unique' WHEN " ABOUT_THE_KEY
+    "OR " ASKED_FOR " THEN 'copied' WHEN " UNIQUE_ALONE " THEN 'unique' WHEN " ATTRIBUTE           \
+    " THEN 'copied' WHEN " ABOUT_THE_KEY
 
 static const char sql_columns[] = COLUMNS;
 static const char sql_or_fallback[] =
     " OR j.value OPERATOR(pg_catalog.=) t.{fallback}::pg_catalog.text";
 static const char sql_of_table[] =
-    "))) THEN 'key' ELSE 'copied' END FROM pg_catalog.pg_attribute AS a "
+    "))) THEN 'key' ELSE 'copied' END, " ASKED_FOR " FROM pg_catalog.pg_attribute AS a "
     "WHERE a.attrelid OPERATOR(pg_catalog.=) {table_text}::pg_catalog.regclass "
     "AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped "
     "AND a.attname::pg_catalog.text OPERATOR(pg_catalog.<>) ALL ($2::pg_catalog.text[]) "
@@ -144,11 +152,18 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
     const char *const kept[] = {config->postgres_user_column, config->postgres_active_column,
                                 config->postgres_name_column, config->postgres_not_before_column,
                                 config->postgres_expires_column};
-    struct buffer not_copied = {0}, copied = {0}, sql = {0};
+    const char *attributes[ATTRIBUTES_MAX];
+    size_t count = config->postgres_attribute_columns.len;
+    struct buffer not_copied = {0}, copied = {0}, attribute_names = {0}, sql = {0};
+
+    for (size_t i = 0; i < count; i++)
+        attributes[i] = config->postgres_attribute_columns.column[i].name;
 
     append_names(&not_copied, own, sizeof own / sizeof own[0]);
     append_names(&copied, kept, sizeof kept / sizeof kept[0]);
-    const char *const values[] = {rotation->id, not_copied.data, copied.data, hash_form};
+    append_names(&attribute_names, attributes, count);
+    const char *const values[] = {rotation->id, not_copied.data, copied.data,
+                                  hash_form,    rotation->copy,  attribute_names.data};
     sql_template(&sql, config, sql_columns);
     if (config->postgres_key_column_fallback[0])
         sql_template(&sql, config, sql_or_fallback);
@@ -156,6 +171,7 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
     PGresult *result = keys_db_execute(db, &sql, sizeof values / sizeof values[0], values);
     buffer_free(&not_copied);
     buffer_free(&copied);
+    buffer_free(&attribute_names);
     return result;
 }
 

@@ -23,6 +23,7 @@ struct rotation {
     const char *column;   /* from keys_db_column(), of the new key */
     const char *fallback; /* the new key itself, or NULL: keys_db_fallback_needs_key() */
     const char *name;     /* NULL: that of the old key */
+    const char *copy;     /* columns that are copied in any case, with commas in between, or NULL */
     int64_t overlap_s;
     int64_t lifetime_s;
     const char *end; /* from OLD_END */
@@ -54,8 +55,10 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
  *   copied   the successor has the old key's value
  *   made     PostgreSQL makes the value: generated, identity, from a sequence
  *   unique   a unique index of its own forbids the same value: the column's default
- *   key      the value is the old key, or may be a hash of it: the column's default */
-enum { COLUMN_NAME, COLUMN_FATE };
+ *   key      the value is the old key, or may be a hash of it: the column's default
+ *
+ * and "t" if it is one of `copy`. */
+enum { COLUMN_NAME, COLUMN_FATE, COLUMN_ASKED_FOR };
 PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotation);
 
 /* The names of other tables that refer to the table's rows by foreign keys. */
