@@ -162,14 +162,14 @@ static bool take_head(struct slice *line, enum redis_value_format format,
            take_instant(line, &ret_window->start_us) && take_instant(line, &ret_window->end_us);
 }
 
-/* The read time, and the attributes in format 3, which end the line. A host with a secret may have
- * written the value, and this host has none: then the line is complete without the tag. */
 /* A value that anyone may have written: answers that are JSON have no place for any bytes. */
 static bool are_text(struct attributes attributes)
 {
     return utf8_valid_text((struct slice){attributes.at, attributes.len});
 }
 
+/* The read time, and the attributes in format 3, which end the line. A host with a secret may have
+ * written the value, and this host has none: then the line is complete without the tag. */
 static bool take_rest(struct slice line, const struct redis_value_form *form, bool tagged,
                       int64_t *ret_server_read_us, struct attributes *ret_attributes)
 {

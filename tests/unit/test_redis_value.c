@@ -89,8 +89,8 @@ static void test_the_formats_are_strangers(void **state)
     struct slice value = {text, strlen(text)};
     assert_int_equal(redis_value_decode(SLICE("k"), value, SLICE(""), window_form, &read, &read_us),
                      REDIS_VALUE_BROKEN);
-    static const char *const broken[] = {
-        "2", "2 5", "2 5 ", "2 5 7", "2 -5 7 ALLOW", "2 5 x ALLOW", "2  7 ALLOW"};
+    static const char *const broken[] = {"x",        "a",       "c00", "a01",
+                                         "a04gold ", "a00 tag", " ",   "a01\xff"};
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         value = (struct slice){broken[i], strlen(broken[i])};
         assert_int_equal(
@@ -106,8 +106,8 @@ static void test_attributes(void **state)
                                "04050600-0000-0000-0000-000000000000 17 ";
     static const struct redis_value_form form = {REDIS_VALUE_WITH_ATTRIBUTES, ID_UUID, 2};
     static const char *const some[] = {"", "a00", "a04goldb06 x y z"};
-    static const char *const broken[] = {"x",       "a", "c00",     "a01",           "a04gold ",
-                                         "a00 tag", " ", "a01\xff", "a01\xc3b01\xa9"};
+    static const char *const broken[] = {"x",        "a",       "c00", "a01",
+                                         "a04gold ", "a00 tag", " ",   "a01\xff"};
     const struct slice secrets[] = {SLICE(""), SLICE("s3cret")};
     char text[REDIS_VALUE_SIZE], expected[REDIS_VALUE_SIZE];
     struct verdict verdict = allow, read = {0};
