@@ -123,8 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_simple_types), cmocka_unit_test(test_types_of_each_version),
         cmocka_unit_test(test_times),        cmocka_unit_test(test_errors_stay_on_one_line),
-        cmocka_unit_test(test_verdicts),
-        cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_verdicts),     cmocka_unit_test(test_attributes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
