@@ -662,4 +662,6 @@ def test_attributes(db, serve):
         event = {"type": "TOKEN", "authorizationToken": "off", "methodArn": "arn:aws:execute-api:r:1:a/s/GET/"}
         given = json.loads(wire.ask("/aws/authorizer", "POST", [], json.dumps(event).encode()).body)
         assert given["context"] == {"reason": "inactive"}
-    assert info(daemon)["attributes_left_out"] == 0
+    counts, status = info(daemon), json.loads(daemon.admin_client().execute_command("STATUS"))
+    assert counts["attributes_left_out"] == 0 and counts["attribute_used_bytes"] > 0
+    assert status["cache"]["attribute_used_bytes"] == counts["attribute_used_bytes"]
