@@ -106,7 +106,8 @@ static void test_attributes(void **state)
                                "04050600-0000-0000-0000-000000000000 17 ";
     static const struct redis_value_form form = {REDIS_VALUE_WITH_ATTRIBUTES, ID_UUID, 2};
     static const char *const some[] = {"", "a00", "a04goldb06 x y z"};
-    static const char *const broken[] = {"x", "a", "c00", "a01", "a04gold ", "a00 tag", " "};
+    static const char *const broken[] = {"x",        "a",       "c00", "a01",
+                                         "a04gold ", "a00 tag", " ",   "a01\xff"};
     const struct slice secrets[] = {SLICE(""), SLICE("s3cret")};
     char text[REDIS_VALUE_SIZE], expected[REDIS_VALUE_SIZE];
     struct verdict verdict = allow, read = {0};
