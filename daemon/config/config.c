@@ -78,6 +78,11 @@ bool config_has_windows(const struct config *config)
     return config->postgres_not_before_column[0] || config->postgres_expires_column[0];
 }
 
+bool config_needs_clock(const struct config *config)
+{
+    return config_has_windows(config) || config->usage_counts != USAGE_COUNTS_OFF;
+}
+
 struct freshness_policy config_freshness_policy(const struct config *config)
 {
     return (struct freshness_policy){

@@ -36,6 +36,8 @@ static void append_value(struct buffer *sql, const struct config *config, struct
         {"not_before", sql_column_append, config->postgres_not_before_column},
         {"expires", sql_column_append, config->postgres_expires_column},
         {"name", sql_column_append, config->postgres_name_column},
+        {"usage_table", sql_table_append, config->postgres_usage_table},
+        {"ledger_table", sql_table_append, config->postgres_ledger_table},
         {"zone", sql_literal_append, config->postgres_timestamp_zone},
     };
 
