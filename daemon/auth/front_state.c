@@ -6,6 +6,8 @@
 
 #include <apikeyd/clock/clock.h>
 
+#include "count_bucket.h"
+
 /* Tell the back thread of the jump. This thread's freshness takes it into account before the next
  * answer. */
 static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
@@ -16,6 +18,7 @@ static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
     message.jump.at_us = now_us;
     message.jump.jump_us = jump_us;
     (void)front_post(front, &message);
+    front->bucket.until_us = TIME_NEVER;
 }
 
 void front_tick(struct front *front)
@@ -28,11 +31,14 @@ void front_tick(struct front *front)
         note_jump(front, now_us, jump_us);
     front->now_us = now_us;
     freshness_tick(&front->freshness, now_us);
+    if (now_us >= front->bucket.until_us)
+        count_bucket_turn(front);
 }
 
 void front_take_freshness(struct front *front, const struct freshness_inputs *inputs)
 {
     freshness_follow(&front->freshness, inputs);
+    front->bucket.until_us = TIME_NEVER;
     front_tick(front);
 }
 

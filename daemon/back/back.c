@@ -541,6 +541,7 @@ struct back *back_new(struct back_setup *setup)
         .ledger = setup->ledger,
         .half = setup->half,
         .spilled = setup->spilled,
+        .counts = setup->counts,
         .spill = setup->spill,
         .on_drained = on_drained,
         .lend = lend,

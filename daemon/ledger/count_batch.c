@@ -10,6 +10,16 @@ enum { NUMBER_SHIFT = 16 };
 _Static_assert((HALF_SLOTS + COUNT_CHUNK - 1) / COUNT_CHUNK < 1 << NUMBER_SHIFT,
                "the chunks of a half have numbers");
 
+struct series_id series_new(void)
+{
+    struct series_id id;
+
+    arc4random_buf(id.bytes, sizeof id.bytes);
+    id.bytes[6] = (uint8_t)(0x40 | (id.bytes[6] & 0x0f));
+    id.bytes[8] = (uint8_t)(0x80 | (id.bytes[8] & 0x3f));
+    return id;
+}
+
 static int by_what(const void *a, const void *b)
 {
     const struct count_row *left = a, *right = b;
@@ -139,6 +149,29 @@ static bool contains(const struct count_batch *outer, const struct count_batch *
            count_batch_uses(outer) >= count_batch_uses(inner);
 }
 
+/* Put batches of one series in the order of their numbers. */
+static void sort(struct count_list *list)
+{
+    struct count_list sorted = TAILQ_HEAD_INITIALIZER(sorted);
+
+    for (struct count_batch *batch; (batch = TAILQ_FIRST(list));) {
+        struct count_batch *other;
+
+        TAILQ_REMOVE(list, batch, in_list);
+        TAILQ_FOREACH(other, &sorted, in_list)
+        {
+            if (memcmp(&batch->series, &other->series, sizeof batch->series) == 0 &&
+                batch->first < other->first)
+                break;
+        }
+        if (other)
+            TAILQ_INSERT_BEFORE(other, batch, in_list);
+        else
+            TAILQ_INSERT_TAIL(&sorted, batch, in_list);
+    }
+    TAILQ_CONCAT(list, &sorted, in_list);
+}
+
 void count_list_prune(struct count_list *list)
 {
     struct count_batch *batch = TAILQ_FIRST(list);
@@ -157,6 +190,7 @@ void count_list_prune(struct count_list *list)
         }
         batch = next;
     }
+    sort(list);
 }
 
 size_t count_list_rows(const struct count_list *list)

@@ -30,6 +30,13 @@ struct refusal {
     int64_t logged_us;
 };
 
+/* For what uses count now; see count_bucket.h. */
+struct count_bucket {
+    int64_t until_us;   /* monotonic; INT64_MAX: uses are not counted */
+    uint64_t allow_tag; /* of an ALLOW; 0: not counted */
+    uint32_t hour;      /* 0: not counted */
+};
+
 struct front {
     struct config *config;
     struct event_base *base;
@@ -56,6 +63,7 @@ struct front {
     struct admission admission;
     struct operator_requests operator_requests;
     struct ledger_half *usage; /* the half in use */
+    struct count_bucket bucket;
     size_t usage_full;         /* when this many of its slots are used, flush_rows are waiting */
     bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
     bool unrecorded_logged;

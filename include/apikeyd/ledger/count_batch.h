@@ -40,6 +40,9 @@ static inline bool series_known(const struct series_id *id)
     return memcmp(id, &none, sizeof none) != 0;
 }
 
+/* A new id, which no other run has (a random UUID, RFC 9562). */
+struct series_id series_new(void);
+
 /* A file format: without padding. */
 struct count_row {
     struct row_id id;
@@ -69,6 +72,7 @@ struct count_batch {
     bool only_known;   /* rows of keys that have gone are left out */
     uint64_t safe;     /* the `last` with which the file of waiting batches has it; 0: not there */
     size_t chunk;      /* the next to send */
+    uint64_t after;    /* the number that PostgreSQL had noted before it; 0: not known */
     int64_t added_us;  /* monotonic: when PostgreSQL had all of it */
 };
 
@@ -94,7 +98,8 @@ uint64_t count_batch_uses(const struct count_batch *batch);
 
 void count_batch_free(struct count_batch *batch);
 
-/* Remove batches that others of the list contain: copies, or what they were before a merge. */
+/* Remove batches that others of the list contain (copies, or what they were before a merge), and put
+ * those of one series in the order of their numbers. */
 void count_list_prune(struct count_list *list);
 size_t count_list_rows(const struct count_list *list);
 void count_list_free(struct count_list *list);
