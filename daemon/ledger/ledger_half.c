@@ -105,20 +105,10 @@ static void store(const struct ledger_half *half, uint32_t i, const struct row_i
     __atomic_store_n(&slot->last_used_us, last_used_us, __ATOMIC_RELEASE);
 }
 
-bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
+bool ledger_half_append(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
                         uint64_t tag, uint32_t *hint)
 {
     assert(half->slots);
-    if (*hint < half->used) {
-        struct usage_slot *slot = ledger_half_slot(half, *hint);
-
-        if (usage_slot_is_of(slot, half->type, api_key_id) && (slot->count ^ tag) <= COUNT_USES) {
-            if (now_us > slot->last_used_us)
-                *(volatile int64_t *)&slot->last_used_us = now_us;
-            ++*(volatile uint64_t *)&slot->count; /* one store: a kill leaves the use in or out */
-            return true;
-        }
-    }
     if (half->used == half->reserved && !grow(half))
         return false;
     store(half, half->used, api_key_id, now_us, tag + 1);

@@ -33,10 +33,28 @@ static inline struct usage_slot *ledger_half_slot(const struct ledger_half *half
     return (struct usage_slot *)(void *)((char *)half->slots + slot * half->slot_size);
 }
 
+/* As ledger_half_record(), in a new slot. */
+bool ledger_half_append(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
+                        uint64_t tag, uint32_t *hint);
+
 /* A key was allowed, or refused, at `now_us` (wall time, µs), which counts for `tag`. The caller keeps
  * *hint beside the key. False when the half is full: the use is not recorded. */
-bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
-                        uint64_t tag, uint32_t *hint);
+static inline bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id,
+                                      int64_t now_us, uint64_t tag, uint32_t *hint)
+{
+    if (*hint < half->used) {
+        struct usage_slot *slot = ledger_half_slot(half, *hint);
+
+        if (usage_slot_is_of(slot, half->type, api_key_id) && (slot->count ^ tag) <= COUNT_USES) {
+            if (now_us > slot->last_used_us)
+                *(volatile int64_t *)&slot->last_used_us = now_us;
+            /* One store: a process that is killed has counted the use, or has not. */
+            ++*(volatile uint64_t *)&slot->count;
+            return true;
+        }
+    }
+    return ledger_half_append(half, api_key_id, now_us, tag, hint);
+}
 
 /* Prefetch the slot that `hint` names, before ledger_half_record(). */
 static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t hint)
