@@ -13,11 +13,12 @@ enum { HOUR_MIN = 1, HOUR_MAX = (1 << (COUNT_VERDICT_SHIFT - COUNT_HOUR_SHIFT)) 
 
 static int64_t reading(const struct front *front)
 {
-    const struct freshness_limits *limits = &front->freshness.limits;
+    const struct pg_reading *clock = &front->freshness.inputs.reading;
+    int64_t earliest_us = pg_reading_earliest(clock, front->now_us);
 
-    if (!freshness_knows_clock(limits))
+    if (!clock->known)
         return front->wall_us;
-    return limits->pg_earliest_us + (limits->pg_latest_us - limits->pg_earliest_us) / 2;
+    return earliest_us + (pg_reading_latest(clock, front->now_us) - earliest_us) / 2;
 }
 
 void count_bucket_turn(struct front *front)
