@@ -45,10 +45,16 @@ static const struct option_line {
     {"expiring", "TIME", "active keys that end within that time (14d)", 'E', TAKES_REPORT},
     {"never-used", NULL, "active keys that were never used", 'N', TAKES_REPORT},
     {"csv", NULL, "print CSV, for spreadsheets", 'C', TAKES_REPORT},
+    {"overlap", "TIME", "how long the old key may still pass (7d; 0s: it ends at once)", 'O',
+     TAKES_ROTATION},
+    {"lifetime", "TIME",
+     "how long the new key may pass (90d), or \"unlimited\"; unless given it ends when the old one "
+     "would have ended",
+     'L', TAKES_ROTATION},
     {"role", "NAME", "the daemon's role; apikeyd, or for check the session's, unless given", 'r',
      TAKES_ROLE},
     {"no-role", NULL, "without role and grants, which come from elsewhere", 'R', TAKES_SQL},
-    {"part", "PART", "only functions, role, triggers or index", 'p', TAKES_SQL},
+    {"part", "PART", "only functions, role, triggers, index or rotation", 'p', TAKES_SQL},
     {"undo", NULL, "the SQL that undoes it", 'U', TAKES_SQL},
 };
 
@@ -136,11 +142,12 @@ static void take_option(struct request *request, char letter, const char *value)
         char letter;
         const char **text;
     } texts[] = {
-        {'s', &request->socket}, {'c', &request->config},   {'t', &request->within},
-        {'d', &request->dsn},    {'u', &request->user},     {'i', &request->id},
-        {'n', &request->name},   {'k', &request->key_id},   {'A', &request->active},
-        {'r', &request->role},   {'p', &request->part},     {'f', &request->from_file},
-        {'I', &request->idle},   {'E', &request->expiring},
+        {'s', &request->socket},   {'c', &request->config},   {'t', &request->within},
+        {'d', &request->dsn},      {'u', &request->user},     {'i', &request->id},
+        {'n', &request->name},     {'k', &request->key_id},   {'A', &request->active},
+        {'r', &request->role},     {'p', &request->part},     {'f', &request->from_file},
+        {'I', &request->idle},     {'E', &request->expiring}, {'O', &request->overlap},
+        {'L', &request->lifetime},
     };
     const struct {
         char letter;

@@ -25,6 +25,7 @@ enum takes {
     TAKES_SQL = 1 << 12,
     TAKES_LEAKED = 1 << 13,
     TAKES_REPORT = 1 << 14,
+    TAKES_ROTATION = 1 << 15,
 };
 
 struct request;
@@ -46,7 +47,7 @@ struct request {
     bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
-    const char *from_file, *idle, *expiring;
+    const char *from_file, *idle, *expiring, *overlap, *lifetime;
     int argc;
     char **argv; /* the arguments */
 };

@@ -73,6 +73,27 @@ static json_t *find(const struct request *request, struct keys_db *db, int64_t s
     return rows;
 }
 
+/* Who has a successor, and whether that one is used: then its owner has changed keys. */
+static void add_successors(struct keys_db *db, json_t *rows)
+{
+    json_t *successors = keys_db_successors(db);
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        const char *id = json_string_value(json_object_get(row, "api_key_id"));
+        const json_t *successor = json_object_get(successors, id);
+        json_t *used = json_object_get(successor, "last_used");
+
+        json_object_set_new(row, "successor",
+                            successor ? json_incref(json_object_get(successor, "api_key_id"))
+                                      : json_null());
+        json_object_set_new(row, "successor_last_used", used ? json_incref(used) : json_null());
+    }
+    json_decref(successors);
+}
+
 /* What the report is about, in seconds; 0 for keys that were never used. */
 static int64_t asked_seconds(const struct request *request)
 {
@@ -88,10 +109,17 @@ static int64_t asked_seconds(const struct request *request)
 int run_keys_report(const struct request *request)
 {
     static const struct column columns[] = {
-        {"api_key_id", "API_KEY_ID"}, {"name", "NAME"},          {"expires_at", "ENDS"},
-        {"last_used", "LAST_USED"},   {"created_at", "CREATED"}, {"user_id", "USER"},
+        {"api_key_id", "API_KEY_ID"},
+        {"name", "NAME"},
+        {"expires_at", "ENDS"},
+        {"last_used", "LAST_USED"},
+        {"created_at", "CREATED"},
+        {"user_id", "USER"},
         {"fingerprint", "KEY"},
+        {"successor", "SUCCESSOR"},
+        {"successor_last_used", "SUCCESSOR_USED"},
     };
+    enum { COLUMNS = sizeof columns / sizeof columns[0], OF_SUCCESSOR = 2 };
     enum output_form form = request->json ? OUTPUT_JSON : OUTPUT_TABLE;
     int64_t seconds = asked_seconds(request);
     struct config *config = daemon_config(request);
@@ -99,8 +127,12 @@ int run_keys_report(const struct request *request)
     if (request->expiring && !config->postgres_expires_column[0])
         die(EX_CONFIG, "--expiring needs postgres.expires_column, which is empty: no key ends");
     struct keys_db *db = keys_connect(request, config);
-    output_rows_as(request->csv ? OUTPUT_CSV : form, find(request, db, seconds), columns,
-                   sizeof columns / sizeof columns[0]);
+    bool linked = config->postgres_successor_of_column[0];
+    json_t *rows = find(request, db, seconds);
+    if (linked)
+        add_successors(db, rows);
+    output_rows_as(request->csv ? OUTPUT_CSV : form, rows, columns,
+                   linked ? COLUMNS : COLUMNS - OF_SUCCESSOR);
     keys_db_close(db);
     config_free(config);
     return EXIT_SUCCESS;

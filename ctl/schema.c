@@ -20,14 +20,15 @@
 
 static const char default_role[] = "apikeyd";
 
-/* The parts of the SQL, and what undoes each. */
+/* The parts of the SQL, and what undoes each. A part that changes the owner's columns is printed
+ * only if it is asked for. */
 static const struct part {
     const char *section, *undo;
+    bool asked_for;
 } parts[] = {
-    {SCHEMA_FUNCTIONS, SCHEMA_UNDO_FUNCTIONS},
-    {SCHEMA_ROLE, SCHEMA_UNDO_ROLE},
-    {SCHEMA_TRIGGERS, SCHEMA_UNDO_TRIGGERS},
-    {SCHEMA_INDEX, SCHEMA_UNDO_INDEX},
+    {SCHEMA_FUNCTIONS, SCHEMA_UNDO_FUNCTIONS, false}, {SCHEMA_ROLE, SCHEMA_UNDO_ROLE, false},
+    {SCHEMA_TRIGGERS, SCHEMA_UNDO_TRIGGERS, false},   {SCHEMA_INDEX, SCHEMA_UNDO_INDEX, false},
+    {SCHEMA_ROTATION, SCHEMA_UNDO_ROTATION, true},
 };
 
 enum { PARTS = sizeof parts / sizeof parts[0] };
@@ -39,7 +40,7 @@ static bool is_wanted(const struct request *request, const struct part *part)
 {
     if (request->part)
         return strcmp(request->part, part->section) == 0;
-    return !request->no_role || strcmp(part->section, SCHEMA_ROLE) != 0;
+    return !part->asked_for && (!request->no_role || strcmp(part->section, SCHEMA_ROLE) != 0);
 }
 
 static void check_choice(const struct request *request)
@@ -49,7 +50,7 @@ static void check_choice(const struct request *request)
     for (int i = 0; i < PARTS; i++)
         known = known || strcmp(request->part, parts[i].section) == 0;
     if (!known)
-        die(EX_USAGE, "--part \"%s\": functions, role, triggers or index is expected",
+        die(EX_USAGE, "--part \"%s\": functions, role, triggers, index or rotation is expected",
             request->part);
     if (request->role && request->no_role)
         die(EX_USAGE, "--role and --no-role: only one of them is expected");
@@ -82,6 +83,7 @@ static void check_names(const struct config *config, const char *role)
 
     check_name("--role", role);
     check_name("postgres.table", config->postgres_table);
+    check_name("postgres.successor_of_column", config->postgres_successor_of_column);
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         const char *columns[SCHEMA_COLUMNS_MAX];
 
@@ -98,6 +100,10 @@ int run_schema_sql(const struct request *request)
     struct buffer sql = {0};
 
     check_choice(request);
+    if (request->part && strcmp(request->part, SCHEMA_ROTATION) == 0 &&
+        !config->postgres_successor_of_column[0])
+        die(EX_CONFIG, "--part rotation: postgres.successor_of_column is empty: name the column "
+                       "there that is to be added, as in successor_of");
     check_names(config, role);
     for (int i = 0; i < PARTS; i++) {
         const struct part *part = &parts[request->undo ? PARTS - 1 - i : i];

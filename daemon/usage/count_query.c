@@ -160,9 +160,12 @@ char *count_query_locks_sql(const struct config *config)
                  "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks AS k WHERE k.database "
                  "OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database AS d "
                  "WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) "
-                 "AND k.relation OPERATOR(pg_catalog.=) ANY "
+                 "AND (k.relation OPERATOR(pg_catalog.=) ANY "
                  "(ARRAY[pg_catalog.to_regclass({usage_table_text})::pg_catalog.oid, "
                  "pg_catalog.to_regclass({ledger_table_text})::pg_catalog.oid]) "
+                 "OR EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid "
+                 "OPERATOR(pg_catalog.=) k.relation AND i.inhparent OPERATOR(pg_catalog.=) "
+                 "pg_catalog.to_regclass({usage_table_text})::pg_catalog.oid)) "
                  "AND k.mode OPERATOR(pg_catalog.=) ANY (ARRAY['AccessExclusiveLock', "
                  "'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock'])");
     buffer_append(&sql, "", 1);

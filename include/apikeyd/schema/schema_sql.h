@@ -15,6 +15,8 @@
 #define SCHEMA_ROLE "role"
 #define SCHEMA_TRIGGERS "triggers"
 #define SCHEMA_INDEX "index"
+#define SCHEMA_ROTATION "rotation" /* only where postgres.successor_of_column is set */
+#define SCHEMA_UNDO_ROTATION "undo_rotation"
 #define SCHEMA_UNDO_INDEX "undo_index"
 #define SCHEMA_UNDO_TRIGGERS "undo_triggers"
 #define SCHEMA_UNDO_FUNCTIONS "undo_functions"
