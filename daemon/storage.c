@@ -17,6 +17,11 @@ static void tell_judged(const char *option, const char *path, const struct usage
             log,
             "%s %s: %zu uses are later than now, because a clock was ahead; such uses count as now",
             option, path, judged->clamped);
+    if (judged->uncounted > 0)
+        log_warning(log,
+                    "%s %s: %" PRIu64 " uses in the damaged file are not counted, as they may have "
+                    "been",
+                    option, path, judged->uncounted);
     if (judged->dropped > 0)
         log_warning(log, "%s %s: %zu entries are damaged; the daemon skips them", option, path,
                     judged->dropped);
@@ -26,6 +31,7 @@ static void add_judged(struct usage_judged *sum, const struct usage_judged *judg
 {
     sum->clamped += judged->clamped;
     sum->dropped += judged->dropped;
+    sum->uncounted += judged->uncounted;
 }
 
 static void tell_counts(const char *beside, int error, const struct log *log)
@@ -69,11 +75,6 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
                     path, state_file_fault(report.error));
     if (report.on_disk)
         log_warning(log, "usage.ledger %s: not on tmpfs; answers may wait for its disk", path);
-    if (report.uncounted > 0)
-        log_warning(log,
-                    "usage.ledger %s: %" PRIu64 " uses in the damaged file are not counted, as they "
-                    "may have been",
-                    path, report.uncounted);
     if (report.counts_error < 0)
         tell_counts(path, report.counts_error, log);
     tell_judged("usage.ledger", path, &report.judged, log);
@@ -133,8 +134,7 @@ static void read_spill(struct storage *storage, const struct config *config, con
 }
 
 /* Counts wait in the ledger, in the file beside it, and in the one beside the spill file. */
-static void read_counts(struct storage *storage, const struct config *config,
-                        const struct log *log)
+static void read_counts(struct storage *storage, const struct config *config, const struct log *log)
 {
     char path[COUNT_PATH_SIZE], aside[COUNT_PATH_SIZE];
     const struct count_batch *batch;

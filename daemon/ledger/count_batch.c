@@ -137,8 +137,8 @@ void count_batch_free(struct count_batch *batch)
     free(batch);
 }
 
-/* Returns whether `outer` has all that `inner` has. A half that was being emptied when the daemon was
- * killed counts less than the copy of it in a file. Of equal batches each one makes up for the
+/* Returns whether `outer` has all that `inner` has. A half that was being emptied when the daemon
+ * was killed counts less than the copy of it in a file. Of equal batches each one makes up for the
  * other. */
 static bool contains(const struct count_batch *outer, const struct count_batch *inner)
 {

@@ -87,8 +87,8 @@ int count_file_write(const char *path, struct slice image)
     bool replaced;
     int error = state_file_replace(path, &image, 1, &replaced);
 
-    /* Who is killed now leaves the new file; a power cut may leave the old one, whose batches are part
-     * of the new one's. */
+    /* Who is killed now leaves the new file; a power cut may leave the old one, whose batches are
+     * part of the new one's. */
     return replaced ? 0 : error;
 }
 

@@ -149,11 +149,11 @@ static int write_waiting(const char *path, const struct count_list *list)
     return error;
 }
 
-/* What the file at the ledger's name counts belongs to the series of another run: write it to the file
- * beside the ledger, and only then number the halves in this run's series. A process that is killed on
- * the way leaves a half that counts what that file has too, by the same name, or less. */
-static int claim(struct ledger *ledger, struct ledger_file *file,
-                 const struct ledger_owners *found, struct ledger_report *report)
+/* What the file at the ledger's name counts belongs to the series of another run: write it to the
+ * file beside the ledger, and only then number the halves in this run's series. A process that is
+ * killed on the way leaves a half that counts what that file has too, by the same name, or less. */
+static int claim(struct ledger *ledger, struct ledger_file *file, const struct ledger_owners *found,
+                 struct ledger_report *report)
 {
     struct count_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
     char path[COUNT_PATH_SIZE];

@@ -208,8 +208,8 @@ static int format_file(struct ledger_file *file)
     return error;
 }
 
-/* Read a header of any version; false when it is none of that type. Sets the numbers only if there is
- * a series. */
+/* Read a header of any version; false when it is none of that type. Sets the numbers only if there
+ * is a series. */
 static bool read_owners(const struct ledger_header_4 *header_4, enum id_type type,
                         struct ledger_owners *ret, uint64_t ret_number[static LEDGER_HALVES])
 {
@@ -262,7 +262,7 @@ static const char *header_damage(int fd, enum id_type type, struct ledger_owners
         return "its header cannot be read";
     if (!read_owners(&header, type, ret_owners, ret_number))
         return tells_other_type(&header.base, type) ? other_type
-                                               : "its header is not one of this version";
+                                                    : "its header is not one of this version";
     return status.st_size == file_size ? NULL : "its size does not fit its header";
 }
 
@@ -341,7 +341,7 @@ static void salvage(int fd, int64_t now_us, struct usage_batch *ret, struct ledg
 
             if (usage_judge(slot, now_us, &report->judged) && slot->last_used_us != 0 &&
                 usage_slot_hour(slot) != 0)
-                report->uncounted += slot->count & COUNT_USES;
+                report->judged.uncounted += slot->count & COUNT_USES;
         }
         if (!usage_batch_merge(ret, slots, (size_t)(len / size)))
             return;
@@ -481,8 +481,7 @@ enum ledger_state ledger_file_look(const struct ledger_file *file, const char *p
 
     if (file->fd < 0)
         return LEDGER_MEMORY;
-    if (ledger_map_faults(file->map) > 0 ||
-        header_damage(file->fd, file->type, &owners, number))
+    if (ledger_map_faults(file->map) > 0 || header_damage(file->fd, file->type, &owners, number))
         return LEDGER_BROKEN;
     if (!is_named(file->fd, path))
         return LEDGER_NAMELESS;

@@ -7,7 +7,8 @@
 #include <apikeyd/ledger/ledger_half.h>
 #include <apikeyd/ledger/ledger_report.h>
 
-/* As the header notes them; zeros: not known, or none. The halves' numbers stand beside the series. */
+/* As the header notes them; zeros: not known, or none. The halves' numbers stand beside the series.
+ */
 struct ledger_owners {
     struct store_id owner, left;
     struct series_id series;

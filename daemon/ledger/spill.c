@@ -72,7 +72,8 @@ static int read_header(int fd, enum id_type type, struct spill_header *ret, size
 
     *ret = (struct spill_header){0};
     *ret_size = HEADER_1_SIZE;
-    if (!state_file_read_all(fd, ret, HEADER_1_SIZE) || memcmp(ret->magic, magic, sizeof magic) != 0)
+    if (!state_file_read_all(fd, ret, HEADER_1_SIZE) ||
+        memcmp(ret->magic, magic, sizeof magic) != 0)
         return -EBADMSG;
     if (ret->version == 1 && type == ID_UUID && ret->slot_size == usage_slot_size(type))
         return 0;

@@ -43,8 +43,9 @@ enum { PARAM_MARK = 8, SERIES_SIZE = sizeof(struct series_id), NUMBER_SIZE = 8 }
 
 char *count_query_sql(const struct config *config, bool only_known)
 {
-    const char *const parts[] = {sql_counts, only_known ? sql_known : "", sql_advanced, sql_here,
-                                 sql_once,   sql_added,                   sql_outcome};
+    const char *const parts[] = {
+        sql_counts, only_known ? sql_known : "", sql_advanced, sql_here, sql_once, sql_added,
+        sql_outcome};
     struct buffer sql = {0};
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
@@ -91,15 +92,15 @@ static void put_rows(struct count_params *params, const struct count_row *rows, 
         const char *verdict = verdict_text(rows[i].verdict);
 
         pg_id_element(&params->ids, &rows[i].id, type);
-        pg_array_int64(&params->buckets,
-                       (int64_t)rows[i].hour * INT64_C(3600000000) - PG_EPOCH_US);
+        pg_array_int64(&params->buckets, (int64_t)rows[i].hour * INT64_C(3600000000) - PG_EPOCH_US);
         pg_array_element(&params->verdicts, verdict, strlen(verdict));
         pg_array_int64(&params->uses, (int64_t)rows[i].uses);
     }
 }
 
 void count_query_bind(struct pg_query *query, struct count_params *params,
-                      const struct count_batch *batch, uint64_t after, const struct store_mark *mark)
+                      const struct count_batch *batch, uint64_t after,
+                      const struct store_mark *mark)
 {
     const size_t from = batch->chunk * COUNT_CHUNK;
     const size_t left = batch->len - from;

@@ -1,8 +1,9 @@
 /* count_query: adds counts to PostgreSQL, and notes their number, in one transaction.
  *
- * The statement first advances the number of the series in postgres.ledger_table, if it is lower, and
- * adds the rows only if it has advanced it. So counts whose number is noted are not added again. It
- * locks the rows in the order of their keys, and writes nothing in a store that it is not meant for. */
+ * The statement first advances the number of the series in postgres.ledger_table, if it is lower,
+ * and adds the rows only if it has advanced it. So counts whose number is noted are not added
+ * again. It locks the rows in the order of their keys, and writes nothing in a store that it is not
+ * meant for. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_COUNT_QUERY_H
 #define APIKEYD_COUNT_QUERY_H
@@ -23,8 +24,8 @@ struct count_params {
     struct buffer ids, buckets, verdicts, uses, numbers, mark;
 };
 
-/* Fill in query->param from the batch's next chunk. The number is not advanced from one that is lower
- * than `after`. */
+/* Fill in query->param from the batch's next chunk. The number is not advanced from one that is
+ * lower than `after`. */
 void count_query_bind(struct pg_query *query, struct count_params *params,
                       const struct count_batch *batch, uint64_t after,
                       const struct store_mark *mark);

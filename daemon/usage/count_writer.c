@@ -53,8 +53,8 @@ struct count_writer {
 
 static bool of_this_run(const struct count_writer *writer, const struct count_batch *batch)
 {
-    return !batch->found && memcmp(&batch->series, ledger_series(writer->setup.ledger),
-                                   sizeof batch->series) == 0;
+    return !batch->found &&
+           memcmp(&batch->series, ledger_series(writer->setup.ledger), sizeof batch->series) == 0;
 }
 
 static void count_lost(struct count_writer *writer, const struct count_batch *batch)
@@ -62,9 +62,9 @@ static void count_lost(struct count_writer *writer, const struct count_batch *ba
     writer->env->metrics.value[METRIC_COUNTS_LOST] += count_batch_uses(batch);
 }
 
-/* Returns the batch to send next, or NULL. Those of other stores wait for these. A batch that is the
- * result of a merge, and goes in several transactions, has to be on disk as it is before the first of
- * them: a later run would send it in other pieces. */
+/* Returns the batch to send next, or NULL. Those of other stores wait for these. A batch that is
+ * the result of a merge, and goes in several transactions, has to be on disk as it is before the
+ * first of them: a later run would send it in other pieces. */
 static struct count_batch *next_batch(const struct count_writer *writer)
 {
     struct count_batch *batch;
@@ -81,8 +81,8 @@ static struct count_batch *next_batch(const struct count_writer *writer)
     return NULL;
 }
 
-/* The number that PostgreSQL must have noted before the next chunk. Of batches that were found it is
- * not known. */
+/* The number that PostgreSQL must have noted before the next chunk. Of batches that were found it
+ * is not known. */
 static uint64_t number_before(const struct count_batch *batch)
 {
     return batch->chunk > 0 ? count_batch_number(batch, batch->chunk - 1) : batch->after;
@@ -136,8 +136,8 @@ static void trim_added(struct count_writer *writer)
     }
 }
 
-/* PostgreSQL may have lost commits: send again what was added lately. It ignores what it has. Returns
- * whether there is something. */
+/* PostgreSQL may have lost commits: send again what was added lately. It ignores what it has.
+ * Returns whether there is something. */
 static bool send_again(struct count_writer *writer)
 {
     struct count_batch *batch;
@@ -196,8 +196,9 @@ static void take_gap(struct count_writer *writer, struct count_batch *batch, uin
         return;
     }
     if (send_again(writer)) {
-        log_warning(&writer->env->log, "usage: PostgreSQL has lost commits: counts of the last minute "
-                                       "are sent again");
+        log_warning(&writer->env->log,
+                    "usage: PostgreSQL has lost commits: counts of the last minute "
+                    "are sent again");
         return;
     }
     log_error(&writer->env->log,
@@ -274,8 +275,9 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
     writer->setup.on_progress(writer->setup.arg);
 }
 
-/* A statement that waits for a lock of a table has no lock timeout yet, and waits on when its session
- * has been given up. So there is one of them, and the next one is sent when nobody has such a lock. */
+/* A statement that waits for a lock of a table has no lock timeout yet, and waits on when its
+ * session has been given up. So there is one of them, and the next one is sent when nobody has such
+ * a lock. */
 static void on_locks(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct count_writer *writer = arg;

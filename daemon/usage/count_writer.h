@@ -1,7 +1,8 @@
 /* count_writer: brings counts to PostgreSQL, each use once.
  *
- * Counts have a session of their own, so that a usage table that is missing, or locked, holds up neither
- * last_used nor lookups. Batches wait in a list, oldest first; count_batch.h tells what names them.
+ * Counts have a session of their own, so that a usage table that is missing, or locked, holds up
+ * neither last_used nor lookups. Batches wait in a list, oldest first; count_batch.h tells what
+ * names them.
  *
  *     a half's counts ─▶ waiting ─▶ sent ─▶ added, and kept a minute
  *                        │            │           │
@@ -9,9 +10,9 @@
  *                        ▼                          a failover, or a restart, has lost commits
  *                        the file of waiting batches, if PostgreSQL does not take them at once
  *
- * A batch that was sent is sent until PostgreSQL says that its number is noted, by this statement or an
- * earlier one. The flusher gives the batches, has the file written, and empties a half only when its
- * batch is added or in the file. Back thread only.
+ * A batch that was sent is sent until PostgreSQL says that its number is noted, by this statement
+ * or an earlier one. The flusher gives the batches, has the file written, and empties a half only
+ * when its batch is added or in the file. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_COUNT_WRITER_H

@@ -194,7 +194,8 @@ static void finish_round(struct flusher *flusher)
         begin(flusher); /* it wrote the rest of an earlier one: now comes the front's half */
         return;
     }
-    const char *told = failure || !flusher->counts ? failure : count_writer_failure(flusher->counts);
+    const char *told =
+        failure || !flusher->counts ? failure : count_writer_failure(flusher->counts);
     reply_list_answer(&flusher->served, flusher->env, told, flusher->updated);
     flusher->wrote_all = !failure;
     flusher->phase = IDLE;
@@ -233,9 +234,8 @@ static void on_settled(struct job *job, enum job_end end)
         if (flusher->counts)
             count_writer_saved(flusher->counts, settle->work.counts_order,
                                settle->work.counts_error);
-        flusher->half_free =
-            flusher->half_free ||
-            (settle->work.counts_error == 0 && (flusher->spill.whole || settle->work.kept));
+        flusher->half_free = flusher->half_free || (settle->work.counts_error == 0 &&
+                                                    (flusher->spill.whole || settle->work.kept));
         if (flusher->spill.whole)
             usage_owner_emptied(&flusher->owner, &flusher->pending);
         finish_round(flusher);
@@ -244,8 +244,8 @@ static void on_settled(struct job *job, enum job_end end)
     free(settle);
 }
 
-/* The rest has to be on disk before the half is emptied; a round that has nothing for the disk ends at
- * once. */
+/* The rest has to be on disk before the half is emptied; a round that has nothing for the disk ends
+ * at once. */
 static void settle_now(struct flusher *flusher)
 {
     enum count_order counts_order = COUNTS_LEAVE;
@@ -286,8 +286,8 @@ static void settle_now(struct flusher *flusher)
     post(flusher, SETTLING, &settle->work.job);
 }
 
-/* PostgreSQL takes no more last_used in this round. Counts go by a session of their own: what they take
- * longer for than last_used is waited for a moment, as then no disk is needed. */
+/* PostgreSQL takes no more last_used in this round. Counts go by a session of their own: what they
+ * take longer for than last_used is waited for a moment, as then no disk is needed. */
 static void settle_round(struct flusher *flusher)
 {
     if (flusher->counts && !flusher->saving && count_writer_busy(flusher->counts))
@@ -653,10 +653,11 @@ static void number_half(struct flusher *flusher)
         begin_series(flusher);
     int error = ledger_give(flusher->setup.ledger, flusher->setup.half);
     if (error < 0 && !flusher->number_logged)
-        log_warning(&flusher->env->log,
-                    "usage.ledger: cannot note the number of a half: %s; its counts are lost if the "
-                    "daemon is killed (logged once)",
-                    strerror(-error));
+        log_warning(
+            &flusher->env->log,
+            "usage.ledger: cannot note the number of a half: %s; its counts are lost if the "
+            "daemon is killed (logged once)",
+            strerror(-error));
     flusher->number_logged = error < 0;
 }
 
@@ -714,8 +715,8 @@ static void take_half(struct flusher *flusher)
 
 static void take_counts(struct flusher *flusher)
 {
-    if (flusher->counts && !count_writer_take(flusher->counts, flusher->setup.half,
-                                              &flusher->owner.owner))
+    if (flusher->counts &&
+        !count_writer_take(flusher->counts, flusher->setup.half, &flusher->owner.owner))
         out_of_memory(); /* all of it is in the ledger */
 }
 

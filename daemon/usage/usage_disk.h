@@ -51,7 +51,8 @@ struct usage_settle {
     bool drop_aside; /* the batch holds the usage set aside for the owner: remove that file */
     enum count_order counts_order;
     struct buffer counts;         /* the bytes to write to the file of waiting counts */
-    char ledger[COUNT_PATH_SIZE]; /* beside which that file is if it cannot be beside the spill file */
+    char ledger[COUNT_PATH_SIZE]; /* beside which that file is if it cannot be beside the spill file
+                                   */
     struct ledger_half *half; /* empty it when the spill file is as ordered; else keep the batch's
                                  keys in it; NULL: it is empty. It stays as it is if counts that are
                                  not written yet are nowhere else. */

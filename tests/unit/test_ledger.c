@@ -121,7 +121,8 @@ static void test_one_daemon_at_a_time(void **state)
     struct ledger *ledger = open_ledger(&report), *other;
 
     (void)state;
-    assert_int_equal(ledger_open("ledger", ID_UUID, &no_series, NOW, &other, &report), -EWOULDBLOCK);
+    assert_int_equal(ledger_open("ledger", ID_UUID, &no_series, NOW, &other, &report),
+                     -EWOULDBLOCK);
     ledger_close(ledger);
     ledger_close(open_ledger(&report));
 }

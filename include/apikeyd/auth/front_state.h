@@ -64,8 +64,8 @@ struct front {
     struct operator_requests operator_requests;
     struct ledger_half *usage; /* the half in use */
     struct count_bucket bucket;
-    size_t usage_full;         /* when this many of its slots are used, flush_rows are waiting */
-    bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
+    size_t usage_full;      /* when this many of its slots are used, flush_rows are waiting */
+    bool usage_full_logged; /* the back thread knows that flush_rows are waiting */
     bool unrecorded_logged;
     struct refusal refusals[REFUSALS];
     struct {

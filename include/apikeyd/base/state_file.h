@@ -28,9 +28,10 @@ __attribute__((warn_unused_result)) int state_file_lock(const char *path);
  *   -EPERM    it belongs to another user */
 __attribute__((warn_unused_result)) int state_file_read(const char *path);
 
-/* Replace the file at `path` with these bytes (temporary file "<path>.new", fsync, rename, fsync of the
- * folder), so that a reader finds the old file or the new one. 0 or -errno. On an error *ret_replaced
- * tells whether the new file is in place all the same, until a power cut. Blocks on the disk. */
+/* Replace the file at `path` with these bytes (temporary file "<path>.new", fsync, rename, fsync of
+ * the folder), so that a reader finds the old file or the new one. 0 or -errno. On an error
+ * *ret_replaced tells whether the new file is in place all the same, until a power cut. Blocks on
+ * the disk. */
 __attribute__((warn_unused_result)) int
 state_file_replace(const char *path, const struct slice *part, size_t parts, bool *ret_replaced);
 

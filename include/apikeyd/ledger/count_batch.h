@@ -1,11 +1,11 @@
 /* count_batch: how often keys were allowed or refused, on the way to PostgreSQL, each use once.
  *
- * Each run of a daemon has a series: an id that no other run has, and numbers for the halves that the
- * front thread fills, one after the other. What a half counts does not change after the front thread
- * has handed it over, or has died. So series and number name it for ever, wherever its copies are: in
- * the ledger, in the file of waiting batches, in a backup of either. PostgreSQL notes up to which
- * number of each series the counts are added, in the transaction that adds them. A batch that comes
- * again is then known, and not added again.
+ * Each run of a daemon has a series: an id that no other run has, and numbers for the halves that
+ * the front thread fills, one after the other. What a half counts does not change after the front
+ * thread has handed it over, or has died. So series and number name it for ever, wherever its
+ * copies are: in the ledger, in the file of waiting batches, in a backup of either. PostgreSQL
+ * notes up to which number of each series the counts are added, in the transaction that adds them.
+ * A batch that comes again is then known, and not added again.
  *
  *     series:   | half 1 | half 2 | half 3 | half 4 | half 5 (in use)
  *     batches:  | 1 … 2           | 3      | 4      |
@@ -15,8 +15,9 @@
  * have been sent are not merged any more: its number would stand in the middle of the result.
  *
  * A batch with more than COUNT_CHUNK rows is added in several transactions. A number is therefore a
- * half's number, times 65,536, plus the chunks of the next batch that are added. Its rows are sorted, so
- * that the chunks of a batch are the same whenever it is made from the same half or file.
+ * half's number, times 65,536, plus the chunks of the next batch that are added. Its rows are
+ * sorted, so that the chunks of a batch are the same whenever it is made from the same half or
+ * file.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_COUNT_BATCH_H
@@ -67,13 +68,13 @@ struct count_batch {
     TAILQ_ENTRY(count_batch) in_list;
 
     /* For the writer. */
-    bool found;        /* made by an earlier run, which may have sent it */
-    bool sent;         /* PostgreSQL may have it: it is merged no more */
-    bool only_known;   /* rows of keys that have gone are left out */
-    uint64_t safe;     /* the `last` with which the file of waiting batches has it; 0: not there */
-    size_t chunk;      /* the next to send */
-    uint64_t after;    /* the number that PostgreSQL had noted before it; 0: not known */
-    int64_t added_us;  /* monotonic: when PostgreSQL had all of it */
+    bool found;       /* made by an earlier run, which may have sent it */
+    bool sent;        /* PostgreSQL may have it: it is merged no more */
+    bool only_known;  /* rows of keys that have gone are left out */
+    uint64_t safe;    /* the `last` with which the file of waiting batches has it; 0: not there */
+    size_t chunk;     /* the next to send */
+    uint64_t after;   /* the number that PostgreSQL had noted before it; 0: not known */
+    int64_t added_us; /* monotonic: when PostgreSQL had all of it */
 };
 
 TAILQ_HEAD(count_list, count_batch);
@@ -84,8 +85,8 @@ __attribute__((warn_unused_result)) bool count_batch_from_half(const struct ledg
                                                                const struct series_id *series,
                                                                struct count_batch **ret);
 
-/* Add what a later batch of the same series and owner counts, and free that. Neither was sent. False,
- * and nothing has changed, when out of memory. */
+/* Add what a later batch of the same series and owner counts, and free that. Neither was sent.
+ * False, and nothing has changed, when out of memory. */
 __attribute__((warn_unused_result)) bool count_batch_merge(struct count_batch *batch,
                                                            struct count_batch *later);
 
@@ -98,8 +99,8 @@ uint64_t count_batch_uses(const struct count_batch *batch);
 
 void count_batch_free(struct count_batch *batch);
 
-/* Remove batches that others of the list contain (copies, or what they were before a merge), and put
- * those of one series in the order of their numbers. */
+/* Remove batches that others of the list contain (copies, or what they were before a merge), and
+ * put those of one series in the order of their numbers. */
 void count_list_prune(struct count_list *list);
 size_t count_list_rows(const struct count_list *list);
 void count_list_free(struct count_list *list);
@@ -115,8 +116,8 @@ void count_file_image(const struct count_list *list, struct buffer *image);
 __attribute__((warn_unused_result)) int count_file_write(const char *path, struct slice image);
 
 /* Add the file's batches to the list. 0, also when there is no file; -EBADMSG when it is damaged or
- * -EMEDIUMTYPE when its IDs are of another type: then none is added; or another -errno, including those
- * of state_file_read(). */
+ * -EMEDIUMTYPE when its IDs are of another type: then none is added; or another -errno, including
+ * those of state_file_read(). */
 __attribute__((warn_unused_result)) int count_file_read(const char *path, enum id_type type,
                                                         struct count_list *list);
 

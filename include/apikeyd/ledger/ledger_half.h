@@ -37,8 +37,8 @@ static inline struct usage_slot *ledger_half_slot(const struct ledger_half *half
 bool ledger_half_append(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
                         uint64_t tag, uint32_t *hint);
 
-/* A key was allowed, or refused, at `now_us` (wall time, µs), which counts for `tag`. The caller keeps
- * *hint beside the key. False when the half is full: the use is not recorded. */
+/* A key was allowed, or refused, at `now_us` (wall time, µs), which counts for `tag`. The caller
+ * keeps *hint beside the key. False when the half is full: the use is not recorded. */
 static inline bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id,
                                       int64_t now_us, uint64_t tag, uint32_t *hint)
 {
@@ -71,9 +71,9 @@ size_t ledger_half_lost(const struct ledger_half *half);
  * process killed on the way leaves some of the counts. */
 void ledger_half_forget_counts(struct ledger_half *half);
 
-/* Keep only entries of pending keys, each once, and without counts, so that the half can be handed on although its
- * entries are nowhere else yet. A process killed on the way leaves all entries. False, and nothing
- * has changed, when out of memory. */
+/* Keep only entries of pending keys, each once, and without counts, so that the half can be handed
+ * on although its entries are nowhere else yet. A process killed on the way leaves all entries.
+ * False, and nothing has changed, when out of memory. */
 bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending);
 
 /* Empty every slot, for the next round, and return memory that this round did not need. May block:

@@ -4,7 +4,6 @@
 #define APIKEYD_LEDGER_REPORT_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
 #include <apikeyd/ledger/usage_batch.h>
 
@@ -16,8 +15,7 @@ struct ledger_report {
     bool unread;           /* the file that was set aside is whole, but of another type of IDs */
     bool on_disk;          /* the file is not on tmpfs: stores may stall */
     struct usage_judged judged;
-    uint64_t uncounted; /* uses in a damaged file, which nothing says to have been counted or not */
-    int counts_error;   /* the file of waiting batches beside the ledger: cannot be read or written */
+    int counts_error; /* the file of waiting batches beside the ledger: cannot be read or written */
 };
 
 enum ledger_state {

@@ -328,8 +328,8 @@
       "Rows of the table of counts that were added to")                                            \
     X(COUNTS_PENDING, "Usage", "usage_counts_pending", GAUGE, "usage_counts_pending", "",          \
       "Rows of counts that are not in the table yet, without those of the ledger")                 \
-    X(COUNTS_FAILURES, "Usage", "usage_counts_failures", COUNTER, "usage_counts_failures_total", "",\
-      "Statements for counts that failed")                                                         \
+    X(COUNTS_FAILURES, "Usage", "usage_counts_failures", COUNTER, "usage_counts_failures_total",   \
+      "", "Statements for counts that failed")                                                     \
     X(COUNTS_LOST, "Usage", "usage_counts_lost", COUNTER, "usage_counts_lost_total", "",           \
       "Uses that will not be counted")                                                             \
     X(BUILD_INFO, "", "", GAUGE, "build_info", "version=\"" APIKEYD_VERSION "\"",                  \

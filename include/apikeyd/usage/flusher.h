@@ -11,8 +11,8 @@
  * The disk thread does all work that a disk can hold up. While a job is under way, the job owns the
  * half and pending usage; the front thread records in the other half meanwhile.
  *
- * With usage.counts the half's counts go to count_writer at the swap, which writes them by a session of
- * its own. A half is emptied when its counts are in PostgreSQL, or in a file.
+ * With usage.counts the half's counts go to count_writer at the swap, which writes them by a
+ * session of its own. A half is emptied when its counts are in PostgreSQL, or in a file.
  *
  * Usage belongs to the store where lookups are answered; the ledger and the spill file name it.
  * When another store answers, the usage is set aside in a file of the earlier store's own, and
