@@ -137,10 +137,7 @@ void count_batch_free(struct count_batch *batch)
     free(batch);
 }
 
-/* Returns whether `outer` has all that `inner` has. A half that was being emptied when the daemon
- * was killed counts less than the copy of it in a file. Of equal batches each one makes up for the
- * other. */
-static bool contains(const struct count_batch *outer, const struct count_batch *inner)
+bool count_batch_contains(const struct count_batch *outer, const struct count_batch *inner)
 {
     if (memcmp(&outer->series, &inner->series, sizeof outer->series) != 0 ||
         outer->first > inner->first || inner->last > outer->last)
@@ -181,7 +178,7 @@ void count_list_prune(struct count_list *list)
 
         TAILQ_FOREACH(other, list, in_list)
         {
-            if (other != batch && contains(other, batch))
+            if (other != batch && count_batch_contains(other, batch))
                 break;
         }
         if (other) {

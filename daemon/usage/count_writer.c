@@ -38,7 +38,6 @@ struct count_writer {
     bool suspects_lock;          /* a statement was late: look before the next one */
     bool late;                   /* the statement under way takes long */
     bool failing;                /* the last statement failed: the next one waits for the timer */
-    bool unsaved;                /* the file lacks some of what waits */
     bool in_file;                /* the file has batches, waiting ones or others */
     bool wants_series;
     bool led; /* it is known where counts go: */
@@ -154,7 +153,6 @@ static bool send_again(struct count_writer *writer)
     }
     TAILQ_CONCAT(&writer->added, &writer->waiting, in_list);
     TAILQ_CONCAT(&writer->waiting, &writer->added, in_list);
-    writer->unsaved = true;
     return true;
 }
 
@@ -168,6 +166,7 @@ static void take_added(struct count_writer *writer, struct count_batch *batch)
     if (++batch->chunk < count_batch_chunks(batch))
         return;
     batch->added_us = clock_monotonic_us();
+    batch->safe = 0; /* the next file will not have it */
     TAILQ_REMOVE(&writer->waiting, batch, in_list);
     TAILQ_INSERT_TAIL(&writer->added, batch, in_list);
     trim_added(writer);
@@ -362,7 +361,6 @@ bool count_writer_take(struct count_writer *writer, const struct ledger_half *ha
     if (!batch)
         return true;
     batch->owner = *owner;
-    writer->unsaved = true;
     if (!last || last->sent || !of_this_run(writer, last) ||
         !store_id_same_table(&last->owner, owner) || !count_batch_merge(last, batch))
         TAILQ_INSERT_TAIL(&writer->waiting, batch, in_list);
@@ -371,11 +369,32 @@ bool count_writer_take(struct count_writer *writer, const struct ledger_half *ha
     return true;
 }
 
+/* Returns whether one of the list has all that the batch has. */
+static bool is_in(const struct count_list *list, const struct count_batch *batch)
+{
+    const struct count_batch *other;
+
+    TAILQ_FOREACH(other, list, in_list)
+    {
+        if (count_batch_contains(other, batch))
+            return true;
+    }
+    return false;
+}
+
+/* The file beside the ledger, which was read too, may hold what this writer has put there. */
 void count_writer_find(struct count_writer *writer)
 {
-    ledger_take_counts(writer->setup.ledger, &writer->waiting);
-    count_list_prune(&writer->waiting);
-    writer->unsaved = !TAILQ_EMPTY(&writer->waiting);
+    struct count_list found = TAILQ_HEAD_INITIALIZER(found);
+
+    ledger_take_counts(writer->setup.ledger, &found);
+    for (struct count_batch *batch; (batch = TAILQ_FIRST(&found));) {
+        TAILQ_REMOVE(&found, batch, in_list);
+        if (is_in(&writer->waiting, batch) || is_in(&writer->added, batch))
+            count_batch_free(batch);
+        else
+            TAILQ_INSERT_TAIL(&writer->waiting, batch, in_list);
+    }
 }
 
 /* Batches from before it was known where usage belongs belong there. */
@@ -420,11 +439,23 @@ bool count_writer_busy(const struct count_writer *writer)
     return writer->sending || next_batch(writer);
 }
 
+static bool is_saved(const struct count_list *waiting)
+{
+    const struct count_batch *batch;
+
+    TAILQ_FOREACH(batch, waiting, in_list)
+    {
+        if (batch->safe != batch->last)
+            return false;
+    }
+    return true;
+}
+
 enum count_order count_writer_order(const struct count_writer *writer, struct buffer *image)
 {
     if (TAILQ_EMPTY(&writer->waiting))
         return writer->in_file ? COUNTS_REMOVE : COUNTS_LEAVE;
-    if (!writer->unsaved)
+    if (is_saved(&writer->waiting))
         return COUNTS_LEAVE;
     count_file_image(&writer->waiting, image);
     return COUNTS_WRITE;
@@ -445,7 +476,7 @@ void count_writer_saved(struct count_writer *writer, enum count_order order, int
         writer->file_logged = true;
         return;
     }
-    writer->file_logged = writer->unsaved = false;
+    writer->file_logged = false;
     writer->in_file = order == COUNTS_WRITE;
     TAILQ_FOREACH(batch, &writer->waiting, in_list)
     {
@@ -488,7 +519,6 @@ struct count_writer *count_writer_new(const struct count_writer_setup *setup)
     TAILQ_INIT(&writer->added);
     TAILQ_CONCAT(&writer->waiting, setup->found, in_list);
     writer->in_file = true; /* perhaps */
-    writer->unsaved = !TAILQ_EMPTY(&writer->waiting);
     writer->backoff = (struct backoff){.first_us = 200000, .max_us = 10000000};
     writer->sql[false] = count_query_sql(writer->env->config, false);
     writer->sql[true] = count_query_sql(writer->env->config, true);

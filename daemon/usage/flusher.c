@@ -798,7 +798,12 @@ void flusher_tell_rest(const struct flusher *flusher)
     bool on_disk = flusher->phase == IDLE && flusher->spill.whole;
     size_t pending = flusher_pending(flusher);
     const char *late = "could not be written";
+    size_t counts = flusher->counts ? count_writer_rows(flusher->counts) : 0;
 
+    if (counts > 0)
+        log_warning(log,
+                    "usage: %zu rows of counts could not be added; they wait in a file, or in %s",
+                    counts, config->usage_ledger);
     if (flusher->phase == SWAPPING)
         late = "and more could not be written, as the front thread does not answer";
     else if (flusher->phase == MOVING || flusher->phase == SETTLING)

@@ -61,8 +61,7 @@ static void test_a_slot_counts_for_one_verdict_and_hour(void **state)
     assert_int_equal(half->number, 1);
     const uint32_t hours[] = {HOUR, HOUR, HOUR + 1, HOUR, HOUR + 1, HOUR + 1};
     for (size_t i = 0; i < sizeof hours / sizeof hours[0]; i++)
-        assert_true(
-            ledger_half_record(half, &id, NOW, usage_tag(VERDICT_ALLOW, hours[i]), &hint));
+        assert_true(ledger_half_record(half, &id, NOW, usage_tag(VERDICT_ALLOW, hours[i]), &hint));
     use(half, 1, VERDICT_DENY_INACTIVE, HOUR, 5);
     use(half, 0, VERDICT_DENY_EARLY, HOUR, 2);
     assert_int_equal(half->used, 6);
@@ -83,7 +82,8 @@ static void test_a_slot_counts_for_one_verdict_and_hour(void **state)
     ledger_close(ledger);
 }
 
-/* What a killed daemon leaves has its series and numbers, however often it is found, and once only. */
+/* What a killed daemon leaves has its series and numbers, however often it is found, and once only.
+ */
 static void test_what_is_found_keeps_its_name(void **state)
 {
     struct ledger *ledger = open_ledger(&one);
@@ -111,8 +111,8 @@ static void test_what_is_found_keeps_its_name(void **state)
         count_list_free(&list);
 
         struct usage_batch usage = {.type = ID_UUID};
-        assert_true(usage_batch_merge(&usage, ledger_half(ledger, 1)->slots,
-                                      ledger_half(ledger, 1)->used));
+        assert_true(
+            usage_batch_merge(&usage, ledger_half(ledger, 1)->slots, ledger_half(ledger, 1)->used));
         assert_int_equal(usage.len, 2); /* last_used is found too */
         usage_batch_free(&usage);
         ledger_close(ledger);
@@ -227,7 +227,8 @@ static void test_the_file_holds_all_or_nothing(void **state)
     ledger_close(ledger);
 }
 
-/* Killed at random moments: of what was recorded, each use is found, and at most the last one more. */
+/* Killed at random moments: of what was recorded, each use is found, and at most the last one more.
+ */
 static void test_a_killed_process_has_counted_each_use(void **state)
 {
     enum { KEYS = 50 };

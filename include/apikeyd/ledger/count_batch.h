@@ -97,6 +97,11 @@ size_t count_batch_chunks(const struct count_batch *batch);
 /* Returns the sum of all uses. */
 uint64_t count_batch_uses(const struct count_batch *batch);
 
+/* Returns whether `outer` has all that `inner` has. A half that was being emptied when the daemon
+ * was killed counts less than the copy of it in a file. Of equal batches each one makes up for the
+ * other. */
+bool count_batch_contains(const struct count_batch *outer, const struct count_batch *inner);
+
 void count_batch_free(struct count_batch *batch);
 
 /* Remove batches that others of the list contain (copies, or what they were before a merge), and
