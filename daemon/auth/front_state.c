@@ -6,8 +6,6 @@
 
 #include <apikeyd/clock/clock.h>
 
-#include "count_bucket.h"
-
 /* Tell the back thread of the jump. This thread's freshness takes it into account before the next
  * answer. */
 static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
@@ -21,6 +19,13 @@ static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
     front->bucket.until_us = TIME_NEVER;
 }
 
+static void turn_bucket(struct front *front)
+{
+    front->bucket =
+        count_bucket_at((enum usage_counts)front->config->usage_counts,
+                        &front->freshness.inputs.reading, front->now_us, front->wall_us);
+}
+
 void front_tick(struct front *front)
 {
     int64_t now_us = clock_monotonic_us();
@@ -32,7 +37,7 @@ void front_tick(struct front *front)
     front->now_us = now_us;
     freshness_tick(&front->freshness, now_us);
     if (now_us >= front->bucket.until_us)
-        count_bucket_turn(front);
+        turn_bucket(front);
 }
 
 void front_take_freshness(struct front *front, const struct freshness_inputs *inputs)

@@ -127,11 +127,11 @@ static void trim_added(struct count_writer *writer)
 {
     int64_t now_us = clock_monotonic_us();
 
-    for (struct count_batch *oldest; (oldest = TAILQ_FIRST(&writer->added));) {
-        if (now_us - oldest->added_us < keep_us && count_list_rows(&writer->added) <= KEEP_ROWS)
+    for (struct count_batch *first; (first = TAILQ_FIRST(&writer->added));) {
+        if (now_us < first->kept_until_us && count_list_rows(&writer->added) <= KEEP_ROWS)
             return;
-        TAILQ_REMOVE(&writer->added, oldest, in_list);
-        count_batch_free(oldest);
+        TAILQ_REMOVE(&writer->added, first, in_list);
+        count_batch_free(first);
     }
 }
 
@@ -165,8 +165,9 @@ static void take_added(struct count_writer *writer, struct count_batch *batch)
         writer->noted = number;
     if (++batch->chunk < count_batch_chunks(batch))
         return;
-    batch->added_us = clock_monotonic_us();
+    batch->kept_until_us = clock_monotonic_us() + keep_us;
     batch->safe = 0; /* the next file will not have it */
+    batch->in_image = false;
     TAILQ_REMOVE(&writer->waiting, batch, in_list);
     TAILQ_INSERT_TAIL(&writer->added, batch, in_list);
     trim_added(writer);
@@ -451,12 +452,18 @@ static bool is_saved(const struct count_list *waiting)
     return true;
 }
 
-enum count_order count_writer_order(const struct count_writer *writer, struct buffer *image)
+enum count_order count_writer_order(struct count_writer *writer, struct buffer *image)
 {
+    struct count_batch *batch;
+
     if (TAILQ_EMPTY(&writer->waiting))
         return writer->in_file ? COUNTS_REMOVE : COUNTS_LEAVE;
     if (is_saved(&writer->waiting))
         return COUNTS_LEAVE;
+    TAILQ_FOREACH(batch, &writer->waiting, in_list)
+    {
+        batch->in_image = true;
+    }
     count_file_image(&writer->waiting, image);
     return COUNTS_WRITE;
 }
@@ -480,7 +487,8 @@ void count_writer_saved(struct count_writer *writer, enum count_order order, int
     writer->in_file = order == COUNTS_WRITE;
     TAILQ_FOREACH(batch, &writer->waiting, in_list)
     {
-        batch->safe = batch->last;
+        if (batch->in_image)
+            batch->safe = batch->last;
     }
     send_next(writer);
 }

@@ -58,7 +58,7 @@ enum count_order { COUNTS_LEAVE, COUNTS_WRITE, COUNTS_REMOVE };
 
 /* Returns what the file of waiting batches needs, and appends its bytes if that is a write. No half
  * may be taken until count_writer_saved(). */
-enum count_order count_writer_order(const struct count_writer *writer, struct buffer *image);
+enum count_order count_writer_order(struct count_writer *writer, struct buffer *image);
 
 /* That was done, or not: 0 or -errno. */
 void count_writer_saved(struct count_writer *writer, enum count_order order, int error);

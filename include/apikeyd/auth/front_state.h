@@ -4,6 +4,7 @@
 #define APIKEYD_FRONT_STATE_H
 
 #include <apikeyd/auth/admission.h>
+#include <apikeyd/auth/count_bucket.h>
 #include <apikeyd/auth/lookahead.h>
 #include <apikeyd/clock/clock_jump.h>
 #include <apikeyd/config/config.h>
@@ -28,13 +29,6 @@ enum { REFUSALS = 16 };
 struct refusal {
     uid_t uid;
     int64_t logged_us;
-};
-
-/* For what uses count now; see count_bucket.h. */
-struct count_bucket {
-    int64_t until_us;   /* monotonic; INT64_MAX: uses are not counted */
-    uint64_t allow_tag; /* of an ALLOW; 0: not counted */
-    uint32_t hour;      /* 0: not counted */
 };
 
 struct front {

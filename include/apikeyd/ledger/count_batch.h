@@ -68,13 +68,14 @@ struct count_batch {
     TAILQ_ENTRY(count_batch) in_list;
 
     /* For the writer. */
-    bool found;       /* made by an earlier run, which may have sent it */
-    bool sent;        /* PostgreSQL may have it: it is merged no more */
-    bool only_known;  /* rows of keys that have gone are left out */
-    uint64_t safe;    /* the `last` with which the file of waiting batches has it; 0: not there */
-    size_t chunk;     /* the next to send */
-    uint64_t after;   /* the number that PostgreSQL had noted before it; 0: not known */
-    int64_t added_us; /* monotonic: when PostgreSQL had all of it */
+    bool found;      /* made by an earlier run, which may have sent it */
+    bool sent;       /* PostgreSQL may have it: it is merged no more */
+    bool only_known; /* rows of keys that have gone are left out */
+    uint64_t safe;   /* the `last` with which the file of waiting batches has it; 0: not there */
+    bool in_image;   /* the bytes that are being written to that file have it */
+    size_t chunk;    /* the next to send */
+    uint64_t after;  /* the number that PostgreSQL had noted before it; 0: not known */
+    int64_t kept_until_us; /* monotonic; PostgreSQL has all of it */
 };
 
 TAILQ_HEAD(count_list, count_batch);
