@@ -23,6 +23,7 @@ static const struct option_line {
     {"json", NULL, "print JSON, for programs", 'j', TAKES_JSON},
     {"watch", "[=SECONDS]", "repeat every SECONDS (default 1)", 'w', TAKES_WATCH},
     {"within", "MS", "wait for at most MS milliseconds", 't', TAKES_WITHIN},
+    {"attributes", NULL, "show the key's attributes too", 'b', TAKES_ATTRIBUTES},
     {"all", NULL, "every key", 'a', TAKES_ALL},
     {"dsn", "DSN", "the database; else $APIKEYCTL_DSN, else the configuration's", 'd', TAKES_DSN},
     {"user", "USER_ID", "the user that owns the keys", 'u', TAKES_USER},
@@ -44,6 +45,9 @@ static const struct option_line {
      TAKES_REPORT},
     {"expiring", "TIME", "active keys that end within that time (14d)", 'E', TAKES_REPORT},
     {"never-used", NULL, "active keys that were never used", 'N', TAKES_REPORT},
+    {"still-tried", NULL,
+     "inactive and expired keys that clients went on sending to this host's daemon", 'T',
+     TAKES_REPORT},
     {"csv", NULL, "print CSV, for spreadsheets", 'C', TAKES_REPORT},
     {"overlap", "TIME", "how long the old key may still pass (7d; 0s: it ends at once)", 'O',
      TAKES_ROTATION},
@@ -153,9 +157,10 @@ static void take_option(struct request *request, char letter, const char *value)
         char letter;
         bool *flag;
     } flags[] = {
-        {'j', &request->json},    {'a', &request->all},         {'y', &request->yes},
-        {'R', &request->no_role}, {'U', &request->undo},        {'D', &request->dry_run},
-        {'C', &request->csv},     {'B', &request->skip_broken}, {'N', &request->never_used},
+        {'j', &request->json},        {'a', &request->all},         {'y', &request->yes},
+        {'R', &request->no_role},     {'U', &request->undo},        {'D', &request->dry_run},
+        {'C', &request->csv},         {'B', &request->skip_broken}, {'N', &request->never_used},
+        {'T', &request->still_tried}, {'b', &request->attributes},
     };
 
     if (letter == 'w')

@@ -18,7 +18,7 @@ enum {
 };
 
 const struct command command_table[] = {
-    {"", "check", "[KEY]", 0, 1, TAKES_WITHIN | TAKES_JSON, run_check,
+    {"", "check", "[KEY]", 0, 1, TAKES_WITHIN | TAKES_ATTRIBUTES | TAKES_JSON, run_check,
      "may this key pass? Counts as a use of it"},
     {"", "explain", "[KEY]", 0, 1, TAKES_JSON, run_explain, "why check answers as it does"},
     {"", "invalidate", "[KEY]", 0, 1, TAKES_ALL, run_invalidate,
@@ -45,7 +45,7 @@ const struct command command_table[] = {
     {"keys", "revoke", "", 0, 0, TAKES_KEYS | TAKES_LEAKED, run_keys_revoke,
      "deactivate all keys of a list of leaked ones"},
     {"keys", "report", "", 0, 0, TAKES_KEYS | TAKES_USER | TAKES_REPORT, run_keys_report,
-     "list active keys that nobody uses, or that are about to end"},
+     "list keys that nobody uses, that are about to end, or that are refused and still sent"},
     {"keys", "delete", "API_KEY_ID", 1, 1, TAKES_ONE | TAKES_YES, run_keys_delete,
      "remove a key for good"},
     {"schema", "sql", "", 0, 0, TAKES_ROLE | TAKES_SQL, run_schema_sql,

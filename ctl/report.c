@@ -9,6 +9,7 @@
 #include "duration.h"
 #include "keys.h"
 #include "output.h"
+#include "still_tried.h"
 
 #define TIME(column) "{" column "}::pg_catalog.timestamptz"
 #define NOW "pg_catalog.now()"
@@ -94,11 +95,14 @@ static void add_successors(struct keys_db *db, json_t *rows)
     json_decref(successors);
 }
 
-/* What the report is about, in seconds; 0 for keys that were never used. */
+/* What the report is about, in seconds; 0 for a report about no time. */
 static int64_t asked_seconds(const struct request *request)
 {
-    if ((request->idle != NULL) + (request->expiring != NULL) + request->never_used != 1)
-        die(EX_USAGE, "keys report needs one of --idle TIME, --expiring TIME and --never-used");
+    if ((request->idle != NULL) + (request->expiring != NULL) + request->never_used +
+            request->still_tried !=
+        1)
+        die(EX_USAGE, "keys report needs one of --idle TIME, --expiring TIME, --never-used and "
+                      "--still-tried");
     if (request->json && request->csv)
         die(EX_USAGE, "keys report prints --json or --csv, not both");
     if (request->expiring)
@@ -106,7 +110,19 @@ static int64_t asked_seconds(const struct request *request)
     return request->idle ? duration_seconds("--idle", request->idle, 1) : 0;
 }
 
-int run_keys_report(const struct request *request)
+/* The last two columns are of successors, in a table that links keys with them. */
+static void print(const struct request *request, struct keys_db *db, json_t *rows,
+                  const struct column *columns, size_t len)
+{
+    enum output_form form = request->json ? OUTPUT_JSON : OUTPUT_TABLE;
+    bool linked = keys_db_config(db)->postgres_successor_of_column[0];
+
+    if (linked)
+        add_successors(db, rows);
+    output_rows_as(request->csv ? OUTPUT_CSV : form, rows, columns, linked ? len : len - 2);
+}
+
+static void print_found(const struct request *request, struct keys_db *db, int64_t seconds)
 {
     static const struct column columns[] = {
         {"api_key_id", "API_KEY_ID"},
@@ -119,20 +135,41 @@ int run_keys_report(const struct request *request)
         {"successor", "SUCCESSOR"},
         {"successor_last_used", "SUCCESSOR_USED"},
     };
-    enum { COLUMNS = sizeof columns / sizeof columns[0], OF_SUCCESSOR = 2 };
-    enum output_form form = request->json ? OUTPUT_JSON : OUTPUT_TABLE;
+
+    print(request, db, find(request, db, seconds), columns, sizeof columns / sizeof columns[0]);
+}
+
+static void print_still_tried(const struct request *request, struct keys_db *db)
+{
+    static const struct column columns[] = {
+        {"api_key_id", "API_KEY_ID"},
+        {"name", "NAME"},
+        {"verdict", "VERDICT"},
+        {"refusals", "REFUSALS"},
+        {"first_refused", "FIRST_REFUSED"},
+        {"last_refused", "LAST_REFUSED"},
+        {"last_used", "LAST_USED"},
+        {"user_id", "USER"},
+        {"fingerprint", "KEY"},
+        {"successor", "SUCCESSOR"},
+        {"successor_last_used", "SUCCESSOR_USED"},
+    };
+
+    print(request, db, still_tried(request, db), columns, sizeof columns / sizeof columns[0]);
+}
+
+int run_keys_report(const struct request *request)
+{
     int64_t seconds = asked_seconds(request);
     struct config *config = daemon_config(request);
 
     if (request->expiring && !config->postgres_expires_column[0])
         die(EX_CONFIG, "--expiring needs postgres.expires_column, which is empty: no key ends");
     struct keys_db *db = keys_connect(request, config);
-    bool linked = config->postgres_successor_of_column[0];
-    json_t *rows = find(request, db, seconds);
-    if (linked)
-        add_successors(db, rows);
-    output_rows_as(request->csv ? OUTPUT_CSV : form, rows, columns,
-                   linked ? COLUMNS : COLUMNS - OF_SUCCESSOR);
+    if (request->still_tried)
+        print_still_tried(request, db);
+    else
+        print_found(request, db, seconds);
     keys_db_close(db);
     config_free(config);
     return EXIT_SUCCESS;

@@ -29,6 +29,10 @@ static void ask_back(struct front *front, struct connection *connection, struct 
         !front_post(front, message)) {
         if (message->type == TO_BACK_REPORT)
             free(message->report.metrics);
+        if (message->type == TO_BACK_REFUSED)
+            free(message->refused);
+        if (message->type == TO_BACK_EXPLAIN)
+            attributes_free(&message->explain.verdict.attributes);
         resp_error(connection_reply(connection),
                    silent ? NO_ANSWER_FROM_BACK : "ERR too many requests pending");
         return;
@@ -92,6 +96,20 @@ void admin_status(struct front *front, struct connection *connection,
     ask_report(front, connection, REPORT_STATUS, (struct slice){"", 0});
 }
 
+/* The back thread sorts and prints: thousands of keys take milliseconds. */
+void admin_refused(struct front *front, struct connection *connection,
+                   const struct resp_request *request)
+{
+    struct to_back message = {.type = TO_BACK_REFUSED,
+                              .refused = refused_keys_copy(front->refused)};
+
+    (void)request;
+    if (message.refused)
+        ask_back(front, connection, &message, reply_limit_us);
+    else
+        resp_error(connection_reply(connection), "ERR out of memory");
+}
+
 /* Judge a key argument; on false the error is already written. */
 static bool take_key(struct connection *connection, struct slice key)
 {
@@ -111,6 +129,7 @@ static struct explain_memory peek(struct front *front, const struct digest *dige
     if (!cached)
         return found;
     found.verdict = verdict_cache_verdict(front->cache, cached);
+    found.verdict.attributes = attributes_copy(found.verdict.attributes);
     found.refreshing = cached->flags & CACHED_REFRESHING;
     found.use = freshness_of(&front->freshness, NULL, cached->kind, cached->read_at_us);
     if (cached->usage_slot < front->usage->used) {

@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 #include <apikeyd/wire/resp_reply.h>
 
@@ -66,19 +65,11 @@ static void field_number(struct fields *out, const char *name, int64_t value)
     field_text(out, name, text);
 }
 
-/* RFC 3339, UTC; "none" for 0. */
-static void field_time(struct fields *out, const char *name, int64_t wall_us)
+static void field_time(struct fields *fields, const char *name, int64_t wall_us)
 {
-    time_t seconds = (time_t)(wall_us / 1000000);
-    char text[40] = "none";
-    struct tm parts;
-
-    if (wall_us != 0 && gmtime_r(&seconds, &parts)) {
-        size_t len = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-
-        snprintf(text + len, sizeof text - len, ".%06dZ", (int)(wall_us % 1000000));
-    }
-    field_text(out, name, text);
+    resp_text(&fields->text, name);
+    resp_time(&fields->text, wall_us);
+    fields->count++;
 }
 
 static void field_id(struct fields *out, const char *name, const struct row_id *id,
@@ -112,6 +103,23 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
+/* Of an ALLOW, also while the key is outside of its window. */
+static void attribute_fields(struct fields *out, const struct explanation *e,
+                             const struct verdict *verdict)
+{
+    struct attributes rest = verdict->attributes;
+    struct attribute attribute;
+
+    while (attributes_take(&rest, &attribute)) {
+        char name[sizeof "attribute " + ATTRIBUTE_NAME_MAX];
+
+        snprintf(name, sizeof name, "attribute %s", e->columns->column[attribute.column].name);
+        resp_text(&out->text, name);
+        resp_bulk(&out->text, attribute.value);
+        out->count++;
+    }
+}
+
 /* The fields of the verdict that CHECK would answer, or of PostgreSQL's if CHECK's is about no row.
  */
 static void row_fields(struct fields *out, const struct explanation *e,
@@ -126,6 +134,7 @@ static void row_fields(struct fields *out, const struct explanation *e,
     field_id(out, "user_id", &verdict->user_id, verdict->id_type);
     field_time(out, "not_before", verdict->window.start_us);
     field_time(out, "expires", verdict->window.end_us);
+    attribute_fields(out, e, verdict);
 }
 
 static const char *memory_state(const struct explanation *e)
