@@ -157,6 +157,28 @@ static void check_columns(struct config_draft *draft)
                           "postgres.not_before_column is the same: no key could pass");
 }
 
+/* The three tables have other columns each. */
+static void check_tables(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+    const struct {
+        const char *name, *value;
+    } tables[] = {
+        {"postgres.table", config->postgres_table},
+        {"postgres.usage_table", config->postgres_usage_table},
+        {"postgres.ledger_table", config->postgres_ledger_table},
+    };
+    enum { TABLES = sizeof tables / sizeof tables[0] };
+
+    for (size_t i = 1; config->usage_counts != USAGE_COUNTS_OFF && i < TABLES; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(tables[i].value, tables[k].value) == 0)
+                config_draft_fail(draft, tables[i].name, "%s is the same; give each its own",
+                                  tables[k].name);
+        }
+    }
+}
+
 /* What travels with a verdict is told to gateways, and kept for a ttl. */
 static void check_attributes(struct config_draft *draft)
 {
@@ -195,6 +217,7 @@ void config_rules_check(struct config_draft *draft)
 {
     check_ages(draft);
     check_columns(draft);
+    check_tables(draft);
     check_attributes(draft);
     check_secrets(draft);
     check_places(draft);
