@@ -25,13 +25,15 @@ enum takes {
     TAKES_SQL = 1 << 12,
     TAKES_LEAKED = 1 << 13,
     TAKES_REPORT = 1 << 14,
+    TAKES_CSV = 1 << 15,
+    TAKES_USAGE = 1 << 16,
 };
 
 struct request;
 
 struct command {
     const char *group; /* "" or the word before the name */
-    const char *name;
+    const char *name;  /* "": the group's word alone */
     const char *arguments;                     /* in the words of the help */
     int min, max;                              /* how many */
     unsigned takes;                            /* options */
@@ -46,7 +48,7 @@ struct request {
     bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
-    const char *from_file, *idle, *expiring;
+    const char *from_file, *idle, *expiring, *key, *top, *since, *by;
     int argc;
     char **argv; /* the arguments */
 };

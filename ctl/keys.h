@@ -13,6 +13,9 @@
  * arguments. */
 struct keys_db *keys_connect(const struct request *request, const struct config *config);
 
+/* End the program if `text`, which may be NULL, is no ID of postgres.id_type. */
+void keys_check_id(const struct config *config, const char *what, const char *text);
+
 int run_keys_create(const struct request *request);
 int run_keys_list(const struct request *request);
 int run_keys_show(const struct request *request);
