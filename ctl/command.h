@@ -32,8 +32,8 @@ enum takes {
 struct request;
 
 struct command {
-    const char *group; /* "" or the word before the name */
-    const char *name;  /* "": the group's word alone */
+    const char *group;                         /* "" or the word before the name */
+    const char *name;                          /* "": the group's word alone */
     const char *arguments;                     /* in the words of the help */
     int min, max;                              /* how many */
     unsigned takes;                            /* options */

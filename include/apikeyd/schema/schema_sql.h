@@ -1,9 +1,9 @@
 /* schema_sql: the SQL that makes role, functions, triggers, index and tables of counts for a
  * configuration.
  *
- * Everything that is deployed comes from two templates, schema.sql and usage.sql: what `apikeyctl schema sql`
- * prints, and sqitch's migrations, which are that for the default configuration. The daemon knows
- * from the same template what it may believe in. */
+ * Everything that is deployed comes from two templates, schema.sql and usage.sql: what `apikeyctl
+ * schema sql` prints, and sqitch's migrations, which are that for the default configuration. The
+ * daemon knows from the same template what it may believe in. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SCHEMA_SQL_H
 #define APIKEYD_SCHEMA_SQL_H
