@@ -310,6 +310,27 @@ static void append_id_type(struct render *render)
     buffer_text(render->sql, types[render->config->postgres_id_type]);
 }
 
+static void append_schema(struct render *render, const char *table)
+{
+    struct buffer schema = {0}, name = {0};
+
+    schema_table_append(&schema, &name, table);
+    buffer_append(&schema, "", 1);
+    sql_literal_append(render->sql, schema.data);
+    buffer_free(&schema);
+    buffer_free(&name);
+}
+
+static void append_usage_schema(struct render *render)
+{
+    append_schema(render, render->config->postgres_usage_table);
+}
+
+static void append_ledger_schema(struct render *render)
+{
+    append_schema(render, render->config->postgres_ledger_table);
+}
+
 /* A table's, view's or function's name, or with "_text" behind the value's name a literal of that.
  * Returns whether there is such a value. */
 static bool append_usage_name(struct render *render, struct slice name)
@@ -379,7 +400,7 @@ static void append_usage_key(struct render *render)
 static void append_usage_storage(struct render *render)
 {
     buffer_text(render->sql, render->config->usage_retention > 0 ? "PARTITION BY RANGE (bucket)"
-                                                                 : "WITH (fillfactor = 50)");
+                                                                 : "WITH (fillfactor = 80)");
 }
 
 static void append_key_name(struct render *render)
@@ -430,6 +451,8 @@ static void append_value(struct render *render, struct slice name)
         {"id_type", append_id_type},
         {"user", append_user},
         {"key_name", append_key_name},
+        {"usage_schema", append_usage_schema},
+        {"ledger_schema", append_ledger_schema},
         {"usage_key", append_usage_key},
         {"usage_storage", append_usage_storage},
         {"usage_stem", append_usage_stem},

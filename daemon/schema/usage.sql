@@ -11,10 +11,22 @@ DECLARE
     monthly pg_catalog.bool;
     kind pg_catalog."char";
     last pg_catalog.timestamptz;
+    f pg_catalog.record;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
     monthly := @retention@ > 0;
+    FOR f IN
+        SELECT * FROM (VALUES
+            ('postgres.usage_table', @usage_schema@), ('postgres.ledger_table', @ledger_schema@)
+        ) AS v (option, schema)
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = f.schema) THEN
+            RAISE EXCEPTION 'schema % is missing', f.schema
+                USING HINT = 'Make it, or name a table in another one in ' || f.option || '.';
+        END IF;
+    END LOOP;
+
     -- Counts of before the retention was set become the partition of all months until now.
     kind := (SELECT relkind FROM pg_class WHERE oid = to_regclass(named));
     IF kind = 'r' AND monthly THEN
@@ -48,11 +60,14 @@ BEGIN
             uses bigint NOT NULL,
             @usage_key@
         ) @usage_storage@;
-        COMMENT ON TABLE @usage_table@ IS
-            'How often a key was allowed or refused (verdict) in the hour or day that begins at bucket. Made by apikeyd.';
     ELSIF kind NOT IN ('r', 'p') THEN
         RAISE EXCEPTION '% is not a table', named
             USING HINT = 'Rename it, or name another one in postgres.usage_table.';
+    END IF;
+    -- A table without this is somebody else's, and is not dropped with the others.
+    IF kind IS NULL OR kind = 'r' AND monthly THEN
+        COMMENT ON TABLE @usage_table@ IS
+            'How often a key was allowed or refused (verdict) in the hour or day that begins at bucket. Made by apikeyd.';
     END IF;
 
     kind := (SELECT relkind FROM pg_class WHERE oid = to_regclass(noted));
@@ -98,7 +113,7 @@ DECLARE
     parent CONSTANT regclass := @usage_table_text@;
     place CONSTANT text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = parent);
     stem CONSTANT text := @usage_stem@;
-    room CONSTANT text := 'WITH (fillfactor = 50)';
+    room CONSTANT text := 'WITH (fillfactor = 80)';
     rest regclass;     -- the partition of what no other one takes
     low timestamptz;   -- of the rows in it
     high timestamptz;
@@ -343,16 +358,18 @@ BEGIN
         DROP FUNCTION @usage_maintain@();
     END IF;
     FOR f IN
-        SELECT oid::regclass AS name
+        SELECT oid::regclass AS name,
+            coalesce(obj_description(oid, 'pg_class') LIKE '%Made by apikeyd.', false) AS ours
         FROM pg_class
         WHERE oid IN (to_regclass(@usage_table_text@), to_regclass(@ledger_table_text@)) AND relkind IN ('r', 'p')
         ORDER BY oid = to_regclass(@ledger_table_text@)
     LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', f.name) INTO used;
-        IF NOT used THEN
+        IF NOT used AND f.ours THEN
             EXECUTE format('DROP TABLE %s', f.name);
         ELSE
-            RAISE NOTICE '% holds counts and stays: DROP TABLE ends it', f.name;
+            RAISE NOTICE '% stays: %', f.name,
+                CASE WHEN used THEN 'it holds counts' ELSE 'apikeyd has not made it' END;
             IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
                 EXECUTE format('REVOKE ALL ON %s FROM %I', f.name, role);
             END IF;

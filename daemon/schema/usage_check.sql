@@ -88,7 +88,11 @@ maintainer AS (
     WHERE n.nspname = $1 AND p.proname = $11 AND p.pronargs = 0
 ),
 found (place, state, says, action) AS (
-    SELECT 1, 'missing', concat('table ', title), 'apikeyctl schema sql --part usage'
+    SELECT 1, 'missing', concat('table ', title),
+        concat(
+            CASE WHEN place IS NULL THEN concat('CREATE SCHEMA ', quote_ident(schema), '; then ') END,
+            'apikeyctl schema sql --part usage'
+        )
     FROM tables
     WHERE oid IS NULL
     UNION ALL
@@ -127,7 +131,7 @@ found (place, state, says, action) AS (
     WHERE kind = 'usage' AND NOT serves
     UNION ALL
     SELECT 3, 'advice', concat('no room on the pages of ', c.oid::regclass, ': counts are written to its index too'),
-        concat('ALTER TABLE ', c.oid::regclass, ' SET (fillfactor = 50)')
+        concat('ALTER TABLE ', c.oid::regclass, ' SET (fillfactor = 80)')
     FROM pg_class AS c
     WHERE (c.oid IN (SELECT oid FROM counts) OR c.oid IN (SELECT oid FROM partitions)) AND c.relkind = 'r'
         AND coalesce(array_to_string(c.reloptions, ','), '') NOT LIKE '%fillfactor=%'

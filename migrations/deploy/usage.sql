@@ -16,10 +16,22 @@ DECLARE
     monthly pg_catalog.bool;
     kind pg_catalog."char";
     last pg_catalog.timestamptz;
+    f pg_catalog.record;
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
     monthly := 0 > 0;
+    FOR f IN
+        SELECT * FROM (VALUES
+            ('postgres.usage_table', E'api'), ('postgres.ledger_table', E'api')
+        ) AS v (option, schema)
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = f.schema) THEN
+            RAISE EXCEPTION 'schema % is missing', f.schema
+                USING HINT = 'Make it, or name a table in another one in ' || f.option || '.';
+        END IF;
+    END LOOP;
+
     -- Counts of before the retention was set become the partition of all months until now.
     kind := (SELECT relkind FROM pg_class WHERE oid = to_regclass(named));
     IF kind = 'r' AND monthly THEN
@@ -52,12 +64,15 @@ BEGIN
                 CONSTRAINT verdict_known CHECK (verdict IN ('allow', 'inactive', 'expired', 'early')),
             uses bigint NOT NULL,
             PRIMARY KEY (api_key_id, bucket, verdict)
-        ) WITH (fillfactor = 50);
-        COMMENT ON TABLE "api"."user_api_key_usage" IS
-            'How often a key was allowed or refused (verdict) in the hour or day that begins at bucket. Made by apikeyd.';
+        ) WITH (fillfactor = 80);
     ELSIF kind NOT IN ('r', 'p') THEN
         RAISE EXCEPTION '% is not a table', named
             USING HINT = 'Rename it, or name another one in postgres.usage_table.';
+    END IF;
+    -- A table without this is somebody else's, and is not dropped with the others.
+    IF kind IS NULL OR kind = 'r' AND monthly THEN
+        COMMENT ON TABLE "api"."user_api_key_usage" IS
+            'How often a key was allowed or refused (verdict) in the hour or day that begins at bucket. Made by apikeyd.';
     END IF;
 
     kind := (SELECT relkind FROM pg_class WHERE oid = to_regclass(noted));
@@ -103,7 +118,7 @@ DECLARE
     parent CONSTANT regclass := E'"api"."user_api_key_usage"';
     place CONSTANT text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = parent);
     stem CONSTANT text := E'user_api_key_usage';
-    room CONSTANT text := 'WITH (fillfactor = 50)';
+    room CONSTANT text := 'WITH (fillfactor = 80)';
     rest regclass;     -- the partition of what no other one takes
     low timestamptz;   -- of the rows in it
     high timestamptz;

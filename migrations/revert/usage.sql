@@ -21,16 +21,18 @@ BEGIN
         DROP FUNCTION "api"."user_api_key_usage_maintain"();
     END IF;
     FOR f IN
-        SELECT oid::regclass AS name
+        SELECT oid::regclass AS name,
+            coalesce(obj_description(oid, 'pg_class') LIKE '%Made by apikeyd.', false) AS ours
         FROM pg_class
         WHERE oid IN (to_regclass(E'"api"."user_api_key_usage"'), to_regclass(E'"api"."apikeyd_ledger"')) AND relkind IN ('r', 'p')
         ORDER BY oid = to_regclass(E'"api"."apikeyd_ledger"')
     LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', f.name) INTO used;
-        IF NOT used THEN
+        IF NOT used AND f.ours THEN
             EXECUTE format('DROP TABLE %s', f.name);
         ELSE
-            RAISE NOTICE '% holds counts and stays: DROP TABLE ends it', f.name;
+            RAISE NOTICE '% stays: %', f.name,
+                CASE WHEN used THEN 'it holds counts' ELSE 'apikeyd has not made it' END;
             IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
                 EXECUTE format('REVOKE ALL ON %s FROM %I', f.name, role);
             END IF;

@@ -13,7 +13,8 @@ import uuid
 
 import psycopg
 import pytest
-from conftest import Database, drop_database
+from coherence import LONG, becomes
+from conftest import Database, check, drop_database, info
 from harness.servers import BUILD, wait_until
 
 pytestmark = pytest.mark.builds("release")
@@ -116,15 +117,35 @@ def test_for_any_configuration(other, retention):
                 role.execute(sql)
     view = other.one("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'v' AND oid > 16000")
     assert other.run(f"SELECT api_key_id, key_name, user_id, allow, early FROM {view}") == [(7, None, 8, 3, 0)]
-    assert "holds counts and stays" in deploy(other, "--part", "usage", "--undo", **env)
+    assert "stays: it holds counts" in deploy(other, "--part", "usage", "--undo", **env)
     deploy(other, **env)
     other.run(f"DELETE FROM {keys}; DELETE FROM public.\"led ger\"")  # the counts go with the key
     deploy(other, "--part", "usage", "--undo", **env)
     assert [row[:2] for row in other.run(look)] == [row[:2] for row in without]
 
 
-def test_counts_of_a_deleted_key(db):
-    """They stay, unless a foreign key is asked for; the setting can be changed while the table is empty."""
+def test_a_table_of_the_owners(other):
+    """One that apikeyd has not made is used if it fits, and is not dropped; a schema that is missing is told."""
+    other.run("CREATE SCHEMA api; CREATE TABLE api.user_api_key (api_key_id uuid PRIMARY KEY, key_id text, user_id uuid, "
+              "key_name text, is_active bool, last_used timestamptz, created_at timestamptz, updated_at timestamptz)")
+    deploy(other, **COUNTS)
+    other.run(f"DROP TABLE {USAGE} CASCADE; CREATE TABLE {USAGE} (api_key_id uuid, bucket timestamptz, verdict text, uses bigint, "
+              "PRIMARY KEY (api_key_id, bucket, verdict))")
+    deploy(other, "--part", "usage", **COUNTS)
+    assert checked(other, **COUNTS).popitem()[0].startswith("no room on the pages")
+    assert "stays: apikeyd has not made it" in deploy(other, "--part", "usage", "--undo", **COUNTS)
+    assert total(other) == 0 and other.one("SELECT to_regclass('api.apikeyd_ledger')") is None
+    elsewhere = {**COUNTS, "APIKEYD_POSTGRES_USAGE_TABLE": "stats.uses"}
+    assert "CREATE SCHEMA stats; then apikeyctl schema sql --part usage" in checked(other, status=1, **elsewhere).values()
+    done = subprocess.run(["psql", "-X", "-q", "-d", other.admin_dsn], input=ctl("schema", "sql", **elsewhere).stdout, text=True,
+                          capture_output=True, check=False)
+    assert "schema stats is missing" in done.stderr and "name a table in another one in postgres.usage_table" in done.stderr
+
+
+@pytest.mark.slow
+def test_counts_of_a_deleted_key(db, start):
+    """They stay, unless a foreign key is asked for; the setting can be changed while the table is empty. The triggers count
+    as before."""
     key = db.add_key("good")
     add(db, "now()", key=key)
     db.run("DELETE FROM api.user_api_key")
@@ -137,7 +158,11 @@ def test_counts_of_a_deleted_key(db):
     assert not checked(db, **drop)
     key = db.add_key("good")
     add(db, "now()", key=key)
+    daemon = start(LONG)
+    wait_until(lambda: info(daemon)["revocation_bound"] == "notification", "the triggers to count")
+    assert check(daemon.client(), "good")[0] == "ALLOW"
     db.run("DELETE FROM api.user_api_key")
+    becomes(daemon.client(), "good", ["DENY", "unknown"])
     assert total(db) == 0
     assert any("deletes the counts" in what for what in checked(db, **COUNTS))
     deploy(db, "--part", "usage", **COUNTS)
@@ -164,6 +189,7 @@ FOUND = {
 }
 
 
+@pytest.mark.slow
 def test_what_the_check_finds(db):
     """Each says what to do, and a deploy mends what is missing."""
     assert not checked(db, **COUNTS) and not checked(db)
@@ -179,6 +205,7 @@ def test_what_the_check_finds(db):
         assert not checked(db, **COUNTS), statements
 
 
+@pytest.mark.slow
 def test_partitions_are_made_and_dropped(db):
     """A table that had none becomes the first; whatever comes while nobody looks after them is kept, in one more."""
     add(db, MONTH.format(0), 5)
@@ -240,6 +267,7 @@ def test_who_may_maintain_partitions(db):
         db.run("DROP OWNED BY reader; DROP ROLE reader")
 
 
+@pytest.mark.slow
 def test_counts_go_on_meanwhile(db):
     """Under a writer that repeats what fails, no use is lost or counted twice while partitions are made under it."""
     stop, added = threading.Event(), 0
