@@ -248,6 +248,7 @@ def test_partitions_are_made_and_dropped(db):
 
 def test_who_may_maintain_partitions(db):
     """The daemon's role, by a function of the owner's, which takes nothing from it; not everyone, and no other function."""
+    db.run(f"DROP FUNCTION {USAGE}_maintain()")
     deploy(db, "--part", "usage", **MONTHLY)
     db.run("CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA api TO reader")
     try:
