@@ -44,15 +44,24 @@ static const struct option_line {
      TAKES_REPORT},
     {"expiring", "TIME", "active keys that end within that time (14d)", 'E', TAKES_REPORT},
     {"never-used", NULL, "active keys that were never used", 'N', TAKES_REPORT},
+    {"still-tried", NULL,
+     "inactive and expired keys that clients went on sending to this host's daemon", 'T',
+     TAKES_REPORT},
     {"csv", NULL, "print CSV, for spreadsheets", 'C', TAKES_CSV},
+    {"overlap", "TIME", "how long the old key may still pass (7d; 0s: it ends at once)", 'O',
+     TAKES_ROTATION},
+    {"lifetime", "TIME",
+     "how long the new key may pass (90d), or \"unlimited\"; unless given it ends when the old one "
+     "would have ended",
+     'L', TAKES_ROTATION},
     {"key", "API_KEY_ID", "only uses of the key with this ID", 'K', TAKES_USAGE},
-    {"top", "N", "the N keys with the most uses", 'T', TAKES_USAGE},
+    {"top", "N", "the N keys with the most uses", 'X', TAKES_USAGE},
     {"since", "TIME", "how far back (units s, m, h, d, w); 30d unless given", 'S', TAKES_USAGE},
     {"by", "hour|day|month", "a line for each of these; day unless given", 'b', TAKES_USAGE},
     {"role", "NAME", "the daemon's role; apikeyd, or for check the session's, unless given", 'r',
      TAKES_ROLE},
     {"no-role", NULL, "without role and grants, which come from elsewhere", 'R', TAKES_SQL},
-    {"part", "PART", "only functions, role, usage, triggers or index", 'p', TAKES_SQL},
+    {"part", "PART", "only functions, role, usage, triggers, index or rotation", 'p', TAKES_SQL},
     {"undo", NULL, "the SQL that undoes it", 'U', TAKES_SQL},
 };
 
@@ -146,20 +155,22 @@ static void take_option(struct request *request, char letter, const char *value)
         char letter;
         const char **text;
     } texts[] = {
-        {'s', &request->socket}, {'c', &request->config},   {'t', &request->within},
-        {'d', &request->dsn},    {'u', &request->user},     {'i', &request->id},
-        {'n', &request->name},   {'k', &request->key_id},   {'A', &request->active},
-        {'r', &request->role},   {'p', &request->part},     {'f', &request->from_file},
-        {'I', &request->idle},   {'E', &request->expiring}, {'K', &request->key},
-        {'T', &request->top},    {'S', &request->since},    {'b', &request->by},
+        {'s', &request->socket},   {'c', &request->config},   {'t', &request->within},
+        {'d', &request->dsn},      {'u', &request->user},     {'i', &request->id},
+        {'n', &request->name},     {'k', &request->key_id},   {'A', &request->active},
+        {'r', &request->role},     {'p', &request->part},     {'f', &request->from_file},
+        {'I', &request->idle},     {'E', &request->expiring}, {'O', &request->overlap},
+        {'L', &request->lifetime}, {'K', &request->key},      {'X', &request->top},
+        {'S', &request->since},    {'b', &request->by},
     };
     const struct {
         char letter;
         bool *flag;
     } flags[] = {
-        {'j', &request->json},    {'a', &request->all},         {'y', &request->yes},
-        {'R', &request->no_role}, {'U', &request->undo},        {'D', &request->dry_run},
-        {'C', &request->csv},     {'B', &request->skip_broken}, {'N', &request->never_used},
+        {'j', &request->json},        {'a', &request->all},         {'y', &request->yes},
+        {'R', &request->no_role},     {'U', &request->undo},        {'D', &request->dry_run},
+        {'C', &request->csv},         {'B', &request->skip_broken}, {'N', &request->never_used},
+        {'T', &request->still_tried},
     };
 
     if (letter == 'w')

@@ -25,8 +25,9 @@ enum takes {
     TAKES_SQL = 1 << 12,
     TAKES_LEAKED = 1 << 13,
     TAKES_REPORT = 1 << 14,
-    TAKES_CSV = 1 << 15,
-    TAKES_USAGE = 1 << 16,
+    TAKES_ROTATION = 1 << 15,
+    TAKES_CSV = 1 << 16,
+    TAKES_USAGE = 1 << 17,
 };
 
 struct request;
@@ -45,10 +46,10 @@ struct command {
 struct request {
     const struct command *command;
     const char *socket, *config;
-    bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used;
+    bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used, still_tried;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
-    const char *from_file, *idle, *expiring, *key, *top, *since, *by;
+    const char *from_file, *idle, *expiring, *overlap, *lifetime, *key, *top, *since, *by;
     int argc;
     char **argv; /* the arguments */
 };

@@ -18,9 +18,10 @@
 #include "keys_db.h"
 #include "output.h"
 
+static_assert((int)KEYS_ID_SIZE >= UUID_STR_LEN, "a random ID has room");
 static_assert((int)KEY_MADE_SIZE <= (int)KEY_INPUT_SIZE, "a new key has room");
 
-static void generate(const struct config *config, char ret[static KEY_MADE_SIZE])
+void keys_make(const struct config *config, char ret[static KEY_MADE_SIZE])
 {
     unsigned char random[KEY_RANDOM_LEN];
 
@@ -45,7 +46,7 @@ static void take_key(const struct request *request, const struct config *config,
     if (request->key_id)
         key_input(request->key_id, key);
     else
-        generate(config, key);
+        keys_make(config, key);
     if (strlen(key) > KEY_LEN_MAX)
         die(EX_DATAERR, "the key is longer than 255 bytes");
     if (!utf8_valid_text((struct slice){key, strlen(key)}))
@@ -117,9 +118,8 @@ static void check_new(const struct request *request, const struct config *config
         die(EX_USAGE, "--active no: postgres.active_column is empty: every key is active");
 }
 
-/* NULL: the column's default. */
-static const char *new_id(const struct request *request, const struct config *config,
-                          char random[static UUID_STR_LEN])
+const char *keys_new_id(const struct request *request, const struct config *config,
+                        char random[static KEYS_ID_SIZE])
 {
     uuid_t made;
 
@@ -133,10 +133,10 @@ static const char *new_id(const struct request *request, const struct config *co
 int run_keys_create(const struct request *request)
 {
     char key[KEY_INPUT_SIZE];
-    char uuid[UUID_STR_LEN];
+    char uuid[KEYS_ID_SIZE];
     struct opened opened = {.config = daemon_config(request)};
     struct new_key made = {
-        .id = new_id(request, opened.config, uuid),
+        .id = keys_new_id(request, opened.config, uuid),
         .user = request->user,
         .name = request->name,
         .active = wants_active(request),
@@ -188,11 +188,33 @@ static int show_row(const struct request *request, struct opened *opened, json_t
     return EXIT_SUCCESS;
 }
 
+/* The keys that follow one another: whoever has not changed to the new key still uses the old one.
+ */
+static void show_rotation(json_t *rows)
+{
+    static const struct column columns[] = {
+        {"api_key_id", "API_KEY_ID"}, {"name", "NAME"},           {"active", "ACTIVE"},
+        {"expires_at", "ENDS"},       {"last_used", "LAST_USED"}, {"fingerprint", "KEY"},
+    };
+
+    printf("\nthe keys of its rotation, oldest first:\n");
+    output_rows(false, rows, columns, sizeof columns / sizeof columns[0]);
+}
+
 int run_keys_show(const struct request *request)
 {
     struct opened opened = open_db(request);
+    json_t *row = keys_db_find(opened.db, request->argv[0], request->user);
+    json_t *rotation = keys_db_rotation(opened.db, request->argv[0], request->user);
+    bool rotated = json_array_size(rotation) > 1;
 
-    return show_row(request, &opened, keys_db_find(opened.db, request->argv[0], request->user));
+    if (row && rotated && request->json)
+        json_object_set(row, "rotation", rotation);
+    int status = show_row(request, &opened, row);
+    if (rotated && !request->json)
+        show_rotation(json_incref(rotation));
+    json_decref(rotation);
+    return status;
 }
 
 int run_keys_rename(const struct request *request)

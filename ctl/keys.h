@@ -6,6 +6,8 @@
 #ifndef APIKEYCTL_KEYS_H
 #define APIKEYCTL_KEYS_H
 
+#include <apikeyd/model/key_form.h>
+
 #include "command.h"
 #include "keys_db.h"
 
@@ -15,6 +17,15 @@ struct keys_db *keys_connect(const struct request *request, const struct config 
 
 /* End the program if `text`, which may be NULL, is no ID of postgres.id_type. */
 void keys_check_id(const struct config *config, const char *what, const char *text);
+
+/* Make a random key of the configured prefix. The caller wipes it. */
+void keys_make(const struct config *config, char ret[static KEY_MADE_SIZE]);
+
+/* Returns the ID for a new row: the given one, else a random one in `random` for UUIDs, else NULL
+ * for the column's default. */
+enum { KEYS_ID_SIZE = 37 };
+const char *keys_new_id(const struct request *request, const struct config *config,
+                        char random[static KEYS_ID_SIZE]);
 
 int run_keys_create(const struct request *request);
 int run_keys_list(const struct request *request);

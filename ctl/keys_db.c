@@ -23,9 +23,9 @@ struct keys_db {
     "pg_catalog.to_char(pg_catalog.timezone('UTC', " column                                        \
     "::pg_catalog.timestamptz), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 
-/* Append SQL for a row as JSON. Names are qualified, because another role may have made objects of
- * the same name. The key column's value is used for its fingerprint only. */
-static void append_row(struct buffer *sql, const struct config *config)
+/* Names are qualified, because another role may have made objects of the same name. The key
+ * column's value is used for its fingerprint only. */
+void keys_db_append_row(struct buffer *sql, const struct config *config)
 {
     const char *const parts[] = {
         "pg_catalog.json_build_object('api_key_id', {id}::pg_catalog.text, 'name', ",
@@ -34,10 +34,14 @@ static void append_row(struct buffer *sql, const struct config *config)
         config->postgres_active_column[0] ? "{active}" : "true",
         (", 'last_used', " TIME("{last_used}") ", 'created_at', "),
         config->postgres_created_column[0] ? TIME("{created}") : "NULL",
+        ", 'not_before', ",
+        config->postgres_not_before_column[0] ? TIME("{not_before}") : "NULL",
         ", 'expires_at', ",
         config->postgres_expires_column[0] ? TIME("{expires}") : "NULL",
         ", 'updated_at', ",
         config->postgres_updated_column[0] ? TIME("{updated}") : "NULL",
+        ", 'successor_of', ",
+        config->postgres_successor_of_column[0] ? "{successor_of}::pg_catalog.text" : "NULL",
         (", 'fingerprint', pg_catalog.concat('fp:', pg_catalog.left(pg_catalog.encode("
          "pg_catalog.sha256(pg_catalog.convert_to("),
         config->postgres_key_column_fallback[0]
@@ -133,6 +137,16 @@ void keys_db_refused(const PGresult *result)
         die(STATUS_FAILED, "there is no user with this ID");
     if (strcmp(state, "23502") == 0) /* not_null_violation */
         refused_null(result, message);
+    if (strcmp(state, "42703") == 0) /* undefined_column */
+        die(EX_CONFIG,
+            "the database: %s. The section [postgres] names the table's columns; apikeyctl schema "
+            "sql --part rotation adds that of postgres.successor_of_column",
+            message);
+    if (strcmp(state, "55P03") == 0) /* lock_not_available */
+        die(STATUS_FAILED,
+            "the database: %s: another session is changing this key or its table, and nothing was "
+            "changed here; repeat the command when that session's transaction has ended",
+            message);
     if (strcmp(state, "23505") == 0) /* unique_violation */
         die(STATUS_FAILED, "this key, or this ID, is in the table already");
     if (strncmp(state, "22", 2) == 0) /* data exceptions */
@@ -140,15 +154,31 @@ void keys_db_refused(const PGresult *result)
     die(STATUS_FAILED, "the database: %s", message);
 }
 
+PGresult *keys_db_execute(struct keys_db *db, struct buffer *sql, int params,
+                          const char *const *values)
+{
+    buffer_append(sql, "", 1);
+    PGresult *result = PQexecParams(db->connection, sql->data, params, NULL, values, NULL, NULL, 0);
+    buffer_free(sql);
+    return result;
+}
+
 PGresult *keys_db_query(struct keys_db *db, const char *text, int params, const char *const *values)
 {
     struct buffer sql = {0};
 
     sql_template(&sql, db->config, text);
-    buffer_append(&sql, "", 1);
-    PGresult *result = PQexecParams(db->connection, sql.data, params, NULL, values, NULL, NULL, 0);
-    buffer_free(&sql);
-    return result;
+    return keys_db_execute(db, &sql, params, values);
+}
+
+json_t *keys_db_take_rows(PGresult *result)
+{
+    json_t *rows = json_array();
+
+    for (int i = 0; i < PQntuples(result); i++)
+        json_array_append_new(rows, json_loads(PQgetvalue(result, i, 0), 0, NULL));
+    PQclear(result);
+    return rows;
 }
 
 /* Run a statement that ends in a row as JSON: `before`, the row, `after`. Returns the rows as an
@@ -156,21 +186,15 @@ PGresult *keys_db_query(struct keys_db *db, const char *text, int params, const 
 static json_t *run(struct keys_db *db, const char *before, const char *after, int params,
                    const char *const *values)
 {
-    json_t *rows = json_array();
     struct buffer sql = {0};
 
     sql_template(&sql, db->config, before);
-    append_row(&sql, db->config);
+    keys_db_append_row(&sql, db->config);
     sql_template(&sql, db->config, after);
-    buffer_append(&sql, "", 1);
-    PGresult *result = PQexecParams(db->connection, sql.data, params, NULL, values, NULL, NULL, 0);
+    PGresult *result = keys_db_execute(db, &sql, params, values);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
         keys_db_refused(result);
-    for (int i = 0; i < PQntuples(result); i++)
-        json_array_append_new(rows, json_loads(PQgetvalue(result, i, 0), 0, NULL));
-    PQclear(result);
-    buffer_free(&sql);
-    return rows;
+    return keys_db_take_rows(result);
 }
 
 static json_t *only(json_t *rows)
@@ -260,6 +284,37 @@ json_t *keys_db_rows(struct keys_db *db, const char *condition, int params,
     json_t *rows = run(db, "SELECT ", text.data, params, values);
     buffer_free(&text);
     return rows;
+}
+
+/* Of one key: it may have several successors if another program has made them. */
+json_t *keys_db_rotation(struct keys_db *db, const char *id, const char *user)
+{
+    static const char condition[] =
+        "({id} OPERATOR(pg_catalog.=) $2 OR {successor_of} OPERATOR(pg_catalog.=) $2 OR "
+        "{id} OPERATOR(pg_catalog.=) (SELECT p.{successor_of} FROM {table} AS p "
+        "WHERE p.{id} OPERATOR(pg_catalog.=) $2 LIMIT 1)) "
+        "ORDER BY coalesce({successor_of} OPERATOR(pg_catalog.=) $2, false), "
+        "{id} OPERATOR(pg_catalog.=) $2, {id}";
+    const char *const values[] = {user, id};
+
+    if (!db->config->postgres_successor_of_column[0])
+        return json_array();
+    return keys_db_rows(db, condition, 2, values);
+}
+
+json_t *keys_db_successors(struct keys_db *db)
+{
+    json_t *successors = json_object();
+
+    if (!db->config->postgres_successor_of_column[0])
+        return successors;
+    json_t *rows = run(db, "SELECT ", " FROM {table} WHERE {successor_of} IS NOT NULL", 0, NULL);
+    json_t *row;
+    size_t i;
+    json_array_foreach(rows, i, row)
+        json_object_set(successors, json_string_value(json_object_get(row, "successor_of")), row);
+    json_decref(rows);
+    return successors;
 }
 
 /* The row with ID $1, and of user $2 unless that is NULL. */

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <libpq-fe.h>
 
+#include <apikeyd/base/buffer.h>
 #include <apikeyd/config/config.h>
 
 #include "command.h"
@@ -22,6 +23,17 @@ const struct config *keys_db_config(const struct keys_db *db);
 /* Run a statement, in which names stand as in sql_template.h. The caller looks at the status. */
 PGresult *keys_db_query(struct keys_db *db, const char *text, int params,
                         const char *const *values);
+
+/* Run a statement in which names stand already. Frees `sql`. */
+PGresult *keys_db_execute(struct keys_db *db, struct buffer *sql, int params,
+                          const char *const *values);
+
+/* Append the expression for a row as JSON, as it stands after SELECT or RETURNING; a table that it
+ * is about has no alias. */
+void keys_db_append_row(struct buffer *sql, const struct config *config);
+
+/* Returns the rows of a result that has such a column, as an array. Takes `result`. */
+json_t *keys_db_take_rows(PGresult *result);
 
 /* The statement failed: say why, and end the program. */
 __attribute__((noreturn)) void keys_db_refused(const PGresult *result);
@@ -55,6 +67,13 @@ json_t *keys_db_list(struct keys_db *db, const char *user);
  * the condition as $1. */
 json_t *keys_db_rows(struct keys_db *db, const char *condition, int params,
                      const char *const *values);
+
+/* Returns the rows of a key, of the one that it took the place of, and of its successors, in this
+ * order. Empty where postgres.successor_of_column is. */
+json_t *keys_db_rotation(struct keys_db *db, const char *id, const char *user);
+
+/* Returns all rows that are successors, by the ID of the row whose key each takes the place of. */
+json_t *keys_db_successors(struct keys_db *db);
 
 /* Read one row, or change it. `user` may be NULL; else the row must belong to that user. NULL when
  * there is no such row. */

@@ -6,6 +6,7 @@
 #include "keys.h"
 #include "report.h"
 #include "revoke.h"
+#include "rotate.h"
 #include "schema.h"
 #include "stats.h"
 #include "top.h"
@@ -40,10 +41,12 @@ const struct command command_table[] = {
     {"keys", "deactivate", "API_KEY_ID", 1, 1, TAKES_ONE, run_keys_deactivate,
      "refuse a key from now on"},
     {"keys", "activate", "API_KEY_ID", 1, 1, TAKES_ONE, run_keys_activate, "accept a key again"},
+    {"keys", "rotate", "API_KEY_ID", 1, 1, TAKES_ONE | TAKES_ID | TAKES_NAME | TAKES_ROTATION,
+     run_keys_rotate, "make a key's successor, and let the key end after an overlap"},
     {"keys", "revoke", "", 0, 0, TAKES_KEYS | TAKES_LEAKED, run_keys_revoke,
      "deactivate all keys of a list of leaked ones"},
     {"keys", "report", "", 0, 0, TAKES_ONE | TAKES_REPORT | TAKES_CSV, run_keys_report,
-     "list active keys that nobody uses, or that are about to end"},
+     "list keys that nobody uses, that are about to end, or that are refused and still sent"},
     {"keys", "delete", "API_KEY_ID", 1, 1, TAKES_ONE | TAKES_YES, run_keys_delete,
      "remove a key for good"},
     {"usage", "", "", 0, 0, TAKES_ONE | TAKES_CSV | TAKES_USAGE, run_usage,

@@ -9,6 +9,7 @@
 #include "duration.h"
 #include "keys.h"
 #include "output.h"
+#include "still_tried.h"
 
 #define TIME(column) "{" column "}::pg_catalog.timestamptz"
 #define NOW "pg_catalog.now()"
@@ -73,11 +74,35 @@ static json_t *find(const struct request *request, struct keys_db *db, int64_t s
     return rows;
 }
 
-/* What the report is about, in seconds; 0 for keys that were never used. */
+/* Who has a successor, and whether that one is used: then its owner has changed keys. */
+static void add_successors(struct keys_db *db, json_t *rows)
+{
+    json_t *successors = keys_db_successors(db);
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        const char *id = json_string_value(json_object_get(row, "api_key_id"));
+        const json_t *successor = json_object_get(successors, id);
+        json_t *used = json_object_get(successor, "last_used");
+
+        json_object_set_new(row, "successor",
+                            successor ? json_incref(json_object_get(successor, "api_key_id"))
+                                      : json_null());
+        json_object_set_new(row, "successor_last_used", used ? json_incref(used) : json_null());
+    }
+    json_decref(successors);
+}
+
+/* What the report is about, in seconds; 0 for a report about no time. */
 static int64_t asked_seconds(const struct request *request)
 {
-    if ((request->idle != NULL) + (request->expiring != NULL) + request->never_used != 1)
-        die(EX_USAGE, "keys report needs one of --idle TIME, --expiring TIME and --never-used");
+    if ((request->idle != NULL) + (request->expiring != NULL) + request->never_used +
+            request->still_tried !=
+        1)
+        die(EX_USAGE, "keys report needs one of --idle TIME, --expiring TIME, --never-used and "
+                      "--still-tried");
     if (request->json && request->csv)
         die(EX_USAGE, "keys report prints --json or --csv, not both");
     if (request->expiring)
@@ -85,22 +110,66 @@ static int64_t asked_seconds(const struct request *request)
     return request->idle ? duration_seconds("--idle", request->idle, 1) : 0;
 }
 
-int run_keys_report(const struct request *request)
+/* The last two columns are of successors, in a table that links keys with them. */
+static void print(const struct request *request, struct keys_db *db, json_t *rows,
+                  const struct column *columns, size_t len)
+{
+    enum output_form form = request->json ? OUTPUT_JSON : OUTPUT_TABLE;
+    bool linked = keys_db_config(db)->postgres_successor_of_column[0];
+
+    if (linked)
+        add_successors(db, rows);
+    output_rows_as(request->csv ? OUTPUT_CSV : form, rows, columns, linked ? len : len - 2);
+}
+
+static void print_found(const struct request *request, struct keys_db *db, int64_t seconds)
 {
     static const struct column columns[] = {
-        {"api_key_id", "API_KEY_ID"}, {"name", "NAME"},          {"expires_at", "ENDS"},
-        {"last_used", "LAST_USED"},   {"created_at", "CREATED"}, {"user_id", "USER"},
+        {"api_key_id", "API_KEY_ID"},
+        {"name", "NAME"},
+        {"expires_at", "ENDS"},
+        {"last_used", "LAST_USED"},
+        {"created_at", "CREATED"},
+        {"user_id", "USER"},
         {"fingerprint", "KEY"},
+        {"successor", "SUCCESSOR"},
+        {"successor_last_used", "SUCCESSOR_USED"},
     };
-    enum output_form form = request->json ? OUTPUT_JSON : OUTPUT_TABLE;
+
+    print(request, db, find(request, db, seconds), columns, sizeof columns / sizeof columns[0]);
+}
+
+static void print_still_tried(const struct request *request, struct keys_db *db)
+{
+    static const struct column columns[] = {
+        {"api_key_id", "API_KEY_ID"},
+        {"name", "NAME"},
+        {"verdict", "VERDICT"},
+        {"refusals", "REFUSALS"},
+        {"first_refused", "FIRST_REFUSED"},
+        {"last_refused", "LAST_REFUSED"},
+        {"last_used", "LAST_USED"},
+        {"user_id", "USER"},
+        {"fingerprint", "KEY"},
+        {"successor", "SUCCESSOR"},
+        {"successor_last_used", "SUCCESSOR_USED"},
+    };
+
+    print(request, db, still_tried(request, db), columns, sizeof columns / sizeof columns[0]);
+}
+
+int run_keys_report(const struct request *request)
+{
     int64_t seconds = asked_seconds(request);
     struct config *config = daemon_config(request);
 
     if (request->expiring && !config->postgres_expires_column[0])
         die(EX_CONFIG, "--expiring needs postgres.expires_column, which is empty: no key ends");
     struct keys_db *db = keys_connect(request, config);
-    output_rows_as(request->csv ? OUTPUT_CSV : form, find(request, db, seconds), columns,
-                   sizeof columns / sizeof columns[0]);
+    if (request->still_tried)
+        print_still_tried(request, db);
+    else
+        print_found(request, db, seconds);
     keys_db_close(db);
     config_free(config);
     return EXIT_SUCCESS;

@@ -21,16 +21,19 @@
 
 static const char default_role[] = "apikeyd";
 
-/* The parts of the SQL, and what undoes each. */
+/* The parts of the SQL, and what undoes each. A part that changes the owner's columns is printed
+ * only if it is asked for. */
 static const struct part {
     const char *name;
     const char *section, *rights, *undo;
+    bool asked_for;
 } parts[] = {
-    {"functions", SCHEMA_FUNCTIONS, NULL, SCHEMA_UNDO_FUNCTIONS},
-    {"role", NULL, SCHEMA_ROLE, SCHEMA_UNDO_ROLE},
-    {"usage", SCHEMA_USAGE_TABLES, SCHEMA_USAGE_RIGHTS, SCHEMA_UNDO_USAGE},
-    {"triggers", SCHEMA_TRIGGERS, NULL, SCHEMA_UNDO_TRIGGERS},
-    {"index", SCHEMA_INDEX, NULL, SCHEMA_UNDO_INDEX},
+    {"functions", SCHEMA_FUNCTIONS, NULL, SCHEMA_UNDO_FUNCTIONS, false},
+    {"role", NULL, SCHEMA_ROLE, SCHEMA_UNDO_ROLE, false},
+    {"usage", SCHEMA_USAGE_TABLES, SCHEMA_USAGE_RIGHTS, SCHEMA_UNDO_USAGE, false},
+    {"triggers", SCHEMA_TRIGGERS, NULL, SCHEMA_UNDO_TRIGGERS, false},
+    {"index", SCHEMA_INDEX, NULL, SCHEMA_UNDO_INDEX, false},
+    {"rotation", SCHEMA_ROTATION, NULL, SCHEMA_UNDO_ROTATION, true},
 };
 
 enum { PARTS = sizeof parts / sizeof parts[0] };
@@ -47,8 +50,9 @@ static bool is_wanted(const struct request *request, const struct config *config
         return strcmp(request->part, part->name) == 0;
     if (strcmp(part->name, "role") == 0)
         return !request->no_role;
-    return strcmp(part->name, "usage") != 0 || request->undo ||
-           config->usage_counts != USAGE_COUNTS_OFF;
+    if (strcmp(part->name, "usage") == 0)
+        return request->undo || config->usage_counts != USAGE_COUNTS_OFF;
+    return !part->asked_for;
 }
 
 static void append_part(struct buffer *sql, const struct request *request,
@@ -73,7 +77,9 @@ static void check_choice(const struct request *request)
     for (int i = 0; i < PARTS; i++)
         known = known || strcmp(request->part, parts[i].name) == 0;
     if (!known)
-        die(EX_USAGE, "--part \"%s\": functions, role, usage, triggers or index is expected",
+        die(EX_USAGE,
+            "--part \"%s\": functions, role, usage, triggers, index or rotation is "
+            "expected",
             request->part);
     if (request->role && request->no_role)
         die(EX_USAGE, "--role and --no-role: only one of them is expected");
@@ -109,6 +115,7 @@ static void check_names(const struct config *config, const char *role)
     check_name("postgres.usage_table", config->postgres_usage_table);
     check_name("postgres.ledger_table", config->postgres_ledger_table);
     check_name("postgres.name_column", config->postgres_name_column);
+    check_name("postgres.successor_of_column", config->postgres_successor_of_column);
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         const char *columns[SCHEMA_COLUMNS_MAX];
 
@@ -125,6 +132,10 @@ int run_schema_sql(const struct request *request)
     struct buffer sql = {0};
 
     check_choice(request);
+    if (request->part && strcmp(request->part, SCHEMA_ROTATION) == 0 &&
+        !config->postgres_successor_of_column[0])
+        die(EX_CONFIG, "--part rotation: postgres.successor_of_column is empty: name the column "
+                       "there that is to be added, as in successor_of");
     check_names(config, role);
     for (int i = 0; i < PARTS; i++) {
         const struct part *part = &parts[request->undo ? PARTS - 1 - i : i];

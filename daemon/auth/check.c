@@ -137,7 +137,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     if (verdict.kind == VERDICT_ALLOW)
         record_usage(front, &verdict.api_key_id, cached);
     else if (verdict.kind != VERDICT_UNAVAILABLE)
-        denials_note(front, &cached->digest, verdict.kind, tier, asker);
+        denials_note(front, &cached->digest, &verdict, tier, asker);
     count_verdict(front, verdict.kind, answer.tier);
 }
 

@@ -18,8 +18,8 @@ static unsigned rate_max(const struct front *front)
     return rate[front->config->log_denials];
 }
 
-void denials_note(struct front *front, const struct digest *digest, enum verdict_kind kind,
-                  enum tier tier, const struct asker *asker)
+static void hand_over(struct front *front, const struct digest *digest, enum verdict_kind kind,
+                      enum tier tier, const struct asker *asker)
 {
     unsigned max = rate_max(front);
 
@@ -43,4 +43,13 @@ void denials_note(struct front *front, const struct digest *digest, enum verdict
         front->denials.count++;
     else
         front->metrics.value[METRIC_DENIALS_UNLOGGED]++;
+}
+
+void denials_note(struct front *front, const struct digest *digest, const struct verdict *verdict,
+                  enum tier tier, const struct asker *asker)
+{
+    /* A key that is early has not begun: who sends it is not late. */
+    if (verdict->kind == VERDICT_DENY_INACTIVE || verdict->kind == VERDICT_DENY_EXPIRED)
+        refused_keys_note(front->refused, digest, verdict, front->wall_us);
+    hand_over(front, digest, verdict->kind, tier, asker);
 }

@@ -1,8 +1,9 @@
-/* denials: hands refusals to the back thread, for the audit log (log.denials).
+/* denials: remembers refused keys, and hands refusals to the back thread, for the audit log
+ * (log.denials).
  *
- * Each DENY is a candidate. The front thread copies who asked for which key, formats nothing, and
- * waits for nothing: beyond a rate, or while the back thread has much mail, a refusal is only
- * counted. Front thread only. */
+ * Each DENY is a candidate for the log. The front thread copies who asked for which key, formats
+ * nothing, and waits for nothing: beyond a rate, or while the back thread has much mail, a refusal
+ * is only counted. Front thread only. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_DENIALS_H
 #define APIKEYD_DENIALS_H
@@ -29,7 +30,7 @@ static inline struct slice slice_end(struct slice text, size_t max)
     return (struct slice){text.at ? text.at + text.len - len : NULL, len};
 }
 
-void denials_note(struct front *front, const struct digest *digest, enum verdict_kind kind,
+void denials_note(struct front *front, const struct digest *digest, const struct verdict *verdict,
                   enum tier tier, const struct asker *asker);
 
 #endif

@@ -20,6 +20,8 @@
 #include <apikeyd/usage/flusher.h>
 #include <apikeyd/wire/resp_reply.h>
 
+#include "ending_keys.h"
+#include "refused_reply.h"
 #include "reload.h"
 
 enum stage { SERVING, LINGERING, DRAINING_CLIENTS, DRAINING_USAGE, SAVING_USAGE };
@@ -34,6 +36,7 @@ struct back {
     struct feed_postgres *feed;
     struct flusher *flusher;
     struct pg_ages *ages;
+    struct ending_keys *ending;
     struct event mail, drain_timer;
     enum stage stage;
     int64_t drain_began_us; /* monotonic */
@@ -114,6 +117,7 @@ static void look(void *arg, struct status_snapshot *snapshot)
     value[METRIC_POSTGRES_WANTED] = back->config->postgres_connections;
     value[METRIC_POSTGRES_UP] = resolver_connections_up(back->resolver);
     value[METRIC_POSTGRES_OLDEST] = (uint64_t)pg_ages_oldest_us(&back->env, now_us);
+    value[METRIC_KEYS_ENDING] = ending_keys_count(back->ending);
     value[METRIC_REDIS_CONFIGURED] = back->config->redis_url[0] != '\0';
     value[METRIC_FEED_UP] = lease_up(back->lease);
     value[METRIC_FRONT_CPU_CONFIGURED] = back->config->listen_cpu[0] != '\0';
@@ -143,6 +147,14 @@ static void take_report(struct back *back, const struct to_back *message)
     report_print(message->report.kind, message->report.section, &snapshot, &text);
     resp_verbatim(&reply, buffer_held(&text), message->resp3);
     buffer_free(&text);
+    back_env_reply(&back->env, message->ask, &reply);
+}
+
+static void take_refused(struct back *back, const struct to_back *message)
+{
+    struct buffer reply = refused_reply(message->refused, message->resp3);
+
+    free(message->refused);
     back_env_reply(&back->env, message->ask, &reply);
 }
 
@@ -247,6 +259,7 @@ static void on_feed_up(void *arg, bool up)
 
     resolver_feed_is(back->resolver, up);
     flusher_feed_is(back->flusher, up);
+    ending_keys_feed_is(back->ending, up);
     if (up)
         resolver_probe(back->resolver, true);
 }
@@ -269,6 +282,7 @@ static void on_feed_idle(void *arg)
     resolver_go(back->resolver);
     if (!back->usage_first)
         flusher_feed_idle(back->flusher);
+    ending_keys_feed_idle(back->ending);
 }
 
 static void on_home(void *arg)
@@ -311,6 +325,7 @@ static void reload(struct back *back, struct buffer *reply)
     resolver_configure(back->resolver);
     forget_later_stores(back);
     feed_postgres_configure(back->feed);
+    ending_keys_hurry(back->ending);
 }
 
 void back_reload(struct back *back)
@@ -353,6 +368,9 @@ static void handle_message(struct back *back, const struct to_back *message)
         break;
     case TO_BACK_REPORT:
         take_report(back, message);
+        break;
+    case TO_BACK_REFUSED:
+        take_refused(back, message);
         break;
     case TO_BACK_STATS:
         take_stats(back, message);
@@ -562,6 +580,10 @@ struct back *back_new(struct back_setup *setup)
     });
     if (!back->flusher || !back->resolver || !back->lease)
         goto fail;
+    back->ending =
+        ending_keys_new(&(struct ending_keys_setup){.env = &back->env, .lend = lend, .arg = back});
+    if (!back->ending)
+        goto fail;
     back->feed = feed_postgres_new(&(struct feed_postgres_setup){
         .env = &back->env,
         .lease = back->lease,
@@ -618,6 +640,7 @@ bool back_free(struct back *back)
         flusher_feed_is(back->flusher, false);
     feed_postgres_free(back->feed);
     back->feed = NULL;
+    ending_keys_free(back->ending);
     lease_free(back->lease);
     back->lease = NULL;
     resolver_free(back->resolver);

@@ -120,34 +120,35 @@ static void check_places(struct config_draft *draft)
     }
 }
 
-/* Times are written into two columns, which must hold nothing else. */
+/* Times are written into two columns, and IDs into a third, which must hold nothing else. */
 static void check_columns(struct config_draft *draft)
 {
     const struct config *config = draft->config;
+    static const char times[] = "the daemon writes times into this one";
     const struct {
-        const char *name, *value;
+        const char *name, *value, *written;
     } columns[] = {
-        {"postgres.last_used_column", config->postgres_last_used_column},
-        {"postgres.updated_column", config->postgres_updated_column},
-        {"postgres.key_column", config->postgres_key_column},
-        {"postgres.key_column_fallback", config->postgres_key_column_fallback},
-        {"postgres.id_column", config->postgres_id_column},
-        {"postgres.user_column", config->postgres_user_column},
-        {"postgres.active_column", config->postgres_active_column},
-        {"postgres.created_column", config->postgres_created_column},
-        {"postgres.not_before_column", config->postgres_not_before_column},
-        {"postgres.expires_column", config->postgres_expires_column},
-        {"postgres.name_column", config->postgres_name_column},
+        {"postgres.last_used_column", config->postgres_last_used_column, times},
+        {"postgres.updated_column", config->postgres_updated_column, times},
+        {"postgres.successor_of_column", config->postgres_successor_of_column,
+         "apikeyctl keys rotate writes IDs into this one"},
+        {"postgres.key_column", config->postgres_key_column, NULL},
+        {"postgres.key_column_fallback", config->postgres_key_column_fallback, NULL},
+        {"postgres.id_column", config->postgres_id_column, NULL},
+        {"postgres.user_column", config->postgres_user_column, NULL},
+        {"postgres.active_column", config->postgres_active_column, NULL},
+        {"postgres.created_column", config->postgres_created_column, NULL},
+        {"postgres.not_before_column", config->postgres_not_before_column, NULL},
+        {"postgres.expires_column", config->postgres_expires_column, NULL},
+        {"postgres.name_column", config->postgres_name_column, NULL},
     };
-    enum { COLUMNS = sizeof columns / sizeof columns[0], WRITTEN = 2 };
+    enum { COLUMNS = sizeof columns / sizeof columns[0] };
 
-    for (size_t i = 0; i < WRITTEN; i++) {
+    for (size_t i = 0; i < COLUMNS && columns[i].written; i++) {
         for (size_t k = i + 1; k < COLUMNS; k++) {
             if (columns[i].value[0] && strcmp(columns[i].value, columns[k].value) == 0)
-                config_draft_fail(
-                    draft, columns[i].name,
-                    "%s is the same column, and the daemon writes times into this one",
-                    columns[k].name);
+                config_draft_fail(draft, columns[i].name, "%s is the same column, and %s",
+                                  columns[k].name, columns[i].written);
         }
     }
     if (config_has_windows(config) &&

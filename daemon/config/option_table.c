@@ -159,6 +159,10 @@ const struct option option_table[] = {
     {"postgres", "expires_column", OPTION_COLUMN, FIELD(postgres_expires_column), "", 0,
      OPTION_NAME_MAX, FIXED, NULL,
      "Column with the time from which a key may pass no more; NULL there: never; empty: none."},
+    {"postgres", "successor_of_column", OPTION_COLUMN, FIELD(postgres_successor_of_column), "", 0,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Column with the ID of the row whose key this one takes the place of, for apikeyctl keys "
+     "rotate; empty: none."},
     {"postgres", "name_column", OPTION_COLUMN, FIELD(postgres_name_column), "key_name", 0,
      OPTION_NAME_MAX, FIXED, NULL, "Column with the key's name, for apikeyctl keys; empty: none."},
     {"postgres", "timestamp_zone", OPTION_ZONE, FIELD(postgres_timestamp_zone), "UTC", 1, TEXT_MAX,

@@ -29,6 +29,8 @@ static void ask_back(struct front *front, struct connection *connection, struct 
         !front_post(front, message)) {
         if (message->type == TO_BACK_REPORT)
             free(message->report.metrics);
+        if (message->type == TO_BACK_REFUSED)
+            free(message->refused);
         resp_error(connection_reply(connection),
                    silent ? NO_ANSWER_FROM_BACK : "ERR too many requests pending");
         return;
@@ -90,6 +92,20 @@ void admin_status(struct front *front, struct connection *connection,
 {
     (void)request;
     ask_report(front, connection, REPORT_STATUS, (struct slice){"", 0});
+}
+
+/* The back thread sorts and prints: thousands of keys take milliseconds. */
+void admin_refused(struct front *front, struct connection *connection,
+                   const struct resp_request *request)
+{
+    struct to_back message = {.type = TO_BACK_REFUSED,
+                              .refused = refused_keys_copy(front->refused)};
+
+    (void)request;
+    if (message.refused)
+        ask_back(front, connection, &message, reply_limit_us);
+    else
+        resp_error(connection_reply(connection), "ERR out of memory");
 }
 
 /* Judge a key argument; on false the error is already written. */

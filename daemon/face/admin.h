@@ -19,6 +19,8 @@ void admin_metrics(struct front *front, struct connection *connection,
                    const struct resp_request *request);
 void admin_status(struct front *front, struct connection *connection,
                   const struct resp_request *request);
+void admin_refused(struct front *front, struct connection *connection,
+                   const struct resp_request *request);
 void admin_explain(struct front *front, struct connection *connection,
                    const struct resp_request *request);
 void admin_invalidate(struct front *front, struct connection *connection,

@@ -232,6 +232,8 @@ static const struct command table[] = {
     {"MEMORY", 3, 5, 0, greeting_none, "MEMORY USAGE <name>: nothing"},
     {"INFO", 1, 2, 0, admin_info, "INFO [section]: counters and state"},
     {"EXPLAIN", 2, 2, ADMIN, admin_explain, "EXPLAIN <key id>: why CHECK answers as it does"},
+    {"REFUSED", 1, 1, ADMIN, admin_refused,
+     "REFUSED: inactive and expired keys that clients went on sending to this process"},
     {"INVALIDATE", 2, 2, ADMIN, admin_invalidate, "INVALIDATE <key id>|ALL: forget verdicts"},
     {"FLUSH", 1, 1, ADMIN, admin_flush,
      "FLUSH: write pending usage now; replies with rows written"},

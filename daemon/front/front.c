@@ -331,7 +331,8 @@ struct front *front_new(const struct front_setup *setup)
         config->cache_memory, config->cache_negative_memory,
         (struct verdict_form){(enum id_type)config->postgres_id_type, config_has_windows(config)},
         setup->seed);
-    if (!front->base || !front->cache || !check_init(front, setup->seed))
+    front->refused = refused_keys_new((enum id_type)config->postgres_id_type, clock_wall_us());
+    if (!front->base || !front->cache || !front->refused || !check_init(front, setup->seed))
         goto fail;
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
@@ -395,6 +396,8 @@ static void discard_mail(struct front *front)
             free(request.report.metrics);
         if (request.type == TO_BACK_STATS)
             free(request.stats.metrics);
+        if (request.type == TO_BACK_REFUSED)
+            free(request.refused);
     }
 }
 
@@ -414,6 +417,7 @@ void front_free(struct front *front)
     key_hasher_free(front->hasher);
     freshness_done(&front->freshness);
     verdict_cache_free(front->cache);
+    free(front->refused);
     if (front->base)
         event_base_free(front->base);
     config_free(front->config);

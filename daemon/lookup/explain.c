@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 #include <apikeyd/wire/resp_reply.h>
 
@@ -66,19 +65,11 @@ static void field_number(struct fields *out, const char *name, int64_t value)
     field_text(out, name, text);
 }
 
-/* RFC 3339, UTC; "none" for 0. */
-static void field_time(struct fields *out, const char *name, int64_t wall_us)
+static void field_time(struct fields *fields, const char *name, int64_t wall_us)
 {
-    time_t seconds = (time_t)(wall_us / 1000000);
-    char text[40] = "none";
-    struct tm parts;
-
-    if (wall_us != 0 && gmtime_r(&seconds, &parts)) {
-        size_t len = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-
-        snprintf(text + len, sizeof text - len, ".%06dZ", (int)(wall_us % 1000000));
-    }
-    field_text(out, name, text);
+    resp_text(&fields->text, name);
+    resp_time(&fields->text, wall_us);
+    fields->count++;
 }
 
 static void field_id(struct fields *out, const char *name, const struct row_id *id,

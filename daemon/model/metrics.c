@@ -117,7 +117,8 @@ void metrics_print_info(const struct metrics *metrics, const char *section, stru
 
     section = section_now(section);
     for (size_t i = 0; i < METRIC_COUNT; i++) {
-        if (!table[i].name[0] || (section[0] && strcasecmp(section, table[i].section) != 0))
+        if (!table[i].name[0] || metrics->value[i] == METRIC_ABSENT ||
+            (section[0] && strcasecmp(section, table[i].section) != 0))
             continue;
         if (strcmp(last, table[i].section) != 0)
             buffer_printf(out, "\r\n# %s\r\n", table[i].section);
@@ -227,7 +228,7 @@ void metrics_print_exposition(const struct metrics *metrics, struct buffer *out)
     const char *last = "";
 
     for (size_t i = 0; i < METRIC_COUNT; i++) {
-        if (!table[i].family[0])
+        if (!table[i].family[0] || metrics->value[i] == METRIC_ABSENT)
             continue;
         if (strcmp(last, table[i].family) != 0)
             print_head(table[i].family, table[i].help, type_of(table[i].kind), out);

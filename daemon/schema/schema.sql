@@ -527,6 +527,69 @@ BEGIN
 END
 $apikeyd$;
 @create_indexes@
+--- rotation
+-- The column by which `apikeyctl keys rotate` links a key with the one that it takes the place of. The
+-- daemon does not read it. ALTER TABLE keeps others away for an instant; behind another transaction it
+-- would wait, and all others behind it. So each attempt waits for at most 100 ms. It is no foreign key:
+-- a key can be deleted whether it has a successor or not.
+DO $apikeyd$
+DECLARE
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
+    patience CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+    attempts CONSTANT int := 30;
+    named CONSTANT pg_catalog.text := @table_text@;
+    id_column CONSTANT pg_catalog.text := @id_text@;
+    link_column CONSTANT pg_catalog.text := @successor_of_text@;
+    id_type pg_catalog.text;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
+    -- The type under a domain, which may demand a value in each row.
+    SELECT CASE t.typtype WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod)
+        ELSE format_type(a.atttypid, a.atttypmod) END
+    INTO id_type
+    FROM pg_attribute AS a
+    JOIN pg_type AS t ON t.oid = a.atttypid
+    WHERE a.attrelid = to_regclass(named) AND a.attname = id_column AND NOT a.attisdropped;
+    IF id_type IS NULL THEN
+        RAISE EXCEPTION '% is no table with a column %', named, id_column
+            USING HINT = 'Name the table and its columns in the section [postgres] of the configuration.';
+    END IF;
+
+    FOR attempt IN 1 .. attempts LOOP
+        EXIT WHEN EXISTS (
+            SELECT FROM pg_attribute
+            WHERE attrelid = to_regclass(named) AND attname = link_column AND NOT attisdropped
+        );
+        BEGIN
+            PERFORM set_config('lock_timeout', '100ms', true);
+            EXECUTE format('ALTER TABLE %s ADD %I %s', named, link_column, id_type);
+        EXCEPTION
+            WHEN lock_not_available THEN
+                IF attempt = attempts THEN
+                    RAISE EXCEPTION '% is locked by another session', named
+                        USING ERRCODE = 'lock_not_available',
+                            HINT = 'Let its transaction end (see pg_stat_activity), and repeat this.';
+                END IF;
+                PERFORM pg_sleep(least(attempt * 0.1, 1));
+        END;
+    END LOOP;
+
+    PERFORM set_config('lock_timeout', patience, true);
+    PERFORM set_config('search_path', path, true);
+END
+$apikeyd$;
+
+-- The index finds a key's successor. It has entries for successors only. CREATE INDEX CONCURRENTLY cannot
+-- stand in a transaction: run it on its own. On a partitioned table leave out CONCURRENTLY.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS @successor_of_index@ ON @table@ (@successor_of@)
+    WHERE @successor_of@ IS NOT NULL;
+
+--- undo_rotation
+-- The index, and the column with all links (in no transaction):
+-- DROP INDEX CONCURRENTLY @successor_of_index_name@;
+-- ALTER TABLE @table@ DROP COLUMN @successor_of@;
+
 --- undo_triggers
 -- Away with the triggers. Each attempt waits for at most 100 ms, and holds nothing in between.
 DO $apikeyd$

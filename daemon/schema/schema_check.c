@@ -17,6 +17,7 @@ static void append_types(struct buffer *columns, struct buffer *types, const str
     } all[] = {
         {config->postgres_id_column, id_types[config->postgres_id_type]},
         {config->postgres_user_column, id_types[config->postgres_id_type]},
+        {config->postgres_successor_of_column, id_types[config->postgres_id_type]},
         {config->postgres_active_column, "bool"},
         {config->postgres_created_column, time_types},
         {config->postgres_not_before_column, time_types},

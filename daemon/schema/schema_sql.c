@@ -266,23 +266,29 @@ static void append_create_indexes(struct render *render)
     }
 }
 
+/* With the schema, as DROP INDEX needs it. */
+static void append_schema_index_name(struct render *render, const char *column)
+{
+    const char *table = render->config->postgres_table;
+    const char *dot = strchr(table, '.');
+    struct buffer name = {0};
+
+    if (dot)
+        buffer_append(&name, table, (size_t)(dot - table) + 1);
+    append_index_name(&name, render->config, column);
+    sql_table_append(render->sql, name.data);
+    buffer_free(&name);
+}
+
 static void append_drop_indexes(struct render *render)
 {
     const char *columns[SCHEMA_COLUMNS_MAX];
-    const char *dot = strchr(render->config->postgres_table, '.');
 
     schema_key_columns(render->config, columns);
     for (size_t i = 0; columns[i]; i++) {
-        struct buffer name = {0};
-
-        if (dot)
-            buffer_append(&name, render->config->postgres_table,
-                          (size_t)(dot - render->config->postgres_table) + 1);
-        append_index_name(&name, render->config, columns[i]);
         buffer_text(render->sql, "-- DROP INDEX CONCURRENTLY ");
-        sql_table_append(render->sql, name.data);
+        append_schema_index_name(render, columns[i]);
         buffer_text(render->sql, ";\n");
-        buffer_free(&name);
     }
 }
 
@@ -427,6 +433,31 @@ static void append_retention(struct render *render)
     buffer_printf(render->sql, "%" PRId64, render->config->usage_retention / 1000000);
 }
 
+static void append_successor_of(struct render *render)
+{
+    sql_column_append(render->sql, render->config->postgres_successor_of_column);
+}
+
+static void append_successor_of_text(struct render *render)
+{
+    sql_literal_append(render->sql, render->config->postgres_successor_of_column);
+}
+
+static void append_successor_of_index(struct render *render)
+{
+    struct buffer name = {0};
+
+    append_index_name(&name, render->config, render->config->postgres_successor_of_column);
+    sql_column_append(render->sql, name.data);
+    buffer_free(&name);
+}
+
+/* With the schema of the table. */
+static void append_successor_of_index_name(struct render *render)
+{
+    append_schema_index_name(render, render->config->postgres_successor_of_column);
+}
+
 static void append_value(struct render *render, struct slice name)
 {
     static const struct {
@@ -459,6 +490,10 @@ static void append_value(struct render *render, struct slice name)
         {"usage_before_name", append_before_name},
         {"drops", append_drops},
         {"retention", append_retention},
+        {"successor_of", append_successor_of},
+        {"successor_of_text", append_successor_of_text},
+        {"successor_of_index", append_successor_of_index},
+        {"successor_of_index_name", append_successor_of_index_name},
     };
 
     enum { VALUES = sizeof values / sizeof values[0] };

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 void resp_simple(struct buffer *out, const char *text)
 {
@@ -40,6 +41,20 @@ void resp_bulk(struct buffer *out, struct slice bytes)
 void resp_text(struct buffer *out, const char *text)
 {
     resp_bulk(out, (struct slice){text, strlen(text)});
+}
+
+void resp_time(struct buffer *out, int64_t wall_us)
+{
+    time_t seconds = (time_t)(wall_us / 1000000);
+    char text[40] = "none";
+    struct tm parts;
+
+    if (wall_us != 0 && gmtime_r(&seconds, &parts)) {
+        size_t len = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+
+        snprintf(text + len, sizeof text - len, ".%06dZ", (int)(wall_us % 1000000));
+    }
+    resp_text(out, text);
 }
 
 void resp_array(struct buffer *out, size_t elements)

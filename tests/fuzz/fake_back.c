@@ -58,6 +58,8 @@ static void answer(const struct to_back *message)
     } else {
         if (message->type == TO_BACK_REPORT)
             free(message->report.metrics);
+        if (message->type == TO_BACK_REFUSED)
+            free(message->refused);
         buffer_text(&reply.reply, "+OK\r\n");
     }
     FUZZ_MUST(mailbox_post(&to_front, &reply, sizeof reply));

@@ -107,6 +107,7 @@ WRONG = {
     "postgres.created_column": NOT_NAMES[1:],
     "postgres.not_before_column": [*NOT_NAMES[1:], "last_used"],
     "postgres.expires_column": [*NOT_NAMES[1:], "updated_at"],
+    "postgres.successor_of_column": [*NOT_NAMES[1:], "api_key_id"],
     "postgres.name_column": NOT_NAMES[1:],
     "postgres.timestamp_zone": ["", "Asia Seoul", "Zürich", "x'", "UTC+9", "+09:00"],
     "postgres.usage_table": [*NOT_NAMES, "a.b.c"],

@@ -1,8 +1,8 @@
 """./dev random [SECONDS] [SEED]: random changes and random trouble, and every answer judged.
 
-Several daemons share one Redis and one PostgreSQL. Keys are toggled, deleted, created again,
-given to other users, and given an end that comes or is put off, some of them while the triggers are disabled. Meanwhile Redis restarts, forgets
-and hangs, feeds and lookups are cut and kept away, and daemons are stopped and woken. One daemon
+Several daemons share one Redis and one PostgreSQL. Keys are toggled, deleted, created again, given to
+other users, given an end that comes or is put off, and rotated: one statement makes a successor and lets
+the old key end. Some of them while the triggers are disabled. Meanwhile Redis restarts, forgets and hangs, feeds and lookups are cut and kept away, and daemons are stopped and woken. One daemon
 serves stale verdicts. The same seed makes the same choices, if not the same timing.
 """
 
@@ -103,6 +103,24 @@ class Changes:
         self.rows[key][3] = INFINITY
         return f"UPDATE {TABLE} SET expires_at = NULL WHERE key_id = %s", [key]
 
+    def extend(self, key):
+        """By a while that may come to its end too; a key that has ended passes again."""
+        self.rows[key][3] = max(min(self.rows[key][3], time.monotonic() + 5), time.monotonic()) + self.rng.uniform(0.5, 2)
+        end = time.time() + self.rows[key][3] - time.monotonic()
+        return f"UPDATE {TABLE} SET expires_at = to_timestamp(%s) WHERE key_id = %s", [end, key]
+
+    def rotate(self, key, successor):
+        """As apikeyctl keys rotate: the successor is another row with the same owner, and the old key ends
+        after an overlap, if not before."""
+        api_key_id, user, active, end = self.rows[key]
+        self.rows[successor] = [uuid.UUID(int=self.rng.getrandbits(128)), user, active, end]
+        self.rows[key][3] = min(end, time.monotonic() + self.rng.choice([0, self.rng.uniform(0, 1.5)]))
+        overlap_end = time.time() + self.rows[key][3] - time.monotonic()
+        return (f"WITH successor AS (INSERT INTO {TABLE} (api_key_id, user_id, is_active, key_id, key_name, expires_at) "
+                f"SELECT %s, user_id, is_active, %s, key_name, expires_at FROM {TABLE} WHERE api_key_id = %s) "
+                f"UPDATE {TABLE} SET expires_at = least(expires_at, to_timestamp(%s)) WHERE api_key_id = %s",
+                [self.rows[successor][0], successor, api_key_id, overlap_end, api_key_id])
+
     def toggle(self, key):
         self.rows[key][2] = not self.rows[key][2]
         return f"UPDATE {TABLE} SET is_active = %s WHERE key_id = %s", [self.rows[key][2], key]
@@ -124,17 +142,26 @@ class Changes:
         self.count["behind_the_triggers"] += 1
 
     def step(self):
-        key = random_key(self.rng)
-        kinds = [self.toggle] * 4 + [self.end_soon, self.put_off] * 2 + [self.give, self.delete] if key in self.rows else [self.create]
+        keys = [random_key(self.rng)]
+        kinds = [self.create]
+        if keys[0] in self.rows:
+            kinds = [self.toggle] * 4 + [self.end_soon, self.put_off, self.extend] * 2 + [self.give, self.delete]
+            free = sorted(self.oracle.histories.keys() - self.rows.keys())
+            if free and self.answer_now(keys[0])[0] == "ALLOW":
+                kinds += [self.rotate] * 2
         kind = self.rng.choice(kinds)
-        sql, params = kind(key)
-        history = self.oracle.histories[key]
-        history.change(time.monotonic(), self.answer(key), self.end(key))
+        if kind == self.rotate:  # pylint: disable=comparison-with-callable
+            keys.append(self.rng.choice(free))
+        sql, params = kind(*keys)
+        histories = [self.oracle.histories[key] for key in keys]
+        for key, history in zip(keys, histories):
+            history.change(time.monotonic(), self.answer(key), self.end(key))
         if self.rng.random() < 0.03:
             self.behind_the_triggers(sql, params)
         else:
             self.db.execute(sql, params)
-        history.changed(time.monotonic())
+        for history in histories:
+            history.changed(time.monotonic())
         self.count[kind.__name__] += 1
         time.sleep(self.rng.expovariate(1 / 0.02))
 

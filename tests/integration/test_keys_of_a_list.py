@@ -13,7 +13,9 @@ import uuid
 import pytest
 from conftest import check
 from harness.key_form import GUIDE, checksum, make_key, scanner
+from harness.schema import deploy
 from harness.servers import BUILD, wait_until
+from wire import Wire
 
 pytestmark = pytest.mark.builds("release", "debug", "asan")
 
@@ -217,6 +219,53 @@ def test_reports(db, keys):
     keys("report", status=64)
     keys("report", "--idle", "1d", "--never-used", status=64)
     keys("report", "--never-used", "--json", "--csv", status=64)
+    keys("report", "--never-used", "--still-tried", status=64)
+
+
+def test_keys_that_are_still_tried(db, start, keys):
+    """As the daemon has refused them: not those that pass again, are early, unknown, or have no row any more."""
+    db.run("ALTER TABLE api.user_api_key ADD ends timestamptz, ADD starts timestamptz, ADD follows uuid")
+    columns = {"expires_column": "ends", "not_before_column": "starts", "successor_of_column": "follows"}
+    deploy(db.admin_dsn, **columns)
+    other = db.add_user(uuid.uuid4())
+    rows = {name: str(db.add_key(name, active=name not in ("off", "back", "gone"), key_name=f"{name} \u2713", **more))
+            for name, more in (("off", {}), ("over", {"ends": "2020-01-01", "user_id": other}), ("early", {"starts": "2099-01-01"}),
+                               ("back", {}), ("gone", {}), ("good", {}), ("quiet", {"ends": "2020-01-01"}))}
+    db.run("UPDATE api.user_api_key SET follows = %s WHERE api_key_id = %s", rows["off"], rows["good"])
+    daemon = start({f"postgres.{name}": value for name, value in columns.items()})
+    client = daemon.client()
+
+    def report(*arguments):
+        return keys("report", "--still-tried", *arguments, config=daemon.config)
+    done = report("--json")
+    assert json.loads(done.stdout) == [] and "refusals of other hosts and of earlier runs are not in the list" in done.stderr
+    for key in ("off", "over", "early", "back", "gone", "good", "none", "off", "off"):
+        check(client, key)
+    db.set_active("back", True)
+    db.run("DELETE FROM api.user_api_key WHERE key_id = 'gone'")
+    done = report("--json")
+    found = json.loads(done.stdout)
+    assert [(row["api_key_id"], row["verdict"], row["refusals"], row["fingerprint"]) for row in found] == \
+        [(rows["off"], "DENY inactive", 3, fingerprint("off")), (rows["over"], "DENY expired", 1, fingerprint("over"))]
+    assert [row["successor"] for row in found] == [rows["good"], None]
+    assert found[0]["first_refused"] < found[1]["first_refused"] < found[0]["last_refused"]
+    assert "2 refused keys pass by now, or have no row any more" in done.stderr
+    table = report().stdout.splitlines()
+    assert table[0].split() == ["API_KEY_ID", "NAME", "VERDICT", "REFUSALS", "FIRST_REFUSED", "LAST_REFUSED", "LAST_USED",
+                                "USER", "KEY", "SUCCESSOR", "SUCCESSOR_USED"] and len(table) == 3
+    done = report("--csv", "--user", other)
+    assert [row["api_key_id"] for row in csv.DictReader(io.StringIO(done.stdout))] == [rows["over"]]
+    assert "no row" not in done.stderr
+    # The command by itself, in both versions of the protocol.
+    reply = daemon.admin_client().execute_command("REFUSED")
+    assert reply[::2] == ["since", "replaced", "keys"] and len(reply[5]) == 4
+    with Wire(daemon.admin) as wire:
+        wire.ask("HELLO", "3")
+        assert wire.ask("REFUSED")[b"keys"][0][b"refusals"] == 3
+    plain = {"APIKEYD_POSTGRES_ACTIVE_COLUMN": ""}
+    assert "no key is inactive or expires" in keys("report", "--still-tried", status=78, **plain).stderr
+    daemon.stop()
+    assert "Is apikeyd running" in keys("report", "--still-tried", status=69, config=daemon.config).stderr
 
 
 def test_a_table_without_the_columns(db, keys, start):

@@ -223,7 +223,7 @@ def test_a_transaction_has_an_end(db, daemon):
 def test_admin_commands_stay_on_the_admin_socket(daemon):
     with Wire(daemon.check) as wire:
         for args in (["EXPLAIN", "x"], ["INVALIDATE", "x"], ["FLUSH"], ["CONFIG", "SET", "a", "b"],
-                     ["RELOAD"], ["METRICS"], ["CLIENT", "LIST"], ["CLIENT", "KILL", "1"]):
+                     ["RELOAD"], ["METRICS"], ["REFUSED"], ["CLIENT", "LIST"], ["CLIENT", "KILL", "1"]):
             assert "unknown" in str(wire.ask(*args))
         assert wire.ask("CONFIG", "GET", "*") == []
     assert (daemon.admin.stat().st_mode & 0o777) == 0o600

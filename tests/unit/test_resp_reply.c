@@ -39,6 +39,16 @@ static void test_types_of_each_version(void **state)
     }
 }
 
+static void test_times(void **state)
+{
+    struct buffer out = {0};
+
+    (void)state;
+    resp_time(&out, 1700000000000042);
+    resp_time(&out, 0);
+    expect(&out, "$27\r\n2023-11-14T22:13:20.000042Z\r\n$4\r\nnone\r\n");
+}
+
 static void test_errors_stay_on_one_line(void **state)
 {
     struct buffer out = {0};
@@ -82,9 +92,8 @@ static void test_verdicts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_simple_types),
-        cmocka_unit_test(test_types_of_each_version),
-        cmocka_unit_test(test_errors_stay_on_one_line),
+        cmocka_unit_test(test_simple_types), cmocka_unit_test(test_types_of_each_version),
+        cmocka_unit_test(test_times),        cmocka_unit_test(test_errors_stay_on_one_line),
         cmocka_unit_test(test_verdicts),
     };
 

@@ -15,6 +15,7 @@
 #include <apikeyd/model/digest_map.h>
 #include <apikeyd/model/freshness.h>
 #include <apikeyd/model/mailbox.h>
+#include <apikeyd/model/refused_keys.h>
 #include <apikeyd/model/verdict_cache.h>
 #include <apikeyd/wire/http_reply.h>
 
@@ -64,6 +65,7 @@ struct front {
         int64_t since_us;
         unsigned count;
     } denials;                    /* handed over in the second that began then */
+    struct refused_keys *refused; /* inactive and expired ones */
     int64_t over_share_logged_us; /* a process over its share of connections; 0: never */
 
     struct freshness freshness; /* as of now_us */

@@ -89,6 +89,7 @@ struct config {
     char *postgres_created_column;
     char *postgres_not_before_column;
     char *postgres_expires_column;
+    char *postgres_successor_of_column;
     char *postgres_name_column;
     char *postgres_timestamp_zone;
     char *postgres_usage_table;

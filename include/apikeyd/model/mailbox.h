@@ -24,6 +24,7 @@
 
 struct config;
 struct ledger_half;
+struct refused_keys;
 
 enum to_back_type {
     TO_BACK_LOOKUP,     /* lookup */
@@ -31,6 +32,7 @@ enum to_back_type {
     TO_BACK_INVALIDATE, /* invalidate, ask */
     TO_BACK_FLUSH,      /* ask */
     TO_BACK_REPORT,     /* report, ask */
+    TO_BACK_REFUSED,    /* refused, ask */
     TO_BACK_STATS,      /* stats: the answer to TO_FRONT_STATS_POLL */
     TO_BACK_RELOAD,     /* ask */
     TO_BACK_SWAPPED,    /* half: drain it */
@@ -95,6 +97,7 @@ struct to_back {
             struct metrics *metrics; /* likewise; NULL when out of memory */
             uint32_t id;
         } stats;
+        struct refused_keys *refused; /* a copy of the front's: the receiver frees it */
         struct denial denial;
         struct ledger_half *half;
         struct {

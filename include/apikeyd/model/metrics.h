@@ -279,6 +279,9 @@
     X(FOUND_WITHOUT_FORM, "PostgreSQL", "found_without_form", COUNTER, "found_without_form_total", \
       "",                                                                                          \
       "Rows whose key has not the form of keys.prefix: with keys.form = prefixed it is refused")   \
+    X(KEYS_ENDING, "PostgreSQL", "keys_ending_7d", GAUGE, "keys_ending", "within=\"7d\"",          \
+      "Active keys that end within 7 days (postgres.expires_column), every 5 minutes; only one "   \
+      "daemon of those that share a table shows it")                                               \
     X(POSTGRES_TIMEOUTS, "PostgreSQL", "postgres_timeouts", COUNTER, "postgres_timeouts_total",    \
       "", "SELECTs late by postgres.timeout")                                                      \
     X(POSTGRES_ERRORS, "PostgreSQL", "postgres_errors", COUNTER, "postgres_errors_total", "",      \
@@ -385,6 +388,9 @@ enum histogram_id {
 #undef X
         HISTOGRAM_COUNT
 };
+
+/* The value of a gauge that is not known here: neither INFO nor METRICS show it. */
+#define METRIC_ABSENT UINT64_MAX
 
 struct metrics {
     uint64_t value[METRIC_COUNT];

@@ -1,6 +1,7 @@
 /* pg_sessions: the order of the daemon's sessions when PostgreSQL has no room for all.
  *
- *     change feed ▸ one lookup session ▸ usage ▸ the other lookup sessions
+ *     change feed ▸ one lookup session ▸ usage ▸ the other lookup sessions, and the one
+ *                                                     that counts ending keys
  *
  * The server refuses a session when its role, its database or the server has no more room (SQLSTATE
  * 53300). The refused session then claims the place of the last session in this order: that session

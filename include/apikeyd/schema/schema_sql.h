@@ -19,6 +19,8 @@
 #define SCHEMA_USAGE_TABLES "usage_tables"
 #define SCHEMA_USAGE_RIGHTS "usage_rights" /* of the role */
 #define SCHEMA_UNDO_USAGE "undo_usage"
+#define SCHEMA_ROTATION "rotation" /* only where postgres.successor_of_column is set */
+#define SCHEMA_UNDO_ROTATION "undo_rotation"
 #define SCHEMA_UNDO_INDEX "undo_index"
 #define SCHEMA_UNDO_TRIGGERS "undo_triggers"
 #define SCHEMA_UNDO_FUNCTIONS "undo_functions"

@@ -19,6 +19,8 @@ __attribute__((format(printf, 2, 3))) void resp_error(struct buffer *out, const 
 void resp_integer(struct buffer *out, int64_t number);
 void resp_bulk(struct buffer *out, struct slice bytes);
 void resp_text(struct buffer *out, const char *text); /* a bulk string */
+/* RFC 3339, UTC, as a bulk string; "none" for 0. µs since 1970. */
+void resp_time(struct buffer *out, int64_t wall_us);
 void resp_array(struct buffer *out, size_t elements); /* the header; the elements follow */
 void resp_null(struct buffer *out, bool resp3);
 void resp_set(struct buffer *out, size_t elements, bool resp3); /* RESP2: an array */

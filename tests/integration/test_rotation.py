@@ -1,0 +1,290 @@
+"""apikeyctl keys rotate: a successor, and an end of the old key."""
+
+import json
+import os
+import subprocess
+import uuid
+from datetime import datetime, timedelta, timezone
+
+import psycopg
+import pytest
+from conftest import check, flush
+from harness.proxy import RESET, Proxy
+from harness.schema import deploy
+from harness.servers import BUILD, wait_until
+
+pytestmark = pytest.mark.builds("release", "debug", "asan")
+
+TABLE = "api.user_api_key"
+COLUMNS = {"expires_column": "expires_at", "successor_of_column": "successor_of"}
+OPTIONS = {f"postgres.{name}": value for name, value in COLUMNS.items()}
+
+
+def environment(options):
+    return {f"APIKEYD_POSTGRES_{name.upper()}": str(value) for name, value in options.items()}
+
+
+def run(*arguments, dsn, status=0, **options):
+    """apikeyctl with these options of [postgres]."""
+    done = subprocess.run([str(BUILD / "apikeyctl"), *map(str, arguments), "--config", "/dev/null"], capture_output=True,
+                          text=True, timeout=120, check=False,
+                          env={**os.environ, "APIKEYCTL_DSN": dsn, **environment(options or COLUMNS)})
+    assert done.returncode == status, (done.stdout, done.stderr)
+    return done
+
+
+def let_keys_rotate(dsn, **options):
+    """As the guide has it."""
+    made = run("schema", "sql", "--part", "rotation", dsn=dsn, **options).stdout
+    for _ in range(2):  # it may run again
+        subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn], input=made, text=True, check=True,
+                       env={**os.environ, "PGOPTIONS": "-c client_min_messages=warning"})
+
+
+@pytest.fixture
+def keys(db):
+    """apikeyctl keys, as the owner of a table whose keys can be rotated."""
+    db.run(f"ALTER TABLE {TABLE} ADD expires_at timestamptz, ADD not_before timestamptz")
+    let_keys_rotate(db.admin_dsn)
+    deploy(db.admin_dsn, **COLUMNS)
+
+    def ask(*arguments, dsn=db.admin_dsn, status=0, **options):
+        return run("keys", *arguments, dsn=dsn, status=status, **{**COLUMNS, **options})
+    return ask
+
+
+def contents(db, table=TABLE):
+    return sorted(db.run(f"SELECT to_jsonb(t)::text FROM {table} AS t"))
+
+
+def instant(text):
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def from_now(text):
+    return instant(text) - datetime.now(timezone.utc)
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def test_a_successor_takes_over(db, keys, start):
+    """Both keys pass for the overlap. What the row holds besides the key goes along."""
+    db.run(f"ALTER TABLE {TABLE} ADD plan text, ADD scopes text[], ADD ref text UNIQUE, ADD number serial, "
+           "ADD twice text GENERATED ALWAYS AS (plan || plan) STORED, ADD \"a {brace} \"\"col\"\"\" int, "
+           "ADD other_hash text, ADD raw bytea, ADD same text, ADD plan_id text DEFAULT 'free'")
+    old = str(db.add_key("old", plan="gold", scopes=["a", "b"], ref="only one", other_hash="0" * 63 + "A", raw=bytes(32),
+                         same="old", plan_id="paid"))
+    db.run(f'UPDATE {TABLE} SET "a {{brace}} ""col""" = 7, created_at = now() - interval \'1 year\'')
+    daemon = start(OPTIONS)
+    client = daemon.client()
+    assert check(client, "old")[0] == "ALLOW"
+    flush(daemon)
+    done = keys("rotate", old, "--overlap", "7d", "--json")
+    made = json.loads(done.stdout)
+    assert check(client, made["key_id"]) == ["ALLOW", made["api_key_id"], str(db.user_id)]
+    assert check(client, "old")[0] == "ALLOW"
+    assert made["successor_of"] == old and made["name"] == "test" and made["active"] is True
+    assert made["last_used"] is None and made["expires_at"] is None and from_now(made["created_at"]) > -MINUTE
+    assert abs(from_now(made["predecessor_expires_at"]) - timedelta(days=7)) < MINUTE
+    assert db.run(f'SELECT plan, scopes, twice, "a {{brace}} ""col""", plan_id, ref, other_hash, raw, same FROM {TABLE} '
+                  "WHERE api_key_id = %s", made["api_key_id"]) == [
+        ("gold", ["a", "b"], "goldgold", 7, "paid", None, None, None, None)]
+    assert db.one(f"SELECT count(DISTINCT number) FROM {TABLE}") == 2
+    for column in ("ref is not copied, because its values have to be unique", "other_hash is not", "raw is not", "same is not"):
+        assert f"Column {column}" in done.stderr
+    assert made["key_id"] not in done.stderr and done.stderr.count("not copied") == 4
+
+    again = keys("rotate", old, "--overlap", "1d", status=1).stderr
+    assert f"has a successor already: {made['api_key_id']}" in again and "nothing was changed" in again
+    done = keys("rotate", made["api_key_id"], "--overlap", "0s", "--name", "third", "--lifetime", "30d")
+    third = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert "Keep key_id now" in done.stderr and third["name"] == "third"
+    assert abs(from_now(third["expires_at"]) - timedelta(days=30)) < MINUTE
+    wait_until(lambda: check(client, made["key_id"]) == ["DENY", "expired"], "the end")
+    assert check(client, third["key_id"])[0] == "ALLOW" and check(client, "old")[0] == "ALLOW"
+
+    shown = json.loads(keys("show", made["api_key_id"], "--json").stdout)
+    assert [row["api_key_id"] for row in shown["rotation"]] == [old, made["api_key_id"], third["api_key_id"]]
+    assert [row["last_used"] is None for row in shown["rotation"]] == [False, True, True]
+    table = keys("show", old).stdout.split("oldest first:\n")[1].splitlines()
+    assert table[0].split() == ["API_KEY_ID", "NAME", "ACTIVE", "ENDS", "LAST_USED", "KEY"]
+    assert [line.split()[0] for line in table[1:]] == [old, made["api_key_id"]]
+    report, = json.loads(keys("report", "--expiring", "14d", "--json").stdout)
+    assert (report["api_key_id"], report["successor"], report["successor_last_used"]) == (old, made["api_key_id"], None)
+    assert "SUCCESSOR_USED" in keys("report", "--expiring", "14d").stdout
+
+
+def rotate_in_background(db, key):
+    return subprocess.Popen([str(BUILD / "apikeyctl"), "keys", "rotate", str(key), "--overlap", "1h", "--json", "--config",
+                             "/dev/null"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "APIKEYCTL_DSN": db.admin_dsn, **environment(COLUMNS)})
+
+
+def waiting(db, kind="Lock"):
+    return db.one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                  "AND application_name = 'apikeyctl' AND wait_event_type = %s", kind)
+
+
+def test_what_is_refused_changes_nothing(db, keys):
+    """A sentence each. An end that is earlier stays."""
+    other = db.add_user(uuid.uuid4())
+    rows = {name: str(db.add_key(name, active=name != "off")) for name in (
+        "off", "ended", "early", "soon", "good", "kept", "last")}
+    db.run(f"UPDATE {TABLE} SET expires_at = now() - interval '1 s' WHERE key_id = 'ended'; "
+           f"UPDATE {TABLE} SET expires_at = now() + interval '1 h' WHERE key_id = 'soon'; "
+           f"UPDATE {TABLE} SET not_before = now() + interval '1 h' WHERE key_id = 'early'")
+    before = contents(db)
+    for name, arguments, status, text in (
+            ("off", ("--overlap", "1d"), 1, "is inactive: nothing was changed"),
+            ("ended", ("--overlap", "1d"), 1, "has ended: nothing was changed"),
+            ("early", ("--overlap", "1d"), 1, "has not begun: nothing was changed"),
+            ("good", ("--overlap", "1d", "--user", other), 1, f"there is no key {rows['good']} of user {other}"),
+            ("good", (), 64, "needs --overlap"),
+            ("good", ("--overlap", "-7d"), 64, 'overlap "-7d": a time is expected'),
+            ("good", ("--overlap", "7"), 64, "a time is expected"),
+            ("good", ("--overlap", "101w", "--lifetime", "0s"), 64, "--lifetime"),
+            ("good", ("--overlap", "36601d"), 64, "at most 100 years"),
+            ("good", ("--overlap", "999999999999w"), 64, "at most 100 years"),
+            ("good", ("--overlap", "1d", "--name", ""), 64, "a name is expected"),
+            ("good", ("--overlap", "1d", "--id", "mine"), 65, "a UUID is expected"),
+            ("good", ("--overlap", "1d", "--id", rows["off"]), 1, "user_api_key_pkey")):
+        assert text in keys("rotate", rows[name], *arguments, status=status, not_before_column="not_before").stderr, name
+    assert "there is no key" in keys("rotate", uuid.uuid4(), "--overlap", "1d", status=1).stderr
+    for column in COLUMNS:
+        done = keys("rotate", rows["good"], "--overlap", "1d", status=78, **{column: ""})
+        assert f"needs postgres.{column}, which is empty" in done.stderr
+    done = keys("rotate", rows["good"], "--overlap", "1d", status=78, successor_of_column="none")
+    assert '"none" does not exist' in done.stderr and "--part rotation" in done.stderr
+    assert "may only read" in keys("rotate", rows["good"], "--overlap", "1d", status=77, dsn=db.dsn).stderr
+    assert contents(db) == before
+    done = keys("rotate", rows["soon"], "--overlap", "1d", "--json")
+    made = json.loads(done.stdout)
+    assert made["expires_at"] == made["predecessor_expires_at"] and from_now(made["expires_at"]) < timedelta(hours=1)
+    assert "when the old key would have ended" in done.stderr
+    made = json.loads(keys("rotate", made["api_key_id"], "--overlap", "1d", "--lifetime", "unlimited", "--json").stdout)
+    assert made["expires_at"] is None and from_now(made["predecessor_expires_at"]) < timedelta(hours=1)
+    made = keys("rotate", rows["last"], "--overlap", "36600d", "--json").stdout
+    assert from_now(json.loads(made)["predecessor_expires_at"]) > timedelta(days=36599)
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([str(BUILD / "apikeyctl"), "keys", "rotate", rows["kept"], "--overlap", "1d"], stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+                              env={**os.environ, "APIKEYCTL_DSN": db.admin_dsn, **environment(COLUMNS)})
+    successor = db.one(f"SELECT api_key_id FROM {TABLE} WHERE successor_of = %s", rows["kept"])
+    assert done.returncode == 74 and f"keys rotate {successor} --overlap 0s" in done.stderr
+
+
+def test_two_operators_at_once(db, keys):
+    """Also where sessions see what was there when they began."""
+    db.run(f'ALTER DATABASE "{db.name}" SET default_transaction_isolation = \'repeatable read\'')
+    key = db.add_key("old")
+    with db.connect(autocommit=False) as holder:
+        holder.execute(f"SELECT FROM {TABLE} FOR UPDATE")
+        both = [rotate_in_background(db, key) for _ in range(2)]
+        wait_until(lambda: waiting(db) == 2, "both to wait")
+        holder.rollback()
+    said = [one.communicate(timeout=60) for one in both]
+    assert sorted(one.returncode for one in both) == [0, 1], said
+    assert any("has a successor already" in why for _, why in said)
+    assert db.one(f"SELECT count(*) FROM {TABLE} WHERE successor_of = %s", key) == 1
+    assert json.loads(keys("show", key, "--json").stdout)["rotation"]
+
+
+def test_nothing_happens_by_halves(db, keys, scratch):
+    """Killed between the two statements; a COMMIT whose answer does not come; a trigger that refuses."""
+    db.run("CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+           "$$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END$$; "
+           f"CREATE TRIGGER wait BEFORE UPDATE ON {TABLE} FOR EACH ROW EXECUTE FUNCTION wait()")
+    old = str(db.add_key("old"))
+    before = contents(db)
+    with db.connect() as holder:
+        holder.execute("SELECT pg_advisory_lock(1)")
+        killed = rotate_in_background(db, old)
+        wait_until(lambda: waiting(db) == 1, "the second statement")
+        killed.kill()
+        killed.communicate()
+    wait_until(lambda: waiting(db) == 0 and not db.one(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'apikeyctl'"),
+        "its session to end")
+    assert contents(db) == before
+    db.run(f"DROP TRIGGER wait ON {TABLE}; CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON {TABLE} DEFERRABLE INITIALLY "
+           "DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()")
+    with Proxy(scratch / f"{db.name}-line", db.server.folder) as line, db.connect() as holder:
+        holder.execute("SELECT pg_advisory_lock(1)")
+        with subprocess.Popen([str(BUILD / "apikeyctl"), "keys", "rotate", old, "--overlap", "1h", "--json"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={
+                                  **os.environ, **environment(COLUMNS),
+                                  "APIKEYCTL_DSN": db.admin_dsn.replace(str(db.server.folder), str(line.folder))}) as lost:
+            wait_until(lambda: waiting(db) == 1, "the COMMIT")
+            line.hold()
+            holder.execute("SELECT pg_advisory_unlock(1)")
+            wait_until(lambda: contents(db) != before, "the commit")
+            line.become(RESET)
+            shown, why = lost.communicate(timeout=60)
+    made = json.loads(shown)
+    assert lost.returncode == 69 and "the connection was lost at COMMIT" in why and f"keys show {made['api_key_id']}" in why
+    assert db.one(f"SELECT key_id FROM {TABLE} WHERE successor_of = %s", old) == made["key_id"], "the key that was shown"
+    db.run(f"DROP TRIGGER wait ON {TABLE}; CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE "
+           f"plpgsql AS $$BEGIN RETURN NULL; END$$; CREATE TRIGGER wait BEFORE UPDATE ON {TABLE} FOR EACH ROW EXECUTE "
+           "FUNCTION wait()")
+    before = contents(db)
+    done = keys("rotate", made["api_key_id"], "--overlap", "1h", status=1)
+    assert "nothing was changed" in done.stderr and contents(db) == before
+
+
+@pytest.mark.builds("release")
+def test_a_lock_is_not_waited_for_for_ever(db, keys):
+    key = db.add_key("old")
+    before = contents(db)
+    with db.connect(autocommit=False) as holder:
+        holder.execute(f"SELECT FROM {TABLE} FOR UPDATE")
+        done = keys("rotate", key, "--overlap", "1d", status=1)
+    assert "another session is changing this key" in done.stderr and "nothing was changed" in done.stderr
+    assert contents(db) == before
+
+
+@pytest.mark.builds("release")
+def test_rotation_in_any_table(db, start, scratch):
+    """Text IDs, partitions, times without a zone, names that are unique for each user, hashed keys beside raw ones."""
+    secret = scratch / f"pepper-{db.name}"
+    secret.write_text("pepper")
+    columns = {"table": "public.T o", "id_column": "Id", "id_type": "text", "user_column": "owner",
+               "key_column": "hash", "key_column_fallback": "raw", "key_transform": "hmac-sha256",
+               "key_transform_secret_file": secret, "active_column": "", "last_used_column": "used", "updated_column": "",
+               "created_column": "", "name_column": "label", "expires_column": "ends", "timestamp_zone": "Asia/Seoul",
+               "successor_of_column": "Was"}
+    db.run('CREATE DOMAIN code AS text CHECK (value <> \'\') NOT NULL; '
+           'CREATE TABLE "T o" ("Id" code, owner text NOT NULL, hash text, raw text NOT NULL, used timestamp, '
+           "label text NOT NULL, ends timestamp, PRIMARY KEY (\"Id\", owner), UNIQUE (owner, label), UNIQUE (owner, hash)) "
+           "PARTITION BY LIST (owner); CREATE TABLE t1 PARTITION OF \"T o\" FOR VALUES IN ('u'); "
+           "INSERT INTO \"T o\" VALUES ('k1', 'u', NULL, 'the key', NULL, 'name', NULL)")
+    made = run("schema", "sql", "--part", "rotation", dsn="", **columns).stdout
+    db.run(made.replace(" CONCURRENTLY", ""))
+    deploy_sql = run("schema", "sql", "--part", "triggers", dsn="", **columns).stdout
+    assert "Was" not in deploy_sql
+
+    def rotate(*arguments, status=0, dsn=db.admin_dsn):
+        return run("keys", "rotate", "k1", "--overlap", "1d", "--json", *arguments, dsn=dsn, status=status, **columns)
+    before = contents(db, '"T o"')
+    done = rotate("--name", "new", status=1).stderr
+    assert "domain code does not allow null values" in done and "nothing was changed" in done and "--id" in done
+    assert "constraint" in rotate("--id", "k2", status=1).stderr
+    assert contents(db, '"T o"') == before
+    made = json.loads(rotate("--id", "k2", "--name", "new").stdout)
+    assert abs(from_now(made["predecessor_expires_at"]) - timedelta(days=1)) < MINUTE
+    assert db.run('SELECT raw, length(hash), "Was" FROM "T o" WHERE "Id" = \'k2\'') == [(made["key_id"], 64, "k1")]
+    assert abs(db.one("SELECT ends FROM \"T o\" WHERE \"Id\" = 'k1'") - datetime.now() - timedelta(hours=33)) < MINUTE
+    assert "k2" in run("keys", "show", "k1", dsn=db.admin_dsn, **columns).stdout.split("oldest first")[1]
+    with psycopg.connect(db.admin_dsn, autocommit=True) as owner:
+        undo = run("schema", "sql", "--part", "rotation", "--undo", dsn="", **columns).stdout
+        for statement in undo.replace("-- DROP", "DROP").replace("-- ALTER", "ALTER").split("\n"):
+            if statement and not statement.startswith("--"):
+                owner.execute(statement.replace(" CONCURRENTLY", ""))
+    assert db.one("SELECT count(*) FROM pg_attribute WHERE attname = 'Was' AND NOT attisdropped") == 0
+
+
+@pytest.mark.builds("release")
+def test_the_part_is_for_those_who_want_it(db):
+    assert "successor_of" not in run("schema", "sql", dsn=db.admin_dsn).stdout
+    done = run("schema", "sql", "--part", "rotation", dsn="", status=78, expires_column="expires_at")
+    assert "postgres.successor_of_column is empty" in done.stderr
