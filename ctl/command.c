@@ -23,6 +23,7 @@ static const struct option_line {
     {"json", NULL, "print JSON, for programs", 'j', TAKES_JSON},
     {"watch", "[=SECONDS]", "repeat every SECONDS (default 1)", 'w', TAKES_WATCH},
     {"within", "MS", "wait for at most MS milliseconds", 't', TAKES_WITHIN},
+    {"attributes", NULL, "show the key's attributes too", 'b', TAKES_ATTRIBUTES},
     {"all", NULL, "every key", 'a', TAKES_ALL},
     {"dsn", "DSN", "the database; else $APIKEYCTL_DSN, else the configuration's", 'd', TAKES_DSN},
     {"user", "USER_ID", "the user that owns the keys", 'u', TAKES_USER},
@@ -170,7 +171,7 @@ static void take_option(struct request *request, char letter, const char *value)
         {'j', &request->json},        {'a', &request->all},         {'y', &request->yes},
         {'R', &request->no_role},     {'U', &request->undo},        {'D', &request->dry_run},
         {'C', &request->csv},         {'B', &request->skip_broken}, {'N', &request->never_used},
-        {'T', &request->still_tried},
+        {'T', &request->still_tried}, {'b', &request->attributes},
     };
 
     if (letter == 'w')

@@ -26,8 +26,9 @@ enum takes {
     TAKES_LEAKED = 1 << 13,
     TAKES_REPORT = 1 << 14,
     TAKES_ROTATION = 1 << 15,
-    TAKES_CSV = 1 << 16,
-    TAKES_USAGE = 1 << 17,
+    TAKES_ATTRIBUTES = 1 << 16,
+    TAKES_CSV = 1 << 17,
+    TAKES_USAGE = 1 << 18,
 };
 
 struct request;
@@ -47,6 +48,7 @@ struct request {
     const struct command *command;
     const char *socket, *config;
     bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used, still_tried;
+    bool attributes;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
     const char *from_file, *idle, *expiring, *overlap, *lifetime, *key, *top, *since, *by;

@@ -9,6 +9,29 @@
 #include "key_input.h"
 #include "output.h"
 
+/* ALLOW: JSON has the attributes in an object of their own. */
+static void show_allow(const struct request *request, const redisReply *reply)
+{
+    json_t *object = json_pack("{s:s,s:s,s:s}", "verdict", reply->element[0]->str, "api_key_id",
+                               reply->element[1]->str, "user_id", reply->element[2]->str);
+    const redisReply *map = reply->elements == 4 ? reply->element[3] : NULL;
+    json_t *attributes = json_object();
+
+    for (size_t i = 0; map && i + 1 < map->elements; i += 2) {
+        const redisReply *value = map->element[i + 1];
+        char name[128];
+
+        snprintf(name, sizeof name, "%s%s", request->json ? "" : "attribute ",
+                 map->element[i]->str);
+        json_object_set_new(request->json ? attributes : object, name,
+                            json_stringn(value->str, value->len));
+    }
+    if (map && request->json)
+        json_object_set(object, "attributes", attributes);
+    json_decref(attributes);
+    output_object(request->json, object);
+}
+
 /* How the answer is shown, and the exit status. */
 static int show_check(const struct request *request, const redisReply *reply)
 {
@@ -34,9 +57,8 @@ static int show_check(const struct request *request, const redisReply *reply)
         die(EX_PROTOCOL, "CHECK: the daemon's reply is not understood");
     verdict = reply->element[0]->str;
     second = reply->element[1]->str;
-    if (strcmp(verdict, "ALLOW") == 0 && reply->elements == 3) {
-        output_object(request->json, json_pack("{s:s,s:s,s:s}", "verdict", verdict, "api_key_id",
-                                               second, "user_id", reply->element[2]->str));
+    if (strcmp(verdict, "ALLOW") == 0 && reply->elements >= 3) {
+        show_allow(request, reply);
         return EXIT_SUCCESS;
     }
     output_object(request->json, json_pack("{s:s,s:s}", "verdict", verdict, "why", second));
@@ -50,11 +72,18 @@ static int show_check(const struct request *request, const redisReply *reply)
 int run_check(const struct request *request)
 {
     char key[KEY_INPUT_SIZE];
-    const char *argv[] = {"CHECK", key, "WITHIN", request->within};
+    const char *argv[5] = {"CHECK", key};
+    int argc = 2;
     redisContext *context = daemon_connect(request);
 
     key_input(request->argv[0], key);
-    redisReply *reply = daemon_try(context, request->within ? 4 : 2, argv);
+    if (request->within) {
+        argv[argc++] = "WITHIN";
+        argv[argc++] = request->within;
+    }
+    if (request->attributes)
+        argv[argc++] = "ATTRIBUTES";
+    redisReply *reply = daemon_try(context, argc, argv);
     int status = show_check(request, reply);
     freeReplyObject(reply);
     redisFree(context);

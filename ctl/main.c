@@ -19,7 +19,7 @@ enum {
 };
 
 const struct command command_table[] = {
-    {"", "check", "[KEY]", 0, 1, TAKES_WITHIN | TAKES_JSON, run_check,
+    {"", "check", "[KEY]", 0, 1, TAKES_WITHIN | TAKES_ATTRIBUTES | TAKES_JSON, run_check,
      "may this key pass? Counts as a use of it"},
     {"", "explain", "[KEY]", 0, 1, TAKES_JSON, run_explain, "why check answers as it does"},
     {"", "invalidate", "[KEY]", 0, 1, TAKES_ALL, run_invalidate,

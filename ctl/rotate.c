@@ -84,6 +84,11 @@ static void judge_old(const struct rotation *rotation, const PGresult *old)
         die(STATUS_FAILED, "key %s has ended: %s", rotation->id, instead);
     if (is_true(old, OLD_EARLY))
         die(STATUS_FAILED, "key %s has not begun: %s", rotation->id, instead);
+    if (is_true(old, OLD_IN_CHILD))
+        die(STATUS_FAILED,
+            "key %s is in a child of the table, which may have other columns; nothing was changed. "
+            "Name the child in postgres.table",
+            rotation->id);
 }
 
 static void take_old(struct keys_db *db, const struct rotation *rotation)
@@ -117,6 +122,16 @@ static void say_left_out(const PGresult *columns)
     }
 }
 
+static void say_referrers(struct keys_db *db)
+{
+    PGresult *tables = expect(rotate_query_referrers(db));
+
+    for (int i = 0; i < PQntuples(tables); i++)
+        fprintf(stderr, "Rows of table %s that refer to the old key are not copied.\n",
+                PQgetvalue(tables, i, 0));
+    PQclear(tables);
+}
+
 /* The one row that was changed. */
 static json_t *only(PGresult *result, const char *what)
 {
@@ -140,6 +155,7 @@ static json_t *replace(struct keys_db *db, const struct rotation *rotation)
     json_t *old = only(rotate_query_end(db, rotation), "ending the old key");
 
     say_left_out(columns);
+    say_referrers(db);
     json_object_set(row, "predecessor_expires_at", json_object_get(old, "expires_at"));
     json_decref(old);
     PQclear(columns);

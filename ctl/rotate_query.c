@@ -45,7 +45,10 @@ PGresult *rotate_query_lock(struct keys_db *db, const struct rotation *rotation)
                      ? "coalesce(" TIME("not_before") " OPERATOR(pg_catalog.>) " NOW ", false)"
                      : "false");
     sql_template(&sql, config,
-                 " FROM {table} " WHICH
+                 ", (SELECT NOT c.relispartition FROM pg_catalog.pg_class AS c "
+                 "WHERE c.oid OPERATOR(pg_catalog.=) {table}.tableoid "
+                 "AND c.oid OPERATOR(pg_catalog.<>) {table_text}::pg_catalog.regclass) IS TRUE "
+                 "FROM {table} " WHICH
                  " AND ({user} OPERATOR(pg_catalog.=) $2 OR $2 IS NULL) FOR NO KEY UPDATE");
     return keys_db_execute(db, &sql, 2, values);
 }
@@ -146,6 +149,18 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
     buffer_free(&not_copied);
     buffer_free(&copied);
     return result;
+}
+
+PGresult *rotate_query_referrers(struct keys_db *db)
+{
+    return keys_db_query(
+        db,
+        "SELECT DISTINCT r.conrelid::pg_catalog.regclass::pg_catalog.text "
+        "FROM pg_catalog.pg_constraint AS r WHERE r.contype OPERATOR(pg_catalog.=) 'f' "
+        "AND r.conparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid "
+        "AND r.confrelid OPERATOR(pg_catalog.=) {table_text}::pg_catalog.regclass "
+        "AND r.conrelid OPERATOR(pg_catalog.<>) r.confrelid ORDER BY 1",
+        0, NULL);
 }
 
 /* INSERT INTO the table (names) SELECT expressions FROM the old row. */

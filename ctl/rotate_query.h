@@ -32,8 +32,9 @@ struct rotation {
  * key waits for the row too. */
 PGresult *rotate_query_begin(struct keys_db *db);
 
-/* Lock the old row. The result has a row for each row with the ID. */
-enum { OLD_ACTIVE, OLD_ENDED, OLD_EARLY }; /* "t" or "f" */
+/* Lock the old row. The result has a row for each row with the ID. One in a child table, which is
+ * no partition, has columns that the table has not. */
+enum { OLD_ACTIVE, OLD_ENDED, OLD_EARLY, OLD_IN_CHILD }; /* "t" or "f" */
 PGresult *rotate_query_lock(struct keys_db *db, const struct rotation *rotation);
 
 /* The successors' IDs. This has to be a statement after the lock: the one that waited for it sees
@@ -49,6 +50,9 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
  *   key      the value is the old key, or may be a hash of it: the column's default */
 enum { COLUMN_NAME, COLUMN_FATE };
 PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotation);
+
+/* The names of other tables that refer to the table's rows by foreign keys. */
+PGresult *rotate_query_referrers(struct keys_db *db);
 
 /* Insert the successor, with the columns that are copied. The result is for keys_db_take_rows(). */
 PGresult *rotate_query_insert(struct keys_db *db, const struct rotation *rotation,

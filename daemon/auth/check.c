@@ -104,14 +104,27 @@ static void judge_window(const struct front *front, const struct key_window *win
         answer->left_us = window->end_us - limits->pg_latest_us;
 }
 
+/* A verdict that is answered and not kept. It is the slot that the flag CACHED_OUTDATED is in. */
+struct passing_verdict {
+    struct cached_verdict slot;
+    struct cached_rest rest; /* behind the slot, as in a cache */
+    struct attributes attributes;
+};
+
 /* As judge_window(), for a verdict with one of these flags. A gateway must not keep what a change
  * has overtaken. */
 static void judge_flags(const struct front *front, const struct cached_verdict *cached,
-                        struct verdict *verdict, struct answer *answer)
+                        struct verdict *verdict, struct answer *answer,
+                        const struct reply_encoder *encoder)
 {
-    if (cached->flags & CACHED_OUTDATED)
+    if (cached->flags & CACHED_OUTDATED) {
         answer->left_us = 0;
-    else
+        verdict->attributes = ((const struct passing_verdict *)cached)->attributes;
+        return;
+    }
+    if (encoder->attributes)
+        verdict->attributes = verdict_cache_attributes(front->cache, cached);
+    if (cached->flags & CACHED_WINDOW)
         judge_window(front, verdict_cache_window(front->cache, cached), verdict, answer);
 }
 
@@ -128,8 +141,8 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
     };
 
     cached_verdict_read(cached, &verdict);
-    if (cached->flags & (CACHED_WINDOW | CACHED_OUTDATED))
-        judge_flags(front, cached, &verdict, &answer);
+    if (cached->flags & (CACHED_WINDOW | CACHED_OUTDATED | CACHED_ATTRIBUTES))
+        judge_flags(front, cached, &verdict, &answer, encoder);
     /* The slot's cache line is fetched while the answer is written. The answer is sent after the
      * use is recorded. */
     ledger_half_prefetch(front->usage, cached->usage_slot);
@@ -579,14 +592,15 @@ void check_outdated(struct front *front, const struct to_front *message)
     /* What is not kept has no window: the answer is given now. */
     verdict.kind = freshness_kind(&front->freshness.limits, verdict.kind, &verdict.window);
     for (struct waiter *waiter = TAILQ_FIRST(&flight->waiters), *next; waiter; waiter = next) {
-        /* With room for its rest. */
-        struct cached_verdict passing[2] = {
-            {.digest = message->answer.digest, .flags = CACHED_OUTDATED}};
+        struct passing_verdict passing = {
+            .slot = {.digest = message->answer.digest, .flags = CACHED_OUTDATED},
+            .attributes = verdict.attributes,
+        };
 
-        cached_verdict_set(passing, &verdict);
+        cached_verdict_set(&passing.slot, &verdict);
         next = TAILQ_NEXT(waiter, in_flight);
         if (freshness_read_since(verdict.read_at_us, waiter->asked_us))
-            answer_waiter(waiter, verdict.kind == VERDICT_UNAVAILABLE ? NULL : passing,
+            answer_waiter(waiter, verdict.kind == VERDICT_UNAVAILABLE ? NULL : &passing.slot,
                           message->answer.tier, no_clock);
         else
             ask_again(waiter, &again);

@@ -40,6 +40,9 @@ struct metrics *front_take_metrics(struct front *front)
     metrics->value[METRIC_CACHE_SLOTS] = cache.slots;
     metrics->value[METRIC_CACHE_BYTES] = cache.bytes;
     metrics->value[METRIC_CACHE_EVICTIONS] = cache.evictions;
+    metrics->value[METRIC_ATTRIBUTE_BYTES] = cache.attribute_bytes;
+    metrics->value[METRIC_ATTRIBUTE_USED] = cache.attribute_used;
+    metrics->value[METRIC_ATTRIBUTE_EVICTIONS] = cache.attribute_evictions;
     metrics->value[METRIC_NEGATIVE_ENTRIES] = negative.used;
     metrics->value[METRIC_NEGATIVE_SLOTS] = negative.slots;
     metrics->value[METRIC_NEGATIVE_BYTES] = negative.bytes;

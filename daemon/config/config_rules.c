@@ -179,6 +179,33 @@ static void check_tables(struct config_draft *draft)
     }
 }
 
+/* What travels with a verdict is told to gateways, and kept for a ttl. */
+static void check_attributes(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+    const struct {
+        const char *name, *value, *why;
+    } columns[] = {
+        {"postgres.key_column", config->postgres_key_column, "a key, or its hash, is not told"},
+        {"postgres.key_column_fallback", config->postgres_key_column_fallback, "a key is not told"},
+        {"postgres.last_used_column", config->postgres_last_used_column,
+         "the daemon writes times into it"},
+        {"postgres.updated_column", config->postgres_updated_column,
+         "the daemon writes times into it"},
+    };
+
+    for (size_t i = 0; i < config->postgres_attribute_columns.len; i++) {
+        const char *attribute = config->postgres_attribute_columns.column[i].name;
+
+        for (size_t k = 0; k < sizeof columns / sizeof columns[0]; k++) {
+            if (strcmp(attribute, columns[k].value) == 0)
+                config_draft_fail(draft, "postgres.attribute_columns",
+                                  "%s is %s, and %s; take it off the list", attribute,
+                                  columns[k].name, columns[k].why);
+        }
+    }
+}
+
 /* A session that is replaced all the time is of no use. Partitions are of a month. */
 static void check_ages(struct config_draft *draft)
 {
@@ -195,6 +222,7 @@ void config_rules_check(struct config_draft *draft)
     check_ages(draft);
     check_columns(draft);
     check_tables(draft);
+    check_attributes(draft);
     check_secrets(draft);
     check_places(draft);
     check_log(draft);

@@ -79,6 +79,10 @@ const struct option option_table[] = {
      "Memory for verdicts on existing keys, 65 bytes each, or 129 where IDs are text."},
     {"cache", "negative_memory", OPTION_SIZE, FIELD(cache_negative_memory), "8MiB", KIB(4), GIB(8),
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
+    {"cache", "attribute_memory", OPTION_SIZE, FIELD(cache_attribute_memory), "16MiB", KIB(64),
+     GIB(64), FIXED, NULL,
+     "Memory for the attributes of verdicts in memory, if there is a postgres.attribute_columns; a "
+     "key without attributes takes none of it."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),
      RELOADABLE, NULL,
      "How long ALLOW and DENY inactive are fresh while the change feed is up: how late a "
@@ -159,6 +163,11 @@ const struct option option_table[] = {
     {"postgres", "expires_column", OPTION_COLUMN, FIELD(postgres_expires_column), "", 0,
      OPTION_NAME_MAX, FIXED, NULL,
      "Column with the time from which a key may pass no more; NULL there: never; empty: none."},
+    {"postgres", "attribute_columns", OPTION_ATTRIBUTES, FIELD(postgres_attribute_columns), "", 0,
+     0, FIXED, NULL,
+     "Columns, with commas in between, whose values ALLOW tells where that is asked for: text, "
+     "text[], booleans, numbers, or scalars of json; at most 16, of 255 bytes each and 1024 "
+     "together; empty: none."},
     {"postgres", "successor_of_column", OPTION_COLUMN, FIELD(postgres_successor_of_column), "", 0,
      OPTION_NAME_MAX, FIXED, NULL,
      "Column with the ID of the row whose key this one takes the place of, for apikeyctl keys "

@@ -246,6 +246,8 @@ const char *option_parse(const struct option *option, const char *text, void *co
         return key_sources_parse(text, option->choices, field, scratch, scratch_size);
     case OPTION_KEY_PREFIXES:
         return key_prefixes_parse(text, field, scratch, scratch_size);
+    case OPTION_ATTRIBUTES:
+        return attribute_columns_parse(text, field, scratch, scratch_size);
     default:
         return parse_bounded(option, text, field, scratch, scratch_size);
     }
@@ -277,6 +279,9 @@ void option_print(const struct option *option, const void *config, struct buffer
         return;
     case OPTION_KEY_PREFIXES:
         key_prefixes_print(field, out);
+        return;
+    case OPTION_ATTRIBUTES:
+        attribute_columns_print(field, out);
         return;
     default:
         break;

@@ -2,6 +2,7 @@
 #include <apikeyd/config/sql_template.h>
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include <apikeyd/base/sql_name.h>
 
@@ -13,6 +14,15 @@ static void append_table_text(struct buffer *sql, const char *table)
     buffer_append(&name, "", 1);
     sql_literal_append(sql, name.data);
     buffer_free(&name);
+}
+
+/* Append the column of attribute_<number>. */
+static void append_attribute(struct buffer *sql, const struct config *config, const char *number)
+{
+    size_t column = strtoul(number, NULL, 10);
+
+    assert(column < config->postgres_attribute_columns.len);
+    sql_column_append(sql, config->postgres_attribute_columns.column[column].name);
 }
 
 /* `name` is what stands between the braces. */
@@ -44,6 +54,12 @@ static void append_value(struct buffer *sql, const struct config *config, struct
         {"zone", sql_literal_append, config->postgres_timestamp_zone},
     };
 
+    static const char attribute[] = "attribute_";
+
+    if (strncmp(name.at, attribute, sizeof attribute - 1) == 0) {
+        append_attribute(sql, config, name.at + sizeof attribute - 1);
+        return;
+    }
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         if (slice_is(name, values[i].name)) {
             assert(values[i].value[0]);

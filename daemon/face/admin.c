@@ -31,6 +31,8 @@ static void ask_back(struct front *front, struct connection *connection, struct 
             free(message->report.metrics);
         if (message->type == TO_BACK_REFUSED)
             free(message->refused);
+        if (message->type == TO_BACK_EXPLAIN)
+            attributes_free(&message->explain.verdict.attributes);
         resp_error(connection_reply(connection),
                    silent ? NO_ANSWER_FROM_BACK : "ERR too many requests pending");
         return;
@@ -127,6 +129,7 @@ static struct explain_memory peek(struct front *front, const struct digest *dige
     if (!cached)
         return found;
     found.verdict = verdict_cache_verdict(front->cache, cached);
+    found.verdict.attributes = attributes_copy(found.verdict.attributes);
     found.refreshing = cached->flags & CACHED_REFRESHING;
     found.use = freshness_of(&front->freshness, NULL, cached->kind, cached->read_at_us);
     if (cached->usage_slot < front->usage->used) {

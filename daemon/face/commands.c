@@ -44,11 +44,29 @@ static void write_resp(struct front *front, struct buffer *out, const struct ans
     resp_verdict(out, answer->verdict, answer->why);
 }
 
-/* "WITHIN <ms>"; false when it is anything else. */
-static bool parse_within(const struct resp_request *request, int64_t *ret_ms)
+/* With ATTRIBUTES; the flags say whether the client speaks RESP3. */
+static void write_resp_attributes(struct front *front, struct buffer *out,
+                                  const struct answer *answer, const struct reply_encoder *encoder)
 {
-    return request->argc == 4 && slice_is(request->argv[2], "WITHIN") &&
-           slice_number(request->argv[3], ret_ms) && *ret_ms > 0 && *ret_ms <= WITHIN_MAX_MS;
+    resp_verdict_attributes(out, answer->verdict, answer->why,
+                            &front->config->postgres_attribute_columns, encoder->flags);
+}
+
+/* "WITHIN <ms>" and "ATTRIBUTES", each once at most; false when it is anything else. */
+static bool parse_check(const struct resp_request *request, bool resp3, struct check *check)
+{
+    for (size_t i = 2; i < request->argc; i++) {
+        if (slice_is(request->argv[i], "ATTRIBUTES") && !check->encoder.attributes)
+            check->encoder = (struct reply_encoder){
+                .write = write_resp_attributes, .flags = resp3, .attributes = true};
+        else if (slice_is(request->argv[i], "WITHIN") && check->within_ms == 0 &&
+                 i + 1 < request->argc && slice_number(request->argv[i + 1], &check->within_ms) &&
+                 check->within_ms > 0 && check->within_ms <= WITHIN_MAX_MS)
+            i++;
+        else
+            return false;
+    }
+    return true;
 }
 
 static void refuse_key(struct front *front, struct connection *connection, const char *wrong)
@@ -60,11 +78,11 @@ static void refuse_key(struct front *front, struct connection *connection, const
 static void run_check(struct front *front, struct connection *connection,
                       const struct resp_request *request)
 {
-    const char *wrong = "syntax: CHECK <key id> [WITHIN <ms from 1 to 9999999>]";
+    const char *wrong = "syntax: CHECK <key id> [WITHIN <ms from 1 to 9999999>] [ATTRIBUTES]";
     struct check check = {
         .connection = connection, .key = request->argv[1], .encoder = {.write = write_resp}};
 
-    if (request->argc <= 2 || parse_within(request, &check.within_ms))
+    if (parse_check(request, resp_client(connection)->resp3, &check))
         wrong = check_key(front, &check);
     if (wrong)
         refuse_key(front, connection, wrong);
@@ -207,7 +225,7 @@ static void debug(struct front *front, struct connection *connection,
 
 /* CHECK comes first, because the search is linear. */
 static const struct command table[] = {
-    {"CHECK", 2, 4, 0, run_check, "CHECK <key id> [WITHIN <ms>]: may this key pass?"},
+    {"CHECK", 2, 5, 0, run_check, "CHECK <key id> [WITHIN <ms>] [ATTRIBUTES]: may this key pass?"},
     {"PING", 1, 2, 0, ping, "PING [message]"},
     {"ECHO", 2, 2, 0, ping, "ECHO <message>"},
     {"QUIT", 1, 1, AT_ONCE, quit, "QUIT: close the connection"},

@@ -176,6 +176,13 @@ static void take_tombstone(struct front *front, const struct to_front *message)
                           message->invalidate.changed_at_us);
 }
 
+/* Whether it has attributes of its own. */
+static bool is_answer(const struct to_front *message)
+{
+    return message->type == TO_FRONT_VERDICT || message->type == TO_FRONT_OUTDATED ||
+           message->type == TO_FRONT_STALE;
+}
+
 static void handle_message(struct front *front, struct to_front *message)
 {
     switch (message->type) {
@@ -223,6 +230,8 @@ static void handle_message(struct front *front, struct to_front *message)
         front->stopped = true;
         break;
     }
+    if (is_answer(message))
+        attributes_free(&message->answer.verdict.attributes);
 }
 
 /* Number of messages taken together. The memory of all their verdicts is prefetched before the
@@ -329,7 +338,11 @@ struct front *front_new(const struct front_setup *setup)
     front->base = event_base_new();
     front->cache = verdict_cache_new(
         config->cache_memory, config->cache_negative_memory,
-        (struct verdict_form){(enum id_type)config->postgres_id_type, config_has_windows(config)},
+        (struct verdict_form){
+            .id_type = (enum id_type)config->postgres_id_type,
+            .windows = config_has_windows(config),
+            .attribute_bytes = config_has_attributes(config) ? config->cache_attribute_memory : 0,
+        },
         setup->seed);
     front->refused = refused_keys_new((enum id_type)config->postgres_id_type, clock_wall_us());
     if (!front->base || !front->cache || !front->refused || !check_init(front, setup->seed))
@@ -390,6 +403,8 @@ static void discard_mail(struct front *front)
             buffer_free(&reply.reply);
         else if (reply.type == TO_FRONT_CONFIG)
             discard_config(&reply);
+        else if (is_answer(&reply))
+            attributes_free(&reply.answer.verdict.attributes);
     }
     while (mailbox_take(front->to_back, &request)) {
         if (request.type == TO_BACK_REPORT)
@@ -398,6 +413,8 @@ static void discard_mail(struct front *front)
             free(request.stats.metrics);
         if (request.type == TO_BACK_REFUSED)
             free(request.refused);
+        if (request.type == TO_BACK_EXPLAIN)
+            attributes_free(&request.explain.verdict.attributes);
     }
 }
 

@@ -103,6 +103,23 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
+/* Of an ALLOW, also while the key is outside of its window. */
+static void attribute_fields(struct fields *out, const struct explanation *e,
+                             const struct verdict *verdict)
+{
+    struct attributes rest = verdict->attributes;
+    struct attribute attribute;
+
+    while (attributes_take(&rest, &attribute)) {
+        char name[sizeof "attribute " + ATTRIBUTE_NAME_MAX];
+
+        snprintf(name, sizeof name, "attribute %s", e->columns->column[attribute.column].name);
+        resp_text(&out->text, name);
+        resp_bulk(&out->text, attribute.value);
+        out->count++;
+    }
+}
+
 /* The fields of the verdict that CHECK would answer, or of PostgreSQL's if CHECK's is about no row.
  */
 static void row_fields(struct fields *out, const struct explanation *e,
@@ -117,6 +134,7 @@ static void row_fields(struct fields *out, const struct explanation *e,
     field_id(out, "user_id", &verdict->user_id, verdict->id_type);
     field_time(out, "not_before", verdict->window.start_us);
     field_time(out, "expires", verdict->window.end_us);
+    attribute_fields(out, e, verdict);
 }
 
 static const char *memory_state(const struct explanation *e)

@@ -3,6 +3,7 @@
 #ifndef APIKEYD_EXPLAIN_H
 #define APIKEYD_EXPLAIN_H
 
+#include <apikeyd/model/attribute_columns.h>
 #include <apikeyd/model/mailbox.h>
 #include <apikeyd/model/store.h>
 #include <apikeyd/redis/redis_tier.h>
@@ -17,7 +18,8 @@ struct explanation {
     enum freshness_use redis_use;
     bool asked; /* PostgreSQL answered … */
     struct verdict in_postgres;
-    const char *why_not;          /* … or why it did not */
+    const char *why_not; /* … or why it did not */
+    const struct attribute_columns *columns;
     bool postgres_down;           /* known not to answer lookups */
     bool has_store;               /* it is known … */
     struct store_id store;        /* … which store is asked */

@@ -21,7 +21,7 @@ enum {
     COLUMN_EXPIRES_IN_ZONE,
     COLUMN_READ,
     COLUMN_STORE,
-    COLUMNS
+    COLUMN_ATTRIBUTES /* as many as there are, from here on */
 };
 
 /* A column of the row, or the value of every row if the table has no such column. */
@@ -70,10 +70,9 @@ static void append_rows(struct buffer *text, const struct config *config, char a
     append_column(text, alias, created, "NULL::pg_catalog.timestamptz");
     append_instant(text, alias, "{not_before}", config->postgres_not_before_column);
     append_instant(text, alias, "{expires}", config->postgres_expires_column);
-    buffer_printf(text,
-                  ", pg_catalog.statement_timestamp(), NULL::pg_catalog.record "
-                  "FROM {table} AS %c WHERE ",
-                  alias);
+    buffer_text(text, ", pg_catalog.statement_timestamp(), NULL::pg_catalog.record");
+    attribute_query_append(text, config, alias);
+    buffer_printf(text, " FROM {table} AS %c WHERE ", alias);
 }
 
 /* Each column has an index of its own, so that there is a SELECT for each. No row comes twice. */
@@ -94,6 +93,7 @@ static char *make_sql(const struct config *config, char alias, const char *keys,
     }
     buffer_text(&text, "SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "
                        "pg_catalog.statement_timestamp(), " STORE_MARK);
+    attribute_query_append_none(&text, config);
     buffer_append(&text, "", 1);
     sql_template(&sql, config, text.data);
     buffer_append(&sql, "", 1);
@@ -123,8 +123,9 @@ static bool is_time(const PGresult *result, int column)
     return oid == PG_TIMESTAMP || oid == PG_TIMESTAMPTZ;
 }
 
-struct key_misfit key_query_misfit(const PGresult *result, enum id_type type)
+struct key_misfit key_query_misfit(const PGresult *result, const struct config *config)
 {
+    enum id_type type = (enum id_type)config->postgres_id_type;
     const struct {
         int column;
         bool fits;
@@ -145,8 +146,14 @@ struct key_misfit key_query_misfit(const PGresult *result, enum id_type type)
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
         if (!columns[i].fits)
             return (struct key_misfit){columns[i].why,
-                                       pg_type_name(PQftype(result, columns[i].column))};
+                                       pg_type_name(PQftype(result, columns[i].column)), NULL};
     }
+    struct attribute_misfit attribute =
+        attribute_query_misfit(result, COLUMN_ATTRIBUTES, &config->postgres_attribute_columns);
+    if (attribute.column)
+        return (struct key_misfit){"a column of postgres.attribute_columns is not of type text, "
+                                   "varchar, text[], json, jsonb or boolean, and no number",
+                                   attribute.type, attribute.column};
     return (struct key_misfit){0};
 }
 
@@ -160,14 +167,17 @@ static bool has_instants(const PGresult *result, int i)
     return true;
 }
 
-bool key_query_valid(const PGresult *result, struct store_told *ret_told)
+bool key_query_valid(const PGresult *result, const struct config *config,
+                     struct store_told *ret_told)
 {
+    const struct attribute_columns *attributes = &config->postgres_attribute_columns;
     bool told = false;
 
-    if (PQnfields(result) != COLUMNS)
+    if (PQnfields(result) != COLUMN_ATTRIBUTES + (int)attributes->len * ATTRIBUTE_COLUMNS_EACH)
         return false;
     for (int i = 0; i < PQntuples(result); i++) {
-        if (PQgetlength(result, i, COLUMN_READ) != 8 || !has_instants(result, i))
+        if (PQgetlength(result, i, COLUMN_READ) != 8 || !has_instants(result, i) ||
+            !attribute_query_valid(result, i, COLUMN_ATTRIBUTES, attributes))
             return false;
         if (!tells_store(result, i)) {
             if (PQgetlength(result, i, COLUMN_ACTIVE) != 1)
@@ -228,6 +238,7 @@ static struct slice read_text(const PGresult *result, int i, int column)
 bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_row *ret)
 {
     ret->server_read_us = pg_get_int64(PQgetvalue(result, i, COLUMN_READ)) + PG_EPOCH_US;
+    ret->index = i;
     if (tells_store(result, i))
         return false;
     ret->key = read_text(result, i, COLUMN_KEY);
@@ -237,6 +248,13 @@ bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_
                           ? INT64_MAX
                           : pg_get_int64(PQgetvalue(result, i, COLUMN_CREATED));
     return true;
+}
+
+void key_query_attributes(const PGresult *result, int i, const struct config *config,
+                          struct attributes_draft *ret_draft, struct attribute_faults *ret_faults)
+{
+    attribute_query_read(result, i, COLUMN_ATTRIBUTES, &config->postgres_attribute_columns,
+                         ret_draft, ret_faults);
 }
 
 size_t key_row_hash(const struct key_row *row, const struct key_names *names)
@@ -278,6 +296,7 @@ void key_query_combine(struct key_finding *finding, const struct key_row *row)
     if (before.rows == 0 || is_older(row, finding)) {
         *verdict = row->verdict;
         finding->created_at = row->created_at;
+        finding->row = row->index;
     }
     verdict->window = before.rows == 0 ? row->verdict.window
                                        : key_window_both(before.window, row->verdict.window);

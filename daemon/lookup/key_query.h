@@ -16,6 +16,8 @@
 #include <apikeyd/model/verdict.h>
 #include <apikeyd/postgres/store_query.h>
 
+#include "attribute_query.h"
+
 /* The statement for this configuration; free() it. NULL when out of memory. */
 char *key_query_sql(const struct config *config);
 
@@ -30,6 +32,7 @@ struct key_row {
     bool broken;            /* an ID is missing, or is none; it is zeros */
     int64_t created_at;     /* in PostgreSQL's units; NULL counts as latest */
     int64_t server_read_us; /* PostgreSQL's clock, µs since 1970 */
+    int index;              /* of the row in its result */
 };
 
 /* The verdict from the rows of one key so far. Starts as DENY unknown with 0 rows. */
@@ -37,23 +40,30 @@ struct key_finding {
     struct verdict verdict;
     bool broken;        /* a row was broken: there is no verdict */
     int64_t created_at; /* of the row that gave the verdict its IDs */
+    int row;            /* which row of the result that is */
     int64_t server_read_us;
 };
 
 /* A column that is not of the type that the configuration tells: no row can be read. */
 struct key_misfit {
-    const char *why;   /* lives forever; NULL: there is none */
-    const char *found; /* the column's type */
+    const char *why;    /* lives forever; NULL: there is none */
+    const char *found;  /* the column's type */
+    const char *column; /* its name, the configuration's, or NULL if `why` tells it */
 };
 
-struct key_misfit key_query_misfit(const PGresult *result, enum id_type type);
+struct key_misfit key_query_misfit(const PGresult *result, const struct config *config);
 
 /* Returns whether a result without a misfit has the expected form; sets *ret_told. */
-bool key_query_valid(const PGresult *result, struct store_told *ret_told);
+bool key_query_valid(const PGresult *result, const struct config *config,
+                     struct store_told *ret_told);
 
 /* Read row `i`, of PQntuples(), with IDs of the type. False for the row that tells the store: then
  * only ret->server_read_us is set. */
 bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_row *ret);
+
+/* Read the attributes of row `i`, which key_query_row() has read. */
+void key_query_attributes(const PGresult *result, int i, const struct config *config,
+                          struct attributes_draft *ret_draft, struct attribute_faults *ret_faults);
 
 /* Whether a row that was found by one of its columns is a row of the key. */
 enum key_row_standing {

@@ -20,12 +20,24 @@ struct lookup {
     int64_t deadline_us;    /* while waiting for a connection to PostgreSQL */
     size_t batch_max;       /* bound of its next batch; 0: only the configured bound */
     size_t losses;          /* connections that broke under it */
-    struct verdict old;     /* from Redis, used when PostgreSQL does not answer; or UNAVAILABLE */
+    /* From Redis, used when PostgreSQL does not answer; or UNAVAILABLE. Its attributes are its own:
+     * lookup_keep(). */
+    struct verdict old;
     struct key_finding finding; /* of the batch under way */
     uint64_t ask;               /* EXPLAIN only, like the next field */
     struct explanation *explanation;
 };
 TAILQ_HEAD(lookup_list, lookup);
+
+/* Keep a verdict for longer than its attributes live. */
+static inline void lookup_keep(struct verdict *place, const struct verdict *verdict)
+{
+    struct attributes attributes = attributes_copy(verdict->attributes);
+
+    attributes_free(&place->attributes);
+    *place = *verdict;
+    place->attributes = attributes;
+}
 
 static inline struct slice lookup_key(const struct lookup *lookup)
 {

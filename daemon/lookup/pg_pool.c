@@ -47,6 +47,7 @@ struct pg_pool {
     const char *logged; /* in the log: a fault of answers */
     bool refused_logged, time_logged, bytes_logged, broken_logged;
     bool misfit_logged[KEY_ROW_HASH_IN_FALLBACK + 1];
+    struct attribute_log attribute_log;
     bool down; /* the state last reported */
     char *sql, *probe_sql;
     bool feed_usable;
@@ -222,13 +223,20 @@ static const char *wrong_with(enum store_standing standing, bool hidden)
     return hidden ? "row security hides rows of postgres.table from the daemon's role" : NULL;
 }
 
-/* `found`: the type of the column that is wrong, or "". */
-static void log_wrong(struct pg_pool *pool, const char *wrong, const char *found)
+/* `misfit`: the column that is wrong, or zeros. */
+static void log_wrong(struct pg_pool *pool, const char *wrong, const struct key_misfit *misfit)
 {
+    struct buffer found = {0};
+
+    if (misfit->column)
+        buffer_printf(&found, ": %s is of type %s", misfit->column, misfit->found);
+    else if (misfit->why)
+        buffer_printf(&found, ": its type is %s", misfit->found);
     if (wrong && wrong != pool->logged)
         log_error(&pool->env->log,
-                  "postgres (lookups): %s%s%s; its answers are not used (logged once)", wrong,
-                  found[0] ? ": its type is " : "", found);
+                  "postgres (lookups): %s%.*s; its answers are not used (logged once)", wrong,
+                  (int)found.len, buffer_held(&found).at);
+    buffer_free(&found);
     pool->logged = wrong;
 }
 
@@ -297,7 +305,7 @@ static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups, con
     enum store_standing standing =
         stores_judge(&pool->env->stores, &told->mark, told->standby, &store);
     const char *wrong = wrong_with(standing, told->hidden);
-    const char *found = "";
+    struct key_misfit misfit = {0};
 
     slot->told = true;
     if (standing == STORE_UNKNOWN) {
@@ -305,12 +313,10 @@ static bool judge_store(struct pool_slot *slot, struct lookup_list *lookups, con
         return false;
     }
     if (!wrong) {
-        struct key_misfit misfit = key_query_misfit(result, id_type(pool));
-
+        misfit = key_query_misfit(result, pool->env->config);
         wrong = misfit.why;
-        found = wrong ? misfit.found : "";
     }
-    log_wrong(pool, wrong, found);
+    log_wrong(pool, wrong, &misfit);
     if (wrong) {
         refuse_answer(slot, lookups, standing, wrong);
         return false;
@@ -347,14 +353,35 @@ static void fail_broken(struct pg_pool *pool, struct lookup *lookup)
     fail(pool, lookup, "its row's ID or its user's is NULL, or no ID");
 }
 
+/* With the attributes of the row that gave the IDs, which live as long as this call. */
+static void allow_lookup(struct pg_pool *pool, struct lookup *lookup, const PGresult *result,
+                         int64_t server_read_us)
+{
+    const struct config *config = pool->env->config;
+    struct verdict verdict = lookup->finding.verdict;
+    struct attributes_draft draft;
+    struct attribute_faults faults;
+
+    if (config_has_attributes(config)) {
+        key_query_attributes(result, lookup->finding.row, config, &draft, &faults);
+        attribute_log_faults(&pool->attribute_log, pool->env, &lookup->request.digest, &faults);
+        verdict.attributes = attributes_of(&draft);
+    }
+    pool->setup.answered(pool->setup.arg, lookup, &verdict, server_read_us);
+}
+
 /* Without an encoding, text that another client wrote may be the same key in other bytes. */
-static void answer_lookup(struct pg_pool *pool, struct lookup *lookup, const struct store *store,
-                          int64_t server_read_us)
+static void answer_lookup(struct pg_pool *pool, struct lookup *lookup, const PGresult *result,
+                          const struct store *store, int64_t server_read_us)
 {
     const struct verdict *verdict = &lookup->finding.verdict;
 
     if (lookup->finding.broken) {
         fail_broken(pool, lookup);
+        return;
+    }
+    if (verdict->kind == VERDICT_ALLOW) {
+        allow_lookup(pool, lookup, result, server_read_us);
         return;
     }
     if (verdict->kind != VERDICT_DENY_UNKNOWN || !store || !store->bytes || is_ascii(lookup)) {
@@ -393,7 +420,7 @@ static void take_rows(struct pool_slot *slot, struct lookup_list *lookups, const
     if (slot->store == AGREES)
         back_env_sample_clock(pool->env, slot->sent_us, now_us, row.server_read_us);
     while ((lookup = lookup_list_take(lookups)))
-        answer_lookup(pool, lookup, stores_find(&pool->env->stores, &told->mark),
+        answer_lookup(pool, lookup, result, stores_find(&pool->env->stores, &told->mark),
                       row.server_read_us);
 }
 
@@ -524,7 +551,7 @@ static void on_result(void *arg, enum pg_outcome outcome, const PGresult *result
     explicit_bzero(slot->fallback_keys.data, slot->fallback_keys.cap);
     if (!result)
         take_loss(slot, &lookups, outcome);
-    else if (outcome == PG_DONE && key_query_valid(result, &told))
+    else if (outcome == PG_DONE && key_query_valid(result, slot->pool->env->config, &told))
         take_rows(slot, &lookups, result, &told);
     else
         take_refusal(slot, &lookups, len, result);
@@ -660,7 +687,7 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
         const char *wrong = wrong_with(STORE_OUTDATED, false);
 
         slot->store = USELESS;
-        log_wrong(pool, wrong, "");
+        log_wrong(pool, wrong, &(struct key_misfit){0});
         pg_connection_give_up(slot->connection, wrong);
         return;
     }

@@ -56,6 +56,11 @@ static enum freshness_use use_of(const struct resolver *resolver, const struct l
 
 static void lookup_free(struct lookup *lookup)
 {
+    attributes_free(&lookup->old.attributes);
+    if (lookup->explanation) {
+        attributes_free(&lookup->explanation->memory.verdict.attributes);
+        attributes_free(&lookup->explanation->in_redis.attributes);
+    }
     free(lookup->explanation);
     explicit_bzero(lookup->request.key, sizeof lookup->request.key);
     free(lookup);
@@ -75,6 +80,7 @@ static void answer_explain(struct resolver *resolver, struct lookup *lookup,
     explanation->asked = verdict->kind != VERDICT_UNAVAILABLE;
     explanation->in_postgres = *verdict;
     explanation->why_not = why;
+    explanation->columns = &resolver->env->config->postgres_attribute_columns;
     explanation->redis_use = use_of(resolver, lookup, &explanation->in_redis);
     explanation->watermark_us = freshness_watermark(freshness, &lookup->names.digests);
     if (lookup->finding.broken)
@@ -108,6 +114,21 @@ static void note_in_redis(struct resolver *resolver, const struct verdict *verdi
     resolver->redis_store = *store;
 }
 
+/* Send a verdict to the front thread. The message has its attributes for its own. */
+static void post_answer(struct resolver *resolver, const struct lookup *lookup,
+                        enum to_front_type type, const struct verdict *verdict, enum tier tier,
+                        const char *why)
+{
+    struct to_front message = {
+        .type = type,
+        .answer = {lookup->request.digest, *verdict, tier, why, lookup->request.key_scheme},
+    };
+
+    message.answer.verdict.attributes = attributes_copy(verdict->attributes);
+    if (!back_env_post(resolver->env, &message))
+        attributes_free(&message.answer.verdict.attributes);
+}
+
 /* Answer and free the lookup, which is in no list any more. */
 static void answer(struct resolver *resolver, struct lookup *lookup, const struct verdict *verdict,
                    enum tier tier, const char *why)
@@ -120,11 +141,8 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
     if (lookup->explanation)
         answer_explain(resolver, lookup, verdict, why);
     else
-        back_env_post(resolver->env, &(struct to_front){
-                                         .type = outdated ? TO_FRONT_OUTDATED : TO_FRONT_VERDICT,
-                                         .answer = {lookup->request.digest, *verdict, tier, why,
-                                                    lookup->request.key_scheme},
-                                     });
+        post_answer(resolver, lookup, outdated ? TO_FRONT_OUTDATED : TO_FRONT_VERDICT, verdict,
+                    tier, why);
     lookup_free(lookup);
 }
 
@@ -133,11 +151,7 @@ static void answer(struct resolver *resolver, struct lookup *lookup, const struc
 static void answer_unavailable(struct resolver *resolver, struct lookup *lookup, const char *why)
 {
     if (lookup->old.kind != VERDICT_UNAVAILABLE && !changed_since(resolver, lookup, &lookup->old))
-        back_env_post(resolver->env, &(struct to_front){
-                                         .type = TO_FRONT_STALE,
-                                         .answer = {lookup->request.digest, lookup->old, TIER_STALE,
-                                                    NULL, lookup->request.key_scheme},
-                                     });
+        post_answer(resolver, lookup, TO_FRONT_STALE, &lookup->old, TIER_STALE, NULL);
     answer(resolver, lookup, &verdict_unavailable, TIER_NONE, why);
 }
 
@@ -264,20 +278,20 @@ static void take_tombstone(struct resolver *resolver, const struct digest *diges
 /* Redis has told all that it holds for the key: answer, or ask PostgreSQL. */
 static void use_findings(struct resolver *resolver, struct lookup *lookup)
 {
-    struct verdict verdict = lookup->old;
+    const struct verdict *verdict = &lookup->old;
     enum freshness_use use = USE_NEVER;
 
-    if (verdict.kind != VERDICT_UNAVAILABLE) {
-        note_in_redis(resolver, &verdict);
-        use = use_of(resolver, lookup, &verdict);
+    if (verdict->kind != VERDICT_UNAVAILABLE) {
+        note_in_redis(resolver, verdict);
+        use = use_of(resolver, lookup, verdict);
     }
-    if (use == USE_NEVER)
-        lookup->old = verdict_unavailable;
     if (use == USE_NOW) {
         resolver->env->metrics.value[METRIC_REDIS_HITS]++;
-        answer(resolver, lookup, &verdict, TIER_REDIS, NULL);
+        answer(resolver, lookup, verdict, TIER_REDIS, NULL);
         return;
     }
+    if (use == USE_NEVER)
+        lookup_keep(&lookup->old, &verdict_unavailable);
     pg_pool_add(resolver->postgres, lookup);
 }
 
@@ -295,9 +309,9 @@ static void on_finding(void *arg, enum redis_finding finding, const struct verdi
     if (which == 0 && lookup->explanation) {
         lookup->explanation->redis = finding;
         if (finding == FOUND_VERDICT)
-            lookup->explanation->in_redis = *verdict;
+            lookup_keep(&lookup->explanation->in_redis, verdict);
     } else if (which == 0 && finding == FOUND_VERDICT) {
-        lookup->old = *verdict;
+        lookup_keep(&lookup->old, verdict);
     }
     if (batch->next < lookup->names.digests.len)
         return;
@@ -324,13 +338,15 @@ static void read_redis(struct resolver *resolver)
     struct redis_batch *batch = malloc(sizeof *batch);
     struct digest digests[REDIS_BATCH];
     struct lookup *lookup;
-    size_t len = 0;
+    size_t max = redis_tier_batch_max(resolver->redis), len = 0;
 
     if (!batch)
         out_of_memory();
+    if (max > REDIS_BATCH)
+        max = REDIS_BATCH;
     *batch = (struct redis_batch){.resolver = resolver};
     TAILQ_INIT(&batch->lookups);
-    while (len <= REDIS_BATCH - DIGESTS_MAX && (lookup = lookup_list_take(&resolver->for_redis))) {
+    while (len <= max - DIGESTS_MAX && (lookup = lookup_list_take(&resolver->for_redis))) {
         const struct digests *of_key = &lookup->names.digests;
 
         TAILQ_INSERT_TAIL(&batch->lookups, lookup, in_list);

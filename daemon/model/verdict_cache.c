@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "attribute_store.h"
+
 /* Ways of a set. With this many, sets fill alike, and a key has a second set for when its first is
  * full. So a table that is nearly full still takes new verdicts. */
 enum { WAYS = 32 };
@@ -33,11 +35,12 @@ struct table {
     size_t window_size;        /* bytes; 0: no key has a window */
     uint8_t *tag;              /* as many as slots, behind them; 0: the slot is empty */
     struct key_window *window; /* as many, behind the tags */
+    struct attribute_store *attributes; /* by the slots' indices; NULL: no key has any */
     void *mapping;
     size_t mapping_size;
     size_t sets;
     size_t used;
-    uint64_t evictions;
+    uint64_t evictions, attribute_evictions;
 };
 
 struct verdict_cache {
@@ -92,6 +95,7 @@ static bool table_init(struct table *table, size_t bytes, bool with_rest, bool w
 
 static void table_done(struct table *table)
 {
+    attribute_store_free(table->attributes);
     if (table->mapping)
         munmap(table->mapping, table->mapping_size);
 }
@@ -108,6 +112,13 @@ struct verdict_cache *verdict_cache_new(size_t bytes, size_t negative_bytes,
         !table_init(&cache->negative, negative_bytes, false, false)) {
         verdict_cache_free(cache);
         return NULL;
+    }
+    if (form.attribute_bytes > 0) {
+        cache->positive.attributes = attribute_store_new(form.attribute_bytes);
+        if (!cache->positive.attributes) {
+            verdict_cache_free(cache);
+            return NULL;
+        }
     }
     return cache;
 }
@@ -307,8 +318,16 @@ static struct table *table_for(struct verdict_cache *cache, enum verdict_kind ki
     return kind == VERDICT_DENY_UNKNOWN ? &cache->negative : &cache->positive;
 }
 
+static void drop_attributes(struct table *table, const struct cached_verdict *slot)
+{
+    if (slot->flags & CACHED_ATTRIBUTES)
+        attribute_store_remove(table->attributes, (uint32_t)index_of(table, slot));
+}
+
 static void empty(struct table *table, struct cached_verdict *slot)
 {
+    drop_attributes(table, slot);
+    slot->flags = 0;
     *tag_at(table, slot) = 0;
     slot->kind = VERDICT_UNAVAILABLE;
     table->used--;
@@ -335,7 +354,53 @@ static struct cached_verdict *make_room(struct table *table, const struct place 
     }
     slot = victim(table, place, limits);
     table->evictions += freshness_is_fresh(limits, slot->kind, slot->read_at_us);
+    drop_attributes(table, slot);
+    slot->flags = 0;
     return slot;
+}
+
+/* Verdicts whose attributes are spared while room is made for others. */
+enum { SPARED_MAX = 16 };
+
+/* Make room for attributes. In the way are verdicts in the order in which they came; those that
+ * were used since the hand last passed stay, and the others go whole. */
+static void make_attribute_room(struct table *table, size_t len,
+                                const struct freshness_limits *limits)
+{
+    struct attribute_block block;
+
+    for (unsigned spared = 0; attribute_store_crowded(table->attributes, len, &block);) {
+        struct cached_verdict *slot = slot_at(table, block.holder);
+        bool fresh = freshness_is_fresh(limits, slot->kind, slot->read_at_us);
+
+        if (fresh && slot->used != block.mark && spared < SPARED_MAX) {
+            attribute_store_spare(table->attributes, slot->used);
+            spared++;
+        } else {
+            table->attribute_evictions += fresh;
+            empty(table, slot);
+        }
+    }
+}
+
+/* Keep the attributes of the verdict that was just put into the slot, in the place of those that it
+ * `had`. */
+static void keep_attributes(struct table *table, struct cached_verdict *slot, bool had,
+                            struct attributes attributes, const struct freshness_limits *limits)
+{
+    uint32_t holder = (uint32_t)index_of(table, slot);
+    bool some = attributes.len > 0;
+
+    if (some)
+        slot->flags |= CACHED_ATTRIBUTES;
+    if (had && some && attribute_store_replace(table->attributes, holder, attributes))
+        return;
+    if (had)
+        attribute_store_remove(table->attributes, holder);
+    if (!some)
+        return;
+    make_attribute_room(table, attributes.len, limits);
+    attribute_store_put(table->attributes, holder, attributes, slot->used);
 }
 
 const struct key_window *verdict_cache_window(const struct verdict_cache *cache,
@@ -347,6 +412,16 @@ const struct key_window *verdict_cache_window(const struct verdict_cache *cache,
     return &table->window[index_of(table, slot)];
 }
 
+struct attributes verdict_cache_attributes(const struct verdict_cache *cache,
+                                           const struct cached_verdict *slot)
+{
+    const struct table *table = &cache->positive;
+
+    if (!(slot->flags & CACHED_ATTRIBUTES))
+        return (struct attributes){0};
+    return attribute_store_get(table->attributes, (uint32_t)index_of(table, slot));
+}
+
 struct verdict verdict_cache_verdict(const struct verdict_cache *cache,
                                      const struct cached_verdict *slot)
 {
@@ -355,6 +430,7 @@ struct verdict verdict_cache_verdict(const struct verdict_cache *cache,
     cached_verdict_read(slot, &verdict);
     if (slot->flags & CACHED_WINDOW)
         verdict.window = *verdict_cache_window(cache, slot);
+    verdict.attributes = verdict_cache_attributes(cache, slot);
     return verdict;
 }
 
@@ -378,6 +454,7 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
         *tag_at(table, slot) = place.tag;
         slot->usage_slot = 0;
     }
+    bool had_attributes = slot->flags & CACHED_ATTRIBUTES;
     *slot = (struct cached_verdict){
         .digest = *digest,
         .usage_slot = slot->usage_slot,
@@ -389,15 +466,29 @@ struct cached_verdict *verdict_cache_put(struct verdict_cache *cache, const stru
         table->window[index_of(table, slot)] = verdict->window;
         slot->flags |= CACHED_WINDOW;
     }
+    if (table->attributes)
+        keep_attributes(table, slot, had_attributes, verdict->attributes, limits);
     return slot;
 }
 
 static struct verdict_cache_stats table_stats(const struct table *table)
 {
     size_t slots = table->sets * WAYS;
+    struct verdict_cache_stats stats = {
+        .slots = slots,
+        .bytes = slots * slot_bytes(table),
+        .used = table->used,
+        .evictions = table->evictions,
+    };
 
-    return (struct verdict_cache_stats){slots, slots * slot_bytes(table), table->used,
-                                        table->evictions};
+    if (table->attributes) {
+        struct attribute_store_stats attributes = attribute_store_stats(table->attributes);
+
+        stats.attribute_bytes = attributes.bytes;
+        stats.attribute_used = attributes.used;
+        stats.attribute_evictions = table->attribute_evictions;
+    }
+    return stats;
 }
 
 struct verdict_cache_stats verdict_cache_stats(const struct verdict_cache *cache)

@@ -13,8 +13,8 @@
 
 #include <apikeyd/base/slice.h>
 
-/* Limits of one reply: bytes with framing, and elements at all depths. Our own values have 200
- * bytes at most, and one request reads a thousand at most. */
+/* Limits of one reply: bytes with framing, and elements at all depths. A request asks for
+ * no more of our own values than fit (redis_tier_batch_max()). */
 enum { REDIS_REPLY_MAX = 384 << 10, REDIS_ELEMENTS_MAX = 2048 };
 
 enum redis_reply_kind {

@@ -93,6 +93,12 @@ static void name_columns(const struct config *config, const struct key_hasher *h
         hash = add_text(hash, config->postgres_timestamp_zone);
         defaults = false;
     }
+    if (config_has_attributes(config)) {
+        hash = add_text(hash, "attribute_columns");
+        for (size_t i = 0; i < config->postgres_attribute_columns.len; i++)
+            hash = add_text(hash, config->postgres_attribute_columns.column[i].name);
+        defaults = false;
+    }
     if (key_hasher_digest_count(hasher) > 1) {
         char mark[DIGEST_HEX_SIZE];
         struct digest digest;
@@ -183,6 +189,8 @@ static bool send_request(struct redis_tier *tier,
 
 static enum redis_value_format format_of(const struct redis_tier *tier)
 {
+    if (config_has_attributes(tier->env->config))
+        return REDIS_VALUE_WITH_ATTRIBUTES;
     return config_has_windows(tier->env->config) ? REDIS_VALUE_WITH_WINDOW : REDIS_VALUE_PLAIN;
 }
 
@@ -190,8 +198,9 @@ static enum redis_value_format format_of(const struct redis_tier *tier)
 static enum redis_finding judge(struct redis_tier *tier, struct slice key, struct slice value,
                                 int64_t now_us, struct verdict *ret)
 {
-    struct redis_value_form form = {format_of(tier),
-                                    (enum id_type)tier->env->config->postgres_id_type};
+    const struct config *config = tier->env->config;
+    struct redis_value_form form = {format_of(tier), (enum id_type)config->postgres_id_type,
+                                    (unsigned)config->postgres_attribute_columns.len};
     int64_t server_read_us = 0;
     struct verdict verdict;
 
@@ -301,6 +310,14 @@ static bool send_mget(struct redis_tier *tier, struct mget *mget)
     for (size_t i = 0; i < mget->len; i++)
         resp_bulk(&tier->request, make_key(tier, &mget->store, &mget->digests[i], key));
     return send_request(tier, on_reply, mget);
+}
+
+size_t redis_tier_batch_max(const struct redis_tier *tier)
+{
+    bool attributes = config_has_attributes(tier->env->config);
+    size_t value_max = attributes ? REDIS_VALUE_SIZE : REDIS_VALUE_PLAIN_SIZE;
+
+    return REDIS_REPLY_MAX / (sizeof "$1234\r\n\r\n" + value_max);
 }
 
 void redis_tier_read(struct redis_tier *tier, const struct digest *digests, size_t len,

@@ -128,6 +128,19 @@ found (place, state, says, action) AS (
     FROM columns
     WHERE number IS NULL AND EXISTS (SELECT FROM keys)
     UNION ALL
+    -- The daemon reads all columns but the one that links keys.
+    SELECT 2, 'missing', pg_catalog.concat('column ', pg_catalog.quote_ident(t)),
+        'apikeyctl schema sql --part rotation'
+    FROM pg_catalog.unnest($7::pg_catalog.text[]) AS t
+    CROSS JOIN keys
+    WHERE t OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT name FROM columns))
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid OPERATOR(pg_catalog.=) keys.oid AND a.attname OPERATOR(pg_catalog.=) t
+                AND NOT a.attisdropped
+        )
+    UNION ALL
     SELECT DISTINCT 2, 'in the way',
         pg_catalog.concat(
             'column ', pg_catalog.quote_ident(t.name), ' is of type ', y.typname, ', not ', t.types

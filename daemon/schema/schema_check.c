@@ -12,6 +12,9 @@ static void append_types(struct buffer *columns, struct buffer *types, const str
     static const char *const id_types[] = {
         [ID_UUID] = "uuid", [ID_BIGINT] = "int8 or int4 or int2", [ID_TEXT] = "text or varchar"};
     static const char time_types[] = "timestamptz or timestamp";
+    static const char attribute_types[] =
+        "text or varchar or bpchar or name or bool or int2 or int4 or int8 or float4 or float8 or "
+        "numeric or json or jsonb or _text or _varchar";
     const struct {
         const char *column, *types;
     } all[] = {
@@ -33,6 +36,10 @@ static void append_types(struct buffer *columns, struct buffer *types, const str
             continue;
         column[count] = all[i].column;
         type[count++] = all[i].types;
+    }
+    for (size_t i = 0; i < config->postgres_attribute_columns.len; i++) {
+        column[count] = config->postgres_attribute_columns.column[i].name;
+        type[count++] = attribute_types;
     }
     schema_array_append(columns, column);
     schema_array_append(types, type);

@@ -39,6 +39,33 @@ void schema_key_columns(const struct config *config,
                  ret_columns);
 }
 
+static bool has_column(const char *const columns[], const char *name)
+{
+    for (size_t i = 0; columns[i]; i++) {
+        if (strcmp(columns[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Add the columns of attributes that are not among the columns for another reason. */
+static void add_attributes(const struct config *config,
+                           const char *columns[static SCHEMA_COLUMNS_MAX])
+{
+    size_t count = 0;
+
+    while (columns[count])
+        count++;
+    for (size_t i = 0; i < config->postgres_attribute_columns.len; i++) {
+        const char *name = config->postgres_attribute_columns.column[i].name;
+
+        if (has_column(columns, name))
+            continue;
+        columns[count++] = name;
+        columns[count] = NULL;
+    }
+}
+
 void schema_verdict_columns(const struct config *config,
                             const char *ret_columns[static SCHEMA_COLUMNS_MAX])
 {
@@ -56,6 +83,7 @@ void schema_verdict_columns(const struct config *config,
     columns[count++] = config->postgres_expires_column;
     columns[count] = NULL;
     take_columns(columns, ret_columns);
+    add_attributes(config, ret_columns);
 }
 
 /* The time of the last use moves forward only, so it is read. */

@@ -36,12 +36,15 @@ void back_env_close(struct back_env *env)
     freshness_done(&env->freshness);
 }
 
-void back_env_post(struct back_env *env, const struct to_front *message)
+bool back_env_post(struct back_env *env, const struct to_front *message)
 {
-    while (!mailbox_post_reserved(env->to_front, message, sizeof *message) && !env->front_gone) {
+    while (!mailbox_post_reserved(env->to_front, message, sizeof *message)) {
+        if (env->front_gone)
+            return false;
         mailbox_wake(env->to_front);
         sched_yield();
     }
+    return true;
 }
 
 void back_env_post_freshness(struct back_env *env)

@@ -16,7 +16,7 @@ enum { TAG_LEN = 32, TAG_HEX_LEN = 2 * TAG_LEN };
 static bool make_tag(struct slice key, struct slice line, struct slice secret,
                      char ret_hex[static TAG_HEX_LEN])
 {
-    unsigned char input[1024];
+    unsigned char input[1024 + REDIS_VALUE_SIZE];
     unsigned char tag[TAG_LEN];
     size_t len = 0;
 
@@ -32,14 +32,14 @@ static bool make_tag(struct slice key, struct slice line, struct slice secret,
     return true;
 }
 
-/* The format and, in format 2, the window. */
+/* The format and, but for format 1, the window. */
 static int put_head(enum redis_value_format format, const struct key_window *window,
                     char ret_text[static REDIS_VALUE_SIZE])
 {
     if (format == REDIS_VALUE_PLAIN)
         return snprintf(ret_text, REDIS_VALUE_SIZE, "1");
-    return snprintf(ret_text, REDIS_VALUE_SIZE, "2 %" PRId64 " %" PRId64, window->start_us,
-                    window->end_us);
+    return snprintf(ret_text, REDIS_VALUE_SIZE, "%d %" PRId64 " %" PRId64, (int)format,
+                    window->start_us, window->end_us);
 }
 
 size_t redis_value_encode(struct slice key, enum redis_value_format format,
@@ -55,6 +55,13 @@ size_t redis_value_encode(struct slice key, enum redis_value_format format,
     len += snprintf(ret_text + len, REDIS_VALUE_SIZE - (size_t)len, " %s %s %s %" PRId64,
                     verdict->kind == VERDICT_ALLOW ? "ALLOW" : "INACTIVE", api_key_id, user_id,
                     server_read_us);
+    if (format == REDIS_VALUE_WITH_ATTRIBUTES) {
+        ret_text[len++] = ' ';
+        if (verdict->attributes.len > 0)
+            memcpy(ret_text + len, verdict->attributes.at, verdict->attributes.len);
+        len += (int)verdict->attributes.len;
+        ret_text[len] = '\0';
+    }
     if (secret.len > 0) {
         char *tag = ret_text + len + 1;
 
@@ -150,8 +157,23 @@ static bool take_head(struct slice *line, enum redis_value_format format,
 {
     if (format == REDIS_VALUE_PLAIN)
         return take_word(line, "1");
-    return take_word(line, "2") && take_instant(line, &ret_window->start_us) &&
-           take_instant(line, &ret_window->end_us);
+    return take_word(line, format == REDIS_VALUE_WITH_WINDOW ? "2" : "3") &&
+           take_instant(line, &ret_window->start_us) && take_instant(line, &ret_window->end_us);
+}
+
+/* The read time, and the attributes in format 3, which end the line. A host with a secret may have
+ * written the value, and this host has none: then the line is complete without the tag. */
+static bool take_rest(struct slice line, const struct redis_value_form *form, bool tagged,
+                      int64_t *ret_server_read_us, struct attributes *ret_attributes)
+{
+    bool has_attributes = form->format == REDIS_VALUE_WITH_ATTRIBUTES;
+
+    if (has_attributes && (!take_instant(&line, ret_server_read_us) ||
+                           !attributes_parse(&line, form->attribute_columns, ret_attributes)))
+        return false;
+    if (tagged && line.len > TAG_HEX_LEN && line.at[line.len - TAG_HEX_LEN - 1] == ' ')
+        line.len -= TAG_HEX_LEN + 1;
+    return has_attributes ? line.len == 0 : slice_number(line, ret_server_read_us);
 }
 
 enum redis_value_kind redis_value_decode(struct slice key, struct slice value, struct slice secret,
@@ -177,11 +199,7 @@ enum redis_value_kind redis_value_decode(struct slice key, struct slice value, s
     if (!take_id(&value, id_type, &verdict.api_key_id) ||
         !take_id(&value, id_type, &verdict.user_id))
         return REDIS_VALUE_BROKEN;
-    /* A host with a secret wrote this value, and this host has none. The line is complete without
-     * the tag. */
-    if (secret.len == 0 && value.len > TAG_HEX_LEN && value.at[value.len - TAG_HEX_LEN - 1] == ' ')
-        value.len -= TAG_HEX_LEN + 1;
-    if (!slice_number(value, &server_read_us))
+    if (!take_rest(value, &form, secret.len == 0, &server_read_us, &verdict.attributes))
         return REDIS_VALUE_BROKEN;
     *ret = verdict;
     *ret_server_read_us = server_read_us;

@@ -124,16 +124,54 @@ static char *put_id(char *at, const struct row_id *id, enum id_type type)
     return (char *)mempcpy(at, "\r\n", 2);
 }
 
-static void allow(struct buffer *out, const struct verdict *verdict)
+static void allow(struct buffer *out, const struct verdict *verdict, char elements)
 {
     static const char head[] = "*3\r\n$5\r\nALLOW\r\n";
     enum { ID_LEN_MAX = sizeof "$36\r\n\r\n" - 1 + ID_TEXT_MAX };
     char *start = buffer_reserve(out, sizeof head - 1 + (size_t)2 * ID_LEN_MAX);
     char *at = (char *)mempcpy(start, head, sizeof head - 1);
 
+    start[1] = elements;
     at = put_id(at, &verdict->api_key_id, verdict->id_type);
     at = put_id(at, &verdict->user_id, verdict->id_type);
     out->len += (size_t)(at - start);
+}
+
+/* resp_bulk(), for texts of at most 255 bytes and without printf. */
+static char *put_text(char *at, struct slice text)
+{
+    *at++ = '$';
+    if (text.len >= 100)
+        *at++ = (char)('0' + text.len / 100);
+    if (text.len >= 10)
+        *at++ = (char)('0' + text.len / 10 % 10);
+    *at++ = (char)('0' + text.len % 10);
+    at = (char *)mempcpy(at, "\r\n", 2);
+    at = (char *)mempcpy(at, text.at, text.len);
+    return (char *)mempcpy(at, "\r\n", 2);
+}
+
+void resp_verdict_attributes(struct buffer *out, const struct verdict *verdict, const char *why,
+                             const struct attribute_columns *columns, bool resp3)
+{
+    enum { ROOM = sizeof "$63\r\n\r\n$255\r\n\r\n" + ATTRIBUTE_NAME_MAX + ATTRIBUTE_VALUE_MAX };
+    struct attributes rest = verdict->attributes;
+    struct attribute attribute;
+
+    if (verdict->kind != VERDICT_ALLOW) {
+        resp_verdict(out, verdict, why);
+        return;
+    }
+    allow(out, verdict, '4');
+    resp_map(out, attributes_count(rest), resp3);
+    while (attributes_take(&rest, &attribute)) {
+        const char *name = columns->column[attribute.column].name;
+        char *start = buffer_reserve(out, ROOM);
+        char *at = put_text(start, (struct slice){name, strlen(name)});
+
+        at = put_text(at, attribute.value);
+        out->len += (size_t)(at - start);
+    }
 }
 
 void resp_verdict(struct buffer *out, const struct verdict *verdict, const char *why)
@@ -148,7 +186,7 @@ void resp_verdict(struct buffer *out, const struct verdict *verdict, const char 
         if (verdict->id_type == ID_UUID)
             allow_uuids(out, verdict);
         else
-            allow(out, verdict);
+            allow(out, verdict, '3');
         break;
     case VERDICT_DENY_UNKNOWN:
         buffer_append(out, unknown, sizeof unknown - 1);

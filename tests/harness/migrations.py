@@ -1,4 +1,5 @@
-"""migrations.py: write sqitch's scripts from what `apikeyctl schema sql` prints for the default configuration.
+"""migrations.py: write sqitch's scripts from what `apikeyctl schema sql` prints for the default configuration, and
+those of the project in migrations/rotation, for whoever rotates keys, for postgres.successor_of_column = successor_of.
 
 tests/meta/test_repo.py checks that they are that.
 """
@@ -9,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "release"
+
+ROTATION = {"APIKEYD_POSTGRES_SUCCESSOR_OF_COLUMN": "successor_of"}
 
 HEAD = "-- {0} apikeyd:{1} {2} pg\n-- Made by tests/harness/migrations.py. {3}\n\n"
 PATH = "SET LOCAL search_path = pg_catalog, pg_temp;\n"
@@ -36,10 +39,21 @@ WHERE oid = 'api.user_api_key'::regclass \\gset
 \\endif
 """
 
+# On a partitioned table it is made by hand.
+MAKE_LINK_INDEX = """
+SET search_path = pg_catalog, pg_temp;
+SELECT relkind <> 'p' AS whole FROM pg_class WHERE oid = 'api.user_api_key'::regclass \\gset
+\\if :whole
+    -- It keeps no writer away, but waits for transactions that have changed the table.
+    SET lock_timeout = '60s';
+    {}
+\\endif
+"""
+
 
 def printed(*args):
     """For the defaults, whatever the environment says."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("APIKEYD_")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("APIKEYD_")} | ROTATION
     return subprocess.run([BUILD / "apikeyctl", "schema", "sql", "--config", "/dev/null", *args],
                           capture_output=True, text=True, check=True, env=env).stdout
 
@@ -54,6 +68,8 @@ def in_transaction(text):
 
 def scripts():
     """Each file's path and text."""
+    rotation, index = part("rotation").split("\n-- The index finds")
+    index = index[index.index("\nCREATE INDEX"):].strip()
     block = "\n".join(line for line in part("index").splitlines() if not line.startswith("CREATE "))
     return {ROOT / "migrations" / name: text for name, text in {
         "deploy/role.sql":
@@ -75,6 +91,9 @@ def scripts():
         "revert/usage.sql":
             HEAD.format("Revert", "usage", "from", "A table that holds counts stays.")
             + in_transaction(part("usage", "--undo")),
+        "rotation/deploy/rotation.sql":
+            HEAD.format("Deploy", "rotation", "to", "It may run again at any time.").replace(":", "_rotation:", 1)
+            + in_transaction(rotation) + MAKE_LINK_INDEX.format(index),
     }.items()}
 
 

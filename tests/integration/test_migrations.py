@@ -278,6 +278,23 @@ def command(database, *args):
                           capture_output=True, text=True, check=False)
 
 
+def test_the_column_for_rotation(empty):
+    """A project of its own, for those who want it."""
+    folder = ROOT / "migrations" / "rotation"
+    empty.run(APPLICATION)
+    empty.run("INSERT INTO api.\"user\" VALUES (gen_random_uuid()); INSERT INTO api.user_api_key "
+              "SELECT gen_random_uuid(), 'x', 'x', user_id, NULL, true FROM api.\"user\"")
+    before = columns(empty)
+    for again in (False, True):
+        done = subprocess.run(["psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", empty.admin_dsn, "-f", folder / "deploy/rotation.sql"],
+                              capture_output=True, text=True, check=False) if again else deploy(empty, folder=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("successor_of", "uuid", "YES", None) in columns(empty) and len(columns(empty)) == len(before) + 1
+        assert any("(successor_of) WHERE (successor_of IS NOT NULL)" in index for index in indexes(empty))
+    done = deploy(empty, "revert", "-y", folder=folder)
+    assert done.returncode == 0 and columns(empty) == before, done.stdout + done.stderr
+
+
 def test_missing_parts_are_made_again(empty):
     """sqitch believes that what it deployed is still there; the command looks, and so does `rebase`."""
     assert deploy(empty).returncode == 0

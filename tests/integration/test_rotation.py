@@ -72,7 +72,8 @@ def test_a_successor_takes_over(db, keys, start):
     """Both keys pass for the overlap. What the row holds besides the key goes along."""
     db.run(f"ALTER TABLE {TABLE} ADD plan text, ADD scopes text[], ADD ref text UNIQUE, ADD number serial, "
            "ADD twice text GENERATED ALWAYS AS (plan || plan) STORED, ADD \"a {brace} \"\"col\"\"\" int, "
-           "ADD other_hash text, ADD raw bytea, ADD same text, ADD plan_id text DEFAULT 'free'")
+           "ADD other_hash text, ADD raw bytea, ADD same text, ADD plan_id text DEFAULT 'free'; "
+           f"CREATE TABLE api.\"Granted\" (api_key_id uuid REFERENCES {TABLE})")
     old = str(db.add_key("old", plan="gold", scopes=["a", "b"], ref="only one", other_hash="0" * 63 + "A", raw=bytes(32),
                          same="old", plan_id="paid"))
     db.run(f'UPDATE {TABLE} SET "a {{brace}} ""col""" = 7, created_at = now() - interval \'1 year\'')
@@ -93,7 +94,8 @@ def test_a_successor_takes_over(db, keys, start):
     assert db.one(f"SELECT count(DISTINCT number) FROM {TABLE}") == 2
     for column in ("ref is not copied, because its values have to be unique", "other_hash is not", "raw is not", "same is not"):
         assert f"Column {column}" in done.stderr
-    assert made["key_id"] not in done.stderr and done.stderr.count("not copied") == 4
+    assert 'Rows of table api."Granted" that refer to the old key are not copied.' in done.stderr
+    assert made["key_id"] not in done.stderr and done.stderr.count("not copied") == 5
 
     again = keys("rotate", old, "--overlap", "1d", status=1).stderr
     assert f"has a successor already: {made['api_key_id']}" in again and "nothing was changed" in again
@@ -281,6 +283,34 @@ def test_rotation_in_any_table(db, start, scratch):
             if statement and not statement.startswith("--"):
                 owner.execute(statement.replace(" CONCURRENTLY", ""))
     assert db.one("SELECT count(*) FROM pg_attribute WHERE attname = 'Was' AND NOT attisdropped") == 0
+
+
+@pytest.mark.builds("release")
+def test_rotation_where_ids_are_numbers(db):
+    """… that PostgreSQL makes; where a user may have one active key; in a child that is no partition."""
+    columns = {**COLUMNS, "table": "n", "id_type": "bigint", "name_column": "", "created_column": "", "updated_column": "",
+               "expires_column": "expires_at"}
+    db.run("CREATE TABLE n (api_key_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id bigint, key_id varchar(40) UNIQUE, "
+           "is_active bool, last_used timestamp, expires_at timestamp(0)); CREATE UNIQUE INDEX one ON n (user_id) WHERE is_active; "
+           "CREATE TABLE child () INHERITS (n); INSERT INTO child VALUES (70, 9, 'theirs', true); "
+           "INSERT INTO n (user_id, key_id, is_active) VALUES (5, 'old', true)")
+    missing, = [row for row in json.loads(run("schema", "check", "--json", dsn=db.admin_dsn, status=1, **columns).stdout)
+                if "successor_of" in row["what"]]
+    assert missing["state"] == "missing" and "--part rotation" in missing["do"]
+    let_keys_rotate(db.admin_dsn, **columns)
+    assert "successor_of" not in run("schema", "check", "--json", dsn=db.admin_dsn, status=1, **columns).stdout
+
+    def rotate(key, status=0):
+        return run("keys", "rotate", key, "--overlap", "1h", "--json", dsn=db.admin_dsn, status=status, **columns)
+    before = contents(db, "n")
+    assert 'constraint "one"' in rotate(1, status=1).stderr
+    assert "in a child of the table" in rotate(70, status=1).stderr
+    assert "a whole number is expected" in rotate("1x", status=65).stderr
+    assert contents(db, "n") == before
+    db.run("DROP INDEX one")
+    made = json.loads(rotate(1).stdout)
+    assert db.run("SELECT user_id, successor_of FROM n WHERE api_key_id = %s", int(made["api_key_id"])) == [(5, 1)]
+    assert abs(from_now(made["predecessor_expires_at"]) - timedelta(hours=1)) < MINUTE
 
 
 @pytest.mark.builds("release")

@@ -423,7 +423,7 @@ def test_every_script_pins_its_path():
 def test_migrations_are_made_from_the_schema():
     """tests/harness/migrations.py writes them."""
     made = migrations.scripts()
-    assert len(made) == 7
+    assert len(made) == 8
     for path, text in made.items():
         assert path.read_text() == text, path
 

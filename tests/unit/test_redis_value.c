@@ -6,8 +6,8 @@
 static const struct verdict allow = {
     .kind = VERDICT_ALLOW, .api_key_id = {.head = {{1, 2, 3}}}, .user_id = {.head = {{4, 5, 6}}}};
 
-static const struct redis_value_form plain_form = {REDIS_VALUE_PLAIN, ID_UUID};
-static const struct redis_value_form window_form = {REDIS_VALUE_WITH_WINDOW, ID_UUID};
+static const struct redis_value_form plain_form = {REDIS_VALUE_PLAIN, ID_UUID, 0};
+static const struct redis_value_form window_form = {REDIS_VALUE_WITH_WINDOW, ID_UUID, 0};
 
 static enum redis_value_kind decode(struct slice key, const char *text, struct slice secret,
                                     struct verdict *ret, int64_t *ret_read_us)
@@ -50,10 +50,10 @@ static void test_a_value_holds_all_of_a_verdict(void **state)
         int64_t read_us;
 
         verdict.read_at_us = 0; /* not in the value, as it is by this host's clock */
-        size_t len = redis_value_encode(SLICE("k"), REDIS_VALUE_WITH_WINDOW, &verdict, 17,
+        size_t len = redis_value_encode(SLICE("k"), REDIS_VALUE_WITH_ATTRIBUTES, &verdict, 17,
                                         SLICE("s3cret"), text);
         struct slice value = {text, len};
-        struct redis_value_form form = {REDIS_VALUE_WITH_WINDOW, type};
+        struct redis_value_form form = {REDIS_VALUE_WITH_ATTRIBUTES, type, 2};
         assert_int_equal(
             redis_value_decode(SLICE("k"), value, SLICE("s3cret"), form, &read, &read_us),
             REDIS_VALUE_VERDICT);
@@ -96,6 +96,49 @@ static void test_the_formats_are_strangers(void **state)
         assert_int_equal(
             redis_value_decode(SLICE("k"), value, SLICE(""), window_form, &read, &read_us),
             REDIS_VALUE_BROKEN);
+    }
+}
+
+/* With a tag and without, of a host with a secret or without one. */
+static void test_attributes(void **state)
+{
+    static const char head[] = "3 0 0 ALLOW 01020300-0000-0000-0000-000000000000 "
+                               "04050600-0000-0000-0000-000000000000 17 ";
+    static const struct redis_value_form form = {REDIS_VALUE_WITH_ATTRIBUTES, ID_UUID, 2};
+    static const char *const some[] = {"", "a00", "a04goldb06 x y z"};
+    static const char *const broken[] = {"x", "a", "c00", "a01", "a04gold ", "a00 tag", " "};
+    const struct slice secrets[] = {SLICE(""), SLICE("s3cret")};
+    char text[REDIS_VALUE_SIZE], expected[REDIS_VALUE_SIZE];
+    struct verdict verdict = allow, read = {0};
+    int64_t read_us;
+
+    (void)state;
+    for (size_t i = 0; i < 3 * 2; i++) {
+        verdict.attributes = (struct attributes){some[i / 2], strlen(some[i / 2])};
+        size_t len =
+            redis_value_encode(SLICE("k"), form.format, &verdict, 17, secrets[i % 2], text);
+        struct slice value = {text, len};
+        snprintf(expected, sizeof expected, "%s%s%s", head, some[i / 2], i % 2 ? " " : "");
+        assert_memory_equal(text, expected, strlen(expected));
+        for (size_t reader = 0; reader <= i % 2; reader++) {
+            assert_int_equal(
+                redis_value_decode(SLICE("k"), value, secrets[reader], form, &read, &read_us),
+                REDIS_VALUE_VERDICT);
+            assert_int_equal(read_us, 17);
+            assert_int_equal(read.attributes.len, strlen(some[i / 2]));
+            assert_memory_equal(read.attributes.at, some[i / 2], read.attributes.len);
+        }
+        if (i % 2 == 0)
+            continue;
+        text[strlen(head)] ^= 1;
+        assert_int_equal(redis_value_decode(SLICE("k"), value, secrets[1], form, &read, &read_us),
+                         REDIS_VALUE_FORGED);
+    }
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+        snprintf(text, sizeof text, "%s%s", head, broken[i]);
+        struct slice value = {text, strlen(text)};
+        assert_int_equal(redis_value_decode(SLICE("k"), value, SLICE(""), form, &read, &read_us),
+                         REDIS_VALUE_BROKEN);
     }
 }
 
@@ -170,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_a_value_holds_all_of_a_verdict),
         cmocka_unit_test(test_is_one_readable_line),
         cmocka_unit_test(test_the_formats_are_strangers),
+        cmocka_unit_test(test_attributes),
         cmocka_unit_test(test_forgeries_are_seen),
         cmocka_unit_test(test_tombstones_and_rubbish),
     };

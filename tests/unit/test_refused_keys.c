@@ -64,7 +64,7 @@ static void test_who_is_sent_stays(void **state)
     (void)state;
     assert_non_null(keys);
     note(keys, 6, 1000, start_us);
-    for (int row = 1; row <= 2 * REFUSED_WAYS; row++) {
+    for (int64_t row = 1; row <= INT64_C(2) * REFUSED_WAYS; row++) {
         note(keys, 5, row, start_us + 2 * row);
         note(keys, 5, 1, start_us + 2 * row + 1); /* somebody goes on sending it */
     }

@@ -89,12 +89,41 @@ static void test_verdicts(void **state)
     expect(&out, "-UNAVAILABLE deadline\r\n");
 }
 
+static void test_attributes(void **state)
+{
+    static const char *const replies[] = {
+        "*4\r\n$5\r\nALLOW\r\n$1\r\n7\r\n$1\r\n8\r\n*4\r\n$4\r\nplan\r\n$4\r\ngold\r\n"
+        "$6\r\nscopes\r\n$10\r\nread write\r\n",
+        "*4\r\n$5\r\nALLOW\r\n$1\r\n7\r\n$1\r\n8\r\n%2\r\n$4\r\nplan\r\n$4\r\ngold\r\n"
+        "$6\r\nscopes\r\n$10\r\nread write\r\n"};
+    static const char text[] = "a04goldb0aread write";
+    struct attribute_columns columns = {.len = 2, .column = {{.name = "plan"}, {.name = "scopes"}}};
+    struct verdict verdict = {.kind = VERDICT_ALLOW, .id_type = ID_BIGINT};
+    struct buffer out = {0};
+
+    (void)state;
+    row_id_from_bigint(7, &verdict.api_key_id);
+    row_id_from_bigint(8, &verdict.user_id);
+    for (int resp3 = 0; resp3 < 2; resp3++) {
+        verdict.attributes = (struct attributes){text, sizeof text - 1};
+        resp_verdict_attributes(&out, &verdict, NULL, &columns, resp3);
+        expect(&out, replies[resp3]);
+        verdict.attributes.len = 0;
+        resp_verdict_attributes(&out, &verdict, NULL, &columns, resp3);
+        expect(&out, resp3 ? "*4\r\n$5\r\nALLOW\r\n$1\r\n7\r\n$1\r\n8\r\n%0\r\n"
+                           : "*4\r\n$5\r\nALLOW\r\n$1\r\n7\r\n$1\r\n8\r\n*0\r\n");
+        resp_verdict_attributes(&out, &(struct verdict){.kind = VERDICT_DENY_UNKNOWN}, NULL,
+                                &columns, resp3);
+        expect(&out, "*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_simple_types), cmocka_unit_test(test_types_of_each_version),
         cmocka_unit_test(test_times),        cmocka_unit_test(test_errors_stay_on_one_line),
-        cmocka_unit_test(test_verdicts),
+        cmocka_unit_test(test_verdicts),     cmocka_unit_test(test_attributes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

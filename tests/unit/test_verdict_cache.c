@@ -257,7 +257,7 @@ static void test_a_slot_holds_all_of_a_verdict(void **state)
     (void)state;
     for (enum id_type type = ID_UUID; type <= ID_TEXT; type++) {
         struct verdict_cache *cache =
-            verdict_cache_new(65536, 65536, (struct verdict_form){type, true}, 7);
+            verdict_cache_new(65536, 65536, (struct verdict_form){type, true, 65536}, 7);
         struct verdict verdict = verdict_of_all_fields(type);
         struct freshness_limits limits = at(100 * SECOND);
         struct verdict_cache_stats stats = verdict_cache_stats(cache);
@@ -286,7 +286,7 @@ static void test_a_slot_holds_all_of_a_verdict(void **state)
 static void test_no_key_takes_over_a_window(void **state)
 {
     struct verdict_cache *cache =
-        verdict_cache_new(ONE_SET, ONE_SET, (struct verdict_form){ID_UUID, true}, 7);
+        verdict_cache_new(ONE_SET, ONE_SET, (struct verdict_form){.windows = true}, 7);
     struct freshness_limits limits = at(100 * SECOND);
 
     (void)state;
@@ -302,6 +302,84 @@ static void test_no_key_takes_over_a_window(void **state)
         assert_memory_equal(&held.window, &verdict.window, sizeof held.window);
         assert_int_equal((slot->flags & CACHED_WINDOW) != 0, key % 2 == 0);
     }
+    verdict_cache_free(cache);
+}
+
+/* A region for attributes that is much smaller than what the table's keys have. */
+static void test_a_verdict_lives_no_longer_than_its_attributes(void **state)
+{
+    enum { KEYS = 1000, PLAIN = 100 };
+    struct verdict_cache *cache =
+        verdict_cache_new(4 << 20, 65536, (struct verdict_form){.attribute_bytes = 65536}, 7);
+    struct freshness_limits limits = at(100 * SECOND);
+    size_t held = 0;
+
+    (void)state;
+    assert_int_equal(verdict_cache_stats(cache).bytes / verdict_cache_stats(cache).slots, 65);
+    for (uint64_t key = 0; key < KEYS; key++) {
+        struct digest digest = digest_number(key), first = digest_number(0);
+        char text[256];
+        struct verdict verdict = {.kind = VERDICT_ALLOW, .read_at_us = 100 * SECOND};
+
+        if (key % (KEYS / PLAIN) != 5) {
+            snprintf(text, sizeof text, "ac8%0200d", (int)key);
+            verdict.attributes = (struct attributes){text, 203};
+        }
+        verdict_cache_put(cache, &digest, &verdict, &limits);
+        limits = at(100 * SECOND + (int64_t)key * SECOND / 50);
+        assert_non_null(
+            verdict_cache_get(cache, &first, &limits)); /* used all the time: it stays */
+    }
+    for (uint64_t key = 0; key < KEYS; key++) {
+        struct digest digest = digest_number(key);
+        const struct cached_verdict *slot = verdict_cache_peek(cache, &digest);
+        char text[256];
+
+        snprintf(text, sizeof text, "ac8%0200d", (int)key);
+        if (key % (KEYS / PLAIN) == 5) {
+            assert_int_equal(verdict_cache_attributes(cache, slot).len, 0);
+            continue;
+        }
+        held += slot != NULL;
+        if (slot)
+            assert_memory_equal(verdict_cache_attributes(cache, slot).at, text, 203);
+    }
+    assert_in_range(held, 200, 290);
+    assert_int_equal(verdict_cache_stats(cache).used, held + PLAIN);
+    assert_int_equal(verdict_cache_stats(cache).attribute_evictions, KEYS - PLAIN - held);
+    assert_int_equal(verdict_cache_stats(cache).evictions, 0);
+    verdict_cache_free(cache);
+}
+
+/* With other attributes, with none, as another verdict, and in a slot that was another key's. */
+static void test_no_key_takes_over_attributes(void **state)
+{
+    struct verdict_cache *cache =
+        verdict_cache_new(ONE_SET, ONE_SET, (struct verdict_form){.attribute_bytes = 65536}, 7);
+
+    (void)state;
+    for (uint64_t step = 0; step < 20000; step++) {
+        struct digest digest = digest_number(step * 7919 % 200);
+        struct freshness_limits limits = at(100 * SECOND + (int64_t)step);
+        size_t len = step * 31 % 250;
+        char text[256];
+        struct verdict verdict = {.kind = step % 5 == 0 ? VERDICT_DENY_UNKNOWN : VERDICT_ALLOW,
+                                  .read_at_us = 100 * SECOND + (int64_t)step};
+
+        snprintf(text, sizeof text, "a%02x%0*d", (unsigned)len, (int)len, (int)step);
+        if (step % 3 != 0 && verdict.kind == VERDICT_ALLOW && len >= 5)
+            verdict.attributes = (struct attributes){text, 3 + len};
+        if (step % 11 == 0)
+            verdict_cache_remove(cache, &digest);
+        struct verdict held =
+            verdict_cache_verdict(cache, verdict_cache_put(cache, &digest, &verdict, &limits));
+        assert_int_equal(held.attributes.len, verdict.attributes.len);
+        if (held.attributes.len > 0)
+            assert_memory_equal(held.attributes.at, text, 3 + len);
+    }
+    for (uint64_t key = 0; key < 200; key++)
+        verdict_cache_remove(cache, &(struct digest[]){digest_number(key)}[0]);
+    assert_int_equal(verdict_cache_stats(cache).attribute_used, 0);
     verdict_cache_free(cache);
 }
 
@@ -321,6 +399,8 @@ int main(void)
         cmocka_unit_test(test_an_empty_slot_comes_before_an_old_verdict),
         cmocka_unit_test(test_a_slot_holds_all_of_a_verdict),
         cmocka_unit_test(test_no_key_takes_over_a_window),
+        cmocka_unit_test(test_a_verdict_lives_no_longer_than_its_attributes),
+        cmocka_unit_test(test_no_key_takes_over_attributes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

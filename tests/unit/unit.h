@@ -34,11 +34,18 @@ static inline struct row_id id_number(uint64_t n)
     return id;
 }
 
-/* All of a verdict, of which the window is the last field. */
+/* All of a verdict, of which the window is the last field. Attributes are equal if their bytes
+ * are. */
 static inline void assert_verdict_equal(const struct verdict *a, const struct verdict *b)
 {
+    struct verdict same = *b;
+
+    assert_int_equal(a->attributes.len, b->attributes.len);
+    if (a->attributes.len > 0)
+        assert_memory_equal(a->attributes.at, b->attributes.at, a->attributes.len);
+    same.attributes = a->attributes;
     assert_memory_equal(&a->window, &b->window, sizeof a->window);
-    assert_memory_equal(a, b, offsetof(struct verdict, user_id) + sizeof a->user_id);
+    assert_memory_equal(a, &same, offsetof(struct verdict, user_id) + sizeof a->user_id);
 }
 
 /* A verdict of whose fields each is something, for IDs of each type. */
@@ -55,6 +62,7 @@ static inline struct verdict verdict_of_all_fields(enum id_type type)
     verdict.kind = VERDICT_DENY_INACTIVE;
     verdict.rows = 0; /* not kept */
     verdict.id_type = type;
+    verdict.attributes = (struct attributes){"a04goldb00", 10};
     assert_true(row_id_from_text((struct slice){text[type], strlen(text[type])}, type,
                                  &verdict.api_key_id));
     verdict.user_id = verdict.api_key_id;

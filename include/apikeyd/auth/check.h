@@ -33,8 +33,9 @@ struct answer {
 struct reply_encoder {
     void (*write)(struct front *front, struct buffer *out, const struct answer *answer,
                   const struct reply_encoder *encoder);
-    unsigned flags; /* for `write` to know */
-    char *text;     /* likewise; malloc()ed or NULL. It may hold a key */
+    unsigned flags;  /* for `write` to know */
+    bool attributes; /* an ALLOW is written with its attributes; without this it has none */
+    char *text;      /* likewise; malloc()ed or NULL. It may hold a key */
     size_t text_len;
 };
 

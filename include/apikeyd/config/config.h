@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include <apikeyd/base/buffer.h>
+#include <apikeyd/model/attribute_columns.h>
 #include <apikeyd/model/freshness.h>
 #include <apikeyd/model/key_form.h>
 #include <apikeyd/model/key_hasher.h>
@@ -59,6 +60,7 @@ struct config {
 
     uint64_t cache_memory;
     uint64_t cache_negative_memory;
+    uint64_t cache_attribute_memory;
     int64_t cache_ttl;
     int64_t cache_ttl_unlinked;
     int64_t cache_negative_ttl;
@@ -89,6 +91,7 @@ struct config {
     char *postgres_created_column;
     char *postgres_not_before_column;
     char *postgres_expires_column;
+    struct attribute_columns postgres_attribute_columns;
     char *postgres_successor_of_column;
     char *postgres_name_column;
     char *postgres_timestamp_zone;
@@ -140,6 +143,12 @@ bool config_has_windows(const struct config *config);
 /* Returns whether the front thread has to know PostgreSQL's clock: for windows, or for the hours of
  * counts. */
 bool config_needs_clock(const struct config *config);
+
+/* Returns whether keys may have attributes. */
+static inline bool config_has_attributes(const struct config *config)
+{
+    return config->postgres_attribute_columns.len > 0;
+}
 
 /* Returns the maximum of lookups in flight: postgres.max_pending, and room for keys in memory. */
 size_t config_pending_max(const struct config *config);

@@ -34,6 +34,7 @@ enum option_type {
     OPTION_IDS,          /* struct id_list */
     OPTION_SOURCES,      /* struct key_sources */
     OPTION_KEY_PREFIXES, /* struct key_prefixes */
+    OPTION_ATTRIBUTES,   /* struct attribute_columns */
 };
 
 /* Limits in bytes: of Unix sockets' paths (unix(7): sun_path without its NUL); of names in a folder

@@ -65,7 +65,7 @@ struct denial {
 
 /* The front thread's knowledge of a key, for EXPLAIN. */
 struct explain_memory {
-    struct verdict verdict; /* UNAVAILABLE: nothing is held */
+    struct verdict verdict; /* UNAVAILABLE: nothing is held. The receiver frees its attributes */
     enum freshness_use use;
     bool refreshing;
     bool malformed;               /* keys.form says that the key cannot exist */
@@ -133,7 +133,7 @@ struct to_front {
     union {
         struct {
             struct digest digest;
-            struct verdict verdict;
+            struct verdict verdict; /* the receiver frees its attributes */
             enum tier tier;
             const char *why;     /* of UNAVAILABLE; lives forever */
             unsigned key_scheme; /* as in the request */

@@ -160,6 +160,12 @@
       "table=\"keys\"", "Fresh verdicts evicted")                                                  \
     X(NEGATIVE_EVICTIONS, "Cache", "negative_evictions", COUNTER, "cache_evictions_total",         \
       "table=\"unknown\"", "Fresh DENY unknown verdicts evicted")                                  \
+    X(ATTRIBUTE_BYTES, "Cache", "attribute_bytes", GAUGE, "attribute_bytes", "",                   \
+      "Memory of the region for attributes, bytes (cache.attribute_memory); 0: keys have none")    \
+    X(ATTRIBUTE_USED, "Cache", "attribute_used_bytes", GAUGE, "attribute_used_bytes", "",          \
+      "Bytes of it that attributes of verdicts in memory take")                                    \
+    X(ATTRIBUTE_EVICTIONS, "Cache", "attribute_evictions", COUNTER, "attribute_evictions_total",   \
+      "", "Fresh verdicts evicted as the region for attributes was full")                          \
     X(INVALIDATIONS, "Cache", "invalidations", COUNTER, "invalidations_total", "",                 \
       "Keys invalidated")                                                                          \
     X(FEED_UP, "Feed", "feed_up", GAUGE, "feed_up", "",                                            \
@@ -282,6 +288,10 @@
     X(KEYS_ENDING, "PostgreSQL", "keys_ending_7d", GAUGE, "keys_ending", "within=\"7d\"",          \
       "Active keys that end within 7 days (postgres.expires_column), every 5 minutes; only one "   \
       "daemon of those that share a table shows it")                                               \
+    X(ATTRIBUTES_LEFT_OUT, "PostgreSQL", "attributes_left_out", COUNTER,                           \
+      "attributes_left_out_total", "",                                                             \
+      "Values of attribute_columns that lookups left out: too long, or nothing that an attribute " \
+      "can be")                                                                                    \
     X(POSTGRES_TIMEOUTS, "PostgreSQL", "postgres_timeouts", COUNTER, "postgres_timeouts_total",    \
       "", "SELECTs late by postgres.timeout")                                                      \
     X(POSTGRES_ERRORS, "PostgreSQL", "postgres_errors", COUNTER, "postgres_errors_total", "",      \

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <apikeyd/model/attributes.h>
 #include <apikeyd/model/key_window.h>
 #include <apikeyd/model/row_id.h>
 
@@ -34,6 +35,9 @@ struct verdict {
     enum verdict_kind kind;
     uint32_t rows;      /* rows with this key ID; more than one is a duplicate; 0 when not known */
     int64_t read_at_us; /* monotonic time at which PostgreSQL was asked; its age counts from here */
+    /* Of an ALLOW, of the oldest row. A view: its bytes live as long as the place that the verdict
+     * is in, or was copied from, says. */
+    struct attributes attributes;
     enum id_type id_type;     /* of the two IDs */
     struct row_id api_key_id; /* of the oldest row; set if verdict_has_row() */
     struct row_id user_id;

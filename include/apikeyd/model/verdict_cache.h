@@ -2,10 +2,12 @@
  *
  * A fixed table from digest to verdict, one 64-byte line each (two where IDs are text), and a byte
  * beside it. Where keys may have windows (key_window.h), 16 bytes more stand elsewhere, which only
- * a hit of a key with a window reads. It allocates once, never rehashes, never blocks and never
- * reads a clock. When a set is full the least useful verdict goes: that costs one lookup, never a
- * wrong answer. DENY unknown lives in a table of its own, so that a flood of made-up keys can evict
- * only other made-up keys. One thread owns a cache.
+ * a hit of a key with a window reads. Attributes stand in a region of their own, and a verdict
+ * lives no longer than its attributes: an ALLOW that had some is never answered as if it had none.
+ * It allocates once, never rehashes, never blocks and never reads a clock. When a set is full the
+ * least useful verdict goes: that costs one lookup, never a wrong answer. DENY unknown lives in a
+ * table of its own, so that a flood of made-up keys can evict only other made-up keys. One thread
+ * owns a cache.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_VERDICT_CACHE_H
@@ -42,6 +44,7 @@ enum {
     CACHED_REFRESHING = 1 << 0, /* a refresh was asked for */
     CACHED_WINDOW = 1 << 1,     /* the key has a window: verdict_cache_window() */
     CACHED_OUTDATED = 1 << 2,   /* outside of a cache: a change has overtaken the verdict */
+    CACHED_ATTRIBUTES = 1 << 3, /* the key has some: verdict_cache_attributes() */
     CACHED_ID_SHIFT = 6,        /* the two highest bits are the enum id_type */
 };
 
@@ -69,12 +72,13 @@ static inline void cached_verdict_set(struct cached_verdict *slot, const struct 
     }
 }
 
-/* Read the verdict in a slot, except the rests of IDs that have none, and its window. For the path
- * of a hit. */
+/* Read the verdict in a slot, except the rests of IDs that have none, its window and its
+ * attributes. For the path of a hit. */
 static inline void cached_verdict_read(const struct cached_verdict *slot, struct verdict *ret)
 {
     ret->kind = (enum verdict_kind)slot->kind;
     ret->rows = 0;
+    ret->attributes.len = 0;
     ret->read_at_us = slot->read_at_us;
     ret->id_type = cached_verdict_id_type(slot);
     ret->api_key_id.head = slot->api_key_id;
@@ -92,12 +96,16 @@ struct verdict_cache_stats {
     size_t bytes; /* of the slots and their tags */
     size_t used;  /* slots that hold a verdict, expired ones included */
     uint64_t evictions;
+    size_t attribute_bytes;       /* of the region for attributes; 0: there is none */
+    size_t attribute_used;        /* bytes of it */
+    uint64_t attribute_evictions; /* fresh verdicts that went because the region was full */
 };
 
 /* The form of verdicts on existing keys. */
 struct verdict_form {
     enum id_type id_type;
-    bool windows; /* keys may have some */
+    bool windows;           /* keys may have some */
+    size_t attribute_bytes; /* memory for attributes; 0: keys have none */
 };
 
 /* At most `bytes` for verdicts on existing keys, of that form, and `negative_bytes` for DENY
@@ -126,8 +134,13 @@ struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const str
 const struct key_window *verdict_cache_window(const struct verdict_cache *cache,
                                               const struct cached_verdict *slot);
 
-/* The whole verdict in a slot of the cache, with its window. A slot does not hold the number of
- * rows: it is 0, not known. */
+/* The attributes of a slot of the cache; none without CACHED_ATTRIBUTES. Valid until the next put
+ * or remove. */
+struct attributes verdict_cache_attributes(const struct verdict_cache *cache,
+                                           const struct cached_verdict *slot);
+
+/* The whole verdict in a slot of the cache, with its window and a view of its attributes. A slot
+ * does not hold the number of rows: it is 0, not known. */
 struct verdict verdict_cache_verdict(const struct verdict_cache *cache,
                                      const struct cached_verdict *slot);
 

@@ -42,8 +42,12 @@ void redis_tier_free(struct redis_tier *tier);
 /* Returns whether Redis can be asked now. */
 bool redis_tier_usable(const struct redis_tier *tier);
 
+/* Returns how many keys one read may ask for: the reply must not be too long. */
+size_t redis_tier_batch_max(const struct redis_tier *tier);
+
 /* Read `len` keys of the current store (see store.h) in one round trip. For TOMBSTONE the verdict
- * is UNAVAILABLE, and verdicts read before its read_at_us are out of date. Then `begin` is called,
+ * is UNAVAILABLE, and verdicts read before its read_at_us are out of date. A verdict's attributes
+ * live as long as the call of `each`. Then `begin` is called,
  * `each` once a key, in order, and `done`: perhaps before this returns, and never later than
  * redis.timeout. */
 struct redis_read {

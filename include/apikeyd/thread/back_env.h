@@ -47,8 +47,8 @@ bool back_env_open(struct back_env *env);
 void back_env_close(struct back_env *env);
 
 /* Send to the front thread. That thread never waits for this one, so a full mailbox empties
- * soon. */
-void back_env_post(struct back_env *env, const struct to_front *message);
+ * soon. False when the thread has gone: then what the message owns is still the caller's. */
+bool back_env_post(struct back_env *env, const struct to_front *message);
 
 /* Send the front thread the current freshness inputs. */
 void back_env_post_freshness(struct back_env *env);

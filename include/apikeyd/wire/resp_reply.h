@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <apikeyd/base/buffer.h>
+#include <apikeyd/model/attribute_columns.h>
 #include <apikeyd/model/verdict.h>
 
 void resp_simple(struct buffer *out, const char *text); /* +text */
@@ -27,6 +28,11 @@ void resp_set(struct buffer *out, size_t elements, bool resp3); /* RESP2: an arr
 /* The header; names and values follow. RESP2: an array of both. */
 void resp_map(struct buffer *out, size_t pairs, bool resp3);
 void resp_verbatim(struct buffer *out, struct slice text, bool resp3); /* RESP2: a bulk string */
+
+/* The answer to CHECK with ATTRIBUTES: as resp_verdict(), and behind the IDs of an ALLOW a map of
+ * the names and values of its attributes. RESP2: an array of both. */
+void resp_verdict_attributes(struct buffer *out, const struct verdict *verdict, const char *why,
+                             const struct attribute_columns *columns, bool resp3);
 
 /* The answer to CHECK: an array for ALLOW and DENY. `why` is the reason for UNAVAILABLE. */
 void resp_verdict(struct buffer *out, const struct verdict *verdict, const char *why);
