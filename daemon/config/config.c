@@ -90,6 +90,7 @@ struct freshness_policy config_freshness_policy(const struct config *config)
         .ttl_unlinked_us = config->cache_ttl_unlinked,
         .negative_ttl_us = config->cache_negative_ttl,
         .stale_max_us = config->cache_stale_max,
+        .windowless = !config_has_windows(config),
     };
 }
 

@@ -182,7 +182,7 @@ const struct option option_table[] = {
     {"postgres", "ledger_table", OPTION_TABLE, FIELD(postgres_ledger_table), "api.apikeyd_ledger",
      1, TEXT_MAX, FIXED, NULL, "The table that tells which counts have been added already."},
     {"postgres", "connections", OPTION_COUNT, FIELD(postgres_connections), "2", 1, 64, FIXED, NULL,
-     "Connections for lookups; usage and the change feed have one more each."},
+     "Connections for lookups; usage, the change feed, and counts have one more each."},
     {"postgres", "connects_per_second", OPTION_COUNT, FIELD(postgres_connects_per_second), "20", 1,
      RATE_LIMIT_MAX, RELOADABLE, NULL,
      "Maximum number of attempts to connect in any second, over all sessions of the daemon."},
