@@ -58,7 +58,7 @@ static const struct option_line {
     {"key", "API_KEY_ID", "only uses of the key with this ID", 'K', TAKES_USAGE},
     {"top", "N", "the N keys with the most uses", 'X', TAKES_USAGE},
     {"since", "TIME", "how far back (units s, m, h, d, w); 30d unless given", 'S', TAKES_USAGE},
-    {"by", "hour|day|month", "a line for each of these; day unless given", 'b', TAKES_USAGE},
+    {"by", "hour|day|month", "a line for each of these; day unless given", 'H', TAKES_USAGE},
     {"role", "NAME", "the daemon's role; apikeyd, or for check the session's, unless given", 'r',
      TAKES_ROLE},
     {"no-role", NULL, "without role and grants, which come from elsewhere", 'R', TAKES_SQL},
@@ -162,7 +162,7 @@ static void take_option(struct request *request, char letter, const char *value)
         {'r', &request->role},     {'p', &request->part},     {'f', &request->from_file},
         {'I', &request->idle},     {'E', &request->expiring}, {'O', &request->overlap},
         {'L', &request->lifetime}, {'K', &request->key},      {'X', &request->top},
-        {'S', &request->since},    {'b', &request->by},
+        {'S', &request->since},    {'H', &request->by},
     };
     const struct {
         char letter;

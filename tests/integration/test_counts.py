@@ -246,12 +246,14 @@ def test_copies_and_old_files_count_nothing_twice(db, start, postgres, scratch):
 
 def test_a_table_that_is_away_or_locked_delays_no_last_used(db, start):
     db.add_keys(3)
+    db.run("ALTER TABLE api.user_api_key_usage RENAME TO away")
     daemon = start({"usage.counts": "hour", "usage.flush_interval": "50ms"})
     began = utc_now()
     uses = use(daemon, 30)
     wait_until(lambda: db.last_used("key-0") and db.last_used("key-0") >= began, "last_used")
     wait_until(lambda: "postgres (counts)" in daemon.log() and files_of_counts(daemon), "the log and the file")
     uses += use(daemon, 30)
+    db.run("ALTER TABLE api.away RENAME TO user_api_key_usage")
     wait_until(lambda: total(db) == uses, "the counts")
     with db.connect(autocommit=False) as lock:
         lock.execute("LOCK TABLE api.user_api_key_usage IN ACCESS EXCLUSIVE MODE")

@@ -1,5 +1,5 @@
 """The tables of counts: what `apikeyctl schema sql` makes for them, what keeps their partitions, and who reads them.
-The rows are the test's own: whether a daemon counts right is another file's subject."""
+Most rows are the test's own: whether a daemon counts right is the subject of test_counts.py."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ import uuid
 import psycopg
 import pytest
 from coherence import LONG, becomes
-from conftest import Database, check, drop_database, info
+from conftest import Database, check, drop_database, flush, info
 from harness.servers import BUILD, wait_until
 
 pytestmark = pytest.mark.builds("release")
@@ -306,6 +306,31 @@ def test_counts_go_on_meanwhile(db):
         stop.set()
         writer.join()
     assert total(db) == added
+
+
+@pytest.mark.slow
+def test_a_daemon_counts_into_partitions(db, start):
+    """Also while the table gets them, into the default one, and into one that is made of that."""
+    db.add_key("good")
+    daemon = start({"usage.counts": "hour", "redis.url": ""})
+    client = daemon.client()
+
+    def counted(uses):
+        for _ in range(10):
+            assert check(client, "good")[0] == "ALLOW"
+        flush(daemon)
+        wait_until(lambda: total(db) == uses, "the counts")
+    counted(10)
+    deploy(db, "--part", "usage", **MONTHLY)
+    counted(20)
+    with db.connect(autocommit=False) as session:
+        session.execute(f"LOCK TABLE {USAGE}; ALTER TABLE {USAGE} DETACH PARTITION {USAGE}_before; "
+                        f"INSERT INTO {USAGE} SELECT * FROM {USAGE}_before; DROP TABLE {USAGE}_before")
+        session.commit()
+    counted(30)
+    assert "of what was in" in maintain(db)
+    counted(40)
+    assert db.one(f"SELECT sum(uses) FROM ONLY {USAGE}_default") is None
 
 
 # Read.
