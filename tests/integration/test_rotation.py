@@ -146,6 +146,7 @@ def test_what_is_refused_changes_nothing(db, keys):
             ("good", ("--overlap", "-7d"), 64, 'overlap "-7d": a time is expected'),
             ("good", ("--overlap", "7"), 64, "a time is expected"),
             ("good", ("--overlap", "101w", "--lifetime", "0s"), 64, "--lifetime"),
+            ("good", ("--overlap", "1d", "--lifetime", "endless"), 64, 'or "unlimited" is expected'),
             ("good", ("--overlap", "36601d"), 64, "at most 100 years"),
             ("good", ("--overlap", "999999999999w"), 64, "at most 100 years"),
             ("good", ("--overlap", "1d", "--name", ""), 64, "a name is expected"),
