@@ -87,7 +87,7 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
     "AND x.indnkeyatts OPERATOR(pg_catalog.=) 1 "                                                  \
     "AND x.indkey[0] OPERATOR(pg_catalog.=) a.attnum)"
 
-/* $4 is the form of a hash. */
+/* $4 is the form of a hash. Attributes, $5, are told to clients, so they are no secrets. */
 #define ABOUT_THE_KEY                                                                              \
     "a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT j.key FROM {table} AS t " \
     "CROSS JOIN LATERAL pg_catalog.jsonb_each_text(pg_catalog.to_jsonb(t.*)) AS j "                \
@@ -99,7 +99,9 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
     "WHEN a.attgenerated OPERATOR(pg_catalog.<>) '' "                                              \
     "OR a.attidentity OPERATOR(pg_catalog.<>) '' OR " FROM_SEQUENCE " THEN 'made' "                \
     "WHEN a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.text[]) "          \
-    "THEN 'copied' WHEN " UNIQUE_ALONE " THEN 'unique' WHEN " ABOUT_THE_KEY
+    "THEN 'copied' WHEN " UNIQUE_ALONE " THEN 'unique' "                                           \
+    "WHEN a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($5::pg_catalog.text[]) "          \
+    "THEN 'copied' WHEN " ABOUT_THE_KEY
 
 static const char sql_columns[] = COLUMNS;
 static const char sql_or_fallback[] =
@@ -144,11 +146,17 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
     const char *const kept[] = {config->postgres_user_column, config->postgres_active_column,
                                 config->postgres_name_column, config->postgres_not_before_column,
                                 config->postgres_expires_column};
-    struct buffer not_copied = {0}, copied = {0}, sql = {0};
+    const struct attribute_columns *attributes = &config->postgres_attribute_columns;
+    const char *told[ATTRIBUTES_MAX];
+    struct buffer not_copied = {0}, copied = {0}, no_secrets = {0}, sql = {0};
 
+    for (size_t i = 0; i < attributes->len; i++)
+        told[i] = attributes->column[i].name;
+    append_names(&no_secrets, told, attributes->len);
     append_names(&not_copied, own, sizeof own / sizeof own[0]);
     append_names(&copied, kept, sizeof kept / sizeof kept[0]);
-    const char *const values[] = {rotation->id, not_copied.data, copied.data, hash_form};
+    const char *const values[] = {rotation->id, not_copied.data, copied.data, hash_form,
+                                  no_secrets.data};
     sql_template(&sql, config, sql_columns);
     if (config->postgres_key_column_fallback[0])
         sql_template(&sql, config, sql_or_fallback);
@@ -156,6 +164,7 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
     PGresult *result = keys_db_execute(db, &sql, sizeof values / sizeof values[0], values);
     buffer_free(&not_copied);
     buffer_free(&copied);
+    buffer_free(&no_secrets);
     return result;
 }
 

@@ -73,25 +73,25 @@ def test_a_successor_takes_over(db, keys, start):
     db.run(f'ALTER DATABASE "{db.name}" SET bytea_output = escape')
     db.run(f"ALTER TABLE {TABLE} ADD plan text, ADD scopes text[], ADD ref text UNIQUE, ADD number serial, "
            "ADD twice text GENERATED ALWAYS AS (plan || plan) STORED, ADD \"a {brace} \"\"col\"\"\" int, "
-           "ADD other_hash text, ADD raw bytea, ADD same text, ADD plan_id text DEFAULT 'free'; "
+           "ADD other_hash text, ADD raw bytea, ADD same text, ADD plan_id text DEFAULT 'free', ADD tenant text; "
            f"CREATE TABLE api.\"Granted\" (api_key_id uuid REFERENCES {TABLE})")
     old = str(db.add_key("old", plan="gold", scopes=["a", "b"], ref="only one", other_hash="0" * 63 + "A", raw=bytes(32),
-                         same="old", plan_id="paid"))
+                         same="old", plan_id="paid", tenant="1" * 64))
     db.run(f'UPDATE {TABLE} SET "a {{brace}} ""col""" = 7, created_at = now() - interval \'1 year\'')
     daemon = start(OPTIONS)
     client = daemon.client()
     assert check(client, "old")[0] == "ALLOW"
     flush(daemon)
-    done = keys("rotate", old, "--overlap", "7d", "--json")
+    done = keys("rotate", old, "--overlap", "7d", "--json", attribute_columns="plan, tenant")
     made = json.loads(done.stdout)
     assert check(client, made["key_id"]) == ["ALLOW", made["api_key_id"], str(db.user_id)]
     assert check(client, "old")[0] == "ALLOW"
     assert made["successor_of"] == old and made["name"] == "test" and made["active"] is True
     assert made["last_used"] is None and made["expires_at"] is None and from_now(made["created_at"]) > -MINUTE
     assert abs(from_now(made["predecessor_expires_at"]) - timedelta(days=7)) < MINUTE
-    assert db.run(f'SELECT plan, scopes, twice, "a {{brace}} ""col""", plan_id, ref, other_hash, raw, same FROM {TABLE} '
+    assert db.run(f'SELECT plan, scopes, twice, "a {{brace}} ""col""", plan_id, tenant, ref, other_hash, raw, same FROM {TABLE} '
                   "WHERE api_key_id = %s", made["api_key_id"]) == [
-        ("gold", ["a", "b"], "goldgold", 7, "paid", None, None, None, None)]
+        ("gold", ["a", "b"], "goldgold", 7, "paid", "1" * 64, None, None, None, None)]
     assert db.one(f"SELECT count(DISTINCT number) FROM {TABLE}") == 2
     for column in ("ref is not copied, because its values have to be unique", "other_hash is not", "raw is not", "same is not"):
         assert f"Column {column}" in done.stderr
