@@ -55,6 +55,11 @@ def test_each_answer_counts(db, start):
     assert counted(db) == {"allow": 37, "inactive": 5}
     assert info(daemon)["usage_counts_pending"] == 0
     assert not list(daemon.folder.glob("*.counts"))
+    for _ in range(4):
+        check(daemon.client(), "key-1")
+    assert daemon.stop() == 0
+    assert counted(db) == {"allow": 41, "inactive": 5}
+    daemon.start()
 
 
 class Load:
@@ -283,6 +288,30 @@ def test_copies_and_old_files_count_nothing_twice(db, start, postgres, scratch):
     settle([one])
     assert total(db) == uses
     assert info(one)["usage_counts_lost"] == 0
+
+
+def test_a_ledger_that_is_removed_or_replaced(db, start):
+    """By that of a daemon that was killed, whose counts are found then."""
+    make_tables(db)
+    db.add_keys(3)
+    killed, daemon = start({"usage.counts": "hour"}), start({"usage.counts": "hour"})
+    uses = use(killed, 30)
+    killed.kill()
+    uses += use(daemon, 30)
+    daemon.ledger.unlink()
+    wait_until(lambda: info(daemon)["usage_ledger_repairs"] == 1, "a new file")
+    uses += use(daemon, 12)
+    wait_until(lambda: flushed(daemon) and total(db) == uses - 30, "the counts")
+    uses += use(daemon, 12)
+    os.rename(killed.ledger, daemon.ledger)
+    wait_until(lambda: info(daemon)["usage_ledger_repairs"] == 2, "a new file")
+    uses += use(daemon, 12)
+    wait_until(lambda: flushed(daemon) and total(db) == uses, "the counts")
+    daemon.kill()
+    daemon.start()
+    killed.start()
+    settle([daemon, killed])
+    assert total(db) == uses
 
 
 def test_a_table_that_is_away_or_locked_delays_no_last_used(db, start):
