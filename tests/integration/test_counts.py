@@ -383,6 +383,30 @@ def test_commits_that_postgres_loses_are_added_again(db, start, postgres):
     assert info(daemon)["usage_counts_pending"] == 0
 
 
+def test_a_series_that_another_daemon_uses_is_given_up(db, start):
+    """As after a clone of a running machine: PostgreSQL has numbers that this daemon has not sent."""
+    make_tables(db)
+    db.add_keys(3)
+    daemon = start({"usage.counts": "hour"})
+    uses = use(daemon, 30)
+    flush(daemon)
+    db.run("UPDATE api.apikeyd_ledger SET number = number + (1 << 16)")
+    use(daemon, 12)
+    flush(daemon)
+    assert "runs on a copy of it; 12 uses are not added" in daemon.log()
+    assert info(daemon)["usage_counts_lost"] == 12
+    for _ in range(2):
+        uses += use(daemon, 9)
+        flush(daemon)
+    assert total(db) == uses
+    assert db.one("SELECT count(*) FROM api.apikeyd_ledger") == 2
+    uses += use(daemon, 9)
+    daemon.kill()
+    daemon.start()
+    settle([daemon])
+    assert total(db) == uses
+
+
 def test_counts_wait_for_the_database_that_they_are_of(db, start, postgres):
     """A daemon is led to a copy of the database, and back. Neither has the other's counts."""
     make_tables(db)
