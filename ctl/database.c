@@ -22,3 +22,13 @@ PGconn *database_connect(const struct request *request, const struct config *con
     }
     return connection;
 }
+
+void database_pin_path(PGconn *connection)
+{
+    PGresult *result = PQexec(
+        connection, "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)");
+
+    if (PQresultStatus(result) != PGRES_TUPLES_OK)
+        die(STATUS_FAILED, "the database: %s", PQresultErrorMessage(result));
+    PQclear(result);
+}

@@ -206,9 +206,13 @@ static void check_attributes(struct config_draft *draft)
     }
 }
 
-/* A session that is replaced all the time is of no use. */
+/* A session that is replaced all the time is of no use. Partitions are of a month. */
 static void check_ages(struct config_draft *draft)
 {
+    static const int64_t day_us = INT64_C(86400) * 1000000;
+
+    if (draft->config->usage_retention > 0 && draft->config->usage_retention < day_us)
+        config_draft_fail(draft, "usage.retention", "at least 1d is needed, or 0s for ever");
     if (draft->config->postgres_max_age > 0 && draft->config->postgres_max_age < 1000000)
         config_draft_fail(draft, "postgres.max_age", "at least 1s is needed, or 0s for no maximum");
 }

@@ -29,6 +29,7 @@ static const char *const key_forms[] = {"any", "prefixed", NULL};
 static const char *const transforms[] = {"none", "hmac-sha256", NULL};
 static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
 static const char *const counts[] = {"off", "hour", "day", NULL};
+static const char *const deleted_keys[] = {"keep", "drop", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const targets[] = {"auto", "journal", "stderr", NULL};
 static const char *const denials[] = {"summary", "sampled", "all", "off", NULL};
@@ -219,6 +220,15 @@ const struct option option_table[] = {
     {"usage", "counts", OPTION_CHOICE, FIELD(usage_counts), "off", 0, 0, FIXED, counts,
      "off, or hour or day: how often each key was allowed or refused in each hour or day (UTC) is "
      "added to postgres.usage_table, each use once."},
+    {"usage", "deleted_keys", OPTION_CHOICE, FIELD(usage_deleted_keys), "keep", 0, 0, FIXED,
+     deleted_keys,
+     "Counts of a key that is deleted: keep, or drop, by a foreign key that apikeyctl schema sql "
+     "makes."},
+    {"usage", "retention", OPTION_DURATION, FIELD(usage_retention), "0s", 0,
+     HOURS(INT64_C(24) * 36600), FIXED, NULL,
+     "How long counts are kept (400d), by partitions of a month that apikeyctl usage maintain "
+     "makes "
+     "and drops; 0s: for ever, in one table."},
 
     {"http", "key_from", OPTION_SOURCES, FIELD(http_key_from), "header:X-API-Key", 0, 0, RELOADABLE,
      http_sources,

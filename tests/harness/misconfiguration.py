@@ -130,6 +130,8 @@ WRONG = {
     "usage.touch_updated_at": ["", "2", "maybe"],
     "usage.resolution": ["5", "8785h"],
     "usage.counts": ["", "yes", "minute"],
+    "usage.deleted_keys": ["", "cascade"],
+    "usage.retention": ["400", "23h", "36601d", "ever"],
     "http.key_from": ["", "X-API-Key", "token", "header", "header:", "header:X API Key", "header:X-API-Key:", "header:Clé",
                       "header:" + "x" * 128, "bearer:x", "cookie:a;b", "cookie:", "query:a&b", "query:a@", "api_key",
                       "bearer,", "bearer bearer", "bearer, bearer", "header:X-Key, header:x-key",

@@ -22,21 +22,11 @@ from wire import Wire, command
 pytestmark = pytest.mark.builds("release", "debug", "asan")
 
 
-def make_tables(db, more=""):
-    db.run(f"""CREATE TABLE IF NOT EXISTS api.user_api_key_usage (
-                   api_key_id uuid {more}, bucket timestamptz, verdict text, uses bigint NOT NULL,
-                   PRIMARY KEY (api_key_id, bucket, verdict)) WITH (fillfactor = 70)""")
-    db.run("CREATE TABLE IF NOT EXISTS api.apikeyd_ledger (ledger_id uuid PRIMARY KEY, number bigint NOT NULL, "
-           "updated_at timestamptz)")
-    db.run("GRANT SELECT, INSERT, UPDATE ON api.user_api_key_usage, api.apikeyd_ledger TO apikeyd")
-
-
 def counted(db):
     return dict(db.run("SELECT verdict, sum(uses)::int FROM api.user_api_key_usage GROUP BY 1"))
 
 
 def test_each_answer_counts(db, start):
-    make_tables(db)
     db.add_keys(3)
     db.add_key("gone", active=False)
     daemon = start({"usage.counts": "hour"})
@@ -129,7 +119,6 @@ KILLS = int(os.environ.get("APIKEYD_KILLS", "8" if BUILD.name == "release" else 
 @pytest.mark.slow
 def test_killed_at_any_moment_each_use_counts_once(db, start, scratch, postgres):
     """Two daemons and the same keys. Sessions are cut too, before and after their COMMIT, and PostgreSQL crashes."""
-    make_tables(db)
     db.add_keys(40)
     keys = [f"key-{i}" for i in range(40)]
     seed = random.randrange(1 << 32)
@@ -187,7 +176,6 @@ STEPS = [("main", "write", "usage.ledger"), ("apikeyd-disk", "write", "usage.spi
 
 @pytest.mark.slow
 def test_killed_at_each_step_of_a_flush(db, start, scratch, postgres):
-    make_tables(db)
     db.add_keys(3)
     still = Standstill(scratch / f"{db.name}-still")
     with Proxy(scratch / f"{db.name}-line", postgres.folder) as line:
@@ -250,7 +238,6 @@ def test_killed_at_each_step_of_a_flush(db, start, scratch, postgres):
 
 def test_copies_and_old_files_count_nothing_twice(db, start, postgres, scratch):
     """Two daemons start on copies of what a killed one left; later an old ledger and old files are put back."""
-    make_tables(db)
     db.add_keys(3)
     options = {"usage.counts": "day", "cache.stale_max": "1h", "cache.ttl": "1h", "cache.ttl_unlinked": "1h"}
     one = start(options)
@@ -292,7 +279,6 @@ def test_copies_and_old_files_count_nothing_twice(db, start, postgres, scratch):
 
 def test_a_ledger_that_is_removed_or_replaced(db, start):
     """By that of a daemon that was killed, whose counts are found then."""
-    make_tables(db)
     db.add_keys(3)
     killed, daemon = start({"usage.counts": "hour"}), start({"usage.counts": "hour"})
     uses = use(killed, 30)
@@ -316,13 +302,14 @@ def test_a_ledger_that_is_removed_or_replaced(db, start):
 
 def test_a_table_that_is_away_or_locked_delays_no_last_used(db, start):
     db.add_keys(3)
+    db.run("ALTER TABLE api.user_api_key_usage RENAME TO away")
     daemon = start({"usage.counts": "hour", "usage.flush_interval": "50ms"})
     began = utc_now()
     uses = use(daemon, 30)
     wait_until(lambda: db.last_used("key-0") and db.last_used("key-0") >= began, "last_used")
     wait_until(lambda: "postgres (counts)" in daemon.log() and files_of_counts(daemon), "the log and the file")
     uses += use(daemon, 30)
-    make_tables(db)
+    db.run("ALTER TABLE api.away RENAME TO user_api_key_usage")
     wait_until(lambda: total(db) == uses, "the counts")
     with db.connect(autocommit=False) as lock:
         lock.execute("LOCK TABLE api.user_api_key_usage IN ACCESS EXCLUSIVE MODE")
@@ -346,7 +333,7 @@ def test_a_table_that_is_away_or_locked_delays_no_last_used(db, start):
 
 @pytest.mark.needs("pgbouncer")
 def test_keys_that_go_and_tables_with_a_foreign_key(db, start, pgbouncer):
-    make_tables(db, "REFERENCES api.user_api_key ON DELETE CASCADE")
+    db.run("ALTER TABLE api.user_api_key_usage ADD FOREIGN KEY (api_key_id) REFERENCES api.user_api_key ON DELETE CASCADE")
     db.add_keys(3)
     daemon = start({"usage.counts": "hour", "postgres.dsn": pgbouncer, "postgres.listen_dsn": db.dsn})
     use(daemon, 30)
@@ -360,7 +347,6 @@ def test_keys_that_go_and_tables_with_a_foreign_key(db, start, pgbouncer):
 def test_commits_that_postgres_loses_are_added_again(db, start, postgres):
     """A failover to a standby that had not the last commits, as the daemon sees it: another run of the server, which notes
     what it noted a while ago."""
-    make_tables(db)
     db.add_keys(3)
     daemon = start({"usage.counts": "hour", "cache.stale_max": "1h"})
     uses = use(daemon, 30)
@@ -385,7 +371,6 @@ def test_commits_that_postgres_loses_are_added_again(db, start, postgres):
 
 def test_a_series_that_another_daemon_uses_is_given_up(db, start):
     """As after a clone of a running machine: PostgreSQL has numbers that this daemon has not sent."""
-    make_tables(db)
     db.add_keys(3)
     daemon = start({"usage.counts": "hour"})
     uses = use(daemon, 30)
@@ -409,7 +394,6 @@ def test_a_series_that_another_daemon_uses_is_given_up(db, start):
 
 def test_counts_wait_for_the_database_that_they_are_of(db, start, postgres):
     """A daemon is led to a copy of the database, and back. Neither has the other's counts."""
-    make_tables(db)
     db.add_keys(3)
     name = f"{db.name}_copy"
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin:

@@ -38,6 +38,7 @@ enum aws_usage_key {
 };
 
 enum usage_counts { USAGE_COUNTS_OFF, USAGE_COUNTS_HOUR, USAGE_COUNTS_DAY };
+enum usage_deleted_keys { USAGE_DELETED_KEYS_KEEP, USAGE_DELETED_KEYS_DROP };
 
 enum log_denials { LOG_DENIALS_SUMMARY, LOG_DENIALS_SAMPLED, LOG_DENIALS_ALL, LOG_DENIALS_OFF };
 
@@ -111,7 +112,9 @@ struct config {
     uint64_t usage_batch;
     bool usage_touch_updated_at;
     int64_t usage_resolution;
-    uint64_t usage_counts; /* enum usage_counts */
+    uint64_t usage_counts;       /* enum usage_counts */
+    uint64_t usage_deleted_keys; /* enum usage_deleted_keys */
+    int64_t usage_retention;     /* 0: for ever */
 
     struct key_sources http_key_from;
     uint64_t http_inactive_status; /* enum http_inactive_status */
