@@ -55,6 +55,9 @@ static const struct option_line {
      "how long the new key may pass (90d), or \"unlimited\"; unless given it ends when the old one "
      "would have ended",
      'L', TAKES_ROTATION},
+    {"copy", "COLUMNS",
+     "columns to copy though they may hold a hash of the old key, with commas in between", 'P',
+     TAKES_ROTATION},
     {"key", "API_KEY_ID", "only uses of the key with this ID", 'K', TAKES_USAGE},
     {"top", "N", "the N keys with the most uses", 'X', TAKES_USAGE},
     {"since", "TIME", "how far back (units s, m, h, d, w); 30d unless given", 'S', TAKES_USAGE},
@@ -161,8 +164,8 @@ static void take_option(struct request *request, char letter, const char *value)
         {'n', &request->name},     {'k', &request->key_id},   {'A', &request->active},
         {'r', &request->role},     {'p', &request->part},     {'f', &request->from_file},
         {'I', &request->idle},     {'E', &request->expiring}, {'O', &request->overlap},
-        {'L', &request->lifetime}, {'K', &request->key},      {'X', &request->top},
-        {'S', &request->since},    {'H', &request->by},
+        {'L', &request->lifetime}, {'P', &request->copy},     {'K', &request->key},
+        {'X', &request->top},      {'S', &request->since},    {'H', &request->by},
     };
     const struct {
         char letter;

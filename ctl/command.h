@@ -51,7 +51,7 @@ struct request {
     bool attributes;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
-    const char *from_file, *idle, *expiring, *overlap, *lifetime, *key, *top, *since, *by;
+    const char *from_file, *idle, *expiring, *overlap, *lifetime, *copy, *key, *top, *since, *by;
     int argc;
     char **argv; /* the arguments */
 };

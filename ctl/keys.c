@@ -130,6 +130,20 @@ const char *keys_new_id(const struct request *request, const struct config *conf
     return random;
 }
 
+/* Whoever does not get the key now never gets it. */
+static void show_new(const struct request *request, json_t *row)
+{
+    json_t *shown = json_deep_copy(row);
+
+    output_object(request->json, shown);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        die(EX_IOERR,
+            "the new key cannot be written to stdout, and is lost: apikeyctl keys delete %s "
+            "removes its row",
+            json_string_value(json_object_get(row, "api_key_id")));
+    json_decref(row);
+}
+
 int run_keys_create(const struct request *request)
 {
     char key[KEY_INPUT_SIZE];
@@ -150,7 +164,7 @@ int run_keys_create(const struct request *request)
     json_t *row = keys_db_insert(opened.db, &made);
 
     json_object_set_new(row, "key_id", json_string(key));
-    output_object(request->json, row);
+    show_new(request, row);
     if (made.fallback)
         fprintf(stderr,
                 "The table holds the key itself too: its column %s is NOT NULL. Drop that "

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <locale.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "daemon_commands.h"
+#include "die.h"
 #include "keys.h"
 #include "report.h"
 #include "revoke.h"
@@ -61,8 +64,22 @@ const struct command command_table[] = {
 
 const size_t command_count = sizeof command_table / sizeof command_table[0];
 
+/* A connection must not get the number of a standard stream that is closed: what is meant for
+ * stdout, such as a new key, would go to the database. The stream's use is an error still. */
+static bool fill_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
+    if (!fill_standard_streams())
+        return EX_OSERR;
     setlocale(LC_ALL, "");
     return command_main(argc, argv);
 }

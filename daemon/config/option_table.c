@@ -166,8 +166,9 @@ const struct option option_table[] = {
     {"postgres", "attribute_columns", OPTION_ATTRIBUTES, FIELD(postgres_attribute_columns), "", 0,
      0, FIXED, NULL,
      "Columns, with commas in between, whose values ALLOW tells where that is asked for: text, "
-     "text[], booleans, numbers, or scalars of json; at most 16, of 255 bytes each and 1024 "
-     "together; empty: none."},
+     "text[], enums, booleans, numbers, uuid, or scalars of json; at most 16, of 255 bytes each "
+     "and "
+     "1024 together; empty: none."},
     {"postgres", "successor_of_column", OPTION_COLUMN, FIELD(postgres_successor_of_column), "", 0,
      OPTION_NAME_MAX, FIXED, NULL,
      "Column with the ID of the row whose key this one takes the place of, for apikeyctl keys "

@@ -14,7 +14,7 @@ static void append_types(struct buffer *columns, struct buffer *types, const str
     static const char time_types[] = "timestamptz or timestamp";
     static const char attribute_types[] =
         "text or varchar or bpchar or name or bool or int2 or int4 or int8 or float4 or float8 or "
-        "numeric or json or jsonb or _text or _varchar";
+        "numeric or uuid or json or jsonb or _text or _varchar or an enum";
     const struct {
         const char *column, *types;
     } all[] = {
