@@ -238,7 +238,7 @@ static void take_result(struct count_writer *writer, struct count_batch *batch,
         writer->env->metrics.value[METRIC_COUNTS_ROWS] += outcome.rows;
         take_added(writer, batch);
     } else if (outcome.number >= count_batch_number(batch, batch->chunk)) {
-        if (writer->first_time && of_this_run(writer, batch))
+        if (writer->first_time)
             take_conflict(writer, batch);
         else
             take_added(writer, batch);

@@ -24,6 +24,7 @@ ABOUT = {
     "attribute_text": ["wire/attribute_text.c", "model/attributes.c"],
     "aws_event": ["wire/aws_event.c"],
     "config": ["config/config.c", "config/option_value.c", "model/key_source.c", "model/key_form.c"],
+    "counts": ["ledger/count_batch.c", "ledger/count_file.c"],
     "http": ["wire/http_request.c", "wire/request_key.c", "wire/http_chunked.c", "face/http.c", "face/http_aws.c", "conn/connection.c"],
     "ledger": ["ledger/ledger.c", "ledger/ledger_file.c", "ledger/ledger_half.c"], "notification": ["wire/notification.c"],
     "redis_reply": ["redis/redis_reply.c"],

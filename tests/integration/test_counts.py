@@ -1,15 +1,19 @@
 """usage.counts: what the table of counts says is what clients were answered, whatever fails."""
 
+import contextlib
+import errno
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
 from collections import Counter
 
+import psycopg
 import pytest
 import redis
-from conftest import check, flush, info, utc_now
+from conftest import Database, check, drop_database, flush, info, utc_now
 from harness.proxy import PASS, RESET, Proxy
 from harness.servers import BUILD, wait_until
 from harness.standstill import Standstill
@@ -41,6 +45,11 @@ def test_each_answer_counts(db, start):
     assert counted(db) == {"allow": 37, "inactive": 5}
     assert info(daemon)["usage_counts_pending"] == 0
     assert not list(daemon.folder.glob("*.counts"))
+    for _ in range(4):
+        check(daemon.client(), "key-1")
+    assert daemon.stop() == 0
+    assert counted(db) == {"allow": 41, "inactive": 5}
+    daemon.start()
 
 
 class Load:
@@ -109,7 +118,7 @@ KILLS = int(os.environ.get("APIKEYD_KILLS", "8" if BUILD.name == "release" else 
 
 @pytest.mark.slow
 def test_killed_at_any_moment_each_use_counts_once(db, start, scratch, postgres):
-    """Two daemons and the same keys. Sessions are cut too, before and after their COMMIT."""
+    """Two daemons and the same keys. Sessions are cut too, before and after their COMMIT, and PostgreSQL crashes."""
     db.add_keys(40)
     keys = [f"key-{i}" for i in range(40)]
     seed = random.randrange(1 << 32)
@@ -130,6 +139,9 @@ def test_killed_at_any_moment_each_use_counts_once(db, start, scratch, postgres)
                 line.become(RESET)
                 time.sleep(moments.uniform(0, 0.05))
                 line.become(PASS)
+            if round_ % 4 == 1:
+                postgres.process.stop(signal.SIGQUIT)  # as a crash: commits under way are there, or not
+                postgres.start()
             time.sleep(moments.uniform(0, 0.2))
             for daemon in daemons:
                 daemon.kill()
@@ -183,6 +195,27 @@ def test_killed_at_each_step_of_a_flush(db, start, scratch, postgres):
             line.become(PASS)
             daemon.start()
             wait_until(daemon.settled, "the daemon to be connected")
+        # No disk takes the counts, then tmpfs neither.
+        for files, killed in ((["usage.spill"], True), (["usage.spill", "usage.ledger.counts"], True),
+                              (["usage.spill.counts", "usage.ledger.counts"], True),
+                              (["usage.spill.counts", "usage.ledger.counts"], False)):
+            uses += use(daemon, 30)
+            line.become(RESET)
+            with contextlib.ExitStack() as full:
+                for file in files:
+                    full.enter_context(still.fail("apikeyd-disk", "write", errno.ENOSPC, file))
+                for _ in range(2):  # a half that cannot be emptied is not used again
+                    assert not flushed(daemon)
+                    uses += use(daemon, 9)
+                assert ("usage.ledger.counts" in files_of_counts(daemon)) == (len(files) == 1)
+                if killed:
+                    daemon.kill()
+            line.become(PASS)
+            if killed:
+                daemon.start()
+            wait_until(daemon.settled, "the daemon to be connected")
+            settle([daemon])
+            assert total(db) == uses
         # The statement is executed, and its answer is not heard; nor is that of the next one, after the restart.
         for _ in range(2):
             uses += use(daemon, 30)
@@ -244,6 +277,29 @@ def test_copies_and_old_files_count_nothing_twice(db, start, postgres, scratch):
     assert info(one)["usage_counts_lost"] == 0
 
 
+def test_a_ledger_that_is_removed_or_replaced(db, start):
+    """By that of a daemon that was killed, whose counts are found then."""
+    db.add_keys(3)
+    killed, daemon = start({"usage.counts": "hour"}), start({"usage.counts": "hour"})
+    uses = use(killed, 30)
+    killed.kill()
+    uses += use(daemon, 30)
+    daemon.ledger.unlink()
+    wait_until(lambda: info(daemon)["usage_ledger_repairs"] == 1, "a new file")
+    uses += use(daemon, 12)
+    wait_until(lambda: flushed(daemon) and total(db) == uses - 30, "the counts")
+    uses += use(daemon, 12)
+    os.rename(killed.ledger, daemon.ledger)
+    wait_until(lambda: info(daemon)["usage_ledger_repairs"] == 2, "a new file")
+    uses += use(daemon, 12)
+    wait_until(lambda: flushed(daemon) and total(db) == uses, "the counts")
+    daemon.kill()
+    daemon.start()
+    killed.start()
+    settle([daemon, killed])
+    assert total(db) == uses
+
+
 def test_a_table_that_is_away_or_locked_delays_no_last_used(db, start):
     db.add_keys(3)
     db.run("ALTER TABLE api.user_api_key_usage RENAME TO away")
@@ -275,10 +331,11 @@ def test_a_table_that_is_away_or_locked_delays_no_last_used(db, start):
     daemon.start()
 
 
-def test_keys_that_go_and_tables_with_a_foreign_key(db, start):
+@pytest.mark.needs("pgbouncer")
+def test_keys_that_go_and_tables_with_a_foreign_key(db, start, pgbouncer):
     db.run("ALTER TABLE api.user_api_key_usage ADD FOREIGN KEY (api_key_id) REFERENCES api.user_api_key ON DELETE CASCADE")
     db.add_keys(3)
-    daemon = start({"usage.counts": "hour"})
+    daemon = start({"usage.counts": "hour", "postgres.dsn": pgbouncer, "postgres.listen_dsn": db.dsn})
     use(daemon, 30)
     db.run("DELETE FROM api.user_api_key WHERE key_id = 'key-1'")
     wait_until(lambda: flushed(daemon) and total(db) == 20, "the counts of the keys that are there")
@@ -310,3 +367,55 @@ def test_commits_that_postgres_loses_are_added_again(db, start, postgres):
     wait_until(daemon.settled, "the daemon to be connected")
     wait_until(lambda: flushed(daemon) and total(db) == uses, "the lost counts")
     assert info(daemon)["usage_counts_pending"] == 0
+
+
+def test_a_series_that_another_daemon_uses_is_given_up(db, start):
+    """As after a clone of a running machine: PostgreSQL has numbers that this daemon has not sent."""
+    db.add_keys(3)
+    daemon = start({"usage.counts": "hour"})
+    uses = use(daemon, 30)
+    flush(daemon)
+    db.run("UPDATE api.apikeyd_ledger SET number = number + (1 << 16)")
+    use(daemon, 12)
+    flush(daemon)
+    assert "runs on a copy of it; 12 uses are not added" in daemon.log()
+    assert info(daemon)["usage_counts_lost"] == 12
+    for _ in range(2):
+        uses += use(daemon, 9)
+        flush(daemon)
+    assert total(db) == uses
+    assert db.one("SELECT count(*) FROM api.apikeyd_ledger") == 2
+    uses += use(daemon, 9)
+    daemon.kill()
+    daemon.start()
+    settle([daemon])
+    assert total(db) == uses
+
+
+def test_counts_wait_for_the_database_that_they_are_of(db, start, postgres):
+    """A daemon is led to a copy of the database, and back. Neither has the other's counts."""
+    db.add_keys(3)
+    name = f"{db.name}_copy"
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{db.name}" STRATEGY file_copy')
+    copy = Database(postgres, name)
+    try:
+        daemon = start({"usage.counts": "hour"})
+        use(daemon, 30)
+        daemon.kill()
+        daemon.options["postgres.dsn"] = copy.dsn
+        daemon.start()
+        wait_until(lambda: "counts of another database" in daemon.log(), "the log")
+        use(daemon, 12)
+        wait_until(lambda: flushed(daemon) and total(copy) == 12, "the counts of the copy")
+        assert total(db) == 0
+        use(daemon, 6)
+        daemon.kill()
+        daemon.options["postgres.dsn"] = db.dsn
+        daemon.start()
+        wait_until(lambda: flushed(daemon) and total(db) == 30, "the counts")
+        assert total(copy) == 12
+    finally:
+        if daemon.process:
+            daemon.stop()
+        drop_database(postgres, name)

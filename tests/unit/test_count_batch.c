@@ -82,6 +82,33 @@ static void test_a_slot_counts_for_one_verdict_and_hour(void **state)
     ledger_close(ledger);
 }
 
+/* IDs of type text take two slots. */
+static void test_text_counts_too(void **state)
+{
+    struct ledger_report report;
+    struct ledger *ledger = NULL;
+    struct count_batch *batch;
+    struct row_id a, b;
+    uint32_t hint = 0;
+
+    (void)state;
+    assert_true(row_id_from_text((struct slice){"the-same-sixteen-bytes-and-a", 28}, ID_TEXT, &a));
+    assert_true(row_id_from_text((struct slice){"the-same-sixteen-bytes-and-b", 28}, ID_TEXT, &b));
+    assert_int_equal(ledger_open("ledger", ID_TEXT, &one, NOW, &ledger, &report), 0);
+    ledger_gather(ledger);
+    for (int i = 0; i < 6; i++)
+        assert_true(ledger_half_record(ledger_half(ledger, 0), i % 3 ? &a : &b, NOW,
+                                       usage_tag(VERDICT_ALLOW, HOUR), &hint));
+    assert_true(count_batch_from_half(ledger_half(ledger, 0), &one, &batch));
+    assert_int_equal(batch->len, 2);
+    assert_memory_equal(&batch->rows[0].id, &a, sizeof a);
+    assert_int_equal(batch->rows[0].uses, 4);
+    assert_memory_equal(&batch->rows[1].id, &b, sizeof b);
+    assert_int_equal(batch->rows[1].uses, 2);
+    count_batch_free(batch);
+    ledger_close(ledger);
+}
+
 /* What a killed daemon leaves has its series and numbers, however often it is found, and once only.
  */
 static void test_what_is_found_keeps_its_name(void **state)
@@ -280,6 +307,7 @@ int main(void)
 #define TEST(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
     const struct CMUnitTest tests[] = {
         TEST(test_a_slot_counts_for_one_verdict_and_hour),
+        TEST(test_text_counts_too),
         TEST(test_what_is_found_keeps_its_name),
         TEST(test_the_whole_one_of_two_copies_remains),
         TEST(test_numbers_grow),
