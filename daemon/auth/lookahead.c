@@ -14,6 +14,8 @@ static void fill(struct lookahead *lookahead, struct slice bytes, const struct k
 
         ahead->at = bytes.at;
         ahead->taken = resp_request_check(bytes, &ahead->key);
+        if (ahead->taken == 0 && bytes.len > 0)
+            ahead->taken = resp_request_check_attributes(bytes, &ahead->key);
         if (ahead->taken == 0)
             return;
         key_digest(hasher, freshness, cache, ahead->key, &ahead->digest);
@@ -21,6 +23,17 @@ static void fill(struct lookahead *lookahead, struct slice bytes, const struct k
         bytes.at += ahead->taken;
         bytes.len -= ahead->taken;
         lookahead->len++;
+    }
+}
+
+/* The first lines have arrived and tell where the attributes are. As a rule all requests ask for
+ * them, or none does. */
+static void prefetch_attributes(const struct lookahead *lookahead,
+                                const struct verdict_cache *cache)
+{
+    for (int step = 0; step < 2; step++) {
+        for (unsigned i = 0; i < lookahead->len; i++)
+            verdict_cache_prefetch_attributes(cache, &lookahead->check[i].digest, step);
     }
 }
 
@@ -32,6 +45,8 @@ static void prefetch_verdicts(const struct lookahead *lookahead, const struct ve
     const struct cached_verdict *likely[LOOKAHEAD_MAX];
     unsigned len = lookahead->len;
 
+    if (resp_request_asks_attributes(lookahead->check[0].at))
+        prefetch_attributes(lookahead, cache);
     for (unsigned i = 0; i < len; i++)
         likely[i] = verdict_cache_prefetch_likely(cache, &lookahead->check[i].digest);
     for (unsigned i = 0; i < len; i++) {

@@ -52,13 +52,19 @@ static void write_resp_attributes(struct front *front, struct buffer *out,
                             &front->config->postgres_attribute_columns, encoder->flags);
 }
 
+static struct reply_encoder with_attributes(const struct connection *connection)
+{
+    return (struct reply_encoder){.write = write_resp_attributes,
+                                  .flags = resp_client(connection)->resp3,
+                                  .attributes = true};
+}
+
 /* "WITHIN <ms>" and "ATTRIBUTES", each once at most; false when it is anything else. */
-static bool parse_check(const struct resp_request *request, bool resp3, struct check *check)
+static bool parse_check(const struct resp_request *request, struct check *check)
 {
     for (size_t i = 2; i < request->argc; i++) {
         if (slice_is(request->argv[i], "ATTRIBUTES") && !check->encoder.attributes)
-            check->encoder = (struct reply_encoder){
-                .write = write_resp_attributes, .flags = resp3, .attributes = true};
+            check->encoder = with_attributes(check->connection);
         else if (slice_is(request->argv[i], "WITHIN") && check->within_ms == 0 &&
                  i + 1 < request->argc && slice_number(request->argv[i + 1], &check->within_ms) &&
                  check->within_ms > 0 && check->within_ms <= WITHIN_MAX_MS)
@@ -82,7 +88,7 @@ static void run_check(struct front *front, struct connection *connection,
     struct check check = {
         .connection = connection, .key = request->argv[1], .encoder = {.write = write_resp}};
 
-    if (parse_check(request, resp_client(connection)->resp3, &check))
+    if (parse_check(request, &check))
         wrong = check_key(front, &check);
     if (wrong)
         refuse_key(front, connection, wrong);
@@ -96,6 +102,9 @@ static size_t run_check_ahead(struct front *front, struct connection *connection
                           .key = ahead->key,
                           .digest = ahead->digest,
                           .encoder = {.write = write_resp}};
+
+    if (__builtin_expect(resp_request_asks_attributes(ahead->at), 0))
+        check.encoder = with_attributes(connection);
     const char *wrong = check_digest(front, &check);
 
     connection->requests++;

@@ -7,7 +7,7 @@
 #include <apikeyd/wire/attribute_text.h>
 
 /* The columns of one attribute. */
-enum { PRINTED, LENGTH, TYPED };
+enum { PRINTED, LENGTH, TYPED, CATEGORY };
 
 /* Longer text is not sent. Text that JSON's or an array's signs make longer than its value is not
  * as long as this, if the value fits. */
@@ -25,14 +25,17 @@ void attribute_query_append(struct buffer *text, const struct config *config, ch
                       " THEN pg_catalog.concat(%c.{attribute_%zu}) END, "
                       "CASE WHEN %c.{attribute_%zu} IS NOT NULL "
                       "THEN pg_catalog.octet_length(pg_catalog.concat(%c.{attribute_%zu})) END, "
-                      "CASE WHEN false THEN %c.{attribute_%zu} END",
-                      alias, i, alias, i, alias, i, alias, i, alias, i, alias, i);
+                      "CASE WHEN false THEN %c.{attribute_%zu} END, "
+                      "(SELECT y.typcategory FROM pg_catalog.pg_type AS y "
+                      "WHERE y.oid OPERATOR(pg_catalog.=) "
+                      "pg_catalog.pg_typeof(CASE WHEN false THEN %c.{attribute_%zu} END))",
+                      alias, i, alias, i, alias, i, alias, i, alias, i, alias, i, alias, i);
 }
 
 void attribute_query_append_none(struct buffer *text, const struct config *config)
 {
     for (size_t i = 0; i < config->postgres_attribute_columns.len; i++)
-        buffer_text(text, ", NULL, NULL, NULL");
+        buffer_text(text, ", NULL, NULL, NULL, NULL");
 }
 
 /* OIDs as in pg_type.dat. A domain counts as what it was made from. */
@@ -53,6 +56,7 @@ static bool form_of(Oid type, enum attribute_form *ret)
         {700 /* real */, ATTRIBUTE_TEXT},
         {701 /* double precision */, ATTRIBUTE_TEXT},
         {PG_NUMERIC, ATTRIBUTE_TEXT},
+        {PG_UUID, ATTRIBUTE_TEXT},
         {114 /* json */, ATTRIBUTE_JSON},
         {3802 /* jsonb */, ATTRIBUTE_JSON},
         {PG_TEXT_ARRAY, ATTRIBUTE_LIST},
@@ -73,6 +77,21 @@ static int place_of(int first, size_t column)
     return first + (int)column * ATTRIBUTE_COLUMNS_EACH;
 }
 
+/* Whether a column's type that is not PostgreSQL's own is an enum, or a kind of text, as citext is:
+ * the rows tell. Without a row nothing is to be read. */
+static bool is_text_of_others(const PGresult *result, int place)
+{
+    enum { OWN_MAX = 16383 /* FirstNormalObjectId - 1 */ };
+
+    if (PQftype(result, place + TYPED) <= OWN_MAX)
+        return false;
+    for (int i = 0; i < PQntuples(result); i++) {
+        if (!PQgetisnull(result, i, place + CATEGORY))
+            return strchr("ES", PQgetvalue(result, i, place + CATEGORY)[0]) != NULL;
+    }
+    return true;
+}
+
 struct attribute_misfit attribute_query_misfit(const PGresult *result, int first,
                                                const struct attribute_columns *columns)
 {
@@ -81,7 +100,7 @@ struct attribute_misfit attribute_query_misfit(const PGresult *result, int first
     for (size_t i = 0; i < columns->len; i++) {
         Oid type = PQftype(result, place_of(first, i) + TYPED);
 
-        if (!form_of(type, &form))
+        if (!form_of(type, &form) && !is_text_of_others(result, place_of(first, i)))
             return (struct attribute_misfit){columns->column[i].name, pg_type_name(type)};
     }
     return (struct attribute_misfit){0};
@@ -92,8 +111,10 @@ bool attribute_query_valid(const PGresult *result, int i, int first,
 {
     for (size_t column = 0; column < columns->len; column++) {
         int length = place_of(first, column) + LENGTH;
+        int category = place_of(first, column) + CATEGORY;
 
-        if (!PQgetisnull(result, i, length) && PQgetlength(result, i, length) != 4)
+        if ((!PQgetisnull(result, i, length) && PQgetlength(result, i, length) != 4) ||
+            (!PQgetisnull(result, i, category) && PQgetlength(result, i, category) != 1))
             return false;
     }
     return true;

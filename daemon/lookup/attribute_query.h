@@ -1,7 +1,8 @@
 /* attribute_query: the columns of attributes in the statement of a lookup, and in its rows.
  *
- * Three columns of the answer are of one attribute: its text as PostgreSQL prints it, the length of
- * that, and a NULL, which has the type of the column. Text that cannot be an attribute is not sent,
+ * Four columns of the answer are of one attribute: its text as PostgreSQL prints it, the length of
+ * that, a NULL, which has the type of the column, and that type's category, for types that are not
+ * PostgreSQL's own. Text that cannot be an attribute is not sent,
  * only its length. What is no attribute, or too long for one, is left out: never cut, and never
  * without a word. */
 /* SPDX-License-Identifier: MIT */
@@ -16,7 +17,7 @@
 #include <apikeyd/thread/back_env.h>
 
 /* Columns of a result, from `first` on. */
-enum { ATTRIBUTE_COLUMNS_EACH = 3 };
+enum { ATTRIBUTE_COLUMNS_EACH = 4 };
 
 /* Append the columns of a row of the table by that alias, and NULLs in their places, to a template
  * (sql_template.h). */

@@ -152,7 +152,8 @@ struct key_misfit key_query_misfit(const PGresult *result, const struct config *
         attribute_query_misfit(result, COLUMN_ATTRIBUTES, &config->postgres_attribute_columns);
     if (attribute.column)
         return (struct key_misfit){"a column of postgres.attribute_columns is not of type text, "
-                                   "varchar, text[], json, jsonb or boolean, and no number",
+                                   "varchar, text[], an enum, json, jsonb, boolean or uuid, and no "
+                                   "number",
                                    attribute.type, attribute.column};
     return (struct key_misfit){0};
 }

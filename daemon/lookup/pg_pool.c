@@ -229,7 +229,7 @@ static void log_wrong(struct pg_pool *pool, const char *wrong, const struct key_
     struct buffer found = {0};
 
     if (misfit->column)
-        buffer_printf(&found, ": %s is of type %s", misfit->column, misfit->found);
+        buffer_printf(&found, ": the type of %s is %s", misfit->column, misfit->found);
     else if (misfit->why)
         buffer_printf(&found, ": its type is %s", misfit->found);
     if (wrong && wrong != pool->logged)

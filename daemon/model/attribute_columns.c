@@ -18,9 +18,12 @@ static void fold(const char *name, char ret_field[static ATTRIBUTE_NAME_MAX + 1]
     for (; *name; name++, ret_field++) {
         bool letter = is_letter(*name);
 
-        *ret_field = letter || (*name >= '0' && *name <= '9') ? *name : '-';
         if (letter)
             *ret_field = (char)(begins ? *name & ~0x20 : *name | 0x20);
+        else if (*name >= '0' && *name <= '9')
+            *ret_field = *name;
+        else
+            *ret_field = '-';
         begins = *ret_field == '-';
     }
     *ret_field = '\0';

@@ -112,6 +112,21 @@ struct attributes attribute_store_get(const struct attribute_store *store, uint3
     return (struct attributes){block->bytes, block->len};
 }
 
+/* The first block of the bucket is likely the holder's. */
+void attribute_store_prefetch(const struct attribute_store *store, uint32_t holder, int step)
+{
+    enum { LINE = 64, LINES = 4 };
+    const uint32_t *bucket = bucket_of(store, holder);
+
+    if (step == 0) {
+        __builtin_prefetch(bucket);
+        return;
+    }
+    const char *block = (const char *)block_at(store, *bucket);
+    for (int line = 0; *bucket != 0 && line < LINES; line++)
+        __builtin_prefetch(block + (size_t)line * LINE);
+}
+
 static void fill(struct block *block, struct attributes attributes)
 {
     block->len = (uint16_t)attributes.len;

@@ -28,6 +28,9 @@ void attribute_store_free(struct attribute_store *store);
  * that is not const. */
 struct attributes attribute_store_get(const struct attribute_store *store, uint32_t holder);
 
+/* Prefetch the holder's attributes: in step 0 what tells where they are, in step 1 themselves. */
+void attribute_store_prefetch(const struct attribute_store *store, uint32_t holder, int step);
+
 /* Put other attributes in the place of the holder's. False when it has none, or they need another
  * amount of room: then nothing happens. */
 __attribute__((warn_unused_result)) bool attribute_store_replace(struct attribute_store *store,

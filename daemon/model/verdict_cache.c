@@ -293,6 +293,17 @@ const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_
     return NULL;
 }
 
+void verdict_cache_prefetch_attributes(const struct verdict_cache *cache,
+                                       const struct digest *digest, int step)
+{
+    const struct table *table = &cache->positive;
+    struct place place = place_of(table, digest_mix(digest, cache->seed));
+    const struct cached_verdict *home = slot_at(table, place.home);
+
+    if (holds(home, digest) && home->flags & CACHED_ATTRIBUTES)
+        attribute_store_prefetch(table->attributes, (uint32_t)place.home, step);
+}
+
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest)
 {
     uint64_t mixed = digest_mix(digest, cache->seed);

@@ -152,6 +152,10 @@ found (place, state, says, action) AS (
         AND NOT (
             y.typname OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(t.types, ' or '))
             AND y.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
+            -- Enums, and kinds of text such as citext.
+            OR pg_catalog.strpos(t.types, 'enum') OPERATOR(pg_catalog.>) 0
+            AND y.typnamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace
+            AND y.typcategory OPERATOR(pg_catalog.=) ANY ('{E,S}'::pg_catalog."char"[])
         )
     UNION ALL
     SELECT 2, 'in the way',

@@ -14,7 +14,7 @@ static void append_types(struct buffer *columns, struct buffer *types, const str
     static const char time_types[] = "timestamptz or timestamp";
     static const char attribute_types[] =
         "text or varchar or bpchar or name or bool or int2 or int4 or int8 or float4 or float8 or "
-        "numeric or json or jsonb or _text or _varchar";
+        "numeric or uuid or json or jsonb or _text or _varchar or an enum";
     const struct {
         const char *column, *types;
     } all[] = {
@@ -51,7 +51,7 @@ void schema_check_init(struct schema_check *check, const struct config *config, 
 
     *check = (struct schema_check){.sql = (const char *)check_sql};
     struct buffer *param = check->param;
-    schema_table_append(&param[0], &param[1], config);
+    schema_table_append(&param[0], &param[1], config->postgres_table);
     schema_key_columns(config, columns);
     schema_array_append(&param[2], columns);
     schema_read_columns(config, columns);

@@ -177,3 +177,20 @@ size_t resp_request_check(struct slice input, struct slice *ret_key)
     *ret_key = (struct slice){at + 2, len};
     return (size_t)(at - input.at) + len + 4;
 }
+
+size_t resp_request_check_attributes(struct slice input, struct slice *ret_key)
+{
+    static const char head[] = "*3\r\n$5\r\nCHECK\r\n$", last[] = "\r\n$10\r\nATTRIBUTES\r\n";
+    enum { HEAD = sizeof head - 1, LAST = sizeof last - 1 };
+    size_t len = 0, at = HEAD;
+
+    if (input.len < HEAD + LAST || memcmp(input.at, head, HEAD) != 0)
+        return 0;
+    for (; at < HEAD + 3 && input.at[at] >= '0' && input.at[at] <= '9'; at++)
+        len = len * 10 + (size_t)(input.at[at] - '0');
+    if (len == 0 || len > KEY_LEN_MAX || input.len < at + 2 + len + LAST ||
+        memcmp(input.at + at, "\r\n", 2) != 0 || memcmp(input.at + at + 2 + len, last, LAST) != 0)
+        return 0;
+    *ret_key = (struct slice){input.at + at + 2, len};
+    return at + 2 + len + LAST;
+}

@@ -2,7 +2,8 @@
 
 A million keys are read into a daemon with the default cache; its resident memory counts whole, what it had
 when it was empty included: with their usage still in the ledger, and once that is written. Redis gets a
-million values as the daemon itself would write them, and what it had when it was empty does not count.
+million values as the daemon itself would write them, and what it had when it was empty does not count. A
+second daemon reads the same keys with two attributes of 100 bytes each.
 One round is enough: the figures hardly vary.
 """
 
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from harness.bench import Report, Stack, add_keys, warm  # noqa: E402
+from harness.bench import ATTRIBUTES, Report, Stack, add_attributes, add_keys, warm  # noqa: E402
 
 KEYS = 1000000
 
@@ -37,6 +38,18 @@ def fill_redis(client):
             pipeline.execute()
 
 
+def with_attributes(stack):
+    """Bytes of the process a verdict, its usage written."""
+    add_attributes(stack.owner)
+    daemon = stack.daemon("telling", cache_memory="64MiB", cache_attribute_memory="256MiB", cache_ttl="1h",
+                          usage_flush_interval="1h", usage_flush_rows="10000000", **ATTRIBUTES)
+    warm(daemon.check, KEYS)
+    held = daemon.admin_client().info()["cache_entries"]
+    assert held > 0.9 * KEYS, held
+    write_usage(daemon)
+    return resident(daemon.process.pid) / held
+
+
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     report = Report("memory (bytes a verdict, a million of them)", rounds)
@@ -54,6 +67,8 @@ def main():
             write_usage(daemon)
             report.add("apikeyd, all it has", resident(daemon.process.pid) / held)
             report.add("apikeyd, its table", daemon.admin_client().info()["cache_bytes"] / held)
+            daemon.stop()
+            report.add("apikeyd, 200 bytes of attributes", with_attributes(stack))
             before = resident(stack.redis.process.pid)
             fill_redis(stack.redis.client())
             report.add("redis", (resident(stack.redis.process.pid) - before) / KEYS)

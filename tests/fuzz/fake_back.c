@@ -37,6 +37,8 @@ static struct verdict verdict_of(struct slice key)
         verdict.kind = VERDICT_DENY_INACTIVE;
     else if (is(key, "down"))
         verdict.kind = VERDICT_UNAVAILABLE;
+    if (verdict.kind == VERDICT_ALLOW) /* the front frees it */
+        verdict.attributes = attributes_copy((struct attributes){"a04goldb0aread write", 20});
     verdict.rows = verdict.kind == VERDICT_ALLOW || verdict.kind == VERDICT_DENY_INACTIVE;
     return verdict;
 }
@@ -56,8 +58,12 @@ static void answer(const struct to_back *message)
     } else if (message->ask == 0) {
         return;
     } else {
+        struct attributes explained = message->explain.verdict.attributes;
+
         if (message->type == TO_BACK_REPORT)
             free(message->report.metrics);
+        if (message->type == TO_BACK_EXPLAIN)
+            attributes_free(&explained);
         if (message->type == TO_BACK_REFUSED)
             free(message->refused);
         buffer_text(&reply.reply, "+OK\r\n");
@@ -88,12 +94,13 @@ static void make_front(void)
 
     setenv("APIKEYD_CACHE_MEMORY", "1MiB", 1);
     setenv("APIKEYD_CACHE_NEGATIVE_MEMORY", "1MiB", 1);
+    setenv("APIKEYD_POSTGRES_ATTRIBUTE_COLUMNS", "plan, scopes", 1);
     setenv("APIKEYD_HTTP_KEY_FROM",
            "header:X-API-Key, bearer, basic-user, query:key, query:key@X-Uri, cookie:key", 1);
     config = config_load(NULL, &errors);
     FUZZ_MUST(config);
-    FUZZ_MUST(ledger_open(SCRATCH_PREFIX "ledger", ID_UUID, clock_wall_us(), &ledger, &report) ==
-              0);
+    FUZZ_MUST(ledger_open(SCRATCH_PREFIX "ledger", ID_UUID, &(struct series_id){0}, clock_wall_us(),
+                          &ledger, &report) == 0);
     signal(SIGPIPE, SIG_IGN);
     FUZZ_MUST(mailbox_init(&to_back, 16384, sizeof(struct to_back)) == 0);
     FUZZ_MUST(mailbox_init(&to_front, 32768, sizeof(struct to_front)) == 0);

@@ -11,10 +11,16 @@
  */
 static void judge_array(struct slice reply, struct slice bytes)
 {
-    static const char allow[] = "*3\r\n$5\r\nALLOW";
+    static const char allow[] = "*3\r\n$5\r\nALLOW", with_attributes[] = "*4\r\n$5\r\nALLOW";
+    static const char last[] = "\r\nscopes\r\n$10\r\nread write\r\n";
 
-    if (reply.len >= sizeof allow - 1 && memcmp(reply.at, allow, sizeof allow - 1) == 0)
+    if (reply.len < sizeof allow - 1)
+        return;
+    if (memcmp(reply.at, allow, sizeof allow - 1) == 0)
         FUZZ_MUST(memmem(bytes.at, bytes.len, "good", 4));
+    if (memcmp(reply.at, with_attributes, sizeof with_attributes - 1) == 0)
+        FUZZ_MUST(memmem(bytes.at, bytes.len, "good", 4) &&
+                  memmem(reply.at, reply.len, last, sizeof last - 1));
 }
 
 /* One reply, in RESP2 or RESP3, at the start of `text`, to `depth` arrays in each other: its

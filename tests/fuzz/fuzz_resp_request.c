@@ -31,6 +31,8 @@ static void judge_check(struct slice input)
 {
     struct slice key = {0};
     size_t taken = resp_request_check(input, &key);
+    if (taken == 0)
+        taken = resp_request_check_attributes(input, &key);
     struct resp_request parsed;
     const char *why;
     size_t consumed = 0;
@@ -38,7 +40,10 @@ static void judge_check(struct slice input)
     if (taken == 0)
         return;
     FUZZ_MUST(resp_request_parse(input, MAX_REQUEST, &parsed, &consumed, &why) == RESP_COMPLETE);
-    FUZZ_MUST(consumed == taken && parsed.argc == 2 && slice_is(parsed.argv[0], "CHECK"));
+    FUZZ_MUST(consumed == taken && slice_is(parsed.argv[0], "CHECK"));
+    bool attributes = resp_request_asks_attributes(input.at);
+    FUZZ_MUST(parsed.argc == (attributes ? 3u : 2u));
+    FUZZ_MUST(!attributes || slice_is(parsed.argv[2], "ATTRIBUTES"));
     FUZZ_MUST(parsed.argv[1].at == key.at && parsed.argv[1].len == key.len);
     FUZZ_MUST(key.len > 0 && key.len <= KEY_LEN_MAX && inside(key, input));
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 from harness.results import save
+from harness.schema import deploy
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until
 
 ROUNDS = 5
@@ -53,6 +54,17 @@ def add_keys(dsn, count, prefix="key:"):
         for name in always:
             db.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
         db.execute(f"VACUUM ANALYZE {table}")
+
+
+ATTRIBUTES = {"postgres_attribute_columns": "plan, scopes"}
+
+
+def add_attributes(dsn):
+    """Each key, there or to come, gets two of 100 bytes."""
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute("ALTER TABLE api.user_api_key ADD plan text DEFAULT repeat('p', 100), "
+                   "ADD scopes text DEFAULT repeat('s', 100)")
+    deploy(dsn, attribute_columns="plan, scopes")
 
 
 class Stack:

@@ -28,8 +28,9 @@ from harness.gateways import free_port  # noqa: E402
 from harness.names import NameServer, Names, available  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.oracle import INFINITY  # noqa: E402
-from harness.random_coherence import (ENDS, KEYS, TABLE, TTL_UNLINKED, UNKNOWN, Changes, as_answer,  # noqa: E402
-                                      command_line, let_keys_end, prepare, random_key, run_all, settle)
+from harness.random_coherence import (ATTRIBUTES, ENDS, KEYS, TABLE, TTL_UNLINKED, UNKNOWN,  # noqa: E402
+                                      Changes, as_answer,
+                                      command_line, add_columns, prepare, random_key, run_all, settle)
 from harness.standstill import Standstill  # noqa: E402
 from harness.servers import Apikeyd, Postgres, Redis, wait_until  # noqa: E402
 from wire import Wire  # noqa: E402
@@ -99,16 +100,17 @@ class CarefulChanges(Changes):
         lost = []
         with psycopg.connect(self.world.owner) as db:
             now = {key: row for key, *row in db.execute(
-                "SELECT key_id, api_key_id, user_id, is_active, extract(epoch FROM expires_at)::float "
+                "SELECT key_id, api_key_id, user_id, is_active, extract(epoch FROM expires_at)::float, plan, scopes "
                 f"FROM {TABLE} WHERE key_name = 'random'")}
         for key, history in self.oracle.histories.items():
             before = (self.answer(key), self.end(key))
             self.rows.pop(key, None)
             if key in now:
-                *row, end = now[key]
+                *row, end, plan, scopes = now[key]
                 end = INFINITY if end is None else end - time.time() + time.monotonic()
                 # The same end, unless it differs by more than two clocks that are read one after the other.
-                self.rows[key] = [*row, before[1] if abs(end - before[1]) < 0.001 else end]
+                end = before[1] if abs(end - before[1]) < 0.001 else end
+                self.rows[key] = [*row, end, plan, scopes]
             if (self.answer(key), self.end(key)) != before:
                 history.change(since, self.answer(key), self.end(key))
                 history.changed(time.monotonic())
@@ -184,7 +186,7 @@ class Client:
 
     def ask(self, key):
         asked, asked_wall = time.monotonic(), time.time()
-        reply = self.wire.ask("CHECK", key)
+        reply = self.wire.ask("CHECK", key, "ATTRIBUTES")
         answered = time.monotonic()
         answer = as_answer(reply)
         if answer is None and not str(reply).startswith("UNAVAILABLE"):
@@ -236,7 +238,7 @@ class World:
         self.postgres.start()
         self.redis.start()
         self.users = prepare(self.postgres, "chaos")
-        let_keys_end(self.postgres, "chaos")
+        add_columns(self.postgres, "chaos")
         with psycopg.connect(self.owner, autocommit=True) as db:
             db.execute("CREATE ROLE filler LOGIN")
             db.execute("GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC")
@@ -255,7 +257,7 @@ class World:
                           "postgres.listen_dsn": f"{feed} target_session_attrs=any"},
                    "d1": {"postgres.dsn": f"{lookups} target_session_attrs=any"},
                    "d2": {"postgres.dsn": both}}
-        self.daemons = [Daemon(folder / name, servers[name] | ENDS | {
+        self.daemons = [Daemon(folder / name, servers[name] | ENDS | ATTRIBUTES | {
             "redis.url": f"unix://{folder}/redis-line/redis.sock", "cache.memory": "1MiB",
             "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
             "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms", "usage.flush_interval": "1s",

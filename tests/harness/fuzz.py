@@ -21,6 +21,7 @@ WORK = ROOT / "build" / "fuzz"
 NAMES = sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c"))
 # The code that each is about, for its coverage.
 ABOUT = {
+    "attribute_text": ["wire/attribute_text.c", "model/attributes.c"],
     "aws_event": ["wire/aws_event.c"],
     "config": ["config/config.c", "config/option_value.c", "model/key_source.c", "model/key_form.c"],
     "http": ["wire/http_request.c", "wire/request_key.c", "wire/http_chunked.c", "face/http.c", "face/http_aws.c", "conn/connection.c"],

@@ -1,8 +1,8 @@
 """./dev random [SECONDS] [SEED]: random changes and random trouble, and every answer judged.
 
 Several daemons share one Redis and one PostgreSQL. Keys are toggled, deleted, created again, given to
-other users, given an end that comes or is put off, and rotated: one statement makes a successor and lets
-the old key end. Some of them while the triggers are disabled. Meanwhile Redis restarts, forgets and hangs, feeds and lookups are cut and kept away, and daemons are stopped and woken. One daemon
+other users, given other attributes, given an end that comes or is put off, and rotated: one statement makes
+a successor and lets the old key end. Some of them while the triggers are disabled. Meanwhile Redis restarts, forgets and hangs, feeds and lookups are cut and kept away, and daemons are stopped and woken. One daemon
 serves stale verdicts. The same seed makes the same choices, if not the same timing.
 """
 
@@ -30,6 +30,7 @@ KEYS, TTL_UNLINKED = 40, 1.0
 STALE_MAX = {"d0": 0.0, "d1": 0.0, "d2": 3.0}  # of each daemon
 TABLE = "api.user_api_key"
 ENDS = {"postgres.expires_column": "expires_at"}
+ATTRIBUTES = {"postgres.attribute_columns": "plan, scopes"}
 TRIGGERS = ("apikeyd_notify_rows", "apikeyd_notify_update", "apikeyd_notify_truncate")
 UNKNOWN, INACTIVE = ("DENY", "unknown"), ("DENY", "inactive")
 
@@ -37,7 +38,11 @@ UNKNOWN, INACTIVE = ("DENY", "unknown"), ("DENY", "inactive")
 def as_answer(reply):
     if isinstance(reply, RuntimeError):
         return None  # UNAVAILABLE says nothing about the key
-    return tuple(part.decode() for part in reply)
+    return tuple(as_answer(part) if isinstance(part, list) else part.decode() for part in reply)
+
+
+def ask(wire, key):
+    return as_answer(wire.ask("CHECK", key, "ATTRIBUTES"))
 
 
 def random_key(rng):
@@ -67,7 +72,7 @@ class Changes:
     def __init__(self, rng, dsn, oracle, users):
         self.rng, self.oracle, self.users = rng, oracle, users
         self.db = psycopg.connect(dsn, autocommit=True)
-        self.rows = {}  # key: [api_key_id, user, active, when it ends]
+        self.rows = {}  # key: [api_key_id, user, active, when it ends, plan, scopes]
         self.count = Counter()
 
     def close(self):
@@ -77,7 +82,17 @@ class Changes:
         row = self.rows.get(key)
         if not row:
             return UNKNOWN
-        return ("ALLOW", str(row[0]), str(row[1])) if row[2] else INACTIVE
+        if not row[2]:
+            return INACTIVE
+        told = {"plan": row[4], "scopes": None if row[5] is None else " ".join(row[5])}
+        return ("ALLOW", str(row[0]), str(row[1]),
+                tuple(part for name, value in told.items() if value is not None for part in (name, value)))
+
+    def some_attributes(self):
+        """A plan, of 250 bytes at most, and scopes; None is NULL."""
+        plan = self.rng.choice([None, "", "free", "gold", "g" * self.rng.randint(5, 250)])
+        scopes = self.rng.choice([None, [], ["read"], ["read", "write"], [f"s{self.rng.getrandbits(30)}"]])
+        return [plan, scopes]
 
     def end(self, key):
         return self.rows[key][3] if key in self.rows else INFINITY
@@ -89,9 +104,13 @@ class Changes:
 
     def create(self, key):
         self.rows[key] = [uuid.UUID(int=self.rng.getrandbits(128)), self.rng.choice(self.users),
-                          self.rng.random() < 0.8, INFINITY]
-        return (f"INSERT INTO {TABLE} (api_key_id, user_id, is_active, key_id, key_name) "
-                "VALUES (%s, %s, %s, %s, 'random')", [*self.rows[key][:3], key])
+                          self.rng.random() < 0.8, INFINITY, *self.some_attributes()]
+        return (f"INSERT INTO {TABLE} (api_key_id, user_id, is_active, plan, scopes, key_id, key_name) "
+                "VALUES (%s, %s, %s, %s, %s, %s, 'random')", [*self.rows[key][:3], *self.rows[key][4:], key])
+
+    def relabel(self, key):
+        self.rows[key][4:] = self.some_attributes()
+        return f"UPDATE {TABLE} SET plan = %s, scopes = %s WHERE key_id = %s", [*self.rows[key][4:], key]
 
     def end_soon(self, key):
         """By PostgreSQL's clock, which is this host's."""
@@ -112,12 +131,13 @@ class Changes:
     def rotate(self, key, successor):
         """As apikeyctl keys rotate: the successor is another row with the same owner, and the old key ends
         after an overlap, if not before."""
-        api_key_id, user, active, end = self.rows[key]
-        self.rows[successor] = [uuid.UUID(int=self.rng.getrandbits(128)), user, active, end]
+        api_key_id, user, active, end, *attributes = self.rows[key]
+        self.rows[successor] = [uuid.UUID(int=self.rng.getrandbits(128)), user, active, end, *attributes]
         self.rows[key][3] = min(end, time.monotonic() + self.rng.choice([0, self.rng.uniform(0, 1.5)]))
         overlap_end = time.time() + self.rows[key][3] - time.monotonic()
-        return (f"WITH successor AS (INSERT INTO {TABLE} (api_key_id, user_id, is_active, key_id, key_name, expires_at) "
-                f"SELECT %s, user_id, is_active, %s, key_name, expires_at FROM {TABLE} WHERE api_key_id = %s) "
+        return (f"WITH successor AS (INSERT INTO {TABLE} "
+                "(api_key_id, user_id, is_active, key_id, key_name, expires_at, plan, scopes) SELECT %s, user_id, is_active, %s, key_name, expires_at, plan, scopes "
+                f"FROM {TABLE} WHERE api_key_id = %s) "
                 f"UPDATE {TABLE} SET expires_at = least(expires_at, to_timestamp(%s)) WHERE api_key_id = %s",
                 [self.rows[successor][0], successor, api_key_id, overlap_end, api_key_id])
 
@@ -145,7 +165,8 @@ class Changes:
         keys = [random_key(self.rng)]
         kinds = [self.create]
         if keys[0] in self.rows:
-            kinds = [self.toggle] * 4 + [self.end_soon, self.put_off, self.extend] * 2 + [self.give, self.delete]
+            kinds = [self.toggle, self.relabel] * 4 + [self.give, self.delete]
+            kinds += [self.end_soon, self.put_off, self.extend] * 2
             free = sorted(self.oracle.histories.keys() - self.rows.keys())
             if free and self.answer_now(keys[0])[0] == "ALLOW":
                 kinds += [self.rotate] * 2
@@ -275,7 +296,7 @@ class Checker:
     def step(self):
         key = random_key(self.rng)
         asked = time.monotonic()
-        answer = as_answer(self.wire.ask("CHECK", key))
+        answer = ask(self.wire, key)
         answered = time.monotonic()
         self.count[answer[0] if answer else "UNAVAILABLE"] += 1
         wrong = answer and self.oracle.judge(self.daemon.folder.name, key, answer, asked, answered)
@@ -314,15 +335,15 @@ def settle(daemons, oracle, changes):
         wait_until(daemon.settled, "the daemon to be connected")
         with Wire(daemon.check) as wire:
             for key in oracle.histories:
-                wait_until(lambda k=key, w=wire: as_answer(w.ask("CHECK", k)) == changes.answer_now(k),
+                wait_until(lambda k=key, w=wire: ask(w, k) == changes.answer_now(k),
                            f"{daemon.folder.name} to know {key}")
 
 
-def let_keys_end(postgres, database):
-    """A column for it, and the schema that knows the column."""
+def add_columns(postgres, database):
+    """Columns for that and for attributes, and the schema that knows the columns."""
     with psycopg.connect(postgres.dsn(database), autocommit=True) as db:
-        db.execute(f"ALTER TABLE {TABLE} ADD expires_at timestamptz")
-    deploy(postgres.dsn(database), expires_column="expires_at")
+        db.execute(f"ALTER TABLE {TABLE} ADD expires_at timestamptz, ADD plan text, ADD scopes text[]")
+    deploy(postgres.dsn(database), expires_column="expires_at", attribute_columns="plan, scopes")
 
 
 def prepare(postgres, database):
@@ -350,12 +371,12 @@ def play(folder, seconds, seed):
         postgres.start()
         redis_server.start()
         users = prepare(postgres, "random")
-        let_keys_end(postgres, "random")
+        add_columns(postgres, "random")
         for name, stale_max in STALE_MAX.items():
             daemons.append(Apikeyd(folder / name, {
                 "postgres.dsn": f"host={slow.folder} user=apikeyd dbname=random",
                 "postgres.listen_dsn": postgres.dsn("random", "link"),
-                **ENDS, "redis.url": redis_server.url(), "cache.memory": "1MiB",
+                **ENDS, **ATTRIBUTES, "redis.url": redis_server.url(), "cache.memory": "1MiB",
                 "cache.negative_memory": "1MiB", "cache.ttl": "4s", "cache.negative_ttl": "4s",
                 "cache.ttl_unlinked": f"{TTL_UNLINKED * 1000:.0f}ms",
                 "cache.stale_max": f"{stale_max * 1000:.0f}ms"}))

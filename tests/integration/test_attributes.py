@@ -133,8 +133,11 @@ def test_what_is_no_attribute_is_left_out(db, told):
 def test_columns_of_other_types(db, told):
     """Every type that can be one, a domain too; any other is told, and no answer is given by that table."""
     kinds = {"text": "a b", "char(8)": "padded", "name": "n", "int2": "-1", "int8": str(1 << 62), "float8": "0.1",
-             "float4": "1e+30", "json": '" x "', "varchar[]": "{a,b}", "tier": "free"}
-    values = ["a b", "padded", "n", "-1", str(1 << 62), "0.1", "1e+30", " x ", "a b", "free"]
+             "float4": "1e+30", "json": '" x "', "varchar[]": "{a,b}", "tier": "free",
+             "mood": "so so", "uuid": "{00112233-4455-6677-8899-AABBCCDDEEFF}"}
+    values = ["a b", "padded", "n", "-1", str(1 << 62), "0.1", "1e+30", " x ", "a b", "free", "so so",
+              "00112233-4455-6677-8899-aabbccddeeff"]
+    db.run("CREATE TYPE mood AS ENUM ('so so', 'fine')")
     db.run("CREATE DOMAIN tier AS text CHECK (VALUE <> '')")
     columns = [f'"C {i}{{}}" {kind}' for i, kind in enumerate(kinds)]
     db.run(f"ALTER TABLE {TABLE} " + ", ".join(f"ADD {column}" for column in columns))
@@ -143,11 +146,13 @@ def test_columns_of_other_types(db, told):
     db.add_key("good")
     db.run(f"UPDATE {TABLE} SET " + ", ".join(f'"{name}" = %s' for name in names), *kinds.values())
     assert attributes(daemon.client(), "good") == dict(zip(names, values))
-    db.run(f"ALTER TABLE {TABLE} ADD made timestamptz DEFAULT now()")
-    wrong = told(columns=None, names="made", settled=False)
-    with pytest.raises(redis.ResponseError, match="UNAVAILABLE a column of postgres.attribute_columns is not of type"):
-        check(wrong.client(), "good")
-    assert "made is of type timestamptz; its answers are not used" in wrong.log()
+    db.run("CREATE TYPE pair AS (a text, b text)")
+    db.run(f"ALTER TABLE {TABLE} ADD made timestamptz DEFAULT now(), ADD two pair DEFAULT ('a', 'b')")
+    for name, kind in (("made", "timestamptz"), ("two", "another type")):
+        wrong = told(columns=None, names=name, settled=False)
+        with pytest.raises(redis.ResponseError, match="UNAVAILABLE a column of postgres.attribute_columns is not of"):
+            check(wrong.client(), "good")
+        assert f"the type of {name} is {kind}; its answers are not used" in wrong.log()
     env = {"APIKEYD_POSTGRES_ATTRIBUTE_COLUMNS": "made"}
     shown = subprocess.run([BUILD / "apikeyctl", "schema", "check", "--config", "/dev/null", "--dsn", db.admin_dsn,
                             "--role", "apikeyd"], capture_output=True, text=True, check=False, env=env)

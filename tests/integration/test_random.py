@@ -7,7 +7,7 @@ from harness.servers import BUILD
 
 pytestmark = [pytest.mark.slow, pytest.mark.first]
 
-CHANGES = ("create", "toggle", "give", "delete", "end_soon", "put_off", "extend", "rotate")
+CHANGES = ("create", "toggle", "give", "delete", "end_soon", "put_off", "extend", "rotate", "relabel")
 TROUBLE = ("redis_forgets", "redis_restarts", "redis_hangs", "feeds_break", "feeds_are_kept_away",
            "lookups_are_kept_away", "postgres_is_half_back", "daemon_sleeps", "rows_are_hidden",
            "grants_are_lost", "notifications_are_made_up", "behind_the_triggers",

@@ -114,7 +114,7 @@ static void test_attributes(void **state)
     int64_t read_us;
 
     (void)state;
-    for (size_t i = 0; i < 3 * 2; i++) {
+    for (size_t i = 0; i < sizeof some / sizeof some[0] * 2; i++) {
         verdict.attributes = (struct attributes){some[i / 2], strlen(some[i / 2])};
         size_t len =
             redis_value_encode(SLICE("k"), form.format, &verdict, 17, secrets[i % 2], text);

@@ -115,32 +115,43 @@ static void test_length_is_bounded(void **state)
 }
 
 /* What the short way takes, the parser takes alike; what it leaves alone is not wrong. */
+static void short_way(size_t len, bool with_attributes)
+{
+    static const char last[] = "\r\n$10\r\nATTRIBUTES\r\n";
+    char text[400];
+    size_t head = (size_t)snprintf(text, sizeof text, "*%d\r\n$5\r\nCHECK\r\n$%zu\r\n",
+                                   with_attributes ? 3 : 2, len);
+    size_t tail = with_attributes ? sizeof last - 1 : 2;
+    struct slice whole = {text, head + len + tail};
+    struct resp_request request;
+    struct slice key;
+    const char *why;
+    size_t consumed;
+
+    memset(text + head, 'k', len);
+    memcpy(text + head + len, last, tail);
+    size_t (*check)(struct slice input, struct slice * ret_key) =
+        with_attributes ? resp_request_check_attributes : resp_request_check;
+    size_t taken = check(whole, &key);
+    assert_int_equal(taken, len >= 1 && len <= 255 ? whole.len : 0);
+    if (taken > 0) {
+        assert_int_equal(resp_request_parse(whole, 512, &request, &consumed, &why), RESP_COMPLETE);
+        assert_int_equal(consumed, taken);
+        assert_ptr_equal(request.argv[1].at, key.at);
+        assert_int_equal(request.argv[1].len, key.len);
+        assert_int_equal(resp_request_asks_attributes(text), with_attributes);
+        assert_int_equal(request.argc, with_attributes ? 3 : 2);
+    }
+    for (size_t cut = 0; cut < whole.len; cut++)
+        assert_int_equal(check((struct slice){text, cut}, &key), 0);
+}
+
 static void test_the_short_way_agrees_with_the_parser(void **state)
 {
-    char text[400];
-    struct resp_request request;
-    const char *why;
-
     (void)state;
     for (size_t len = 0; len <= 300; len++) {
-        int head = snprintf(text, sizeof text, "*2\r\n$5\r\nCHECK\r\n$%zu\r\n", len);
-        struct slice whole = {text, (size_t)head + len + 2};
-        struct slice key;
-        size_t consumed;
-
-        memset(text + head, 'k', len);
-        memcpy(text + head + len, "\r\n", 2);
-        size_t taken = resp_request_check(whole, &key);
-        assert_int_equal(taken, len >= 1 && len <= 255 ? whole.len : 0);
-        if (taken > 0) {
-            assert_int_equal(resp_request_parse(whole, 512, &request, &consumed, &why),
-                             RESP_COMPLETE);
-            assert_int_equal(consumed, taken);
-            assert_ptr_equal(request.argv[1].at, key.at);
-            assert_int_equal(request.argv[1].len, key.len);
-        }
-        for (size_t cut = 0; cut < whole.len; cut++)
-            assert_int_equal(resp_request_check((struct slice){text, cut}, &key), 0);
+        short_way(len, false);
+        short_way(len, true);
     }
 }
 
@@ -156,12 +167,19 @@ static void test_the_short_way_leaves_others_alone(void **state)
         "*2\r\n$5\r\nCHECK\r\n$3\r\nabcd\r\n\r\n",
         "*2\r\n$5\r\nCHECK\r\n$3\n\nabc\r\n\r\n",
         "*2\r\n$4\r\nECHO\r\n$10\r\nabcdefghij\r\n",
+        "*3\r\n$5\r\nCHECK\r\n$3\r\nabc\r\n$10\r\nattributes\r\n",
+        "*3\r\n$5\r\nCHECK\r\n$3\r\nabc\r\n$11\r\nATTRIBUTES\r\n",
+        "*3\r\n$5\r\nCHECK\r\n$3\r\nabc\r\n",
     };
     struct slice key;
 
     (void)state;
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
-        assert_int_equal(resp_request_check((struct slice){others[i], strlen(others[i])}, &key), 0);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        struct slice other = {others[i], strlen(others[i])};
+
+        assert_int_equal(resp_request_check(other, &key), 0);
+        assert_int_equal(resp_request_check_attributes(other, &key), 0);
+    }
 }
 
 int main(void)

@@ -3,8 +3,8 @@
  * A pipeline comes in one read. Each key's verdict lies in a cache line of its own, and so does its
  * usage; requests that are handled one by one would each wait for memory. So requests are parsed
  * and digested a batch ahead, and their cache lines are prefetched: while the first request is
- * answered, the lines of the others arrive. A request other than a plain "CHECK <key>" ends a batch
- * and is parsed on its own.
+ * answered, the lines of the others arrive. A request other than "CHECK <key> [ATTRIBUTES]" ends a
+ * batch and is parsed on its own.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_LOOKAHEAD_H

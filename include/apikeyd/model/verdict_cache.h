@@ -127,6 +127,11 @@ void verdict_cache_prefetch(const struct verdict_cache *cache, const struct dige
 const struct cached_verdict *verdict_cache_prefetch_likely(const struct verdict_cache *cache,
                                                            const struct digest *digest);
 
+/* Prefetch the attributes of the verdict for `digest`, if it is in its home slot: in step 0 what
+ * tells where they are, in step 1 themselves. */
+void verdict_cache_prefetch_attributes(const struct verdict_cache *cache,
+                                       const struct digest *digest, int step);
+
 /* Returns the verdict for `digest`, however old, or NULL; changes nothing. */
 struct cached_verdict *verdict_cache_peek(struct verdict_cache *cache, const struct digest *digest);
 

@@ -33,4 +33,14 @@ enum resp_status resp_request_parse(struct slice input, size_t max_request,
  * with the key (1 to 255 bytes) in *ret_key. 0 for another or an incomplete request: parse it. */
 size_t resp_request_check(struct slice input, struct slice *ret_key);
 
+/* The same for "CHECK <key> ATTRIBUTES". Apart, so that the shorter request pays nothing for it. */
+size_t resp_request_check_attributes(struct slice input, struct slice *ret_key);
+
+/* Returns which of the two a request is that matched, by its first bytes: the number of arguments.
+ */
+static inline bool resp_request_asks_attributes(const char *request)
+{
+    return request[1] == '3';
+}
+
 #endif
