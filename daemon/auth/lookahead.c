@@ -45,8 +45,6 @@ static void prefetch_verdicts(const struct lookahead *lookahead, const struct ve
     const struct cached_verdict *likely[LOOKAHEAD_MAX];
     unsigned len = lookahead->len;
 
-    if (resp_request_asks_attributes(lookahead->check[0].at))
-        prefetch_attributes(lookahead, cache);
     for (unsigned i = 0; i < len; i++)
         likely[i] = verdict_cache_prefetch_likely(cache, &lookahead->check[i].digest);
     for (unsigned i = 0; i < len; i++) {
@@ -62,8 +60,11 @@ const struct ahead *lookahead_take(struct lookahead *lookahead, struct slice byt
 {
     if (lookahead->next == lookahead->len) {
         fill(lookahead, bytes, hasher, freshness, cache);
-        if (lookahead->len > 1)
+        if (lookahead->len > 1) {
             prefetch_verdicts(lookahead, cache, usage);
+            if (resp_request_asks_attributes(lookahead->check[0].at))
+                prefetch_attributes(lookahead, cache);
+        }
     }
     if (lookahead->next == lookahead->len || lookahead->check[lookahead->next].at != bytes.at)
         return NULL;

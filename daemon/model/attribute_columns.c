@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/model/attribute_columns.h>
 
+#include <ctype.h>
 #include <stdio.h>
 
 #include <apikeyd/base/utf8.h>
@@ -20,7 +21,7 @@ static void fold(const char *name, char ret_field[static ATTRIBUTE_NAME_MAX + 1]
 
         *ret_field = letter || (*name >= '0' && *name <= '9') ? *name : '-';
         if (letter)
-            *ret_field = (char)(begins ? *name & ~0x20 : *name | 0x20);
+            *ret_field = (char)(begins ? toupper(*name) : tolower(*name));
         begins = *ret_field == '-';
     }
     *ret_field = '\0';
