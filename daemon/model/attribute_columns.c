@@ -17,11 +17,12 @@ static void fold(const char *name, char ret_field[static ATTRIBUTE_NAME_MAX + 1]
     bool begins = true;
 
     for (; *name; name++, ret_field++) {
-        bool letter = is_letter(*name);
-
-        *ret_field = letter || (*name >= '0' && *name <= '9') ? *name : '-';
-        if (letter)
+        if (is_letter(*name))
             *ret_field = (char)(begins ? toupper(*name) : tolower(*name));
+        else if (*name >= '0' && *name <= '9')
+            *ret_field = *name;
+        else
+            *ret_field = '-';
         begins = *ret_field == '-';
     }
     *ret_field = '\0';
