@@ -48,28 +48,41 @@ static const struct option_line {
     {"still-tried", NULL,
      "inactive and expired keys that clients went on sending to this host's daemon", 'T',
      TAKES_REPORT},
-    {"csv", NULL, "print CSV, for spreadsheets", 'C', TAKES_REPORT},
+    {"csv", NULL, "print CSV, for spreadsheets", 'C', TAKES_CSV},
     {"overlap", "TIME", "how long the old key may still pass (7d; 0s: it ends at once)", 'O',
      TAKES_ROTATION},
     {"lifetime", "TIME",
      "how long the new key may pass (90d), or \"unlimited\"; unless given it ends when the old one "
      "would have ended",
      'L', TAKES_ROTATION},
+    {"copy", "COLUMNS",
+     "columns to copy though they may hold a hash of the old key, with commas in between", 'P',
+     TAKES_ROTATION},
+    {"key", "API_KEY_ID", "only uses of the key with this ID", 'K', TAKES_USAGE},
+    {"top", "N", "the N keys with the most uses", 'X', TAKES_USAGE},
+    {"since", "TIME", "how far back (units s, m, h, d, w); 30d unless given", 'S', TAKES_USAGE},
+    {"by", "hour|day|month", "a line for each of these; day unless given", 'H', TAKES_USAGE},
     {"role", "NAME", "the daemon's role; apikeyd, or for check the session's, unless given", 'r',
      TAKES_ROLE},
     {"no-role", NULL, "without role and grants, which come from elsewhere", 'R', TAKES_SQL},
-    {"part", "PART", "only functions, role, triggers, index or rotation", 'p', TAKES_SQL},
+    {"part", "PART", "only functions, role, usage, triggers, index or rotation", 'p', TAKES_SQL},
     {"undo", NULL, "the SQL that undoes it", 'U', TAKES_SQL},
 };
 
 enum { OPTIONS = sizeof options / sizeof options[0] };
 
+/* What stands between the group and the name. */
+static const char *blank_of(const struct command *command)
+{
+    return command->group[0] && command->name[0] ? " " : "";
+}
+
 static void print_command(FILE *out, const struct command *command, const char *indent)
 {
     char text[80];
 
-    snprintf(text, sizeof text, "%s%s%s%s%s", command->group, command->group[0] ? " " : "",
-             command->name, command->arguments[0] ? " " : "", command->arguments);
+    snprintf(text, sizeof text, "%s%s%s%s%s", command->group, blank_of(command), command->name,
+             command->arguments[0] ? " " : "", command->arguments);
     fprintf(out, "%s%-26s %s\n", indent, text, command->summary);
 }
 
@@ -151,7 +164,8 @@ static void take_option(struct request *request, char letter, const char *value)
         {'n', &request->name},     {'k', &request->key_id},   {'A', &request->active},
         {'r', &request->role},     {'p', &request->part},     {'f', &request->from_file},
         {'I', &request->idle},     {'E', &request->expiring}, {'O', &request->overlap},
-        {'L', &request->lifetime},
+        {'L', &request->lifetime}, {'P', &request->copy},     {'K', &request->key},
+        {'X', &request->top},      {'S', &request->since},    {'H', &request->by},
     };
     const struct {
         char letter;
@@ -185,10 +199,12 @@ static const struct command *take_command(struct request *request)
         return NULL;
     if (is_group(request->argv[0])) {
         group = request->argv[0];
-        if (request->argc == 1)
+        if (request->argc == 1 && !find(group, ""))
             die(EX_USAGE, "%s needs a command of its own; see apikeyctl --help", group);
         request->argc--;
         request->argv++;
+        if (request->argc == 0)
+            return find(group, "");
     }
     command = find(group, request->argv[0]);
     if (!command)
@@ -202,7 +218,7 @@ static const struct command *take_command(struct request *request)
 static void check_fits(const struct request *request, unsigned given)
 {
     const struct command *command = request->command;
-    const char *blank = command->group[0] ? " " : "";
+    const char *blank = blank_of(command);
 
     for (size_t i = 0; i < OPTIONS; i++) {
         if (given & options[i].takes & ~command->takes)
@@ -225,10 +241,12 @@ static int print_words(int count, char **words)
                    command_table[i].group[0] ? command_table[i].group : command_table[i].name);
     } else if (count == 1 && is_group(words[0])) {
         for (size_t i = 0; i < command_count; i++) {
-            if (strcmp(command_table[i].group, words[0]) == 0)
+            if (strcmp(command_table[i].group, words[0]) == 0 && command_table[i].name[0])
                 printf("%s\n", command_table[i].name);
         }
-        return EXIT_SUCCESS;
+        command = find(words[0], "");
+        if (!command)
+            return EXIT_SUCCESS;
     } else {
         bool grouped = count > 1 && is_group(words[0]);
 
@@ -255,8 +273,8 @@ void command_print_manual(FILE *out)
     for (size_t i = 0; i < command_count; i++) {
         const struct command *command = &command_table[i];
 
-        fprintf(out, ".It Cm %s%s%s%s%s\n%c%s.\n", command->group, command->group[0] ? " " : "",
-                command->name, command->arguments[0] ? " Ar " : "", command->arguments,
+        fprintf(out, ".It Cm %s%s%s%s%s\n%c%s.\n", command->group, blank_of(command), command->name,
+                command->arguments[0] ? " Ar " : "", command->arguments,
                 command->summary[0] & ~0x20, command->summary + 1);
         for (size_t k = 0; k < OPTIONS; k++) {
             if (options[k].takes & command->takes)

@@ -27,13 +27,15 @@ enum takes {
     TAKES_REPORT = 1 << 14,
     TAKES_ROTATION = 1 << 15,
     TAKES_ATTRIBUTES = 1 << 16,
+    TAKES_CSV = 1 << 17,
+    TAKES_USAGE = 1 << 18,
 };
 
 struct request;
 
 struct command {
-    const char *group; /* "" or the word before the name */
-    const char *name;
+    const char *group;                         /* "" or the word before the name */
+    const char *name;                          /* "": the group's word alone */
     const char *arguments;                     /* in the words of the help */
     int min, max;                              /* how many */
     unsigned takes;                            /* options */
@@ -49,7 +51,7 @@ struct request {
     bool attributes;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;
-    const char *from_file, *idle, *expiring, *overlap, *lifetime;
+    const char *from_file, *idle, *expiring, *overlap, *lifetime, *copy, *key, *top, *since, *by;
     int argc;
     char **argv; /* the arguments */
 };

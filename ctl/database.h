@@ -12,4 +12,7 @@
 /* Connect to --dsn, $APIKEYCTL_DSN or the configuration's postgres.dsn. Free with PQfinish(). */
 PGconn *database_connect(const struct request *request, const struct config *config);
 
+/* Names without a schema are PostgreSQL's own from here on, whatever other roles have made. */
+void database_pin_path(PGconn *connection);
+
 #endif

@@ -57,8 +57,9 @@ static void take_key(const struct request *request, const struct config *config,
                         "answer DENY unknown; leave --key-id out for a key that has it");
 }
 
-static void check_id(enum id_type type, const char *what, const char *text)
+void keys_check_id(const struct config *config, const char *what, const char *text)
 {
+    enum id_type type = (enum id_type)config->postgres_id_type;
     static const char *const expected[] = {
         [ID_UUID] = "a UUID is expected (8-4-4-4-12 hexadecimal digits)",
         [ID_BIGINT] = "a whole number is expected",
@@ -66,6 +67,9 @@ static void check_id(enum id_type type, const char *what, const char *text)
     };
     struct row_id id;
     uuid_t uuid;
+
+    if (!text)
+        return;
     bool right = type == ID_UUID ? uuid_parse(text, uuid) == 0
                                  : row_id_from_text((struct slice){text, strlen(text)}, type, &id);
 
@@ -81,14 +85,9 @@ struct opened {
 
 struct keys_db *keys_connect(const struct request *request, const struct config *config)
 {
-    enum id_type type = (enum id_type)config->postgres_id_type;
-
-    if (request->user)
-        check_id(type, "--user", request->user);
-    if (request->id)
-        check_id(type, "--id", request->id);
-    if (request->argc > 0)
-        check_id(type, "API_KEY_ID", request->argv[0]);
+    keys_check_id(config, "--user", request->user);
+    keys_check_id(config, "--id", request->id);
+    keys_check_id(config, "API_KEY_ID", request->argc > 0 ? request->argv[0] : NULL);
     return keys_db_open(request, config);
 }
 
@@ -131,6 +130,20 @@ const char *keys_new_id(const struct request *request, const struct config *conf
     return random;
 }
 
+/* Whoever does not get the key now never gets it. */
+static void show_new(const struct request *request, json_t *row)
+{
+    json_t *shown = json_deep_copy(row);
+
+    output_object(request->json, shown);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        die(EX_IOERR,
+            "the new key cannot be written to stdout, and is lost: apikeyctl keys delete %s "
+            "removes its row",
+            json_string_value(json_object_get(row, "api_key_id")));
+    json_decref(row);
+}
+
 int run_keys_create(const struct request *request)
 {
     char key[KEY_INPUT_SIZE];
@@ -151,7 +164,7 @@ int run_keys_create(const struct request *request)
     json_t *row = keys_db_insert(opened.db, &made);
 
     json_object_set_new(row, "key_id", json_string(key));
-    output_object(request->json, row);
+    show_new(request, row);
     if (made.fallback)
         fprintf(stderr,
                 "The table holds the key itself too: its column %s is NOT NULL. Drop that "

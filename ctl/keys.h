@@ -15,6 +15,9 @@
  * arguments. */
 struct keys_db *keys_connect(const struct request *request, const struct config *config);
 
+/* End the program if `text`, which may be NULL, is no ID of postgres.id_type. */
+void keys_check_id(const struct config *config, const char *what, const char *text);
+
 /* Make a random key of the configured prefix. The caller wipes it. */
 void keys_make(const struct config *config, char ret[static KEY_MADE_SIZE]);
 

@@ -302,18 +302,46 @@ json_t *keys_db_rotation(struct keys_db *db, const char *id, const char *user)
     return keys_db_rows(db, condition, 2, values);
 }
 
-json_t *keys_db_successors(struct keys_db *db)
+/* In quotes (PostgreSQL manual, 8.15.6). */
+void keys_db_array_add(struct buffer *array, const char *id)
+{
+    buffer_text(array, array->len > 0 ? ",\"" : "{\"");
+    for (const char *at = id; *at; at++) {
+        if (*at == '"' || *at == '\\')
+            buffer_text(array, "\\");
+        buffer_append(array, at, 1);
+    }
+    buffer_text(array, "\"");
+}
+
+void keys_db_array_end(struct buffer *array)
+{
+    buffer_text(array, array->len > 0 ? "}" : "{}");
+    buffer_append(array, "", 1);
+}
+
+json_t *keys_db_successors(struct keys_db *db, const json_t *rows)
 {
     json_t *successors = json_object();
-
-    if (!db->config->postgres_successor_of_column[0])
-        return successors;
-    json_t *rows = run(db, "SELECT ", " FROM {table} WHERE {successor_of} IS NOT NULL", 0, NULL);
+    struct buffer ids = {0};
     json_t *row;
     size_t i;
+
     json_array_foreach(rows, i, row)
+    {
+        keys_db_array_add(&ids, json_string_value(json_object_get(row, "api_key_id")));
+    }
+    keys_db_array_end(&ids);
+    json_t *found = run(db, "SELECT ",
+                        " FROM {table} WHERE {successor_of} OPERATOR(pg_catalog.=) ANY ($1) "
+                        "ORDER BY {id}",
+                        1, (const char *const[]){ids.data});
+    json_array_foreach(found, i, row)
+    {
         json_object_set(successors, json_string_value(json_object_get(row, "successor_of")), row);
-    json_decref(rows);
+    }
+    json_decref(found);
+    buffer_free(&ids);
     return successors;
 }
 

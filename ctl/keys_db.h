@@ -72,8 +72,13 @@ json_t *keys_db_rows(struct keys_db *db, const char *condition, int params,
  * order. Empty where postgres.successor_of_column is. */
 json_t *keys_db_rotation(struct keys_db *db, const char *id, const char *user);
 
-/* Returns all rows that are successors, by the ID of the row whose key each takes the place of. */
-json_t *keys_db_successors(struct keys_db *db);
+/* Returns the rows of the successors of `rows`, by the ID of the row whose key each takes the place
+ * of: of several successors one. postgres.successor_of_column must not be empty. */
+json_t *keys_db_successors(struct keys_db *db, const json_t *rows);
+
+/* The text of an array, as a parameter, from IDs, which may be any text. The end adds a NUL. */
+void keys_db_array_add(struct buffer *array, const char *id);
+void keys_db_array_end(struct buffer *array);
 
 /* Read one row, or change it. `user` may be NULL; else the row must belong to that user. NULL when
  * there is no such row. */

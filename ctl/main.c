@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <locale.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "daemon_commands.h"
+#include "die.h"
 #include "keys.h"
 #include "report.h"
 #include "revoke.h"
@@ -10,6 +13,7 @@
 #include "schema.h"
 #include "stats.h"
 #include "top.h"
+#include "usage.h"
 
 enum {
     TAKES_KEYS = TAKES_DSN | TAKES_JSON,
@@ -44,10 +48,14 @@ const struct command command_table[] = {
      run_keys_rotate, "make a key's successor, and let the key end after an overlap"},
     {"keys", "revoke", "", 0, 0, TAKES_KEYS | TAKES_LEAKED, run_keys_revoke,
      "deactivate all keys of a list of leaked ones"},
-    {"keys", "report", "", 0, 0, TAKES_KEYS | TAKES_USER | TAKES_REPORT, run_keys_report,
+    {"keys", "report", "", 0, 0, TAKES_ONE | TAKES_REPORT | TAKES_CSV, run_keys_report,
      "list keys that nobody uses, that are about to end, or that are refused and still sent"},
     {"keys", "delete", "API_KEY_ID", 1, 1, TAKES_ONE | TAKES_YES, run_keys_delete,
      "remove a key for good"},
+    {"usage", "", "", 0, 0, TAKES_ONE | TAKES_CSV | TAKES_USAGE, run_usage,
+     "how often keys were used, by time, or with --top by key"},
+    {"usage", "maintain", "", 0, 0, TAKES_DSN, run_usage_maintain,
+     "make the partitions of the coming months, and drop those older than usage.retention"},
     {"schema", "sql", "", 0, 0, TAKES_ROLE | TAKES_SQL, run_schema_sql,
      "print the SQL that makes what the daemon needs in the database"},
     {"schema", "check", "", 0, 0, TAKES_ROLE | TAKES_DSN | TAKES_JSON, run_schema_check,
@@ -56,8 +64,22 @@ const struct command command_table[] = {
 
 const size_t command_count = sizeof command_table / sizeof command_table[0];
 
+/* A connection must not get the number of a standard stream that is closed: what is meant for
+ * stdout, such as a new key, would go to the database. The stream's use is an error still. */
+static bool fill_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
+    if (!fill_standard_streams())
+        return EX_OSERR;
     setlocale(LC_ALL, "");
     return command_main(argc, argv);
 }

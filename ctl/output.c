@@ -56,6 +56,8 @@ static char *cell_text(const json_t *value)
     }
 }
 
+enum { COLUMNS_MAX = 16, GAP = 2 }; /* of a table */
+
 /* Columns of the terminal that the text takes. */
 static int width_of(const char *text)
 {
@@ -70,12 +72,12 @@ static void print_cell(const char *text, int width, bool last)
 {
     fputs(text, stdout);
     if (!last)
-        printf("%*s", width - width_of(text) + 2, "");
+        printf("%*s", width - width_of(text) + GAP, "");
 }
 
-static void print_table(const json_t *rows, const struct column *columns, size_t count)
+static void measure(const json_t *rows, const struct column *columns, size_t count,
+                    int width[static COLUMNS_MAX])
 {
-    int width[16] = {0};
     const json_t *row;
     size_t i;
 
@@ -91,6 +93,25 @@ static void print_table(const json_t *rows, const struct column *columns, size_t
             free(text);
         }
     }
+}
+
+int output_width(const json_t *rows, const struct column *columns, size_t count)
+{
+    int width[COLUMNS_MAX] = {0}, whole = 0;
+
+    measure(rows, columns, count, width);
+    for (size_t k = 0; k < count; k++)
+        whole += width[k] + (k > 0 ? GAP : 0);
+    return whole;
+}
+
+static void print_table(const json_t *rows, const struct column *columns, size_t count)
+{
+    int width[COLUMNS_MAX] = {0};
+    const json_t *row;
+    size_t i;
+
+    measure(rows, columns, count, width);
     for (size_t k = 0; k < count; k++)
         print_cell(columns[k].heading, width[k], k + 1 == count);
     putchar('\n');

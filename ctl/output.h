@@ -23,6 +23,9 @@ enum output_form { OUTPUT_TABLE, OUTPUT_JSON, OUTPUT_CSV };
 void output_rows_as(enum output_form form, json_t *rows, const struct column *columns,
                     size_t count);
 
+/* Returns how many columns of a terminal the table takes. */
+int output_width(const json_t *rows, const struct column *columns, size_t count);
+
 /* Print one object: as JSON, or a member a line. Takes `object`. */
 void output_object(bool json, json_t *object);
 

@@ -77,7 +77,7 @@ static json_t *find(const struct request *request, struct keys_db *db, int64_t s
 /* Who has a successor, and whether that one is used: then its owner has changed keys. */
 static void add_successors(struct keys_db *db, json_t *rows)
 {
-    json_t *successors = keys_db_successors(db);
+    json_t *successors = keys_db_successors(db, rows);
     json_t *row;
     size_t i;
 

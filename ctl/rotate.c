@@ -18,6 +18,9 @@ static int64_t lifetime_of(const struct request *request)
         return LIFETIME_OF_OLD;
     if (strcmp(request->lifetime, "unlimited") == 0)
         return LIFETIME_UNLIMITED;
+    if (strspn(request->lifetime, "0123456789") == 0)
+        die(EX_USAGE, "--lifetime \"%s\": a time, as in 90d, or \"unlimited\" is expected",
+            request->lifetime);
     return duration_seconds("--lifetime", request->lifetime, 1);
 }
 
@@ -44,6 +47,10 @@ static PGresult *expect(PGresult *result)
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *constraint = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
 
+    if (status == PGRES_FATAL_ERROR && !state)
+        die(EX_UNAVAILABLE,
+            "the database: the connection was lost before COMMIT, so nothing was changed: %.*s",
+            (int)strcspn(PQresultErrorMessage(result), "\n"), PQresultErrorMessage(result));
     if (state && strcmp(state, "23505") == 0) /* unique_violation */
         die(STATUS_FAILED,
             "nothing was changed: a row of the table has the same values as the successor where "
@@ -66,18 +73,22 @@ static bool is_true(const PGresult *result, int column)
     return PQgetvalue(result, 0, column)[0] == 't';
 }
 
-/* A key that may not pass has no overlap to offer. */
-static void judge_old(const struct rotation *rotation, const PGresult *old)
+static void expect_one(const struct rotation *rotation, const PGresult *old)
 {
-    static const char instead[] =
-        "nothing was changed, since nobody can use it meanwhile; keys create makes a new key";
-
     if (PQntuples(old) == 0)
         die(STATUS_FAILED, "there is no key %s%s%s", rotation->id,
             rotation->user ? " of user " : "", rotation->user ? rotation->user : "");
     if (PQntuples(old) > 1)
         die(STATUS_FAILED, "%d rows have the ID %s, which has to be unique; nothing was changed",
             PQntuples(old), rotation->id);
+}
+
+/* A key that may not pass has no overlap to offer. */
+static void judge_old(const struct rotation *rotation, const PGresult *old)
+{
+    static const char instead[] =
+        "nothing was changed, since nobody can use it meanwhile; keys create makes a new key";
+
     if (!is_true(old, OLD_ACTIVE))
         die(STATUS_FAILED, "key %s is inactive: %s", rotation->id, instead);
     if (is_true(old, OLD_ENDED))
@@ -91,19 +102,43 @@ static void judge_old(const struct rotation *rotation, const PGresult *old)
             rotation->id);
 }
 
-static void take_old(struct keys_db *db, const struct rotation *rotation)
+/* Returns the result that rotation->end points into. The successor is told first: whoever repeats a
+ * rotation whose new key was lost has an old key that has perhaps ended. */
+static PGresult *take_old(struct keys_db *db, struct rotation *rotation)
 {
     PGresult *old = expect(rotate_query_lock(db, rotation));
 
-    judge_old(rotation, old);
+    expect_one(rotation, old);
     PGresult *successors = expect(rotate_query_successors(db, rotation));
     if (PQntuples(successors) > 0)
         die(STATUS_FAILED,
             "key %s has a successor already: %s; nothing was changed. Rotate the successor; if "
-            "nobody has its key, with --overlap 0s",
+            "nobody has its key, with --overlap 0s. If the successor may not pass any more, keys "
+            "delete it first, or activate it",
             rotation->id, PQgetvalue(successors, 0, 0));
     PQclear(successors);
-    PQclear(old);
+    judge_old(rotation, old);
+    rotation->end = PQgetvalue(old, 0, OLD_END);
+    return old;
+}
+
+/* Each column of --copy stands in the table, and is not filled in by somebody else. */
+static void check_copy(const char *copy, const PGresult *columns)
+{
+    int asked_for = 1, copied = 0;
+
+    if (!copy)
+        return;
+    for (const char *at = copy; (at = strchr(at, ',')); at++)
+        asked_for++;
+    for (int i = 0; i < PQntuples(columns); i++)
+        copied += PQgetvalue(columns, i, COLUMN_ASKED_FOR)[0] == 't' &&
+                  strcmp(PQgetvalue(columns, i, COLUMN_FATE), "copied") == 0;
+    if (copied != asked_for)
+        die(EX_USAGE,
+            "--copy \"%s\": columns of the table are expected, with commas and nothing else in "
+            "between, that neither PostgreSQL nor apikeyctl fills in; nothing was changed",
+            copy);
 }
 
 static void say_left_out(const PGresult *columns)
@@ -117,7 +152,8 @@ static void say_left_out(const PGresult *columns)
                     name);
         if (strcmp(fate, "key") == 0)
             fprintf(stderr,
-                    "Column %s is not copied, because it holds the old key or may hold its hash.\n",
+                    "Column %s is not copied, because it holds the old key or may hold its hash; "
+                    "--copy copies it.\n",
                     name);
     }
 }
@@ -132,16 +168,17 @@ static void say_referrers(struct keys_db *db)
     PQclear(tables);
 }
 
-/* The one row that was changed. */
-static json_t *only(PGresult *result, const char *what)
+/* The one row that was changed, and that is as it was to be. */
+static json_t *only(PGresult *result, const char *what, const char *otherwise)
 {
-    json_t *rows = keys_db_take_rows(expect(result));
-
-    if (json_array_size(rows) != 1)
+    if (PQntuples(expect(result)) != 1)
         die(STATUS_FAILED,
             "a trigger or a rule of the table keeps apikeyctl from %s; nothing was "
             "changed",
             what);
+    if (!is_true(result, ROW_KEPT))
+        die(STATUS_FAILED, "%s; nothing was changed", otherwise);
+    json_t *rows = keys_db_take_rows(result);
     json_t *row = json_incref(json_array_get(rows, 0));
     json_decref(rows);
     return row;
@@ -151,8 +188,13 @@ static json_t *only(PGresult *result, const char *what)
 static json_t *replace(struct keys_db *db, const struct rotation *rotation)
 {
     PGresult *columns = expect(rotate_query_columns(db, rotation));
-    json_t *row = only(rotate_query_insert(db, rotation, columns), "inserting the successor");
-    json_t *old = only(rotate_query_end(db, rotation), "ending the old key");
+    check_copy(rotation->copy, columns);
+    json_t *row = only(rotate_query_insert(db, rotation, columns), "inserting the successor",
+                       "a trigger of the table changes the successor's key, or its link with the "
+                       "old key, so the new key would not pass, or not be found");
+    json_t *old = only(rotate_query_end(db, rotation), "ending the old key",
+                       "the old key would not end when it has to: a trigger of the table changes "
+                       "postgres.expires_column, or the column's type has no time of the day");
 
     say_left_out(columns);
     say_referrers(db);
@@ -189,9 +231,10 @@ static void commit(struct keys_db *db, const struct request *request, json_t *ro
 {
     PGresult *result = keys_db_query(db, "COMMIT", 0, NULL);
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    bool cancelled = state && strcmp(state, "57014") == 0; /* a trigger at COMMIT took too long */
     bool lost = !state || strncmp(state, "57", 2) == 0 || strncmp(state, "08", 2) == 0;
 
-    if (PQresultStatus(result) != PGRES_COMMAND_OK && lost) {
+    if (PQresultStatus(result) != PGRES_COMMAND_OK && lost && !cancelled) {
         show(request, row);
         die(EX_UNAVAILABLE,
             "the connection was lost at COMMIT: whether key %s was rotated is not known. If "
@@ -228,6 +271,7 @@ int run_keys_rotate(const struct request *request)
         .id = request->argv[0],
         .user = request->user,
         .name = request->name,
+        .copy = request->copy,
         .overlap_s = duration_seconds("--overlap", request->overlap, 0),
         .lifetime_s = lifetime_of(request),
     };
@@ -239,8 +283,9 @@ int run_keys_rotate(const struct request *request)
     rotation.column = keys_db_column(db, key);
     rotation.fallback = keys_db_fallback_needs_key(db) ? key : NULL;
     PQclear(expect(rotate_query_begin(db)));
-    take_old(db, &rotation);
+    PGresult *old = take_old(db, &rotation);
     json_t *row = replace(db, &rotation);
+    PQclear(old);
     json_object_set_new(row, "key_id", json_string(key));
     commit(db, request, row);
     show(request, row);

@@ -26,16 +26,22 @@ PGresult *rotate_query_begin(struct keys_db *db)
     return keys_db_query(
         db,
         "SELECT pg_catalog.set_config('lock_timeout', '3s', true), "
+        "pg_catalog.set_config('bytea_output', 'hex', true), " /* the form of a hash */
         "pg_catalog.set_config('idle_in_transaction_session_timeout', '10s', true)",
         0, NULL);
 }
 
+#define AFTER_OVERLAP                                                                              \
+    NOW " OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $3::pg_catalog.float8)"
+
 PGresult *rotate_query_lock(struct keys_db *db, const struct rotation *rotation)
 {
     const struct config *config = keys_db_config(db);
-    const char *const values[] = {rotation->id, rotation->user};
+    char overlap[NUMBER_SIZE];
+    const char *const values[] = {rotation->id, rotation->user, overlap};
     struct buffer sql = {0};
 
+    snprintf(overlap, sizeof overlap, "%" PRId64, rotation->overlap_s);
     sql_template(&sql, config, "SELECT ");
     sql_template(&sql, config, config->postgres_active_column[0] ? "{active} IS TRUE" : "true");
     sql_template(&sql, config,
@@ -47,10 +53,12 @@ PGresult *rotate_query_lock(struct keys_db *db, const struct rotation *rotation)
     sql_template(&sql, config,
                  ", (SELECT NOT c.relispartition FROM pg_catalog.pg_class AS c "
                  "WHERE c.oid OPERATOR(pg_catalog.=) {table}.tableoid "
-                 "AND c.oid OPERATOR(pg_catalog.<>) {table_text}::pg_catalog.regclass) IS TRUE "
-                 "FROM {table} " WHICH
+                 "AND c.oid OPERATOR(pg_catalog.<>) {table_text}::pg_catalog.regclass) IS TRUE, "
+                 "EXTRACT(EPOCH FROM LEAST(" TIME("expires") ", " AFTER_OVERLAP "))");
+    sql_template(&sql, config,
+                 " FROM {table} " WHICH
                  " AND ({user} OPERATOR(pg_catalog.=) $2 OR $2 IS NULL) FOR NO KEY UPDATE");
-    return keys_db_execute(db, &sql, 2, values);
+    return keys_db_execute(db, &sql, sizeof values / sizeof values[0], values);
 }
 
 PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rotation)
@@ -79,6 +87,13 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
     "AND x.indnkeyatts OPERATOR(pg_catalog.=) 1 "                                                  \
     "AND x.indkey[0] OPERATOR(pg_catalog.=) a.attnum)"
 
+#define ASKED_FOR                                                                                  \
+    "(a.attname::pg_catalog.text OPERATOR(pg_catalog.=) "                                          \
+    "ANY (pg_catalog.string_to_array($5, ','))) IS TRUE"
+
+/* What is told to gateways is no key. */
+#define ATTRIBUTE "a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($6::pg_catalog.text[])"
+
 /* $4 is the form of a hash. */
 #define ABOUT_THE_KEY                                                                              \
     "a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT j.key FROM {table} AS t " \
@@ -91,13 +106,14 @@ PGresult *rotate_query_successors(struct keys_db *db, const struct rotation *rot
     "WHEN a.attgenerated OPERATOR(pg_catalog.<>) '' "                                              \
     "OR a.attidentity OPERATOR(pg_catalog.<>) '' OR " FROM_SEQUENCE " THEN 'made' "                \
     "WHEN a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.text[]) "          \
-    "THEN 'copied' WHEN " UNIQUE_ALONE " THEN 'unique' WHEN " ABOUT_THE_KEY
+    "OR " ASKED_FOR " THEN 'copied' WHEN " UNIQUE_ALONE " THEN 'unique' WHEN " ATTRIBUTE           \
+    " THEN 'copied' WHEN " ABOUT_THE_KEY
 
 static const char sql_columns[] = COLUMNS;
 static const char sql_or_fallback[] =
     " OR j.value OPERATOR(pg_catalog.=) t.{fallback}::pg_catalog.text";
 static const char sql_of_table[] =
-    "))) THEN 'key' ELSE 'copied' END FROM pg_catalog.pg_attribute AS a "
+    "))) THEN 'key' ELSE 'copied' END, " ASKED_FOR " FROM pg_catalog.pg_attribute AS a "
     "WHERE a.attrelid OPERATOR(pg_catalog.=) {table_text}::pg_catalog.regclass "
     "AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped "
     "AND a.attname::pg_catalog.text OPERATOR(pg_catalog.<>) ALL ($2::pg_catalog.text[]) "
@@ -136,11 +152,17 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
     const char *const kept[] = {config->postgres_user_column, config->postgres_active_column,
                                 config->postgres_name_column, config->postgres_not_before_column,
                                 config->postgres_expires_column};
-    struct buffer not_copied = {0}, copied = {0}, sql = {0};
+    const char *attributes[ATTRIBUTES_MAX];
+    size_t count = config->postgres_attribute_columns.len;
+    struct buffer not_copied = {0}, copied = {0}, attribute_names = {0}, sql = {0};
 
+    for (size_t i = 0; i < count; i++)
+        attributes[i] = config->postgres_attribute_columns.column[i].name;
     append_names(&not_copied, own, sizeof own / sizeof own[0]);
     append_names(&copied, kept, sizeof kept / sizeof kept[0]);
-    const char *const values[] = {rotation->id, not_copied.data, copied.data, hash_form};
+    append_names(&attribute_names, attributes, count);
+    const char *const values[] = {rotation->id, not_copied.data, copied.data,
+                                  hash_form,    rotation->copy,  attribute_names.data};
     sql_template(&sql, config, sql_columns);
     if (config->postgres_key_column_fallback[0])
         sql_template(&sql, config, sql_or_fallback);
@@ -148,6 +170,7 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
     PGresult *result = keys_db_execute(db, &sql, sizeof values / sizeof values[0], values);
     buffer_free(&not_copied);
     buffer_free(&copied);
+    buffer_free(&attribute_names);
     return result;
 }
 
@@ -225,27 +248,40 @@ PGresult *rotate_query_insert(struct keys_db *db, const struct rotation *rotatio
     sql_template(&sql, insert.config, " FROM {table} AS t WHERE t.{id} OPERATOR(pg_catalog.=) ");
     buffer_printf(&sql, "$%d RETURNING ", insert.len);
     keys_db_append_row(&sql, insert.config);
+    sql_template(&sql, insert.config,
+                 ", coalesce({successor_of} OPERATOR(pg_catalog.=) $1 "
+                 "AND {key}::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text, false)");
     PGresult *result = keys_db_execute(db, &sql, insert.len, insert.value);
     buffer_free(&insert.names);
     buffer_free(&insert.expressions);
     return result;
 }
 
+/* As a column without time zone holds it: when summer time ends it cannot tell an hour from the one
+ * before. A column may hold whole seconds only. */
+#define END "pg_catalog.to_timestamp($2::pg_catalog.float8)"
+#define LOCAL(time) time "::pg_catalog.timestamp"
+#define SLACK "'1 s'::pg_catalog.interval"
+
 PGresult *rotate_query_end(struct keys_db *db, const struct rotation *rotation)
 {
     const struct config *config = keys_db_config(db);
-    char overlap[NUMBER_SIZE];
-    const char *const values[] = {rotation->id, overlap};
+    const char *const values[] = {rotation->id, rotation->end};
     struct buffer sql = {0};
 
-    snprintf(overlap, sizeof overlap, "%" PRId64, rotation->overlap_s);
     sql_template(&sql, config,
-                 "UPDATE {table} SET {expires} = LEAST(" TIME(
-                     "expires") ", " NOW " OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => "
-                                "$2::pg_catalog.float8))");
+                 "UPDATE {table} SET {expires} = LEAST(" TIME("expires") ", " END ")");
     if (config->postgres_updated_column[0])
         sql_template(&sql, config, ", {updated} = pg_catalog.now()");
     sql_template(&sql, config, " " WHICH " RETURNING ");
     keys_db_append_row(&sql, config);
+    sql_template(&sql, config,
+                 ", coalesce(" LOCAL("{expires}") " OPERATOR(pg_catalog.>=) (" LOCAL(
+                     END) " "
+                          "OPERATOR(pg_catalog.-) " SLACK
+                          ") AND " LOCAL("{expires}") " "
+                                                      "OPERATOR(pg_catalog.<=) (" LOCAL(
+                                                          END) " OPERATOR(pg_catalog.+) " SLACK
+                                                               "), false)");
     return keys_db_execute(db, &sql, 2, values);
 }

@@ -11,6 +11,7 @@
 #include <apikeyd/schema/schema_check.h>
 #include <apikeyd/schema/schema_inspection.h>
 #include <apikeyd/schema/schema_sql.h>
+#include <apikeyd/schema/usage_check.h>
 
 #include "daemon_client.h"
 #include "database.h"
@@ -23,12 +24,16 @@ static const char default_role[] = "apikeyd";
 /* The parts of the SQL, and what undoes each. A part that changes the owner's columns is printed
  * only if it is asked for. */
 static const struct part {
-    const char *section, *undo;
+    const char *name;
+    const char *section, *rights, *undo;
     bool asked_for;
 } parts[] = {
-    {SCHEMA_FUNCTIONS, SCHEMA_UNDO_FUNCTIONS, false}, {SCHEMA_ROLE, SCHEMA_UNDO_ROLE, false},
-    {SCHEMA_TRIGGERS, SCHEMA_UNDO_TRIGGERS, false},   {SCHEMA_INDEX, SCHEMA_UNDO_INDEX, false},
-    {SCHEMA_ROTATION, SCHEMA_UNDO_ROTATION, true},
+    {"functions", SCHEMA_FUNCTIONS, NULL, SCHEMA_UNDO_FUNCTIONS, false},
+    {"role", NULL, SCHEMA_ROLE, SCHEMA_UNDO_ROLE, false},
+    {"usage", SCHEMA_USAGE_TABLES, SCHEMA_USAGE_RIGHTS, SCHEMA_UNDO_USAGE, false},
+    {"triggers", SCHEMA_TRIGGERS, NULL, SCHEMA_UNDO_TRIGGERS, false},
+    {"index", SCHEMA_INDEX, NULL, SCHEMA_UNDO_INDEX, false},
+    {"rotation", SCHEMA_ROTATION, NULL, SCHEMA_UNDO_ROTATION, true},
 };
 
 enum { PARTS = sizeof parts / sizeof parts[0] };
@@ -36,11 +41,33 @@ enum { PARTS = sizeof parts / sizeof parts[0] };
 typedef void column_list(const struct config *config,
                          const char *ret_columns[static SCHEMA_COLUMNS_MAX]);
 
-static bool is_wanted(const struct request *request, const struct part *part)
+/* Tables of counts are for who counts. What undoes them is printed in any case: who has counted may
+ * have stopped. */
+static bool is_wanted(const struct request *request, const struct config *config,
+                      const struct part *part)
 {
     if (request->part)
-        return strcmp(request->part, part->section) == 0;
-    return !part->asked_for && (!request->no_role || strcmp(part->section, SCHEMA_ROLE) != 0);
+        return strcmp(request->part, part->name) == 0;
+    if (strcmp(part->name, "role") == 0)
+        return !request->no_role;
+    if (strcmp(part->name, "usage") == 0)
+        return request->undo || config->usage_counts != USAGE_COUNTS_OFF;
+    return !part->asked_for;
+}
+
+static void append_part(struct buffer *sql, const struct request *request,
+                        const struct config *config, const char *role, const struct part *part)
+{
+    bool with_rights = !request->no_role || !part->section;
+
+    if (request->undo) {
+        schema_sql_append(sql, config, role, part->undo);
+        return;
+    }
+    if (part->section)
+        schema_sql_append(sql, config, role, part->section);
+    if (part->rights && with_rights)
+        schema_sql_append(sql, config, role, part->rights);
 }
 
 static void check_choice(const struct request *request)
@@ -48,9 +75,11 @@ static void check_choice(const struct request *request)
     bool known = !request->part;
 
     for (int i = 0; i < PARTS; i++)
-        known = known || strcmp(request->part, parts[i].section) == 0;
+        known = known || strcmp(request->part, parts[i].name) == 0;
     if (!known)
-        die(EX_USAGE, "--part \"%s\": functions, role, triggers, index or rotation is expected",
+        die(EX_USAGE,
+            "--part \"%s\": functions, role, usage, triggers, index or rotation is "
+            "expected",
             request->part);
     if (request->role && request->no_role)
         die(EX_USAGE, "--role and --no-role: only one of them is expected");
@@ -83,6 +112,9 @@ static void check_names(const struct config *config, const char *role)
 
     check_name("--role", role);
     check_name("postgres.table", config->postgres_table);
+    check_name("postgres.usage_table", config->postgres_usage_table);
+    check_name("postgres.ledger_table", config->postgres_ledger_table);
+    check_name("postgres.name_column", config->postgres_name_column);
     check_name("postgres.successor_of_column", config->postgres_successor_of_column);
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         const char *columns[SCHEMA_COLUMNS_MAX];
@@ -108,8 +140,8 @@ int run_schema_sql(const struct request *request)
     for (int i = 0; i < PARTS; i++) {
         const struct part *part = &parts[request->undo ? PARTS - 1 - i : i];
 
-        if (is_wanted(request, part))
-            schema_sql_append(&sql, config, role, request->undo ? part->undo : part->section);
+        if (is_wanted(request, config, part))
+            append_part(&sql, request, config, role, part);
     }
     fwrite(sql.data, 1, sql.len, stdout);
     buffer_free(&sql);
@@ -119,7 +151,9 @@ int run_schema_sql(const struct request *request)
 
 enum { PARAMS_MAX = 16 };
 
-static_assert(PARAMS_MAX >= (int)SCHEMA_CHECK_PARAMS && PARAMS_MAX >= (int)SCHEMA_INSPECTION_PARAMS,
+static_assert(PARAMS_MAX >= (int)SCHEMA_CHECK_PARAMS &&
+                  PARAMS_MAX >= (int)SCHEMA_INSPECTION_PARAMS &&
+                  PARAMS_MAX >= (int)USAGE_CHECK_PARAMS,
               "each query's parameters fit");
 
 static PGresult *ask(PGconn *connection, const char *sql, int params, const char *const *values)
@@ -176,17 +210,16 @@ static bool check_triggers(PGconn *connection, const struct config *config, json
     return fine;
 }
 
-static bool check_rest(PGconn *connection, const struct config *config, const char *role,
-                       json_t *rows)
+/* Rows of a check; returns whether nothing is missing or in the way. */
+static bool add_found(PGconn *connection, const char *sql, int params, const struct buffer *param,
+                      json_t *rows)
 {
-    const char *values[SCHEMA_CHECK_PARAMS];
-    struct schema_check check;
+    const char *values[PARAMS_MAX];
     bool fine = true;
 
-    schema_check_init(&check, config, role);
-    for (int i = 0; i < SCHEMA_CHECK_PARAMS; i++)
-        values[i] = check.param[i].data;
-    PGresult *result = ask(connection, check.sql, SCHEMA_CHECK_PARAMS, values);
+    for (int i = 0; i < params; i++)
+        values[i] = param[i].data;
+    PGresult *result = ask(connection, sql, params, values);
     for (int i = 0; i < PQntuples(result); i++) {
         const char *state = PQgetvalue(result, i, SCHEMA_CHECK_STATE);
 
@@ -195,7 +228,31 @@ static bool check_rest(PGconn *connection, const struct config *config, const ch
                 PQgetvalue(result, i, SCHEMA_CHECK_ACTION));
     }
     PQclear(result);
+    return fine;
+}
+
+static bool check_rest(PGconn *connection, const struct config *config, const char *role,
+                       json_t *rows)
+{
+    struct schema_check check;
+
+    schema_check_init(&check, config, role);
+    bool fine = add_found(connection, check.sql, SCHEMA_CHECK_PARAMS, check.param, rows);
     schema_check_done(&check);
+    return fine;
+}
+
+static bool check_usage(PGconn *connection, const struct config *config, const char *role,
+                        json_t *rows)
+{
+    struct usage_check check;
+
+    if (config->usage_counts == USAGE_COUNTS_OFF)
+        return true;
+    database_pin_path(connection);
+    usage_check_init(&check, config, role);
+    bool fine = add_found(connection, check.sql, USAGE_CHECK_PARAMS, check.param, rows);
+    usage_check_done(&check);
     return fine;
 }
 
@@ -229,9 +286,11 @@ int run_schema_check(const struct request *request)
     check_choice(request);
     PGconn *connection = database_connect(request, config);
     limit_waits(connection);
-    bool fine = check_rest(connection, config, request->role ? request->role : "", rows);
+    const char *role = request->role ? request->role : "";
+    bool fine = check_rest(connection, config, role, rows);
     fine = check_triggers(connection, config, rows) && fine;
     fine = check_rows(connection, config, rows) && fine;
+    fine = check_usage(connection, config, role, rows) && fine;
     output_rows(request->json, rows, columns, sizeof columns / sizeof columns[0]);
     PQfinish(connection);
     config_free(config);

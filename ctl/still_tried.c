@@ -33,23 +33,14 @@ static const char *text_of(const redisReply *map, const char *name)
     return expect(map, name, REDIS_REPLY_STRING)->str;
 }
 
-/* The text of an array, in quotes (PostgreSQL manual, 8.15.6): an ID may be any text. */
-static char *ids_of(const redisReply *keys)
+static struct buffer ids_of(const redisReply *keys)
 {
-    struct buffer text = {0};
+    struct buffer ids = {0};
 
-    buffer_text(&text, "{");
-    for (size_t i = 0; i < keys->elements; i++) {
-        buffer_text(&text, i > 0 ? ",\"" : "\"");
-        for (const char *at = text_of(keys->element[i], "api_key_id"); *at; at++) {
-            if (*at == '"' || *at == '\\')
-                buffer_text(&text, "\\");
-            buffer_append(&text, at, 1);
-        }
-        buffer_text(&text, "\"");
-    }
-    buffer_append(&text, "}", sizeof "}");
-    return text.data;
+    for (size_t i = 0; i < keys->elements; i++)
+        keys_db_array_add(&ids, text_of(keys->element[i], "api_key_id"));
+    keys_db_array_end(&ids);
+    return ids;
 }
 
 /* The rows of these keys that are refused now, by their IDs. */
@@ -61,8 +52,8 @@ static json_t *refused_rows(struct keys_db *db, const char *user, const redisRep
         config->postgres_expires_column[0]
             ? "{expires}::pg_catalog.timestamptz OPERATOR(pg_catalog.<=) pg_catalog.now()"
             : "false";
-    char *ids = ids_of(keys);
-    const char *const values[] = {user, ids};
+    struct buffer ids = ids_of(keys);
+    const char *const values[] = {user, ids.data};
     json_t *by_id = json_object(), *rows, *row;
     struct buffer condition = {0};
     size_t i;
@@ -77,7 +68,7 @@ static json_t *refused_rows(struct keys_db *db, const char *user, const redisRep
     }
     json_decref(rows);
     buffer_free(&condition);
-    free(ids);
+    buffer_free(&ids);
     return by_id;
 }
 

@@ -205,6 +205,7 @@ static bool assemble(struct daemon *daemon)
         .ledger = daemon->storage.ledger,
         .half = ledger_half(daemon->storage.ledger, 1),
         .spilled = daemon->storage.spilled,
+        .counts = &daemon->storage.counts,
         .spill = daemon->storage.spill,
         .judged = daemon->storage.judged,
         .metrics_fd = daemon->sockets.of[SOCKET_METRICS].fd,

@@ -2,6 +2,7 @@
 #include "storage.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,6 +17,11 @@ static void tell_judged(const char *option, const char *path, const struct usage
             log,
             "%s %s: %zu uses are later than now, because a clock was ahead; such uses count as now",
             option, path, judged->clamped);
+    if (judged->uncounted > 0)
+        log_warning(log,
+                    "%s %s: %" PRIu64 " uses in the damaged file are not counted, as they may have "
+                    "been",
+                    option, path, judged->uncounted);
     if (judged->dropped > 0)
         log_warning(log, "%s %s: %zu entries are damaged; the daemon skips them", option, path,
                     judged->dropped);
@@ -25,13 +31,29 @@ static void add_judged(struct usage_judged *sum, const struct usage_judged *judg
 {
     sum->clamped += judged->clamped;
     sum->dropped += judged->dropped;
+    sum->uncounted += judged->uncounted;
+}
+
+static void tell_counts(const char *beside, int error, const struct log *log)
+{
+    const char *why = state_file_fault(error);
+
+    if (error == -EBADMSG)
+        why = "it is damaged, and was set aside; its counts are not added";
+    else if (error == -EMEDIUMTYPE)
+        why = "it holds IDs of another type than postgres.id_type, and was set aside";
+    log_warning(log, "%s.counts: %s", beside, why);
 }
 
 static bool open_ledger(struct storage *storage, const struct config *config, const struct log *log)
 {
     const char *path = config->usage_ledger;
     struct ledger_report report;
-    int error = ledger_open(path, (enum id_type)config->postgres_id_type, clock_wall_us(),
+    struct series_id series = {0};
+
+    if (config->usage_counts != USAGE_COUNTS_OFF)
+        series = series_new();
+    int error = ledger_open(path, (enum id_type)config->postgres_id_type, &series, clock_wall_us(),
                             &storage->ledger, &report);
 
     if (error == -EWOULDBLOCK) {
@@ -53,6 +75,8 @@ static bool open_ledger(struct storage *storage, const struct config *config, co
                     path, state_file_fault(report.error));
     if (report.on_disk)
         log_warning(log, "usage.ledger %s: not on tmpfs; answers may wait for its disk", path);
+    if (report.counts_error < 0)
+        tell_counts(path, report.counts_error, log);
     tell_judged("usage.ledger", path, &report.judged, log);
     add_judged(&storage->judged, &report.judged);
     return true;
@@ -109,6 +133,33 @@ static void read_spill(struct storage *storage, const struct config *config, con
     }
 }
 
+/* Counts wait in the ledger, in the file beside it, and in the one beside the spill file. */
+static void read_counts(struct storage *storage, const struct config *config, const struct log *log)
+{
+    char path[COUNT_PATH_SIZE], aside[COUNT_PATH_SIZE];
+    const struct count_batch *batch;
+    uint64_t uses = 0;
+    int error = 0;
+
+    ledger_take_counts(storage->ledger, &storage->counts);
+    if (count_file_path(config->usage_spill, path))
+        error = count_file_read(path, (enum id_type)config->postgres_id_type, &storage->counts);
+    if (error == -EBADMSG || error == -EMEDIUMTYPE)
+        (void)!state_file_set_aside(path, aside, sizeof aside);
+    if (error < 0)
+        tell_counts(config->usage_spill, error, log);
+    count_list_prune(&storage->counts);
+    TAILQ_FOREACH(batch, &storage->counts, in_list)
+    {
+        uses += count_batch_uses(batch);
+    }
+    if (uses > 0)
+        log_info(log, "usage: counts of %" PRIu64 " uses are still to be added%s", uses,
+                 config->usage_counts != USAGE_COUNTS_OFF
+                     ? ", unless they have been"
+                     : ", and wait in files until usage.counts is on again");
+}
+
 /* Usage in the spill file may belong to another store than the ledger's: it waits for that
  * store. */
 static void match_owners(struct storage *storage, const struct config *config,
@@ -145,11 +196,13 @@ static void match_owners(struct storage *storage, const struct config *config,
 
 bool storage_open(struct storage *storage, const struct config *config, const struct log *log)
 {
+    TAILQ_INIT(&storage->counts);
     if (!open_ledger(storage, config, log) || !lock_spill(storage, config, log))
         return false;
     ledger_gather(storage->ledger);
     read_spill(storage, config, log);
     match_owners(storage, config, log);
+    read_counts(storage, config, log);
     return true;
 }
 
@@ -157,6 +210,8 @@ void storage_close(struct storage *storage)
 {
     ledger_close(storage->ledger);
     usage_batch_free(&storage->spilled);
+    if (storage->counts.tqh_last)
+        count_list_free(&storage->counts);
     if (storage->spill_lock_fd >= 0)
         close(storage->spill_lock_fd);
 }

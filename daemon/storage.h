@@ -8,12 +8,14 @@
 
 #include <apikeyd/base/log.h>
 #include <apikeyd/config/config.h>
+#include <apikeyd/ledger/count_batch.h>
 #include <apikeyd/ledger/ledger.h>
 #include <apikeyd/ledger/spill.h>
 
 struct storage {
     struct ledger *ledger;
     struct usage_batch spilled; /* usage from the spill file */
+    struct count_list counts;   /* that wait in files; oldest first */
     enum spill_state spill;
     struct usage_judged judged; /* in both files */
     int spill_lock_fd;          /* -1: none */

@@ -66,21 +66,45 @@ static void count_verdict(struct front *front, enum verdict_kind kind, enum tier
     front->answered[tier]++;
 }
 
+static void note_unrecorded(struct front *front)
+{
+    front->metrics.value[METRIC_USAGE_UNRECORDED]++;
+    if (!front->unrecorded_logged)
+        front_log(front, LOG_LEVEL_WARNING,
+                  "usage.ledger: no room for more keys; last_used is being lost");
+    front->unrecorded_logged = true;
+}
+
+static void note_full(struct front *front)
+{
+    front->usage_full_logged = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
+}
+
 /* An ALLOW is about to be answered: note the time. */
 static void record_usage(struct front *front, const struct row_id *api_key_id,
                          struct cached_verdict *cached)
 {
-    if (!ledger_half_record(front->usage, api_key_id, front->wall_us, &cached->usage_slot)) {
-        front->metrics.value[METRIC_USAGE_UNRECORDED]++;
-        if (!front->unrecorded_logged)
-            front_log(front, LOG_LEVEL_WARNING,
-                      "usage.ledger: no room for more keys; last_used is being lost");
-        front->unrecorded_logged = true;
+    if (!ledger_half_record(front->usage, api_key_id, front->wall_us, front->bucket.allow_tag,
+                            &cached->usage_slot)) {
+        note_unrecorded(front);
         return;
     }
     front->metrics.value[METRIC_USAGE_RECORDED]++;
     if (front->usage->used >= front->usage_full && !front->usage_full_logged)
-        front->usage_full_logged = front_post(front, &(struct to_back){.type = TO_BACK_USAGE_FULL});
+        note_full(front);
+}
+
+/* A DENY of a key that exists is about to be answered. */
+static void record_refusal(struct front *front, const struct verdict *verdict,
+                           struct cached_verdict *cached)
+{
+    if (front->bucket.hour == 0 || !verdict_has_row(verdict))
+        return;
+    if (!ledger_half_record(front->usage, &verdict->api_key_id, front->wall_us,
+                            usage_tag(verdict->kind, front->bucket.hour), &cached->usage_slot))
+        note_unrecorded(front);
+    else if (front->usage->used >= front->usage_full && !front->usage_full_logged)
+        note_full(front);
 }
 
 /* Returns whether the verdict depends on PostgreSQL's clock, and that is not known. */
@@ -147,10 +171,12 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
      * use is recorded. */
     ledger_half_prefetch(front->usage, cached->usage_slot);
     encoder->write(front, out, &answer, encoder);
-    if (verdict.kind == VERDICT_ALLOW)
+    if (verdict.kind == VERDICT_ALLOW) {
         record_usage(front, &verdict.api_key_id, cached);
-    else if (verdict.kind != VERDICT_UNAVAILABLE)
+    } else if (verdict.kind != VERDICT_UNAVAILABLE) {
+        record_refusal(front, &verdict, cached);
         denials_note(front, &cached->digest, &verdict, tier, asker);
+    }
     count_verdict(front, verdict.kind, answer.tier);
 }
 

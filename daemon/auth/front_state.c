@@ -16,6 +16,14 @@ static void note_jump(struct front *front, int64_t now_us, int64_t jump_us)
     message.jump.at_us = now_us;
     message.jump.jump_us = jump_us;
     (void)front_post(front, &message);
+    front->bucket.until_us = TIME_NEVER;
+}
+
+static void turn_bucket(struct front *front)
+{
+    front->bucket =
+        count_bucket_at((enum usage_counts)front->config->usage_counts,
+                        &front->freshness.inputs.reading, front->now_us, front->wall_us);
 }
 
 void front_tick(struct front *front)
@@ -28,11 +36,14 @@ void front_tick(struct front *front)
         note_jump(front, now_us, jump_us);
     front->now_us = now_us;
     freshness_tick(&front->freshness, now_us);
+    if (now_us >= front->bucket.until_us)
+        turn_bucket(front);
 }
 
 void front_take_freshness(struct front *front, const struct freshness_inputs *inputs)
 {
     freshness_follow(&front->freshness, inputs);
+    front->bucket.until_us = TIME_NEVER;
     front_tick(front);
 }
 

@@ -548,6 +548,7 @@ struct back *back_new(struct back_setup *setup)
     };
     back->env.metrics.value[METRIC_USAGE_CLAMPED] = setup->judged.clamped;
     back->env.metrics.value[METRIC_USAGE_LOST] = setup->judged.dropped;
+    back->env.metrics.value[METRIC_COUNTS_LOST] = setup->judged.uncounted;
     if (!back_env_open(&back->env))
         goto fail;
     event_assign(&back->mail, back->env.base, back->to_back->wake_fd, EV_READ | EV_PERSIST, on_mail,
@@ -559,6 +560,7 @@ struct back *back_new(struct back_setup *setup)
         .ledger = setup->ledger,
         .half = setup->half,
         .spilled = setup->spilled,
+        .counts = setup->counts,
         .spill = setup->spill,
         .on_drained = on_drained,
         .lend = lend,

@@ -186,6 +186,8 @@ static void on_asked(void *arg, enum pg_outcome outcome, const PGresult *result)
     struct ending_keys *ending = arg;
 
     ending->asking = false;
+    if (outcome == PG_REFUSED)
+        log_failure(ending, result);
     if (outcome != PG_DONE || !PQgetvalue(result, 0, 0)[0]) {
         step_down(ending);
         return;

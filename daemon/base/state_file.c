@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -64,6 +66,90 @@ int state_file_lock(const char *path)
         return error;
     }
     return fd;
+}
+
+static int write_all(int fd, const void *bytes, size_t len)
+{
+    for (const char *at = bytes; len > 0;) {
+        ssize_t written = write(fd, at, len);
+
+        if (written < 0) {
+            if (errno == EINTR)
+                continue;
+            return -errno;
+        }
+        at += written;
+        len -= (size_t)written;
+    }
+    return 0;
+}
+
+/* A rename is on disk once its directory is. */
+static int sync_directory(const char *path)
+{
+    char copy[PATH_MAX];
+    int error = 0;
+
+    snprintf(copy, sizeof copy, "%s", path);
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (fsync(fd) != 0)
+        error = -errno;
+    close(fd);
+    return error;
+}
+
+static int write_temporary(const char *path, const struct slice *part, size_t parts)
+{
+    int error = 0;
+
+    /* A crash may have left this file, or something else has its name: never write through it. */
+    if (unlink(path) != 0 && errno != ENOENT)
+        return -errno;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    for (size_t i = 0; error == 0 && i < parts; i++)
+        error = write_all(fd, part[i].at, part[i].len);
+    if (error == 0 && fsync(fd) != 0)
+        error = -errno;
+    if (close(fd) != 0 && error == 0)
+        error = -errno;
+    return error;
+}
+
+int state_file_replace(const char *path, const struct slice *part, size_t parts, bool *ret_replaced)
+{
+    char temporary[PATH_MAX];
+
+    *ret_replaced = false;
+    if (snprintf(temporary, sizeof temporary, "%s.new", path) >= (int)sizeof temporary)
+        return -ENAMETOOLONG;
+    int error = write_temporary(temporary, part, parts);
+    if (error == 0 && rename(temporary, path) != 0)
+        error = -errno;
+    if (error < 0) {
+        unlink(temporary);
+        return error;
+    }
+    *ret_replaced = true;
+    return sync_directory(path);
+}
+
+bool state_file_read_all(int fd, void *bytes, size_t len)
+{
+    for (char *at = bytes; len > 0;) {
+        ssize_t got = read(fd, at, len);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        at += got;
+        len -= (size_t)got;
+    }
+    return true;
 }
 
 int state_file_set_aside(const char *path, char *ret_path, size_t size)

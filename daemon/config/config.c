@@ -78,6 +78,11 @@ bool config_has_windows(const struct config *config)
     return config->postgres_not_before_column[0] || config->postgres_expires_column[0];
 }
 
+bool config_needs_clock(const struct config *config)
+{
+    return config_has_windows(config) || config->usage_counts != USAGE_COUNTS_OFF;
+}
+
 struct freshness_policy config_freshness_policy(const struct config *config)
 {
     return (struct freshness_policy){
@@ -85,6 +90,7 @@ struct freshness_policy config_freshness_policy(const struct config *config)
         .ttl_unlinked_us = config->cache_ttl_unlinked,
         .negative_ttl_us = config->cache_negative_ttl,
         .stale_max_us = config->cache_stale_max,
+        .windowless = !config_has_windows(config),
     };
 }
 

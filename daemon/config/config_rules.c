@@ -157,6 +157,28 @@ static void check_columns(struct config_draft *draft)
                           "postgres.not_before_column is the same: no key could pass");
 }
 
+/* The three tables have other columns each. */
+static void check_tables(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+    const struct {
+        const char *name, *value;
+    } tables[] = {
+        {"postgres.table", config->postgres_table},
+        {"postgres.usage_table", config->postgres_usage_table},
+        {"postgres.ledger_table", config->postgres_ledger_table},
+    };
+    enum { TABLES = sizeof tables / sizeof tables[0] };
+
+    for (size_t i = 1; config->usage_counts != USAGE_COUNTS_OFF && i < TABLES; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(tables[i].value, tables[k].value) == 0)
+                config_draft_fail(draft, tables[i].name, "%s is the same; give each its own",
+                                  tables[k].name);
+        }
+    }
+}
+
 /* What travels with a verdict is told to gateways, and kept for a ttl. */
 static void check_attributes(struct config_draft *draft)
 {
@@ -184,9 +206,13 @@ static void check_attributes(struct config_draft *draft)
     }
 }
 
-/* A session that is replaced all the time is of no use. */
+/* A session that is replaced all the time is of no use. Partitions are of a month. */
 static void check_ages(struct config_draft *draft)
 {
+    static const int64_t day_us = INT64_C(86400) * 1000000;
+
+    if (draft->config->usage_retention > 0 && draft->config->usage_retention < day_us)
+        config_draft_fail(draft, "usage.retention", "at least 1d is needed, or 0s for ever");
     if (draft->config->postgres_max_age > 0 && draft->config->postgres_max_age < 1000000)
         config_draft_fail(draft, "postgres.max_age", "at least 1s is needed, or 0s for no maximum");
 }
@@ -195,6 +221,7 @@ void config_rules_check(struct config_draft *draft)
 {
     check_ages(draft);
     check_columns(draft);
+    check_tables(draft);
     check_attributes(draft);
     check_secrets(draft);
     check_places(draft);

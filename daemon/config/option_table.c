@@ -28,6 +28,8 @@ static const char *const usage_keys[] = {"none", "key", "api_key_id", "user_id",
 static const char *const key_forms[] = {"any", "prefixed", NULL};
 static const char *const transforms[] = {"none", "hmac-sha256", NULL};
 static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
+static const char *const counts[] = {"off", "hour", "day", NULL};
+static const char *const deleted_keys[] = {"keep", "drop", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const targets[] = {"auto", "journal", "stderr", NULL};
 static const char *const denials[] = {"summary", "sampled", "all", "off", NULL};
@@ -176,8 +178,12 @@ const struct option option_table[] = {
     {"postgres", "timestamp_zone", OPTION_ZONE, FIELD(postgres_timestamp_zone), "UTC", 1, TEXT_MAX,
      FIXED, NULL,
      "Time zone of the times in columns of type timestamp without time zone, as in Asia/Seoul."},
+    {"postgres", "usage_table", OPTION_TABLE, FIELD(postgres_usage_table), "api.user_api_key_usage",
+     1, TEXT_MAX, FIXED, NULL, "The table of counts (see usage.counts)."},
+    {"postgres", "ledger_table", OPTION_TABLE, FIELD(postgres_ledger_table), "api.apikeyd_ledger",
+     1, TEXT_MAX, FIXED, NULL, "The table that tells which counts have been added already."},
     {"postgres", "connections", OPTION_COUNT, FIELD(postgres_connections), "2", 1, 64, FIXED, NULL,
-     "Connections for lookups; usage and the change feed have one more each."},
+     "Connections for lookups; usage, the change feed, and counts have one more each."},
     {"postgres", "connects_per_second", OPTION_COUNT, FIELD(postgres_connects_per_second), "20", 1,
      RATE_LIMIT_MAX, RELOADABLE, NULL,
      "Maximum number of attempts to connect in any second, over all sessions of the daemon."},
@@ -212,6 +218,18 @@ const struct option option_table[] = {
     {"usage", "resolution", OPTION_DURATION, FIELD(usage_resolution), "0s", 0,
      HOURS(INT64_C(24) * 366), RELOADABLE, NULL,
      "Rows whose last_used is newer than this are not written again."},
+    {"usage", "counts", OPTION_CHOICE, FIELD(usage_counts), "off", 0, 0, FIXED, counts,
+     "off, or hour or day: how often each key was allowed or refused in each hour or day (UTC) is "
+     "added to postgres.usage_table, each use once."},
+    {"usage", "deleted_keys", OPTION_CHOICE, FIELD(usage_deleted_keys), "keep", 0, 0, FIXED,
+     deleted_keys,
+     "Counts of a key that is deleted: keep, or drop, by a foreign key that apikeyctl schema sql "
+     "makes."},
+    {"usage", "retention", OPTION_DURATION, FIELD(usage_retention), "0s", 0,
+     HOURS(INT64_C(24) * 36600), FIXED, NULL,
+     "How long counts are kept (400d), by partitions of a month that apikeyctl usage maintain "
+     "makes "
+     "and drops; 0s: for ever, in one table."},
 
     {"http", "key_from", OPTION_SOURCES, FIELD(http_key_from), "header:X-API-Key", 0, 0, RELOADABLE,
      http_sources,

@@ -11,14 +11,16 @@
 
 #include "option_text.h"
 
-/* Longest unit first, so that printing takes the largest that divides. */
+/* Longest unit first, so that printing takes the largest that divides. Days are read, and printed
+ * in hours. */
 struct unit {
     const char *name;
     int64_t factor;
 };
 
 static const struct unit durations[] = {
-    {"h", INT64_C(3600000000)}, {"m", 60000000}, {"s", 1000000}, {"ms", 1000}, {"us", 1}, {NULL, 0},
+    {"h", INT64_C(3600000000)},  {"m", 60000000}, {"s", 1000000}, {"ms", 1000}, {"us", 1},
+    {"d", INT64_C(86400000000)}, {NULL, 0},
 };
 static const struct unit sizes[] = {
     {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {NULL, 0},
@@ -92,7 +94,7 @@ static const char *parse_number(const struct option *option, const char *text, i
 
     switch (option->type) {
     case OPTION_DURATION:
-        return parse_units(text, durations, "a duration needs a unit: us, ms, s, m or h (20ms)",
+        return parse_units(text, durations, "a duration needs a unit: us, ms, s, m, h or d (20ms)",
                            ret);
     case OPTION_SIZE:
         return parse_units(text, sizes, "a size needs a unit: B, KiB, MiB or GiB (64MiB)", ret);

@@ -47,6 +47,10 @@ static void append_value(struct buffer *sql, const struct config *config, struct
         {"expires", sql_column_append, config->postgres_expires_column},
         {"successor_of", sql_column_append, config->postgres_successor_of_column},
         {"name", sql_column_append, config->postgres_name_column},
+        {"usage_table", sql_table_append, config->postgres_usage_table},
+        {"ledger_table", sql_table_append, config->postgres_ledger_table},
+        {"usage_table_text", append_table_text, config->postgres_usage_table},
+        {"ledger_table_text", append_table_text, config->postgres_ledger_table},
         {"zone", sql_literal_append, config->postgres_timestamp_zone},
     };
 

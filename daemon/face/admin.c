@@ -136,7 +136,8 @@ static struct explain_memory peek(struct front *front, const struct digest *dige
         const struct ledger_half *half = front->usage;
         const struct usage_slot *slot = usage_slot_at(half->slots, cached->usage_slot, half->type);
 
-        if (usage_slot_is_of(slot, half->type, &found.verdict.api_key_id))
+        if (usage_slot_is_use(slot) &&
+            usage_slot_is_of(slot, half->type, &found.verdict.api_key_id))
             found.pending_last_used_us = slot->last_used_us;
     }
     return found;

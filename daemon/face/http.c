@@ -126,6 +126,26 @@ static void write_challenge(const struct front *front, struct buffer *out)
     buffer_text(out, "\r\n");
 }
 
+/* Each attribute that keys may have has its field, empty if this key has none: a gateway that
+ * copies fields from the answer then puts it in the place of a client's own. */
+static void write_attributes(const struct front *front, struct buffer *out, struct attributes rest)
+{
+    const struct attribute_columns *columns = &front->config->postgres_attribute_columns;
+    struct attribute next;
+    bool more = attributes_take(&rest, &next);
+
+    for (unsigned i = 0; i < columns->len; i++) {
+        buffer_text(out, "X-Api-Key-");
+        buffer_text(out, columns->column[i].field);
+        buffer_text(out, ": ");
+        if (more && next.column == i) {
+            http_reply_value(out, next.value);
+            more = attributes_take(&rest, &next);
+        }
+        buffer_text(out, "\r\n");
+    }
+}
+
 static void write_allow(struct front *front, struct buffer *out, const struct answer *answer,
                         unsigned flags)
 {
@@ -134,6 +154,7 @@ static void write_allow(struct front *front, struct buffer *out, const struct an
     http_reply_begin(out, 200, &front->date, front->wall_us, flags);
     write_id(out, "X-Api-Key-Id: ", &answer->verdict->api_key_id, answer->verdict->id_type);
     write_id(out, "X-User-Id: ", &answer->verdict->user_id, answer->verdict->id_type);
+    write_attributes(front, out, answer->verdict->attributes);
     write_vary(front, out);
     write_number(out, "Cache-Control: max-age=", left_us / 1000000);
     write_cache_status(out, answer);
@@ -195,7 +216,9 @@ static void pass_preflight(struct front *front, struct connection *connection, u
 
     front->metrics.value[METRIC_HTTP_PREFLIGHTS]++;
     http_reply_begin(out, 200, &front->date, front->wall_us, flags);
-    buffer_text(out, "X-Api-Key-Id: \r\nX-User-Id: \r\nCache-Control: no-store\r\n");
+    buffer_text(out, "X-Api-Key-Id: \r\nX-User-Id: \r\n");
+    write_attributes(front, out, (struct attributes){0});
+    buffer_text(out, "Cache-Control: no-store\r\n");
     http_reply_end(out, flags, NULL, (struct slice){"", 0});
 }
 
@@ -219,7 +242,11 @@ static void authorize(struct front *front, struct connection *connection,
     struct check check = {.connection = connection,
                           .key = key->key,
                           .forwarded = request->forwarded,
-                          .encoder = {.write = write_answer, .flags = flags}};
+                          .encoder = {
+                              .write = write_answer,
+                              .flags = flags,
+                              .attributes = true,
+                          }};
     const char *wrong = "there is no key";
 
     connection->last_command = "authorize";

@@ -70,6 +70,7 @@ static void write_answer(struct front *front, struct buffer *out, const struct a
     switch (answer->verdict->kind) {
     case VERDICT_ALLOW:
         aws_event_allow(&body, encoder->text, answer->verdict,
+                        &front->config->postgres_attribute_columns,
                         usage_key(front, encoder, answer->verdict, id));
         reply(front, out, encoder, &body);
         break;
@@ -101,7 +102,7 @@ static void check_event(struct front *front, struct connection *connection,
     struct check check = {
         .connection = connection,
         .key = {event->key, event->key ? strlen(event->key) : 0},
-        .encoder = {.write = write_answer, .flags = flags},
+        .encoder = {.write = write_answer, .flags = flags, .attributes = true},
     };
 
     check.encoder.text = make_text(event, &check.encoder.text_len);

@@ -17,6 +17,9 @@ struct ledger {
     struct ledger_file *next; /* at hand, its half 0 empty; or NULL */
     bool next_given;          /* the front thread may have its half */
     struct usage_batch found; /* saved from damaged files, and in `file` not yet */
+    struct series_id series;  /* zeros: uses are not counted */
+    uint64_t number;          /* the last one given to a half */
+    struct count_list counts; /* found, and not yet taken */
 };
 
 struct ledger_half *ledger_half(struct ledger *ledger, int index)
@@ -37,7 +40,7 @@ const struct store_id *ledger_left(const struct ledger *ledger)
 int ledger_set_owner(struct ledger *ledger, const struct store_id *owner,
                      const struct store_id *left)
 {
-    ledger->owners = (struct ledger_owners){*owner, *left};
+    ledger->owners = (struct ledger_owners){*owner, *left, ledger->series};
     /* The front thread may be about to use the next file. */
     if (ledger->next)
         (void)!ledger_file_note_owners(ledger->next, &ledger->owners);
@@ -58,7 +61,7 @@ static bool append(struct ledger_half *half, const struct usage_slot *slots, siz
         const struct row_id id = usage_slot_id(slot, half->type);
         uint32_t hint = UINT32_MAX;
 
-        if (slot->last_used_us != 0 && !ledger_half_record(half, &id, slot->last_used_us, &hint))
+        if (usage_slot_is_use(slot) && !ledger_half_record(half, &id, slot->last_used_us, 0, &hint))
             return false;
     }
     return true;
@@ -70,29 +73,141 @@ void ledger_gather(struct ledger *ledger)
 
     if (append(&ledger->file->half[1], half->slots, half->used))
         ledger_half_clear(half);
+    (void)!ledger_give(ledger, half);
 }
 
-int ledger_open(const char *path, enum id_type type, int64_t now_us, struct ledger **ret,
-                struct ledger_report *ret_report)
+void ledger_take_counts(struct ledger *ledger, struct count_list *list)
+{
+    TAILQ_CONCAT(list, &ledger->counts, in_list);
+}
+
+const struct series_id *ledger_series(const struct ledger *ledger)
+{
+    return &ledger->series;
+}
+
+static int number_half(struct ledger *ledger, struct ledger_file *file, struct ledger_half *half)
+{
+    if (!series_known(&ledger->series))
+        return 0;
+    half->number = ++ledger->number;
+    return ledger_file_note_owners(file, &ledger->owners);
+}
+
+int ledger_give(struct ledger *ledger, struct ledger_half *half)
+{
+    return number_half(ledger, ledger->file, half);
+}
+
+int ledger_begin_series(struct ledger *ledger, const struct series_id *series)
+{
+    ledger->series = ledger->owners.series = *series;
+    ledger->number = 0;
+    for (int i = 0; i < LEDGER_HALVES; i++)
+        ledger->file->half[i].number = ++ledger->number;
+    return ledger_file_note_owners(ledger->file, &ledger->owners);
+}
+
+/* Make batches of what the halves count, in the order of their numbers. */
+static bool find_counts(const struct ledger_file *file, const struct ledger_owners *owners,
+                        struct count_list *list)
+{
+    int first = file->half[0].number > file->half[1].number;
+
+    for (int i = 0; i < LEDGER_HALVES; i++) {
+        struct count_batch *batch;
+
+        if (!count_batch_from_half(&file->half[i ^ first], &owners->series, &batch))
+            return false;
+        if (!batch)
+            continue;
+        batch->owner = owners->owner;
+        batch->found = batch->sent = true;
+        TAILQ_INSERT_TAIL(list, batch, in_list);
+    }
+    return true;
+}
+
+/* Read the batches in the file beside the ledger. A damaged one is renamed. */
+static int read_waiting(const char *path, enum id_type type, struct count_list *list)
+{
+    char aside[COUNT_PATH_SIZE];
+    int error = count_file_read(path, type, list);
+
+    if (error == -EBADMSG || error == -EMEDIUMTYPE)
+        (void)!state_file_set_aside(path, aside, sizeof aside);
+    return error;
+}
+
+static int write_waiting(const char *path, const struct count_list *list)
+{
+    struct buffer image = {0};
+
+    count_file_image(list, &image);
+    int error = count_file_write(path, buffer_held(&image));
+    buffer_free(&image);
+    return error;
+}
+
+/* What the file at the ledger's name counts belongs to the series of another run: write it to the
+ * file beside the ledger, and only then number the halves in this run's series. A process that is
+ * killed on the way leaves a half that counts what that file has too, by the same name, or less. */
+static int claim(struct ledger *ledger, struct ledger_file *file, const struct ledger_owners *found,
+                 struct ledger_report *report)
+{
+    struct count_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
+    char path[COUNT_PATH_SIZE];
+
+    if (!count_file_path(ledger->path, path))
+        return -ENAMETOOLONG;
+    report->counts_error = read_waiting(path, file->type, &waiting);
+    const struct count_batch *last = TAILQ_LAST(&waiting, count_list);
+    if (series_known(&found->series) && !find_counts(file, found, &waiting)) {
+        count_list_free(&waiting);
+        return -ENOMEM;
+    }
+    bool more = last != TAILQ_LAST(&waiting, count_list);
+    count_list_prune(&waiting);
+    int error = more ? write_waiting(path, &waiting) : 0;
+    if (error < 0)
+        report->counts_error = error;
+    TAILQ_CONCAT(&ledger->counts, &waiting, in_list);
+    for (int i = 0; i < LEDGER_HALVES; i++) {
+        ledger_half_forget_counts(&file->half[i]);
+        file->half[i].number = 0;
+    }
+    if (series_known(&ledger->series) || series_known(&found->series))
+        return ledger_file_note_owners(file, &ledger->owners);
+    return 0;
+}
+
+int ledger_open(const char *path, enum id_type type, const struct series_id *series, int64_t now_us,
+                struct ledger **ret, struct ledger_report *ret_report)
 {
     struct ledger_report report = {0};
     struct usage_batch saved = {.type = type};
     struct ledger *ledger = calloc(1, sizeof *ledger);
+    struct ledger_owners found = {0};
     int error = -ENOMEM;
 
     if (!ledger)
         return error;
+    TAILQ_INIT(&ledger->counts);
     ledger->found.type = type;
+    ledger->series = *series;
     ledger->path = strdup(path);
     if (ledger->path)
-        error = ledger_file_open(path, now_us, &ledger->file, &ledger->owners, &saved, &report);
+        error = ledger_file_open(path, now_us, &ledger->file, &found, &saved, &report);
     if (error < 0 && error != -EWOULDBLOCK && ledger->path) {
         report.error = error;
-        ledger->owners = (struct ledger_owners){0};
+        found = (struct ledger_owners){0};
         error = ledger_file_new_memory(type, &ledger->file);
     }
+    ledger->owners = (struct ledger_owners){found.owner, found.left, *series};
     if (error == 0 && report.set_aside)
         (void)!ledger_file_note_owners(ledger->file, &ledger->owners); /* of the saved entries */
+    if (error == 0)
+        error = claim(ledger, ledger->file, &found, &report);
     if (error == 0)
         (void)append(&ledger->file->half[1], saved.slots, saved.len);
     usage_batch_free(&saved);
@@ -137,7 +252,9 @@ static int open_next(struct ledger *ledger, int64_t now_us, struct ledger_report
     if (error == 0)
         error = keep_foreign(ledger, &owners.owner, file, report);
     if (error == 0 && !store_id_known(&ledger->owners.owner))
-        ledger->owners = owners;
+        ledger->owners = (struct ledger_owners){owners.owner, owners.left, ledger->series};
+    if (error == 0)
+        error = claim(ledger, file, &owners, report);
     if (error == 0)
         error = ledger_file_note_owners(file, &ledger->owners);
     if (error < 0) {
@@ -148,6 +265,7 @@ static int open_next(struct ledger *ledger, int64_t now_us, struct ledger_report
     (void)append(&file->half[1], ledger->found.slots, ledger->found.len);
     (void)append(&file->half[1], file->half[0].slots, file->half[0].used);
     ledger_half_clear(&file->half[0]);
+    (void)!number_half(ledger, file, &file->half[0]);
     ledger->next = file;
     return 0;
 }
@@ -200,6 +318,7 @@ void ledger_close(struct ledger *ledger)
     ledger_file_close(ledger->file);
     ledger_file_close(ledger->next);
     usage_batch_free(&ledger->found);
+    count_list_free(&ledger->counts);
     free(ledger->path);
     free(ledger);
 }

@@ -28,7 +28,8 @@ static const int64_t file_size = HEADER_SIZE + LEDGER_HALVES * half_size;
 /* Why a whole file is of no use here. */
 static const char other_type[] = "it holds IDs of another type than postgres.id_type";
 
-/* Slots have the size that the type of their IDs needs. */
+/* Slots have the size that the type of their IDs needs. Version 4 follows it with a struct
+ * ledger_counts, and is written only while uses are counted. */
 struct ledger_header {
     char magic[16];
     uint32_t version; /* the upper half is the enum id_type */
@@ -40,6 +41,18 @@ struct ledger_header {
     uint64_t left_system;
     uint32_t left_table;
     uint32_t check; /* over the fields before it */
+};
+
+struct ledger_counts {
+    struct series_id series;
+    uint64_t number[LEDGER_HALVES]; /* of the halves */
+    uint32_t check;                 /* over the fields before it */
+    uint32_t unused;
+};
+
+struct ledger_header_4 {
+    struct ledger_header base;
+    struct ledger_counts counts;
 };
 
 /* Version 2 had no earlier owner. */
@@ -108,7 +121,7 @@ static struct ledger_header make_header(const struct ledger_owners *owners, enum
 {
     struct ledger_header header = {
         .magic = "apikeyd ledger\n",
-        .version = 3 | (uint32_t)type << 16,
+        .version = (series_known(&owners->series) ? 4 : 3) | (uint32_t)type << 16,
         .slot_size = (uint32_t)usage_slot_size(type),
         .half_slots = HALF_SLOTS >> id_has_rest(type),
         .database = owners->owner.database,
@@ -120,6 +133,19 @@ static struct ledger_header make_header(const struct ledger_owners *owners, enum
     };
 
     header.check = checksum(&header, offsetof(struct ledger_header, check));
+    return header;
+}
+
+static struct ledger_header_4 make_header_4(const struct ledger_owners *owners, enum id_type type,
+                                            const uint64_t number[static LEDGER_HALVES])
+{
+    struct ledger_header_4 header = {
+        .base = make_header(owners, type),
+        .counts = {.series = owners->series},
+    };
+
+    memcpy(header.counts.number, number, sizeof header.counts.number);
+    header.counts.check = checksum(&header.counts, offsetof(struct ledger_counts, check));
     return header;
 }
 
@@ -154,12 +180,14 @@ static int map_halves(struct ledger_file *file)
 
 int ledger_file_note_owners(const struct ledger_file *file, const struct ledger_owners *owners)
 {
-    struct ledger_header header = make_header(owners, file->type);
+    const uint64_t number[LEDGER_HALVES] = {file->half[0].number, file->half[1].number};
+    const struct ledger_header_4 header = make_header_4(owners, file->type, number);
+    const size_t size = series_known(&owners->series) ? sizeof header : sizeof header.base;
 
     if (file->fd < 0)
         return 0;
     errno = 0;
-    if (pwrite(file->fd, &header, sizeof header, 0) != sizeof header)
+    if (pwrite(file->fd, &header, size, 0) != (ssize_t)size)
         return errno ? -errno : -ENOSPC;
     return 0;
 }
@@ -180,23 +208,33 @@ static int format_file(struct ledger_file *file)
     return error;
 }
 
-/* Read a header of any version; false when it is none of that type. */
-static bool read_owners(const struct ledger_header *header, enum id_type type,
-                        struct ledger_owners *ret)
+/* Read a header of any version; false when it is none of that type. Sets the numbers only if there
+ * is a series. */
+static bool read_owners(const struct ledger_header_4 *header_4, enum id_type type,
+                        struct ledger_owners *ret, uint64_t ret_number[static LEDGER_HALVES])
 {
+    const struct ledger_header *header = &header_4->base;
     const struct ledger_header_1 expected_1 = make_header_1();
     struct ledger_owners owners = {
         .owner = {header->system, 0, header->database, header->table, 0},
         .left = {header->left_system, 0, header->left_database, header->left_table, 0},
     };
     const struct ledger_header expected = make_header(&owners, type);
+    struct ledger_owners counted = owners;
+    counted.series = header_4->counts.series;
+    const struct ledger_header_4 expected_4 =
+        make_header_4(&counted, type, header_4->counts.number);
     const struct ledger_header_2 expected_2 = make_header_2(&owners.owner);
 
     if (type == ID_UUID && memcmp(header, &expected_1, sizeof expected_1) == 0)
         owners = (struct ledger_owners){0};
     else if (type == ID_UUID && memcmp((const char *)header, &expected_2, sizeof expected_2) == 0)
         owners.left = (struct store_id){0};
-    else if (memcmp(header, &expected, sizeof expected) != 0)
+    else if (memcmp(header_4, &expected_4, sizeof expected_4) == 0 &&
+             series_known(&counted.series)) {
+        owners = counted;
+        memcpy(ret_number, header_4->counts.number, sizeof header_4->counts.number);
+    } else if (memcmp(header, &expected, sizeof expected) != 0)
         return false;
     *ret = owners;
     return true;
@@ -210,20 +248,21 @@ static bool tells_other_type(const struct ledger_header *header, enum id_type ty
     uint32_t told = header->version >> 16;
 
     return memcmp(header->magic, like.magic, sizeof like.magic) == 0 && version >= 1 &&
-           version <= 3 && told <= ID_TEXT && told != type;
+           version <= 4 && told <= ID_TEXT && told != type;
 }
 
 /* Returns the fault of the file's size or header, or NULL. */
-static const char *header_damage(int fd, enum id_type type, struct ledger_owners *ret_owners)
+static const char *header_damage(int fd, enum id_type type, struct ledger_owners *ret_owners,
+                                 uint64_t ret_number[static LEDGER_HALVES])
 {
-    struct ledger_header header;
+    struct ledger_header_4 header;
     struct stat status;
 
     if (fstat(fd, &status) != 0 || pread(fd, &header, sizeof header, 0) != sizeof header)
         return "its header cannot be read";
-    if (!read_owners(&header, type, ret_owners))
-        return tells_other_type(&header, type) ? other_type
-                                               : "its header is not one of this version";
+    if (!read_owners(&header, type, ret_owners, ret_number))
+        return tells_other_type(&header.base, type) ? other_type
+                                                    : "its header is not one of this version";
     return status.st_size == file_size ? NULL : "its size does not fit its header";
 }
 
@@ -286,7 +325,7 @@ static int64_t allocated_slots(const struct ledger_half *half)
 
 /* Read the plausible slots of a damaged file, of the type of *ret. Its size may be anything, so it
  * is read and not mapped. */
-static void salvage(int fd, int64_t now_us, struct usage_batch *ret, struct usage_judged *judged)
+static void salvage(int fd, int64_t now_us, struct usage_batch *ret, struct ledger_report *report)
 {
     const off_t size = (off_t)usage_slot_size(ret->type);
     struct usage_slot slots[512];
@@ -297,8 +336,13 @@ static void salvage(int fd, int64_t now_us, struct usage_batch *ret, struct usag
         ssize_t len = pread(fd, slots, sizeof slots, at);
         if (len < size)
             return;
-        for (size_t i = 0; i < (size_t)(len / size); i++)
-            (void)usage_judge(usage_slot_at(slots, i, ret->type), now_us, judged);
+        for (size_t i = 0; i < (size_t)(len / size); i++) {
+            struct usage_slot *slot = usage_slot_at(slots, i, ret->type);
+
+            if (usage_judge(slot, now_us, &report->judged) && slot->last_used_us != 0 &&
+                usage_slot_hour(slot) != 0)
+                report->judged.uncounted += slot->count & COUNT_USES;
+        }
         if (!usage_batch_merge(ret, slots, (size_t)(len / size)))
             return;
         at += len - len % size;
@@ -340,17 +384,20 @@ static const char *scan(struct ledger_file *file, int64_t now_us, struct usage_j
 static int adopt(struct ledger_file *file, int64_t now_us, struct ledger_owners *ret_owners,
                  struct ledger_report *report)
 {
+    uint64_t number[LEDGER_HALVES] = {0};
     struct stat status;
     int error;
 
     if (fstat(file->fd, &status) == 0 && status.st_size == 0)
         return format_file(file);
-    report->damage = header_damage(file->fd, file->type, ret_owners);
+    report->damage = header_damage(file->fd, file->type, ret_owners, number);
     if (report->damage)
         return 0;
     error = map_halves(file);
     if (error == 0)
         report->damage = scan(file, now_us, &report->judged);
+    for (int i = 0; i < LEDGER_HALVES; i++)
+        file->half[i].number = number[i];
     return error;
 }
 
@@ -369,7 +416,7 @@ static int replace(struct ledger_file *file, const char *path, int64_t now_us,
     report->set_aside = true;
     report->unread = report->damage == other_type;
     if (!report->unread)
-        salvage(old_fd, now_us, saved, &report->judged);
+        salvage(old_fd, now_us, saved, report);
     ledger_map_free(file->map);
     file->map = NULL;
     file->fd = open_locked(path);
@@ -430,10 +477,11 @@ bool ledger_file_is_named(const struct ledger_file *file, const char *path)
 enum ledger_state ledger_file_look(const struct ledger_file *file, const char *path)
 {
     struct ledger_owners owners;
+    uint64_t number[LEDGER_HALVES];
 
     if (file->fd < 0)
         return LEDGER_MEMORY;
-    if (ledger_map_faults(file->map) > 0 || header_damage(file->fd, file->type, &owners))
+    if (ledger_map_faults(file->map) > 0 || header_damage(file->fd, file->type, &owners, number))
         return LEDGER_BROKEN;
     if (!is_named(file->fd, path))
         return LEDGER_NAMELESS;

@@ -3,12 +3,15 @@
 #ifndef APIKEYD_LEDGER_FILE_H
 #define APIKEYD_LEDGER_FILE_H
 
+#include <apikeyd/ledger/count_batch.h>
 #include <apikeyd/ledger/ledger_half.h>
 #include <apikeyd/ledger/ledger_report.h>
 
-/* As the header notes them; zeros: not known, or none. */
+/* As the header notes them; zeros: not known, or none. The halves' numbers stand beside the series.
+ */
 struct ledger_owners {
     struct store_id owner, left;
+    struct series_id series;
 };
 
 struct ledger_file {

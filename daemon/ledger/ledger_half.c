@@ -105,23 +105,13 @@ static void store(const struct ledger_half *half, uint32_t i, const struct row_i
     __atomic_store_n(&slot->last_used_us, last_used_us, __ATOMIC_RELEASE);
 }
 
-bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
-                        uint32_t *hint)
+bool ledger_half_append(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
+                        uint64_t tag, uint32_t *hint)
 {
     assert(half->slots);
-    if (*hint < half->used) {
-        struct usage_slot *slot = ledger_half_slot(half, *hint);
-
-        if (usage_slot_is_of(slot, half->type, api_key_id)) {
-            if (now_us > slot->last_used_us)
-                *(volatile int64_t *)&slot->last_used_us = now_us;
-            slot->count++;
-            return true;
-        }
-    }
     if (half->used == half->reserved && !grow(half))
         return false;
-    store(half, half->used, api_key_id, now_us, 1);
+    store(half, half->used, api_key_id, now_us, tag + 1);
     *hint = half->used++;
     return true;
 }
@@ -171,6 +161,16 @@ size_t ledger_half_lost(const struct ledger_half *half)
     return lost;
 }
 
+void ledger_half_forget_counts(struct ledger_half *half)
+{
+    for (uint32_t i = 0; i < half->used; i++) {
+        volatile uint64_t *count = &ledger_half_slot(half, i)->count;
+
+        if (*count > COUNT_USES) /* the verdict stays: a refusal is no use */
+            *count &= ~UINT64_C(0) << COUNT_VERDICT_SHIFT;
+    }
+}
+
 /* Cut from the end: a process that is killed meanwhile leaves slots without a gap. */
 static void cut(struct ledger_half *half, uint32_t used)
 {
@@ -199,12 +199,13 @@ bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pendin
 
     if (!place)
         return false;
+    ledger_half_forget_counts(half);
     for (uint32_t i = 0; i < half->used; i++) {
         const struct usage_slot *slot = ledger_half_slot(half, i);
         const struct row_id id = usage_slot_id(slot, half->type);
         const struct usage_slot *wanted = usage_batch_find(pending, &id);
 
-        if (!wanted || slot->last_used_us == 0)
+        if (!wanted || !usage_slot_is_use(slot))
             continue;
         uint32_t *known = &place[usage_batch_index(pending, wanted)];
         if (*known == 0) {

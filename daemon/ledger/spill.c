@@ -2,9 +2,7 @@
 #include <apikeyd/ledger/spill.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -45,38 +43,6 @@ static uint64_t checksum(const struct usage_slot *slots, size_t size)
     return hash;
 }
 
-static int write_all(int fd, const void *bytes, size_t len)
-{
-    for (const char *at = bytes; len > 0;) {
-        ssize_t written = write(fd, at, len);
-
-        if (written < 0) {
-            if (errno == EINTR)
-                continue;
-            return -errno;
-        }
-        at += written;
-        len -= (size_t)written;
-    }
-    return 0;
-}
-
-/* A rename is on disk once its directory is. */
-static int sync_directory(const char *path)
-{
-    char copy[PATH_MAX];
-    int error = 0;
-
-    snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    if (fsync(fd) != 0)
-        error = -errno;
-    close(fd);
-    return error;
-}
-
 int spill_write(const char *path, const struct usage_batch *batch)
 {
     const size_t size = batch->len * usage_slot_size(batch->type);
@@ -89,47 +55,14 @@ int spill_write(const char *path, const struct usage_batch *batch)
         .database = batch->owner.database,
         .table = batch->owner.table,
     };
-    char temporary[PATH_MAX];
-    int error;
+    const struct slice parts[] = {
+        {(const char *)&header, sizeof header},
+        {(const char *)batch->slots, size},
+    };
+    bool replaced;
 
     memcpy(header.magic, magic, sizeof header.magic);
-    if (snprintf(temporary, sizeof temporary, "%s.new", path) >= (int)sizeof temporary)
-        return -ENAMETOOLONG;
-    /* A crash may have left this file, or something else has its name: never write through it. */
-    if (unlink(temporary) != 0 && errno != ENOENT)
-        return -errno;
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    error = write_all(fd, &header, sizeof header);
-    if (error == 0)
-        error = write_all(fd, batch->slots, size);
-    if (error == 0 && fsync(fd) != 0)
-        error = -errno;
-    if (close(fd) != 0 && error == 0)
-        error = -errno;
-    if (error == 0 && rename(temporary, path) != 0)
-        error = -errno;
-    if (error < 0) {
-        unlink(temporary);
-        return error;
-    }
-    return sync_directory(path);
-}
-
-static bool read_all(int fd, void *bytes, size_t len)
-{
-    for (char *at = bytes; len > 0;) {
-        ssize_t got = read(fd, at, len);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return false;
-        at += got;
-        len -= (size_t)got;
-    }
-    return true;
+    return state_file_replace(path, parts, sizeof parts / sizeof parts[0], &replaced);
 }
 
 /* 0 when the header has a known version: then *ret_size is its length in that version. */
@@ -139,7 +72,8 @@ static int read_header(int fd, enum id_type type, struct spill_header *ret, size
 
     *ret = (struct spill_header){0};
     *ret_size = HEADER_1_SIZE;
-    if (!read_all(fd, ret, HEADER_1_SIZE) || memcmp(ret->magic, magic, sizeof magic) != 0)
+    if (!state_file_read_all(fd, ret, HEADER_1_SIZE) ||
+        memcmp(ret->magic, magic, sizeof magic) != 0)
         return -EBADMSG;
     if (ret->version == 1 && type == ID_UUID && ret->slot_size == usage_slot_size(type))
         return 0;
@@ -151,7 +85,7 @@ static int read_header(int fd, enum id_type type, struct spill_header *ret, size
     *ret_size = sizeof *ret;
     return ret->version == (version_2 | (uint32_t)type << 16) &&
                    ret->slot_size == usage_slot_size(type) &&
-                   read_all(fd, (char *)ret + HEADER_1_SIZE, sizeof *ret - HEADER_1_SIZE)
+                   state_file_read_all(fd, (char *)ret + HEADER_1_SIZE, sizeof *ret - HEADER_1_SIZE)
                ? 0
                : -EBADMSG;
 }
@@ -175,7 +109,7 @@ static int read_open(int fd, int64_t now_us, struct usage_batch *batch, struct u
     struct usage_slot *slots = calloc(len + 1, slot_size);
     if (!slots)
         return -ENOMEM;
-    if (!read_all(fd, slots, len * slot_size) || len != header.len ||
+    if (!state_file_read_all(fd, slots, len * slot_size) || len != header.len ||
         checksum(slots, len * slot_size) != header.check)
         error = -EBADMSG;
     for (size_t i = 0; i < len; i++) {

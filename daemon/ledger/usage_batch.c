@@ -94,8 +94,10 @@ bool usage_batch_merge(struct usage_batch *batch, const struct usage_slot *slots
     for (size_t i = 0; i < len; i++) {
         const struct usage_slot *slot = usage_slot_at(slots, i, batch->type);
 
-        if (slot->last_used_us != 0)
-            copy(&fresh, fresh.len++, slot);
+        if (!usage_slot_is_use(slot))
+            continue;
+        copy(&fresh, fresh.len, slot);
+        slot_at(&fresh, fresh.len++)->count &= COUNT_USES;
     }
     qsort(fresh.slots, fresh.len, usage_slot_size(batch->type), order);
     for (size_t i = 0; i < fresh.len; i++) {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/model/attribute_columns.h>
 
-#include <ctype.h>
 #include <stdio.h>
 
 #include <apikeyd/base/utf8.h>
@@ -17,8 +16,10 @@ static void fold(const char *name, char ret_field[static ATTRIBUTE_NAME_MAX + 1]
     bool begins = true;
 
     for (; *name; name++, ret_field++) {
-        if (is_letter(*name))
-            *ret_field = (char)(begins ? toupper(*name) : tolower(*name));
+        bool letter = is_letter(*name);
+
+        if (letter)
+            *ret_field = (char)(begins ? *name & ~0x20 : *name | 0x20);
         else if (*name >= '0' && *name <= '9')
             *ret_field = *name;
         else

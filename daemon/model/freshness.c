@@ -53,7 +53,7 @@ struct freshness_limits freshness_limits_at(const struct freshness_policy *polic
         .pg_latest_us = INT64_MAX,
     };
 
-    if (inputs->reading.known) {
+    if (inputs->reading.known && !policy->windowless) {
         limits.pg_earliest_us = pg_reading_earliest(&inputs->reading, now_us);
         limits.pg_latest_us = pg_reading_latest(&inputs->reading, now_us);
     }

@@ -125,11 +125,14 @@ static json_t *cache(const struct status_snapshot *snapshot)
 {
     const uint64_t *total = snapshot->total.value;
 
-    return json_pack("{s:o,s:o,s:o,s:o,s:o}", "entries", number(total[METRIC_CACHE_ENTRIES]),
-                     "slots", number(total[METRIC_CACHE_SLOTS]), "unknown_entries",
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "entries",
+                     number(total[METRIC_CACHE_ENTRIES]), "slots",
+                     number(total[METRIC_CACHE_SLOTS]), "unknown_entries",
                      number(total[METRIC_NEGATIVE_ENTRIES]), "unknown_slots",
                      number(total[METRIC_NEGATIVE_SLOTS]), "evictions",
-                     number(total[METRIC_CACHE_EVICTIONS] + total[METRIC_NEGATIVE_EVICTIONS]));
+                     number(total[METRIC_CACHE_EVICTIONS] + total[METRIC_NEGATIVE_EVICTIONS]),
+                     "attribute_used_bytes", number(total[METRIC_ATTRIBUTE_USED]),
+                     "attribute_bytes", number(total[METRIC_ATTRIBUTE_BYTES]));
 }
 
 static json_t *feed_of(const struct status_snapshot *snapshot)

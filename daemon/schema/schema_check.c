@@ -51,7 +51,7 @@ void schema_check_init(struct schema_check *check, const struct config *config, 
 
     *check = (struct schema_check){.sql = (const char *)check_sql};
     struct buffer *param = check->param;
-    schema_table_append(&param[0], &param[1], config);
+    schema_table_append(&param[0], &param[1], config->postgres_table);
     schema_key_columns(config, columns);
     schema_array_append(&param[2], columns);
     schema_read_columns(config, columns);

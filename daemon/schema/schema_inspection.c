@@ -12,7 +12,7 @@ void schema_inspection_init(struct schema_inspection *inspection, const struct c
 
     *inspection = (struct schema_inspection){.sql = (const char *)inspection_sql};
     struct buffer *param = inspection->param;
-    schema_table_append(&param[0], &param[1], config);
+    schema_table_append(&param[0], &param[1], config->postgres_table);
     schema_key_columns(config, columns);
     schema_array_append(&param[2], columns);
     schema_verdict_columns(config, columns);

@@ -7,7 +7,10 @@
 
 #include <apikeyd/base/sql_name.h>
 
+#include <apikeyd/schema/usage_names.h>
+
 #include "schema_template.h"
+#include "usage_template.h"
 
 struct render {
     struct buffer *sql;
@@ -107,9 +110,8 @@ void schema_written_columns(const struct config *config,
 }
 
 /* A table without a schema is in schema public. */
-void schema_table_append(struct buffer *schema, struct buffer *table, const struct config *config)
+void schema_table_append(struct buffer *schema, struct buffer *table, const char *name)
 {
-    const char *name = config->postgres_table;
     const char *dot = strchr(name, '.');
 
     if (dot)
@@ -175,14 +177,20 @@ static void append_table(struct render *render)
     sql_table_append(render->sql, render->config->postgres_table);
 }
 
-static void append_table_text(struct render *render)
+/* A name as it stands in SQL, as a literal. */
+static void append_name_text(struct render *render, const char *table)
 {
     struct buffer name = {0};
 
-    sql_table_append(&name, render->config->postgres_table);
+    sql_table_append(&name, table);
     buffer_append(&name, "", 1);
     sql_literal_append(render->sql, name.data);
     buffer_free(&name);
+}
+
+static void append_table_text(struct render *render)
+{
+    append_name_text(render, render->config->postgres_table);
 }
 
 static void append_role(struct render *render)
@@ -312,9 +320,145 @@ static void append_drop_indexes(struct render *render)
     }
 }
 
+static void append_id(struct render *render)
+{
+    sql_column_append(render->sql, render->config->postgres_id_column);
+}
+
 static void append_id_text(struct render *render)
 {
     sql_literal_append(render->sql, render->config->postgres_id_column);
+}
+
+static void append_user(struct render *render)
+{
+    sql_column_append(render->sql, render->config->postgres_user_column);
+}
+
+static void append_id_type(struct render *render)
+{
+    static const char *const types[] = {[ID_UUID] = "pg_catalog.uuid",
+                                        [ID_BIGINT] = "pg_catalog.int8",
+                                        [ID_TEXT] = "pg_catalog.text"};
+
+    buffer_text(render->sql, types[render->config->postgres_id_type]);
+}
+
+static void append_schema(struct render *render, const char *table)
+{
+    struct buffer schema = {0}, name = {0};
+
+    schema_table_append(&schema, &name, table);
+    buffer_append(&schema, "", 1);
+    sql_literal_append(render->sql, schema.data);
+    buffer_free(&schema);
+    buffer_free(&name);
+}
+
+static void append_usage_schema(struct render *render)
+{
+    append_schema(render, render->config->postgres_usage_table);
+}
+
+static void append_ledger_schema(struct render *render)
+{
+    append_schema(render, render->config->postgres_ledger_table);
+}
+
+/* A table's, view's or function's name, or with "_text" behind the value's name a literal of that.
+ * Returns whether there is such a value. */
+static bool append_usage_name(struct render *render, struct slice name)
+{
+    static const char text_mark[] = "_text";
+    static const struct {
+        const char *name, *suffix;
+    } named_after[] = {
+        {"usage_before", USAGE_BEFORE},
+        {"usage_daily", USAGE_DAILY},
+        {"usage_days", USAGE_DAYS},
+        {"usage_maintain", USAGE_MAINTAIN},
+    };
+    struct buffer found = {0};
+    bool text = name.len > strlen(text_mark) &&
+                memcmp(name.at + name.len - strlen(text_mark), text_mark, strlen(text_mark)) == 0;
+
+    if (text)
+        name.len -= strlen(text_mark);
+    if (slice_is(name, "usage_table"))
+        buffer_text(&found, render->config->postgres_usage_table);
+    if (slice_is(name, "ledger_table"))
+        buffer_text(&found, render->config->postgres_ledger_table);
+    for (size_t i = 0; i < sizeof named_after / sizeof named_after[0]; i++) {
+        if (slice_is(name, named_after[i].name))
+            usage_name_append(&found, render->config, named_after[i].suffix);
+    }
+    if (found.len == 0)
+        return false;
+    buffer_append(&found, "", 1);
+    if (text)
+        append_name_text(render, found.data);
+    else
+        sql_table_append(render->sql, found.data);
+    buffer_free(&found);
+    return true;
+}
+
+/* A name without its schema. */
+static void append_stem(struct render *render, const char *suffix,
+                        void append(struct buffer *sql, const char *name))
+{
+    struct buffer name = {0};
+
+    usage_stem_append(&name, render->config, suffix);
+    buffer_append(&name, "", 1);
+    append(render->sql, name.data);
+    buffer_free(&name);
+}
+
+static void append_usage_stem(struct render *render)
+{
+    append_stem(render, "", sql_literal_append);
+}
+
+static void append_before_name(struct render *render)
+{
+    append_stem(render, USAGE_BEFORE, sql_column_append);
+}
+
+static void append_usage_key(struct render *render)
+{
+    buffer_text(render->sql, "PRIMARY KEY (api_key_id, bucket, verdict)");
+}
+
+/* The table itself holds rows only where it has no partitions. */
+static void append_usage_storage(struct render *render)
+{
+    buffer_text(render->sql, render->config->usage_retention > 0 ? "PARTITION BY RANGE (bucket)"
+                                                                 : "WITH (fillfactor = 80)");
+}
+
+static void append_key_name(struct render *render)
+{
+    if (render->config->postgres_name_column[0]) {
+        buffer_text(render->sql, "k.");
+        sql_column_append(render->sql, render->config->postgres_name_column);
+        buffer_text(render->sql, "::pg_catalog.text");
+    } else {
+        buffer_text(render->sql, "NULL::pg_catalog.text");
+    }
+}
+
+static void append_drops(struct render *render)
+{
+    bool drops = render->config->usage_deleted_keys == USAGE_DELETED_KEYS_DROP;
+
+    buffer_text(render->sql, drops ? "true" : "false");
+}
+
+/* In seconds, as a bigint's literal. */
+static void append_retention(struct render *render)
+{
+    buffer_printf(render->sql, "%" PRId64, render->config->usage_retention / 1000000);
 }
 
 static void append_successor_of(struct render *render)
@@ -361,7 +505,19 @@ static void append_value(struct render *render, struct slice name)
         {"index_texts", append_index_texts},
         {"create_indexes", append_create_indexes},
         {"drop_indexes", append_drop_indexes},
+        {"id", append_id},
         {"id_text", append_id_text},
+        {"id_type", append_id_type},
+        {"user", append_user},
+        {"key_name", append_key_name},
+        {"usage_schema", append_usage_schema},
+        {"ledger_schema", append_ledger_schema},
+        {"usage_key", append_usage_key},
+        {"usage_storage", append_usage_storage},
+        {"usage_stem", append_usage_stem},
+        {"usage_before_name", append_before_name},
+        {"drops", append_drops},
+        {"retention", append_retention},
         {"successor_of", append_successor_of},
         {"successor_of_text", append_successor_of_text},
         {"successor_of_index", append_successor_of_index},
@@ -371,22 +527,32 @@ static void append_value(struct render *render, struct slice name)
     enum { VALUES = sizeof values / sizeof values[0] };
     size_t i = 0;
 
+    if (append_usage_name(render, name))
+        return;
     while (i < VALUES && !slice_is(name, values[i].name))
         i++;
     assert(i < VALUES);
     values[i].append(render);
 }
 
-/* The text of a section, without the line that names it. */
-static struct slice section_of(const char *section)
+static const char *find_section(const char *text, const char *section)
 {
     static const char mark[] = "--- ";
-    const char *text = (const char *)schema_template;
 
     while (text && strncmp(text + strlen(mark), section, strcspn(text + strlen(mark), "\n")) != 0) {
         text = strstr(text + 1, "\n--- ");
         text = text ? text + 1 : NULL;
     }
+    return text;
+}
+
+/* The text of a section, without the line that names it. */
+static struct slice section_of(const char *section)
+{
+    const char *text = find_section((const char *)schema_template, section);
+
+    if (!text)
+        text = find_section((const char *)usage_template, section);
     assert(text);
     text += strcspn(text, "\n") + 1;
     const char *end = strstr(text, "\n--- ");

@@ -81,7 +81,7 @@ void back_env_sample_clock(struct back_env *env, int64_t sent_us, int64_t receiv
 
     if (ahead_us > CLOCK_JUMP_TOLERANCE_US)
         back_env_clock_jump(env, received_us, ahead_us);
-    if (config_has_windows(env->config) &&
+    if (config_needs_clock(env->config) &&
         freshness_clock_read(&env->freshness, sent_us, received_us, server_us))
         back_env_post_freshness(env);
 }

@@ -13,6 +13,7 @@
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/thread/timer.h>
 
+#include "count_writer.h"
 #include "ledger_keeper.h"
 #include "reply_list.h"
 #include "spill_keeper.h"
@@ -46,6 +47,7 @@ enum phase {
     SWAPPING, /* the front thread has to hand its half over */
     MOVING,   /* the disk thread moves usage of other stores */
     WRITING,  /* PostgreSQL takes pending usage, a chunk at a time */
+    COUNTING, /* PostgreSQL has taken it, and is about to have taken counts too */
     SETTLING, /* the disk thread has the rest of pending usage, and the half */
 };
 
@@ -74,6 +76,7 @@ struct flusher {
     bool half_free;  /* the half can be swapped: it holds nothing that is not pending */
     bool fresh_sent; /* the swap under way gives the front a half of a new file */
     struct spill_keeper spill;
+    struct count_writer *counts; /* NULL: uses are not counted */
     struct usage_owner owner;
     bool proven;            /* the connection leads to the store that owns the ledger, … */
     struct store_mark mark; /* … and shows this mark there */
@@ -81,7 +84,7 @@ struct flusher {
     bool taken;             /* usage set aside for that store is pending; its file still exists */
     unsigned asks;          /* in this round */
     int64_t stay_us;        /* monotonic: no session that leads elsewhere is left before then */
-    bool refused_logged, hidden_logged, elsewhere_logged;
+    bool refused_logged, hidden_logged, elsewhere_logged, number_logged;
 
     size_t next, len; /* the chunk under way in `pending` */
     size_t chunk_max; /* bound of a chunk, less than usage.batch after a refusal */
@@ -191,7 +194,9 @@ static void finish_round(struct flusher *flusher)
         begin(flusher); /* it wrote the rest of an earlier one: now comes the front's half */
         return;
     }
-    reply_list_answer(&flusher->served, flusher->env, failure, flusher->updated);
+    const char *told =
+        failure || !flusher->counts ? failure : count_writer_failure(flusher->counts);
+    reply_list_answer(&flusher->served, flusher->env, told, flusher->updated);
     flusher->wrote_all = !failure;
     flusher->phase = IDLE;
     if (flusher->draining && !flusher->again) {
@@ -226,24 +231,34 @@ static void on_settled(struct job *job, enum job_end end)
     if (take_from_disk(flusher)) {
         spill_keeper_take(&flusher->spill, &settle->work);
         flusher->taken = flusher->taken && !flusher->spill.whole;
-        flusher->half_free = flusher->half_free || flusher->spill.whole || settle->work.kept;
+        if (flusher->counts)
+            count_writer_saved(flusher->counts, settle->work.counts_order,
+                               settle->work.counts_error);
+        flusher->half_free = flusher->half_free || (settle->work.counts_error == 0 &&
+                                                    (flusher->spill.whole || settle->work.kept));
         if (flusher->spill.whole)
             usage_owner_emptied(&flusher->owner, &flusher->pending);
         finish_round(flusher);
     }
+    buffer_free(&settle->work.counts);
     free(settle);
 }
 
-/* PostgreSQL takes no more in this round. The rest has to be on disk before the half is emptied; a
- * round that has nothing for the disk ends at once. */
-static void settle_round(struct flusher *flusher)
+/* The rest has to be on disk before the half is emptied; a round that has nothing for the disk ends
+ * at once. */
+static void settle_now(struct flusher *flusher)
 {
+    enum count_order counts_order = COUNTS_LEAVE;
+    struct buffer counts = {0};
     struct settle *settle;
 
     usage_batch_compact(&flusher->pending);
     flusher->settled = 0;
     enum spill_order order = spill_keeper_order(&flusher->spill, &flusher->pending);
-    if (order == SPILL_LEAVE && flusher->half_free && !flusher->taken) {
+    if (flusher->counts)
+        counts_order = count_writer_order(flusher->counts, &counts);
+    if (order == SPILL_LEAVE && counts_order == COUNTS_LEAVE && flusher->half_free &&
+        !flusher->taken) {
         finish_round(flusher);
         return;
     }
@@ -256,15 +271,37 @@ static void settle_round(struct flusher *flusher)
         .order = order,
         .batch = flusher->pending,
         .drop_aside = flusher->taken,
+        .counts_order = counts_order,
+        .counts = counts,
         .half = flusher->half_free ? NULL : flusher->setup.half,
         .spill_size = -1,
     };
     settle->work.batch.owner = flusher->owner.owner;
     snprintf(settle->work.spill, sizeof settle->work.spill, "%s",
              flusher->env->config->usage_spill);
+    snprintf(settle->work.ledger, sizeof settle->work.ledger, "%s",
+             flusher->env->config->usage_ledger);
     flusher->pending = (struct usage_batch){0};
     flusher->lent = &settle->work.batch;
     post(flusher, SETTLING, &settle->work.job);
+}
+
+/* PostgreSQL takes no more last_used in this round. Counts go by a session of their own: what they
+ * take longer for than last_used is waited for a moment, as then no disk is needed. */
+static void settle_round(struct flusher *flusher)
+{
+    if (flusher->counts && !flusher->saving && count_writer_busy(flusher->counts))
+        flusher->phase = COUNTING;
+    else
+        settle_now(flusher);
+}
+
+static void on_counts(void *arg)
+{
+    struct flusher *flusher = arg;
+
+    if (flusher->phase == COUNTING)
+        settle_round(flusher);
 }
 
 static void log_refusal(struct flusher *flusher, const PGresult *result)
@@ -410,6 +447,13 @@ static void leave_elsewhere(struct flusher *flusher, const struct store_id *stor
     usage_session_give_up(flusher->session, "it leads to another database than lookups");
 }
 
+/* Counts go where last_used does. */
+static void lead_counts(struct flusher *flusher)
+{
+    if (flusher->counts)
+        count_writer_lead(flusher->counts, &flusher->mark, &flusher->owner.owner);
+}
+
 static void take_store(struct flusher *flusher, const struct store *store)
 {
     enum usage_place place = usage_owner_place(&flusher->owner, &store->id);
@@ -428,6 +472,7 @@ static void take_store(struct flusher *flusher, const struct store *store)
         flusher->elsewhere = false;
         flusher->proven = true;
         flusher->mark = store->mark;
+        lead_counts(flusher);
     }
 }
 
@@ -515,6 +560,8 @@ static void start_writing(struct flusher *flusher)
     flusher->phase = WRITING;
     free(flusher->sql);
     flusher->sql = usage_query_sql(flusher->env->config);
+    if (flusher->proven)
+        lead_counts(flusher);
     if (flusher->saving)
         give_up_writing(flusher);
     else
@@ -589,6 +636,31 @@ static void start_round(struct flusher *flusher)
     start_moving(flusher);
 }
 
+/* A new series begins while the half that is not the front's counts nothing. */
+static void begin_series(struct flusher *flusher)
+{
+    const struct series_id series = series_new();
+    int error = ledger_begin_series(flusher->setup.ledger, &series);
+
+    if (error < 0)
+        log_warning(&flusher->env->log, "usage.ledger: cannot note its series: %s",
+                    strerror(-error));
+}
+
+static void number_half(struct flusher *flusher)
+{
+    if (flusher->counts && count_writer_wants_series(flusher->counts))
+        begin_series(flusher);
+    int error = ledger_give(flusher->setup.ledger, flusher->setup.half);
+    if (error < 0 && !flusher->number_logged)
+        log_warning(
+            &flusher->env->log,
+            "usage.ledger: cannot note the number of a half: %s; its counts are lost if the "
+            "daemon is killed (logged once)",
+            strerror(-error));
+    flusher->number_logged = error < 0;
+}
+
 /* Ask for the front thread's half, if there is a half to give in return. Usage of the earlier store
  * that could not be set aside is not mixed with its entries. */
 static void begin(struct flusher *flusher)
@@ -602,6 +674,8 @@ static void begin(struct flusher *flusher)
     flusher->phase = SWAPPING;
     flusher->fresh_sent = fresh != NULL;
     flusher->swapped = true;
+    if (!fresh)
+        number_half(flusher);
     back_env_post(flusher->env, &(struct to_front){.type = TO_FRONT_SWAP,
                                                    .half = fresh ? fresh : flusher->setup.half});
 }
@@ -639,6 +713,13 @@ static void take_half(struct flusher *flusher)
         out_of_memory(); /* all of it is in the ledger */
 }
 
+static void take_counts(struct flusher *flusher)
+{
+    if (flusher->counts &&
+        !count_writer_take(flusher->counts, flusher->setup.half, &flusher->owner.owner))
+        out_of_memory(); /* all of it is in the ledger */
+}
+
 /* The front thread uses a new file now, and `pending` has all entries of the old one. */
 static void take_new_file(struct flusher *flusher)
 {
@@ -650,6 +731,8 @@ static void take_new_file(struct flusher *flusher)
     flusher->half_free = half->used == 0;
     flusher->spill.whole = flusher->spill.whole && half->used == 0;
     flusher->fresh_sent = false;
+    if (flusher->counts)
+        count_writer_find(flusher->counts);
     usage_owner_renewed(&flusher->owner);
 }
 
@@ -659,6 +742,7 @@ void flusher_swapped(struct flusher *flusher, struct ledger_half *half)
     flusher->owner.mixed = flusher->owner.mixed || flusher->aside_failed;
     flusher->env->metrics.value[METRIC_USAGE_SWAPS]++;
     take_half(flusher);
+    take_counts(flusher);
     if (flusher->fresh_sent)
         take_new_file(flusher);
     start_round(flusher);
@@ -700,6 +784,8 @@ void flusher_save(struct flusher *flusher)
     if (flusher->phase == WRITING) {
         log_warning(&flusher->env->log, "usage: PostgreSQL does not take usage in time");
         give_up_writing(flusher);
+    } else if (flusher->phase == COUNTING) {
+        settle_now(flusher);
     }
 }
 
@@ -712,7 +798,12 @@ void flusher_tell_rest(const struct flusher *flusher)
     bool on_disk = flusher->phase == IDLE && flusher->spill.whole;
     size_t pending = flusher_pending(flusher);
     const char *late = "could not be written";
+    size_t counts = flusher->counts ? count_writer_rows(flusher->counts) : 0;
 
+    if (counts > 0)
+        log_warning(log,
+                    "usage: %zu rows of counts could not be added; they wait in a file, or in %s",
+                    counts, config->usage_ledger);
     if (flusher->phase == SWAPPING)
         late = "and more could not be written, as the front thread does not answer";
     else if (flusher->phase == MOVING || flusher->phase == SETTLING)
@@ -775,6 +866,7 @@ void flusher_look(const struct flusher *flusher, struct metrics *metrics)
     if (fstat(flusher->setup.half->fd, &status) == 0)
         value[METRIC_LEDGER_BYTES] = (uint64_t)status.st_blocks * 512;
     value[METRIC_SPILL_BYTES] = (uint64_t)flusher->spill.size;
+    value[METRIC_COUNTS_PENDING] = flusher->counts ? count_writer_rows(flusher->counts) : 0;
     value[METRIC_USAGE_UP] =
         flusher->wrote_all && flusher->proven && usage_owner_settled(&flusher->owner);
     value[METRIC_USAGE_DISK_BUSY] = (uint64_t)job_queue_busy_us(flusher->disk);
@@ -819,7 +911,16 @@ struct flusher *flusher_new(struct flusher_setup *setup)
         .on_down = on_down,
         .arg = flusher,
     });
-    if (!flusher->session || !flusher->disk) {
+    if (flusher->env->config->usage_counts != USAGE_COUNTS_OFF)
+        flusher->counts = count_writer_new(&(struct count_writer_setup){
+            .env = flusher->env,
+            .ledger = setup->ledger,
+            .found = setup->counts,
+            .on_progress = on_counts,
+            .arg = flusher,
+        });
+    bool counts = flusher->counts || flusher->env->config->usage_counts == USAGE_COUNTS_OFF;
+    if (!flusher->session || !flusher->disk || !counts) {
         (void)flusher_free(flusher);
         return NULL;
     }
@@ -834,6 +935,7 @@ bool flusher_free(struct flusher *flusher)
     flusher->drained = flusher->ending = true;
     bool files_free = job_queue_free(flusher->disk, disk_end_us);
     usage_session_free(flusher->session);
+    count_writer_free(flusher->counts);
     reply_list_answer(&flusher->served, flusher->env, "shutting down", 0);
     reply_list_answer(&flusher->waiting, flusher->env, "shutting down", 0);
     event_del(&flusher->timer);

@@ -46,6 +46,7 @@ void ledger_keeper_judged(struct back_env *env, const char *file, const struct u
 {
     env->metrics.value[METRIC_USAGE_CLAMPED] += judged->clamped;
     env->metrics.value[METRIC_USAGE_LOST] += judged->dropped;
+    env->metrics.value[METRIC_COUNTS_LOST] += judged->uncounted;
     if (judged->clamped > 0)
         log_warning(
             &env->log,

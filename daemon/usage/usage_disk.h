@@ -18,6 +18,8 @@
 #include <apikeyd/ledger/usage_batch.h>
 #include <apikeyd/thread/job_queue.h>
 
+#include "count_writer.h"
+
 enum { MOVE_STORES = 2 };
 
 struct usage_move {
@@ -47,10 +49,16 @@ struct usage_settle {
     enum spill_order order;
     struct usage_batch batch; /* pending usage, with its owner */
     bool drop_aside; /* the batch holds the usage set aside for the owner: remove that file */
+    enum count_order counts_order;
+    struct buffer counts;         /* the bytes to write to the file of waiting counts */
+    char ledger[COUNT_PATH_SIZE]; /* beside which that file is if it cannot be beside the spill file
+                                   */
     struct ledger_half *half; /* empty it when the spill file is as ordered; else keep the batch's
-                                 keys in it; NULL: it is empty */
+                                 keys in it; NULL: it is empty. It stays as it is if counts that are
+                                 not written yet are nowhere else. */
 
     int error;          /* of the order; a file that cannot be removed is no error */
+    int counts_error;   /* of that order */
     bool kept;          /* the half holds the batch's keys */
     int64_t spill_size; /* bytes; -1: as before */
 };

@@ -242,16 +242,31 @@ static json_t *make_answer(const char *resource, bool allowed, const char *princ
                      resource, "context", context);
 }
 
+/* API Gateway takes no value but a string, a number or a boolean, and hands all of them on as
+ * strings. */
+static void add_attributes(json_t *context, struct attributes rest,
+                           const struct attribute_columns *columns)
+{
+    struct attribute attribute;
+
+    while (attributes_take(&rest, &attribute)) {
+        json_t *value = json_stringn(attribute.value.at, attribute.value.len);
+
+        if (json_object_set_new(context, columns->column[attribute.column].name, value) != 0)
+            out_of_memory();
+    }
+}
+
 void aws_event_allow(struct buffer *out, const char *resource, const struct verdict *verdict,
-                     const char *usage_key)
+                     const struct attribute_columns *columns, const char *usage_key)
 {
     char key_text[ID_TEXT_MAX + 1] = "", user_text[ID_TEXT_MAX + 1] = "";
 
     (void)row_id_to_text(&verdict->api_key_id, verdict->id_type, key_text);
     (void)row_id_to_text(&verdict->user_id, verdict->id_type, user_text);
-    json_t *answer =
-        make_answer(resource, true, user_text,
-                    json_pack("{s:s, s:s}", "apiKeyId", key_text, "userId", user_text));
+    json_t *context = json_pack("{s:s, s:s}", "apiKeyId", key_text, "userId", user_text);
+    add_attributes(context, verdict->attributes, columns);
+    json_t *answer = make_answer(resource, true, user_text, context);
     if (resource && usage_key &&
         json_object_set_new(answer, "usageIdentifierKey", json_string(usage_key)) != 0)
         out_of_memory();

@@ -58,6 +58,35 @@ void http_reply_begin(struct buffer *out, int status, struct http_date *date, in
         buffer_text(out, "Connection: keep-alive\r\n");
 }
 
+/* HTTP implementations trim blanks, and refuse or mangle controls and bytes that are not ASCII. */
+static bool stands_in_value(struct slice text, size_t i)
+{
+    unsigned char byte = (unsigned char)text.at[i];
+
+    if (byte == ' ')
+        return i > 0 && i + 1 < text.len;
+    return byte > ' ' && byte < 0x7f && byte != '%';
+}
+
+void http_reply_value(struct buffer *out, struct slice text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    char *start = buffer_reserve(out, 3 * text.len + 1), *at = start;
+
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char byte = (unsigned char)text.at[i];
+
+        if (stands_in_value(text, i)) {
+            *at++ = text.at[i];
+            continue;
+        }
+        *at++ = '%';
+        *at++ = digits[byte >> 4];
+        *at++ = digits[byte & 15];
+    }
+    out->len += (size_t)(at - start);
+}
+
 void http_reply_end(struct buffer *out, unsigned flags, const char *type, struct slice body)
 {
     if (body.len == 0) {

@@ -8,6 +8,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+#include <apikeyd/base/utf8.h>
 #include <apikeyd/model/digest.h>
 
 enum { TAG_LEN = 32, TAG_HEX_LEN = 2 * TAG_LEN };
@@ -161,6 +162,12 @@ static bool take_head(struct slice *line, enum redis_value_format format,
            take_instant(line, &ret_window->start_us) && take_instant(line, &ret_window->end_us);
 }
 
+/* A value that anyone may have written: answers that are JSON have no place for any bytes. */
+static bool are_text(struct attributes attributes)
+{
+    return utf8_valid_text((struct slice){attributes.at, attributes.len});
+}
+
 /* The read time, and the attributes in format 3, which end the line. A host with a secret may have
  * written the value, and this host has none: then the line is complete without the tag. */
 static bool take_rest(struct slice line, const struct redis_value_form *form, bool tagged,
@@ -169,7 +176,8 @@ static bool take_rest(struct slice line, const struct redis_value_form *form, bo
     bool has_attributes = form->format == REDIS_VALUE_WITH_ATTRIBUTES;
 
     if (has_attributes && (!take_instant(&line, ret_server_read_us) ||
-                           !attributes_parse(&line, form->attribute_columns, ret_attributes)))
+                           !attributes_parse(&line, form->attribute_columns, ret_attributes) ||
+                           !are_text(*ret_attributes)))
         return false;
     if (tagged && line.len > TAG_HEX_LEN && line.at[line.len - TAG_HEX_LEN - 1] == ' ')
         line.len -= TAG_HEX_LEN + 1;

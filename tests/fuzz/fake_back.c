@@ -99,8 +99,8 @@ static void make_front(void)
            "header:X-API-Key, bearer, basic-user, query:key, query:key@X-Uri, cookie:key", 1);
     config = config_load(NULL, &errors);
     FUZZ_MUST(config);
-    FUZZ_MUST(ledger_open(SCRATCH_PREFIX "ledger", ID_UUID, clock_wall_us(), &ledger, &report) ==
-              0);
+    FUZZ_MUST(ledger_open(SCRATCH_PREFIX "ledger", ID_UUID, &(struct series_id){0}, clock_wall_us(),
+                          &ledger, &report) == 0);
     signal(SIGPIPE, SIG_IGN);
     FUZZ_MUST(mailbox_init(&to_back, 16384, sizeof(struct to_back)) == 0);
     FUZZ_MUST(mailbox_init(&to_front, 32768, sizeof(struct to_front)) == 0);

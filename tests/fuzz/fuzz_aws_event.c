@@ -36,7 +36,9 @@ static void judge(const struct buffer *answer, const char *resource, bool allowe
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct verdict allow = {.kind = VERDICT_ALLOW};
+    static const struct attribute_columns columns = {2, {{"plan", "Plan"}, {"scopes", "Scopes"}}};
+    static const struct verdict allow = {.kind = VERDICT_ALLOW,
+                                         .attributes = {"a04goldb03a\"\n", 13}};
     struct slice json = {(const char *)data, size};
     struct aws_event event;
     struct buffer answer = {0};
@@ -50,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *wrong = aws_event_parse(json, (struct aws_key_from){&aws, &http}, &event);
     if (!wrong) {
         FUZZ_MUST(!event.key || event.key[0]);
-        aws_event_allow(&answer, event.resource, &allow, event.key);
+        aws_event_allow(&answer, event.resource, &allow, &columns, event.key);
         judge(&answer, event.resource, true, event.key);
         buffer_consume(&answer, answer.len);
         aws_event_deny(&answer, event.resource, "the key is unknown");

@@ -27,7 +27,7 @@ static struct ledger *open_ledger(const char *path, enum id_type type,
 {
     struct ledger *ledger;
 
-    FUZZ_MUST(ledger_open(path, type, now_us, &ledger, ret_report) == 0);
+    FUZZ_MUST(ledger_open(path, type, &(struct series_id){0}, now_us, &ledger, ret_report) == 0);
     return ledger;
 }
 
@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t used = judge_slots(ledger);
 
     /* Whatever it was, it can be written to now, and is whole when it is opened again. */
-    FUZZ_MUST(ledger_half_record(ledger_half(ledger, 0), &id, now_us, &hint));
+    FUZZ_MUST(ledger_half_record(ledger_half(ledger, 0), &id, now_us, 0, &hint));
     ledger_close(ledger);
     ledger = open_ledger(path, type, &report);
     FUZZ_MUST(!report.set_aside && judge_slots(ledger) == used + 1);

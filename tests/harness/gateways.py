@@ -142,6 +142,10 @@ class Nginx(Gateway):
                 "-c", main]
 
 
+class NginxPlans(Nginx):
+    example = "nginx/plans.conf"
+
+
 class NginxLua(Nginx):
     example, modules = "nginx-lua/apikeyd.conf", ("ndk_http_module", "ngx_http_lua_module")
 

@@ -30,8 +30,9 @@ SWITCH = 0.1  # seconds at most
 DATABASE = "logins"
 
 
-def openssl(*args):
-    subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True)
+def openssl(*args, at=None):
+    """At another time, as faketime(1) has it: OpenSSL 3.5 makes no certificate that has expired."""
+    subprocess.run([*(["faketime", "-f", at] if at else []), "openssl", *map(str, args)], check=True, capture_output=True)
 
 
 class Authority:
@@ -51,8 +52,9 @@ class Authority:
         extension = ["-addext", f"subjectAltName={alternative}"] if alternative else []
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
                 *extension, "-keyout", key.with_suffix(".newkey"), "-out", request)
-        openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-days", days,
-                "-copy_extensions", "copy", "-out", new)
+        made = ["x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-days", max(days, 1),
+                "-copy_extensions", "copy", "-out", new]
+        openssl(*made, at=f"{days - 1}d" if days < 0 else None)
         for path, mode in ((new, 0o644), (key.with_suffix(".newkey"), 0o600)):
             path.chmod(mode)
             if owner:

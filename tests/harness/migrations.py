@@ -86,6 +86,11 @@ def scripts():
         "deploy/index.sql":
             HEAD.format("Deploy", "index", "to", "An index that begins with the column is kept, whatever its name is.")
             + "SET search_path = pg_catalog, pg_temp;\n\n" + block + "\n" + MAKE_INDEX,
+        "deploy/usage.sql":
+            HEAD.format("Deploy", "usage", "to", "It may run again at any time.") + in_transaction(part("usage")),
+        "revert/usage.sql":
+            HEAD.format("Revert", "usage", "from", "A table that holds counts stays.")
+            + in_transaction(part("usage", "--undo")),
         "rotation/deploy/rotation.sql":
             HEAD.format("Deploy", "rotation", "to", "It may run again at any time.").replace(":", "_rotation:", 1)
             + in_transaction(rotation) + MAKE_LINK_INDEX.format(index),

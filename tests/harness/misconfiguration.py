@@ -113,6 +113,8 @@ WRONG = {
     "postgres.successor_of_column": [*NOT_NAMES[1:], "api_key_id"],
     "postgres.name_column": NOT_NAMES[1:],
     "postgres.timestamp_zone": ["", "Asia Seoul", "Zürich", "x'", "UTC+9", "+09:00"],
+    "postgres.usage_table": [*NOT_NAMES, "a.b.c"],
+    "postgres.ledger_table": [*NOT_NAMES, "a.b.c"],
     "postgres.connections": ["0", "65", "two"],
     "postgres.connects_per_second": ["0", "101", "20/s"],
     "postgres.max_age": ["3600", "999ms", "8785h", "never"],
@@ -127,6 +129,9 @@ WRONG = {
     "usage.batch": ["0", "10001"],
     "usage.touch_updated_at": ["", "2", "maybe"],
     "usage.resolution": ["5", "8785h"],
+    "usage.counts": ["", "yes", "minute"],
+    "usage.deleted_keys": ["", "cascade"],
+    "usage.retention": ["400", "23h", "36601d", "ever"],
     "http.key_from": ["", "X-API-Key", "token", "header", "header:", "header:X API Key", "header:X-API-Key:", "header:Clé",
                       "header:" + "x" * 128, "bearer:x", "cookie:a;b", "cookie:", "query:a&b", "query:a@", "api_key",
                       "bearer,", "bearer bearer", "bearer, bearer", "header:X-Key, header:x-key",
@@ -159,6 +164,8 @@ TOGETHER = [
     {"postgres.key_column_fallback": "key_id", "postgres.key_transform": "hmac-sha256",
      "postgres.key_transform_secret_file": "{folder}/secret"},
     {"postgres.key_transform_secret_file": "{folder}/secret,{folder}/usage.spill"},
+    {"usage.counts": "hour", "postgres.usage_table": "api.user_api_key"},
+    {"usage.counts": "day", "postgres.ledger_table": "api.user_api_key_usage"},
     {"log.target": "journal", "log.format": "json"},
 ]
 

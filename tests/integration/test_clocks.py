@@ -1,6 +1,7 @@
 """Clocks that are set, stand still, or disagree."""
 
 import datetime
+import re
 import time
 
 import pytest
@@ -126,7 +127,7 @@ def test_a_last_used_that_cannot_be_true_gives_way(db, start):
 
 
 def test_a_postgres_that_is_too_old_is_refused(db, start, line):
-    line.says = lambda data: data.replace(b"server_version\x0015.", b"server_version\x0014.")
+    line.says = lambda data: re.sub(rb"(?<=server_version\x00)\d\d(?=\.)", b"14", data)
     db.add_key("k")
     daemon = start({"postgres.dsn": line.dsn}, settled=False)
     wait_until(lambda: "PostgreSQL 14 is too old: 15 or later is needed" in daemon.log(), "the reason")

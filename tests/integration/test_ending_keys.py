@@ -83,3 +83,8 @@ def test_no_count_is_shown_that_is_not_known(db, table, start, pgbouncer):
     daemon.stop()
     through = start({**OPTIONS, "postgres.dsn": pgbouncer, "postgres.listen_dsn": db.dsn})
     assert wait_until(lambda: shown(through), "the count") == 3
+    # A role that may not ask for the lock.
+    db.run("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(bigint) FROM PUBLIC")
+    look_again(through)
+    wait_until(lambda: "permission denied for function pg_try_advisory_lock" in through.log(), "the log")
+    assert shown(through) is None

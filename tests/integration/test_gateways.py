@@ -11,7 +11,8 @@ import uuid
 import pytest
 from coherence import LONG
 from conftest import info
-from harness.gateways import GATEWAYS, Application, Nginx
+from harness.gateways import GATEWAYS, Application, Nginx, NginxPlans
+from harness.schema import deploy
 from harness.servers import ROOT, wait_until
 from wire import Wire
 
@@ -144,6 +145,49 @@ def test_the_readme(db, scratch, start, application):
         nginx.stop()
 
 
+def test_limits_by_plan(db, scratch, start, application):
+    """Each key has the limit of its plan, whatever plan it says that it has."""
+    db.run("ALTER TABLE api.user_api_key ADD plan text")
+    deploy(db.admin_dsn, attribute_columns="plan")
+    plans = {"gold": "gold", "free": "free", "other": "free", "none": None, "odd": " 50% gr\u00fcn\r\nX-User-Id: forged"}
+    for key, plan in plans.items():
+        db.add_key(key, plan=plan)
+    db.add_key("off", plan="gold", active=False)
+    daemon = start({"listen.http": scratch / f"{db.name}-plans.sock", "postgres.attribute_columns": "plan"})
+    nginx = NginxPlans(scratch / f"{db.name}-plans", daemon.options["listen.http"], application.port)
+    haproxy = GATEWAYS["haproxy"](scratch / f"{db.name}-haproxy", daemon.options["listen.http"], application.port)
+    try:
+        gateway = Behind(nginx, application, daemon)
+        seen_plan = {**{key: [plan] for key, plan in plans.items()}, "none": [],
+                     "odd": ["%2050%25 gr%C3%BCn%0D%0AX-User-Id: forged"]}
+        for key, plan in seen_plan.items():
+            forged = [f"{name}: gold" for name in spellings("X-Api-Key-Plan")]
+            seen = gateway.ask_raw(f"X-API-Key: {key}", *forged, *forged)
+            assert (seen.status, seen.values("x-api-key-plan")) == (200, plan), key
+            assert [name.replace("_", "-") for name, _ in seen.request].count("x-api-key-plan") == len(plan)
+            assert seen.values("x-user-id") == [str(db.user_id)]
+        for key, plan in seen_plan.items():  # HAProxy's example passes on what there is
+            seen = Behind(haproxy, application, daemon).ask(key, headers={"X-Api-Key-Plan": "gold", "X-Api-Key-Scopes": "all"})
+            assert (seen.status, seen.values("x-api-key-plan"), seen.values("x-api-key-scopes")) == (200, plan, []), key
+        for key, status in (("off", 403), ("made-up", 401), (None, 401)):
+            for _ in range(10):
+                seen = gateway.ask(key, headers={"X-Api-Key-Plan": "gold", "X-Api-Key-Id": "forged"})
+                assert (seen.status, seen.reached) == (status, False), key
+        limited = wait_until(lambda: [seen for seen in [gateway.ask("free", headers={"X-Api-Key-Plan": "gold"})]
+                                      if seen.status != 200], "the limit")[0]
+        assert (limited.status, limited.reached, limited.fields["retry-after"]) == (429, False, "1")
+        assert gateway.ask("other").status == 200, "each key has its own"
+        for _ in range(20):
+            assert gateway.ask("gold").status == 200
+        assert gateway.ask("gold", path="/fails").status == 500, "the application's own"
+        daemon.process.pause()
+        assert gateway.ask("gold").status == 503
+        daemon.process.resume()
+    finally:
+        nginx.stop()
+        haproxy.stop()
+
+
 def test_no_apikeyd(db, behind):
     """It takes no more connections, or has gone: nobody can tell, which is no refusal, and no yes."""
     db.add_key("good")
@@ -208,6 +252,11 @@ def test_the_application_sees_one_user(db, behind):
         # The next hop must not take them away either.
         assert not any(named in value.lower() for value in seen.values("connection") for named in right), case
     assert reached > len(cases) / 2
+    # Attributes, which no key has here: nginx removes those that its file names (test_limits_by_plan).
+    if type(gateway.gateway).__name__ != "Nginx":
+        for spelling in spellings("X-Api-Key-Plan"):
+            seen = gateway.ask_raw("X-API-Key: good", f"{spelling}: gold", f"{spelling}: forged")
+            assert "x-api-key-plan" not in [field.replace("_", "-") for field, _ in seen.request], spelling
     # Who takes the key away from the question has none.
     seen = gateway.ask_raw("X-API-Key: good", "Connection: X-API-Key")
     assert (seen.status, seen.reached) == (401, False) or (seen.status, seen.values("x-api-key")) == (200, [])

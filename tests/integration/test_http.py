@@ -1,16 +1,19 @@
 """The HTTP authorizer, asked directly."""
 
+import json
 import re
 import signal
 import subprocess
 import time
 import uuid
 from email.utils import parsedate_to_datetime
+from urllib.parse import unquote
 
 import pytest
 from coherence import LONG
 from conftest import check, explain, flush, info
 from harness.gateways import free_port
+from harness.schema import deploy
 from harness.servers import HANG, Apikeyd, wait_until
 from http_wire import HttpWire
 from wire import Wire
@@ -618,3 +621,47 @@ def test_a_key_that_is_missing_is_counted_once(db, wire):
     assert wire.ask().status == 401
     counts = info(wire.daemon)
     assert (counts["checks_refused"], counts["http_requests_refused"]) == (1, 0)
+
+
+def test_attributes(db, serve):
+    """Each column has a field, whatever the key has: decoded it is the value, and a client's own is never all there is.
+    A Lambda authorizer's context has those that the key has, as strings."""
+    names = ["plan", "rate_limit", "Größe"]
+    fields = ["x-api-key-plan", "x-api-key-rate-limit", "x-api-key-gr----e"]
+    db.run('ALTER TABLE api.user_api_key ADD plan text, ADD rate_limit int, ADD "Größe" text[]')
+    deploy(db.admin_dsn, attribute_columns=", ".join(names))
+    cases = {"all": {"plan": "gold", "rate_limit": "10", "Größe": "read write"},
+             "odd": {"plan": " 50% off,\t\"grün\"\r\nX-User-Id: forged\x7f ", "Größe": ""},
+             "long": {"plan": "é" * 127, "Größe": "x"}, "none": {}}
+    for key, values in cases.items():
+        columns = dict(values)
+        if "Größe" in columns:
+            columns["Größe"] = columns["Größe"].split()
+        db.add_key(key, **{f'"{name}"' if name == "Größe" else name: value for name, value in columns.items()})
+    db.add_key("off", active=False, plan="gold")
+    daemon, path = serve({**LONG, "postgres.attribute_columns": ", ".join(names), "http.preflight": "allow"})
+    with HttpWire(path) as wire:
+        for again in range(2):
+            for key, values in cases.items():
+                reply = wire.ask(fields=[f"X-API-Key: {key}", "X-Api-Key-Plan: forged"])
+                assert reply.status == 200 and reply.fields["x-user-id"] == str(db.user_id)
+                assert [unquote(reply.fields[field]) for field in fields] == [values.get(name, "") for name in names], key
+                assert all(re.fullmatch(r"([!-$&-~]|%[0-9A-F]{2})?([ -$&-~]|%[0-9A-F]{2})*(?<! )", reply.fields[field])
+                           for field in fields)
+                assert again == 0 or "detail=memory" in reply.fields["cache-status"]
+        assert reply.fields["x-api-key-plan"] == ""
+        reply = wire.ask(method="OPTIONS", fields=["Origin: https://a.example", "Access-Control-Request-Method: PUT"])
+        assert reply.status == 200 and [reply.fields[field] for field in ["x-user-id", *fields]] == [""] * 4
+        assert not set(fields) & set(wire.authorize("off").fields)
+        for key, values in cases.items():
+            for event in ({"type": "TOKEN", "authorizationToken": key, "methodArn": "arn:aws:execute-api:r:1:a/s/GET/"},
+                          {"version": "2.0", "type": "REQUEST", "requestContext": {}, "headers": {"x-api-key": key}}):
+                given = json.loads(wire.ask("/aws/authorizer", "POST", [], json.dumps(event).encode()).body)
+                assert given["context"].pop("userId") == str(db.user_id) and given["context"].pop("apiKeyId")
+                assert given["context"] == values, key
+        event = {"type": "TOKEN", "authorizationToken": "off", "methodArn": "arn:aws:execute-api:r:1:a/s/GET/"}
+        given = json.loads(wire.ask("/aws/authorizer", "POST", [], json.dumps(event).encode()).body)
+        assert given["context"] == {"reason": "inactive"}
+    counts, status = info(daemon), json.loads(daemon.admin_client().execute_command("STATUS"))
+    assert counts["attributes_left_out"] == 0 and counts["attribute_used_bytes"] > 0
+    assert status["cache"]["attribute_used_bytes"] == counts["attribute_used_bytes"]

@@ -92,7 +92,7 @@ def test_the_list_is_of_what_is_in_it(image):
             found.add(str(path.relative_to(image.root)))
     assert owned == set(files.values()) == found - {"usr/share/doc/apikeyd/image.spdx.json"}
     names = {package["name"] for package in listed["packages"]}
-    assert {"apikeyd", "ca-certificates", "libc6", "libpq5", "libssl3"} <= names
+    assert {"apikeyd", "ca-certificates", "libc6", "libpq5"} <= names and names & {"libssl3", "libssl3t64"}
     assert {path.name for path in (image.root / "var/lib/dpkg/status.d").iterdir()} == names - {"apikeyd"}
     assert (image.root / "usr/share/apikeyd/migrations/sqitch.plan").read_text() == (ROOT / "migrations/sqitch.plan").read_text()
 

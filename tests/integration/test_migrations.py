@@ -50,12 +50,12 @@ def deploy(database, *args, **options):
 def columns(database):
     return database.run(
         "SELECT column_name, data_type, is_nullable, column_default FROM information_schema.columns "
-        "WHERE table_schema = 'api' ORDER BY table_name, ordinal_position")
+        "WHERE table_schema = 'api' AND table_name IN ('user', 'user_api_key') ORDER BY table_name, ordinal_position")
 
 
 def indexes(database):
     return [row[0] for row in database.run(
-        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'api' ORDER BY indexname")]
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'api' AND tablename IN ('user', 'user_api_key') ORDER BY indexname")]
 
 
 def test_the_documents_table(empty):

@@ -61,7 +61,8 @@ def test_values_of_100_mib_are_not_read(db, redis_server, start):
         assert peak(daemon) - before < 16 * MIB
         assert info(daemon)["redis_replies_too_long"] == times
         daemon.admin_client().execute_command("INVALIDATE", "ALL")
-    assert told_once(daemon) and "a reply is longer than" in daemon.log()
+    wait_until(lambda: "a reply is longer than" in daemon.log(), "the reason")
+    assert told_once(daemon)
     store.delete(key)
     wait_until(lambda: info(daemon)["redis_up"], "Redis to be in use")
     assert check(client, "small")[0] == "ALLOW"
@@ -97,7 +98,8 @@ def test_a_reply_at_a_byte_a_second(db, fake, start):
     assert info(daemon)["redis_timeouts"] == 1
     wait_until(lambda: fake.opened > opened, "another connection")
     assert info(daemon)["redis_timeouts"] == 1
-    assert told_once(daemon) and "a reply is late" in daemon.log()
+    wait_until(lambda: "a reply is late" in daemon.log(), "the reason")
+    assert told_once(daemon)
 
 
 def test_nonsense_costs_a_connection(db, fake, start):

@@ -70,27 +70,28 @@ MINUTE = timedelta(minutes=1)
 
 def test_a_successor_takes_over(db, keys, start):
     """Both keys pass for the overlap. What the row holds besides the key goes along."""
+    db.run(f'ALTER DATABASE "{db.name}" SET bytea_output = escape')
     db.run(f"ALTER TABLE {TABLE} ADD plan text, ADD scopes text[], ADD ref text UNIQUE, ADD number serial, "
            "ADD twice text GENERATED ALWAYS AS (plan || plan) STORED, ADD \"a {brace} \"\"col\"\"\" int, "
-           "ADD other_hash text, ADD raw bytea, ADD same text, ADD plan_id text DEFAULT 'free'; "
+           "ADD other_hash text, ADD raw bytea, ADD same text, ADD tenant text, ADD team text, ADD plan_id text DEFAULT 'free'; "
            f"CREATE TABLE api.\"Granted\" (api_key_id uuid REFERENCES {TABLE})")
     old = str(db.add_key("old", plan="gold", scopes=["a", "b"], ref="only one", other_hash="0" * 63 + "A", raw=bytes(32),
-                         same="old", plan_id="paid"))
+                         same="old", plan_id="paid", tenant="1" * 64, team="2" * 64))
     db.run(f'UPDATE {TABLE} SET "a {{brace}} ""col""" = 7, created_at = now() - interval \'1 year\'')
     daemon = start(OPTIONS)
     client = daemon.client()
     assert check(client, "old")[0] == "ALLOW"
     flush(daemon)
-    done = keys("rotate", old, "--overlap", "7d", "--json")
+    done = keys("rotate", old, "--overlap", "7d", "--copy", "tenant,plan", "--json", attribute_columns="plan,team")
     made = json.loads(done.stdout)
     assert check(client, made["key_id"]) == ["ALLOW", made["api_key_id"], str(db.user_id)]
     assert check(client, "old")[0] == "ALLOW"
     assert made["successor_of"] == old and made["name"] == "test" and made["active"] is True
     assert made["last_used"] is None and made["expires_at"] is None and from_now(made["created_at"]) > -MINUTE
     assert abs(from_now(made["predecessor_expires_at"]) - timedelta(days=7)) < MINUTE
-    assert db.run(f'SELECT plan, scopes, twice, "a {{brace}} ""col""", plan_id, ref, other_hash, raw, same FROM {TABLE} '
+    assert db.run(f'SELECT plan, scopes, twice, "a {{brace}} ""col""", plan_id, tenant, team, ref, other_hash, raw, same FROM {TABLE} '
                   "WHERE api_key_id = %s", made["api_key_id"]) == [
-        ("gold", ["a", "b"], "goldgold", 7, "paid", None, None, None, None)]
+        ("gold", ["a", "b"], "goldgold", 7, "paid", "1" * 64, "2" * 64, None, None, None, None)]
     assert db.one(f"SELECT count(DISTINCT number) FROM {TABLE}") == 2
     for column in ("ref is not copied, because its values have to be unique", "other_hash is not", "raw is not", "same is not"):
         assert f"Column {column}" in done.stderr
@@ -105,6 +106,7 @@ def test_a_successor_takes_over(db, keys, start):
     assert abs(from_now(third["expires_at"]) - timedelta(days=30)) < MINUTE
     wait_until(lambda: check(client, made["key_id"]) == ["DENY", "expired"], "the end")
     assert check(client, third["key_id"])[0] == "ALLOW" and check(client, "old")[0] == "ALLOW"
+    assert f"successor already: {third['api_key_id']}" in keys("rotate", made["api_key_id"], "--overlap", "0s", status=1).stderr
 
     shown = json.loads(keys("show", made["api_key_id"], "--json").stdout)
     assert [row["api_key_id"] for row in shown["rotation"]] == [old, made["api_key_id"], third["api_key_id"]]
@@ -117,10 +119,12 @@ def test_a_successor_takes_over(db, keys, start):
     assert "SUCCESSOR_USED" in keys("report", "--expiring", "14d").stdout
 
 
-def rotate_in_background(db, key):
+def rotate_in_background(db, key, folder=None):
+    """By the server's socket in another folder, if one is named."""
+    dsn = db.admin_dsn.replace(str(db.server.folder), str(folder or db.server.folder))
     return subprocess.Popen([str(BUILD / "apikeyctl"), "keys", "rotate", str(key), "--overlap", "1h", "--json", "--config",
                              "/dev/null"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "APIKEYCTL_DSN": db.admin_dsn, **environment(COLUMNS)})
+                            env={**os.environ, "APIKEYCTL_DSN": dsn, **environment(COLUMNS)})
 
 
 def waiting(db, kind="Lock"):
@@ -146,9 +150,12 @@ def test_what_is_refused_changes_nothing(db, keys):
             ("good", ("--overlap", "-7d"), 64, 'overlap "-7d": a time is expected'),
             ("good", ("--overlap", "7"), 64, "a time is expected"),
             ("good", ("--overlap", "101w", "--lifetime", "0s"), 64, "--lifetime"),
+            ("good", ("--overlap", "1d", "--lifetime", "endless"), 64, 'or "unlimited" is expected'),
             ("good", ("--overlap", "36601d"), 64, "at most 100 years"),
             ("good", ("--overlap", "999999999999w"), 64, "at most 100 years"),
             ("good", ("--overlap", "1d", "--name", ""), 64, "a name is expected"),
+            ("good", ("--overlap", "1d", "--copy", "is_active,nothing"), 64, "columns of the table are expected"),
+            ("good", ("--overlap", "1d", "--copy", "key_id"), 64, "columns of the table are expected"),
             ("good", ("--overlap", "1d", "--id", "mine"), 65, "a UUID is expected"),
             ("good", ("--overlap", "1d", "--id", rows["off"]), 1, "user_api_key_pkey")):
         assert text in keys("rotate", rows[name], *arguments, status=status, not_before_column="not_before").stderr, name
@@ -174,55 +181,108 @@ def test_what_is_refused_changes_nothing(db, keys):
                               env={**os.environ, "APIKEYCTL_DSN": db.admin_dsn, **environment(COLUMNS)})
     successor = db.one(f"SELECT api_key_id FROM {TABLE} WHERE successor_of = %s", rows["kept"])
     assert done.returncode == 74 and f"keys rotate {successor} --overlap 0s" in done.stderr
+    # No connection takes the place of a stream that is closed: it would get the key.
+    done = subprocess.run(["sh", "-c", 'exec "$0" "$@" >&-', str(BUILD / "apikeyctl"), "keys", "rotate", str(successor),
+                           "--overlap", "1d"], stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+                          env={**os.environ, "APIKEYCTL_DSN": db.admin_dsn, **environment(COLUMNS)})
+    assert done.returncode == 74 and "and is lost" in done.stderr
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([str(BUILD / "apikeyctl"), "keys", "create", "--user", str(other), "--name", "lost", "--config",
+                               "/dev/null"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+                              env={**os.environ, "APIKEYCTL_DSN": db.admin_dsn})
+    made = db.one(f"SELECT api_key_id FROM {TABLE} WHERE key_name = 'lost'")
+    assert done.returncode == 74 and f"keys delete {made}" in done.stderr
 
 
-def test_two_operators_at_once(db, keys):
-    """Also where sessions see what was there when they began."""
-    db.run(f'ALTER DATABASE "{db.name}" SET default_transaction_isolation = \'repeatable read\'')
+@pytest.mark.builds("release")
+def test_a_trigger_or_a_type_in_the_way(db, keys):
+    """The end and the key that the command shows are those that the table holds, or nothing changes."""
     key = db.add_key("old")
-    with db.connect(autocommit=False) as holder:
-        holder.execute(f"SELECT FROM {TABLE} FOR UPDATE")
-        both = [rotate_in_background(db, key) for _ in range(2)]
-        wait_until(lambda: waiting(db) == 2, "both to wait")
-        holder.rollback()
-    said = [one.communicate(timeout=60) for one in both]
-    assert sorted(one.returncode for one in both) == [0, 1], said
-    assert any("has a successor already" in why for _, why in said)
-    assert db.one(f"SELECT count(*) FROM {TABLE} WHERE successor_of = %s", key) == 1
-    assert json.loads(keys("show", key, "--json").stdout)["rotation"]
+    before = contents(db)
+    db.run("CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS "
+           "$$BEGIN NEW.key_id := lower(NEW.key_id); NEW.expires_at := OLD.expires_at; RETURN NEW; END$$")
+    for event, text in (("INSERT", "changes the successor's key"), ("UPDATE", "the old key would not end")):
+        db.run(f"CREATE OR REPLACE TRIGGER other BEFORE {event} ON {TABLE} FOR EACH ROW EXECUTE FUNCTION other()")
+        done = keys("rotate", key, "--overlap", "1h", status=1)
+        assert text in done.stderr and "nothing was changed" in done.stderr and done.stdout == "" and contents(db) == before
+    db.run(f"DROP TRIGGER other ON {TABLE}; ALTER TABLE {TABLE} ALTER expires_at TYPE date")
+    done = keys("rotate", key, "--overlap", "1h", status=1)
+    assert "no time of the day" in done.stderr and contents(db) == before
 
 
-def test_nothing_happens_by_halves(db, keys, scratch):
+@pytest.fixture
+def gate(db):
+    """A function for triggers, which waits until the gate is open: without a lock, since those are waited for briefly."""
+    db.run("CREATE TABLE gate (n int); CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+           "$$BEGIN WHILE NOT EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.02); END LOOP; RETURN NEW; END$$")
+
+    def arrived():
+        wait_until(lambda: waiting(db, "Timeout") == 1, "apikeyctl at the gate")
+    arrived.open = lambda: db.run("INSERT INTO gate VALUES (1)")
+    arrived.close = lambda: db.run("DELETE FROM gate")
+    return arrived
+
+
+def test_two_operators_at_once(db, keys, gate):
+    """Also where sessions see what was there when they began."""
+    db.run(f'ALTER DATABASE "{db.name}" SET default_transaction_isolation = \'repeatable read\'; '
+           f"CREATE TRIGGER wait BEFORE INSERT ON {TABLE} FOR EACH ROW WHEN (NEW.successor_of IS NOT NULL) EXECUTE FUNCTION wait()")
+    key = db.add_key("old")
+    first = rotate_in_background(db, key)
+    gate()
+    second = rotate_in_background(db, key)
+    wait_until(lambda: waiting(db) == 1, "the second one to wait")
+    gate.open()
+    made, why = first.communicate(timeout=60)
+    assert first.returncode == 0, why
+    _, why = second.communicate(timeout=60)
+    made = json.loads(made)
+    assert second.returncode == 1 and f"has a successor already: {made['api_key_id']}" in why
+    assert [row["api_key_id"] for row in json.loads(keys("show", key, "--json").stdout)["rotation"]] == [
+        str(key), made["api_key_id"]]
+
+
+def test_nothing_happens_by_halves(db, keys, gate, scratch):
     """Killed between the two statements; a COMMIT whose answer does not come; a trigger that refuses."""
-    db.run("CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
-           "$$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END$$; "
-           f"CREATE TRIGGER wait BEFORE UPDATE ON {TABLE} FOR EACH ROW EXECUTE FUNCTION wait()")
+    db.run(f"CREATE TRIGGER wait BEFORE UPDATE ON {TABLE} FOR EACH ROW EXECUTE FUNCTION wait()")
     old = str(db.add_key("old"))
     before = contents(db)
-    with db.connect() as holder:
-        holder.execute("SELECT pg_advisory_lock(1)")
-        killed = rotate_in_background(db, old)
-        wait_until(lambda: waiting(db) == 1, "the second statement")
-        killed.kill()
-        killed.communicate()
-    wait_until(lambda: waiting(db) == 0 and not db.one(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'apikeyctl'"),
-        "its session to end")
+    killed = rotate_in_background(db, old)
+    gate()
+    killed.kill()
+    killed.communicate()
+    gate.open()
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                                  "AND application_name = 'apikeyctl'"), "its session to end")
     assert contents(db) == before
+    gate.close()
+    with Proxy(scratch / f"{db.name}-cut", db.server.folder) as line:
+        cut = rotate_in_background(db, old, line.folder)
+        gate()
+        line.become(RESET)
+        shown, why = cut.communicate(timeout=60)
+    assert cut.returncode == 69 and "before COMMIT, so nothing was changed" in why and shown == ""
+    gate.open()
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                                  "AND application_name = 'apikeyctl'"), "its session to end")
+    assert contents(db) == before
+    gate.close()
     db.run(f"DROP TRIGGER wait ON {TABLE}; CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON {TABLE} DEFERRABLE INITIALLY "
            "DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()")
-    with Proxy(scratch / f"{db.name}-line", db.server.folder) as line, db.connect() as holder:
-        holder.execute("SELECT pg_advisory_lock(1)")
-        with subprocess.Popen([str(BUILD / "apikeyctl"), "keys", "rotate", old, "--overlap", "1h", "--json"],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={
-                                  **os.environ, **environment(COLUMNS),
-                                  "APIKEYCTL_DSN": db.admin_dsn.replace(str(db.server.folder), str(line.folder))}) as lost:
-            wait_until(lambda: waiting(db) == 1, "the COMMIT")
-            line.hold()
-            holder.execute("SELECT pg_advisory_unlock(1)")
-            wait_until(lambda: contents(db) != before, "the commit")
-            line.become(RESET)
-            shown, why = lost.communicate(timeout=60)
+    with Proxy(scratch / f"{db.name}-line", db.server.folder) as line:
+        cancelled = rotate_in_background(db, old)
+        gate()
+        db.run("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+               "AND application_name = 'apikeyctl'")
+        shown, why = cancelled.communicate(timeout=60)
+        assert cancelled.returncode == 1 and shown == "" and contents(db) == before, "the server's answer is known"
+        lost = rotate_in_background(db, old, line.folder)
+        gate()
+        line.hold()
+        gate.open()
+        wait_until(lambda: contents(db) != before, "the commit")
+        line.become(RESET)
+        shown, why = lost.communicate(timeout=60)
     made = json.loads(shown)
     assert lost.returncode == 69 and "the connection was lost at COMMIT" in why and f"keys show {made['api_key_id']}" in why
     assert db.one(f"SELECT key_id FROM {TABLE} WHERE successor_of = %s", old) == made["key_id"], "the key that was shown"

@@ -70,7 +70,12 @@ def test_least_privilege_is_what_security_md_says(db):
     others = db.run("SELECT c.oid::regclass FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
                     "WHERE n.nspname IN ('api', 'apikeyd', 'sqitch') AND c.relkind = 'r' "
                     "AND has_table_privilege('apikeyd', c.oid, 'SELECT, UPDATE, INSERT, DELETE, TRUNCATE, TRIGGER')")
-    assert others == [("apikeyd.unannounced_change",)]
+    counts = ["api.user_api_key_usage", "api.apikeyd_ledger"]
+    assert {name for name, in others} == {"apikeyd.unannounced_change", *counts}
+    assert db.run("SELECT oid FROM pg_class WHERE oid = ANY (%s::regclass[]) "
+                  "AND has_table_privilege('apikeyd', oid, 'DELETE, TRUNCATE, REFERENCES, TRIGGER')", counts) == []
+    assert db.run("SELECT proname FROM pg_proc WHERE pronamespace = 'api'::regnamespace AND prosecdef "
+                  "AND has_function_privilege('apikeyd', oid, 'EXECUTE')") == [("user_api_key_usage_maintain",)]
     said, = re.findall(r"may read six columns \((.*?)\) and write two \((.*?)\)", (ROOT / "SECURITY.md").read_text())
     assert [set(re.findall(r"`(\w+)`", names)) for names in said] == list(granted.values())
 

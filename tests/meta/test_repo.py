@@ -408,10 +408,10 @@ def test_every_script_pins_its_path():
     for path in tracked("migrations/*.sql"):
         if path.parts[-2:] != ("deploy", "index.sql"):  # which cannot stand in a transaction
             assert "\nBEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n" in path.read_text(), path
-    text = (ROOT / "daemon" / "schema" / "schema.sql").read_text()
+    text = "".join((ROOT / "daemon" / "schema" / name).read_text() for name in ("schema.sql", "usage.sql"))
     pinned = "\nBEGIN\n    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);\n"
     blocks = re.findall(r"^DO .*?^\$apikeyd\$;", re.sub(r"\n +-- .*", "", text), re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 7
+    assert len(blocks) >= 12
     for block in blocks:
         declared, _, rest = block.partition(pinned)
         assert rest.endswith("    PERFORM set_config('search_path', path, true);\nEND\n$apikeyd$;"), block
@@ -423,7 +423,7 @@ def test_every_script_pins_its_path():
 def test_migrations_are_made_from_the_schema():
     """tests/harness/migrations.py writes them."""
     made = migrations.scripts()
-    assert len(made) == 6
+    assert len(made) == 8
     for path, text in made.items():
         assert path.read_text() == text, path
 

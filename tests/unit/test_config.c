@@ -139,11 +139,11 @@ static void test_both_names_are_an_error_that_names_both(void **state)
     setenv("APIKEYD_POSTGRES_PATIENCE", "80", 1);
     /* A mistake is shown under the name that was given. */
     expect_error("", "APIKEYD_POSTGRES_PATIENCE: postgres.patience \"80\": a duration needs a "
-                     "unit: us, ms, s, m or h (20ms)\n");
+                     "unit: us, ms, s, m, h or d (20ms)\n");
     unsetenv("APIKEYD_POSTGRES_PATIENCE");
     expect_error("[postgres]\npatience = 70\n",
-                 "test.conf:2: postgres.patience \"70\": a duration needs a unit: us, ms, s, m or "
-                 "h (20ms)\n");
+                 "test.conf:2: postgres.patience \"70\": a duration needs a unit: us, ms, s, m, "
+                 "h or d (20ms)\n");
 }
 
 static void join_names(void *arg, const char *name, const char *value)
@@ -205,7 +205,7 @@ static void test_errors_name_the_place_and_the_cure(void **state)
 {
     (void)state;
     expect_error("[redis]\n\ntimeout = 20\n",
-                 "test.conf:3: redis.timeout \"20\": a duration needs a unit: us, ms, s, m or h "
+                 "test.conf:3: redis.timeout \"20\": a duration needs a unit: us, ms, s, m, h or d "
                  "(20ms)\n");
     expect_error("[redis]\ntimeout = 1h\n",
                  "test.conf:2: redis.timeout \"1h\": it must be from 1ms to 10s\n");
@@ -253,10 +253,11 @@ static void test_errors_name_the_place_and_the_cure(void **state)
 static void test_every_error_is_told(void **state)
 {
     (void)state;
-    expect_error("[cache]\nttl = 1\nnegative_ttl = 2\n",
-                 "test.conf:2: cache.ttl \"1\": a duration needs a unit: us, ms, s, m or h (20ms)\n"
-                 "test.conf:3: cache.negative_ttl \"2\": a duration needs a unit: us, ms, s, m or "
-                 "h (20ms)\n");
+    expect_error(
+        "[cache]\nttl = 1\nnegative_ttl = 2\n",
+        "test.conf:2: cache.ttl \"1\": a duration needs a unit: us, ms, s, m, h or d (20ms)\n"
+        "test.conf:3: cache.negative_ttl \"2\": a duration needs a unit: us, ms, s, m, "
+        "h or d (20ms)\n");
 }
 
 /* What stands in a file stays below 16 KiB a line. Longer than what was cut once: 200 bytes. */
@@ -379,9 +380,9 @@ static void test_environment_overrides(void **state)
     assert_int_equal(config->cache_ttl, 7 * 1000000);
     config_free(config);
     setenv("APIKEYD_CACHE_TTL", "7", 1);
-    expect_error("",
-                 "APIKEYD_CACHE_TTL: cache.ttl \"7\": a duration needs a unit: us, ms, s, m or h "
-                 "(20ms)\n");
+    expect_error(
+        "", "APIKEYD_CACHE_TTL: cache.ttl \"7\": a duration needs a unit: us, ms, s, m, h or d "
+            "(20ms)\n");
     unsetenv("APIKEYD_CACHE_TTL");
     setenv("APIKEYD_CACHE_TLL", "7s", 1);
     expect_error("", "APIKEYD_CACHE_TLL: there is no such option; did you mean "

@@ -10,7 +10,10 @@ static const struct lease_coverage whole = {NULL, NULL, 0};
 static const struct lease_coverage late = {NULL, "notification: late", SECOND};
 static const struct lease_coverage some = {"cache.ttl: some only", NULL, 0};
 
-static struct config config = {.cache_ttl = 3600 * (int64_t)SECOND,
+static char no_column[] = "";
+static struct config config = {.postgres_not_before_column = no_column,
+                               .postgres_expires_column = no_column,
+                               .cache_ttl = 3600 * (int64_t)SECOND,
                                .cache_ttl_unlinked = 600 * (int64_t)SECOND};
 static struct mailbox to_front;
 static struct back_env env;

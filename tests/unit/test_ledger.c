@@ -15,11 +15,13 @@
 #define NOW INT64_C(1800000000000000)
 #define NEVER UINT32_MAX
 
+static const struct series_id no_series;
+
 static struct ledger *open_ledger(struct ledger_report *report)
 {
     struct ledger *ledger = NULL;
 
-    assert_int_equal(ledger_open("ledger", ID_UUID, NOW, &ledger, report), 0);
+    assert_int_equal(ledger_open("ledger", ID_UUID, &no_series, NOW, &ledger, report), 0);
     return ledger;
 }
 
@@ -27,7 +29,7 @@ static void record(struct ledger_half *half, uint64_t key, int64_t now_us, uint3
 {
     struct row_id id = id_number(key);
 
-    assert_true(ledger_half_record(half, &id, now_us, hint));
+    assert_true(ledger_half_record(half, &id, now_us, 0, hint));
 }
 
 static void test_a_hint_finds_its_slot(void **state)
@@ -119,7 +121,8 @@ static void test_one_daemon_at_a_time(void **state)
     struct ledger *ledger = open_ledger(&report), *other;
 
     (void)state;
-    assert_int_equal(ledger_open("ledger", ID_UUID, NOW, &other, &report), -EWOULDBLOCK);
+    assert_int_equal(ledger_open("ledger", ID_UUID, &no_series, NOW, &other, &report),
+                     -EWOULDBLOCK);
     ledger_close(ledger);
     ledger_close(open_ledger(&report));
 }
@@ -733,17 +736,17 @@ static void test_a_ledger_has_one_type_of_ids(void **state)
         struct ledger *ledger = NULL;
         struct row_id id = {0};
 
-        assert_int_equal(ledger_open("ledger", type, NOW, &ledger, &report), 0);
+        assert_int_equal(ledger_open("ledger", type, &no_series, NOW, &ledger, &report), 0);
         for (int i = 0; i < 2 * KEYS; i++) {
             uint32_t hint = (uint32_t)(i % KEYS);
 
             id.head.bytes[0] = (uint8_t)(i % KEYS >> 8);
             (type == ID_TEXT ? id.rest.bytes : id.head.bytes)[1] = (uint8_t)(i % KEYS);
-            assert_true(ledger_half_record(ledger_half(ledger, 0), &id, NOW - 5, &hint));
+            assert_true(ledger_half_record(ledger_half(ledger, 0), &id, NOW - 5, 0, &hint));
         }
         assert_int_equal(ledger_half(ledger, 0)->used, KEYS);
         ledger_close(ledger);
-        assert_int_equal(ledger_open("ledger", type, NOW, &ledger, &report), 0);
+        assert_int_equal(ledger_open("ledger", type, &no_series, NOW, &ledger, &report), 0);
         assert_false(report.set_aside);
         struct ledger_half *half = ledger_half(ledger, 0);
         assert_true(usage_batch_merge(&found, half->slots, half->used));
@@ -754,13 +757,13 @@ static void test_a_ledger_has_one_type_of_ids(void **state)
         ledger_close(ledger);
         usage_batch_free(&found);
 
-        assert_int_equal(ledger_open("ledger", other, NOW, &ledger, &report), 0);
+        assert_int_equal(ledger_open("ledger", other, &no_series, NOW, &ledger, &report), 0);
         assert_true(report.set_aside && report.unread);
         assert_int_equal(ledger_half(ledger, 0)->used + ledger_half(ledger, 1)->used, 0);
         ledger_close(ledger);
         assert_int_equal(unlink("ledger"), 0);
         assert_int_equal(rename(report.aside_path, "ledger"), 0);
-        assert_int_equal(ledger_open("ledger", type, NOW, &ledger, &report), 0);
+        assert_int_equal(ledger_open("ledger", type, &no_series, NOW, &ledger, &report), 0);
         assert_int_equal(ledger_half(ledger, 0)->used, KEYS); /* whole as before */
         ledger_close(ledger);
         assert_int_equal(unlink("ledger"), 0);

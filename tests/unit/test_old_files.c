@@ -81,7 +81,8 @@ static void check_ledger(const char *folder)
     struct ledger_report report;
     struct ledger *ledger = NULL;
 
-    assert_int_equal(ledger_open("ledger", ID_UUID, old.latest_us, &ledger, &report), 0);
+    assert_int_equal(
+        ledger_open("ledger", ID_UUID, &(struct series_id){0}, old.latest_us, &ledger, &report), 0);
     assert_int_equal(report.error, 0);
     assert_false(report.set_aside);
     assert_true(store_id_same_table(ledger_owner(ledger), &old.owner));

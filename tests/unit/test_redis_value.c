@@ -106,14 +106,15 @@ static void test_attributes(void **state)
                                "04050600-0000-0000-0000-000000000000 17 ";
     static const struct redis_value_form form = {REDIS_VALUE_WITH_ATTRIBUTES, ID_UUID, 2};
     static const char *const some[] = {"", "a00", "a04goldb06 x y z"};
-    static const char *const broken[] = {"x", "a", "c00", "a01", "a04gold ", "a00 tag", " "};
+    static const char *const broken[] = {"x",        "a",       "c00", "a01",
+                                         "a04gold ", "a00 tag", " ",   "a01\xff"};
     const struct slice secrets[] = {SLICE(""), SLICE("s3cret")};
     char text[REDIS_VALUE_SIZE], expected[REDIS_VALUE_SIZE];
     struct verdict verdict = allow, read = {0};
     int64_t read_us;
 
     (void)state;
-    for (size_t i = 0; i < 3 * 2; i++) {
+    for (size_t i = 0; i < sizeof some / sizeof some[0] * 2; i++) {
         verdict.attributes = (struct attributes){some[i / 2], strlen(some[i / 2])};
         size_t len =
             redis_value_encode(SLICE("k"), form.format, &verdict, 17, secrets[i % 2], text);

@@ -1,7 +1,8 @@
 -- Asks apikeyd about a request, for "http-request lua.apikeyd"; see docs/gateways.md.
 --
 -- It sets txn.apikeyd.status to 200, 400, 401, 403 or 503, and with 200 also txn.apikeyd.user_id
--- and txn.apikeyd.key_id.
+-- and txn.apikeyd.key_id. Attributes of the key ([postgres] attribute_columns) become fields of the
+-- request, X-Api-Key-<Name>; haproxy.cfg has removed a client's own.
 
 local SOCKET = "unix@/run/apikeyd/http.sock"
 local FIELDS = {"x-api-key"} -- those that [http] key_from reads, in lower case
@@ -37,6 +38,11 @@ core.register_action("apikeyd", {"http-req"}, function(txn)
         if status == 200 then
             user_id = reply.headers["x-user-id"][0]
             key_id = reply.headers["x-api-key-id"][0]
+            for name, values in pairs(reply.headers) do
+                if name:find("^x%-api%-key%-") and values[0] ~= "" then
+                    txn.http:req_set_header(name, values[0])
+                end
+            end
         elseif status ~= 400 and status ~= 401 and status ~= 403 then
             status = 503
         end

@@ -3,8 +3,8 @@
  * A fresh verdict in memory is answered at once. A miss starts a flight, or joins the one that is
  * under way for its digest; every waiter of a flight gets the answer that ends the flight. No
  * waiter waits longer than config_wait_max_us(), even if the back thread stands still. While the
- * back thread is known to stand still, no check waits at all. An ALLOW records usage; nothing else
- * does. Only the reply encoder depends on the protocol.
+ * back thread is known to stand still, no check waits at all. An ALLOW records usage, and with
+ * usage.counts so does a DENY of a key that exists. Only the reply encoder depends on the protocol.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_CHECK_H

@@ -4,6 +4,7 @@
 #define APIKEYD_FRONT_STATE_H
 
 #include <apikeyd/auth/admission.h>
+#include <apikeyd/auth/count_bucket.h>
 #include <apikeyd/auth/lookahead.h>
 #include <apikeyd/clock/clock_jump.h>
 #include <apikeyd/config/config.h>
@@ -57,8 +58,9 @@ struct front {
     struct admission admission;
     struct operator_requests operator_requests;
     struct ledger_half *usage; /* the half in use */
-    size_t usage_full;         /* when this many of its slots are used, flush_rows are waiting */
-    bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
+    struct count_bucket bucket;
+    size_t usage_full;      /* when this many of its slots are used, flush_rows are waiting */
+    bool usage_full_logged; /* the back thread knows that flush_rows are waiting */
     bool unrecorded_logged;
     struct refusal refusals[REFUSALS];
     struct {

@@ -27,6 +27,7 @@ struct back_setup {
     struct ledger *ledger;                     /* must outlive the back */
     struct ledger_half *half;
     struct usage_batch spilled; /* owned by the back from here on */
+    struct count_list *counts;  /* that wait; emptied */
     enum spill_state spill;
     struct usage_judged judged; /* as both were read */
     int metrics_fd;             /* listening; not owned; -1: none */

@@ -8,7 +8,10 @@
 #ifndef APIKEYD_STATE_FILE_H
 #define APIKEYD_STATE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+#include <apikeyd/base/slice.h>
 
 /* Maximum of files set aside under one name. */
 enum { STATE_FILE_ASIDE_MAX = 100 };
@@ -24,6 +27,16 @@ __attribute__((warn_unused_result)) int state_file_lock(const char *path);
  *   -EMLINK   it has other names (hard links)
  *   -EPERM    it belongs to another user */
 __attribute__((warn_unused_result)) int state_file_read(const char *path);
+
+/* Replace the file at `path` with these bytes (temporary file "<path>.new", fsync, rename, fsync of
+ * the folder), so that a reader finds the old file or the new one. 0 or -errno. On an error
+ * *ret_replaced tells whether the new file is in place all the same, until a power cut. Blocks on
+ * the disk. */
+__attribute__((warn_unused_result)) int
+state_file_replace(const char *path, const struct slice *part, size_t parts, bool *ret_replaced);
+
+/* Read `len` bytes. False at the end of the file, or on an error. */
+__attribute__((warn_unused_result)) bool state_file_read_all(int fd, void *bytes, size_t len);
 
 /* Rename a file that cannot be used to "<path>.damaged-<n>" with the first free n, written to
  * `ret_path`. 0, -ENOTUNIQ when there are STATE_FILE_ASIDE_MAX of them, or another -errno. */

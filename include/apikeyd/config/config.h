@@ -37,6 +37,9 @@ enum aws_usage_key {
     AWS_USAGE_KEY_USER_ID
 };
 
+enum usage_counts { USAGE_COUNTS_OFF, USAGE_COUNTS_HOUR, USAGE_COUNTS_DAY };
+enum usage_deleted_keys { USAGE_DELETED_KEYS_KEEP, USAGE_DELETED_KEYS_DROP };
+
 enum log_denials { LOG_DENIALS_SUMMARY, LOG_DENIALS_SAMPLED, LOG_DENIALS_ALL, LOG_DENIALS_OFF };
 
 /* Durations are microseconds, sizes bytes. Text is never NULL; "" is not set. */
@@ -92,6 +95,8 @@ struct config {
     char *postgres_successor_of_column;
     char *postgres_name_column;
     char *postgres_timestamp_zone;
+    char *postgres_usage_table;
+    char *postgres_ledger_table;
     uint64_t postgres_connections;
     uint64_t postgres_connects_per_second;
     int64_t postgres_max_age;
@@ -107,6 +112,9 @@ struct config {
     uint64_t usage_batch;
     bool usage_touch_updated_at;
     int64_t usage_resolution;
+    uint64_t usage_counts;       /* enum usage_counts */
+    uint64_t usage_deleted_keys; /* enum usage_deleted_keys */
+    int64_t usage_retention;     /* 0: for ever */
 
     struct key_sources http_key_from;
     uint64_t http_inactive_status; /* enum http_inactive_status */
@@ -131,6 +139,10 @@ struct freshness_policy config_freshness_policy(const struct config *config);
 
 /* Returns whether the table says when keys begin or end. */
 bool config_has_windows(const struct config *config);
+
+/* Returns whether the front thread has to know PostgreSQL's clock: for windows, or for the hours of
+ * counts. */
+bool config_needs_clock(const struct config *config);
 
 /* Returns whether keys may have attributes. */
 static inline bool config_has_attributes(const struct config *config)

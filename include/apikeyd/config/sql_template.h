@@ -7,8 +7,9 @@
 
 /* Append `text`, in which {table}, {key}, {fallback}, {id}, {user}, {active}, {last_used},
  * {updated}, {created}, {not_before}, {expires}, {successor_of} and {name} stand for the names of
- * postgres.table, postgres.key_column and so on, quoted; {table_text} and {zone} for the table's
- * quoted name and postgres.timestamp_zone as literals. The column of an option that is empty must
+ * postgres.table, postgres.key_column and so on, quoted; {usage_table} and {ledger_table} likewise;
+ * {table_text}, {usage_table_text} and {ledger_table_text} for the tables' quoted names as
+ * literals, {zone} for postgres.timestamp_zone as one. The column of an option that is empty must
  * not be named. */
 void sql_template(struct buffer *sql, const struct config *config, const char *text);
 

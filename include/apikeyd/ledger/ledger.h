@@ -29,19 +29,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <apikeyd/ledger/count_batch.h>
 #include <apikeyd/ledger/ledger_half.h>
 #include <apikeyd/ledger/ledger_report.h>
 #include <apikeyd/ledger/usage_batch.h>
 
 struct ledger;
 
-/* Open or create the ledger at `path`, for IDs of that type, and take its lock. A damaged file is
- * renamed, never deleted; whole slots found in it go into the new file. A file for IDs of another
- * type is renamed too, and not read. Without a usable file the ledger is in memory, and
- * the report says why. Returns 0, -EWOULDBLOCK when another daemon holds the lock, or -ENOMEM.
- * `now_us` is wall time: slots with a later time count as used now. */
+/* Open or create the ledger at `path`, for IDs of that type, and take its lock. `series` is what
+ * the halves of this run are numbered in, an id that no other run has; zeros: uses are not counted.
+ * What was counted in the file becomes batches of its series (ledger_take_counts()), which are
+ * written to a file beside the ledger before the halves forget them. A damaged file is renamed,
+ * never deleted; whole slots found in it go into the new file. A file for IDs of another type is
+ * renamed too, and not read. Without a usable file the ledger is in memory, and the report says
+ * why. Returns 0, -EWOULDBLOCK when another daemon holds the lock, or -ENOMEM. `now_us` is wall
+ * time: slots with a later time count as used now. */
 __attribute__((warn_unused_result)) int ledger_open(const char *path, enum id_type type,
-                                                    int64_t now_us, struct ledger **ret,
+                                                    const struct series_id *series, int64_t now_us,
+                                                    struct ledger **ret,
                                                     struct ledger_report *ret_report);
 
 /* Unmap and unlock. The entries stay in the file. */
@@ -60,6 +65,23 @@ ledger_set_owner(struct ledger *ledger, const struct store_id *owner, const stru
 /* Move all entries found in the file to half 1, so that the front thread begins with an empty half
  * 0. Call before there are two threads. */
 void ledger_gather(struct ledger *ledger);
+
+/* Move batches that were found in files since the last call to the end of the list. */
+void ledger_take_counts(struct ledger *ledger, struct count_list *list);
+
+/* Number an empty half, or one that only holds what is counted elsewhere, before the front thread
+ * gets it. 0 or -errno. Does nothing while uses are not counted. Half 0 of a ledger that was
+ * opened, or of a file at hand, has its number. */
+__attribute__((warn_unused_result)) int ledger_give(struct ledger *ledger,
+                                                    struct ledger_half *half);
+
+/* Returns the series of the halves; zeros: uses are not counted. */
+const struct series_id *ledger_series(const struct ledger *ledger);
+
+/* Another daemon uses the series: take a new one, for what the front's half counts too. 0 or
+ * -errno. */
+__attribute__((warn_unused_result)) int ledger_begin_series(struct ledger *ledger,
+                                                            const struct series_id *series);
 
 /* Returns half 0 or 1 of the file in use. The receiver of a half owns it. */
 struct ledger_half *ledger_half(struct ledger *ledger, int index);

@@ -21,6 +21,7 @@ struct ledger_half {
     uint32_t used;          /* slots written, from the first */
     uint32_t reserved;      /* slots that have room */
     uint32_t kept;          /* of `used`: slots that ledger_half_keep() has kept */
+    uint64_t number;        /* of what is counted in it; 0: nothing is (ledger_give()) */
     uint32_t borrowed_from; /* from this slot on the room is memory; UINT32_MAX: nowhere */
     int fd;                 /* -1: all of it is memory */
     int64_t offset;         /* of the half in the file, bytes */
@@ -32,10 +33,28 @@ static inline struct usage_slot *ledger_half_slot(const struct ledger_half *half
     return (struct usage_slot *)(void *)((char *)half->slots + slot * half->slot_size);
 }
 
-/* A key was allowed at `now_us` (wall time, µs). The caller keeps *hint beside the key. False when
- * the half is full: the use is not recorded. */
-bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
-                        uint32_t *hint);
+/* As ledger_half_record(), in a new slot. */
+bool ledger_half_append(struct ledger_half *half, const struct row_id *api_key_id, int64_t now_us,
+                        uint64_t tag, uint32_t *hint);
+
+/* A key was allowed, or refused, at `now_us` (wall time, µs), which counts for `tag`. The caller
+ * keeps *hint beside the key. False when the half is full: the use is not recorded. */
+static inline bool ledger_half_record(struct ledger_half *half, const struct row_id *api_key_id,
+                                      int64_t now_us, uint64_t tag, uint32_t *hint)
+{
+    if (*hint < half->used) {
+        struct usage_slot *slot = ledger_half_slot(half, *hint);
+
+        if (usage_slot_is_of(slot, half->type, api_key_id) && (slot->count ^ tag) <= COUNT_USES) {
+            if (now_us > slot->last_used_us)
+                *(volatile int64_t *)&slot->last_used_us = now_us;
+            /* One store: a process that is killed has counted the use, or has not. */
+            ++*(volatile uint64_t *)&slot->count;
+            return true;
+        }
+    }
+    return ledger_half_append(half, api_key_id, now_us, tag, hint);
+}
 
 /* Prefetch the slot that `hint` names, before ledger_half_record(). */
 static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t hint)
@@ -48,9 +67,13 @@ static inline void ledger_half_prefetch(const struct ledger_half *half, uint32_t
  * written to. Some of these may have been recorded again since. */
 size_t ledger_half_lost(const struct ledger_half *half);
 
-/* Keep only entries of pending keys, each once, so that the half can be handed on although its
- * entries are nowhere else yet. A process killed on the way leaves all entries. False, and nothing
- * has changed, when out of memory. */
+/* The half's counts are safe elsewhere, or written: forget them, and keep what moves last_used. A
+ * process killed on the way leaves some of the counts. */
+void ledger_half_forget_counts(struct ledger_half *half);
+
+/* Keep only entries of pending keys, each once, and without counts, so that the half can be handed
+ * on although its entries are nowhere else yet. A process killed on the way leaves all entries.
+ * False, and nothing has changed, when out of memory. */
 bool ledger_half_keep(struct ledger_half *half, const struct usage_batch *pending);
 
 /* Empty every slot, for the next round, and return memory that this round did not need. May block:

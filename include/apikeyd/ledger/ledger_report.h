@@ -15,6 +15,7 @@ struct ledger_report {
     bool unread;           /* the file that was set aside is whole, but of another type of IDs */
     bool on_disk;          /* the file is not on tmpfs: stores may stall */
     struct usage_judged judged;
+    int counts_error; /* the file of waiting batches beside the ledger: cannot be read or written */
 };
 
 enum ledger_state {

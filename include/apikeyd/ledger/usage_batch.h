@@ -15,12 +15,31 @@
 #include <apikeyd/model/store.h>
 #include <apikeyd/model/verdict.h>
 
+/* What a slot's uses count for stands above them in `count`, so that one aligned store adds a use
+ * to what it counts for, and a slot of another hour, or of another verdict, is not taken for this
+ * one:
+ *
+ *     63        60 59            36 35                      0
+ *     | verdict   | hour           | uses                   |
+ *
+ * The tag, which is what stands above the uses, is 0 while usage.counts is off. The hour counts
+ * from 1970 (UTC), by PostgreSQL's clock; 0: the uses are counted elsewhere, or not at all. 36 bits
+ * of uses are 19 million a second for an hour. */
+enum { COUNT_HOUR_SHIFT = 36, COUNT_VERDICT_SHIFT = 60 };
+
+#define COUNT_USES ((UINT64_C(1) << COUNT_HOUR_SHIFT) - 1)
+
+static inline uint64_t usage_tag(enum verdict_kind kind, uint32_t hour)
+{
+    return (uint64_t)kind << COUNT_VERDICT_SHIFT | (uint64_t)hour << COUNT_HOUR_SHIFT;
+}
+
 /* A slot for an ID of type text has a struct usage_rest behind it: slots of that type lie two apart
  * in an array, see usage_slot_at(). */
 struct usage_slot {
     struct id_head api_key_id;
     int64_t last_used_us; /* wall time, µs since 1970 (UTC); 0 is no entry */
-    uint64_t count;       /* ALLOWs since the slot was taken */
+    uint64_t count;       /* uses since the slot was taken, with their tag */
 };
 
 struct usage_rest {
@@ -69,6 +88,19 @@ static inline void usage_slot_set_id(struct usage_slot *slot, enum id_type type,
         *(struct usage_rest *)(slot + 1) = (struct usage_rest){.api_key_id = id->rest};
 }
 
+/* Returns whether the slot holds a use, which moves last_used: an ALLOW. A refusal is counted only.
+ */
+static inline bool usage_slot_is_use(const struct usage_slot *slot)
+{
+    return slot->last_used_us != 0 && (slot->count >> COUNT_VERDICT_SHIFT) <= VERDICT_ALLOW;
+}
+
+static inline uint32_t usage_slot_hour(const struct usage_slot *slot)
+{
+    return (uint32_t)(slot->count >> COUNT_HOUR_SHIFT) &
+           ((1U << (COUNT_VERDICT_SHIFT - COUNT_HOUR_SHIFT)) - 1);
+}
+
 /* Returns whether the time is plausible: after 1999 and before 2200. Any other value in a file is
  * damage.
  */
@@ -79,8 +111,9 @@ static inline bool usage_time_plausible(int64_t last_used_us)
 
 /* Faults in entries that were read back from a file. */
 struct usage_judged {
-    size_t clamped; /* later than now, because a clock was ahead: count as used now */
-    size_t dropped; /* implausible, so damaged: the entry is emptied */
+    size_t clamped;     /* later than now, because a clock was ahead: count as used now */
+    size_t dropped;     /* implausible, so damaged: the entry is emptied */
+    uint64_t uncounted; /* uses of a damaged ledger: nothing says whether they were counted */
 };
 
 /* Judge an entry by wall time. False when its time is implausible; an empty entry passes. */
@@ -94,8 +127,9 @@ struct usage_batch {
     struct store_id owner; /* the store of these rows, on any timeline; zeros: unknown */
 };
 
-/* Merge `len` slots of the batch's type, in any order, with duplicates and zero entries. `slots` is
- * only read. False, with the batch as it was, when out of memory. */
+/* Merge the uses in `len` slots of the batch's type, in any order, with duplicates and zero
+ * entries. `slots` is only read; the batch keeps no tags. False, with the batch as it was, when out
+ * of memory. */
 bool usage_batch_merge(struct usage_batch *batch, const struct usage_slot *slots, size_t len);
 
 /* Keep only the entries whose last_used is not zero. */

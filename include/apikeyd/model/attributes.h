@@ -39,9 +39,7 @@ struct attribute {
 /* The value of a hexadecimal digit, as the bytes have it. */
 static inline size_t attribute_digit(char c)
 {
-    size_t byte = (unsigned char)c;
-
-    return (byte & 15) + (byte >> 6) * 9;
+    return ((size_t)c & 15) + ((size_t)c >> 6) * 9;
 }
 
 /* Take the first attribute off *rest. False when there is none. */

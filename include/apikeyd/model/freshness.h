@@ -45,6 +45,7 @@ struct freshness_policy {
     int64_t ttl_unlinked_us; /* upper bound of every ttl while it is not */
     int64_t negative_ttl_us; /* of DENY unknown */
     int64_t stale_max_us;    /* the maximum age of a verdict served because no store answers */
+    bool windowless;         /* keys have no windows: nothing is judged by PostgreSQL's clock */
 };
 
 /* The events so far, except changes of single keys. The back thread receives the events and sends
@@ -61,7 +62,7 @@ struct freshness_inputs {
     bool lookups_down;         /* PostgreSQL is known not to answer lookups */
     int64_t jumped_us;         /* the clocks parted then, … */
     int64_t lost_us;           /* … and verdicts read before are this much older than they seem */
-    struct pg_reading reading; /* of PostgreSQL's clock; not known if keys have no windows */
+    struct pg_reading reading; /* of PostgreSQL's clock; not known if nothing needs it */
 };
 
 /* The read times that follow from policy and inputs at `now_us`. */

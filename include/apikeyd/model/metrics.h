@@ -337,6 +337,14 @@
       "Spill files written")                                                                       \
     X(SPILL_FAILURES, "Usage", "usage_spill_failures", COUNTER, "usage_spill_failures_total", "",  \
       "Spill files that could not be written")                                                     \
+    X(COUNTS_ROWS, "Usage", "usage_counts_rows", COUNTER, "usage_counts_rows_total", "",           \
+      "Rows of the table of counts that were added to")                                            \
+    X(COUNTS_PENDING, "Usage", "usage_counts_pending", GAUGE, "usage_counts_pending", "",          \
+      "Rows of counts that are not in the table yet, without those of the ledger")                 \
+    X(COUNTS_FAILURES, "Usage", "usage_counts_failures", COUNTER, "usage_counts_failures_total",   \
+      "", "Statements for counts that failed")                                                     \
+    X(COUNTS_LOST, "Usage", "usage_counts_lost", COUNTER, "usage_counts_lost_total", "",           \
+      "Uses that will not be counted")                                                             \
     X(BUILD_INFO, "", "", GAUGE, "build_info", "version=\"" APIKEYD_VERSION "\"",                  \
       "1; the label tells which version runs")                                                     \
     X(FRONT_CPU, "Process", "front_cpu_us", COUNTER_US, "thread_cpu_seconds_total",                \

@@ -1,8 +1,9 @@
-/* schema_sql: the SQL that makes role, functions, triggers and index for a configuration.
+/* schema_sql: the SQL that makes role, functions, triggers, index and tables of counts for a
+ * configuration.
  *
- * Everything that is deployed comes from one template, schema.sql: what `apikeyctl schema sql`
- * prints, and sqitch's migrations, which are that for the default configuration. The daemon knows
- * from the same template what it may believe in. */
+ * Everything that is deployed comes from two templates, schema.sql and usage.sql: what `apikeyctl
+ * schema sql` prints, and sqitch's migrations, which are that for the default configuration. The
+ * daemon knows from the same template what it may believe in. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_SCHEMA_SQL_H
 #define APIKEYD_SCHEMA_SQL_H
@@ -10,11 +11,14 @@
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/config/config.h>
 
-/* The sections of the template, in the order in which they run. */
+/* The sections of the templates, in the order in which they run. */
 #define SCHEMA_FUNCTIONS "functions"
 #define SCHEMA_ROLE "role"
 #define SCHEMA_TRIGGERS "triggers"
 #define SCHEMA_INDEX "index"
+#define SCHEMA_USAGE_TABLES "usage_tables"
+#define SCHEMA_USAGE_RIGHTS "usage_rights" /* of the role */
+#define SCHEMA_UNDO_USAGE "undo_usage"
 #define SCHEMA_ROTATION "rotation" /* only where postgres.successor_of_column is set */
 #define SCHEMA_UNDO_ROTATION "undo_rotation"
 #define SCHEMA_UNDO_INDEX "undo_index"
@@ -26,8 +30,8 @@
 void schema_sql_append(struct buffer *sql, const struct config *config, const char *role,
                        const char *section);
 
-/* Append the names of the schema and the table. */
-void schema_table_append(struct buffer *schema, struct buffer *table, const struct config *config);
+/* Append the names of the schema and the table, which an option names together. */
+void schema_table_append(struct buffer *schema, struct buffer *table, const char *name);
 
 /* The columns whose keys the triggers announce, in the order of the triggers' arguments; those that
  * a verdict is made of; those that the daemon reads and writes. They end with NULL and point into

@@ -5,11 +5,14 @@
  * pending (PostgreSQL does not take it, or another session holds the rows) goes to the spill file
  * before the half is emptied; if that fails too, the half stays as it is.
  *
- *     IDLE ─▶ SWAPPING ─▶ MOVING ─▶ WRITING ─▶ SETTLING ─▶ IDLE
- *             front       disk      PostgreSQL disk
+ *     IDLE ─▶ SWAPPING ─▶ MOVING ─▶ WRITING ─▶ COUNTING ─▶ SETTLING ─▶ IDLE
+ *             front       disk      PostgreSQL PostgreSQL  disk
  *
  * The disk thread does all work that a disk can hold up. While a job is under way, the job owns the
  * half and pending usage; the front thread records in the other half meanwhile.
+ *
+ * With usage.counts the half's counts go to count_writer at the swap, which writes them by a
+ * session of its own. A half is emptied when its counts are in PostgreSQL, or in a file.
  *
  * Usage belongs to the store where lookups are answered; the ledger and the spill file name it.
  * When another store answers, the usage is set aside in a file of the earlier store's own, and
@@ -20,6 +23,7 @@
 #ifndef APIKEYD_FLUSHER_H
 #define APIKEYD_FLUSHER_H
 
+#include <apikeyd/ledger/count_batch.h>
 #include <apikeyd/ledger/spill.h>
 #include <apikeyd/ledger/usage_batch.h>
 #include <apikeyd/postgres/pg_connection.h>
@@ -32,6 +36,7 @@ struct flusher_setup {
     struct ledger *ledger;
     struct ledger_half *half;   /* not in use by the front; may hold entries */
     struct usage_batch spilled; /* from the spill file; owned by the flusher from here on */
+    struct count_list *counts;  /* that wait, from files; the flusher empties the list */
     enum spill_state spill;
     void (*on_drained)(void *arg);
     /* Returns whether the feed's session can take a query now. Sends `query` if so, unless it is

@@ -11,6 +11,7 @@
 #define APIKEYD_AWS_EVENT_H
 
 #include <apikeyd/base/buffer.h>
+#include <apikeyd/model/attribute_columns.h>
 #include <apikeyd/model/key_source.h>
 #include <apikeyd/model/verdict.h>
 
@@ -29,10 +30,10 @@ struct aws_key_from {
 const char *aws_event_parse(struct slice json, struct aws_key_from from, struct aws_event *ret);
 void aws_event_free(struct aws_event *event);
 
-/* Append the answer to an event with that `resource`. A policy has usageIdentifierKey if
- * `usage_key` is not NULL. */
+/* Append the answer to an event with that `resource`. Its context has the IDs and the verdict's
+ * attributes, as strings. A policy has usageIdentifierKey if `usage_key` is not NULL. */
 void aws_event_allow(struct buffer *out, const char *resource, const struct verdict *verdict,
-                     const char *usage_key);
+                     const struct attribute_columns *columns, const char *usage_key);
 void aws_event_deny(struct buffer *out, const char *resource, const char *why);
 
 #endif

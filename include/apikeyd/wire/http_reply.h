@@ -23,6 +23,11 @@ struct http_date {
 void http_reply_begin(struct buffer *out, int status, struct http_date *date, int64_t wall_us,
                       unsigned flags);
 
+/* Append text as a field's value can hold it (RFC 9110, section 5.5), in printable ASCII with
+ * single bytes percent-encoded (RFC 3986, section 2.1): all others, a blank at either end, and "%"
+ * itself. So decoding yields any text again. */
+void http_reply_value(struct buffer *out, struct slice text);
+
 /* The end of the head, and the body. `type` may be NULL when there is none. */
 void http_reply_end(struct buffer *out, unsigned flags, const char *type, struct slice body);
 

@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: MIT */
+#include "count_writer.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event_struct.h>
+
+#include <apikeyd/base/backoff.h>
+#include <apikeyd/clock/clock.h>
+#include <apikeyd/postgres/pg_connection.h>
+#include <apikeyd/thread/timer.h>
+
+#include "count_query.h"
+
+/* Longer than a lookup may take: no request waits for counts. */
+static const int64_t statement_timeout_us = 10000000;
+
+/* A round of the flusher waits no longer for a statement. */
+static const int64_t patience_us = 1000000;
+
+/* Batches that are added are kept so long, or fewer, in case PostgreSQL loses the commits. */
+static const int64_t keep_us = 60000000;
+enum { KEEP_ROWS = 1 << 18 }; /* 14 MiB */
+
+struct count_writer {
+    struct count_writer_setup setup;
+    struct back_env *env;
+    struct pg_connection *session;
+    struct event retry, slow;
+    struct backoff backoff;
+    struct count_list waiting;   /* oldest first */
+    struct count_list added;     /* likewise; kept for keep_us */
+    struct count_batch *sending; /* one of `waiting`, or NULL */
+    size_t chunk;                /* of that one, under way */
+    bool first_time;             /* this run sends it for the first time */
+    bool suspects_lock;          /* a statement was late: look before the next one */
+    bool late;                   /* the statement under way takes long */
+    bool failing;                /* the last statement failed: the next one waits for the timer */
+    bool in_file;                /* the file has batches, waiting ones or others */
+    bool wants_series;
+    bool led; /* it is known where counts go: */
+    struct store_mark mark;
+    struct store_id owner;
+    uint64_t noted; /* the number that PostgreSQL has noted of this run's series */
+    bool failure_logged, file_logged, aside_logged;
+    char *sql[2]; /* by count_batch.only_known */
+    char *sql_locks;
+    struct count_params params;
+};
+
+static bool of_this_run(const struct count_writer *writer, const struct count_batch *batch)
+{
+    return !batch->found &&
+           memcmp(&batch->series, ledger_series(writer->setup.ledger), sizeof batch->series) == 0;
+}
+
+static void count_lost(struct count_writer *writer, const struct count_batch *batch)
+{
+    writer->env->metrics.value[METRIC_COUNTS_LOST] += count_batch_uses(batch);
+}
+
+/* Returns the batch to send next, or NULL. Those of other stores wait for these. A batch that is
+ * the result of a merge, and goes in several transactions, has to be on disk as it is before the
+ * first of them: a later run would send it in other pieces. */
+static struct count_batch *next_batch(const struct count_writer *writer)
+{
+    struct count_batch *batch;
+
+    TAILQ_FOREACH(batch, &writer->waiting, in_list)
+    {
+        if (!store_id_same_table(&batch->owner, &writer->owner))
+            continue;
+        if (count_batch_chunks(batch) > 1 && batch->first < batch->last &&
+            batch->safe != batch->last)
+            return NULL;
+        return batch;
+    }
+    return NULL;
+}
+
+/* The number that PostgreSQL must have noted before the next chunk. Of batches that were found it
+ * is not known. */
+static uint64_t number_before(const struct count_batch *batch)
+{
+    return batch->chunk > 0 ? count_batch_number(batch, batch->chunk - 1) : batch->after;
+}
+
+static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result);
+static void on_locks(void *arg, enum pg_outcome outcome, const PGresult *result);
+
+static void send_query(struct count_writer *writer, const char *sql, struct pg_query *query)
+{
+    query->sql = sql;
+    query->timeout_us = statement_timeout_us;
+    query->arg = writer;
+    writer->late = false;
+    timer_start(&writer->slow, patience_us);
+    pg_connection_send(writer->session, query);
+}
+
+static void send_next(struct count_writer *writer)
+{
+    struct count_batch *batch = writer->led ? next_batch(writer) : NULL;
+    struct pg_query query = {.done = on_written};
+
+    if (!batch || writer->sending || writer->failing || !pg_connection_ready(writer->session))
+        return;
+    writer->sending = batch;
+    if (writer->suspects_lock) {
+        query.done = on_locks;
+        send_query(writer, writer->sql_locks, &query);
+        return;
+    }
+    writer->chunk = batch->chunk;
+    writer->first_time = !batch->sent;
+    if (writer->first_time && of_this_run(writer, batch))
+        batch->after = writer->noted;
+    batch->sent = true;
+    count_query_bind(&query, &writer->params, batch, number_before(batch), &writer->mark);
+    send_query(writer, writer->sql[batch->only_known], &query);
+}
+
+/* Drop what has been added for long, and for lack of room. */
+static void trim_added(struct count_writer *writer)
+{
+    int64_t now_us = clock_monotonic_us();
+
+    for (struct count_batch *first; (first = TAILQ_FIRST(&writer->added));) {
+        if (now_us < first->kept_until_us && count_list_rows(&writer->added) <= KEEP_ROWS)
+            return;
+        TAILQ_REMOVE(&writer->added, first, in_list);
+        count_batch_free(first);
+    }
+}
+
+/* PostgreSQL may have lost commits: send again what was added lately. It ignores what it has.
+ * Returns whether there is something. */
+static bool send_again(struct count_writer *writer)
+{
+    struct count_batch *batch;
+
+    if (TAILQ_EMPTY(&writer->added))
+        return false;
+    TAILQ_FOREACH(batch, &writer->waiting, in_list)
+    {
+        batch->chunk = 0;
+    }
+    TAILQ_FOREACH(batch, &writer->added, in_list)
+    {
+        batch->chunk = 0;
+    }
+    TAILQ_CONCAT(&writer->added, &writer->waiting, in_list);
+    TAILQ_CONCAT(&writer->waiting, &writer->added, in_list);
+    return true;
+}
+
+/* The chunk that was sent is in the table. */
+static void take_added(struct count_writer *writer, struct count_batch *batch)
+{
+    uint64_t number = count_batch_number(batch, batch->chunk);
+
+    if (of_this_run(writer, batch) && writer->noted < number)
+        writer->noted = number;
+    if (++batch->chunk < count_batch_chunks(batch))
+        return;
+    batch->kept_until_us = clock_monotonic_us() + keep_us;
+    batch->safe = 0; /* the next file will not have it */
+    batch->in_image = false;
+    TAILQ_REMOVE(&writer->waiting, batch, in_list);
+    TAILQ_INSERT_TAIL(&writer->added, batch, in_list);
+    trim_added(writer);
+}
+
+/* This run sends the batch for the first time, and PostgreSQL has its number: another daemon counts
+ * with a copy of this one's memory. */
+static void take_conflict(struct count_writer *writer, struct count_batch *batch)
+{
+    log_error(&writer->env->log,
+              "usage: PostgreSQL has counts of this daemon's ledger that this daemon has not sent: "
+              "another daemon runs on a copy of it; %" PRIu64
+              " uses are not added, and the ledger gets another id",
+              count_batch_uses(batch));
+    count_lost(writer, batch);
+    writer->wants_series = true;
+    TAILQ_REMOVE(&writer->waiting, batch, in_list);
+    count_batch_free(batch);
+}
+
+/* PostgreSQL notes less than it did. */
+static void take_gap(struct count_writer *writer, struct count_batch *batch, uint64_t number)
+{
+    if (batch->chunk > 0) {
+        batch->chunk = 0;
+        return;
+    }
+    if (send_again(writer)) {
+        log_warning(&writer->env->log,
+                    "usage: PostgreSQL has lost commits: counts of the last minute "
+                    "are sent again");
+        return;
+    }
+    log_error(&writer->env->log,
+              "usage: PostgreSQL has lost counts that are no longer kept: it notes number %" PRIu64
+              ", and had noted %" PRIu64,
+              number, batch->after);
+    batch->after = number;
+}
+
+static void try_later(struct count_writer *writer)
+{
+    writer->failing = true;
+    timer_retry(&writer->retry, &writer->backoff);
+}
+
+static void fail(struct count_writer *writer, const char *why)
+{
+    writer->env->metrics.value[METRIC_COUNTS_FAILURES]++;
+    try_later(writer);
+    if (!writer->failure_logged)
+        log_error(&writer->env->log, "postgres (counts): %.*s; counts stay pending (logged once)",
+                  (int)strcspn(why, "\n"), why);
+    writer->failure_logged = true;
+}
+
+static void take_result(struct count_writer *writer, struct count_batch *batch,
+                        const PGresult *result)
+{
+    struct count_outcome outcome;
+
+    if (!count_query_read(result, &outcome)) {
+        fail(writer, "the answer has another form than expected");
+    } else if (!store_mark_equal(&outcome.told.mark, &writer->mark) || outcome.told.standby) {
+        writer->led = false; /* nothing was written; the session for usage tells where it belongs */
+        pg_connection_give_up(writer->session, "it does not lead to where lookups are answered");
+    } else if (outcome.added) {
+        writer->env->metrics.value[METRIC_COUNTS_ROWS] += outcome.rows;
+        take_added(writer, batch);
+    } else if (outcome.number >= count_batch_number(batch, batch->chunk)) {
+        if (writer->first_time && of_this_run(writer, batch))
+            take_conflict(writer, batch);
+        else
+            take_added(writer, batch);
+    } else if (outcome.number < number_before(batch)) {
+        take_gap(writer, batch, outcome.number);
+    } else {
+        try_later(writer); /* a statement of before, which was late, has just been committed */
+    }
+}
+
+static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct count_writer *writer = arg;
+    struct count_batch *batch = writer->sending;
+
+    writer->sending = NULL;
+    event_del(&writer->slow);
+    if (batch->chunk != writer->chunk) {
+        /* The batch has begun anew meanwhile. */
+    } else if (outcome == PG_DONE) {
+        take_result(writer, batch, result);
+    } else if (outcome == PG_REFUSED && count_query_key_gone(result) && !batch->only_known) {
+        batch->only_known = true;
+    } else if (outcome == PG_REFUSED) {
+        fail(writer, PQresultErrorMessage(result));
+    } else if (outcome == PG_LATE) {
+        writer->suspects_lock = true;
+        fail(writer, "the statement is late");
+    }
+    if (outcome == PG_DONE && !writer->failing) {
+        backoff_reset(&writer->backoff);
+        writer->failure_logged = false;
+    }
+    writer->setup.on_progress(writer->setup.arg);
+}
+
+/* A statement that waits for a lock of a table has no lock timeout yet, and waits on when its
+ * session has been given up. So there is one of them, and the next one is sent when nobody has such
+ * a lock. */
+static void on_locks(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct count_writer *writer = arg;
+
+    writer->sending = NULL;
+    event_del(&writer->slow);
+    if (outcome == PG_DONE && count_query_unlocked(result))
+        writer->suspects_lock = false;
+    else if (outcome == PG_DONE)
+        fail(writer, "the table of counts is locked");
+    else if (outcome != PG_LOST)
+        fail(writer, outcome == PG_LATE ? "a query is late" : PQresultErrorMessage(result));
+    writer->setup.on_progress(writer->setup.arg);
+}
+
+static void on_ready(void *arg)
+{
+    struct count_writer *writer = arg;
+
+    send_next(writer);
+    writer->setup.on_progress(writer->setup.arg);
+}
+
+static void on_down(void *arg)
+{
+    struct count_writer *writer = arg;
+
+    writer->setup.on_progress(writer->setup.arg);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+    struct count_writer *writer = arg;
+
+    (void)fd;
+    (void)what;
+    writer->failing = false;
+    send_next(writer);
+}
+
+static void on_slow(evutil_socket_t fd, short what, void *arg)
+{
+    struct count_writer *writer = arg;
+
+    (void)fd;
+    (void)what;
+    writer->late = true;
+    writer->setup.on_progress(writer->setup.arg);
+}
+
+/* Too many rows wait: the oldest ones that are not under way go. */
+static void bound(struct count_writer *writer)
+{
+    size_t rows = count_list_rows(&writer->waiting);
+    struct count_batch *batch = TAILQ_FIRST(&writer->waiting);
+
+    while (batch && rows > COUNT_ROWS_MAX) {
+        struct count_batch *next = TAILQ_NEXT(batch, in_list);
+
+        if (batch != writer->sending && next) {
+            log_error(&writer->env->log,
+                      "usage: more than %d rows of counts wait: the oldest %zu, of %" PRIu64
+                      " uses, are dropped",
+                      COUNT_ROWS_MAX, batch->len, count_batch_uses(batch));
+            count_lost(writer, batch);
+            rows -= batch->len;
+            TAILQ_REMOVE(&writer->waiting, batch, in_list);
+            count_batch_free(batch);
+        }
+        batch = next;
+    }
+}
+
+bool count_writer_take(struct count_writer *writer, const struct ledger_half *half,
+                       const struct store_id *owner)
+{
+    struct count_batch *last = TAILQ_LAST(&writer->waiting, count_list);
+    struct count_batch *batch;
+
+    if (!count_batch_from_half(half, ledger_series(writer->setup.ledger), &batch))
+        return false;
+    if (!batch)
+        return true;
+    batch->owner = *owner;
+    if (!last || last->sent || !of_this_run(writer, last) ||
+        !store_id_same_table(&last->owner, owner) || !count_batch_merge(last, batch))
+        TAILQ_INSERT_TAIL(&writer->waiting, batch, in_list);
+    bound(writer);
+    send_next(writer);
+    return true;
+}
+
+/* Returns whether one of the list has all that the batch has. */
+static bool is_in(const struct count_list *list, const struct count_batch *batch)
+{
+    const struct count_batch *other;
+
+    TAILQ_FOREACH(other, list, in_list)
+    {
+        if (count_batch_contains(other, batch))
+            return true;
+    }
+    return false;
+}
+
+/* The file beside the ledger, which was read too, may hold what this writer has put there. */
+void count_writer_find(struct count_writer *writer)
+{
+    struct count_list found = TAILQ_HEAD_INITIALIZER(found);
+
+    ledger_take_counts(writer->setup.ledger, &found);
+    for (struct count_batch *batch; (batch = TAILQ_FIRST(&found));) {
+        TAILQ_REMOVE(&found, batch, in_list);
+        if (is_in(&writer->waiting, batch) || is_in(&writer->added, batch))
+            count_batch_free(batch);
+        else
+            TAILQ_INSERT_TAIL(&writer->waiting, batch, in_list);
+    }
+}
+
+/* Batches from before it was known where usage belongs belong there. */
+static void adopt(struct count_writer *writer)
+{
+    struct count_batch *batch;
+    bool others = false;
+
+    TAILQ_FOREACH(batch, &writer->waiting, in_list)
+    {
+        if (!store_id_known(&batch->owner))
+            batch->owner = writer->owner;
+        others = others || !store_id_same_table(&batch->owner, &writer->owner);
+    }
+    if (others && !writer->aside_logged)
+        log_warning(&writer->env->log, "usage: counts of another database wait until lookups are "
+                                       "answered from it again (logged once)");
+    writer->aside_logged = others;
+}
+
+void count_writer_lead(struct count_writer *writer, const struct store_mark *mark,
+                       const struct store_id *owner)
+{
+    if (!store_id_same_table(&writer->owner, owner)) {
+        writer->noted = 0;
+        count_list_free(&writer->added);
+    }
+    writer->led = true;
+    writer->owner = *owner;
+    adopt(writer);
+    /* Another run of the server, or another server: it may have lost the last commits. */
+    if (!store_mark_equal(&writer->mark, mark))
+        (void)send_again(writer);
+    writer->mark = *mark;
+    send_next(writer);
+}
+
+bool count_writer_busy(const struct count_writer *writer)
+{
+    if (!writer->led || writer->failing || writer->late || !pg_connection_up(writer->session))
+        return false;
+    return writer->sending || next_batch(writer);
+}
+
+static bool is_saved(const struct count_list *waiting)
+{
+    const struct count_batch *batch;
+
+    TAILQ_FOREACH(batch, waiting, in_list)
+    {
+        if (batch->safe != batch->last)
+            return false;
+    }
+    return true;
+}
+
+enum count_order count_writer_order(struct count_writer *writer, struct buffer *image)
+{
+    struct count_batch *batch;
+
+    if (TAILQ_EMPTY(&writer->waiting))
+        return writer->in_file ? COUNTS_REMOVE : COUNTS_LEAVE;
+    if (is_saved(&writer->waiting))
+        return COUNTS_LEAVE;
+    TAILQ_FOREACH(batch, &writer->waiting, in_list)
+    {
+        batch->in_image = true;
+    }
+    count_file_image(&writer->waiting, image);
+    return COUNTS_WRITE;
+}
+
+void count_writer_saved(struct count_writer *writer, enum count_order order, int error)
+{
+    struct count_batch *batch;
+
+    if (order == COUNTS_LEAVE)
+        return;
+    if (error < 0) {
+        if (!writer->file_logged)
+            log_warning(&writer->env->log,
+                        "usage: counts that wait cannot be written to a file: %s; they stay in the "
+                        "ledger (logged once)",
+                        strerror(-error));
+        writer->file_logged = true;
+        return;
+    }
+    writer->file_logged = false;
+    writer->in_file = order == COUNTS_WRITE;
+    TAILQ_FOREACH(batch, &writer->waiting, in_list)
+    {
+        if (batch->in_image)
+            batch->safe = batch->last;
+    }
+    send_next(writer);
+}
+
+const char *count_writer_failure(const struct count_writer *writer)
+{
+    if (!writer->led || !next_batch(writer))
+        return NULL;
+    return writer->failing || writer->late ? "postgres does not take counts; they stay pending"
+                                           : "postgres does not answer; counts stay pending";
+}
+
+bool count_writer_wants_series(struct count_writer *writer)
+{
+    bool wants = writer->wants_series;
+
+    writer->wants_series = false;
+    writer->noted = wants ? 0 : writer->noted;
+    return wants;
+}
+
+size_t count_writer_rows(const struct count_writer *writer)
+{
+    return count_list_rows(&writer->waiting);
+}
+
+struct count_writer *count_writer_new(const struct count_writer_setup *setup)
+{
+    struct count_writer *writer = calloc(1, sizeof *writer);
+
+    if (!writer)
+        return NULL;
+    writer->setup = *setup;
+    writer->env = setup->env;
+    TAILQ_INIT(&writer->waiting);
+    TAILQ_INIT(&writer->added);
+    TAILQ_CONCAT(&writer->waiting, setup->found, in_list);
+    writer->in_file = true; /* perhaps */
+    writer->backoff = (struct backoff){.first_us = 200000, .max_us = 10000000};
+    writer->sql[false] = count_query_sql(writer->env->config, false);
+    writer->sql[true] = count_query_sql(writer->env->config, true);
+    writer->sql_locks = count_query_locks_sql(writer->env->config);
+    event_assign(&writer->retry, writer->env->base, -1, 0, on_retry, writer);
+    event_assign(&writer->slow, writer->env->base, -1, 0, on_slow, writer);
+    writer->session = pg_connection_new(&(struct pg_connection_setup){
+        .env = writer->env,
+        .purpose = "counts",
+        .rank = PG_RANK_SPARE,
+        .dsn = writer->env->config->postgres_dsn,
+        .waits_when_late = true, /* it may be behind a lock of the table */
+        .on_ready = on_ready,
+        .on_down = on_down,
+        .renews_when_denied = true,
+        .arg = writer,
+    });
+    if (!writer->session) {
+        count_writer_free(writer);
+        return NULL;
+    }
+    return writer;
+}
+
+static void ignore(void *arg)
+{
+    (void)arg;
+}
+
+void count_writer_free(struct count_writer *writer)
+{
+    if (!writer)
+        return;
+    writer->setup.on_progress = ignore;
+    pg_connection_free(writer->session);
+    event_del(&writer->retry);
+    event_del(&writer->slow);
+    count_list_free(&writer->waiting);
+    count_list_free(&writer->added);
+    count_params_free(&writer->params);
+    free(writer->sql[false]);
+    free(writer->sql[true]);
+    free(writer->sql_locks);
+    free(writer);
+}

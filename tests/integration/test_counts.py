@@ -1,0 +1,312 @@
+"""usage.counts: what the table of counts says is what clients were answered, whatever fails."""
+
+import os
+import random
+import subprocess
+import threading
+import time
+from collections import Counter
+
+import pytest
+import redis
+from conftest import check, flush, info, utc_now
+from harness.proxy import PASS, RESET, Proxy
+from harness.servers import BUILD, wait_until
+from harness.standstill import Standstill
+from wire import Wire, command
+
+pytestmark = pytest.mark.builds("release", "debug", "asan")
+
+
+def counted(db):
+    return dict(db.run("SELECT verdict, sum(uses)::int FROM api.user_api_key_usage GROUP BY 1"))
+
+
+def test_each_answer_counts(db, start):
+    db.add_keys(3)
+    db.add_key("gone", active=False)
+    daemon = start({"usage.counts": "hour"})
+    for i in range(30):
+        assert check(daemon.client(), f"key-{i % 3}")[0] == "ALLOW"
+    for _ in range(5):
+        assert check(daemon.client(), "gone") == ["DENY", "inactive"]
+        assert check(daemon.client(), "no such key") == ["DENY", "unknown"]
+    flush(daemon)
+    assert counted(db) == {"allow": 30, "inactive": 5}
+    assert db.last_used("gone") is None
+    assert db.one("SELECT count(*) FROM api.user_api_key_usage WHERE bucket = date_trunc('hour', now())") == 4
+    for _ in range(7):
+        check(daemon.client(), "key-0")
+    flush(daemon)
+    assert counted(db) == {"allow": 37, "inactive": 5}
+    assert info(daemon)["usage_counts_pending"] == 0
+    assert not list(daemon.folder.glob("*.counts"))
+
+
+class Load:
+    """Clients that check random keys, in pipelines, and count what they asked and what they were answered."""
+
+    def __init__(self, daemon, keys, seed):
+        self.daemon, self.keys, self.random = daemon, keys, random.Random(seed)
+        self.asked, self.answered = Counter(), Counter()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        try:
+            with Wire(self.daemon.check) as wire:
+                while True:
+                    keys = self.random.choices(self.keys, k=16)
+                    self.asked.update(keys)
+                    wire.send(b"".join(command("CHECK", key) for key in keys))
+                    for key in keys:
+                        reply = wire.reply()
+                        if isinstance(reply, list):
+                            self.answered[key] += 1
+                        else:
+                            self.asked[key] -= 1  # UNAVAILABLE is no use of the key
+        except (OSError, EOFError):
+            pass  # the daemon was killed
+
+
+class Oracle:
+    """received <= counted <= asked, of each key: an answer that was rendered and not received may count, or not."""
+
+    def __init__(self, db, keys):
+        self.db, self.keys = db, keys
+        self.asked, self.answered = Counter(), Counter()
+
+    def add(self, loads):
+        for load in loads:
+            load.thread.join()
+            self.asked.update(load.asked)
+            self.answered.update(load.answered)
+
+    def wrong(self):
+        found = Counter(dict(self.db.run(
+            "SELECT k.key_id, sum(u.uses)::int FROM api.user_api_key_usage AS u JOIN api.user_api_key AS k "
+            "USING (api_key_id) GROUP BY 1")))
+        return {key: (self.answered[key], found[key], self.asked[key]) for key in self.keys
+                if not self.answered[key] <= found[key] <= self.asked[key]}
+
+
+def settle(daemons):
+    """All that the daemons have is added."""
+    for daemon in daemons:
+        wait_until(lambda: flushed(daemon) and info(daemon)["usage_counts_pending"] == 0, "all counts to be added")
+
+
+def flushed(daemon):
+    try:
+        flush(daemon)
+    except redis.ResponseError:
+        return False
+    return True
+
+
+KILLS = int(os.environ.get("APIKEYD_KILLS", "8" if BUILD.name == "release" else "4"))
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_each_use_counts_once(db, start, scratch, postgres):
+    """Two daemons and the same keys. Sessions are cut too, before and after their COMMIT."""
+    db.add_keys(40)
+    keys = [f"key-{i}" for i in range(40)]
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    with Proxy(scratch / f"{db.name}-line", postgres.folder) as line:
+        dsn = db.dsn.replace(str(postgres.folder), str(line.folder))
+        daemons = [start({"usage.counts": "hour", "usage.flush_interval": "50ms", "postgres.dsn": dsn,
+                          "cache.stale_max": "1h"}) for _ in range(2)]
+        oracle = Oracle(db, keys)
+        for round_ in range(KILLS):
+            loads = {daemon: [Load(daemon, keys, moments.random()) for _ in range(2)] for daemon in daemons}
+            wait_until(lambda: all(sum(load.answered.values()) > 100 for group in loads.values() for load in group),
+                       "answers")
+            for _ in range(round_ % 3):
+                line.hold()  # statements are executed, and nobody hears of it
+                time.sleep(moments.uniform(0, 0.1))
+                line.become(RESET)
+                time.sleep(moments.uniform(0, 0.05))
+                line.become(PASS)
+            time.sleep(moments.uniform(0, 0.2))
+            for daemon in daemons:
+                daemon.kill()
+                oracle.add(loads[daemon])
+            for daemon in daemons:
+                daemon.start()
+        settle(daemons)
+        assert sum(oracle.answered.values()) > 100 * KILLS
+        assert not oracle.wrong()
+    print(sum(oracle.answered.values()), "answers", sum(oracle.asked.values()), "asked")
+
+
+def use(daemon, times, keys=3):
+    for i in range(times):
+        assert check(daemon.client(), f"key-{i % keys}")[0] == "ALLOW"
+    return times
+
+
+def total(db):
+    return db.one("SELECT coalesce(sum(uses), 0)::int FROM api.user_api_key_usage")
+
+
+def files_of_counts(daemon):
+    return [path.name for path in daemon.folder.glob("*.counts")]
+
+
+# Thread, call and file at which the daemon is killed, with PostgreSQL away from the second on.
+STEPS = [("main", "write", "usage.ledger"), ("apikeyd-disk", "write", "usage.spill.counts"),
+         ("apikeyd-disk", "fsync", "usage.spill.counts"), ("apikeyd-disk", "rename", "usage.spill.counts"),
+         ("apikeyd-disk", "write", "usage.spill.new")]
+
+
+@pytest.mark.slow
+def test_killed_at_each_step_of_a_flush(db, start, scratch, postgres):
+    db.add_keys(3)
+    still = Standstill(scratch / f"{db.name}-still")
+    with Proxy(scratch / f"{db.name}-line", postgres.folder) as line:
+        dsn = db.dsn.replace(str(postgres.folder), str(line.folder))
+        daemon = start({"usage.counts": "hour", "cache.stale_max": "1h", "cache.ttl": "1h", "cache.ttl_unlinked": "1h",
+                        "postgres.dsn": dsn}, env=still.env)
+        uses = 0
+        for thread, call, file in STEPS:
+            uses += use(daemon, 30)
+            if thread != "main":
+                line.become(RESET)
+            with still.stand(thread, call, file), Wire(daemon.admin) as admin:
+                admin.send(b"FLUSH\r\n")
+                wait_until(still.stands, f"{call} of {file}")
+                uses += use(daemon, 9)
+                daemon.kill()
+            line.become(PASS)
+            daemon.start()
+            wait_until(daemon.settled, "the daemon to be connected")
+        # The statement is executed, and its answer is not heard; nor is that of the next one, after the restart.
+        for _ in range(2):
+            uses += use(daemon, 30)
+            line.hold()
+            with Wire(daemon.admin) as admin:
+                admin.send(b"FLUSH\r\n")
+                wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'WITH %' AND usename "
+                                          "= 'apikeyd' AND wait_event = 'ClientRead' AND query_start > now() - "
+                                          "interval '1 minute'"), "statements")
+                time.sleep(0.2)
+                daemon.kill()
+            line.become(RESET)
+            line.become(PASS)
+            daemon.start()
+            wait_until(daemon.settled, "the daemon to be connected")
+        settle([daemon])
+        assert total(db) == uses
+    wait_until(lambda: not files_of_counts(daemon), "the files to go")
+
+
+def test_copies_and_old_files_count_nothing_twice(db, start, postgres, scratch):
+    """Two daemons start on copies of what a killed one left; later an old ledger and old files are put back."""
+    db.add_keys(3)
+    options = {"usage.counts": "day", "cache.stale_max": "1h", "cache.ttl": "1h", "cache.ttl_unlinked": "1h"}
+    one = start(options)
+    uses = use(one, 30)
+    with db.connect(autocommit=False) as lock:
+        lock.execute("LOCK TABLE api.user_api_key_usage IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(redis.ResponseError, match="counts"):
+            flush(one)
+        uses += use(one, 12)
+        one.kill()
+        assert "usage.spill.counts" in files_of_counts(one)
+        db.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+               "AND usename = 'apikeyd'")
+    two = start(options, wait=False)
+    two.folder.mkdir(exist_ok=True)
+    kept = scratch / f"{db.name}-kept"
+    kept.mkdir()
+    for path in one.folder.glob("usage.*"):
+        subprocess.run(["cp", "--sparse=always", path, two.folder / path.name], check=True)
+        subprocess.run(["cp", "--sparse=always", path, kept / path.name], check=True)
+    for daemon in (one, two):
+        daemon.start()
+        wait_until(daemon.settled, "the daemon to be connected")
+        uses += use(daemon, 10)
+    settle([one, two])
+    assert total(db) == uses
+    assert db.one("SELECT count(DISTINCT bucket) FROM api.user_api_key_usage "
+                  "WHERE bucket = date_trunc('day', bucket, 'UTC')") == 1
+    one.stop()
+    for path in kept.iterdir():
+        subprocess.run(["cp", "--sparse=always", path, one.folder / path.name], check=True)
+    one.start()
+    wait_until(one.settled, "the daemon to be connected")
+    uses += use(one, 10)
+    settle([one])
+    assert total(db) == uses
+    assert info(one)["usage_counts_lost"] == 0
+
+
+def test_a_table_that_is_away_or_locked_delays_no_last_used(db, start):
+    db.add_keys(3)
+    db.run("ALTER TABLE api.user_api_key_usage RENAME TO away")
+    daemon = start({"usage.counts": "hour", "usage.flush_interval": "50ms"})
+    began = utc_now()
+    uses = use(daemon, 30)
+    wait_until(lambda: db.last_used("key-0") and db.last_used("key-0") >= began, "last_used")
+    wait_until(lambda: "postgres (counts)" in daemon.log() and files_of_counts(daemon), "the log and the file")
+    uses += use(daemon, 30)
+    db.run("ALTER TABLE api.away RENAME TO user_api_key_usage")
+    wait_until(lambda: total(db) == uses, "the counts")
+    with db.connect(autocommit=False) as lock:
+        lock.execute("LOCK TABLE api.user_api_key_usage IN ACCESS EXCLUSIVE MODE")
+        for _ in range(3):
+            began = utc_now()
+            uses += use(daemon, 3)
+            wait_until(lambda: db.last_used("key-0") >= began, "last_used")  # noqa: B023
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'api.user_api_key_usage'::regclass"
+        assert db.one(waiting) <= 1
+    wait_until(lambda: total(db) == uses, "the counts")
+    with db.connect(autocommit=False) as lock:  # its own rows, as another daemon has them
+        lock.execute("SELECT FROM api.user_api_key_usage FOR UPDATE")
+        began = utc_now()
+        uses += use(daemon, 3)
+        wait_until(lambda: db.last_used("key-0") >= began, "last_used")
+        wait_until(lambda: "lock timeout" in daemon.log(), "the lock timeout")
+    wait_until(lambda: total(db) == uses, "the counts")
+    assert daemon.stop() == 0
+    daemon.start()
+
+
+def test_keys_that_go_and_tables_with_a_foreign_key(db, start):
+    db.run("ALTER TABLE api.user_api_key_usage ADD FOREIGN KEY (api_key_id) REFERENCES api.user_api_key ON DELETE CASCADE")
+    db.add_keys(3)
+    daemon = start({"usage.counts": "hour"})
+    use(daemon, 30)
+    db.run("DELETE FROM api.user_api_key WHERE key_id = 'key-1'")
+    wait_until(lambda: flushed(daemon) and total(db) == 20, "the counts of the keys that are there")
+    assert info(daemon)["usage_counts_pending"] == 0
+    db.run("DELETE FROM api.user_api_key WHERE key_id = 'key-2'")
+    assert total(db) == 10
+
+
+def test_commits_that_postgres_loses_are_added_again(db, start, postgres):
+    """A failover to a standby that had not the last commits, as the daemon sees it: another run of the server, which notes
+    what it noted a while ago."""
+    db.add_keys(3)
+    daemon = start({"usage.counts": "hour", "cache.stale_max": "1h"})
+    uses = use(daemon, 30)
+    flush(daemon)
+    db.run("CREATE TABLE api.usage_then AS TABLE api.user_api_key_usage")
+    db.run("CREATE TABLE api.ledger_then AS TABLE api.apikeyd_ledger")
+    for _ in range(2):
+        uses += use(daemon, 12)
+        flush(daemon)
+    assert total(db) == uses
+    db.run("UPDATE api.user_api_key_usage AS u SET uses = t.uses FROM api.usage_then AS t "
+           "WHERE (u.api_key_id, u.bucket, u.verdict) = (t.api_key_id, t.bucket, t.verdict)")
+    db.run("UPDATE api.apikeyd_ledger AS l SET number = t.number FROM api.ledger_then AS t "
+           "WHERE l.ledger_id = t.ledger_id")
+    assert total(db) == 30
+    postgres.stop()
+    postgres.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    wait_until(lambda: flushed(daemon) and total(db) == uses, "the lost counts")
+    assert info(daemon)["usage_counts_pending"] == 0
