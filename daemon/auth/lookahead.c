@@ -61,9 +61,9 @@ const struct ahead *lookahead_take(struct lookahead *lookahead, struct slice byt
     if (lookahead->next == lookahead->len) {
         fill(lookahead, bytes, hasher, freshness, cache);
         if (lookahead->len > 1) {
+            prefetch_verdicts(lookahead, cache, usage);
             if (resp_request_asks_attributes(lookahead->check[0].at))
                 prefetch_attributes(lookahead, cache);
-            prefetch_verdicts(lookahead, cache, usage);
         }
     }
     if (lookahead->next == lookahead->len || lookahead->check[lookahead->next].at != bytes.at)

@@ -329,15 +329,10 @@ static struct table *table_for(struct verdict_cache *cache, enum verdict_kind ki
     return kind == VERDICT_DENY_UNKNOWN ? &cache->negative : &cache->positive;
 }
 
-static void drop_attributes(struct table *table, const struct cached_verdict *slot)
+static void empty(struct table *table, struct cached_verdict *slot)
 {
     if (slot->flags & CACHED_ATTRIBUTES)
         attribute_store_remove(table->attributes, (uint32_t)index_of(table, slot));
-}
-
-static void empty(struct table *table, struct cached_verdict *slot)
-{
-    drop_attributes(table, slot);
     slot->flags = 0;
     *tag_at(table, slot) = 0;
     slot->kind = VERDICT_UNAVAILABLE;
@@ -365,8 +360,6 @@ static struct cached_verdict *make_room(struct table *table, const struct place 
     }
     slot = victim(table, place, limits);
     table->evictions += freshness_is_fresh(limits, slot->kind, slot->read_at_us);
-    drop_attributes(table, slot);
-    slot->flags = 0;
     return slot;
 }
 
@@ -394,8 +387,8 @@ static void make_attribute_room(struct table *table, size_t len,
     }
 }
 
-/* Keep the attributes of the verdict that was just put into the slot, in the place of those that it
- * `had`. */
+/* Keep the attributes of the verdict that was just put into the slot, in the place of those that
+ * the slot `had`, of this key or of another one. */
 static void keep_attributes(struct table *table, struct cached_verdict *slot, bool had,
                             struct attributes attributes, const struct freshness_limits *limits)
 {
