@@ -13,6 +13,13 @@ enum { PRINTED, LENGTH, TYPED, CATEGORY };
  * as long as this, if the value fits. */
 #define PRINTED_MAX "8192"
 
+/* PostgreSQL would refuse the whole statement for text of a database without an encoding that is no
+ * UTF-8, so its bytes are sent as they are. */
+#define ENCODING                                                                                   \
+    "CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) "                           \
+    "'SQL_ASCII'::pg_catalog.name "                                                                \
+    "THEN 'SQL_ASCII'::pg_catalog.name ELSE 'UTF8'::pg_catalog.name END"
+
 /* concat() prints any type, by the type's own output function and as nothing else: a cast may be
  * the table owner's. */
 void attribute_query_append(struct buffer *text, const struct config *config, char alias)
@@ -22,7 +29,8 @@ void attribute_query_append(struct buffer *text, const struct config *config, ch
                       ", CASE WHEN %c.{attribute_%zu} IS NOT NULL "
                       "AND pg_catalog.octet_length(pg_catalog.concat(%c.{attribute_%zu})) "
                       "OPERATOR(pg_catalog.<=) " PRINTED_MAX
-                      " THEN pg_catalog.concat(%c.{attribute_%zu}) END, "
+                      " THEN pg_catalog.convert_to(pg_catalog.concat(%c.{attribute_%zu}), " ENCODING
+                      ") END, "
                       "CASE WHEN %c.{attribute_%zu} IS NOT NULL "
                       "THEN pg_catalog.octet_length(pg_catalog.concat(%c.{attribute_%zu})) END, "
                       "CASE WHEN false THEN %c.{attribute_%zu} END, "

@@ -133,11 +133,19 @@ def test_a_database_without_an_encoding_proves_no_absence(postgres, start):
         db = Database(postgres, "bytes")
         db.run("CREATE SCHEMA api")
         db.run(KEYS)
+        db.run("ALTER TABLE api.user_api_key ADD plan text, ADD tenant text DEFAULT E'\\303\\274'")
         for key in ("good", "caf\\351", "\\303\\274ber"):
-            db.run("INSERT INTO api.user_api_key (api_key_id, key_id, user_id, is_active) "
-                   f"VALUES (gen_random_uuid(), E'{key}', gen_random_uuid(), true)")
-        daemon = start({"postgres.dsn": db.admin_dsn, "redis.url": ""})
+            db.run("INSERT INTO api.user_api_key (api_key_id, key_id, user_id, is_active, plan) "
+                   f"VALUES (gen_random_uuid(), E'{key}', gen_random_uuid(), true, E'{key}')")
+        daemon = start({"postgres.dsn": db.admin_dsn, "redis.url": "", "postgres.attribute_columns": "plan, tenant"})
         client = daemon.client()
+        # A value in other bytes is left out, and the key is answered.
+        db.run("INSERT INTO api.user_api_key (api_key_id, key_id, user_id, is_active, plan) "
+               "VALUES (gen_random_uuid(), 'latin', gen_random_uuid(), true, E'caf\\351')")
+        told = {key: check(client, key, "ATTRIBUTES")[3] for key in ("good", "latin", "\u00fcber")}
+        assert told == {"good": ["plan", "good", "tenant", "\u00fc"], "latin": ["tenant", "\u00fc"],
+                        "\u00fcber": ["plan", "\u00fcber", "tenant", "\u00fc"]}
+        assert "column plan has 4 bytes and is left out of this key's attributes: it is no UTF-8" in daemon.log()
         assert check(client, "good")[0] == check(client, "\u00fcber")[0] == "ALLOW"
         assert check(client, "none") == ["DENY", "unknown"]
         for _ in range(2):

@@ -151,6 +151,7 @@ static void test_columns_that_are_refused(void **state)
         {"id", "something else by that name"},
         {"ID", "something else by that name"},
         {"userId", "something else by that name"},
+        {"plan, principalId", "something else by that name"},
         {"a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q", "at most 16"},
     };
     struct attribute_columns columns = {.len = 7};
