@@ -57,7 +57,7 @@ umount -l .
 MOUNT_FOR_COMMAND = """
 mount -t proc proc proc
 mount -t sysfs sysfs sys
-[ ! -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount --rbind /sys/fs/cgroup sys/fs/cgroup
 for file in $3; do
     mkdir -p ".${file%/*}"
     [ -e ".$file" ] || touch ".$file"

@@ -49,7 +49,6 @@ PROBES = [line.split() for line in """
     CLUSTER MYID
     READONLY
     READWRITE
-    MODULE LIST
     LATENCY LATEST
     MEMORY USAGE x
     CONFIG GET nosuch
@@ -141,6 +140,8 @@ def form(reply, depth=2):
 def test_probes(daemon, redis_server, version):
     differing = []
     with Wire(daemon.check) as ours, Wire(redis_server.socket) as theirs:
+        ours.send(command("MODULE", "LIST"))
+        assert raw(ours) == (b"*0\r\n", [])
         for probes, what in (([["HELLO", version], *FORMS], form), (PROBES, same)):
             for probe in probes:
                 replies = []
