@@ -144,7 +144,8 @@ static void read_counts(struct storage *storage, const struct config *config, co
     ledger_take_counts(storage->ledger, &storage->counts);
     if (count_file_path(config->usage_spill, path))
         error = count_file_read(path, (enum id_type)config->postgres_id_type, &storage->counts);
-    if (error == -EBADMSG || error == -EMEDIUMTYPE)
+    /* This run will write, or remove, a file of that name. */
+    if (error < 0)
         (void)!state_file_set_aside(path, aside, sizeof aside);
     if (error < 0)
         tell_counts(config->usage_spill, error, log);
