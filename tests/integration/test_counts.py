@@ -322,6 +322,26 @@ def test_a_file_that_cannot_be_read_stays(db, start):
     assert (daemon.folder / "usage.ledger.counts.damaged-1").is_symlink()
 
 
+def test_counts_outlive_a_time_without_them_and_the_machine(db, start):
+    db.add_keys(3)
+    daemon = start({"usage.counts": "hour"})
+    uses = use(daemon, 30)
+    daemon.kill()
+    daemon.options["usage.counts"] = "off"
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    use(daemon, 30)
+    daemon.stop()
+    assert total(db) == 0
+    for path in daemon.folder.glob("usage.ledger*"):
+        path.unlink()  # as tmpfs after a boot
+    daemon.options["usage.counts"] = "hour"
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    settle([daemon])
+    assert total(db) == uses
+
+
 def test_keys_that_go_and_tables_with_a_foreign_key(db, start):
     db.run("ALTER TABLE api.user_api_key_usage ADD FOREIGN KEY (api_key_id) REFERENCES api.user_api_key ON DELETE CASCADE")
     db.add_keys(3)
