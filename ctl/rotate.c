@@ -18,6 +18,9 @@ static int64_t lifetime_of(const struct request *request)
         return LIFETIME_OF_OLD;
     if (strcmp(request->lifetime, "unlimited") == 0)
         return LIFETIME_UNLIMITED;
+    if (strspn(request->lifetime, "0123456789") == 0)
+        die(EX_USAGE, "--lifetime \"%s\": a time, as in 90d, or \"unlimited\" is expected",
+            request->lifetime);
     return duration_seconds("--lifetime", request->lifetime, 1);
 }
 

@@ -158,7 +158,6 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
 
     for (size_t i = 0; i < count; i++)
         attributes[i] = config->postgres_attribute_columns.column[i].name;
-
     append_names(&not_copied, own, sizeof own / sizeof own[0]);
     append_names(&copied, kept, sizeof kept / sizeof kept[0]);
     append_names(&attribute_names, attributes, count);

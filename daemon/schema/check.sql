@@ -12,7 +12,11 @@ keys (oid, kind, owner, schema, secured, forced, options) AS (
     WHERE c.relname OPERATOR(pg_catalog.=) $2 AND n.nspname OPERATOR(pg_catalog.=) $1
         AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f}'::pg_catalog."char"[])
 ),
-wanted (name) AS (SELECT coalesce(nullif($6, ''), current_user::pg_catalog.text)),
+wanted (name) AS (
+    -- NULLIF would look for an operator by its name.
+    SELECT CASE WHEN $6 OPERATOR(pg_catalog.<>) ''::pg_catalog.text THEN $6
+        ELSE current_user::pg_catalog.text END
+),
 role (oid, name, above) AS (
     SELECT r.oid, r.rolname, r.rolsuper OR r.rolbypassrls
     FROM pg_catalog.pg_roles AS r
@@ -59,7 +63,8 @@ unindexed (name, type) AS (
     FROM keyed AS k
     JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) k.type
     WHERE y.typtype OPERATOR(pg_catalog.<>) 'd'
-        AND y.oid OPERATOR(pg_catalog.<>) ALL ('{text,varchar,name}'::pg_catalog.regtype[])
+        AND y.oid OPERATOR(pg_catalog.<>)
+        ALL ('{pg_catalog.text,pg_catalog.varchar,pg_catalog.name}'::pg_catalog.regtype[])
 ),
 forbidden (name, verb) AS (
     SELECT c.name, c.verb

@@ -82,7 +82,7 @@ BEGIN
             number bigint NOT NULL,
             updated_at timestamptz NOT NULL DEFAULT now()
         ) WITH (fillfactor = 50);
-        COMMENT ON TABLE "api"."apikeyd_ledger" IS 'The last batch of counts that each ledger has added. Made by apikeyd.';
+        COMMENT ON TABLE "api"."apikeyd_ledger" IS 'The last batch of counts that each run of a daemon has added. Made by apikeyd.';
     ELSIF kind NOT IN ('r', 'p') THEN
         RAISE EXCEPTION '% is not a table', noted
             USING HINT = 'Rename it, or name another one in postgres.ledger_table.';

@@ -155,6 +155,7 @@ def test_limits_by_plan(db, scratch, start, application):
     db.add_key("off", plan="gold", active=False)
     daemon = start({"listen.http": scratch / f"{db.name}-plans.sock", "postgres.attribute_columns": "plan"})
     nginx = NginxPlans(scratch / f"{db.name}-plans", daemon.options["listen.http"], application.port)
+    haproxy = GATEWAYS["haproxy"](scratch / f"{db.name}-haproxy", daemon.options["listen.http"], application.port)
     try:
         gateway = Behind(nginx, application, daemon)
         seen_plan = {**{key: [plan] for key, plan in plans.items()}, "none": [],
@@ -165,6 +166,9 @@ def test_limits_by_plan(db, scratch, start, application):
             assert (seen.status, seen.values("x-api-key-plan")) == (200, plan), key
             assert [name.replace("_", "-") for name, _ in seen.request].count("x-api-key-plan") == len(plan)
             assert seen.values("x-user-id") == [str(db.user_id)]
+        for key, plan in seen_plan.items():  # HAProxy's example passes on what there is
+            seen = Behind(haproxy, application, daemon).ask(key, headers={"X-Api-Key-Plan": "gold", "X-Api-Key-Scopes": "all"})
+            assert (seen.status, seen.values("x-api-key-plan"), seen.values("x-api-key-scopes")) == (200, plan, []), key
         for key, status in (("off", 403), ("made-up", 401), (None, 401)):
             for _ in range(10):
                 seen = gateway.ask(key, headers={"X-Api-Key-Plan": "gold", "X-Api-Key-Id": "forged"})
@@ -181,6 +185,7 @@ def test_limits_by_plan(db, scratch, start, application):
         daemon.process.resume()
     finally:
         nginx.stop()
+        haproxy.stop()
 
 
 def test_no_apikeyd(db, behind):

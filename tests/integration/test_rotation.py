@@ -150,6 +150,7 @@ def test_what_is_refused_changes_nothing(db, keys):
             ("good", ("--overlap", "-7d"), 64, 'overlap "-7d": a time is expected'),
             ("good", ("--overlap", "7"), 64, "a time is expected"),
             ("good", ("--overlap", "101w", "--lifetime", "0s"), 64, "--lifetime"),
+            ("good", ("--overlap", "1d", "--lifetime", "endless"), 64, 'or "unlimited" is expected'),
             ("good", ("--overlap", "36601d"), 64, "at most 100 years"),
             ("good", ("--overlap", "999999999999w"), 64, "at most 100 years"),
             ("good", ("--overlap", "1d", "--name", ""), 64, "a name is expected"),
@@ -209,62 +210,76 @@ def test_a_trigger_or_a_type_in_the_way(db, keys):
     assert "no time of the day" in done.stderr and contents(db) == before
 
 
-def test_two_operators_at_once(db, keys):
+@pytest.fixture
+def gate(db):
+    """A function for triggers, which waits until the gate is open: without a lock, since those are waited for briefly."""
+    db.run("CREATE TABLE gate (n int); CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+           "$$BEGIN WHILE NOT EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.02); END LOOP; RETURN NEW; END$$")
+
+    def arrived():
+        wait_until(lambda: waiting(db, "Timeout") == 1, "apikeyctl at the gate")
+    arrived.open = lambda: db.run("INSERT INTO gate VALUES (1)")
+    arrived.close = lambda: db.run("DELETE FROM gate")
+    return arrived
+
+
+def test_two_operators_at_once(db, keys, gate):
     """Also where sessions see what was there when they began."""
-    db.run(f'ALTER DATABASE "{db.name}" SET default_transaction_isolation = \'repeatable read\'')
+    db.run(f'ALTER DATABASE "{db.name}" SET default_transaction_isolation = \'repeatable read\'; '
+           f"CREATE TRIGGER wait BEFORE INSERT ON {TABLE} FOR EACH ROW WHEN (NEW.successor_of IS NOT NULL) EXECUTE FUNCTION wait()")
     key = db.add_key("old")
-    with db.connect(autocommit=False) as holder:
-        holder.execute(f"SELECT FROM {TABLE} FOR UPDATE")
-        both = [rotate_in_background(db, key) for _ in range(2)]
-        wait_until(lambda: waiting(db) == 2, "both to wait")
-        holder.rollback()
-    said = [one.communicate(timeout=60) for one in both]
-    assert sorted(one.returncode for one in both) == [0, 1], said
-    assert any("has a successor already" in why for _, why in said)
-    assert db.one(f"SELECT count(*) FROM {TABLE} WHERE successor_of = %s", key) == 1
-    assert json.loads(keys("show", key, "--json").stdout)["rotation"]
+    first = rotate_in_background(db, key)
+    gate()
+    second = rotate_in_background(db, key)
+    wait_until(lambda: waiting(db) == 1, "the second one to wait")
+    gate.open()
+    made, why = first.communicate(timeout=60)
+    assert first.returncode == 0, why
+    _, why = second.communicate(timeout=60)
+    made = json.loads(made)
+    assert second.returncode == 1 and f"has a successor already: {made['api_key_id']}" in why
+    assert [row["api_key_id"] for row in json.loads(keys("show", key, "--json").stdout)["rotation"]] == [
+        str(key), made["api_key_id"]]
 
 
-def test_nothing_happens_by_halves(db, keys, scratch):
+def test_nothing_happens_by_halves(db, keys, gate, scratch):
     """Killed between the two statements; a COMMIT whose answer does not come; a trigger that refuses."""
-    db.run("CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
-           "$$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END$$; "
-           f"CREATE TRIGGER wait BEFORE UPDATE ON {TABLE} FOR EACH ROW EXECUTE FUNCTION wait()")
+    db.run(f"CREATE TRIGGER wait BEFORE UPDATE ON {TABLE} FOR EACH ROW EXECUTE FUNCTION wait()")
     old = str(db.add_key("old"))
     before = contents(db)
-    with db.connect() as holder:
-        holder.execute("SELECT pg_advisory_lock(1)")
-        killed = rotate_in_background(db, old)
-        wait_until(lambda: waiting(db) == 1, "the second statement")
-        killed.kill()
-        killed.communicate()
-    wait_until(lambda: waiting(db) == 0 and not db.one(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'apikeyctl'"),
-        "its session to end")
+    killed = rotate_in_background(db, old)
+    gate()
+    killed.kill()
+    killed.communicate()
+    gate.open()
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                                  "AND application_name = 'apikeyctl'"), "its session to end")
     assert contents(db) == before
-    with Proxy(scratch / f"{db.name}-cut", db.server.folder) as line, db.connect() as holder:
-        holder.execute("SELECT pg_advisory_lock(1)")
+    gate.close()
+    with Proxy(scratch / f"{db.name}-cut", db.server.folder) as line:
         cut = rotate_in_background(db, old, line.folder)
-        wait_until(lambda: waiting(db) == 1, "the second statement")
+        gate()
         line.become(RESET)
         shown, why = cut.communicate(timeout=60)
     assert cut.returncode == 69 and "before COMMIT, so nothing was changed" in why and shown == ""
-    wait_until(lambda: waiting(db) == 0, "its session to end")
+    gate.open()
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                                  "AND application_name = 'apikeyctl'"), "its session to end")
     assert contents(db) == before
+    gate.close()
     db.run(f"DROP TRIGGER wait ON {TABLE}; CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON {TABLE} DEFERRABLE INITIALLY "
            "DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()")
-    with Proxy(scratch / f"{db.name}-line", db.server.folder) as line, db.connect() as holder:
-        holder.execute("SELECT pg_advisory_lock(1)")
+    with Proxy(scratch / f"{db.name}-line", db.server.folder) as line:
         cancelled = rotate_in_background(db, old)
-        wait_until(lambda: waiting(db) == 1, "the COMMIT")
+        gate()
         db.run("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
                "AND application_name = 'apikeyctl'")
         shown, why = cancelled.communicate(timeout=60)
         assert cancelled.returncode == 1 and shown == "" and contents(db) == before, "the server's answer is known"
         lost = rotate_in_background(db, old, line.folder)
-        wait_until(lambda: waiting(db) == 1, "the COMMIT")
+        gate()
         line.hold()
-        holder.execute("SELECT pg_advisory_unlock(1)")
+        gate.open()
         wait_until(lambda: contents(db) != before, "the commit")
         line.become(RESET)
         shown, why = lost.communicate(timeout=60)
