@@ -134,8 +134,8 @@ static void read_spill(struct storage *storage, const struct config *config, con
 }
 
 /* Nobody adds them in this run: they wait where they outlive the machine. */
-static void keep_counts(const struct storage *storage, const char *path, const struct config *config,
-                        const struct log *log)
+static void keep_counts(const struct storage *storage, const char *path,
+                        const struct config *config, const struct log *log)
 {
     struct buffer image = {0};
 

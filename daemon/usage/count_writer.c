@@ -366,8 +366,7 @@ bool count_writer_take(struct count_writer *writer, const struct ledger_half *ha
         return true;
     batch->owner = *owner;
     if (!last || last->sent || !of_this_run(writer, last) ||
-        !store_id_same_table(&last->owner, owner) ||
-        !count_batch_merge(last, batch, MERGED_ROWS))
+        !store_id_same_table(&last->owner, owner) || !count_batch_merge(last, batch, MERGED_ROWS))
         TAILQ_INSERT_TAIL(&writer->waiting, batch, in_list);
     bound(writer);
     send_next(writer);

@@ -69,7 +69,7 @@ struct flusher {
     int64_t pending_since_us; /* the oldest use in `pending` is not from before this */
     int64_t round_started_us;
     int64_t counting_since_us; /* in the phase COUNTING */
-    bool again; /* start another round when this one is over */
+    bool again;                /* start another round when this one is over */
     bool draining, drained, ending;
     bool swapped; /* this round has the front's entries */
     bool saving;  /* PostgreSQL is asked no more: the rest goes to the disk */
