@@ -498,10 +498,17 @@ void count_writer_saved(struct count_writer *writer, enum count_order order, int
 
 const char *count_writer_failure(const struct count_writer *writer)
 {
-    if (!writer->led || !next_batch(writer))
-        return NULL;
-    return writer->failing || writer->late ? "postgres does not take counts; they stay pending"
-                                           : "postgres does not answer; counts stay pending";
+    const struct count_batch *batch;
+
+    TAILQ_FOREACH(batch, &writer->waiting, in_list)
+    {
+        if (writer->led && !store_id_same_table(&batch->owner, &writer->owner))
+            continue;
+        return writer->failing || writer->late
+                   ? "postgres does not take counts; they stay pending"
+                   : "postgres has not taken all counts yet; they stay pending";
+    }
+    return NULL;
 }
 
 bool count_writer_wants_series(struct count_writer *writer)
