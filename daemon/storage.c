@@ -133,6 +133,19 @@ static void read_spill(struct storage *storage, const struct config *config, con
     }
 }
 
+/* Nobody adds them in this run: they wait where they outlive the machine. */
+static void keep_counts(const struct storage *storage, const char *path,
+                        const struct config *config, const struct log *log)
+{
+    struct buffer image = {0};
+
+    count_file_image(&storage->counts, &image);
+    int error = count_file_write(path, buffer_held(&image));
+    buffer_free(&image);
+    if (error < 0)
+        tell_counts(config->usage_spill, error, log);
+}
+
 /* Counts wait in the ledger, in the file beside it, and in the one beside the spill file. */
 static void read_counts(struct storage *storage, const struct config *config, const struct log *log)
 {
@@ -142,9 +155,11 @@ static void read_counts(struct storage *storage, const struct config *config, co
     int error = 0;
 
     ledger_take_counts(storage->ledger, &storage->counts);
-    if (count_file_path(config->usage_spill, path))
+    bool named = count_file_path(config->usage_spill, path);
+    if (named)
         error = count_file_read(path, (enum id_type)config->postgres_id_type, &storage->counts);
-    if (error == -EBADMSG || error == -EMEDIUMTYPE)
+    /* This run will write, or remove, a file of that name. */
+    if (error < 0)
         (void)!state_file_set_aside(path, aside, sizeof aside);
     if (error < 0)
         tell_counts(config->usage_spill, error, log);
@@ -153,6 +168,8 @@ static void read_counts(struct storage *storage, const struct config *config, co
     {
         uses += count_batch_uses(batch);
     }
+    if (named && uses > 0 && config->usage_counts == USAGE_COUNTS_OFF)
+        keep_counts(storage, path, config, log);
     if (uses > 0)
         log_info(log, "usage: counts of %" PRIu64 " uses are still to be added%s", uses,
                  config->usage_counts != USAGE_COUNTS_OFF

@@ -91,7 +91,7 @@ bool count_batch_from_half(const struct ledger_half *half, const struct series_i
     return true;
 }
 
-bool count_batch_merge(struct count_batch *batch, struct count_batch *later)
+bool count_batch_merge(struct count_batch *batch, struct count_batch *later, size_t rows_max)
 {
     size_t len = batch->len + later->len;
     struct count_row *rows = calloc(len, sizeof *rows);
@@ -100,9 +100,14 @@ bool count_batch_merge(struct count_batch *batch, struct count_batch *later)
         return false;
     memcpy(rows, batch->rows, batch->len * sizeof *rows);
     memcpy(rows + batch->len, later->rows, later->len * sizeof *rows);
+    len = add_up(rows, len);
+    if (len > rows_max) {
+        free(rows);
+        return false;
+    }
     free(batch->rows);
     batch->rows = rows;
-    batch->len = add_up(rows, len);
+    batch->len = len;
     batch->last = later->last;
     count_batch_free(later);
     return true;

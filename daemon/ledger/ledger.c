@@ -128,13 +128,14 @@ static bool find_counts(const struct ledger_file *file, const struct ledger_owne
     return true;
 }
 
-/* Read the batches in the file beside the ledger. A damaged one is renamed. */
+/* Read the batches in the file beside the ledger. One that cannot be read is renamed: this run will
+ * write, or remove, a file of that name. */
 static int read_waiting(const char *path, enum id_type type, struct count_list *list)
 {
     char aside[COUNT_PATH_SIZE];
     int error = count_file_read(path, type, list);
 
-    if (error == -EBADMSG || error == -EMEDIUMTYPE)
+    if (error < 0)
         (void)!state_file_set_aside(path, aside, sizeof aside);
     return error;
 }

@@ -20,6 +20,9 @@ static const int64_t statement_timeout_us = 10000000;
 /* A round of the flusher waits no longer for a statement. */
 static const int64_t patience_us = 1000000;
 
+/* A batch that waits grows no further: whole batches are dropped when too much waits. */
+enum { MERGED_ROWS = COUNT_ROWS_MAX / 2 };
+
 /* Batches that are added are kept so long, or fewer, in case PostgreSQL loses the commits. */
 static const int64_t keep_us = 60000000;
 enum { KEEP_ROWS = 1 << 18 }; /* 14 MiB */
@@ -363,7 +366,7 @@ bool count_writer_take(struct count_writer *writer, const struct ledger_half *ha
         return true;
     batch->owner = *owner;
     if (!last || last->sent || !of_this_run(writer, last) ||
-        !store_id_same_table(&last->owner, owner) || !count_batch_merge(last, batch))
+        !store_id_same_table(&last->owner, owner) || !count_batch_merge(last, batch, MERGED_ROWS))
         TAILQ_INSERT_TAIL(&writer->waiting, batch, in_list);
     bound(writer);
     send_next(writer);
@@ -495,10 +498,17 @@ void count_writer_saved(struct count_writer *writer, enum count_order order, int
 
 const char *count_writer_failure(const struct count_writer *writer)
 {
-    if (!writer->led || !next_batch(writer))
-        return NULL;
-    return writer->failing || writer->late ? "postgres does not take counts; they stay pending"
-                                           : "postgres does not answer; counts stay pending";
+    const struct count_batch *batch;
+
+    TAILQ_FOREACH(batch, &writer->waiting, in_list)
+    {
+        if (writer->led && !store_id_same_table(&batch->owner, &writer->owner))
+            continue;
+        return writer->failing || writer->late
+                   ? "postgres does not take counts; they stay pending"
+                   : "postgres has not taken all counts yet; they stay pending";
+    }
+    return NULL;
 }
 
 bool count_writer_wants_series(struct count_writer *writer)

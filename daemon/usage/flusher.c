@@ -39,6 +39,9 @@ static const int64_t stay_elsewhere_us = 30000000;
 /* A disk that takes longer than this for a job is logged. */
 static const int64_t disk_slow_us = 3000000;
 
+/* A round starts to wait for no further statement with counts after this time. */
+static const int64_t counting_us = 1000000;
+
 /* The disk gets this time at the very end, after its share of listen.drain_timeout. */
 static const int64_t disk_end_us = 100000;
 
@@ -65,7 +68,8 @@ struct flusher {
     int64_t front_since_us;   /* when the front got the half that it uses */
     int64_t pending_since_us; /* the oldest use in `pending` is not from before this */
     int64_t round_started_us;
-    bool again; /* start another round when this one is over */
+    int64_t counting_since_us; /* in the phase COUNTING */
+    bool again;                /* start another round when this one is over */
     bool draining, drained, ending;
     bool swapped; /* this round has the front's entries */
     bool saving;  /* PostgreSQL is asked no more: the rest goes to the disk */
@@ -286,11 +290,22 @@ static void settle_now(struct flusher *flusher)
     post(flusher, SETTLING, &settle->work.job);
 }
 
-/* PostgreSQL takes no more last_used in this round. Counts go by a session of their own: what they
- * take longer for than last_used is waited for a moment, as then no disk is needed. */
+/* Returns whether the round waits for counts, as then no disk is needed. They go by a session of
+ * their own, and may take long when many wait. */
+static bool waits_for_counts(struct flusher *flusher)
+{
+    int64_t now_us = clock_monotonic_us();
+
+    if (flusher->phase != COUNTING)
+        flusher->counting_since_us = now_us;
+    return flusher->counts && !flusher->saving &&
+           now_us - flusher->counting_since_us < counting_us && count_writer_busy(flusher->counts);
+}
+
+/* PostgreSQL takes no more last_used in this round. */
 static void settle_round(struct flusher *flusher)
 {
-    if (flusher->counts && !flusher->saving && count_writer_busy(flusher->counts))
+    if (waits_for_counts(flusher))
         flusher->phase = COUNTING;
     else
         settle_now(flusher);

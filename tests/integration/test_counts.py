@@ -5,6 +5,7 @@ import errno
 import os
 import random
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -329,6 +330,74 @@ def test_a_table_that_is_away_or_locked_delays_no_last_used(db, start):
     wait_until(lambda: total(db) == uses, "the counts")
     assert daemon.stop() == 0
     daemon.start()
+
+
+def file_of_counts(key_id, batches):
+    """The file of waiting batches of as many earlier runs, with one use of the key in each."""
+    hour = int(time.time()) // 3600
+    body = b"".join(
+        struct.pack("<16sQQQIIQ", os.urandom(16), 1, 1, 0, 0, 0, 1)
+        + struct.pack("<36sIQII", key_id.bytes, hour, 1, 1, 0) for _ in range(batches))
+    checksum = 14695981039346656037
+    for word, in struct.iter_unpack("<Q", body):
+        checksum = (checksum ^ word) * 1099511628211 % (1 << 64)
+    return struct.pack("<16sIIQQQ", b"apikeyd counts\n", 1, 56, batches, len(body), checksum) + body
+
+
+def test_many_batches_that_are_added_slowly_delay_no_last_used(db, start):
+    """An outage leaves many statements, each of which is quick enough for a round."""
+    db.add_keys(1)
+    db.run("CREATE FUNCTION api.dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END'")
+    db.run("CREATE TRIGGER dawdle BEFORE INSERT ON api.user_api_key_usage EXECUTE FUNCTION api.dawdle()")
+    daemon = start({"usage.counts": "hour", "usage.flush_interval": "50ms"}, wait=False)
+    daemon.folder.mkdir(exist_ok=True)
+    key_id = db.one("SELECT api_key_id FROM api.user_api_key WHERE key_id = 'key-0'")
+    (daemon.folder / "usage.spill.counts").write_bytes(file_of_counts(key_id, 60))
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    began = utc_now()
+    use(daemon, 1, keys=1)
+    wait_until(lambda: db.last_used("key-0") and db.last_used("key-0") >= began, "last_used")
+    assert total(db) < 60
+    with pytest.raises(redis.ResponseError, match="counts"):
+        flush(daemon)
+    daemon.kill()
+
+
+def test_a_file_that_cannot_be_read_stays(db, start):
+    """This run removes, or replaces, the files of counts."""
+    db.add_keys(1)
+    daemon = start({"usage.counts": "hour"}, wait=False)
+    daemon.folder.mkdir(exist_ok=True)
+    for beside in "spill", "ledger":
+        (daemon.folder / f"usage.{beside}.counts").symlink_to(daemon.folder / beside)
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    use(daemon, 1, keys=1)
+    flush(daemon)
+    assert total(db) == 1
+    assert (daemon.folder / "usage.spill.counts.damaged-1").is_symlink()
+    assert (daemon.folder / "usage.ledger.counts.damaged-1").is_symlink()
+
+
+def test_counts_outlive_a_time_without_them_and_the_machine(db, start):
+    db.add_keys(3)
+    daemon = start({"usage.counts": "hour"})
+    uses = use(daemon, 30)
+    daemon.kill()
+    daemon.options["usage.counts"] = "off"
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    use(daemon, 30)
+    daemon.stop()
+    assert total(db) == 0
+    for path in daemon.folder.glob("usage.ledger*"):
+        path.unlink()  # as tmpfs after a boot
+    daemon.options["usage.counts"] = "hour"
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    settle([daemon])
+    assert total(db) == uses
 
 
 @pytest.mark.needs("pgbouncer")

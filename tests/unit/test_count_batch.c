@@ -174,7 +174,9 @@ static void test_the_whole_one_of_two_copies_remains(void **state)
     struct count_batch *part;
     half->number = 3;
     assert_true(count_batch_from_half(half, &one, &part));
-    assert_true(count_batch_merge(later[1], later[2]));
+    assert_false(count_batch_merge(later[1], later[2], 2));
+    assert_int_equal(later[1]->last, 2);
+    assert_true(count_batch_merge(later[1], later[2], 3));
     TAILQ_INSERT_HEAD(&list, part, in_list);
     TAILQ_INSERT_HEAD(&list, later[0], in_list);
     TAILQ_INSERT_TAIL(&list, later[1], in_list);

@@ -87,9 +87,9 @@ __attribute__((warn_unused_result)) bool count_batch_from_half(const struct ledg
                                                                struct count_batch **ret);
 
 /* Add what a later batch of the same series and owner counts, and free that. Neither was sent.
- * False, and nothing has changed, when out of memory. */
-__attribute__((warn_unused_result)) bool count_batch_merge(struct count_batch *batch,
-                                                           struct count_batch *later);
+ * False, and nothing has changed, when that makes more than `rows_max` rows, or out of memory. */
+__attribute__((warn_unused_result)) bool
+count_batch_merge(struct count_batch *batch, struct count_batch *later, size_t rows_max);
 
 /* Returns the number that PostgreSQL notes with a chunk of the batch, and how many there are. */
 uint64_t count_batch_number(const struct count_batch *batch, size_t chunk);
