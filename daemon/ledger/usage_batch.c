@@ -56,7 +56,7 @@ static void take_later(struct usage_slot *slot, const struct usage_slot *other)
 {
     if (other->last_used_us > slot->last_used_us)
         slot->last_used_us = other->last_used_us;
-    slot->count += other->count;
+    slot->count = (slot->count + other->count) & COUNT_USES; /* a damaged file may say anything */
 }
 
 /* Add a slot that is not before the last one. */
