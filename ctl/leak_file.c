@@ -132,7 +132,8 @@ bool leak_file_read(struct leak_file *file, struct leak_line *ret)
     size_t len;
 
     if (!read_bytes(file, &len)) {
-        rewind(file->stream);
+        if (fseek(file->stream, 0, SEEK_SET) != 0)
+            die(EX_IOERR, "%s: %s", leak_file_name(file), strerror(errno));
         file->number = 0;
         return false;
     }

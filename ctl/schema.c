@@ -38,8 +38,8 @@ static const struct part {
 
 enum { PARTS = sizeof parts / sizeof parts[0] };
 
-typedef void column_list(const struct config *config,
-                         const char *ret_columns[static SCHEMA_COLUMNS_MAX]);
+/* Of SCHEMA_COLUMNS_MAX columns at most. */
+typedef void column_list(const struct config *config, const char **ret_columns);
 
 /* Tables of counts are for who counts. What undoes them is printed in any case: who has counted may
  * have stopped. */

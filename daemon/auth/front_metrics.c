@@ -21,7 +21,7 @@ void front_time_read(struct front *front)
 
 void front_time_wait(struct front *front, enum tier tier, int64_t asked_us)
 {
-    histogram_record(&front->metrics.histogram[HISTOGRAM_CHECK_MEMORY + tier],
+    histogram_record(&front->metrics.histogram[HISTOGRAM_CHECK_MEMORY + (int)tier],
                      front->now_us - asked_us, 1);
     front->timed[tier]++;
 }

@@ -234,7 +234,7 @@ bool key_hasher_equal(const struct key_hasher *a, const struct key_hasher *b)
 void key_hasher_mark(const struct key_hasher *hasher, struct digest *ret)
 {
     static const struct slice text = {"apikeyd", 7};
-    char hashes[KEY_SECRETS_MAX * KEY_HASH_LEN];
+    char hashes[KEY_SECRETS_MAX * KEY_HASH_LEN] = "";
 
     for (size_t i = 0; i < hasher->secrets; i++)
         hash_key(&hasher->hmac[i], text, &hashes[i * KEY_HASH_LEN]);

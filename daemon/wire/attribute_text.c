@@ -44,8 +44,9 @@ static bool take_element(struct slice *rest, struct buffer *word, bool *ret_null
     if (quoted && i++ == rest->len)
         return false;
     *ret_null = !quoted && slice_is(buffer_held(word), "NULL");
-    if (i < rest->len && rest->at[i++] != ',')
+    if (i < rest->len && rest->at[i] != ',')
         return false;
+    i += i < rest->len;
     rest->at += i;
     rest->len -= i;
     return true;
