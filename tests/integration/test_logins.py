@@ -70,24 +70,25 @@ def test_a_password_changes_every_second_under_load(server, start):
 def test_a_session_is_renewed_and_nobody_notices(db, start):
     """The one lookup session, the feed's and usage's: the bound is a notification all the time, and no change is missed."""
     keys = Keys(db.admin_dsn, [f"key-{i}" for i in range(5)])
+    # A busy machine must make another session before the old one's end: at 1s it does not always.
     daemon = start({"redis.url": "", "postgres.connections": 1, "cache.ttl": "1h", "cache.stale_max": "0s",
-                    "postgres.max_age": "1s"})
+                    "postgres.max_age": "4s"})
     before = info(daemon)
     with judged_load(daemon, keys) as load:
         judge = load.judge
-        for n in range(1000):
+        for n in range(10000):
             name = f"key-{n % 5}"
             load.revoke(name)
             keys.set_active(name, True)
             load.becomes(name, keys.answer(name))
-            if info(daemon)["postgres_renewals"] >= before["postgres_renewals"] + 9:
+            if info(daemon)["postgres_renewals"] >= before["postgres_renewals"] + 6:
                 break
     after = info(daemon)
     assert judge.texts(daemon) == ["notification"]
     assert load.count["UNAVAILABLE"] == 0
     assert after["feed_losses"] == before["feed_losses"] == 0
     assert after["postgres_connects"] - after["postgres_renewals"] in (3, 4)  # one may just have been made
-    assert after["postgres_oldest_session_us"] < 1_500_000
+    assert after["postgres_oldest_session_us"] < 6_000_000
     assert "too old" not in daemon.log() and "as old as" not in daemon.log()
 
 
