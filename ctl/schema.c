@@ -117,7 +117,7 @@ static void check_names(const struct config *config, const char *role)
     check_name("postgres.name_column", config->postgres_name_column);
     check_name("postgres.successor_of_column", config->postgres_successor_of_column);
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
-        const char *columns[SCHEMA_COLUMNS_MAX];
+        const char *columns[SCHEMA_COLUMNS_MAX] = {NULL};
 
         lists[i](config, columns);
         for (size_t k = 0; columns[k]; k++)
@@ -214,7 +214,7 @@ static bool check_triggers(PGconn *connection, const struct config *config, json
 static bool add_found(PGconn *connection, const char *sql, int params, const struct buffer *param,
                       json_t *rows)
 {
-    const char *values[PARAMS_MAX];
+    const char *values[PARAMS_MAX] = {NULL};
     bool fine = true;
 
     for (int i = 0; i < params; i++)
