@@ -174,8 +174,8 @@ def test_install(machine):
 def test_the_unit_in_force(machine):
     assert show(machine, "LimitCORE") == "infinity"
     said = machine.run("systemd-analyze security --no-pager apikeyd").stdout
-    assert re.search(r"exposure level for apikeyd.service: 1\.2 ", said), said
-    assert re.search(r"security apikeyd` says 1\.2", GUIDE)
+    assert re.search(r"exposure level for apikeyd.service: 1\.4 ", said), said
+    assert re.search(r"security apikeyd` says 1\.4", GUIDE)
     assert not re.search(r"apikeyd\.\w+:\d+: ", machine.run("journalctl --no-pager -b").stdout), "units with mistakes"
 
 
