@@ -8,6 +8,7 @@ that they have sent: an answer that was rendered and not received may count, or 
 """
 
 import random
+import signal
 import sys
 import threading
 import time
@@ -75,7 +76,7 @@ START = {
     "new series written": [("main", "rename", "0usage.ledger.counts.new"), NUMBER],
     "first half numbered": [("main", "rename", "0usage.ledger.counts.new"), NUMBER, NUMBER],
 }
-NAMED = [(group, name, when) for group in (FLUSH, OUTAGE, RETURN, START) for name in group for when in ("before", "after")]
+STEPS = {name: group for group in (FLUSH, OUTAGE, RETURN, START) for name in group}
 
 # Of PostgreSQL's COMMIT: its record is made, is on disk, and is seen by others.
 COMMIT = [[("main", name, "*")] for name in ("XactLogCommitRecord", "XLogFlush", "TransactionIdCommitTree",
@@ -172,21 +173,40 @@ class Victim(threading.Thread):
         self.daemon.process.child.wait(HANG)
         self.daemon.process = None
         self.oracle.add(self.loads)
+        self.loads = []
 
-    def die(self, group, name, when, steps):
+    def begin_outage(self):
+        """Another one. PostgreSQL may have crashed just before the last: then no verdict of before is served, so there
+        are no uses."""
+        self.line.become(PASS)
+        before = [load.answered.total() for load in self.loads]
+        wait_until(lambda: all(load.answered.total() > was + 100 for load, was in zip(self.loads, before)), "answers")
+        self.line.become(RESET)
+
+    def has_files(self):
+        if all((self.daemon.folder / f"usage.spill{end}").exists() for end in ("", ".counts")):
+            return True
+        if self.rng.random() < 0.03:
+            self.begin_outage()
+        return False
+
+    def die(self, name, when, steps):
+        """With a thread's name for a step it is killed wherever that thread is."""
+        group = STEPS.get(name)
         pid = self.daemon.process.pid
         if group is START:
-            self.daemon.process.send(9)
+            self.daemon.process.send(signal.SIGKILL)
             self.end()
             self.killer.start(self.daemon, START[name], when, steps)
             return
         if group in (OUTAGE, RETURN):
             self.line.become(RESET)
         if group is RETURN:
-            wait_until(lambda: all((self.daemon.folder / f"usage.spill{end}").exists() for end in ("", ".counts")), "files")
+            wait_until(self.has_files, "files")
             self.line.become(PASS)
         step = group[name] if group else [(name, None, "*")]
-        assert self.killer.kill(pid, step, when, steps), f"{name}: ended by itself:\n{self.daemon.log()[-2000:]}"
+        again = self.begin_outage if group is OUTAGE else lambda: None
+        assert self.killer.kill(pid, step, when, steps, again=again), f"it has ended:\n{self.daemon.log()[-2000:]}"
         self.line.become(PASS)
         self.end()
 
@@ -194,15 +214,15 @@ class Victim(threading.Thread):
         try:
             with self.line:
                 self.begin()
-                for group, name, when, steps, delay in self.deaths:
-                    time.sleep(delay)
+                for name, when, steps in self.deaths:
+                    time.sleep(self.rng.uniform(0, 0.1))
                     try:
-                        self.die(group, name, when, steps)
+                        self.die(name, when, steps)
                     except Exception as error:
                         raise RuntimeError(f"{name}, {when}, {steps} instructions later") from error
-                    self.count[f"at {name}" if group and not steps else "elsewhere"] += 1
+                    self.count[name if steps == 0 else "some instructions later"] += 1
                     self.begin()
-                self.daemon.process.send(9)
+                self.daemon.process.send(signal.SIGKILL)
                 self.end()
                 self.daemon.start()
                 settle([self.daemon])
@@ -210,7 +230,8 @@ class Victim(threading.Thread):
         except Exception as error:  # pylint: disable=broad-except
             self.error = error
             if self.daemon.process:
-                self.daemon.kill()
+                self.daemon.process.send(signal.SIGKILL)
+                self.end()
 
 
 class Crashes(threading.Thread):
@@ -247,13 +268,13 @@ class Crashes(threading.Thread):
 
 
 def deaths(kills, rng):
-    """Each named step in its turn; the rest at random: after a named step, or anywhere."""
-    groups = {name: group for group in (FLUSH, OUTAGE, RETURN, START) for name in group}
-    first = [(group, name, when, 0, 0) for group, name, when in rng.sample(NAMED, len(NAMED))][:kills]
-    for _ in range(kills - len(first)):
-        name = rng.choice([*groups, "main", "apikeyd-front", DISK])
-        first.append((groups.get(name), name, rng.choice(["before", "after"]), rng.randrange(2000), rng.uniform(0, 0.2)))
-    return first
+    """Each step once, just before or after it; then each from the other side; the rest at random: some instructions
+    after a step, or from wherever a thread is."""
+    sides = {name: rng.sample(["before", "after"], 2) for name in STEPS}
+    exact = [(name, sides[name][turn], 0) for turn in (0, 1) for name in rng.sample(list(STEPS), len(STEPS))]
+    return exact[:kills] + [
+        (rng.choice([*STEPS, "main", "apikeyd-front", DISK]), rng.choice(["before", "after"]), rng.randrange(2000))
+        for _ in range(kills - len(exact))]
 
 
 def play(folder, kills, crashes, seed):
@@ -281,10 +302,12 @@ def play(folder, kills, crashes, seed):
         for thread in threads:
             thread.join()
         wrong = [f"{thread.name}: {thread.error!r}: {thread.error.__cause__!r}" for thread in threads if thread.error]
-        wrong += [f"{key}: {got} answers, {counted} counted, {asked} asked"
+        # Of a daemon that has failed, counts may still wait.
+        wrong = wrong or [f"{key}: {got} answers, {counted} counted, {asked} asked"
                   for key, (got, counted, asked) in oracle.wrong().items()]
         count = Counter({"kills": sum(victim.count.total() for victim in victims), "crashes": threads[-1].done,
-                         "steps": len({name for victim in victims for name in victim.count} - {"elsewhere"}),
+                         "at named steps": sum(victim.count[name] for victim in victims for name in STEPS),
+                         "named steps": len({name for victim in victims for name in victim.count} & set(STEPS)),
                          "answers": oracle.answered.total(), "asked": oracle.asked.total(),
                          "counted": oracle.counted.total()})
     finally:

@@ -3,7 +3,8 @@
  *     kill_at PID STEPS when POINT…                attaches to a process
  *     kill_at run STEPS when POINT… -- PROGRAM …   runs one, through each exec
  *
- * Points are reached one after the other. The process is killed when the last one is called
+ * Points are reached one after the other, anew when the first is reached again. The process is
+ * killed when the last one is called
  * ("before") or has returned ("after") and its thread has executed STEPS more instructions. A POINT
  * is
  *
@@ -19,8 +20,8 @@
  *     1TEXT   the second one is
  *
  * Without a point, "any" thread is THREAD of the single POINT "THREAD,,0,*": it is stopped wherever
- * it is. Debug registers find the points, so no byte of the process is changed, and the other threads
- * run on. They are those of amd64. Prints where it has killed. */
+ * it is. Debug registers find the points, so no byte of the process is changed, and the other
+ * threads run on. They are those of amd64. Prints where it has killed. */
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -162,6 +163,13 @@ static bool fits(const struct point *point, const struct user_regs_struct *regis
     }
 }
 
+static bool is_at(size_t number, pid_t thread, unsigned long status,
+                  const struct user_regs_struct *registers)
+{
+    return (status & 1UL << number) && is_thread(thread, points[number].thread) &&
+           fits(&points[number], registers);
+}
+
 static void kill_it(pid_t thread)
 {
     struct user_regs_struct registers = {0};
@@ -193,16 +201,20 @@ static void take_point(pid_t thread)
         begin_steps(thread);
         return;
     }
-    if (chosen || !(status & 1UL << reached) || !is_thread(thread, points[reached].thread) ||
-        ptrace(PTRACE_GETREGS, thread, 0, &registers) != 0 || !fits(&points[reached], &registers))
+    if (chosen || ptrace(PTRACE_GETREGS, thread, 0, &registers) != 0)
+        return;
+    if (is_at(reached, thread, status, &registers))
+        reached++;
+    else if (is_at(0, thread, status, &registers))
+        reached = 1; /* the work that had begun has come to nothing: a connection was lost */
+    else
         return;
     first_argument = registers.rdi;
-    if (++reached < points_len)
+    if (reached < points_len)
         return;
     chosen = thread;
     if (after)
-        break_at(thread, RETURN,
-                 (unsigned long)ptrace(PTRACE_PEEKDATA, thread, registers.rsp, 0));
+        break_at(thread, RETURN, (unsigned long)ptrace(PTRACE_PEEKDATA, thread, registers.rsp, 0));
     else
         begin_steps(thread);
 }

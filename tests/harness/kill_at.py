@@ -12,6 +12,7 @@ are those of libraries, or of a program that has their names. Debug registers fi
 import functools
 import re
 import subprocess
+import time
 from pathlib import Path
 
 from harness.servers import BUILD, HANG
@@ -53,12 +54,23 @@ class KillAt:
             file = next(file for file in files if function in functions(file))
             yield f"{thread},{file},{functions(file)[function]},{match}"
 
-    def kill(self, pid, step, when="before", steps=0, program=BUILD / "apikeyd"):
-        """Returns whether the process was killed there; else it has ended by itself."""
+    def kill(self, pid, step, when="before", steps=0, program=BUILD / "apikeyd", again=lambda: None):
+        """Returns whether the process was killed there; else it has ended by itself. What makes the step come is done
+        again() if it does not come."""
         argv = [self.tool, str(pid), str(steps), when, *self.points(step, program)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=HANG, check=False)
-        assert done.returncode in (0, 1), done.stderr
-        return done.returncode == 0
+        end = time.monotonic() + HANG
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as tool:
+            while tool.poll() is None:
+                try:
+                    tool.wait(3)
+                except subprocess.TimeoutExpired:
+                    again()
+                    if time.monotonic() > end:
+                        tool.kill()
+                        raise
+            told = tool.stderr.read()
+        assert tool.returncode in (0, 1), told
+        return tool.returncode == 0
 
     def start(self, daemon, step, when="before", steps=0):
         """The daemon is started, and killed on the way."""
