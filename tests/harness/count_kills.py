@@ -167,7 +167,11 @@ class Victim(threading.Thread):
         self.loads = [Load(self.daemon, KEYS, self.rng.random()) for _ in range(2)]
         for load in self.loads:
             load.pause = 0.001
-        wait_until(lambda: all(load.answered.total() > 50 for load in self.loads), "answers")
+        self.wait_for_uses()
+
+    def wait_for_uses(self):
+        before = [load.answered.total() for load in self.loads]
+        wait_until(lambda: all(load.answered.total() > was + 50 for load, was in zip(self.loads, before)), "uses")
 
     def end(self):
         self.daemon.process.child.wait(HANG)
@@ -179,8 +183,7 @@ class Victim(threading.Thread):
         """Another one. PostgreSQL may have crashed just before the last: then no verdict of before is served, so there
         are no uses."""
         self.line.become(PASS)
-        before = [load.answered.total() for load in self.loads]
-        wait_until(lambda: all(load.answered.total() > was + 100 for load, was in zip(self.loads, before)), "answers")
+        self.wait_for_uses()
         self.line.become(RESET)
 
     def has_files(self):
@@ -190,14 +193,20 @@ class Victim(threading.Thread):
             self.begin_outage()
         return False
 
+    def killed_at_start(self, step, when, steps):
+        if not self.daemon.process:
+            self.begin()
+        self.wait_for_uses()
+        self.daemon.process.send(signal.SIGKILL)
+        self.end()
+        return self.killer.start(self.daemon, step, when, steps)
+
     def die(self, name, when, steps):
         """With a thread's name for a step it is killed wherever that thread is."""
         group = STEPS.get(name)
         pid = self.daemon.process.pid
         if group is START:
-            self.daemon.process.send(signal.SIGKILL)
-            self.end()
-            self.killer.start(self.daemon, START[name], when, steps)
+            wait_until(lambda: self.killed_at_start(START[name], when, steps), "a start that finds counts")
             return
         if group in (OUTAGE, RETURN):
             self.line.become(RESET)

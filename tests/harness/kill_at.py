@@ -11,11 +11,12 @@ are those of libraries, or of a program that has their names. Debug registers fi
 
 import functools
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
 
-from harness.servers import BUILD, HANG
+from harness.servers import BUILD, HANG, answers, wait_until
 
 SOURCE = Path(__file__).with_suffix(".c")
 
@@ -73,11 +74,14 @@ class KillAt:
         return tool.returncode == 0
 
     def start(self, daemon, step, when="before", steps=0):
-        """The daemon is started, and killed on the way."""
+        """The daemon is started. Returns whether it was killed at the step; else it was killed when it was up."""
         daemon.write_config()
         argv = [self.tool, "run", str(steps), when, *self.points(step, daemon.program), "--",
                 *daemon.runner, daemon.program, "-c", daemon.config]
-        with open(daemon.folder / "apikeyd.log", "ab") as log:
-            done = subprocess.run([str(arg) for arg in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                                  timeout=HANG, check=False, text=True)
-        assert done.returncode == 0, f"{step} {when}: {done.stdout}"
+        with open(daemon.folder / "apikeyd.log", "ab") as log, subprocess.Popen(
+                [str(arg) for arg in argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log) as tool:
+            wait_until(lambda: tool.poll() is not None or answers(daemon.admin), f"{step} {when}")
+            if tool.poll() is None:
+                tool.kill()
+        assert tool.returncode in (0, -signal.SIGKILL), f"{step} {when}: {daemon.log()[-2000:]}"
+        return tool.returncode == 0
