@@ -54,6 +54,6 @@ bool hmac_tag_take(struct slice name, struct slice *line, struct slice secret)
 
 void hmac_tag_drop(struct slice *line)
 {
-    if (line->len > HMAC_TAG_LEN && line->at[line->len - HMAC_TAG_LEN] == ' ')
+    if (line->len >= HMAC_TAG_LEN && line->at[line->len - HMAC_TAG_LEN] == ' ')
         line->len -= HMAC_TAG_LEN;
 }
