@@ -265,8 +265,7 @@ static bool drop_silent(struct feed_redis *feed)
     for (int i = 0; i < LANES_MAX; i++) {
         struct lane *lane = &feed->lanes.lane[i];
 
-        if (lane->stream.up &&
-            now_us - lane->confirmed_us > feed->env->config->cache_ttl_unlinked)
+        if (lane->stream.up && now_us - lane->confirmed_us > feed->env->config->cache_ttl_unlinked)
             lane_down(feed, lane);
         up += lane->stream.up;
     }

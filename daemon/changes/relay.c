@@ -54,8 +54,7 @@ static void append(struct relay *relay, struct feed_entry entry)
     entry.epoch = relay->epoch;
     entry.number = ++relay->number;
     size_t len = feed_entry_encode(relay->name, &entry, relay->env->redis_secret, text);
-    if (len > 0 &&
-        redis_stream_append(relay->stream, relay->name, (struct slice){text, len}))
+    if (len > 0 && redis_stream_append(relay->stream, relay->name, (struct slice){text, len}))
         value[METRIC_RELAY_ENTRIES]++;
     else
         value[METRIC_RELAY_LOST]++;

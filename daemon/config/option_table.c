@@ -119,10 +119,12 @@ const struct option option_table[] = {
      SECONDS(10), RELOADABLE, NULL, "How long a lookup waits for Redis before it goes on without."},
 
     {"feed", "source", OPTION_CHOICE, FIELD(feed_source), "postgres", 0, 0, FIXED, feed_sources,
-     "How the daemon hears of changes: postgres, by a LISTEN session of its own; redis, from relays "
+     "How the daemon hears of changes: postgres, by a LISTEN session of its own; redis, from "
+     "relays "
      "through the Redis of redis.url, without such a session; both: either is enough."},
     {"feed", "relay", OPTION_BOOL, FIELD(feed_relay), "no", 0, 0, FIXED, NULL,
-     "Write what the LISTEN session hears to Redis, for daemons with source = redis or both; two or "
+     "Write what the LISTEN session hears to Redis, for daemons with source = redis or both; two "
+     "or "
      "three relays do for any number of those."},
 
     {"postgres", "dsn", OPTION_DSN, FIELD(postgres_dsn), "", 0, DSN_MAX, FIXED, NULL,

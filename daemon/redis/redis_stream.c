@@ -36,9 +36,9 @@ struct redis_stream {
     char id[ID_SIZE];     /* of the last entry, or "$" */
     unsigned round;       /* counts changes of the name: replies of an earlier one are dropped */
     unsigned asked_round;
-    bool reading;         /* an XREAD is under way */
-    unsigned failures;    /* of XREAD, in a row */
-    int64_t heard_us;     /* the last entry, or the beginning */
+    bool reading;      /* an XREAD is under way */
+    unsigned failures; /* of XREAD, in a row */
+    int64_t heard_us;  /* the last entry, or the beginning */
 };
 
 static struct slice word(const char *text)
@@ -73,8 +73,8 @@ static void on_appended(void *arg, const struct redis_reply *reply)
 
 bool redis_stream_append(struct redis_stream *stream, struct slice name, struct slice text)
 {
-    const struct slice words[] = {word("XADD"), name, word("MAXLEN"), word("~"), word(ENTRIES_MAX),
-                                  word("*"),    word("e"), text};
+    const struct slice words[] = {word("XADD"),      name,      word("MAXLEN"), word("~"),
+                                  word(ENTRIES_MAX), word("*"), word("e"),      text};
 
     return redis_link_may(stream->link, REDIS_WRITE) && !redis_link_half_full(stream->link) &&
            send_words(stream, words, sizeof words / sizeof words[0], on_appended);
@@ -96,8 +96,8 @@ static void take_entry(struct redis_stream *stream, const struct redis_reply *en
         return;
     struct slice id = entry->element[0].text;
     const struct redis_reply *pair = &entry->element[1];
-    bool fine = pair->kind == REPLY_ARRAY && pair->len == 2 &&
-                pair->element[1].kind == REPLY_STRING;
+    bool fine =
+        pair->kind == REPLY_ARRAY && pair->len == 2 && pair->element[1].kind == REPLY_STRING;
     memcpy(stream->id, id.at, id.len);
     stream->id[id.len] = '\0';
     stream->heard_us = clock_monotonic_us();
@@ -154,8 +154,8 @@ static void on_read(void *arg, const struct redis_reply *reply)
 /* Ask for what comes after the last entry. */
 static void read_on(struct redis_stream *stream)
 {
-    const struct slice words[] = {word("XREAD"),   word("COUNT"),   word(READ_COUNT),
-                                  word("BLOCK"),   word(BLOCK_MS),  word("STREAMS"),
+    const struct slice words[] = {word("XREAD"),      word("COUNT"),   word(READ_COUNT),
+                                  word("BLOCK"),      word(BLOCK_MS),  word("STREAMS"),
                                   word(stream->name), word(stream->id)};
 
     if (!stream->name[0] || stream->reading)

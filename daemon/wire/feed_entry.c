@@ -19,9 +19,9 @@ size_t feed_entry_encode(struct slice name, const struct feed_entry *entry, stru
                          char ret_text[static FEED_ENTRY_SIZE])
 {
     char digest[DIGEST_HEX_SIZE];
-    int len = snprintf(ret_text, FEED_ENTRY_SIZE,
-                       "1 %016" PRIx64 " %" PRId64 " %" PRId64 " %s %" PRId64, entry->relay,
-                       entry->epoch, entry->number, kinds[entry->kind], entry->server_us);
+    int len =
+        snprintf(ret_text, FEED_ENTRY_SIZE, "1 %016" PRIx64 " %" PRId64 " %" PRId64 " %s %" PRId64,
+                 entry->relay, entry->epoch, entry->number, kinds[entry->kind], entry->server_us);
     size_t room = FEED_ENTRY_SIZE - (size_t)len;
 
     if (entry->kind == FEED_ENTRY_KEY) {

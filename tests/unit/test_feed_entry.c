@@ -7,14 +7,25 @@ static const struct slice name = {"apikeyd:1:feed/1/2/3", 20};
 static const struct slice other = {"apikeyd:1:feed/1/2/4", 20};
 
 static const struct feed_entry entries[] = {
-    {.relay = UINT64_C(0xfedcba9876543210), .epoch = 1, .number = 1, .kind = FEED_ENTRY_KEY,
-     .server_us = 1795404331990069, .digest = {{1, UINT64_MAX}}},
-    {.relay = 1, .epoch = INT64_C(999999999999999999), .number = INT64_C(999999999999999999),
+    {.relay = UINT64_C(0xfedcba9876543210),
+     .epoch = 1,
+     .number = 1,
+     .kind = FEED_ENTRY_KEY,
+     .server_us = 1795404331990069,
+     .digest = {{1, UINT64_MAX}}},
+    {.relay = 1,
+     .epoch = INT64_C(999999999999999999),
+     .number = INT64_C(999999999999999999),
      .kind = FEED_ENTRY_ALL},
     {.relay = UINT64_MAX, .epoch = 2, .number = 3, .kind = FEED_ENTRY_MISSING, .server_us = 4},
-    {.relay = 5, .epoch = INT64_C(999999999999999999), .number = INT64_C(999999999999999999),
-     .kind = FEED_ENTRY_CONFIRMED, .server_us = INT64_C(999999999999999999), .timeline = UINT32_MAX,
-     .started_us = INT64_C(999999999999999999), .gap = true,
+    {.relay = 5,
+     .epoch = INT64_C(999999999999999999),
+     .number = INT64_C(999999999999999999),
+     .kind = FEED_ENTRY_CONFIRMED,
+     .server_us = INT64_C(999999999999999999),
+     .timeline = UINT32_MAX,
+     .started_us = INT64_C(999999999999999999),
+     .gap = true,
      .delay_us = INT64_C(999999999999999999)},
 };
 enum { ENTRIES = sizeof entries / sizeof entries[0] };
@@ -109,9 +120,9 @@ static void test_refuses_other_lines(void **state)
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         struct feed_entry read = {.number = -1};
 
-        assert_int_equal(feed_entry_decode(name, (struct slice){lines[i], strlen(lines[i])},
-                                           SLICE(""), &read),
-                         FEED_ENTRY_BROKEN);
+        assert_int_equal(
+            feed_entry_decode(name, (struct slice){lines[i], strlen(lines[i])}, SLICE(""), &read),
+            FEED_ENTRY_BROKEN);
         assert_int_equal(read.number, -1);
     }
 }

@@ -8,8 +8,7 @@ static enum lane_step take(struct lanes *lanes, uint64_t relay, int64_t epoch, i
     struct lane *lane = lanes_find(lanes, relay);
 
     assert_non_null(lane);
-    return lane_take(lane,
-                     &(struct feed_entry){.relay = relay, .epoch = epoch, .number = number});
+    return lane_take(lane, &(struct feed_entry){.relay = relay, .epoch = epoch, .number = number});
 }
 
 static void test_each_relay_has_an_order_of_its_own(void **state)

@@ -8,8 +8,8 @@
  * or whose heartbeat is late; notifications sent meanwhile are missed. Changes may also be missed
  * when the triggers change: then the feed inspects the triggers, and they do not count until every
  * transaction that was open at the time has ended. The connection must reach PostgreSQL itself: a
- * pooler drops notifications. With feed.relay the feed also writes what it hears to Redis, for other
- * daemons. Back thread only.
+ * pooler drops notifications. With feed.relay the feed also writes what it hears to Redis, for
+ * other daemons. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_FEED_POSTGRES_H

@@ -54,10 +54,9 @@ void lease_free(struct lease *lease);
 
 /* For transports, in the order of their stream. Each call takes effect at once. */
 
-/* The stream comes from this store. The transport says so before each confirmation. Streams that are
- * up at one time come from one store. False for a
- * standby, and for a server on an earlier timeline than one seen before: the transport ends such a
- * stream. */
+/* The stream comes from this store. The transport says so before each confirmation. Streams that
+ * are up at one time come from one store. False for a standby, and for a server on an earlier
+ * timeline than one seen before: the transport ends such a stream. */
 __attribute__((warn_unused_result)) bool lease_store(struct lease *lease,
                                                      const struct store *store);
 
@@ -84,9 +83,8 @@ void lease_covers(struct lease *lease, struct lease_stream *stream,
 /* Every change whose COMMIT returned before `sent_us` has been told, except in the coverage's gap,
  * or before the stream's first confirmation. False when the clocks have jumped since: the transport
  * has to confirm again. */
-__attribute__((warn_unused_result)) bool lease_confirmed(struct lease *lease,
-                                                         struct lease_stream *stream,
-                                                         int64_t sent_us);
+__attribute__((warn_unused_result)) bool
+lease_confirmed(struct lease *lease, struct lease_stream *stream, int64_t sent_us);
 
 /* The stream has ended. */
 void lease_down(struct lease *lease, struct lease_stream *stream);

@@ -6,10 +6,10 @@
  * for lookups. The connection is a redis_link: it comes back by itself. An entry is one text.
  *
  * Nothing is promised: entries may be lost on the way to Redis, by Redis, or by the bound on the
- * stream's length; they may come late or twice. Writers number their entries if readers need to know. A
- * reader begins with the next entry, goes on where it was after a lost connection, and begins with
- * the next entry again after a silence: then Redis may have forgotten what it knew, and begun with
- * earlier ids. Back thread only. */
+ * stream's length; they may come late or twice. Writers number their entries if readers need to
+ * know. A reader begins with the next entry, goes on where it was after a lost connection, and
+ * begins with the next entry again after a silence: then Redis may have forgotten what it knew, and
+ * begun with earlier ids. Back thread only. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_STREAM_H
 #define APIKEYD_REDIS_STREAM_H
@@ -36,8 +36,8 @@ void redis_stream_free(struct redis_stream *stream);
 
 /* Append `text` to the stream `name`. False when it cannot be sent now. True says that it was sent:
  * Redis may refuse it, which is counted in relay_lost. */
-__attribute__((warn_unused_result)) bool
-redis_stream_append(struct redis_stream *stream, struct slice name, struct slice text);
+__attribute__((warn_unused_result)) bool redis_stream_append(struct redis_stream *stream,
+                                                             struct slice name, struct slice text);
 
 /* Follow the stream `name` from its next entry on, instead of another. `name` is copied. */
 void redis_stream_follow(struct redis_stream *stream, struct slice name);
