@@ -168,7 +168,7 @@ static enum ignored confirm(struct feed_redis *feed, struct lane *lane,
     lease_covers(feed->lease, &lane->stream, &coverage);
     if (!lease_confirmed(feed->lease, &lane->stream, until_us))
         return IS_UNDATED;
-    lane->confirmed_us = now_us;
+    lane->heard_us = now_us;
     return NOT_IGNORED;
 }
 
@@ -265,7 +265,7 @@ static bool drop_silent(struct feed_redis *feed)
     for (int i = 0; i < LANES_MAX; i++) {
         struct lane *lane = &feed->lanes.lane[i];
 
-        if (lane->stream.up && now_us - lane->confirmed_us > feed->env->config->cache_ttl_unlinked)
+        if (lane->stream.up && now_us - lane->heard_us > feed->env->config->cache_ttl_unlinked)
             lane_down(feed, lane);
         up += lane->stream.up;
     }

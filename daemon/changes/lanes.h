@@ -17,7 +17,7 @@ enum { LANES_MAX = 8 };
 struct lane {
     uint64_t relay;
     int64_t epoch, number;      /* of the last entry; 0: none */
-    int64_t confirmed_us;       /* when the last confirmation was taken, monotonic */
+    int64_t heard_us;           /* when the last confirmation was taken, monotonic */
     struct lease_stream stream; /* what the lane is to the lease */
 };
 
