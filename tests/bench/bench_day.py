@@ -1,6 +1,6 @@
 """./dev bench day [FLUSHES]: a day of counts by hour: rows, WAL, size of the table, time of a flush.
 
-100,000 keys are asked for in 24 hours: 100,000 CHECKs and then a FLUSH, FLUSHES times (default 12) an hour. How often a key
+100,000 keys are asked for in 24 hours: 10,000 CHECKs and then a FLUSH, FLUSHES times (default 30) an hour. How often a key
 is asked for follows Zipf's law: the k-th key 1/k as often as the first. The hours are those of PostgreSQL's clock and the
 daemon's, which are set an hour ahead 23 times; all else runs as it does, autovacuum too. PostgreSQL waits for its disk at
 each COMMIT, and tells what each statement took (pg_stat_statements).
@@ -20,7 +20,7 @@ from harness.bench import Stack, add_keys, ask, checks_of, warm  # noqa: E402
 from harness.results import save, single  # noqa: E402
 from harness.servers import wait_until  # noqa: E402
 
-KEYS, CHECKS, HOURS, FLUSHES = 100000, 100000, 24, 12
+KEYS, CHECKS, HOURS, FLUSHES = 100000, 10000, 24, 30
 TABLE = "api.user_api_key_usage"
 STATEMENTS = {"counts": "WITH counts%", "last_used": "WITH pending%"}
 
