@@ -142,8 +142,28 @@ static void test_rounds_in_any_order(void **state)
     busy_keys_end(busy, 11 * minute_us);
     busiest = busy_keys_look(busy, 69 * minute_us);
     assert_int_equal(busiest.unseen, 7);
+    assert_int_equal(busiest.len, BUSIEST_MAX);
     for (size_t i = 0; i < busiest.len; i++)
         assert_int_equal(busiest.key[i].uses, 7);
+}
+
+/* A full window: a new key that has no room takes from those that have. */
+static void test_few_are_unseen_beside_a_full_window(void **state)
+{
+    struct busy_keys *busy = *state;
+    struct busiest busiest;
+    uint64_t all = UINT64_C(256) * 1000;
+
+    for (int64_t key = 1; key <= 256; key++)
+        add(busy, key, 1000);
+    busy_keys_end(busy, 0);
+    for (int64_t key = 1001; key <= 1020; key++) {
+        add(busy, key, 500);
+        busy_keys_end(busy, 0);
+        all += 500;
+    }
+    busiest = busy_keys_look(busy, 0);
+    assert_true(busiest.unseen < all / 128);
 }
 
 int main(void)
@@ -153,6 +173,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_hour_ago_is_forgotten, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_bound_of_what_is_unseen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rounds_in_any_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_few_are_unseen_beside_a_full_window, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
