@@ -90,10 +90,10 @@ DAY = """\
 | a day of counts by hour | |
 | --- | --- |
 | CHECKs; flushes | {day|CHECKs|value:,}; {day|flushes|value:,} |
-| rows; of these were inserted or updated | {day|rows|value:,}; {day|rows added to|value:,} |
-| table; its index | {day|bytes of the table|value:,} bytes; {day|bytes of its index|value:,} bytes |
+| rows at its end; inserts and updates of rows | {day|rows|value:,}; {day|rows added to|value:,} |
+| table; its index | {day|bytes of the table|value}B; {day|bytes of its index|value}B |
 | updates that were HOT | {day|HOT, %|value:.1f} % of {day|rows updated|value:,} |
-| WAL of the statements with counts; with `last_used` | {day|WAL, counts|value:,} bytes; {day|WAL, last_used|value:,} bytes |
+| WAL of the statements with counts; with `last_used` | {day|WAL, counts|value}B; {day|WAL, last_used|value}B |
 | PostgreSQL's time for them | {day|seconds of PostgreSQL, counts|value:.1f} s in {day|statements, counts|value:,} statements; \
 {day|seconds of PostgreSQL, last_used|value:.1f} s in {day|statements, last_used|value:,} |
 | a flush: median; longest | {day|seconds a flush, median|value:.2f} s; {day|seconds a flush, longest|value:.2f} s |
