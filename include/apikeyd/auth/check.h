@@ -22,11 +22,20 @@ bool check_init(struct front *front, uint64_t seed);
 /* Call after all clients have gone. */
 void check_done(struct front *front);
 
+/* Where a key stands in its month. */
+struct quota_told {
+    uint64_t quota; /* uses a month */
+    uint64_t uses;  /* with this one if it is an ALLOW */
+    bool known;     /* those that the table of counts has are among them */
+    bool over;      /* the quota was used up before */
+};
+
 struct answer {
     const struct verdict *verdict;
     enum tier tier;  /* NONE: UNAVAILABLE, or a key that cannot exist */
     int64_t left_us; /* the rest of the verdict's ttl; negative when the verdict is served stale */
     const char *why; /* the reason for UNAVAILABLE; lives forever */
+    const struct quota_told *quota; /* of an ALLOW; NULL: the key has none */
 };
 
 /* How a protocol writes an answer. */
