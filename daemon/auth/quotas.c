@@ -18,7 +18,7 @@ struct quota_told quotas_use(struct front *front, const struct row_id *api_key_i
                                              front->usage_rounds);
     struct quota_told told = {quota, uses->uses + 1, uses->known, uses->uses >= quota};
 
-    if (__builtin_expect(uses->own == 0 || !uses->known, 0)) {
+    if (__builtin_expect(quota_uses_stale(uses), 0)) {
         uint32_t now_s = (uint32_t)(front->now_us / 1000000);
 
         if (quota_uses_due(uses, now_s))

@@ -181,13 +181,14 @@ static bool has_instants(const PGresult *result, int i)
     return true;
 }
 
-/* Returns whether the quota is NULL, or as long as its type says. */
+/* Returns whether the quota is NULL, or as long as its type says. Another type is a misfit. */
 static bool has_quota(const PGresult *result, int i)
 {
     Oid oid = PQftype(result, COLUMN_QUOTA);
     int len = oid == PG_INT8 ? 8 : oid == PG_INT4 ? 4 : 2;
 
-    return PQgetisnull(result, i, COLUMN_QUOTA) || PQgetlength(result, i, COLUMN_QUOTA) == len;
+    return PQgetisnull(result, i, COLUMN_QUOTA) || !is_integer(result, COLUMN_QUOTA) ||
+           PQgetlength(result, i, COLUMN_QUOTA) == len;
 }
 
 bool key_query_valid(const PGresult *result, const struct config *config,

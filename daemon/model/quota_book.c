@@ -11,7 +11,7 @@ enum { WAYS = 8 };
 /* A sum that was asked for so long ago will not come. */
 enum { ASKED_MAX_S = 60 };
 
-enum { MONTH_MAX = (1 << 30) - 1 };
+enum { SECONDS_MAX = (1 << 30) - 1 };
 
 struct quota_book {
     struct quota_uses *places; /* keys + WAYS - 1 of them, mapped */
@@ -130,12 +130,12 @@ struct quota_uses *quota_book_get(struct quota_book *book, const struct row_id *
     if (__builtin_expect(!uses, 0)) {
         book->evictions += other->month != 0;
         uses = other;
-        *uses = (struct quota_uses){.id = *id, .month = month & MONTH_MAX, .round = round};
+        *uses = (struct quota_uses){.id = *id, .month = (uint16_t)month, .round = round};
     }
     if (__builtin_expect(uses->round != round, 0))
         begin_round(uses, round);
     if (__builtin_expect(uses->month != month, 0)) {
-        uses->month = month & MONTH_MAX;
+        uses->month = (uint16_t)month;
         uses->uses = uses->own = uses->earlier = 0;
         uses->known = false;
     }
@@ -144,15 +144,14 @@ struct quota_uses *quota_book_get(struct quota_book *book, const struct row_id *
 
 bool quota_uses_due(const struct quota_uses *uses, uint32_t now_s)
 {
-    if (uses->asked)
-        return now_s - uses->asked_s > ASKED_MAX_S;
-    return !uses->known || (uses->own == 0 && uses->asked_s != now_s);
+    return !uses->asked || ((now_s - uses->asked_s) & SECONDS_MAX) > ASKED_MAX_S;
 }
 
 void quota_uses_asked(struct quota_uses *uses, uint32_t now_s)
 {
     uses->asked = true;
-    uses->asked_s = now_s;
+    uses->asked_s = now_s & SECONDS_MAX;
+    uses->asked_round = (uint16_t)uses->round;
 }
 
 void quota_book_take(struct quota_book *book, const struct quota_sum *sum, uint32_t round)

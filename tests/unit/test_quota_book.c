@@ -93,23 +93,32 @@ static void test_a_month_begins_with_none(void **state)
     quota_book_free(book);
 }
 
+static bool is_due(struct quota_book *book, uint32_t round, uint32_t now_s)
+{
+    struct row_id id = id_of(1);
+    struct quota_uses *uses = quota_book_get(book, &id, MONTH, round);
+
+    if (!quota_uses_stale(uses) || !quota_uses_due(uses, now_s))
+        return false;
+    quota_uses_asked(uses, now_s);
+    return true;
+}
+
 static void test_a_sum_is_asked_for_once_a_round(void **state)
 {
     struct quota_book *book = quota_book_new(64, ID_BIGINT, 1);
-    struct row_id id = id_of(1);
-    struct quota_uses *uses = quota_book_get(book, &id, MONTH, ROUND);
 
     (void)state;
-    assert_true(quota_uses_due(uses, 10));
-    quota_uses_asked(uses, 10);
-    quota_uses_count(uses);
-    assert_false(quota_uses_due(uses, 11));
-    assert_false(quota_uses_due(quota_book_get(book, &id, MONTH, ROUND + 1), 70));
-    assert_true(quota_uses_due(uses, 71)); /* it will not come any more */
+    assert_true(is_due(book, ROUND, 10));
+    assert_false(is_due(book, ROUND, 11));
+    assert_false(is_due(book, ROUND + 1, 70));
+    assert_true(is_due(book, ROUND + 1, 71)); /* it will not come any more */
     take(book, 1, ROUND + 1, 3, ROUND + 1);
-    quota_uses_count(uses);
-    assert_false(quota_uses_due(uses, 72));
-    assert_true(quota_uses_due(quota_book_get(book, &id, MONTH, ROUND + 2), 72));
+    assert_false(is_due(book, ROUND + 1, 71));
+    assert_true(is_due(book, ROUND + 2, 71));
+    take(book, 1, ROUND, 3, ROUND + 2); /* of no use any more */
+    assert_false(is_due(book, ROUND + 2, 71));
+    assert_true(is_due(book, ROUND + 3, 71));
     quota_book_free(book);
 }
 

@@ -26,14 +26,15 @@
 
 struct quota_uses {
     struct row_id id;
-    uint32_t month : 30; /* of the uses, as in month.h; 0: the place is free */
-    uint32_t known : 1;  /* the table's sum of that month is in `uses` */
-    uint32_t asked : 1;  /* a sum is under way */
-    uint64_t uses;       /* in that month */
-    uint32_t own;        /* of them: this host's in `round` … */
-    uint32_t earlier;    /* … and in the round before */
-    uint32_t round;      /* the last one for which the key was looked up */
-    uint32_t asked_s;    /* when a sum was asked for, monotonic */
+    uint16_t month;       /* of the uses, as in month.h; 0: the place is free */
+    uint16_t asked_round; /* the end of the last round in which a sum was asked for, … */
+    uint64_t uses;        /* in that month */
+    uint32_t own;         /* of them: this host's in `round` … */
+    uint32_t earlier;     /* … and in the round before */
+    uint32_t round;       /* the last one for which the key was looked up */
+    uint32_t asked_s : 30; /* … and when, monotonic */
+    uint32_t known : 1;    /* the table's sum of that month is in `uses` */
+    uint32_t asked : 1;    /* a sum is under way */
 };
 
 _Static_assert(sizeof(struct quota_uses) == 64, "a key is one line");
@@ -67,8 +68,14 @@ static inline void quota_uses_count(struct quota_uses *uses)
     uses->own++;
 }
 
-/* Returns whether the table's sum is to be asked for: once in a round, or again after a minute
- * without an answer. The caller tells when it is asked for. */
+/* Returns whether the table's sum may be due: as a rule once in a round. */
+static inline bool quota_uses_stale(const struct quota_uses *uses)
+{
+    return !uses->known || uses->asked_round != (uint16_t)uses->round;
+}
+
+/* Returns whether a sum that may be due is to be asked for: none is under way, or it has been for a
+ * minute. The caller tells when it is asked for. */
 bool quota_uses_due(const struct quota_uses *uses, uint32_t now_s);
 void quota_uses_asked(struct quota_uses *uses, uint32_t now_s);
 
