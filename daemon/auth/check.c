@@ -7,7 +7,6 @@
 #include <apikeyd/auth/key_digest.h>
 #include <apikeyd/base/utf8.h>
 #include <apikeyd/conn/connection.h>
-#include <apikeyd/model/quota.h>
 
 #include "denials.h"
 #include "quotas.h"

@@ -14,8 +14,8 @@ static void ask(struct front *front, struct quota_uses *uses, uint32_t now_s)
 
 struct quota_told quotas_use(struct front *front, const struct row_id *api_key_id, uint64_t quota)
 {
-    struct quota_uses *uses = quota_book_get(front->quotas, api_key_id, front->bucket.month,
-                                             front->usage_rounds);
+    struct quota_uses *uses =
+        quota_book_get(front->quotas, api_key_id, front->bucket.month, front->usage_rounds);
     struct quota_told told = {quota, uses->uses + 1, uses->known, uses->uses >= quota};
 
     if (__builtin_expect(quota_uses_stale(uses), 0)) {

@@ -6,7 +6,10 @@
 #ifndef APIKEYD_QUOTAS_H
 #define APIKEYD_QUOTAS_H
 
-#include <apikeyd/auth/check.h>
+#include <apikeyd/model/quota.h>
+#include <apikeyd/model/row_id.h>
+
+struct front;
 
 /* The key of an ALLOW, which has this quota, is about to be answered: count the use. */
 struct quota_told quotas_use(struct front *front, const struct row_id *api_key_id, uint64_t quota);

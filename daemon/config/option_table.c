@@ -81,7 +81,8 @@ const struct option option_table[] = {
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
     {"cache", "attribute_memory", OPTION_SIZE, FIELD(cache_attribute_memory), "16MiB", KIB(64),
      GIB(64), FIXED, NULL,
-     "Memory for the attributes of verdicts in memory, if there is a postgres.attribute_columns or a "
+     "Memory for the attributes of verdicts in memory, if there is a postgres.attribute_columns or "
+     "a "
      "postgres.quota_column; a "
      "key without attributes takes none of it."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),

@@ -353,9 +353,10 @@ struct front *front_new(const struct front_setup *setup)
         setup->seed);
     front->refused = refused_keys_new((enum id_type)config->postgres_id_type, clock_wall_us());
     if (config_has_quotas(config))
-        front->quotas = quota_book_new(QUOTA_KEYS, (enum id_type)config->postgres_id_type,
-                                       setup->seed);
-    if ((config_has_quotas(config) && !front->quotas) || !front->base || !front->cache || !front->refused || !check_init(front, setup->seed))
+        front->quotas =
+            quota_book_new(QUOTA_KEYS, (enum id_type)config->postgres_id_type, setup->seed);
+    if ((config_has_quotas(config) && !front->quotas) || !front->base || !front->cache ||
+        !front->refused || !check_init(front, setup->seed))
         goto fail;
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);

@@ -180,8 +180,8 @@ static void read_column(const PGresult *result, int i, int place, size_t column,
 }
 
 void attribute_query_read(const PGresult *result, int i, int first,
-                          const struct attribute_columns *columns,
-                          struct attributes_draft *draft, struct attribute_faults *ret_faults)
+                          const struct attribute_columns *columns, struct attributes_draft *draft,
+                          struct attribute_faults *ret_faults)
 {
     struct buffer value = {0};
 

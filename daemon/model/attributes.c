@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/model/attributes.h>
 
-#include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <apikeyd/base/out_of_memory.h>
-#include <apikeyd/model/quota.h>
 
 size_t attributes_count(struct attributes attributes)
 {
@@ -34,18 +30,6 @@ bool attributes_append(struct attributes_draft *draft, unsigned column, struct s
     draft->len += ATTRIBUTE_HEAD_LEN + value.len;
     draft->values_len += value.len;
     return true;
-}
-
-void quota_append(struct attributes_draft *draft, uint64_t quota)
-{
-    char digits[QUOTA_DIGITS_MAX + 2];
-    int len = snprintf(digits, sizeof digits, "%" PRIu64, quota);
-
-    bool fits = attributes_append(draft, (unsigned)ATTRIBUTE_QUOTA - 'a',
-                                  (struct slice){digits, (size_t)len});
-    assert(fits && len <= QUOTA_DIGITS_MAX);
-    (void)fits;
-    draft->values_len = 0; /* the attributes have all of their room */
 }
 
 static bool is_digit(char c)

@@ -87,7 +87,7 @@ static bool is_of(const struct quota_book *book, const struct quota_uses *uses,
 static struct quota_uses *find(const struct quota_book *book, const struct row_id *id,
                                struct quota_uses **ret_other)
 {
-    struct quota_uses *home = home_of(book, id), *oldest = home;
+    struct quota_uses *home = home_of(book, id), *unused = home;
 
     for (struct quota_uses *uses = home; uses < home + WAYS; uses++) {
         if (uses->month != 0 && is_of(book, uses, id))
@@ -96,10 +96,10 @@ static struct quota_uses *find(const struct quota_book *book, const struct row_i
             *ret_other = uses;
             return NULL;
         }
-        if (uses->round < oldest->round)
-            oldest = uses;
+        if (uses->round < unused->round)
+            unused = uses;
     }
-    *ret_other = oldest;
+    *ret_other = unused;
     return NULL;
 }
 

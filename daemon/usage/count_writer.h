@@ -12,8 +12,8 @@
  *
  * A batch that was sent is sent until PostgreSQL says that its number is noted, by this statement
  * or an earlier one. When no batch waits, the session reads sums for quotas (quota_reader.h): then
- * they have all halves that were taken. The flusher gives the batches, has the file written, and empties a half only
- * when its batch is added or in the file. Back thread only.
+ * they have all halves that were taken. The flusher gives the batches, has the file written, and
+ * empties a half only when its batch is added or in the file. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_COUNT_WRITER_H

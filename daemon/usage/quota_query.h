@@ -1,4 +1,5 @@
-/* quota_query: sums the uses of keys in this month, by PostgreSQL's clock, from the table of counts.
+/* quota_query: sums the uses of keys in this month, by PostgreSQL's clock, from the table of
+ * counts.
  *
  * Only ALLOWs are uses. The answer is empty in a store that the statement is not meant for. */
 /* SPDX-License-Identifier: MIT */

@@ -33,8 +33,8 @@ void quota_reader_bind(struct quota_reader *reader, struct pg_query *query,
 
 /* The result has come: tell the front thread. `rounds` of this host's are in the table. Returns
  * whether the statement ran in the store of the mark. */
-__attribute__((warn_unused_result)) bool
-quota_reader_take(struct quota_reader *reader, const PGresult *result, uint32_t rounds);
+__attribute__((warn_unused_result)) bool quota_reader_take(struct quota_reader *reader,
+                                                           const PGresult *result, uint32_t rounds);
 
 /* The statement has failed: another one is due later. */
 void quota_reader_fail(struct quota_reader *reader, const char *why);

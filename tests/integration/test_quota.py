@@ -9,7 +9,7 @@ from conftest import check, explain, flush, info, let_redis_be_fresh
 from harness.schema import deploy
 from harness.servers import BUILD, wait_until
 
-pytestmark = pytest.mark.builds("release", "debug", "asan", "tsan")
+pytestmark = pytest.mark.builds("release", "debug", "asan")
 OPTIONS = {**LONG, "postgres.quota_column": "quota", "usage.counts": "hour"}
 COUNTS = "api.user_api_key_usage"
 

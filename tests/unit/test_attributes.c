@@ -55,13 +55,12 @@ static void test_the_limits(void **state)
 
 static void test_what_is_parsed(void **state)
 {
-    static const char *const broken[] = {"a",           "a0",       "a01",  "a0gx", "a0Aaaaaaaaaaa",
-                                         "b01xa01x",    "a01xa01x", "c01x", "A01x", "a01xy",
-                                         "\xff\x30\x30", "#00",      "#01x", "#021", "a01x#011",
-                                         "#011#012",    "#1412345678901234567890"};
-    static const char *const fine[] = {"",     " tag",          "a00", "a00 tag",
-                                       "a01 ", "a01 b02xy tag", "b00",
-                                       "#010", "#0242a01x tag"};
+    static const char *const broken[] = {
+        "a",        "a0",   "a01",      "a0gx",     "a0Aaaaaaaaaaa",          "b01xa01x",
+        "a01xa01x", "c01x", "A01x",     "a01xy",    "\xff\x30\x30",           "#00",
+        "#01x",     "#021", "a01x#011", "#011#012", "#1412345678901234567890"};
+    static const char *const fine[] = {
+        "", " tag", "a00", "a00 tag", "a01 ", "a01 b02xy tag", "b00", "#010", "#0242a01x tag"};
 
     (void)state;
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {

@@ -12,6 +12,7 @@
 
 #include <apikeyd/conn/connection.h>
 #include <apikeyd/model/mailbox.h>
+#include <apikeyd/model/quota.h>
 
 struct front;
 
@@ -21,14 +22,6 @@ bool check_init(struct front *front, uint64_t seed);
 
 /* Call after all clients have gone. */
 void check_done(struct front *front);
-
-/* Where a key stands in its month. */
-struct quota_told {
-    uint64_t quota; /* uses a month */
-    uint64_t uses;  /* with this one if it is an ALLOW */
-    bool known;     /* those that the table of counts has are among them */
-    bool over;      /* the quota was used up before */
-};
 
 struct answer {
     const struct verdict *verdict;

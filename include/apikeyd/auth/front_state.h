@@ -62,8 +62,8 @@ struct front {
     struct count_bucket bucket;
     uint32_t usage_rounds;     /* halves handed over */
     struct quota_book *quotas; /* NULL: keys have none */
-    size_t usage_full;      /* when this many of its slots are used, flush_rows are waiting */
-    bool usage_full_logged; /* the back thread knows that flush_rows are waiting */
+    size_t usage_full;         /* when this many of its slots are used, flush_rows are waiting */
+    bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
     bool unrecorded_logged;
     struct refusal refusals[REFUSALS];
     struct {

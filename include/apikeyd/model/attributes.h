@@ -24,7 +24,7 @@ enum {
     ATTRIBUTE_VALUE_MAX = 255,    /* bytes of a value */
     ATTRIBUTES_VALUES_MAX = 1024, /* bytes of all values of a key */
     ATTRIBUTE_HEAD_LEN = 3,       /* bytes before a value */
-    ATTRIBUTE_QUOTA = '#', /* in the place of a column's letter: quota.h */
+    ATTRIBUTE_QUOTA = '#',        /* in the place of a column's letter: quota.h */
     QUOTA_DIGITS_MAX = 19,
     ATTRIBUTES_LEN_MAX = ATTRIBUTES_VALUES_MAX + ATTRIBUTES_MAX * ATTRIBUTE_HEAD_LEN +
                          ATTRIBUTE_HEAD_LEN + QUOTA_DIGITS_MAX
@@ -78,7 +78,8 @@ static inline struct attributes attributes_of(const struct attributes_draft *dra
 }
 
 /* Take well-formed attributes of at most `columns` columns, behind a quota or without one, up to a
- * blank or the end, off the front of *text, which may be anything. False when something else is there. */
+ * blank or the end, off the front of *text, which may be anything. False when something else is
+ * there. */
 __attribute__((warn_unused_result)) bool attributes_parse(struct slice *text, unsigned columns,
                                                           struct attributes *ret);
 

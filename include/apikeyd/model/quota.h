@@ -36,4 +36,12 @@ static inline bool quota_take(struct attributes *rest, uint64_t *ret)
 /* Begin a draft, which is empty, with a quota of at most INT64_MAX. */
 void quota_append(struct attributes_draft *draft, uint64_t quota);
 
+/* Where a key stands in its month. */
+struct quota_told {
+    uint64_t quota; /* uses a month */
+    uint64_t uses;  /* with this one if it is an ALLOW */
+    bool known;     /* those that the table of counts has are among them */
+    bool over;      /* the quota was used up before */
+};
+
 #endif

@@ -26,12 +26,12 @@
 
 struct quota_uses {
     struct row_id id;
-    uint16_t month;       /* of the uses, as in month.h; 0: the place is free */
-    uint16_t asked_round; /* the end of the last round in which a sum was asked for, … */
-    uint64_t uses;        /* in that month */
-    uint32_t own;         /* of them: this host's in `round` … */
-    uint32_t earlier;     /* … and in the round before */
-    uint32_t round;       /* the last one for which the key was looked up */
+    uint16_t month;        /* of the uses, as in month.h; 0: the place is free */
+    uint16_t asked_round;  /* the end of the last round in which a sum was asked for, … */
+    uint64_t uses;         /* in that month */
+    uint32_t own;          /* of them: this host's in `round` … */
+    uint32_t earlier;      /* … and in the round before */
+    uint32_t round;        /* the last one for which the key was looked up */
     uint32_t asked_s : 30; /* … and when, monotonic */
     uint32_t known : 1;    /* the table's sum of that month is in `uses` */
     uint32_t asked : 1;    /* a sum is under way */
