@@ -418,6 +418,9 @@ static void handle_message(struct back *back, const struct to_back *message)
     case TO_BACK_DENIAL:
         take_denial(back, message);
         break;
+    case TO_BACK_QUOTA:
+        flusher_ask_quota(back->flusher, &message->quota_of);
+        break;
     case TO_BACK_DRAINED:
         if (back->stage == DRAINING_CLIENTS)
             drain_usage(back);

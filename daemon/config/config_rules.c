@@ -156,6 +156,7 @@ static void check_columns(struct config_draft *draft)
         {"postgres.created_column", config->postgres_created_column, NULL},
         {"postgres.not_before_column", config->postgres_not_before_column, NULL},
         {"postgres.expires_column", config->postgres_expires_column, NULL},
+        {"postgres.quota_column", config->postgres_quota_column, NULL},
         {"postgres.name_column", config->postgres_name_column, NULL},
     };
     enum { COLUMNS = sizeof columns / sizeof columns[0] };
@@ -171,6 +172,16 @@ static void check_columns(struct config_draft *draft)
         strcmp(config->postgres_not_before_column, config->postgres_expires_column) == 0)
         config_draft_fail(draft, "postgres.expires_column",
                           "postgres.not_before_column is the same: no key could pass");
+}
+
+/* What a key was used is what the table of counts says. */
+static void check_quota(struct config_draft *draft)
+{
+    if (config_has_quotas(draft->config) && draft->config->usage_counts == USAGE_COUNTS_OFF &&
+        config_draft_sound(draft, "usage.counts"))
+        config_draft_fail(draft, "postgres.quota_column",
+                          "usage.counts = hour or day is needed with it: uses that are not counted "
+                          "have no sum");
 }
 
 /* The three tables have other columns each. */
@@ -239,6 +250,7 @@ void config_rules_check(struct config_draft *draft)
     check_columns(draft);
     check_tables(draft);
     check_attributes(draft);
+    check_quota(draft);
     check_secrets(draft);
     check_feed(draft);
     check_places(draft);

@@ -82,7 +82,9 @@ const struct option option_table[] = {
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
     {"cache", "attribute_memory", OPTION_SIZE, FIELD(cache_attribute_memory), "16MiB", KIB(64),
      GIB(64), FIXED, NULL,
-     "Memory for the attributes of verdicts in memory, if there is a postgres.attribute_columns; a "
+     "Memory for the attributes of verdicts in memory, if there is a postgres.attribute_columns or "
+     "a "
+     "postgres.quota_column; a "
      "key without attributes takes none of it."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),
      RELOADABLE, NULL,
@@ -179,6 +181,10 @@ const struct option option_table[] = {
      "text[], enums, booleans, numbers, uuid, or scalars of json; at most 16, of 255 bytes each "
      "and "
      "1024 together; empty: none."},
+    {"postgres", "quota_column", OPTION_COLUMN, FIELD(postgres_quota_column), "", 0,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Column of an integer type that tells how often a key may be used in a calendar month (UTC); "
+     "NULL there: as often as it likes; usage.counts is needed with it; empty: none."},
     {"postgres", "successor_of_column", OPTION_COLUMN, FIELD(postgres_successor_of_column), "", 0,
      OPTION_NAME_MAX, FIXED, NULL,
      "Column with the ID of the row whose key this one takes the place of, for apikeyctl keys "

@@ -112,6 +112,7 @@ WRONG = {
     "postgres.expires_column": [*NOT_NAMES[1:], "updated_at"],
     "postgres.attribute_columns": ["plan,", "x" * 64, "plan,plan", "rate_limit,Rate-Limit", "id", "key_id", "updated_at",
                                    ",".join("abcdefghijklmnopq")],
+    "postgres.quota_column": [*NOT_NAMES[1:], "quota", "last_used"],
     "postgres.successor_of_column": [*NOT_NAMES[1:], "api_key_id"],
     "postgres.name_column": NOT_NAMES[1:],
     "postgres.timestamp_zone": ["", "Asia Seoul", "Zürich", "x'", "UTC+9", "+09:00"],
