@@ -51,6 +51,11 @@ def knows(daemon, key, uses):
     wait_until(found, f"{uses} uses of {key}")
 
 
+def has_sum(daemon, key):
+    """Wait until no sum is under way: it would not have what is written from now on, and the next use would not ask."""
+    wait_until(lambda: explain(daemon, key)["uses_of"] == "all hosts", f"the sum of {key}")
+
+
 def test_from_each_tier(db, limited, redis_server):
     """Own uses count at once, those of other hosts when their sum has come; each use once."""
     add_column(db)
@@ -75,6 +80,7 @@ def test_from_each_tier(db, limited, redis_server):
     assert " #0210 " in redis_value(redis_server, daemon, "ten")[1] + " "
     assert not over(second.client(), "ten")  # nothing is written yet, and own uses are all that count
     assert info(second)["redis_hits"] == 1
+    has_sum(second, "ten")
     flush(daemon)
     assert not over(client, "none") and over(client, "ten")
     knows(daemon, "ten", 14)
@@ -95,6 +101,8 @@ def test_overshoot(db, limited):
     for _ in range(3):
         for client in clients:
             passed += sum(not over(client, "shared") for _ in range(each))
+        for daemon in daemons:
+            has_sum(daemon, "shared")
         for daemon in daemons:
             flush(daemon)
         written = db.one(f"SELECT sum(uses)::int FROM {COUNTS} WHERE api_key_id = %s", key_id)
