@@ -116,7 +116,7 @@ DECLARE
     place CONSTANT text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = parent);
     stem CONSTANT text := @usage_stem@;
     room CONSTANT text := 'WITH (fillfactor = 80)';
-    noted CONSTANT text := @ledger_table_text@;
+    noted CONSTANT regclass := to_regclass(@ledger_table_text@);
     runs bigint;
     rest regclass;     -- the partition of what no other one takes
     low timestamptz;   -- of the rows in it
@@ -224,7 +224,7 @@ BEGIN
                 PERFORM pg_sleep(least(attempt * 0.1, 1));
         END;
     END LOOP;
-    IF has_table_privilege(to_regclass(noted), 'DELETE') THEN
+    IF has_table_privilege(noted, 'DELETE') THEN
         EXECUTE format('DELETE FROM %s WHERE updated_at < %L', noted, date_trunc('month', now() - retention));
         GET DIAGNOSTICS runs = ROW_COUNT;
         IF runs > 0 THEN

@@ -240,7 +240,7 @@ def test_partitions_are_made_and_dropped(db):
     said = maintain(db)
     assert "dropped api.old" in said and "dropped api.user_api_key_usage_2019_01" in said
     assert total(db) == 30 and partitions(db) == found
-    assert "deleted from api.apikeyd_ledger: 1 rows" in said
+    assert "deleted from api.apikeyd_ledger: 1 rows" in said, said
     assert db.run("SELECT number FROM api.apikeyd_ledger") == [(2,)]
 
     # Rows of a host whose clock is wrong are kept, and told; those that are too old go all the same.
