@@ -121,7 +121,7 @@ DECLARE
     place CONSTANT text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = parent);
     stem CONSTANT text := E'user_api_key_usage';
     room CONSTANT text := 'WITH (fillfactor = 80)';
-    noted CONSTANT text := E'"api"."apikeyd_ledger"';
+    noted CONSTANT regclass := to_regclass(E'"api"."apikeyd_ledger"');
     runs bigint;
     rest regclass;     -- the partition of what no other one takes
     low timestamptz;   -- of the rows in it
@@ -229,7 +229,7 @@ BEGIN
                 PERFORM pg_sleep(least(attempt * 0.1, 1));
         END;
     END LOOP;
-    IF has_table_privilege(to_regclass(noted), 'DELETE') THEN
+    IF has_table_privilege(noted, 'DELETE') THEN
         EXECUTE format('DELETE FROM %s WHERE updated_at < %L', noted, date_trunc('month', now() - retention));
         GET DIAGNOSTICS runs = ROW_COUNT;
         IF runs > 0 THEN

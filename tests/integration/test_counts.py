@@ -14,6 +14,7 @@ import pytest
 import redis
 from conftest import Database, check, drop_database, flush, info, utc_now
 from harness.count_kills import Load, Oracle, flushed, settle
+from harness.operators import status
 from harness.proxy import PASS, RESET, Proxy
 from harness.servers import wait_until
 from harness.standstill import Standstill
@@ -50,6 +51,39 @@ def test_each_answer_counts(db, start):
     assert daemon.stop() == 0
     assert counted(db) == {"allow": 41, "inactive": 5}
     daemon.start()
+
+
+def test_status_tells_the_busiest_keys(db, start):
+    """Of the last hour, all verdicts together, the busiest first; not those of a run before; nothing while it is off."""
+    ids = {key: str(db.add_key(key, active=key != "key-11")) for key in (f"key-{i}" for i in range(12))}
+    daemon = start({"usage.counts": "hour"})
+    assert status(daemon)["busiest_keys"]["keys"] == []
+    for round_ in range(2):  # a round adds to the one before
+        for i, key in enumerate(ids):
+            for _ in range(i + 1):
+                check(daemon.client(), key)
+        check(daemon.client(), "no such key")
+        flush(daemon)
+    db.set_active("key-11", True)  # counts for another verdict now
+    wait_until(lambda: check(daemon.client(), "key-11")[0] == "ALLOW", "the change")
+    flush(daemon)
+    found = status(daemon)["busiest_keys"]
+    *others, last = [(key["api_key_id"], key["uses"]) for key in reversed(found["keys"])]
+    assert others == [(ids[f"key-{i}"], 2 * (i + 1)) for i in range(2, 11)]
+    assert last[0] == ids["key-11"] and last[1] == db.one(
+        "SELECT sum(uses)::int FROM api.user_api_key_usage WHERE api_key_id = %s", last[0])
+    assert found["unseen_uses"] == 0
+    assert found["since"] <= status(daemon)["at"]
+    check(daemon.client(), "key-0")
+    daemon.kill()
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    settle([daemon])
+    assert status(daemon)["busiest_keys"]["keys"] == []
+    assert daemon.stop() == 0
+    daemon.options["usage.counts"] = "off"
+    daemon.start()
+    assert status(daemon)["busiest_keys"] is None
 
 
 KILLS = 4
