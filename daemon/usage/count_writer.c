@@ -288,12 +288,15 @@ static void take_result(struct count_writer *writer, struct count_batch *batch,
 }
 
 /* PostgreSQL takes none of the batch's rows. Those of later halves, which are added to it, may show
- * that others are taken. What an earlier run has sent stays as it is, and lets others pass. */
+ * that others are taken; but not while a statement of before, whose end is not known, may still add
+ * the batch as it is. What an earlier run has sent stays as it is too, and lets others pass. */
 static void hold(struct count_writer *writer, struct count_batch *batch)
 {
     struct count_batch *next = TAILQ_NEXT(batch, in_list), *const first = batch;
 
     if (of_this_run(writer, batch) && batch->done == 0) {
+        if (batch->in_doubt)
+            return;
         batch->sent = false;
         if (writer->writes_file || !next || next->sent || !of_this_run(writer, next) ||
             !store_id_same_table(&batch->owner, &next->owner))
@@ -340,6 +343,7 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
 
     writer->sending = NULL;
     event_del(&writer->slow);
+    batch->in_doubt = batch->in_doubt || outcome == PG_LATE || outcome == PG_LOST;
     if (batch->done != writer->done) {
         /* The batch has begun anew meanwhile. */
     } else if (outcome == PG_DONE) {

@@ -76,6 +76,7 @@ struct count_batch {
     size_t done;     /* the rows that PostgreSQL has */
     size_t refused;  /* the rows after these that PostgreSQL refuses, each by itself */
     bool in_parts;   /* it has refused the batch as a whole */
+    bool in_doubt;   /* how a statement with it has ended is not known */
     uint64_t after;  /* the number that PostgreSQL had noted before it; 0: not known */
     int64_t kept_until_us; /* monotonic; PostgreSQL has all of it */
 };
