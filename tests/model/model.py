@@ -71,7 +71,6 @@ CASES = [
     Case("the key ends, one failure", (*SMALL, "LAST=1", "ENDS")),
     Case("relays, one failure", slow=True, model=RELAYS),
     Case("relays, room for two entries each", ("FAILURES=0", "ROOM=2"), slow=True, model=RELAYS),
-    Case("relays, another primary, one failure", ("FAILOVER",), slow=True, model=RELAYS),
     Case("relays, another primary", ("FAILURES=0", "FAILOVER"), model=RELAYS),
     Case("relays", ("FAILURES=0",), model=RELAYS),
     Case("mutant: no epoch", ("NO_EPOCH",), violates=RELAYED, model=RELAYS),
