@@ -50,12 +50,29 @@ struct back {
     struct monitor *monitor;
     struct metrics_server *metrics_server; /* NULL: none */
     struct events events;
+    struct busy_keys *busy_keys; /* NULL: uses are not counted */
+    int64_t started_us;          /* monotonic */
     struct denial_log denials;
     struct log log; /* where lines go on from env.log */
     const struct log_writer *log_writer;
     void (*on_alive)(void *arg, const struct status_snapshot *snapshot);
     void *alive_arg;
 };
+
+static void on_counts(void *arg, const struct count_row *rows, size_t len)
+{
+    struct back *back = arg;
+    uint64_t uses = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        uses += rows[i].uses;
+        if (i + 1 < len && row_id_order(&rows[i].id, &rows[i + 1].id) == 0)
+            continue;
+        busy_keys_add(back->busy_keys, &rows[i].id, uses);
+        uses = 0;
+    }
+    busy_keys_end(back->busy_keys, clock_monotonic_us() - back->started_us);
+}
 
 static int64_t pending_usage_of(void *arg, const struct row_id *api_key_id)
 {
@@ -136,6 +153,7 @@ static void look(void *arg, struct status_snapshot *snapshot)
     snapshot->store = back->env.stores.current;
     snapshot->stopping = back->stage != SERVING;
     snapshot->events = &back->events;
+    snapshot->busy_keys = back->busy_keys;
 }
 
 static void take_report(struct back *back, const struct to_back *message)
@@ -585,6 +603,12 @@ struct back *back_new(struct back_setup *setup)
                  back);
     event_assign(&back->drain_timer, back->env.base, -1, 0, on_drain_timer, back);
     event_add(&back->mail, NULL);
+    back->started_us = clock_monotonic_us();
+    if (back->config->usage_counts != USAGE_COUNTS_OFF) {
+        back->busy_keys = busy_keys_new(back->config->postgres_id_type);
+        if (!back->busy_keys)
+            goto fail;
+    }
     back->flusher = flusher_new(&(struct flusher_setup){
         .env = &back->env,
         .ledger = setup->ledger,
@@ -593,6 +617,7 @@ struct back *back_new(struct back_setup *setup)
         .counts = setup->counts,
         .spill = setup->spill,
         .on_drained = on_drained,
+        .on_counts = on_counts,
         .lend = lend,
         .arg = back,
     });
@@ -670,6 +695,7 @@ bool back_free(struct back *back)
     back->lease = NULL;
     resolver_free(back->resolver);
     bool files_free = flusher_free(back->flusher);
+    busy_keys_free(back->busy_keys);
     if (event_initialized(&back->mail)) {
         event_del(&back->mail);
         event_del(&back->drain_timer);
