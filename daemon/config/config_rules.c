@@ -35,6 +35,31 @@ static void check_secrets(struct config_draft *draft)
                           "redis.url holds a password already; one of them has to go");
 }
 
+/* An option that has no effect would be taken for protection. */
+static void check_redis_tls(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+    const struct {
+        const char *name, *value;
+    } options[] = {
+        {"redis.ca_file", config->redis_ca_file},
+        {"redis.cert_file", config->redis_cert_file},
+        {"redis.key_file", config->redis_key_file},
+        {"redis.server_name", config->redis_server_name},
+    };
+    struct redis_url url;
+
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        if (options[i].value[0] && redis_url_parse(config->redis_url, &url) && !url.tls)
+            config_draft_fail(draft, options[i].name,
+                              "redis.url does not ask for TLS; its scheme has to be rediss://");
+    }
+    if (!config->redis_cert_file[0] != !config->redis_key_file[0])
+        config_draft_fail(draft, config->redis_cert_file[0] ? "redis.cert_file" : "redis.key_file",
+                          "%s is needed with it",
+                          config->redis_cert_file[0] ? "redis.key_file" : "redis.cert_file");
+}
+
 static void check_log(struct config_draft *draft)
 {
     const struct config *config = draft->config;
@@ -93,6 +118,9 @@ static void check_places(struct config_draft *draft)
         {"usage.spill", config->usage_spill},
         {"redis.url", url.path},
         {"redis.password_file", config->redis_password_file},
+        {"redis.ca_file", config->redis_ca_file},
+        {"redis.cert_file", config->redis_cert_file},
+        {"redis.key_file", config->redis_key_file},
         {"redis.secret_file", config->redis_secret_file},
         {"postgres.key_transform_secret_file", secret[0]},
         {"postgres.key_transform_secret_file", secret[1]},
@@ -224,6 +252,7 @@ void config_rules_check(struct config_draft *draft)
     check_tables(draft);
     check_attributes(draft);
     check_secrets(draft);
+    check_redis_tls(draft);
     check_places(draft);
     check_log(draft);
 }

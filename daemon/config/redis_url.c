@@ -7,8 +7,8 @@
 
 #include <apikeyd/base/hex.h>
 
-static const char form[] =
-    "unix:///path[?db=N] or redis://[[user]:password@]host[:port][/db] is needed";
+static const char form[] = "unix:///path[?db=N] or redis://[[user]:password@]host[:port][/db], by "
+                           "TLS rediss://, is needed";
 static const char encoding[] = "user and password must be percent-encoded: %40 for @, %3A for :, "
                                "%2F for /, %25 for %; they have at most 127 and 511 bytes";
 static const char port_range[] = "the port must be from 1 to 65535";
@@ -136,17 +136,26 @@ static const char *read_tcp(const char *rest, struct redis_url *url)
     return read_port(port, (size_t)(rest + len - port), url);
 }
 
+/* Returns whether *text starts with `scheme`, and takes that away. */
+static bool take_scheme(const char **text, const char *scheme)
+{
+    size_t len = strlen(scheme);
+
+    if (strncmp(*text, scheme, len) != 0)
+        return false;
+    *text += len;
+    return true;
+}
+
 /* Returns NULL or the expected form. */
 static const char *read_url(const char *text, struct redis_url *url)
 {
-    bool local = strncmp(text, "unix://", 7) == 0;
+    const char *rest = text;
+    bool local = take_scheme(&rest, "unix://");
 
-    if (strncmp(text, "rediss://", 9) == 0)
-        return "TLS is not spoken; redis://host:port/db is needed, perhaps of a tunnel on this "
-               "host";
-    if (!local && strncmp(text, "redis://", 8) != 0)
+    url->tls = !local && take_scheme(&rest, "rediss://");
+    if (!local && !url->tls && !take_scheme(&rest, "redis://"))
         return form;
-    const char *rest = text + (local ? 7 : 8);
     const char *slash = strchr(rest, '/');
     const char *at = memrchr(rest, '@', slash ? (size_t)(slash - rest) : strlen(rest));
     if (!local && slash && strchr(slash, '@'))

@@ -14,22 +14,25 @@
 
 #include "redis_hosts.h"
 #include "redis_session.h"
+#include "redis_tls.h"
 
-enum { FAILURES_MAX = 5, WHY_SIZE = 256 };
+enum { FAILURES_MAX = 5, WHY_SIZE = 256, REASONS_MAX = 3 };
 
-enum state { WAITING, RESOLVING, TRYING, UP };
+enum state { WAITING, LOADING, RESOLVING, TRYING, UP };
 
-static const int64_t try_timeout_us = 1000000; /* for the name, and for each address */
+static const int64_t try_timeout_us = 1000000; /* for files, the name, and each address */
 static const int64_t tick_us = 1000000;
 static const int64_t silence_us = 2000000; /* a reply may be later than redis.timeout by this */
 static const int64_t settled_us = 1000000; /* up for so long: a loss is tried again at once */
 static const int64_t steady_us = 5000000;  /* an outage is over */
+static const int64_t reason_us = 60000000; /* another reason of it may be logged */
 
 struct redis_link {
     struct back_env *env;
     struct redis_url url;
     enum state state;
-    bool writes; /* Redis accepts writes */
+    bool writes;           /* Redis accepts writes */
+    struct redis_tls *tls; /* NULL: without */
     struct redis_hosts *hosts;
     struct redis_address address;  /* the session's */
     struct redis_session *session; /* NULL unless TRYING or UP */
@@ -39,7 +42,10 @@ struct redis_link {
     int64_t up_since_us;
     int failures[REDIS_USES]; /* in a row */
     struct outage outage, write_outage;
-    char why[WHY_SIZE]; /* why the last try failed */
+    char why[WHY_SIZE];  /* why the last try failed */
+    char told[WHY_SIZE]; /* the reason that was logged last, … */
+    int64_t told_us;     /* … when, … */
+    int reasons;         /* … and how many others in this outage */
 };
 
 static void try_next(struct redis_link *link);
@@ -73,6 +79,28 @@ static void close_session(struct redis_link *link)
     redis_session_free(session);
 }
 
+/* A lost connection may be the first sign of a certificate that has expired, so the reasons of
+ * later tries count too. They tell an address before what was told already. */
+static void tell_outage(struct redis_link *link, const char *why)
+{
+    const struct log *log = &link->env->log;
+    int64_t now_us = clock_monotonic_us();
+
+    if (outage_fails(&link->outage, now_us)) {
+        log_warning(log, "redis: %s; lookups go on without it (logged once)", why);
+        link->reasons = 0;
+    } else if (!strstr(why, link->told) &&
+               (link->reasons < REASONS_MAX || now_us - link->told_us >= reason_us)) {
+        log_warning(log, "redis: still of no use: %s", why);
+        link->reasons++;
+    } else {
+        log_debug(log, "redis: %s", why);
+        return;
+    }
+    link->told_us = now_us;
+    snprintf(link->told, sizeof link->told, "%s", why);
+}
+
 /* Close the session and come back later. */
 static void go_down(struct redis_link *link, const char *why)
 {
@@ -80,10 +108,7 @@ static void go_down(struct redis_link *link, const char *why)
 
     if (link->state == WAITING)
         return;
-    if (outage_fails(&link->outage, clock_monotonic_us()))
-        log_warning(&env->log, "redis: %s; lookups go on without it (logged once)", why);
-    else
-        log_debug(&env->log, "redis: %s", why);
+    tell_outage(link, why);
     env->metrics.value[METRIC_REDIS_OPENED] += link->state == UP;
     env->metrics.value[METRIC_REDIS_UP] = 0;
     env->metrics.value[METRIC_REDIS_WRITABLE] = 0;
@@ -291,18 +316,29 @@ static void greet(struct redis_link *link)
     send_probe_write(link, on_probe_write);
 }
 
+/* Returns 0 or -errno. Where TLS is asked for there is no connection without. */
+static int open_session(struct redis_link *link)
+{
+    struct redis_session_setup setup = {
+        .base = link->env->base,
+        .address = (const struct sockaddr *)&link->address.at,
+        .address_len = link->address.len,
+        .ended = on_ended,
+        .arg = link,
+    };
+
+    if (link->tls) {
+        setup.tls = redis_tls_connection(link->tls, link->url.host);
+        if (!setup.tls)
+            return -ENOMEM;
+    }
+    return redis_session_new(&setup, &link->session);
+}
+
 static void try_next(struct redis_link *link)
 {
     while (redis_hosts_next(link->hosts, &link->address)) {
-        int opened = redis_session_new(
-            &(struct redis_session_setup){
-                .base = link->env->base,
-                .address = (const struct sockaddr *)&link->address.at,
-                .address_len = link->address.len,
-                .ended = on_ended,
-                .arg = link,
-            },
-            &link->session);
+        int opened = open_session(link);
 
         if (opened == 0) {
             link->state = TRYING;
@@ -318,7 +354,7 @@ static void try_next(struct redis_link *link)
     go_down(link, link->why);
 }
 
-static void start_round(struct redis_link *link)
+static void resolve(struct redis_link *link)
 {
     link->state = RESOLVING;
     if (redis_hosts_ask(link->hosts)) {
@@ -335,7 +371,7 @@ static void on_answered(void *arg, const char *error)
 {
     struct redis_link *link = arg;
 
-    if (link->state == TRYING || link->state == UP)
+    if (link->state == LOADING || link->state == TRYING || link->state == UP)
         return;
     if (error && link->state == WAITING)
         return;
@@ -344,6 +380,36 @@ static void on_answered(void *arg, const char *error)
                  link->url.host, error);
     link->state = RESOLVING;
     try_next(link);
+}
+
+static void start_round(struct redis_link *link)
+{
+    if (!link->tls) {
+        resolve(link);
+        return;
+    }
+    link->state = LOADING;
+    snprintf(link->why, sizeof link->why,
+             "the files of TLS (redis.ca_file and others) are not read yet");
+    if (redis_tls_ask(link->tls))
+        timer_start(&link->timer, try_timeout_us);
+    else
+        go_down(link, link->why);
+}
+
+/* As on_answered(). */
+static void on_loaded(void *arg, const char *error)
+{
+    struct redis_link *link = arg;
+
+    if (link->state != LOADING && (error || link->state != WAITING))
+        return;
+    if (!error) {
+        resolve(link);
+        return;
+    }
+    link->env->metrics.value[METRIC_REDIS_ERRORS]++;
+    go_down(link, error);
 }
 
 static void tick(struct redis_link *link)
@@ -373,11 +439,18 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     case WAITING:
         start_round(link);
         break;
+    case LOADING:
+        if (redis_tls_ready(link->tls))
+            resolve(link); /* with the files before */
+        else
+            go_down(link, link->why);
+        break;
     case RESOLVING:
         try_next(link); /* the state before */
         break;
     case TRYING:
-        give_up(link, "it does not answer");
+        give_up(link,
+                link->tls ? "it does not answer; its port has to speak TLS" : "it does not answer");
         break;
     case UP:
         tick(link);
@@ -395,7 +468,11 @@ struct redis_link *redis_link_new(struct back_env *env)
     }
     link->env = env;
     link->hosts = redis_hosts_new(env->base, &link->url, on_answered, link);
-    if (!link->hosts) {
+    if (link->url.tls)
+        link->tls = redis_tls_new(env->base, env->config, on_loaded, link);
+    if (!link->hosts || (link->url.tls && !link->tls)) {
+        redis_hosts_free(link->hosts);
+        redis_tls_free(link->tls);
         free(link);
         return NULL;
     }
@@ -412,6 +489,7 @@ void redis_link_free(struct redis_link *link)
     link->state = WAITING;
     close_session(link);
     redis_hosts_free(link->hosts);
+    redis_tls_free(link->tls);
     event_del(&link->timer);
     free(link);
 }

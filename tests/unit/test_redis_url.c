@@ -26,6 +26,13 @@ static void test_forms(void **state)
     assert_int_equal(url.port, 7000);
     assert_true(redis_url_parse("redis://[::1]", &url));
     assert_int_equal(url.port, 6379);
+    assert_false(url.tls);
+    assert_true(redis_url_parse("rediss://me:secret@example/2", &url));
+    assert_true(url.tls);
+    assert_string_equal(url.host, "example");
+    assert_string_equal(url.password, "secret");
+    assert_int_equal(url.port, 6379);
+    assert_int_equal(url.db, 2);
 }
 
 static void test_logins(void **state)
@@ -70,7 +77,8 @@ static void test_refused(void **state)
                                       "redis://:6379",
                                       "redis://[]",
                                       "redis://host/1x",
-                                      "rediss://host",
+                                      "rediss://",
+                                      "rediss:///run/redis.sock",
                                       "redis://host?db=1",
                                       "redis://a b",
                                       "redis://host:port",

@@ -23,6 +23,7 @@ enum option_type {
     OPTION_SOCKET,       /* an absolute path, of a Unix socket */
     OPTION_ADDRESS,      /* the path of a Unix socket, or address:port */
     OPTION_GROUP,        /* a group's name */
+    OPTION_HOST,         /* a host's name or its address */
     OPTION_PROCESSOR,    /* the number of a processor, or "last" */
 
     OPTION_COUNT,        /* uint64_t */

@@ -1,7 +1,8 @@
 /* redis_url: the address of Redis, and the user to log in as.
  *
- * unix://[user:password@]/path[?db=N] or redis://[[user]:password@]host[:port][/db]. User and
- * password are percent-encoded (RFC 3986, section 2.1). The password may be in a file instead. */
+ * unix://[user:password@]/path[?db=N] or redis://[[user]:password@]host[:port][/db], with
+ * rediss:// by TLS. User and password are percent-encoded (RFC 3986, section 2.1). The password may
+ * be in a file instead. */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_URL_H
 #define APIKEYD_REDIS_URL_H
@@ -12,6 +13,7 @@ struct redis_url {
     char path[108]; /* of a Unix socket (unix(7)); empty for TCP */
     char host[256];
     int port;
+    bool tls;
     char user[128];     /* empty: the default user */
     char password[512]; /* empty: the URL has none */
     int db;
