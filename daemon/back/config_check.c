@@ -173,6 +173,8 @@ static void check_surroundings(struct config_draft *draft, struct buffer *warnin
     check_cpu(draft);
     check_ledger(draft);
     check_secret(draft, "redis.password_file", config->redis_password_file, warnings);
+    check_secret(draft, "redis.sentinel_password_file", config->redis_sentinel_password_file,
+                 warnings);
     check_secret(draft, "redis.secret_file", config->redis_secret_file, warnings);
     check_redis_tls(draft);
     check_database(draft);

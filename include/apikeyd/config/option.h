@@ -11,7 +11,7 @@
 
 enum option_type {
     /* char *, see option_is_text() */
-    OPTION_PREFIX,       /* the start of names */
+    OPTION_PREFIX,       /* without blanks: the start of names, a user */
     OPTION_DSN,          /* its passwords are not shown */
     OPTION_REDIS_URL,    /* also not shown */
     OPTION_TABLE,        /* an SQL name, optionally schema.name */
