@@ -319,7 +319,8 @@ static struct signals *run_back(struct daemon *daemon)
         supervisor_ready(&daemon->supervisor);
         back_run(daemon->back);
     } else {
-        log_error(&daemon->log, "start: cannot handle signals: out of memory");
+        log_error(&daemon->log,
+                  "start: cannot handle signals: out of memory or of file descriptors");
     }
     return signals;
 }

@@ -4,6 +4,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <event2/event_struct.h>
 
 /* The kernel sends these where a call here returns an error (EPIPE, EFBIG), or for writing to a
  * terminal in the background. */
@@ -16,111 +20,104 @@ static const int stops[] = {SIGTERM, SIGINT};
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-enum { EVENTS = COUNT(told) + COUNT(stops) + 1 };
-
 struct signals {
     struct signals_setup setup;
-    struct event *event[EVENTS];
-    size_t len;
+    struct event event;
+    int fd;
     sigset_t seen; /* and told */
 };
 
-static void change_mask(int how, const int *numbers, size_t count)
+static void add_all(sigset_t *set, const int *numbers, size_t count)
 {
-    sigset_t set;
-
-    sigemptyset(&set);
     for (size_t i = 0; i < count; i++)
-        sigaddset(&set, numbers[i]);
-    pthread_sigmask(how, &set, NULL);
+        sigaddset(set, numbers[i]);
 }
 
-static void change_all(int how)
+/* The signals with an effect. All threads block them, always: they come by signalfd(2), so that no
+ * code ever runs in a handler. */
+static void held(sigset_t *ret_set)
 {
-    change_mask(how, told, COUNT(told));
-    change_mask(how, stops, COUNT(stops));
-    change_mask(how, &(const int){SIGHUP}, 1);
+    sigemptyset(ret_set);
+    add_all(ret_set, told, COUNT(told));
+    add_all(ret_set, stops, COUNT(stops));
+    sigaddset(ret_set, SIGHUP);
 }
 
 void signals_hold(void)
 {
-    change_all(SIG_BLOCK);
+    sigset_t set;
+
+    held(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
     for (size_t i = 0; i < COUNT(ignored); i++)
         signal(ignored[i], SIG_IGN);
     for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
         signal(number, SIG_IGN);
 }
 
-static void on_stop(evutil_socket_t number, short what, void *arg)
+static void tell(struct signals *signals, int number)
 {
-    struct signals *signals = arg;
-
-    (void)number;
-    (void)what;
-    signals->setup.stop(signals->setup.arg);
-}
-
-static void on_reload(evutil_socket_t number, short what, void *arg)
-{
-    struct signals *signals = arg;
-
-    (void)number;
-    (void)what;
-    signals->setup.reload(signals->setup.arg);
-}
-
-static void on_told(evutil_socket_t number, short what, void *arg)
-{
-    struct signals *signals = arg;
-
-    (void)what;
-    if (sigismember(&signals->seen, (int)number))
+    if (sigismember(&signals->seen, number))
         return;
-    sigaddset(&signals->seen, (int)number);
+    sigaddset(&signals->seen, number);
     log_warning(signals->setup.log,
                 "signal: SIG%s changes nothing here; SIGHUP reloads, SIGTERM stops (logged once)",
-                number == SIGIO ? "IO" : sigabbrev_np((int)number)); /* not "POLL" */
+                number == SIGIO ? "IO" : sigabbrev_np(number)); /* not "POLL" */
 }
 
-static bool take(struct signals *signals, int number, event_callback_fn callback)
+static void take(struct signals *signals, int number)
 {
-    struct event *event = evsignal_new(signals->setup.base, number, callback, signals);
+    if (number == SIGTERM || number == SIGINT)
+        signals->setup.stop(signals->setup.arg);
+    else if (number == SIGHUP)
+        signals->setup.reload(signals->setup.arg);
+    else
+        tell(signals, number);
+}
 
-    signals->event[signals->len++] = event;
-    return event && event_add(event, NULL) == 0;
+static void on_signals(evutil_socket_t fd, short what, void *arg)
+{
+    struct signalfd_siginfo info;
+
+    (void)what;
+    while (read(fd, &info, sizeof info) == (ssize_t)sizeof info)
+        take(arg, (int)info.ssi_signo);
 }
 
 struct signals *signals_new(const struct signals_setup *setup)
 {
     struct signals *signals = calloc(1, sizeof *signals);
-    bool taking = true;
+    sigset_t set;
 
     if (!signals)
         return NULL;
     signals->setup = *setup;
     sigemptyset(&signals->seen);
-    for (size_t i = 0; i < COUNT(stops); i++)
-        taking = taking && take(signals, stops[i], on_stop);
-    for (size_t i = 0; i < COUNT(told); i++)
-        taking = taking && take(signals, told[i], on_told);
-    if (!taking || !take(signals, SIGHUP, on_reload)) {
+    held(&set);
+    signals->fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (signals->fd < 0) {
+        free(signals);
+        return NULL;
+    }
+    event_assign(&signals->event, setup->base, signals->fd, EV_READ | EV_PERSIST, on_signals,
+                 signals);
+    if (event_add(&signals->event, NULL) < 0) {
         signals_free(signals);
         return NULL;
     }
-    change_all(SIG_UNBLOCK);
     return signals;
 }
 
-/* An event that is freed leaves the default action behind, so signals are held before that. */
 void signals_free(struct signals *signals)
 {
+    sigset_t set;
+
     if (!signals)
         return;
-    signals_hold();
-    for (size_t i = 0; i < signals->len; i++) {
-        if (signals->event[i])
-            event_free(signals->event[i]);
-    }
+    event_del(&signals->event);
+    close(signals->fd);
     free(signals);
-    change_mask(SIG_UNBLOCK, stops, COUNT(stops));
+    sigemptyset(&set);
+    add_all(&set, stops, COUNT(stops));
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }

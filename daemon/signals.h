@@ -28,7 +28,7 @@ struct signals_setup {
  * thread. */
 void signals_hold(void);
 
-/* Handle signals from now on, waiting ones first. NULL when out of memory. */
+/* Handle signals from now on, waiting ones first. NULL when out of memory or of descriptors. */
 struct signals *signals_new(const struct signals_setup *setup);
 
 /* The end is under way: from here on SIGTERM and SIGINT end the process at once, and all other

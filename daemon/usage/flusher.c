@@ -525,10 +525,11 @@ static void ask_store(struct flusher *flusher)
     usage_session_send(flusher->session, &query);
 }
 
-/* Go on with the round: the next chunk, the end, or nothing while a chunk is under way. */
+/* Go on with the round: the next chunk, the end, or nothing while a statement is under way. The
+ * session of its own may come up, or be refused again, while the statement goes by the feed's. */
 static void go_on(struct flusher *flusher)
 {
-    if (flusher->phase != WRITING)
+    if (flusher->phase != WRITING || usage_session_borrows(flusher->session))
         return;
     if (usage_session_ready(flusher->session) && !flusher->proven && flusher->asks < ASKS_MAX) {
         ask_store(flusher);

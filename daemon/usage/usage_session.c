@@ -40,6 +40,11 @@ bool usage_session_ready(const struct usage_session *session)
            (feed_stands_in(session) && session->setup.lend(session->setup.lend_arg, NULL));
 }
 
+bool usage_session_borrows(const struct usage_session *session)
+{
+    return session->borrowing;
+}
+
 bool usage_session_down(const struct usage_session *session)
 {
     return !session->borrowing && !feed_stands_in(session) && pg_connection_down(session->own);
@@ -60,9 +65,12 @@ static void on_borrowed(void *arg, enum pg_outcome outcome, const PGresult *resu
     session->borrowed = true;
     session->query.done(session->query.arg, outcome, result);
     session->borrowed = false;
-    /* Its own came up meanwhile, and could not go on. The feed's is not lent any more. */
+    /* Its own came up meanwhile, or neither of the two is of use any more: the caller, who waited
+     * for this answer, goes on. */
     if (!session->borrowing && pg_connection_ready(session->own))
         session->setup.on_ready(session->setup.arg);
+    else if (usage_session_down(session))
+        session->setup.on_down(session->setup.arg);
 }
 
 void usage_session_send(struct usage_session *session, const struct pg_query *query)

@@ -31,6 +31,10 @@ struct usage_session *usage_session_new(const struct usage_session_setup *setup)
 void usage_session_free(struct usage_session *session);
 
 bool usage_session_ready(const struct usage_session *session);
+
+/* A query is under way on the feed's session; its own session may come up, or fail, meanwhile. */
+bool usage_session_borrows(const struct usage_session *session);
+
 bool usage_session_down(const struct usage_session *session);
 void usage_session_send(struct usage_session *session, const struct pg_query *query);
 void usage_session_give_up(struct usage_session *session, const char *why);

@@ -92,7 +92,7 @@ class Node(Postgres):
         super().start()
         if self.env:
             for left in Path("/dev/shm").glob(f"*faketime_*_{self.process.pid}"):
-                left.unlink()  # libfaketime does not, and needs the name no more
+                left.unlink(missing_ok=True)  # libfaketime seldom does, and needs the name no more
 
     def stop_receiving(self):
         """WAL does not come any more; what has come stays."""

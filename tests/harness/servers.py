@@ -100,6 +100,17 @@ def threads_named(name, pid):
     return found
 
 
+def threads_of(pid):
+    """What each thread of a process that hangs does, and which signals wait: for the message of the failure."""
+    lines = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+        with contextlib.suppress(OSError):
+            told = [line for line in (task / "status").read_text().splitlines()
+                    if line.startswith(("Name", "State", "SigPnd", "ShdPnd", "SigBlk", "SigCgt"))]
+            lines.append("  ".join([*told, (task / "wchan").read_text()]))
+    return "\n".join(lines)
+
+
 def log_is_written(pid):
     """Whether the daemon's log thread sleeps: writing a line to a file does not make it sleep, so it waits for
     the next one. (Or it has stopped, or there is none.) Valgrind makes all threads but one sleep."""
@@ -151,10 +162,11 @@ class Process:
         self.send(number)
         try:
             return self.child.wait(HANG)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
+            where = threads_of(self.pid)
             self.child.kill()
             self.child.wait()
-            raise
+            raise TimeoutError(f"{self.child.args} has not ended within {HANG} s of signal {number}:\n{where}") from error
 
     def log(self):
         return self.log_path.read_text(errors="replace")

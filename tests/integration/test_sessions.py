@@ -3,6 +3,8 @@ with those that there are."""
 
 import contextlib
 import itertools
+import os
+import signal
 import threading
 
 import pytest
@@ -74,6 +76,25 @@ def test_sessions_come_back_when_there_is_room(start, db, role):
     wait_until(daemon.settled, "the other sessions")
     wait_until(lambda: info(daemon)["postgres_refused"] == 0, "the last of them")
     assert "room for all sessions again" in daemon.log()
+
+
+def test_usages_own_session_comes_while_the_feeds_is_asked_where_it_leads(start, db, role):
+    dsn = role(1)
+    daemon = start({"postgres.dsn": dsn}, settled=False)
+    wait_until(lambda: info(daemon)["usage_up"], "usage by the change feed's session")
+    refused = info(daemon)["postgres_connects_failed_room"]
+    wait_until(lambda: info(daemon)["postgres_connects_failed_room"] > refused + 3, "its own to be refused again")
+    feed = db.one("SELECT pid FROM pg_stat_activity WHERE usename LIKE 'few%' AND datname = current_database()")
+    os.kill(feed, signal.SIGSTOP)
+    try:
+        asking = threading.Thread(target=flush, args=[daemon])
+        asking.start()
+        role(10)
+        wait_until(lambda: sessions(db) == 4, "the other sessions")
+    finally:
+        os.kill(feed, signal.SIGCONT)
+    asking.join()
+    wait_until(daemon.settled, "usage by a session of its own")
 
 
 SLOW_UPDATE = """
