@@ -32,6 +32,7 @@ struct redis_session {
     size_t first, len, cap;
     void (*ended)(void *arg, enum redis_end end, const char *why);
     void *arg;
+    bool remote;  /* no Unix socket */
     bool heard;   /* bytes have come */
     bool over;    /* the session has ended: it sends and reads nothing */
     bool reading; /* a caller handles a reply: free the session after that */
@@ -136,6 +137,7 @@ static void on_readable(struct bufferevent *stream, void *arg)
 
 static void on_event(struct bufferevent *stream, short what, void *arg)
 {
+    const struct redis_session *session = arg;
     int error = EVUTIL_SOCKET_ERROR();
     const SSL *tls = bufferevent_openssl_get_ssl(stream);
     char scratch[REDIS_TLS_WHY_SIZE];
@@ -143,6 +145,9 @@ static void on_event(struct bufferevent *stream, short what, void *arg)
 
     if (tls && what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
         why = redis_tls_fault(tls, bufferevent_get_openssl_error(stream), scratch);
+    else if (session->remote && !session->heard &&
+             (what & BEV_EVENT_EOF || (what & BEV_EVENT_ERROR && error == ECONNRESET)))
+        why = "it closed the connection before any reply; a port of TLS needs rediss://";
     if (why)
         end(arg, REDIS_END_LOST, why);
     else if (what & BEV_EVENT_ERROR && error != 0)
@@ -195,6 +200,7 @@ int redis_session_new(const struct redis_session_setup *setup, struct redis_sess
         free(session);
         return fd;
     }
+    session->remote = setup->address->sa_family != AF_UNIX;
     session->ended = setup->ended;
     session->arg = setup->arg;
     session->reader = redis_reader_new();

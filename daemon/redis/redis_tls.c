@@ -191,6 +191,24 @@ static const char *certificate_fault(const SSL *connection, long result,
     }
 }
 
+/* Alerts about a client's certificate; decrypt_error is one whose signature is not of the authority
+ * that it names. */
+static bool refuses_certificate(int reason)
+{
+    static const int alerts[] = {
+        SSL_R_SSLV3_ALERT_BAD_CERTIFICATE,     SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE,
+        SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED,
+        SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, SSL_R_TLSV1_ALERT_UNKNOWN_CA,
+        SSL_R_TLSV1_ALERT_ACCESS_DENIED,       SSL_R_TLSV1_ALERT_DECRYPT_ERROR,
+    };
+
+    for (size_t i = 0; i < sizeof alerts / sizeof alerts[0]; i++) {
+        if (alerts[i] == reason)
+            return true;
+    }
+    return false;
+}
+
 const char *redis_tls_fault(const SSL *connection, unsigned long code,
                             char scratch[static REDIS_TLS_WHY_SIZE])
 {
@@ -201,6 +219,11 @@ const char *redis_tls_fault(const SSL *connection, unsigned long code,
         return certificate_fault(connection, result, scratch);
     if (ERR_GET_LIB(code) != ERR_LIB_SSL)
         return NULL;
+    if (SSL_get_certificate(connection) && refuses_certificate(ERR_GET_REASON(code))) {
+        snprintf(scratch, REDIS_TLS_WHY_SIZE,
+                 "it refuses the certificate of redis.cert_file: %.150s", reason ? reason : "");
+        return scratch;
+    }
     switch (ERR_GET_REASON(code)) {
     case SSL_R_WRONG_VERSION_NUMBER:
     case SSL_R_PACKET_LENGTH_TOO_LONG:
@@ -211,15 +234,6 @@ const char *redis_tls_fault(const SSL *connection, unsigned long code,
         return "it speaks no TLS of version 1.2 or later";
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
         return "it asks for a certificate, and redis.cert_file names none";
-    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
-    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
-    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
-    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
-    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
-    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
-        snprintf(scratch, REDIS_TLS_WHY_SIZE,
-                 "it refuses the certificate of redis.cert_file: %.150s", reason);
-        return scratch;
     case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
         return "it refuses the handshake: it may ask for a certificate (redis.cert_file), or share "
                "no cipher";

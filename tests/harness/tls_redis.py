@@ -29,7 +29,7 @@ class TlsRedis(Redis):
             self.set("tls-cert-file", self.certificate, "tls-key-file", self.key)
 
     def set(self, *words):
-        self.client().execute_command("CONFIG", "SET", *words)
+        self.client().execute_command("CONFIG", "SET", *map(str, words))
 
     def cut(self):
         """All connections of others."""

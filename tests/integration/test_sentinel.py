@@ -66,14 +66,13 @@ def connect(start):
 
 
 def used(db, daemon, server):
-    """Lookups write what they have read to this server."""
+    """What the daemon reads, or hears of, is written to this server."""
     def written():
-        key = f"used-{next(keys)}"
+        key, before = f"used-{next(keys)}", server.client().dbsize()
         db.add_key(key)
-        before = server.client().dbsize()
         assert check(daemon.client(), key)[0] == "ALLOW"
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: server.client().dbsize() > before, "the fill", timeout=1)
+            wait_until(lambda: server.client().dbsize() > before, "a fill, or a tombstone", timeout=1)
             return True
         return False
     wait_until(written, "the server to be used")
@@ -131,7 +130,7 @@ def test_a_master_that_no_sentinel_knows(db, family, connect, servers):
     """Each is told, and answers come from PostgreSQL."""
     url = family.url().removesuffix(MASTER)
     plain, = servers()
-    daemons = {"No such master with that name": connect(f"{url}other", settled=False),
+    daemons = {"it knows no master of that name": connect(f"{url}other", settled=False),
                "unknown command": connect(f"redis+sentinel://{HOST}:{plain.port}/{MASTER}", settled=False),
                "Connection refused": connect(f"redis+sentinel://{HOST}:{free_port()}/{MASTER}", settled=False)}
     db.add_key("good")
