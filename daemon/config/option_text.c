@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "option_text.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,11 +143,15 @@ static const char *group_wrong(const char *text)
     return strpbrk(text, " :,/") ? "the name of one group is needed" : NULL;
 }
 
-/* Without a port, and an IPv6 address without brackets. */
+/* An IPv6 address has no brackets. */
 static const char *host_wrong(const char *text)
 {
+    struct in6_addr address;
+
+    if (strchr(text, ':') && inet_pton(AF_INET6, text, &address) == 1)
+        return NULL;
     for (const char *at = text; *at; at++) {
-        if (!isalnum((unsigned char)*at) && !strchr(".-_:", *at))
+        if (!isalnum((unsigned char)*at) && !strchr(".-_", *at))
             return "a host's name or its address is needed, without a port (redis.example)";
     }
     return NULL;

@@ -105,6 +105,7 @@ def test_certificates_that_are_wrong_are_told(db, tls, connect, scratch):
     assert f"redis: still of no use: {tls.address}:{tls.port}: {next(iter(faults))}" in daemon.log()
 
 
+@pytest.mark.builds("release")
 def test_files_that_change_are_read_again(db, tls, connect, scratch):
     """The daemon's own certificate, its key, and whom it trusts; while a file is wrong, nothing else is used."""
     folder = scratch / f"client{next(folders)}"

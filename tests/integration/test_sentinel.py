@@ -12,7 +12,8 @@ from harness.sentinels import HOST, MASTER, FakeSentinel, Family, Sentinel, TcpR
 from harness.servers import wait_until
 from harness.tls_redis import TlsRedis
 
-pytestmark = [pytest.mark.slow, pytest.mark.builds("release", "debug", "asan")]
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release")]
+sanitized = pytest.mark.builds("release", "debug", "asan")
 
 folders = itertools.count(1)
 keys = itertools.count(1)
@@ -141,6 +142,7 @@ def test_a_master_that_no_sentinel_knows(db, family, connect, servers):
         assert check(daemon.client(), "good")[0] == "ALLOW"
 
 
+@sanitized
 def test_what_a_sentinel_says_is_checked(db, connect, servers):
     """A replica that takes writes is not used. A master that goes on answering, while the sentinels know of a newer one, is
     left; an older one is not gone back to."""
@@ -163,6 +165,7 @@ def test_what_a_sentinel_says_is_checked(db, connect, servers):
         used(db, daemon, first)
 
 
+@sanitized
 def test_tls_and_logins(db, connect, scratch, servers):
     """Sentinels by TLS that ask for a user of their own; and without it, the log says what they say."""
     server, = servers(1, TlsRedis)
