@@ -7,6 +7,7 @@
 #include <event2/event_struct.h>
 
 #include <apikeyd/changes/feed_postgres.h>
+#include <apikeyd/changes/feed_redis.h>
 #include <apikeyd/changes/lease.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/lookup/resolver.h>
@@ -33,7 +34,8 @@ struct back {
     struct mailbox *to_back;
     struct resolver *resolver;
     struct lease *lease;
-    struct feed_postgres *feed;
+    struct feed_postgres *feed; /* NULL: the daemon hears of changes from relays only */
+    struct feed_redis *relayed; /* NULL: not from relays */
     struct flusher *flusher;
     struct pg_ages *ages;
     struct ending_keys *ending;
@@ -48,12 +50,29 @@ struct back {
     struct monitor *monitor;
     struct metrics_server *metrics_server; /* NULL: none */
     struct events events;
+    struct busy_keys *busy_keys; /* NULL: uses are not counted */
+    int64_t started_us;          /* monotonic */
     struct denial_log denials;
     struct log log; /* where lines go on from env.log */
     const struct log_writer *log_writer;
     void (*on_alive)(void *arg, const struct status_snapshot *snapshot);
     void *alive_arg;
 };
+
+static void on_counts(void *arg, const struct count_row *rows, size_t len)
+{
+    struct back *back = arg;
+    uint64_t uses = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        uses += rows[i].uses;
+        if (i + 1 < len && row_id_order(&rows[i].id, &rows[i + 1].id) == 0)
+            continue;
+        busy_keys_add(back->busy_keys, &rows[i].id, uses);
+        uses = 0;
+    }
+    busy_keys_end(back->busy_keys, clock_monotonic_us() - back->started_us);
+}
 
 static int64_t pending_usage_of(void *arg, const struct row_id *api_key_id)
 {
@@ -134,6 +153,7 @@ static void look(void *arg, struct status_snapshot *snapshot)
     snapshot->store = back->env.stores.current;
     snapshot->stopping = back->stage != SERVING;
     snapshot->events = &back->events;
+    snapshot->busy_keys = back->busy_keys;
 }
 
 static void take_report(struct back *back, const struct to_back *message)
@@ -290,6 +310,7 @@ static void on_home(void *arg)
     struct back *back = arg;
 
     flusher_home_changed(back->flusher);
+    feed_redis_home_changed(back->relayed);
 }
 
 static bool lookups_agree(void *arg, int64_t since_us)
@@ -325,6 +346,7 @@ static void reload(struct back *back, struct buffer *reply)
     resolver_configure(back->resolver);
     forget_later_stores(back);
     feed_postgres_configure(back->feed);
+    feed_redis_configure(back->relayed);
     ending_keys_hurry(back->ending);
 }
 
@@ -520,6 +542,32 @@ struct event_base *back_base(struct back *back)
     return back->env.base;
 }
 
+/* One feed is enough, and both may be. */
+static bool open_feeds(struct back *back)
+{
+    uint64_t source = back->config->feed_source;
+
+    if (source != FEED_SOURCE_REDIS)
+        back->feed = feed_postgres_new(&(struct feed_postgres_setup){
+            .env = &back->env,
+            .lease = back->lease,
+            .on_doubt = on_doubt,
+            .on_up = on_feed_up,
+            .on_heartbeat = on_heartbeat,
+            .on_idle = on_feed_idle,
+            .arg = back,
+        });
+    if (source != FEED_SOURCE_POSTGRES)
+        back->relayed = feed_redis_new(&(struct feed_redis_setup){
+            .env = &back->env,
+            .lease = back->lease,
+            .on_clock_due = on_heartbeat,
+            .arg = back,
+        });
+    return (back->feed || source == FEED_SOURCE_REDIS) &&
+           (back->relayed || source == FEED_SOURCE_POSTGRES);
+}
+
 struct back *back_new(struct back_setup *setup)
 {
     struct back *back = calloc(1, sizeof *back);
@@ -556,6 +604,12 @@ struct back *back_new(struct back_setup *setup)
                  back);
     event_assign(&back->drain_timer, back->env.base, -1, 0, on_drain_timer, back);
     event_add(&back->mail, NULL);
+    back->started_us = clock_monotonic_us();
+    if (back->config->usage_counts != USAGE_COUNTS_OFF) {
+        back->busy_keys = busy_keys_new(back->config->postgres_id_type);
+        if (!back->busy_keys)
+            goto fail;
+    }
     back->flusher = flusher_new(&(struct flusher_setup){
         .env = &back->env,
         .ledger = setup->ledger,
@@ -564,6 +618,7 @@ struct back *back_new(struct back_setup *setup)
         .counts = setup->counts,
         .spill = setup->spill,
         .on_drained = on_drained,
+        .on_counts = on_counts,
         .lend = lend,
         .arg = back,
     });
@@ -587,17 +642,8 @@ struct back *back_new(struct back_setup *setup)
         ending_keys_new(&(struct ending_keys_setup){.env = &back->env, .lend = lend, .arg = back});
     if (!back->ending)
         goto fail;
-    back->feed = feed_postgres_new(&(struct feed_postgres_setup){
-        .env = &back->env,
-        .lease = back->lease,
-        .on_doubt = on_doubt,
-        .on_up = on_feed_up,
-        .on_heartbeat = on_heartbeat,
-        .on_idle = on_feed_idle,
-        .arg = back,
-    });
     back->ages = pg_ages_new(&back->env);
-    if (!back->feed || !back->ages)
+    if (!open_feeds(back) || !back->ages)
         goto fail;
     back->monitor = monitor_new(&(struct monitor_setup){
         .env = &back->env,
@@ -643,11 +689,14 @@ bool back_free(struct back *back)
         flusher_feed_is(back->flusher, false);
     feed_postgres_free(back->feed);
     back->feed = NULL;
+    feed_redis_free(back->relayed);
+    back->relayed = NULL;
     ending_keys_free(back->ending);
     lease_free(back->lease);
     back->lease = NULL;
     resolver_free(back->resolver);
     bool files_free = flusher_free(back->flusher);
+    busy_keys_free(back->busy_keys);
     if (event_initialized(&back->mail)) {
         event_del(&back->mail);
         event_del(&back->drain_timer);

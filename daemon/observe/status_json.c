@@ -218,6 +218,27 @@ static json_t *events(const struct events *lines)
     return array;
 }
 
+/* Null while uses are not counted. */
+static json_t *busiest_keys(const struct status_snapshot *snapshot)
+{
+    json_t *keys;
+
+    if (!snapshot->busy_keys)
+        return json_null();
+    struct busiest busiest = busy_keys_look(snapshot->busy_keys, snapshot->uptime_us);
+    keys = json_array();
+    for (size_t i = 0; i < busiest.len; i++) {
+        char id[ID_TEXT_MAX];
+        size_t len = row_id_to_text(&busiest.key[i].api_key_id, busiest.type, id);
+
+        json_array_append_new(keys, json_pack("{s:s%,s:o}", "api_key_id", id, len, "uses",
+                                              number(busiest.key[i].uses)));
+    }
+    return json_pack("{s:o,s:o,s:o}", "since",
+                     timestamp(snapshot->now_us - snapshot->uptime_us + busiest.since_us),
+                     "unseen_uses", number(busiest.unseen), "keys", keys);
+}
+
 /* A column of numbers, the oldest step first. A step without a sample, and a figure that was not
  * measured in a step, is null. */
 static void print_column(const struct history *history, enum history_figure figure,
@@ -270,14 +291,14 @@ void status_json_print(const struct status_snapshot *snapshot, struct buffer *ou
     struct buffer why = {0};
     bool ready = status_snapshot_ready(snapshot, &why);
     json_t *root = json_pack(
-        "{s:s,s:i,s:o,s:f,s:f,s:b,s:s%,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version",
+        "{s:s,s:i,s:o,s:f,s:f,s:b,s:s%,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version",
         APIKEYD_VERSION, "pid", (int)getpid(), "at", timestamp(snapshot->now_us), "uptime_seconds",
         (double)snapshot->uptime_us / 1e6, "window_seconds", (double)snapshot->window_us / 1e6,
         "ready", ready, "readiness", why.data, why.len, "checks", checks(snapshot), "latency",
         latency(snapshot), "cache", cache(snapshot), "feed", feed_of(snapshot), "link",
         /* deprecated */ feed_of(snapshot), "redis", redis(snapshot), "postgres",
-        postgres(snapshot), "usage", usage(snapshot), "process", process(snapshot), "events",
-        events(snapshot->events));
+        postgres(snapshot), "usage", usage(snapshot), "busiest_keys", busiest_keys(snapshot),
+        "process", process(snapshot), "events", events(snapshot->events));
     char *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
 
     /* These calls can only fail for lack of memory. */

@@ -31,6 +31,7 @@ static const int64_t reason_us = 60000000; /* another reason of it may be logged
 
 struct redis_link {
     struct back_env *env;
+    const struct redis_link_role *role;
     struct redis_url url;
     enum state state;
     bool writes;                       /* Redis accepts writes */
@@ -74,6 +75,12 @@ static void close_session(struct redis_link *link)
     redis_session_free(session);
 }
 
+static void set_gauge(struct redis_link *link, enum metric gauge, bool on)
+{
+    if (link->role->gauged)
+        link->env->metrics.value[gauge] = on;
+}
+
 /* A lost connection may be the first sign of a certificate that has expired, so the reasons of
  * later tries count too. They tell an address before what was told already. */
 static void tell_outage(struct redis_link *link, const char *why)
@@ -82,14 +89,14 @@ static void tell_outage(struct redis_link *link, const char *why)
     int64_t now_us = clock_monotonic_us();
 
     if (outage_fails(&link->outage, now_us)) {
-        log_warning(log, "redis: %s; lookups go on without it (logged once)", why);
+        log_warning(log, "%s: %s; %s (logged once)", link->role->name, why, link->role->without);
         link->reasons = 0;
     } else if (!strstr(why, link->told) &&
                (link->reasons < REASONS_MAX || now_us - link->told_us >= reason_us)) {
-        log_warning(log, "redis: still of no use: %s", why);
+        log_warning(log, "%s: still of no use: %s", link->role->name, why);
         link->reasons++;
     } else {
-        log_debug(log, "redis: %s", why);
+        log_debug(log, "%s: %s", link->role->name, why);
         return;
     }
     link->told_us = now_us;
@@ -105,8 +112,8 @@ static void go_down(struct redis_link *link, const char *why)
         return;
     tell_outage(link, why);
     env->metrics.value[METRIC_REDIS_OPENED] += link->state == UP;
-    env->metrics.value[METRIC_REDIS_UP] = 0;
-    env->metrics.value[METRIC_REDIS_WRITABLE] = 0;
+    set_gauge(link, METRIC_REDIS_UP, false);
+    set_gauge(link, METRIC_REDIS_WRITABLE, false);
     link->state = WAITING;
     timer_retry(&link->timer, &link->backoff);
     close_session(link);
@@ -175,18 +182,18 @@ static void writes_work(struct redis_link *link)
 {
     link->writes = true;
     link->failures[REDIS_WRITE] = 0;
-    link->env->metrics.value[METRIC_REDIS_WRITABLE] = 1;
+    set_gauge(link, METRIC_REDIS_WRITABLE, true);
 }
 
 static void writes_fail(struct redis_link *link, const char *why)
 {
     link->writes = false;
-    link->env->metrics.value[METRIC_REDIS_WRITABLE] = 0;
+    set_gauge(link, METRIC_REDIS_WRITABLE, false);
     if (outage_fails(&link->write_outage, clock_monotonic_us()))
         log_warning(&link->env->log,
-                    "redis: writes are refused: %s; reads continue, and a write is tried every "
+                    "%s: writes are refused: %s; reads continue, and a write is tried every "
                     "second (logged once)",
-                    why);
+                    link->role->name, why);
 }
 
 static void tell_what_is_over(struct redis_link *link, int64_t now_us)
@@ -194,10 +201,10 @@ static void tell_what_is_over(struct redis_link *link, int64_t now_us)
     int64_t lasted_us;
 
     if (outage_works(&link->outage, now_us, steady_us, &lasted_us))
-        log_info(&link->env->log, "redis: in use again; the outage lasted %.1f s",
+        log_info(&link->env->log, "%s: in use again; the outage lasted %.1f s", link->role->name,
                  (double)lasted_us / 1e6);
     if (link->writes && outage_works(&link->write_outage, now_us, steady_us, &lasted_us))
-        log_info(&link->env->log, "redis: writes are accepted again, after %.1f s",
+        log_info(&link->env->log, "%s: writes are accepted again, after %.1f s", link->role->name,
                  (double)lasted_us / 1e6);
 }
 
@@ -206,13 +213,13 @@ static void come_up(struct redis_link *link)
     link->state = UP;
     link->up_since_us = clock_monotonic_us();
     link->failures[REDIS_READ] = 0;
-    link->env->metrics.value[METRIC_REDIS_UP] = 1;
+    set_gauge(link, METRIC_REDIS_UP, true);
     redis_hosts_worked(link->hosts, &link->address);
     link->looked_us = link->up_since_us;
     if (link->sentinels)
         redis_sentinels_use(link->sentinels, &link->master);
     if (!outage_on(&link->outage))
-        log_info(&link->env->log, "redis: connected");
+        log_info(&link->env->log, "%s: connected", link->role->name);
     tell_what_is_over(link, link->up_since_us);
     timer_start(&link->timer, tick_us);
 }
@@ -544,13 +551,14 @@ static bool open_way(struct redis_link *link)
     return link->hosts != NULL;
 }
 
-struct redis_link *redis_link_new(struct back_env *env)
+struct redis_link *redis_link_new(struct back_env *env, const struct redis_link_role *role)
 {
     struct redis_link *link = calloc(1, sizeof *link);
 
     if (!link)
         return NULL;
     link->env = env;
+    link->role = role;
     link->backoff = (struct backoff){.first_us = 100000, .max_us = 3000000};
     event_assign(&link->timer, env->base, -1, 0, on_timer, link);
     if (!redis_url_parse(env->config->redis_url, &link->url) || !open_way(link)) {

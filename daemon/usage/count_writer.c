@@ -365,6 +365,7 @@ bool count_writer_take(struct count_writer *writer, const struct ledger_half *ha
     if (!batch)
         return true;
     batch->owner = *owner;
+    writer->setup.on_counts(writer->setup.arg, batch);
     if (!last || last->sent || !of_this_run(writer, last) ||
         !store_id_same_table(&last->owner, owner) || !count_batch_merge(last, batch, MERGED_ROWS))
         TAILQ_INSERT_TAIL(&writer->waiting, batch, in_list);

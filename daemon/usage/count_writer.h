@@ -32,6 +32,8 @@ struct count_writer_setup {
     struct count_list *found; /* in files, at the start; emptied */
     /* count_writer_busy() may have changed. */
     void (*on_progress)(void *arg);
+    /* A half counts this. */
+    void (*on_counts)(void *arg, const struct count_batch *batch);
     void *arg;
 };
 

@@ -311,12 +311,19 @@ static void settle_round(struct flusher *flusher)
         settle_now(flusher);
 }
 
-static void on_counts(void *arg)
+static void on_progress(void *arg)
 {
     struct flusher *flusher = arg;
 
     if (flusher->phase == COUNTING)
         settle_round(flusher);
+}
+
+static void on_counts(void *arg, const struct count_batch *batch)
+{
+    struct flusher *flusher = arg;
+
+    flusher->setup.on_counts(flusher->setup.arg, batch->rows, batch->len);
 }
 
 static void log_refusal(struct flusher *flusher, const PGresult *result)
@@ -932,7 +939,8 @@ struct flusher *flusher_new(struct flusher_setup *setup)
             .env = flusher->env,
             .ledger = setup->ledger,
             .found = setup->counts,
-            .on_progress = on_counts,
+            .on_progress = on_progress,
+            .on_counts = on_counts,
             .arg = flusher,
         });
     bool counts = flusher->counts || flusher->env->config->usage_counts == USAGE_COUNTS_OFF;

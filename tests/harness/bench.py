@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 
 import psycopg
+from harness.clocks import Clocks
 from harness.results import save
 from harness.schema import deploy
 from harness.servers import Apikeyd, Postgres, Redis, Scratch, migrate, wait_until
@@ -69,14 +70,18 @@ def add_attributes(dsn):
 
 class Stack:
     """PostgreSQL with a migrated database, Redis, and as many daemons as are asked for. `durable`:
-    PostgreSQL is on a disk and waits for it at a COMMIT, as it does unless told otherwise."""
+    PostgreSQL is on a disk and waits for it at a COMMIT, as it does unless told otherwise. `clocked`:
+    self.clocks sets the clocks of PostgreSQL and the daemons."""
 
-    def __init__(self, durable=False):
+    def __init__(self, durable=False, settings=(), clocked=False):
         self.scratch = Scratch()
         self.folder = self.scratch.path
         self.disk = Path(tempfile.mkdtemp(prefix="apikeyd-", dir="/var/tmp")) if durable else self.folder
         self.disk.chmod(0o755)
-        self.postgres = Postgres(self.disk / "pg", ["fsync=on"] if durable else [])
+        self.clocks = Clocks(self.folder / "clocks") if clocked else None
+        self.env = {**os.environ, **self.clocks.env} if clocked else None
+        self.postgres = Postgres(self.disk / "pg", [*settings, *(["fsync=on"] if durable else [])])
+        self.postgres.env = self.env
         self.redis = Redis(self.folder / "redis")
         self.others = []
 
@@ -119,26 +124,36 @@ class Stack:
         """Options as in section_name."""
         daemon = Apikeyd(self.folder / name, {
             "postgres.dsn": self.postgres.dsn("bench", "apikeyd"), "redis.url": "",
-            **{key.replace("_", ".", 1): value for key, value in options.items()}})
+            **{key.replace("_", ".", 1): value for key, value in options.items()}}, env=self.env)
         self.others.append(daemon)
         daemon.start()
         wait_until(daemon.settled, "the daemon")
         return daemon
 
 
-def warm(path, keys, pipeline=2000, reply=101):
-    """Have the daemon on the socket read `keys` keys, each an ALLOW of `reply` bytes."""
+def ask(path, requests, pipeline=2000, reply=101):
+    """Send the requests to the daemon on the socket, a pipeline at a time; each is answered by `reply` bytes, an ALLOW."""
     with socket.socket(socket.AF_UNIX) as wire:
         wire.connect(str(path))
-        for start in range(0, keys, pipeline):
-            some = range(start, min(start + pipeline, keys))
-            wire.sendall(b"".join(b"CHECK key:%012d\r\n" % i for i in some))
+        for start in range(0, len(requests), pipeline):
+            some = requests[start:start + pipeline]
+            wire.sendall(b"".join(some))
             left = len(some) * reply
             while left:
                 got = wire.recv(min(left, 1 << 20))
                 if not got:
                     raise EOFError("the daemon hung up")
                 left -= len(got)
+
+
+def checks_of(keys):
+    """A CHECK of each of so many keys."""
+    return [b"CHECK key:%012d\r\n" % i for i in range(keys)]
+
+
+def warm(path, keys, **options):
+    """Have the daemon on the socket read `keys` keys."""
+    ask(path, checks_of(keys), **options)
 
 
 def redis_benchmark(path, command, *, requests, pipeline, clients=50, keys=100000):

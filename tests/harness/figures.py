@@ -48,8 +48,18 @@ COMPARED = """\
 | {usage|apikeyd / UPDATE a request} | {usage|apikeyd / UPDATE a request:>=100} |
 | usage, WAL for a million | {usage-wal|apikeyd}B | UPDATE a request | {usage-wal|UPDATE a request}B \
 | {usage-wal|apikeyd / UPDATE a request} | {usage-wal|apikeyd / UPDATE a request:<=0.01} |
+| usage counted by hour, requests a second | {usage|counts by hour} | INSERT a request | {usage|INSERT a request} \
+| {usage|counts by hour / INSERT a request} | {usage|counts by hour / INSERT a request:>=100} |
+| usage counted by day, requests a second | {usage|counts by day} | INSERT a request | {usage|INSERT a request} \
+| {usage|counts by day / INSERT a request} | {usage|counts by day / INSERT a request:>=100} |
+| WAL for a million, counted by hour | {usage-wal|counts by hour}B | INSERT a request | {usage-wal|INSERT a request}B \
+| {usage-wal|counts by hour / INSERT a request} | {usage-wal|counts by hour / INSERT a request:<=0.01} |
+| of it for counts, without `last_used` | {usage-wal|the counts of it}B | INSERT a request | {usage-wal|INSERT a request}B \
+| {usage-wal|the counts of it / INSERT a request} | {usage-wal|the counts of it / INSERT a request:<=0.01} |
 | usage, fsync off | {usage-nosync|apikeyd} | UPDATE a request, fsync off | {usage-nosync|UPDATE a request} \
 | {usage-nosync|apikeyd / UPDATE a request} | |
+| usage counted by hour, fsync off | {usage-nosync|counts by hour} | INSERT a request, fsync off \
+| {usage-nosync|INSERT a request} | {usage-nosync|counts by hour / INSERT a request} | |
 | memory a verdict, its table | {memory|apikeyd, its table} bytes | Redis | {memory|redis} bytes \
 | {memory|apikeyd, its table / redis} | {memory|apikeyd, its table:<=80 bytes}; {memory|apikeyd, its table / redis:<=0.4} |
 | memory a verdict, all of the process | {memory|apikeyd, all it has} bytes | Redis | {memory|redis} bytes \
@@ -68,6 +78,26 @@ COMPARED = """\
 | {{scale-clients|{clients} / 100 connections:>=0.75}} |
 """ for clients, label in (("1,000 connections", "1,000 connections"), ("10,000 connections", "10,000 connections"),
                               ("1 connections", "one connection")))
+
+FLUSH = """\
+| a flush of 100,000 keys | seconds | WAL |
+| --- | --- | --- |
+""" + "".join(f"| {label} | {{usage-flush|{row}}} | {{usage-flush-wal|{row}}}B |\n" for label, row in (
+    ("`last_used` alone", "apikeyd"), ("`last_used`, and counts by hour", "counts by hour"),
+    ("`last_used`, and counts by day", "counts by day")))
+
+DAY = """\
+| a day of counts by hour | |
+| --- | --- |
+| CHECKs; flushes | {day|CHECKs|value:,}; {day|flushes|value:,} |
+| rows at its end; inserts and updates of rows | {day|rows|value:,}; {day|rows added to|value:,} |
+| table; its index | {day|bytes of the table|value}B; {day|bytes of its index|value}B |
+| updates that were HOT | {day|HOT, %|value:.1f} % of {day|rows updated|value:,} |
+| WAL of the statements with counts; with `last_used` | {day|WAL, counts|value}B; {day|WAL, last_used|value}B |
+| PostgreSQL's time for them | {day|seconds of PostgreSQL, counts|value:.1f} s in {day|statements, counts|value:,} statements; \
+{day|seconds of PostgreSQL, last_used|value:.1f} s in {day|statements, last_used|value:,} |
+| a flush: median; longest | {day|seconds a flush, median|value:.2f} s; {day|seconds a flush, longest|value:.2f} s |
+"""
 
 HTTP = """\
 | requests a second | min | median | max |
@@ -159,6 +189,15 @@ CHAOS = """\
 | {chaos|usage lost|value} of {chaos|keys allowed|value} |
 """
 
+KILLS = """\
+| | |
+| --- | --- |
+| kills; of them just before or after a named step | {kills|kills|value}; {kills|at named steps|value} |
+| crashes of PostgreSQL in mid-COMMIT | {kills|crashes|value} |
+| answers received; counted; requests sent | {kills|answers|value:,}; {kills|counted|value:,}; {kills|asked|value:,} |
+| keys with a wrong sum, of 40 | {kills|wrong|value} |
+"""
+
 SOAK = """\
 | | first | maximum | last | ratio of the last quarter to the second |
 | --- | --- | --- | --- | --- |
@@ -233,8 +272,9 @@ def model(results):
 
 
 # A table is a template, or a function that makes one from the results.
-TABLES = {"compared": COMPARED, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "migration": MIGRATION,
-          "hostile": HOSTILE, "flood": FLOOD, "flood_form": FLOOD_FORM, "stalls": STALLS, "chaos": CHAOS, "logins": LOGINS,
+TABLES = {"compared": COMPARED, "flush": FLUSH, "day": DAY, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY,
+          "migration": MIGRATION, "hostile": HOSTILE, "flood": FLOOD, "flood_form": FLOOD_FORM, "stalls": STALLS,
+          "chaos": CHAOS, "kills": KILLS, "logins": LOGINS,
           "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
 FIELD = re.compile(r"\{([\w.-]+)\|([^|:}]+)(?:\|([^|:}]+))?(?::([^}]*))?\}")
 PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),

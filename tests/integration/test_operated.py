@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import check, has_heard_of
+from conftest import check, flush, has_heard_of
 from harness.gateways import EXAMPLES, free_port
 from harness.operators import Browser, Prometheus, fetch, status
 from harness.servers import HANG, Process, accepts, wait_until
@@ -89,11 +89,11 @@ def test_an_alert_fires_when_redis_is_stopped(db, redis_server, watched):
 
 
 @pytest.fixture
-def page(scratch, start):
-    """page(url, …) opens a browser; the daemon is reached on a port of its own."""
+def page(request, scratch, start):
+    """page(url, …) opens a browser; the daemon is reached on a port of its own. Options are the fixture's parameter."""
     browsers = []
     port = free_port()
-    daemon = start({"listen.metrics": f"127.0.0.1:{port}"})
+    daemon = start({"listen.metrics": f"127.0.0.1:{port}", **getattr(request, "param", {})})
 
     def show(url=f"http://127.0.0.1:{port}/", **options):
         folder = scratch / f"browser-{port}-{len(browsers)}"
@@ -149,6 +149,29 @@ def test_values_shown_are_those_of_status_json(db, page):
     assert events == len(answer["events"])
     assert browser.run("return document.querySelectorAll('#latency tr').length") == 5
     assert browser.run("return document.getElementById('trouble').hidden")
+    assert answer["busiest_keys"] is None and browser.run(BUSIEST) is None  # usage.counts is off
+    assert browser.complaints() == []
+
+
+BUSIEST = """const section = document.getElementById("busiest"); return section.offsetParent && {
+    keys: [...section.querySelectorAll("tbody tr")].map((row) => [...row.children].map((e) => e.textContent)),
+    note: section.querySelector(".note").textContent}"""
+
+
+@pytest.mark.parametrize("page", [{"usage.counts": "hour"}], indirect=True)
+def test_the_busiest_keys_are_shown(db, page):
+    """By their rows' IDs, with the refused ones; at first there are none."""
+    ids = {key: str(db.add_key(key, active=key != "off")) for key in ("busy", "off", "quiet")}
+    browser = page()
+    assert browser.run(BUSIEST)["keys"] == []
+    for key, times in (("quiet", 1), ("busy", 1234), ("off", 7), ("none", 20)):
+        for _ in range(times):
+            check(page.daemon.client(), key)
+    flush(page.daemon)
+    wait_until(lambda: browser.run(BUSIEST)["keys"], "the keys")
+    found = browser.run(BUSIEST)
+    assert found["keys"] == [[ids["busy"], "1,234"], [ids["off"], "7"], [ids["quiet"], "1"]]
+    assert found["note"].endswith("until the last flush.")
     assert browser.complaints() == []
 
 

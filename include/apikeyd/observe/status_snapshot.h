@@ -8,6 +8,7 @@
 
 #include <apikeyd/model/metrics.h>
 #include <apikeyd/model/store.h>
+#include <apikeyd/observe/busy_keys.h>
 #include <apikeyd/observe/events.h>
 #include <apikeyd/observe/history.h>
 
@@ -29,6 +30,7 @@ struct status_snapshot {
     bool stopping;
     const struct events *events;
     const struct history *history;
+    struct busy_keys *busy_keys; /* NULL: uses are not counted */
 };
 
 /* Returns whether a check asked now would be answered: PostgreSQL answers, or Redis is up and holds

@@ -39,6 +39,8 @@ struct flusher_setup {
     struct count_list *counts;  /* that wait, from files; the flusher empties the list */
     enum spill_state spill;
     void (*on_drained)(void *arg);
+    /* What was counted since the last round: rows of each key together. */
+    void (*on_counts)(void *arg, const struct count_row *rows, size_t len);
     /* Returns whether the feed's session can take a query now. Sends `query` if so, unless it is
      * NULL. */
     bool (*lend)(void *arg, const struct pg_query *query);
