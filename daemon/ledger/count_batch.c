@@ -5,10 +5,10 @@
 #include <string.h>
 
 /* A half's number, in PostgreSQL's; see the header. */
-enum { NUMBER_SHIFT = 16 };
+enum { NUMBER_SHIFT = 24 };
 
-_Static_assert((HALF_SLOTS + COUNT_CHUNK - 1) / COUNT_CHUNK < 1 << NUMBER_SHIFT,
-               "the chunks of a half have numbers");
+/* The last step of a half is never used. */
+_Static_assert(HALF_SLOTS <= 1 << NUMBER_SHIFT, "the rows of a half have numbers");
 
 struct series_id series_new(void)
 {
@@ -113,16 +113,11 @@ bool count_batch_merge(struct count_batch *batch, struct count_batch *later, siz
     return true;
 }
 
-size_t count_batch_chunks(const struct count_batch *batch)
+uint64_t count_batch_number(const struct count_batch *batch, size_t rows)
 {
-    return (batch->len + COUNT_CHUNK - 1) / COUNT_CHUNK;
-}
-
-uint64_t count_batch_number(const struct count_batch *batch, size_t chunk)
-{
-    if (chunk + 1 >= count_batch_chunks(batch))
+    if (rows >= batch->len)
         return batch->last << NUMBER_SHIFT;
-    return ((batch->last - 1) << NUMBER_SHIFT) + chunk + 1;
+    return ((batch->last - 1) << NUMBER_SHIFT) + rows;
 }
 
 uint64_t count_batch_uses(const struct count_batch *batch)

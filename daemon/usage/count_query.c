@@ -7,6 +7,8 @@
 #include <apikeyd/postgres/pg_array.h>
 #include <apikeyd/postgres/pg_id.h>
 
+#include "usage_query.h"
+
 enum { FIELD_ADVANCED, FIELD_ROWS, FIELD_NUMBER, FIELD_STORE, FIELDS };
 
 static const char sql_counts[] =
@@ -23,11 +25,11 @@ static const char sql_advanced[] =
     "(SELECT pg_catalog.set_config('lock_timeout', '500ms', true)) IS NOT NULL AND "
     "($7 OPERATOR(pg_catalog.=) 0::pg_catalog.int8 OR EXISTS (SELECT FROM {ledger_table} AS k "
     "WHERE k.ledger_id OPERATOR(pg_catalog.=) $5)) AND ";
-static const char sql_here[] = STORE_MARK_CONDITION("$8", "$9", "$10");
+static const char sql_here[] = STORE_MARK_CONDITION("$9", "$10", "$11");
 static const char sql_once[] =
     " ON CONFLICT (ledger_id) DO UPDATE SET number = excluded.number, "
     "updated_at = excluded.updated_at WHERE l.number OPERATOR(pg_catalog.>=) $7 "
-    "AND l.number OPERATOR(pg_catalog.<) excluded.number RETURNING 1), ";
+    "AND l.number OPERATOR(pg_catalog.<=) $8 RETURNING 1), ";
 static const char sql_added[] =
     "added AS (INSERT INTO {usage_table} AS u (api_key_id, bucket, verdict, uses) "
     "SELECT c.id, c.bucket, c.verdict, c.uses FROM counts AS c "
@@ -39,7 +41,7 @@ static const char sql_outcome[] =
     "coalesce((SELECT k.number FROM {ledger_table} AS k "
     "WHERE k.ledger_id OPERATOR(pg_catalog.=) $5), 0::pg_catalog.int8), " STORE_MARK;
 
-enum { PARAM_MARK = 8, SERIES_SIZE = sizeof(struct series_id), NUMBER_SIZE = 8 };
+enum { PARAM_MARK = 9, SERIES_SIZE = sizeof(struct series_id), NUMBER_SIZE = 8 };
 
 char *count_query_sql(const struct config *config, bool only_known)
 {
@@ -54,7 +56,7 @@ char *count_query_sql(const struct config *config, bool only_known)
     return sql.data;
 }
 
-static const char *verdict_text(uint32_t verdict)
+const char *count_query_verdict(uint32_t verdict)
 {
     switch ((enum verdict_kind)verdict) {
     case VERDICT_ALLOW:
@@ -89,7 +91,7 @@ static void put_rows(struct count_params *params, const struct count_row *rows, 
     pg_array_begin(&params->verdicts, PG_TEXT, len);
     pg_array_begin(&params->uses, PG_INT8, len);
     for (size_t i = 0; i < len; i++) {
-        const char *verdict = verdict_text(rows[i].verdict);
+        const char *verdict = count_query_verdict(rows[i].verdict);
 
         pg_id_element(&params->ids, &rows[i].id, type);
         pg_array_int64(&params->buckets, (int64_t)rows[i].hour * INT64_C(3600000000) - PG_EPOCH_US);
@@ -99,17 +101,17 @@ static void put_rows(struct count_params *params, const struct count_row *rows, 
 }
 
 void count_query_bind(struct pg_query *query, struct count_params *params,
-                      const struct count_batch *batch, uint64_t after,
+                      const struct count_batch *batch, size_t end, uint64_t after,
                       const struct store_mark *mark)
 {
-    const size_t from = batch->chunk * COUNT_CHUNK;
-    const size_t left = batch->len - from;
+    const size_t from = batch->done + batch->refused;
 
     clear(params);
-    put_rows(params, batch->rows + from, left < COUNT_CHUNK ? left : COUNT_CHUNK, batch->type);
+    put_rows(params, batch->rows + from, end - from, batch->type);
     buffer_append(&params->numbers, &batch->series, SERIES_SIZE);
-    pg_put_int64(&params->numbers, count_batch_number(batch, batch->chunk));
+    pg_put_int64(&params->numbers, count_batch_number(batch, end));
     pg_put_int64(&params->numbers, after);
+    pg_put_int64(&params->numbers, count_batch_number(batch, batch->done));
     const char *numbers = buffer_held(&params->numbers).at;
     query->params = PARAM_MARK + 2;
     store_mark_bind(query, PARAM_MARK, mark, &params->mark);
@@ -118,9 +120,9 @@ void count_query_bind(struct pg_query *query, struct count_params *params,
     query->param[2] = (struct pg_param){PG_TEXT_ARRAY, buffer_held(&params->verdicts)};
     query->param[3] = (struct pg_param){PG_INT8_ARRAY, buffer_held(&params->uses)};
     query->param[4] = (struct pg_param){PG_UUID, {numbers, SERIES_SIZE}};
-    query->param[5] = (struct pg_param){PG_INT8, {numbers + SERIES_SIZE, NUMBER_SIZE}};
-    query->param[6] =
-        (struct pg_param){PG_INT8, {numbers + SERIES_SIZE + NUMBER_SIZE, NUMBER_SIZE}};
+    for (size_t i = 0; i < 3; i++)
+        query->param[5 + i] =
+            (struct pg_param){PG_INT8, {numbers + SERIES_SIZE + i * NUMBER_SIZE, NUMBER_SIZE}};
 }
 
 void count_params_free(struct count_params *params)
@@ -177,6 +179,23 @@ bool count_query_unlocked(const PGresult *result)
 {
     return PQntuples(result) == 1 && PQgetlength(result, 0, 0) == NUMBER_SIZE &&
            pg_get_int64(PQgetvalue(result, 0, 0)) == 0;
+}
+
+/* Beside the classes that are no fault of a row of last_used: conflicts of transactions, limits,
+ * locks and faults of the server (PostgreSQL manual, "PostgreSQL Error Codes"). A missing partition
+ * is a check_violation of no constraint that has a name. */
+bool count_query_row_refused(const PGresult *result)
+{
+    static const char *const others[] = {"40", "54", "55", "XX"};
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    if (!usage_query_fault_of_a_row(result))
+        return false;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (strncmp(state, others[i], 2) == 0)
+            return false;
+    }
+    return strcmp(state, "23514") != 0 || PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
 }
 
 /* foreign_key_violation */

@@ -24,10 +24,10 @@ struct count_params {
     struct buffer ids, buckets, verdicts, uses, numbers, mark;
 };
 
-/* Fill in query->param from the batch's next chunk. The number is not advanced from one that is
- * lower than `after`. */
+/* Fill in query->param from the batch's next rows, those before `end`; of these the refused ones
+ * are left out. The number is not advanced from one that is lower than `after`. */
 void count_query_bind(struct pg_query *query, struct count_params *params,
-                      const struct count_batch *batch, uint64_t after,
+                      const struct count_batch *batch, size_t end, uint64_t after,
                       const struct store_mark *mark);
 void count_params_free(struct count_params *params);
 
@@ -48,5 +48,12 @@ bool count_query_unlocked(const PGresult *result);
 
 /* Returns whether a key of the rows has gone, which a foreign key refuses. */
 bool count_query_key_gone(const PGresult *result);
+
+/* Returns whether PostgreSQL refuses a row for what it is, as a constraint or a trigger does. A
+ * partition that is missing refuses all rows of a time, and is no fault of theirs. */
+bool count_query_row_refused(const PGresult *result);
+
+/* What the table calls a verdict. */
+const char *count_query_verdict(uint32_t verdict);
 
 #endif

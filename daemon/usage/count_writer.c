@@ -12,6 +12,7 @@
 #include <apikeyd/postgres/pg_connection.h>
 #include <apikeyd/thread/timer.h>
 
+#include "count_parts.h"
 #include "count_query.h"
 
 /* Longer than a lookup may take: no request waits for counts. */
@@ -36,19 +37,22 @@ struct count_writer {
     struct count_list waiting;   /* oldest first */
     struct count_list added;     /* likewise; kept for keep_us */
     struct count_batch *sending; /* one of `waiting`, or NULL */
-    size_t chunk;                /* of that one, under way */
-    bool first_time;             /* this run sends it for the first time */
-    bool suspects_lock;          /* a statement was late: look before the next one */
-    bool late;                   /* the statement under way takes long */
-    bool failing;                /* the last statement failed: the next one waits for the timer */
-    bool in_file;                /* the file has batches, waiting ones or others */
+    size_t done, end;            /* of that one: the rows between these are under way */
+    struct count_parts parts;
+    bool first_time;    /* this run sends it for the first time */
+    bool suspects_lock; /* a statement was late: look before the next one */
+    bool late;          /* the statement under way takes long */
+    bool failing;       /* the last statement failed: the next one waits for the timer */
+    bool writes_file;   /* what waits is being written to the file: nothing is merged */
+    bool in_file;       /* the file has batches, waiting ones or others */
     bool wants_series;
     bool led; /* it is known where counts go: */
     struct store_mark mark;
     struct store_id owner;
     uint64_t noted; /* the number that PostgreSQL has noted of this run's series */
     bool failure_logged, file_logged, aside_logged;
-    char *sql[2]; /* by count_batch.only_known */
+    char refusal[200]; /* PostgreSQL's message about the row that it has refused last */
+    char *sql[2];      /* by count_batch.only_known */
     char *sql_locks;
     struct count_params params;
 };
@@ -75,19 +79,18 @@ static struct count_batch *next_batch(const struct count_writer *writer)
     {
         if (!store_id_same_table(&batch->owner, &writer->owner))
             continue;
-        if (count_batch_chunks(batch) > 1 && batch->first < batch->last &&
-            batch->safe != batch->last)
+        if (count_parts_several(batch) && batch->first < batch->last && batch->safe != batch->last)
             return NULL;
         return batch;
     }
     return NULL;
 }
 
-/* The number that PostgreSQL must have noted before the next chunk. Of batches that were found it
- * is not known. */
+/* The number that PostgreSQL must have noted before the next rows. Of batches that were found it is
+ * not known. */
 static uint64_t number_before(const struct count_batch *batch)
 {
-    return batch->chunk > 0 ? count_batch_number(batch, batch->chunk - 1) : batch->after;
+    return batch->done > 0 ? count_batch_number(batch, batch->done) : batch->after;
 }
 
 static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result);
@@ -116,12 +119,14 @@ static void send_next(struct count_writer *writer)
         send_query(writer, writer->sql_locks, &query);
         return;
     }
-    writer->chunk = batch->chunk;
+    writer->done = batch->done;
+    writer->end = count_parts_end(&writer->parts, batch);
     writer->first_time = !batch->sent;
     if (writer->first_time && of_this_run(writer, batch))
         batch->after = writer->noted;
     batch->sent = true;
-    count_query_bind(&query, &writer->params, batch, number_before(batch), &writer->mark);
+    count_query_bind(&query, &writer->params, batch, writer->end, number_before(batch),
+                     &writer->mark);
     send_query(writer, writer->sql[batch->only_known], &query);
 }
 
@@ -148,25 +153,47 @@ static bool send_again(struct count_writer *writer)
         return false;
     TAILQ_FOREACH(batch, &writer->waiting, in_list)
     {
-        batch->chunk = 0;
+        count_parts_begin_again(batch);
     }
     TAILQ_FOREACH(batch, &writer->added, in_list)
     {
-        batch->chunk = 0;
+        count_parts_begin_again(batch);
     }
     TAILQ_CONCAT(&writer->added, &writer->waiting, in_list);
     TAILQ_CONCAT(&writer->waiting, &writer->added, in_list);
     return true;
 }
 
-/* The chunk that was sent is in the table. */
-static void take_added(struct count_writer *writer, struct count_batch *batch)
+/* Rows that PostgreSQL refuses are passed over now. The log is where they are kept. */
+static void tell_refused(struct count_writer *writer, const struct count_batch *batch)
 {
-    uint64_t number = count_batch_number(batch, batch->chunk);
+    for (size_t i = batch->done; i < batch->done + batch->refused; i++) {
+        const struct count_row *row = &batch->rows[i];
+        char id[ID_TEXT_MAX], hour[sizeof "2026-01-01 00:00"];
+        time_t at = (time_t)row->hour * 3600;
+        struct tm fields;
+        size_t len = row_id_to_text(&row->id, batch->type, id);
 
+        strftime(hour, sizeof hour, "%F %H:%M", gmtime_r(&at, &fields));
+        writer->env->metrics.value[METRIC_COUNTS_LOST] += row->uses;
+        log_error(&writer->env->log,
+                  "usage: PostgreSQL refuses the counts of key %.*s: %s; its %" PRIu64
+                  " uses (%s) of %s UTC are not added",
+                  (int)len, id, writer->refusal, row->uses, count_query_verdict(row->verdict),
+                  hour);
+    }
+}
+
+/* The first `rows` rows are in the table, but for those that are refused. */
+static void take_added(struct count_writer *writer, struct count_batch *batch, size_t rows)
+{
+    uint64_t number = count_batch_number(batch, rows);
+
+    tell_refused(writer, batch);
+    count_parts_take(&writer->parts, batch, rows);
     if (of_this_run(writer, batch) && writer->noted < number)
         writer->noted = number;
-    if (++batch->chunk < count_batch_chunks(batch))
+    if (rows < batch->len)
         return;
     batch->kept_until_us = clock_monotonic_us() + keep_us;
     batch->safe = 0; /* the next file will not have it */
@@ -194,8 +221,8 @@ static void take_conflict(struct count_writer *writer, struct count_batch *batch
 /* PostgreSQL notes less than it did. */
 static void take_gap(struct count_writer *writer, struct count_batch *batch, uint64_t number)
 {
-    if (batch->chunk > 0) {
-        batch->chunk = 0;
+    if (batch->done > 0) {
+        count_parts_begin_again(batch);
         return;
     }
     if (send_again(writer)) {
@@ -227,6 +254,14 @@ static void fail(struct count_writer *writer, const char *why)
     writer->failure_logged = true;
 }
 
+/* Returns how many rows of the batch are added by the number that PostgreSQL has. */
+static size_t rows_of_number(const struct count_batch *batch, uint64_t number)
+{
+    return number >= count_batch_number(batch, batch->len)
+               ? batch->len
+               : (size_t)(number - count_batch_number(batch, 0));
+}
+
 static void take_result(struct count_writer *writer, struct count_batch *batch,
                         const PGresult *result)
 {
@@ -239,16 +274,65 @@ static void take_result(struct count_writer *writer, struct count_batch *batch,
         pg_connection_give_up(writer->session, "it does not lead to where lookups are answered");
     } else if (outcome.added) {
         writer->env->metrics.value[METRIC_COUNTS_ROWS] += outcome.rows;
-        take_added(writer, batch);
-    } else if (outcome.number >= count_batch_number(batch, batch->chunk)) {
+        take_added(writer, batch, writer->end);
+    } else if (outcome.number > count_batch_number(batch, batch->done)) {
         if (writer->first_time)
             take_conflict(writer, batch);
         else
-            take_added(writer, batch);
+            take_added(writer, batch, rows_of_number(batch, outcome.number));
     } else if (outcome.number < number_before(batch)) {
         take_gap(writer, batch, outcome.number);
     } else {
         try_later(writer); /* a statement of before, which was late, has just been committed */
+    }
+}
+
+/* PostgreSQL takes none of the batch's rows. Those of later halves, which are added to it, may show
+ * that others are taken; but not while a statement of before, whose end is not known, may still add
+ * the batch as it is. What an earlier run has sent stays as it is too, and lets others pass. */
+static void hold(struct count_writer *writer, struct count_batch *batch)
+{
+    struct count_batch *next = TAILQ_NEXT(batch, in_list), *const first = batch;
+
+    if (of_this_run(writer, batch) && batch->done == 0) {
+        if (batch->in_doubt)
+            return;
+        batch->sent = false;
+        if (writer->writes_file || !next || next->sent || !of_this_run(writer, next) ||
+            !store_id_same_table(&batch->owner, &next->owner))
+            return;
+        TAILQ_REMOVE(&writer->waiting, next, in_list);
+        if (!count_batch_merge(batch, next, MERGED_ROWS))
+            TAILQ_INSERT_AFTER(&writer->waiting, batch, next, in_list);
+    } else if (batch->found) {
+        do {
+            next = TAILQ_NEXT(batch, in_list);
+            TAILQ_REMOVE(&writer->waiting, batch, in_list);
+            TAILQ_INSERT_TAIL(&writer->waiting, batch, in_list);
+            batch = next;
+        } while (batch && batch != first &&
+                 memcmp(&batch->series, &first->series, sizeof first->series) == 0);
+    }
+}
+
+/* A rejected statement is halved down to the row at fault, as that of last_used. */
+static void take_refusal(struct count_writer *writer, struct count_batch *batch,
+                         const PGresult *result)
+{
+    const char *message = PQresultErrorMessage(result);
+
+    if (count_query_key_gone(result) && !batch->only_known) {
+        batch->only_known = true;
+        return;
+    }
+    snprintf(writer->refusal, sizeof writer->refusal, "%.*s", (int)strcspn(message, "\n"), message);
+    if (!count_query_row_refused(result)) {
+        fail(writer, message);
+    } else if (count_parts_refuse(&writer->parts, batch, writer->end)) {
+        writer->env->metrics.value[METRIC_COUNTS_FAILURES]++;
+    } else {
+        hold(writer, batch);
+        fail(writer, message);
     }
 }
 
@@ -259,14 +343,13 @@ static void on_written(void *arg, enum pg_outcome outcome, const PGresult *resul
 
     writer->sending = NULL;
     event_del(&writer->slow);
-    if (batch->chunk != writer->chunk) {
+    batch->in_doubt = batch->in_doubt || outcome == PG_LATE || outcome == PG_LOST;
+    if (batch->done != writer->done) {
         /* The batch has begun anew meanwhile. */
     } else if (outcome == PG_DONE) {
         take_result(writer, batch, result);
-    } else if (outcome == PG_REFUSED && count_query_key_gone(result) && !batch->only_known) {
-        batch->only_known = true;
     } else if (outcome == PG_REFUSED) {
-        fail(writer, PQresultErrorMessage(result));
+        take_refusal(writer, batch, result);
     } else if (outcome == PG_LATE) {
         writer->suspects_lock = true;
         fail(writer, "the statement is late");
@@ -469,6 +552,7 @@ enum count_order count_writer_order(struct count_writer *writer, struct buffer *
         batch->in_image = true;
     }
     count_file_image(&writer->waiting, image);
+    writer->writes_file = true;
     return COUNTS_WRITE;
 }
 
@@ -478,6 +562,7 @@ void count_writer_saved(struct count_writer *writer, enum count_order order, int
 
     if (order == COUNTS_LEAVE)
         return;
+    writer->writes_file = false;
     if (error < 0) {
         if (!writer->file_logged)
             log_warning(&writer->env->log,

@@ -3,8 +3,9 @@ counted twice.
 
 Both daemons count the same keys under load. They are killed at each named step of a flush and of a start, so many
 instructions after it, and anywhere. Sessions of PostgreSQL are killed in mid-COMMIT, which it takes for a crash of its
-own. At the end each key's sum in the table is at least the answers that clients have received, and at most the requests
-that they have sent: an answer that was rendered and not received may count, or not.
+own. PostgreSQL refuses the rows of one key that one of the daemons is asked about. At the end each other key's sum in the table
+is at least the answers that clients have received, and at most the requests that they have sent: an answer that was rendered
+and not received may count, or not.
 """
 
 import random
@@ -27,6 +28,7 @@ from harness.servers import HANG, PG_BIN, Apikeyd, Postgres, Scratch, migrate, w
 from wire import Wire, command  # noqa: E402
 
 KEYS = [f"key-{i}" for i in range(40)]
+REFUSED = "refused"  # PostgreSQL takes no row of this key: it finds those of the others a way round
 OPTIONS = {"usage.counts": "hour", "usage.flush_interval": "50ms", "cache.stale_max": "1h", "cache.ttl": "1h",
            "cache.ttl_unlinked": "1h", "postgres.timeout": "30s", "cache.memory": "4MiB", "cache.negative_memory": "1MiB"}
 
@@ -155,16 +157,17 @@ def settle(daemons):
 class Victim(threading.Thread):
     """One daemon, its clients, and its line to PostgreSQL: it is killed at one step after the other."""
 
-    def __init__(self, folder, postgres, dsn, killer, oracle, deaths, rng):
+    def __init__(self, folder, postgres, dsn, killer, oracle, deaths, rng, keys):
         super().__init__()
         self.line = Proxy(folder.with_suffix(".line"), postgres.folder)
         self.daemon = Apikeyd(folder, {**OPTIONS, "postgres.dsn": dsn.replace(str(postgres.folder), str(self.line.folder))})
         self.killer, self.oracle, self.deaths, self.rng = killer, oracle, deaths, rng
+        self.keys = keys
         self.loads, self.error, self.count = [], None, Counter()
 
     def begin(self):
         self.daemon.start()
-        self.loads = [Load(self.daemon, KEYS, self.rng.random()) for _ in range(2)]
+        self.loads = [Load(self.daemon, self.keys, self.rng.random()) for _ in range(2)]
         for load in self.loads:
             load.pause = 0.001
         self.wait_for_uses()
@@ -301,10 +304,15 @@ def play(folder, kills, crashes, seed):
         with psycopg.connect(owner, autocommit=True) as db:
             db.execute('INSERT INTO api."user" (user_id) VALUES (gen_random_uuid())')
             db.execute("INSERT INTO api.user_api_key (api_key_id, key_name, key_id, user_id) SELECT gen_random_uuid(), "
-                       "'kills', 'key-' || n, user_id FROM generate_series(0, %s) AS n, api.\"user\"", [len(KEYS) - 1])
+                       "'kills', key, user_id FROM unnest(%s::text[]) AS key, api.\"user\"", [[*KEYS, REFUSED]])
+            db.execute("CREATE FUNCTION api.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                       "IF EXISTS (SELECT FROM api.user_api_key WHERE api_key_id = NEW.api_key_id AND key_id = 'refused') "
+                       "THEN RAISE 'no counts of this key'; END IF; RETURN NULL; END $$")
+            db.execute("CREATE TRIGGER refuse AFTER INSERT OR UPDATE ON api.user_api_key_usage FOR EACH ROW "
+                       "EXECUTE FUNCTION api.refuse()")
         oracle = Oracle(owner, KEYS)
-        victims = [Victim(folder / f"d{i}", postgres, dsn, killer, oracle, plan[i::2], random.Random(f"{seed} {i}"))
-                   for i in range(2)]
+        victims = [Victim(folder / f"d{i}", postgres, dsn, killer, oracle, plan[i::2], random.Random(f"{seed} {i}"),
+                          [*KEYS, REFUSED] if i else KEYS) for i in range(2)]
         threads = [*victims, Crashes(postgres, owner, killer, crashes, rng)]
         for thread in threads:
             thread.start()
@@ -317,8 +325,8 @@ def play(folder, kills, crashes, seed):
         count = Counter({"kills": sum(victim.count.total() for victim in victims), "crashes": threads[-1].done,
                          "at named steps": sum(victim.count[name] for victim in victims for name in STEPS),
                          "named steps": len({name for victim in victims for name in victim.count} & set(STEPS)),
-                         "answers": oracle.answered.total(), "asked": oracle.asked.total(),
-                         "counted": oracle.counted.total()})
+                         **{what: sum(counter[key] for key in KEYS) for what, counter in (
+                             ("answers", oracle.answered), ("asked", oracle.asked), ("counted", oracle.counted))}})
     finally:
         for server in (*(victim.daemon for victim in victims), postgres):
             if server.process:

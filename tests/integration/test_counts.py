@@ -354,6 +354,48 @@ def test_counts_outlive_a_time_without_them_and_the_machine(db, start):
     assert total(db) == uses
 
 
+def test_rows_that_postgres_refuses_hold_up_no_others(db, start):
+    """A constraint refuses some keys for good. Others are added, once; what is refused is told."""
+    db.add_keys(40)
+    bad = [f"key-{i}" for i in (3, 17, 18)]
+    db.run("CREATE FUNCTION api.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS (SELECT FROM api.bad "
+           "WHERE api_key_id = NEW.api_key_id) THEN RAISE 'no counts of this key'; END IF; RETURN NULL; END $$")
+    db.run("CREATE TABLE api.bad AS SELECT api_key_id FROM api.user_api_key WHERE key_id = ANY (%s)", bad)
+    db.run("GRANT SELECT ON api.bad TO apikeyd")
+    db.run("CREATE TRIGGER refuse AFTER INSERT OR UPDATE ON api.user_api_key_usage FOR EACH ROW EXECUTE FUNCTION api.refuse()")
+    daemon = start({"usage.counts": "hour"})
+    use(daemon, 80, keys=40)
+    flush(daemon)
+    assert total(db) == 74
+    assert info(daemon)["usage_counts_lost"] == 6
+    assert info(daemon)["usage_counts_pending"] == 0
+    for key in bad:
+        key_id = db.one("SELECT api_key_id FROM api.user_api_key WHERE key_id = %s", key)
+        assert f"refuses the counts of key {key_id}: ERROR:  no counts of this key; its 2 uses (allow)" in daemon.log()
+    # While only such rows come, the table may be at fault.
+    for _ in range(3):
+        assert check(daemon.client(), bad[0])[0] == "ALLOW"
+        assert not flushed(daemon)
+    daemon.kill()
+    daemon.start()
+    wait_until(daemon.settled, "the daemon to be connected")
+    assert not flushed(daemon)
+    assert info(daemon)["usage_counts_pending"] == 1
+    # Others pass it, and it is added once it can be.
+    check(daemon.client(), "key-0")
+    wait_until(lambda: flushed(daemon) or total(db) == 75, "the other key's")
+    db.run("TRUNCATE api.bad")
+    wait_until(lambda: flushed(daemon) and total(db) == 78, "all of them")
+    assert info(daemon)["usage_counts_lost"] == 0
+    # Of this run: a later half shows that the table takes rows.
+    db.run("INSERT INTO api.bad SELECT api_key_id FROM api.user_api_key WHERE key_id = %s", bad[0])
+    check(daemon.client(), bad[0])
+    assert not flushed(daemon)
+    check(daemon.client(), "key-0")
+    wait_until(lambda: flushed(daemon) and total(db) == 79, "the other key's")
+    assert info(daemon)["usage_counts_lost"] == 1
+
+
 @pytest.mark.needs("pgbouncer")
 def test_keys_that_go_and_tables_with_a_foreign_key(db, start, pgbouncer):
     db.run("ALTER TABLE api.user_api_key_usage ADD FOREIGN KEY (api_key_id) REFERENCES api.user_api_key ON DELETE CASCADE")
@@ -398,7 +440,7 @@ def test_a_series_that_another_daemon_uses_is_given_up(db, start):
     daemon = start({"usage.counts": "hour"})
     uses = use(daemon, 30)
     flush(daemon)
-    db.run("UPDATE api.apikeyd_ledger SET number = number + (1 << 16)")
+    db.run("UPDATE api.apikeyd_ledger SET number = number + (1 << 24)")
     use(daemon, 12)
     flush(daemon)
     assert "runs on a copy of it; 12 uses are not added" in daemon.log()

@@ -190,19 +190,20 @@ static void test_the_whole_one_of_two_copies_remains(void **state)
     ledger_close(ledger);
 }
 
-/* Numbers grow with each chunk, and from batch to batch, whatever was merged. */
+/* Numbers grow with each row, and from batch to batch, whatever was merged. */
 static void test_numbers_grow(void **state)
 {
     struct count_batch batch = {.first = 7, .last = 7, .len = 2 * COUNT_CHUNK + 1};
     struct count_batch next = {.first = 8, .last = 11, .len = COUNT_CHUNK + 1};
 
     (void)state;
-    assert_int_equal(count_batch_chunks(&batch), 3);
-    assert_true(count_batch_number(&batch, 0) > (uint64_t)6 << 16);
-    assert_true(count_batch_number(&batch, 1) > count_batch_number(&batch, 0));
-    assert_true(count_batch_number(&batch, 2) > count_batch_number(&batch, 1));
-    assert_true(count_batch_number(&next, 0) > count_batch_number(&batch, 2));
-    assert_true(count_batch_number(&next, 1) > count_batch_number(&next, 0));
+    assert_int_equal(count_batch_number(&batch, 0), (uint64_t)6 << 24);
+    assert_int_equal(count_batch_number(&batch, 1), ((uint64_t)6 << 24) + 1);
+    assert_int_equal(count_batch_number(&batch, batch.len - 1),
+                     ((uint64_t)6 << 24) + batch.len - 1);
+    assert_int_equal(count_batch_number(&batch, batch.len), (uint64_t)7 << 24);
+    assert_true(count_batch_number(&next, 0) >= count_batch_number(&batch, batch.len));
+    assert_true(count_batch_number(&next, next.len) > count_batch_number(&next, next.len - 1));
 }
 
 static void test_the_file_holds_all_or_nothing(void **state)

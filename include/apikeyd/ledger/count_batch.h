@@ -14,10 +14,10 @@
  * A batch is what one half counts, or what several halves in a row do. Batches that PostgreSQL may
  * have been sent are not merged any more: its number would stand in the middle of the result.
  *
- * A batch with more than COUNT_CHUNK rows is added in several transactions. A number is therefore a
- * half's number, times 65,536, plus the chunks of the next batch that are added. Its rows are
- * sorted, so that the chunks of a batch are the same whenever it is made from the same half or
- * file.
+ * A batch with more than COUNT_CHUNK rows, or with rows that PostgreSQL refuses, is added in
+ * several transactions. A number is therefore a half's number, times 2^24, plus how many rows of
+ * the next batch are added. The rows are sorted, so that they are the same ones whenever the batch
+ * is made from the same half or file.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_COUNT_BATCH_H
@@ -55,7 +55,7 @@ struct count_row {
 
 _Static_assert(sizeof(struct count_row) == 56, "count rows are a file format");
 
-/* Of a transaction, in rows: part of the protocol, see above. */
+/* Of a transaction, in rows, at most. */
 enum { COUNT_CHUNK = 10000 };
 
 struct count_batch {
@@ -73,7 +73,10 @@ struct count_batch {
     bool only_known; /* rows of keys that have gone are left out */
     uint64_t safe;   /* the `last` with which the file of waiting batches has it; 0: not there */
     bool in_image;   /* the bytes that are being written to that file have it */
-    size_t chunk;    /* the next to send */
+    size_t done;     /* the rows that PostgreSQL has */
+    size_t refused;  /* the rows after these that PostgreSQL refuses, each by itself */
+    bool in_parts;   /* it has refused the batch as a whole */
+    bool in_doubt;   /* how a statement with it has ended is not known */
     uint64_t after;  /* the number that PostgreSQL had noted before it; 0: not known */
     int64_t kept_until_us; /* monotonic; PostgreSQL has all of it */
 };
@@ -91,9 +94,8 @@ __attribute__((warn_unused_result)) bool count_batch_from_half(const struct ledg
 __attribute__((warn_unused_result)) bool
 count_batch_merge(struct count_batch *batch, struct count_batch *later, size_t rows_max);
 
-/* Returns the number that PostgreSQL notes with a chunk of the batch, and how many there are. */
-uint64_t count_batch_number(const struct count_batch *batch, size_t chunk);
-size_t count_batch_chunks(const struct count_batch *batch);
+/* Returns the number that PostgreSQL notes with the first `rows` rows of the batch. */
+uint64_t count_batch_number(const struct count_batch *batch, size_t rows);
 
 /* Returns the sum of all uses. */
 uint64_t count_batch_uses(const struct count_batch *batch);

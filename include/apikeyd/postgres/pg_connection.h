@@ -34,7 +34,7 @@ enum pg_outcome {
     PG_LOST,    /* the connection broke; likewise */
 };
 
-enum { PG_PARAMS_MAX = 10 };
+enum { PG_PARAMS_MAX = 11 };
 
 struct pg_param {
     Oid type;
