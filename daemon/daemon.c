@@ -33,7 +33,7 @@ struct daemon {
     const char *config_path;
     struct log_writer *log_writer;
     struct log log;
-    struct secret redis_password, redis_value;
+    struct secret redis_password, redis_sentinel_password, redis_value;
     struct storage storage;
     struct sockets sockets;
     struct supervisor supervisor;
@@ -76,6 +76,8 @@ static bool read_secrets(struct daemon *daemon)
 
     if (!read_secret(daemon, "redis.password_file", config->redis_password_file,
                      &daemon->redis_password) ||
+        !read_secret(daemon, "redis.sentinel_password_file", config->redis_sentinel_password_file,
+                     &daemon->redis_sentinel_password) ||
         !read_secret(daemon, "redis.secret_file", config->redis_secret_file, &daemon->redis_value))
         return false;
     take_url_password(config, &daemon->redis_password);
@@ -201,6 +203,7 @@ static bool assemble(struct daemon *daemon)
         .log = daemon->log,
         .log_writer = daemon->log_writer,
         .redis_password = secret_slice(&daemon->redis_password),
+        .redis_sentinel_password = secret_slice(&daemon->redis_sentinel_password),
         .redis_secret = secret_slice(&daemon->redis_value),
         .ledger = daemon->storage.ledger,
         .half = ledger_half(daemon->storage.ledger, 1),

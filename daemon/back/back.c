@@ -593,6 +593,7 @@ struct back *back_new(struct back_setup *setup)
         .config = setup->config,
         .hasher = setup->hasher,
         .redis_password = setup->redis_password,
+        .redis_sentinel_password = setup->redis_sentinel_password,
         .redis_secret = setup->redis_secret,
         .log = {.level = setup->log.level, .sink = on_log_line, .arg = back},
         .to_front = setup->to_front,

@@ -73,6 +73,12 @@ struct config {
 
     char *redis_url;
     char *redis_password_file;
+    char *redis_ca_file;
+    char *redis_cert_file;
+    char *redis_key_file;
+    char *redis_server_name;
+    char *redis_sentinel_user;
+    char *redis_sentinel_password_file;
     char *redis_secret_file;
     char *redis_prefix;
     int64_t redis_timeout;
