@@ -7,6 +7,7 @@
 #include <event2/event_struct.h>
 
 #include <apikeyd/changes/feed_postgres.h>
+#include <apikeyd/changes/feed_redis.h>
 #include <apikeyd/changes/lease.h>
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/lookup/resolver.h>
@@ -33,7 +34,8 @@ struct back {
     struct mailbox *to_back;
     struct resolver *resolver;
     struct lease *lease;
-    struct feed_postgres *feed;
+    struct feed_postgres *feed; /* NULL: the daemon hears of changes from relays only */
+    struct feed_redis *relayed; /* NULL: not from relays */
     struct flusher *flusher;
     struct pg_ages *ages;
     struct ending_keys *ending;
@@ -308,6 +310,7 @@ static void on_home(void *arg)
     struct back *back = arg;
 
     flusher_home_changed(back->flusher);
+    feed_redis_home_changed(back->relayed);
 }
 
 static bool lookups_agree(void *arg, int64_t since_us)
@@ -343,6 +346,7 @@ static void reload(struct back *back, struct buffer *reply)
     resolver_configure(back->resolver);
     forget_later_stores(back);
     feed_postgres_configure(back->feed);
+    feed_redis_configure(back->relayed);
     ending_keys_hurry(back->ending);
 }
 
@@ -538,6 +542,32 @@ struct event_base *back_base(struct back *back)
     return back->env.base;
 }
 
+/* One feed is enough, and both may be. */
+static bool open_feeds(struct back *back)
+{
+    uint64_t source = back->config->feed_source;
+
+    if (source != FEED_SOURCE_REDIS)
+        back->feed = feed_postgres_new(&(struct feed_postgres_setup){
+            .env = &back->env,
+            .lease = back->lease,
+            .on_doubt = on_doubt,
+            .on_up = on_feed_up,
+            .on_heartbeat = on_heartbeat,
+            .on_idle = on_feed_idle,
+            .arg = back,
+        });
+    if (source != FEED_SOURCE_POSTGRES)
+        back->relayed = feed_redis_new(&(struct feed_redis_setup){
+            .env = &back->env,
+            .lease = back->lease,
+            .on_clock_due = on_heartbeat,
+            .arg = back,
+        });
+    return (back->feed || source == FEED_SOURCE_REDIS) &&
+           (back->relayed || source == FEED_SOURCE_POSTGRES);
+}
+
 struct back *back_new(struct back_setup *setup)
 {
     struct back *back = calloc(1, sizeof *back);
@@ -611,17 +641,8 @@ struct back *back_new(struct back_setup *setup)
         ending_keys_new(&(struct ending_keys_setup){.env = &back->env, .lend = lend, .arg = back});
     if (!back->ending)
         goto fail;
-    back->feed = feed_postgres_new(&(struct feed_postgres_setup){
-        .env = &back->env,
-        .lease = back->lease,
-        .on_doubt = on_doubt,
-        .on_up = on_feed_up,
-        .on_heartbeat = on_heartbeat,
-        .on_idle = on_feed_idle,
-        .arg = back,
-    });
     back->ages = pg_ages_new(&back->env);
-    if (!back->feed || !back->ages)
+    if (!open_feeds(back) || !back->ages)
         goto fail;
     back->monitor = monitor_new(&(struct monitor_setup){
         .env = &back->env,
@@ -667,6 +688,8 @@ bool back_free(struct back *back)
         flusher_feed_is(back->flusher, false);
     feed_postgres_free(back->feed);
     back->feed = NULL;
+    feed_redis_free(back->relayed);
+    back->relayed = NULL;
     ending_keys_free(back->ending);
     lease_free(back->lease);
     back->lease = NULL;

@@ -14,6 +14,7 @@
 
 #include "heartbeat_query.h"
 #include "notification_rate.h"
+#include "relay.h"
 #include "trigger_inspection.h"
 #include "unannounced.h"
 
@@ -42,6 +43,8 @@ struct feed_postgres {
     struct feed_postgres_setup setup;
     struct back_env *env;
     struct lease *lease;
+    struct lease_stream stream;
+    struct relay *relay; /* NULL: what is heard here is not passed on */
     struct pg_connection *connection;
     struct event heartbeat_timer;
     bool listening;  /* LISTEN has been answered on this connection, … */
@@ -115,7 +118,43 @@ static const char *delay(const struct feed_postgres *feed)
 
 static void tell_coverage(struct feed_postgres *feed)
 {
-    lease_covers(feed->lease, &(struct lease_coverage){gap(feed), delay(feed), delay_max_us});
+    lease_covers(feed->lease, &feed->stream,
+                 &(struct lease_coverage){gap(feed), delay(feed), delay_max_us});
+}
+
+static void tell_missing(struct feed_postgres *feed)
+{
+    lease_missing(feed->lease);
+    relay_missing(feed->relay);
+}
+
+/* `server_us`: PostgreSQL's clock; 0: not known. */
+static void tell_changed(struct feed_postgres *feed, const struct digest *digest, int64_t server_us)
+{
+    int64_t at_us;
+
+    if (server_us == 0 || !pg_clock_estimate(&feed->env->clock, server_us, &at_us))
+        at_us = TIME_NEVER;
+    lease_changed(feed->lease, digest, at_us);
+    relay_changed(feed->relay, digest, server_us);
+}
+
+/* PostgreSQL's clock read `server_us` after the heartbeat was sent. What it read when the heartbeat
+ * was sent is earlier by the round trip at most, if the clocks run at rates that differ by up to an
+ * eighth (pg_clock.h). */
+static void relay_heartbeat(struct feed_postgres *feed, const struct heartbeat *heartbeat,
+                            int64_t now_us)
+{
+    int64_t round_trip_us = now_us - feed->sent_us;
+
+    relay_confirmed(feed->relay,
+                    &(struct relay_confirmation){
+                        .store = &heartbeat->store.id,
+                        .expected = &feed->expected,
+                        .server_us = heartbeat->server_us - round_trip_us - round_trip_us / 8,
+                        .gap = gap(feed) != NULL,
+                        .delay_us = delay(feed) ? delay_max_us : 0,
+                    });
 }
 
 static void note_coverage(struct feed_postgres *feed)
@@ -136,7 +175,7 @@ static void settle(struct feed_postgres *feed)
 {
     if (feed->announced != SETTLING || feed->inspection.writers[0])
         return;
-    lease_missing(feed->lease);
+    tell_missing(feed);
     set_announced(feed, ANNOUNCED);
     log_info(&feed->env->log, "change feed: triggers notify of every change now");
 }
@@ -147,7 +186,7 @@ static void note_definition(struct feed_postgres *feed, const struct heartbeat *
 {
     feed->asked = false;
     if (feed->announced == NOT_INSPECTED || heartbeat->definition != feed->definition) {
-        lease_missing(feed->lease);
+        tell_missing(feed);
         set_announced(feed, NOT_INSPECTED);
     }
     feed->definition = heartbeat->definition;
@@ -284,10 +323,10 @@ static void note_queue(struct feed_postgres *feed, double usage)
 static void note_unannounced(struct feed_postgres *feed, const struct heartbeat *heartbeat)
 {
     if (unannounced_take(&feed->unannounced, heartbeat))
-        lease_missing(feed->lease);
+        tell_missing(feed);
     if (heartbeat->unannounced) {
         feed->env->metrics.value[METRIC_FEED_UNANNOUNCED]++;
-        lease_changed(feed->lease, NULL, TIME_NEVER);
+        tell_changed(feed, NULL, 0);
     }
     note_coverage(feed);
 }
@@ -299,7 +338,7 @@ static void confirm(struct feed_postgres *feed)
     bool first = !feed->confirmed;
 
     feed->confirmed = true;
-    if (!lease_confirmed(feed->lease, feed->sent_us))
+    if (!lease_confirmed(feed->lease, &feed->stream, feed->sent_us))
         feed->due = true;
     if (first) {
         log_write(&feed->env->log,
@@ -335,6 +374,7 @@ static void take_heartbeat(struct feed_postgres *feed, const struct heartbeat *h
     note_queue(feed, heartbeat->queue_usage);
     note_unannounced(feed, heartbeat);
     confirm(feed);
+    relay_heartbeat(feed, heartbeat, now_us);
 }
 
 /* The heartbeat omits the table that could not be read. */
@@ -487,7 +527,8 @@ static void on_down(void *arg)
     if (feed->announced != ANNOUNCED)
         set_announced(feed, NOT_INSPECTED);
     event_del(&feed->heartbeat_timer);
-    lease_down(feed->lease);
+    lease_down(feed->lease, &feed->stream);
+    relay_down(feed->relay);
     if (confirmed)
         feed->setup.on_up(feed->setup.arg, false);
 }
@@ -501,31 +542,20 @@ static void on_renewed(void *arg)
     feed->unannounced.readable = false; /* the limit on locks is the session's */
 }
 
-/* When the change was made by this host's clock, as an estimate. */
-static int64_t dated(const struct feed_postgres *feed, const struct notification *notification)
-{
-    int64_t at_us;
-
-    if (notification->server_us != 0 &&
-        pg_clock_estimate(&feed->env->clock, notification->server_us, &at_us))
-        return at_us;
-    return TIME_NEVER;
-}
-
 /* Any key may have changed. */
-static void change_all(struct feed_postgres *feed, int64_t at_us)
+static void change_all(struct feed_postgres *feed, int64_t server_us)
 {
     notification_rate_cleared(&feed->rate, clock_monotonic_us());
     event_del(&feed->flood);
     tell_coverage(feed);
-    lease_changed(feed->lease, NULL, at_us);
+    tell_changed(feed, NULL, server_us);
 }
 
 static void on_flood(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    change_all(arg, TIME_NEVER);
+    change_all(arg, 0);
 }
 
 /* Any role may notify. Notifications that come faster than keys change become one change of all
@@ -564,9 +594,9 @@ static void on_notify(void *arg, const char *payload)
     if (!notification_rate_take(&feed->rate, notification.all, clock_monotonic_us(), &due_us))
         coalesce(feed, due_us);
     else if (notification.all)
-        change_all(feed, dated(feed, &notification));
+        change_all(feed, notification.server_us);
     else
-        lease_changed(feed->lease, &notification.digest, dated(feed, &notification));
+        tell_changed(feed, &notification.digest, notification.server_us);
 }
 
 struct feed_postgres *feed_postgres_new(const struct feed_postgres_setup *setup)
@@ -583,6 +613,11 @@ struct feed_postgres *feed_postgres_new(const struct feed_postgres_setup *setup)
     event_assign(&feed->flood, feed->env->base, -1, 0, on_flood, feed);
     notification_rate_init(&feed->rate);
     schema_inspection_init(&feed->expected, config);
+    if (config->feed_relay) {
+        feed->relay = relay_new(feed->env);
+        if (!feed->relay)
+            goto fail;
+    }
     feed->connection = pg_connection_new(&(struct pg_connection_setup){
         .env = setup->env,
         .purpose = "feed",
@@ -596,11 +631,13 @@ struct feed_postgres *feed_postgres_new(const struct feed_postgres_setup *setup)
         .on_notify = on_notify,
         .arg = feed,
     });
-    if (!feed->connection) {
-        feed_postgres_free(feed);
-        return NULL;
-    }
+    if (!feed->connection)
+        goto fail;
     return feed;
+
+fail:
+    feed_postgres_free(feed);
+    return NULL;
 }
 
 void feed_postgres_free(struct feed_postgres *feed)
@@ -608,6 +645,7 @@ void feed_postgres_free(struct feed_postgres *feed)
     if (!feed)
         return;
     pg_connection_free(feed->connection);
+    relay_free(feed->relay);
     event_del(&feed->heartbeat_timer);
     event_del(&feed->flood);
     schema_inspection_done(&feed->expected);
@@ -617,6 +655,8 @@ void feed_postgres_free(struct feed_postgres *feed)
 /* Other key columns need other triggers. */
 void feed_postgres_configure(struct feed_postgres *feed)
 {
+    if (!feed)
+        return;
     if (feed->key_scheme != feed->env->key_scheme) {
         schema_inspection_done(&feed->expected);
         schema_inspection_init(&feed->expected, feed->env->config);
@@ -628,6 +668,8 @@ void feed_postgres_configure(struct feed_postgres *feed)
 
 void feed_postgres_heartbeat(struct feed_postgres *feed)
 {
+    if (!feed)
+        return;
     if (feed->listening && pg_connection_ready(feed->connection))
         send_heartbeat(feed);
     else

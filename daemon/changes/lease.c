@@ -10,9 +10,12 @@ static const int64_t interval_max_us = 1000000;
 struct lease {
     struct lease_setup setup;
     struct back_env *env;
-    bool up;         /* the present stream has been confirmed */
-    int64_t sent_us; /* when the last confirmed heartbeat was sent, on any stream */
+    unsigned up;      /* streams that are up */
+    int64_t since_us; /* changes are complete from then on: TIME_NEVER before the first stream … */
+    int64_t told_us;  /* … until then, as streams without a gap have told */
+    int64_t sent_us;  /* when the last confirmed heartbeat was sent, on any stream */
     struct lease_coverage coverage;
+    const char *why; /* no stream is confirmed; or NULL */
 };
 
 struct lease *lease_new(const struct lease_setup *setup)
@@ -23,6 +26,7 @@ struct lease *lease_new(const struct lease_setup *setup)
         return NULL;
     lease->setup = *setup;
     lease->env = setup->env;
+    lease->since_us = lease->told_us = TIME_NEVER;
     lease->coverage.gap = "cache.ttl: the change feed has not told which changes it covers";
     return lease;
 }
@@ -30,6 +34,11 @@ struct lease *lease_new(const struct lease_setup *setup)
 void lease_free(struct lease *lease)
 {
     free(lease);
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 int64_t lease_interval_us(const struct lease *lease)
@@ -66,7 +75,7 @@ static int64_t changed_at_us(const struct lease *lease, int64_t at_us)
     int64_t now_us = clock_monotonic_us();
     int64_t earliest_us = freshness_confirmed_until(&lease->env->freshness);
 
-    if (!lease->up || at_us == TIME_NEVER)
+    if (lease->up == 0 || at_us == TIME_NEVER)
         return TIME_NEVER;
     if (at_us > now_us)
         return now_us;
@@ -78,21 +87,18 @@ void lease_changed(struct lease *lease, const struct digest *digest, int64_t at_
     lease->setup.on_change(lease->setup.arg, digest, changed_at_us(lease, at_us));
 }
 
-static void note_missing(struct lease *lease)
-{
-    freshness_changes_may_be_missing(&lease->env->freshness, clock_monotonic_us());
-}
-
 void lease_missing(struct lease *lease)
 {
-    note_missing(lease);
+    freshness_changes_may_be_missing(&lease->env->freshness, clock_monotonic_us());
     back_env_post_freshness(lease->env);
 }
 
-void lease_covers(struct lease *lease, const struct lease_coverage *coverage)
+void lease_covers(struct lease *lease, struct lease_stream *stream,
+                  const struct lease_coverage *coverage)
 {
     bool all = !coverage->gap, told_all = !lease->coverage.gap;
 
+    stream->gap = !all;
     lease->coverage = *coverage;
     if (all == told_all)
         return;
@@ -101,33 +107,70 @@ void lease_covers(struct lease *lease, const struct lease_coverage *coverage)
     back_env_post_freshness(lease->env);
 }
 
-/* Changes committed while there was no stream have not been told. */
-bool lease_confirmed(struct lease *lease, int64_t sent_us)
-{
-    if (!lease->up)
-        note_missing(lease);
-    lease->up = true;
-    lease->sent_us = sent_us;
-    bool confirmed = freshness_feed_confirmed(&lease->env->freshness, sent_us);
-    back_env_post_freshness(lease->env);
-    return confirmed;
-}
-
-void lease_down(struct lease *lease)
-{
-    stores_feed_lost(&lease->env->stores);
-    lease->env->metrics.value[METRIC_FEED_LOSSES] += lease->up;
-    lease->up = false;
-}
-
 static bool confirmed_within(const struct lease *lease, int64_t us)
 {
     return freshness_confirmed_since(&lease->env->freshness, clock_monotonic_us() - us);
 }
 
+/* Two confirmations may be missed: then a heartbeat is late. */
+static bool is_punctual(const struct lease *lease)
+{
+    return confirmed_within(lease, 2 * lease_interval_us(lease));
+}
+
+/* Returns whether what the stream tells goes on where others have ended. Changes committed while
+ * there was no stream have not been told: verdicts read before this one began are read again. A
+ * stream that has just begun, while another is well, is not in such need: the other one will be
+ * confirmed beyond the beginning. */
+static bool goes_on(struct lease *lease, const struct lease_stream *stream)
+{
+    if (stream->from_us <= later(lease->since_us, lease->told_us))
+        return true;
+    if (lease->up > 1 && is_punctual(lease))
+        return false;
+    freshness_changes_may_be_missing(&lease->env->freshness, stream->from_us);
+    lease->since_us = stream->from_us;
+    return true;
+}
+
+bool lease_confirmed(struct lease *lease, struct lease_stream *stream, int64_t sent_us)
+{
+    struct freshness *freshness = &lease->env->freshness;
+
+    if (!stream->up) {
+        stream->up = true;
+        stream->from_us = clock_monotonic_us();
+        lease->up++;
+    }
+    if (!goes_on(lease, stream))
+        return true;
+    if (!stream->gap)
+        lease->told_us = later(lease->told_us, sent_us);
+    lease->sent_us = later(lease->sent_us, sent_us);
+    bool confirmed =
+        freshness_feed_confirmed(freshness, later(freshness_confirmed_until(freshness), sent_us));
+    back_env_post_freshness(lease->env);
+    return confirmed;
+}
+
+void lease_down(struct lease *lease, struct lease_stream *stream)
+{
+    lease->up -= stream->up;
+    if (lease->up == 0) {
+        stores_feed_lost(&lease->env->stores);
+        lease->env->metrics.value[METRIC_FEED_LOSSES] += stream->up;
+    }
+    *stream = (struct lease_stream){0};
+}
+
+void lease_explain(struct lease *lease, const char *why)
+{
+    lease->why = why;
+}
+
 bool lease_up(const struct lease *lease)
 {
-    return lease->up && confirmed_within(lease, lease->env->config->cache_ttl_unlinked);
+    return lease->up > 0 && confirmed_within(lease, lease->env->config->cache_ttl_unlinked);
 }
 
 struct bound lease_bound(const struct lease *lease)
@@ -137,14 +180,15 @@ struct bound lease_bound(const struct lease *lease)
 
     if (!lease_up(lease))
         return (struct bound){config->cache_ttl_unlinked,
-                              "cache.ttl_unlinked: the change feed is down"};
+                              lease->why ? lease->why
+                                         : "cache.ttl_unlinked: the change feed is down"};
     if (freshness_is_elsewhere(&lease->env->freshness))
         return (struct bound){
             config->cache_ttl_unlinked,
             "cache.ttl_unlinked: lookups are not answered where the change feed listens"};
     if (coverage->gap)
         return (struct bound){config->cache_ttl, coverage->gap};
-    if (!confirmed_within(lease, 2 * lease_interval_us(lease)))
+    if (!is_punctual(lease))
         return (struct bound){config->cache_ttl_unlinked,
                               "cache.ttl_unlinked: a heartbeat is late"};
     if (coverage->delay)

@@ -35,6 +35,22 @@ static void check_secrets(struct config_draft *draft)
                           "redis.url holds a password already; one of them has to go");
 }
 
+static void check_feed(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+
+    if (config->feed_source != FEED_SOURCE_POSTGRES && !config->redis_url[0])
+        config_draft_fail(draft, "feed.source",
+                          "redis.url is needed with it: relays write changes to that Redis");
+    if (config->feed_relay && !config->redis_url[0])
+        config_draft_fail(draft, "feed.relay",
+                          "redis.url is needed with it: sidecars read changes from that Redis");
+    if (config->feed_relay && config->feed_source == FEED_SOURCE_REDIS)
+        config_draft_fail(draft, "feed.relay",
+                          "a relay passes on what its LISTEN session hears; feed.source has to be "
+                          "postgres or both");
+}
+
 static void check_log(struct config_draft *draft)
 {
     const struct config *config = draft->config;
@@ -224,6 +240,7 @@ void config_rules_check(struct config_draft *draft)
     check_tables(draft);
     check_attributes(draft);
     check_secrets(draft);
+    check_feed(draft);
     check_places(draft);
     check_log(draft);
 }

@@ -25,6 +25,7 @@ static const char *const aws_sources[] = {"api_key",       "api_key_id", "header
 static const char *const inactive_statuses[] = {"403", "401", NULL};
 static const char *const preflights[] = {"deny", "allow", NULL};
 static const char *const usage_keys[] = {"none", "key", "api_key_id", "user_id", NULL};
+static const char *const feed_sources[] = {"postgres", "redis", "both", NULL};
 static const char *const key_forms[] = {"any", "prefixed", NULL};
 static const char *const transforms[] = {"none", "hmac-sha256", NULL};
 static const char *const id_types[] = {"uuid", "bigint", "text", NULL};
@@ -116,6 +117,15 @@ const struct option option_table[] = {
      "Prefix of every Redis key of the daemon."},
     {"redis", "timeout", OPTION_DURATION, FIELD(redis_timeout), "20ms", MILLISECONDS(1),
      SECONDS(10), RELOADABLE, NULL, "How long a lookup waits for Redis before it goes on without."},
+
+    {"feed", "source", OPTION_CHOICE, FIELD(feed_source), "postgres", 0, 0, FIXED, feed_sources,
+     "How the daemon hears of changes: postgres, by a LISTEN session of its own; redis, from "
+     "relays "
+     "through the Redis of redis.url, without such a session; both: either is enough."},
+    {"feed", "relay", OPTION_BOOL, FIELD(feed_relay), "no", 0, 0, FIXED, NULL,
+     "Write what the LISTEN session hears to Redis, for daemons with source = redis or both; two "
+     "or "
+     "three relays do for any number of those."},
 
     {"postgres", "dsn", OPTION_DSN, FIELD(postgres_dsn), "", 0, DSN_MAX, FIXED, NULL,
      "libpq connection string or URI; PG* variables, pgpass and service files work."},

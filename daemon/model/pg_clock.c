@@ -43,6 +43,7 @@ int64_t pg_clock_sample(struct pg_clock *clock, int64_t sent_us, int64_t receive
         clock->min_at_us = received_us;
     }
     clock->known = true;
+    clock->sampled_us = received_us;
     return set_forward ? forward_us : 0;
 }
 

@@ -27,6 +27,7 @@ static const int64_t steady_us = 5000000;  /* an outage is over */
 
 struct redis_link {
     struct back_env *env;
+    const struct redis_link_role *role;
     struct redis_url url;
     enum state state;
     bool writes; /* Redis accepts writes */
@@ -73,6 +74,12 @@ static void close_session(struct redis_link *link)
     redis_session_free(session);
 }
 
+static void set_gauge(struct redis_link *link, enum metric gauge, bool on)
+{
+    if (link->role->gauged)
+        link->env->metrics.value[gauge] = on;
+}
+
 /* Close the session and come back later. */
 static void go_down(struct redis_link *link, const char *why)
 {
@@ -81,12 +88,13 @@ static void go_down(struct redis_link *link, const char *why)
     if (link->state == WAITING)
         return;
     if (outage_fails(&link->outage, clock_monotonic_us()))
-        log_warning(&env->log, "redis: %s; lookups go on without it (logged once)", why);
+        log_warning(&env->log, "%s: %s; %s (logged once)", link->role->name, why,
+                    link->role->without);
     else
-        log_debug(&env->log, "redis: %s", why);
+        log_debug(&env->log, "%s: %s", link->role->name, why);
     env->metrics.value[METRIC_REDIS_OPENED] += link->state == UP;
-    env->metrics.value[METRIC_REDIS_UP] = 0;
-    env->metrics.value[METRIC_REDIS_WRITABLE] = 0;
+    set_gauge(link, METRIC_REDIS_UP, false);
+    set_gauge(link, METRIC_REDIS_WRITABLE, false);
     link->state = WAITING;
     timer_retry(&link->timer, &link->backoff);
     close_session(link);
@@ -131,7 +139,7 @@ static void send_words(struct redis_link *link, const struct slice *words, size_
     for (size_t i = 0; i < len; i++)
         resp_bulk(&request, words[i]);
     if (!redis_session_send(link->session, buffer_held(&request), done, link))
-        log_debug(&link->env->log, "redis: no room for a command");
+        log_debug(&link->env->log, "%s: no room for a command", link->role->name);
     buffer_free(&request);
 }
 
@@ -173,18 +181,18 @@ static void writes_work(struct redis_link *link)
 {
     link->writes = true;
     link->failures[REDIS_WRITE] = 0;
-    link->env->metrics.value[METRIC_REDIS_WRITABLE] = 1;
+    set_gauge(link, METRIC_REDIS_WRITABLE, true);
 }
 
 static void writes_fail(struct redis_link *link, const char *why)
 {
     link->writes = false;
-    link->env->metrics.value[METRIC_REDIS_WRITABLE] = 0;
+    set_gauge(link, METRIC_REDIS_WRITABLE, false);
     if (outage_fails(&link->write_outage, clock_monotonic_us()))
         log_warning(&link->env->log,
-                    "redis: writes are refused: %s; reads continue, and a write is tried every "
+                    "%s: writes are refused: %s; reads continue, and a write is tried every "
                     "second (logged once)",
-                    why);
+                    link->role->name, why);
 }
 
 static void tell_what_is_over(struct redis_link *link, int64_t now_us)
@@ -192,10 +200,10 @@ static void tell_what_is_over(struct redis_link *link, int64_t now_us)
     int64_t lasted_us;
 
     if (outage_works(&link->outage, now_us, steady_us, &lasted_us))
-        log_info(&link->env->log, "redis: in use again; the outage lasted %.1f s",
+        log_info(&link->env->log, "%s: in use again; the outage lasted %.1f s", link->role->name,
                  (double)lasted_us / 1e6);
     if (link->writes && outage_works(&link->write_outage, now_us, steady_us, &lasted_us))
-        log_info(&link->env->log, "redis: writes are accepted again, after %.1f s",
+        log_info(&link->env->log, "%s: writes are accepted again, after %.1f s", link->role->name,
                  (double)lasted_us / 1e6);
 }
 
@@ -204,10 +212,10 @@ static void come_up(struct redis_link *link)
     link->state = UP;
     link->up_since_us = clock_monotonic_us();
     link->failures[REDIS_READ] = 0;
-    link->env->metrics.value[METRIC_REDIS_UP] = 1;
+    set_gauge(link, METRIC_REDIS_UP, true);
     redis_hosts_worked(link->hosts, &link->address);
     if (!outage_on(&link->outage))
-        log_info(&link->env->log, "redis: connected");
+        log_info(&link->env->log, "%s: connected", link->role->name);
     tell_what_is_over(link, link->up_since_us);
     timer_start(&link->timer, tick_us);
 }
@@ -385,7 +393,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-struct redis_link *redis_link_new(struct back_env *env)
+struct redis_link *redis_link_new(struct back_env *env, const struct redis_link_role *role)
 {
     struct redis_link *link = calloc(1, sizeof *link);
 
@@ -394,6 +402,7 @@ struct redis_link *redis_link_new(struct back_env *env)
         return NULL;
     }
     link->env = env;
+    link->role = role;
     link->hosts = redis_hosts_new(env->base, &link->url, on_answered, link);
     if (!link->hosts) {
         free(link);

@@ -22,8 +22,15 @@ struct redis_link;
 
 enum redis_use { REDIS_READ, REDIS_WRITE, REDIS_USES };
 
-/* NULL when out of memory or redis.url is malformed. */
-struct redis_link *redis_link_new(struct back_env *env);
+/* What the connection is for. Texts live forever. */
+struct redis_link_role {
+    const char *name;    /* in log lines: "redis" */
+    const char *without; /* while it is down: "lookups go on without it" */
+    bool gauged;         /* redis_up and redis_writable are about this one */
+};
+
+/* NULL when out of memory or redis.url is malformed. `role` is not copied. */
+struct redis_link *redis_link_new(struct back_env *env, const struct redis_link_role *role);
 
 /* Requests under way end with no reply. Does not wait. */
 void redis_link_free(struct redis_link *link);

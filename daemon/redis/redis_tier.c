@@ -134,6 +134,8 @@ static struct slice make_key(const struct redis_tier *tier, const struct store_i
 
 struct redis_tier *redis_tier_new(struct back_env *env)
 {
+    static const struct redis_link_role role = {
+        .name = "redis", .without = "lookups go on without it", .gauged = true};
     struct redis_tier *tier = calloc(1, sizeof *tier);
 
     if (!tier)
@@ -142,7 +144,7 @@ struct redis_tier *redis_tier_new(struct back_env *env)
     redis_tier_configure(tier);
     if (!env->config->redis_url[0])
         return tier;
-    tier->link = redis_link_new(env);
+    tier->link = redis_link_new(env, &role);
     if (!tier->link) {
         free(tier);
         return NULL;

@@ -5,33 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-
 #include <apikeyd/base/utf8.h>
-#include <apikeyd/model/digest.h>
 
-enum { TAG_LEN = 32, TAG_HEX_LEN = 2 * TAG_LEN };
-
-/* HMAC-SHA-256 over the Redis key, a NUL, and the line: a value moved to another key is forged. */
-static bool make_tag(struct slice key, struct slice line, struct slice secret,
-                     char ret_hex[static TAG_HEX_LEN])
-{
-    unsigned char input[1024 + REDIS_VALUE_SIZE];
-    unsigned char tag[TAG_LEN];
-    size_t len = 0;
-
-    if (key.len + 1 + line.len > sizeof input)
-        return false;
-    memcpy(input, key.at, key.len);
-    input[key.len] = '\0';
-    memcpy(input + key.len + 1, line.at, line.len);
-    if (!EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, secret.at, secret.len, input,
-                   key.len + 1 + line.len, tag, sizeof tag, &len))
-        return false;
-    hex_encode(tag, TAG_LEN, ret_hex);
-    return true;
-}
+#include "hmac_tag.h"
 
 /* The format and, but for format 1, the window. */
 static int put_head(enum redis_value_format format, const struct key_window *window,
@@ -63,16 +39,7 @@ size_t redis_value_encode(struct slice key, enum redis_value_format format,
         len += (int)verdict->attributes.len;
         ret_text[len] = '\0';
     }
-    if (secret.len > 0) {
-        char *tag = ret_text + len + 1;
-
-        if (!make_tag(key, (struct slice){ret_text, (size_t)len}, secret, tag))
-            return 0;
-        ret_text[len] = ' ';
-        len += 1 + TAG_HEX_LEN;
-        ret_text[len] = '\0';
-    }
-    return (size_t)len;
+    return hmac_tag_append(key, ret_text, (size_t)len, secret);
 }
 
 static const char tombstone[] = "tombstone";
@@ -98,21 +65,6 @@ static bool is_tombstone(struct slice value, int64_t *ret_server_us)
         !slice_number((struct slice){value.at + len + 1, value.len - len - 1}, &server_us))
         server_us = 0;
     *ret_server_us = server_us;
-    return true;
-}
-
-/* Take the tag off the end of `line` if it is the right one. */
-static bool check_tag(struct slice key, struct slice *line, struct slice secret)
-{
-    char tag[TAG_HEX_LEN];
-
-    if (line->len < TAG_HEX_LEN + 1 || line->at[line->len - TAG_HEX_LEN - 1] != ' ')
-        return false;
-    struct slice body = {line->at, line->len - TAG_HEX_LEN - 1};
-    if (!make_tag(key, body, secret, tag) ||
-        CRYPTO_memcmp(tag, body.at + body.len + 1, TAG_HEX_LEN) != 0)
-        return false;
-    *line = body;
     return true;
 }
 
@@ -179,8 +131,8 @@ static bool take_rest(struct slice line, const struct redis_value_form *form, bo
                            !attributes_parse(&line, form->attribute_columns, ret_attributes) ||
                            !are_text(*ret_attributes)))
         return false;
-    if (tagged && line.len > TAG_HEX_LEN && line.at[line.len - TAG_HEX_LEN - 1] == ' ')
-        line.len -= TAG_HEX_LEN + 1;
+    if (tagged)
+        hmac_tag_drop(&line);
     return has_attributes ? line.len == 0 : slice_number(line, ret_server_read_us);
 }
 
@@ -194,7 +146,7 @@ enum redis_value_kind redis_value_decode(struct slice key, struct slice value, s
 
     if (is_tombstone(value, ret_server_read_us))
         return REDIS_VALUE_TOMBSTONE;
-    if (secret.len > 0 && !check_tag(key, &value, secret))
+    if (secret.len > 0 && !hmac_tag_take(key, &value, secret))
         return REDIS_VALUE_FORGED;
     if (!take_head(&value, form.format, &verdict.window))
         return REDIS_VALUE_BROKEN;

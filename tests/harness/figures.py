@@ -189,6 +189,15 @@ CHAOS = """\
 | {chaos|usage lost|value} of {chaos|keys allowed|value} |
 """
 
+KILLS = """\
+| | |
+| --- | --- |
+| kills; of them just before or after a named step | {kills|kills|value}; {kills|at named steps|value} |
+| crashes of PostgreSQL in mid-COMMIT | {kills|crashes|value} |
+| answers received; counted; requests sent | {kills|answers|value:,}; {kills|counted|value:,}; {kills|asked|value:,} |
+| keys with a wrong sum, of 40 | {kills|wrong|value} |
+"""
+
 SOAK = """\
 | | first | maximum | last | ratio of the last quarter to the second |
 | --- | --- | --- | --- | --- |
@@ -263,8 +272,9 @@ def model(results):
 
 
 # A table is a template, or a function that makes one from the results.
-TABLES = {"compared": COMPARED, "flush": FLUSH, "day": DAY, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY, "migration": MIGRATION,
-          "hostile": HOSTILE, "flood": FLOOD, "flood_form": FLOOD_FORM, "stalls": STALLS, "chaos": CHAOS, "logins": LOGINS,
+TABLES = {"compared": COMPARED, "flush": FLUSH, "day": DAY, "http": HTTP, "revocation": REVOCATION, "identity": IDENTITY,
+          "migration": MIGRATION, "hostile": HOSTILE, "flood": FLOOD, "flood_form": FLOOD_FORM, "stalls": STALLS,
+          "chaos": CHAOS, "kills": KILLS, "logins": LOGINS,
           "soak": SOAK, "tests": TESTS, "fuzzers": fuzzers, "model": model}
 FIELD = re.compile(r"\{([\w.-]+)\|([^|:}]+)(?:\|([^|:}]+))?(?::([^}]*))?\}")
 PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),

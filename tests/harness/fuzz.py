@@ -27,8 +27,8 @@ ABOUT = {
     "counts": ["ledger/count_batch.c", "ledger/count_file.c"],
     "http": ["wire/http_request.c", "wire/request_key.c", "wire/http_chunked.c", "face/http.c", "face/http_aws.c", "conn/connection.c"],
     "ledger": ["ledger/ledger.c", "ledger/ledger_file.c", "ledger/ledger_half.c"], "notification": ["wire/notification.c"],
-    "redis_reply": ["redis/redis_reply.c"],
-    "redis_value": ["wire/redis_value.c"], "resp_request": ["wire/resp_request.c"],
+    "feed_entry": ["wire/feed_entry.c", "wire/hmac_tag.c"], "redis_reply": ["redis/redis_reply.c"],
+    "redis_value": ["wire/redis_value.c", "wire/hmac_tag.c"], "resp_request": ["wire/resp_request.c"],
     "resp": ["face/commands.c", "face/greeting.c", "face/transaction.c", "auth/check.c", "conn/connection.c", "auth/lookahead.c"],
     "spill": ["ledger/spill.c", "ledger/usage_batch.c"],
 }

@@ -18,6 +18,7 @@ static struct config config = {.postgres_not_before_column = no_column,
 static struct mailbox to_front;
 static struct back_env env;
 static struct lease *lease;
+static struct lease_stream stream, other;
 static struct store store;
 static bool agree;
 static int64_t asked_since_us;
@@ -60,6 +61,7 @@ static int begin(void **state)
     store = (struct store){.mark = {.started_us = 1, .table = 1, .database = "d"},
                            .id = {.system = 1, .timeline = 2, .table = 1, .started_us = 1},
                            .plain = true};
+    stream = other = (struct lease_stream){0};
     agree = false;
     changes = 0;
     assert_int_equal(mailbox_init(&to_front, 256, sizeof(struct to_front)), 0);
@@ -105,7 +107,7 @@ static int64_t confirm(int64_t age_us)
     int64_t sent_us = clock_monotonic_us() - age_us;
 
     assert_true(lease_store(lease, &store));
-    assert_true(lease_confirmed(lease, sent_us));
+    assert_true(lease_confirmed(lease, &stream, sent_us));
     return sent_us;
 }
 
@@ -121,25 +123,105 @@ static void test_what_bounds_a_revocation(void **state)
 {
     (void)state;
     bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the change feed is down");
-    confirm(0);
+    lease_explain(lease, "cache.ttl_unlinked: a reason");
+    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: a reason");
+    confirm(config.cache_ttl_unlinked + SECOND);
+    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: a reason");
+    lease_explain(lease, NULL);
+    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the change feed is down");
+    confirm(3 * SECOND);
     assert_true(lease_up(lease));
     assert_int_equal(lease_bound(lease).us, config.cache_ttl); /* it has not told what it covers */
-    lease_covers(lease, &some);
-    bound_is(config.cache_ttl, "cache.ttl: some only");
-    lease_covers(lease, &late);
-    bound_is(SECOND, "notification: late");
-    lease_covers(lease, &whole);
-    bound_is(0, "notification");
-    confirm(3 * SECOND);
+    lease_covers(lease, &stream, &whole);
     bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: a heartbeat is late");
-    confirm(config.cache_ttl_unlinked + SECOND);
-    bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the change feed is down");
     confirm(0);
-    lease_down(lease);
+    bound_is(0, "notification");
+    lease_covers(lease, &stream, &some);
+    bound_is(config.cache_ttl, "cache.ttl: some only");
+    lease_covers(lease, &stream, &late);
+    bound_is(SECOND, "notification: late");
+    lease_down(lease, &stream);
     bound_is(config.cache_ttl_unlinked, "cache.ttl_unlinked: the change feed is down");
     assert_int_equal(env.metrics.value[METRIC_FEED_LOSSES], 1);
-    lease_down(lease); /* a connection that is lost before it is of use */
+    lease_down(lease, &stream); /* a connection that is lost before it is of use */
     assert_int_equal(env.metrics.value[METRIC_FEED_LOSSES], 1);
+}
+
+static int64_t confirm_other(int64_t sent_us)
+{
+    assert_true(lease_store(lease, &store));
+    assert_true(lease_confirmed(lease, &other, sent_us));
+    return sent_us;
+}
+
+/* Where the times of two streams meet, nothing was missed, and nothing is read again. */
+static void test_one_stream_carries_on_what_another_has_told(void **state)
+{
+    (void)state;
+    lease_covers(lease, &stream, &whole);
+    lease_covers(lease, &other, &whole);
+    confirm(0);
+    int64_t raised_us = front_inputs().watermark_us;
+    confirm_other(later_now()); /* told since now only, but the first one is well */
+    assert_int_equal(front_inputs().watermark_us, 0);
+    later_now();
+    int64_t sent_us = confirm(0); /* … and confirms beyond that */
+    confirm_other(later_now());
+    lease_down(lease, &stream);
+    confirm_other(later_now());
+    struct freshness_inputs inputs = front_inputs();
+    assert_int_equal(inputs.watermark_us, raised_us);
+    assert_true(inputs.confirmed_us > sent_us);
+    assert_int_equal(env.metrics.value[METRIC_FEED_LOSSES], 0);
+    lease_down(lease, &other);
+    assert_int_equal(env.metrics.value[METRIC_FEED_LOSSES], 1);
+}
+
+/* A slower stream does not take back what another one has confirmed. */
+static void test_the_best_confirmation_counts(void **state)
+{
+    (void)state;
+    int64_t sent_us = confirm(0);
+    confirm(SECOND);
+    assert_int_equal(front_inputs().confirmed_us, sent_us);
+}
+
+/* The other one has told nothing of the time in between. */
+static void test_streams_that_do_not_meet_leave_a_gap(void **state)
+{
+    (void)state;
+    lease_covers(lease, &stream, &whole);
+    lease_covers(lease, &other, &whole);
+    confirm(0);
+    lease_down(lease, &stream);
+    int64_t before_us = later_now();
+    confirm_other(clock_monotonic_us());
+    assert_true(front_inputs().watermark_us >= before_us);
+
+    /* Nor is a stream of any help that is up, but late. */
+    config.cache_ttl_unlinked = 3; /* each heartbeat is late at once */
+    later_now();
+    before_us = later_now();
+    confirm(0);
+    assert_true(front_inputs().watermark_us >= before_us);
+    config.cache_ttl_unlinked = 600 * (int64_t)SECOND;
+}
+
+/* It confirms, but not every change. */
+static void test_a_stream_with_a_gap_carries_on_nothing(void **state)
+{
+    (void)state;
+    lease_covers(lease, &other, &whole);
+    lease_covers(lease, &stream, &some);
+    confirm(0);
+    confirm_other(later_now());
+    later_now();
+    confirm(0);
+    lease_down(lease, &stream);
+    int64_t before_us = other.from_us;
+    assert_true(before_us > 0);
+    confirm_other(later_now());
+    assert_true(front_inputs().watermark_us >= before_us);
 }
 
 /* Each end of the stream is a gap, and only a gap makes what was read doubtful. */
@@ -152,7 +234,7 @@ static void test_changes_are_missed_between_streams(void **state)
     assert_true(raised_us >= before_us);
     confirm(0);
     assert_int_equal(front_inputs().watermark_us, raised_us);
-    lease_down(lease);
+    lease_down(lease, &stream);
     before_us = later_now();
     int64_t sent_us = confirm(0);
     struct freshness_inputs inputs = front_inputs();
@@ -167,11 +249,11 @@ static void test_changes_are_missed_between_streams(void **state)
 static void test_the_front_is_told_what_the_stream_covers(void **state)
 {
     (void)state;
-    lease_covers(lease, &whole);
+    lease_covers(lease, &stream, &whole);
     assert_true(front_inputs().notified);
-    lease_covers(lease, &late);
+    lease_covers(lease, &stream, &late);
     assert_int_equal(front_inputs().watermark_us, 0); /* no news: no message */
-    lease_covers(lease, &some);
+    lease_covers(lease, &stream, &some);
     assert_false(front_inputs().notified);
     assert_int_equal(env.metrics.value[METRIC_FEED_TRIGGER], 0);
 }
@@ -202,9 +284,9 @@ static void test_a_confirmation_from_before_a_jump_is_none(void **state)
     int64_t sent_us = clock_monotonic_us();
     assert_true(lease_store(lease, &store));
     back_env_clock_jump(&env, sent_us + 1, SECOND);
-    assert_false(lease_confirmed(lease, sent_us));
+    assert_false(lease_confirmed(lease, &stream, sent_us));
     assert_false(lease_up(lease));
-    assert_true(lease_confirmed(lease, sent_us + 1));
+    assert_true(lease_confirmed(lease, &stream, sent_us + 1));
     assert_true(lease_up(lease));
 }
 
@@ -214,7 +296,7 @@ static void test_an_old_server_is_not_listened_to(void **state)
 
     (void)state;
     confirm(0);
-    lease_down(lease);
+    lease_down(lease, &stream);
     standby.id.timeline = 1;
     standby.mark.started_us = standby.id.started_us = 2;
     assert_false(lease_store(lease, &standby));
@@ -224,7 +306,7 @@ static void test_an_old_server_is_not_listened_to(void **state)
 static void test_lookups_elsewhere_until_they_agree(void **state)
 {
     (void)state;
-    lease_covers(lease, &whole);
+    lease_covers(lease, &stream, &whole);
     int64_t sent_us = confirm(SECOND);
     assert_true(freshness_lookups_elsewhere(&env.freshness));
     bound_is(config.cache_ttl_unlinked,
@@ -245,6 +327,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_bounds_a_revocation, begin, end),
         cmocka_unit_test_setup_teardown(test_changes_are_missed_between_streams, begin, end),
+        cmocka_unit_test_setup_teardown(test_one_stream_carries_on_what_another_has_told, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(test_the_best_confirmation_counts, begin, end),
+        cmocka_unit_test_setup_teardown(test_streams_that_do_not_meet_leave_a_gap, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_stream_with_a_gap_carries_on_nothing, begin, end),
         cmocka_unit_test_setup_teardown(test_the_front_is_told_what_the_stream_covers, begin, end),
         cmocka_unit_test_setup_teardown(test_when_a_change_was_made, begin, end),
         cmocka_unit_test_setup_teardown(test_a_confirmation_from_before_a_jump_is_none, begin, end),

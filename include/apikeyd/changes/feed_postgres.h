@@ -8,7 +8,8 @@
  * or whose heartbeat is late; notifications sent meanwhile are missed. Changes may also be missed
  * when the triggers change: then the feed inspects the triggers, and they do not count until every
  * transaction that was open at the time has ended. The connection must reach PostgreSQL itself: a
- * pooler drops notifications. Back thread only.
+ * pooler drops notifications. With feed.relay the feed also writes what it hears to Redis, for
+ * other daemons. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_FEED_POSTGRES_H
@@ -34,7 +35,7 @@ struct feed_postgres_setup {
     void *arg;
 };
 
-/* NULL when out of memory. */
+/* NULL when out of memory. The functions that return nothing do nothing with NULL. */
 struct feed_postgres *feed_postgres_new(const struct feed_postgres_setup *setup);
 void feed_postgres_free(struct feed_postgres *feed);
 

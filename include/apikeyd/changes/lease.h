@@ -1,16 +1,25 @@
-/* lease: which changes the daemon has heard of from a change feed.
+/* lease: which changes the daemon has heard of from its change feeds.
  *
  * A change feed is an ordered stream of changes and confirmations. Its transport, such as
  * feed_postgres, calls the functions of the first group as the stream arrives. A transport of
  * another kind calls the same functions, and no others. The lease passes changes on, tells
- * freshness until when the stream is complete, and names the bound on a revocation that holds now,
- * with the reason. The lease knows no session, no query and no server's clock.
+ * freshness until when the changes are complete, and names the bound on a revocation that holds
+ * now, with the reason. The lease knows no session, no query and no server's clock.
  *
  *     lease_store, lease_changed*, lease_confirmed, lease_changed*, … lease_down
  *
  * A stream may end at any time, and then is silent: a confirmation holds for cache.ttl_unlinked and
  * no longer. lease_down() therefore makes nothing safer. It marks the gap: a stream that begins
  * after it has missed changes.
+ *
+ * Several streams may tell of the same changes, and one of them is enough. Each has told all
+ * changes from its first confirmation to its last one. Where the times of two streams meet, the
+ * later one carries on what the earlier one has told; where no stream reaches, changes may have
+ * been missed.
+ *
+ *     stream A   |──────────────|  gap        |───
+ *     stream B           |────────────────|
+ *     complete   |────────────────────────|   |───      a new beginning: all is read again
  *
  * Times are monotonic microseconds. Back thread only.
  */
@@ -32,15 +41,22 @@ struct lease_setup {
     void *arg;
 };
 
-/* NULL when out of memory. Freed after the transport. */
+/* One stream, all zeros at first. Only the lease reads and writes the fields. */
+struct lease_stream {
+    bool up;         /* it was confirmed, and has not ended since */
+    bool gap;        /* it does not tell of every change */
+    int64_t from_us; /* every change since then was told, unless there is a gap */
+};
+
+/* NULL when out of memory. Freed after the transports. */
 struct lease *lease_new(const struct lease_setup *setup);
 void lease_free(struct lease *lease);
 
-/* For the transport, in the order of the stream. Each call takes effect at once. */
+/* For transports, in the order of their stream. Each call takes effect at once. */
 
-/* The stream comes from this store. The transport says so before each confirmation. False for a
- * standby, and for a server on an earlier timeline than one seen before: the transport ends such a
- * stream. */
+/* The stream comes from this store. The transport says so before each confirmation. Streams that
+ * are up at one time come from one store. False for a standby, and for a server on an earlier
+ * timeline than one seen before: the transport ends such a stream. */
 __attribute__((warn_unused_result)) bool lease_store(struct lease *lease,
                                                      const struct store *store);
 
@@ -60,15 +76,21 @@ struct lease_coverage {
     int64_t delay_us;  /* how late at most */
 };
 
-/* The stream has this coverage from now on. Until the first call the stream has a gap. */
-void lease_covers(struct lease *lease, const struct lease_coverage *coverage);
+/* The stream has this coverage from now on. Until the first call of any stream there is a gap. */
+void lease_covers(struct lease *lease, struct lease_stream *stream,
+                  const struct lease_coverage *coverage);
 
-/* Every change whose COMMIT returned before `sent_us` has been told, except in the coverage's gap.
- * False when the clocks have jumped since: the transport has to confirm again. */
-__attribute__((warn_unused_result)) bool lease_confirmed(struct lease *lease, int64_t sent_us);
+/* Every change whose COMMIT returned before `sent_us` has been told, except in the coverage's gap,
+ * or before the stream's first confirmation. False when the clocks have jumped since: the transport
+ * has to confirm again. */
+__attribute__((warn_unused_result)) bool
+lease_confirmed(struct lease *lease, struct lease_stream *stream, int64_t sent_us);
 
 /* The stream has ended. */
-void lease_down(struct lease *lease);
+void lease_down(struct lease *lease, struct lease_stream *stream);
+
+/* Why no stream is confirmed, while none is: a bound, as in lease_coverage. NULL: not known. */
+void lease_explain(struct lease *lease, const char *why);
 
 /* Returns the longest time between two confirmations at which one late confirmation does not end
  * freshness. */
@@ -76,7 +98,7 @@ int64_t lease_interval_us(const struct lease *lease);
 
 /* For all other callers. */
 
-/* Returns whether the stream is confirmed now. */
+/* Returns whether a stream is confirmed now. */
 bool lease_up(const struct lease *lease);
 
 /* The bound on how late a revocation is enforced now. The text names the option or the mechanism

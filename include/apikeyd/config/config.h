@@ -37,6 +37,8 @@ enum aws_usage_key {
     AWS_USAGE_KEY_USER_ID
 };
 
+enum feed_source { FEED_SOURCE_POSTGRES, FEED_SOURCE_REDIS, FEED_SOURCE_BOTH };
+
 enum usage_counts { USAGE_COUNTS_OFF, USAGE_COUNTS_HOUR, USAGE_COUNTS_DAY };
 enum usage_deleted_keys { USAGE_DELETED_KEYS_KEEP, USAGE_DELETED_KEYS_DROP };
 
@@ -74,6 +76,9 @@ struct config {
     char *redis_secret_file;
     char *redis_prefix;
     int64_t redis_timeout;
+
+    uint64_t feed_source; /* enum feed_source */
+    bool feed_relay;
 
     char *postgres_dsn;
     char *postgres_listen_dsn;

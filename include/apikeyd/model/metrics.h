@@ -197,6 +197,18 @@
     X(FEED_QUEUE, "Feed", "feed_queue_usage_ppm", GAUGE_PPM, "feed_queue_usage_ratio", "",         \
       "Used part of PostgreSQL's notification queue",                                              \
       OLD("link_queue_usage_ppm", "link_queue_usage_ratio"))                                       \
+    X(FEED_RELAYS, "Feed", "feed_relays", GAUGE, "feed_relays", "",                                \
+      "Relays that confirm the change feed through Redis now (feed.source)")                       \
+    X(FEED_ENTRIES, "Feed", "feed_entries", COUNTER, "feed_entries_total", "",                     \
+      "Entries of relays read from Redis")                                                         \
+    X(FEED_ENTRIES_BAD, "Feed", "feed_entries_bad", COUNTER, "feed_entries_bad_total", "",         \
+      "Entries in Redis that were ignored: without a valid tag, or malformed")                     \
+    X(FEED_GAPS, "Feed", "feed_gaps", COUNTER, "feed_gaps_total", "",                              \
+      "Times that entries of a relay were missing in Redis")                                       \
+    X(RELAY_ENTRIES, "Feed", "relay_entries", COUNTER, "relay_entries_total", "",                  \
+      "Entries sent to Redis for sidecars (feed.relay)")                                           \
+    X(RELAY_LOST, "Feed", "relay_entries_lost", COUNTER, "relay_entries_lost_total", "",           \
+      "Entries for sidecars that Redis did not take")                                              \
     X(READS_ELSEWHERE, "Feed", "lookups_elsewhere", COUNTER, "lookups_elsewhere_total", "",        \
       "Lookup SELECTs answered by another store than the change feed's")                           \
     X(READS_UNUSED, "Feed", "lookups_unused", COUNTER, "lookups_unused_total", "",                 \

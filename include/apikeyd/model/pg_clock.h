@@ -28,6 +28,7 @@ struct pg_clock {
     int64_t max_us, max_at_us; /* upper bound of (PostgreSQL's clock − monotonic), and as of … */
     int64_t min_us, min_at_us; /* … which monotonic time; lower bound */
     int64_t doubtful_us; /* timestamps up to this one are ambiguous, as the clock stepped back */
+    int64_t sampled_us;  /* when the last sample was received; 0: never */
 };
 
 /* Add a sample: a query sent at `sent_us` was answered at `received_us`, both monotonic; in between

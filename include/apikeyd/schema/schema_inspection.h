@@ -26,7 +26,8 @@ enum {
     SCHEMA_INSPECTION_FIELDS
 };
 
-enum { SCHEMA_INSPECTION_PARAMS = 7 };
+/* The first ones say what the triggers are for: the table, and its columns. */
+enum { SCHEMA_INSPECTION_PARAMS = 7, SCHEMA_INSPECTION_SUBJECTS = 4 };
 
 /* The query, and its parameters as strings, all of type text. */
 struct schema_inspection {
