@@ -609,7 +609,7 @@ struct back *back_new(struct back_setup *setup)
     event_add(&back->mail, NULL);
     back->started_us = clock_monotonic_us();
     if (back->config->usage_counts != USAGE_COUNTS_OFF) {
-        back->busy_keys = busy_keys_new(back->config->postgres_id_type);
+        back->busy_keys = busy_keys_new((enum id_type)back->config->postgres_id_type);
         if (!back->busy_keys)
             goto fail;
     }
