@@ -17,6 +17,7 @@
 #include <apikeyd/config/redis_url.h>
 #include <apikeyd/front/front.h>
 #include <apikeyd/thread/thread.h>
+#include <apikeyd/thread/worker.h>
 
 #include "activation.h"
 #include "front_cpu.h"
@@ -421,7 +422,8 @@ done:
     supervisor_done(&daemon.supervisor);
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
-    if (!files_free)
-        _exit(status); /* the disk thread still runs, and may write at any moment */
+    /* The disk thread still runs, and may write at any moment, or a worker is in a library. */
+    if (!files_free || workers_run())
+        _exit(status);
     return status;
 }

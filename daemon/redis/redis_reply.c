@@ -145,7 +145,7 @@ void redis_reply_quote(const struct redis_reply *error, char *ret, size_t size)
     for (size_t i = 0; i < len; i++) {
         char c = error->text.at[i];
 
-        ret[i] = (unsigned char)c < ' ' || c == 0x7f ? ' ' : c;
+        ret[i] = (char)((unsigned char)c < ' ' || c == 0x7f ? ' ' : c);
     }
     ret[len] = '\0';
 }
