@@ -59,6 +59,8 @@ static const struct option_line {
      "columns to copy though they may hold a hash of the old key, with commas in between", 'P',
      TAKES_ROTATION},
     {"key", "API_KEY_ID", "only uses of the key with this ID", 'K', TAKES_USAGE},
+    {"rotated", NULL, "with --key: also those of its successors, and of the keys that it succeeds",
+     'Z', TAKES_USAGE},
     {"top", "N", "the N keys with the most uses", 'X', TAKES_USAGE},
     {"since", "TIME", "how far back (units s, m, h, d, w); 30d unless given", 'S', TAKES_USAGE},
     {"by", "hour|day|month", "a line for each of these; day unless given", 'H', TAKES_USAGE},
@@ -174,7 +176,7 @@ static void take_option(struct request *request, char letter, const char *value)
         {'j', &request->json},        {'a', &request->all},         {'y', &request->yes},
         {'R', &request->no_role},     {'U', &request->undo},        {'D', &request->dry_run},
         {'C', &request->csv},         {'B', &request->skip_broken}, {'N', &request->never_used},
-        {'T', &request->still_tried}, {'b', &request->attributes},
+        {'T', &request->still_tried}, {'b', &request->attributes},  {'Z', &request->rotated},
     };
 
     if (letter == 'w')

@@ -47,7 +47,7 @@ struct command {
 struct request {
     const struct command *command;
     const char *socket, *config;
-    bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used, still_tried;
+    bool json, all, yes, no_role, undo, dry_run, skip_broken, csv, never_used, still_tried, rotated;
     bool attributes;
     double watch_s; /* 0: once */
     const char *within, *dsn, *user, *id, *name, *key_id, *active, *role, *part;

@@ -149,9 +149,9 @@ PGresult *rotate_query_columns(struct keys_db *db, const struct rotation *rotati
         rotation->name ? config->postgres_name_column : "",
         rotation->lifetime_s == LIFETIME_OF_OLD ? "" : config->postgres_expires_column,
     };
-    const char *const kept[] = {config->postgres_user_column, config->postgres_active_column,
-                                config->postgres_name_column, config->postgres_not_before_column,
-                                config->postgres_expires_column};
+    const char *const kept[] = {config->postgres_user_column,    config->postgres_active_column,
+                                config->postgres_name_column,    config->postgres_not_before_column,
+                                config->postgres_expires_column, config->postgres_quota_column};
     const char *attributes[ATTRIBUTES_MAX] = {NULL};
     size_t count = config->postgres_attribute_columns.len;
     struct buffer not_copied = {0}, copied = {0}, attribute_names = {0}, sql = {0};

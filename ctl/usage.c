@@ -44,14 +44,21 @@ static unsigned top_of(const struct request *request)
 static struct usage_question question_of(const struct request *request, const struct config *config)
 {
     static const char since[] = "30d";
-    struct usage_question question = {
-        .by = request->by ? request->by : "day", .key = request->key, .user = request->user};
+    struct usage_question question = {.by = request->by ? request->by : "day",
+                                      .key = request->key,
+                                      .user = request->user,
+                                      .rotated = request->rotated};
     int64_t unit = seconds_of_unit(question.by);
 
     if (request->json && request->csv)
         die(EX_USAGE, "usage prints --json or --csv, not both");
     if (request->key && request->user)
         die(EX_USAGE, "--key and --user: only one of them is expected");
+    if (request->rotated && !request->key)
+        die(EX_USAGE, "--rotated is of a key, which --key names");
+    if (request->rotated && !config->postgres_successor_of_column[0])
+        die(EX_CONFIG, "--rotated needs postgres.successor_of_column, which is empty: nothing says "
+                       "which key succeeds which");
     if (request->top && (request->key || request->by))
         die(EX_USAGE, "--top shows keys, not times, and takes neither --key nor --by");
     if (config->usage_counts == USAGE_COUNTS_DAY && strcmp(question.by, "hour") == 0)

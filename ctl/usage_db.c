@@ -156,7 +156,13 @@ static int append_condition(const struct usage_db *db, struct buffer *sql, const
 
     buffer_text(sql,
                 " FROM {usage_table} WHERE bucket >= $1::pg_catalog.timestamp AT TIME ZONE 'UTC'");
-    if (question->key)
+    if (question->rotated)
+        buffer_text(sql, " AND api_key_id IN (SELECT $2 UNION ALL (WITH RECURSIVE line AS ("
+                         "SELECT {id} AS id, {successor_of} AS of FROM {table} WHERE {id} = $2 "
+                         "UNION SELECT k.{id}, k.{successor_of} FROM {table} AS k "
+                         "JOIN line ON k.{successor_of} = line.id OR k.{id} = line.of) "
+                         "SELECT id FROM line))");
+    else if (question->key)
         buffer_text(sql, " AND api_key_id = $2");
     else if (question->user)
         buffer_text(sql, " AND api_key_id IN (SELECT {id} FROM {table} WHERE {user} = $2)");

@@ -21,6 +21,7 @@ struct usage_question {
     const char *by;    /* hour, day or month */
     int64_t since_s;   /* seconds before now; the hour, day or month of then is whole */
     const char *key;   /* only of the key with this ID; or NULL */
+    bool rotated;      /* and of the keys that it succeeds, and that succeed it, one by one */
     const char *user;  /* only of this user's keys; or NULL */
     unsigned rows_max; /* of usage_db_busiest() */
 };

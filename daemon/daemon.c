@@ -17,6 +17,7 @@
 #include <apikeyd/config/redis_url.h>
 #include <apikeyd/front/front.h>
 #include <apikeyd/thread/thread.h>
+#include <apikeyd/thread/worker.h>
 
 #include "activation.h"
 #include "front_cpu.h"
@@ -33,7 +34,7 @@ struct daemon {
     const char *config_path;
     struct log_writer *log_writer;
     struct log log;
-    struct secret redis_password, redis_value;
+    struct secret redis_password, redis_sentinel_password, redis_value;
     struct storage storage;
     struct sockets sockets;
     struct supervisor supervisor;
@@ -76,6 +77,8 @@ static bool read_secrets(struct daemon *daemon)
 
     if (!read_secret(daemon, "redis.password_file", config->redis_password_file,
                      &daemon->redis_password) ||
+        !read_secret(daemon, "redis.sentinel_password_file", config->redis_sentinel_password_file,
+                     &daemon->redis_sentinel_password) ||
         !read_secret(daemon, "redis.secret_file", config->redis_secret_file, &daemon->redis_value))
         return false;
     take_url_password(config, &daemon->redis_password);
@@ -201,6 +204,7 @@ static bool assemble(struct daemon *daemon)
         .log = daemon->log,
         .log_writer = daemon->log_writer,
         .redis_password = secret_slice(&daemon->redis_password),
+        .redis_sentinel_password = secret_slice(&daemon->redis_sentinel_password),
         .redis_secret = secret_slice(&daemon->redis_value),
         .ledger = daemon->storage.ledger,
         .half = ledger_half(daemon->storage.ledger, 1),
@@ -418,7 +422,8 @@ done:
     supervisor_done(&daemon.supervisor);
     close_log(&daemon);
     explicit_bzero(&daemon, sizeof daemon);
-    if (!files_free)
-        _exit(status); /* the disk thread still runs, and may write at any moment */
+    /* The disk thread still runs, and may write at any moment, or a worker is in a library. */
+    if (!files_free || workers_run())
+        _exit(status);
     return status;
 }

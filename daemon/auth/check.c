@@ -9,6 +9,7 @@
 #include <apikeyd/conn/connection.h>
 
 #include "denials.h"
+#include "quotas.h"
 
 /* One lookup under way, and its waiters, oldest first. A refresh may have no waiter. */
 struct flight {
@@ -135,21 +136,36 @@ struct passing_verdict {
     struct attributes attributes;
 };
 
+/* The attributes begin with a quota. */
+static void judge_quota(struct front *front, struct verdict *verdict, struct answer *answer,
+                        struct quota_told *told)
+{
+    uint64_t quota;
+
+    if (!quota_take(&verdict->attributes, &quota) || verdict->kind != VERDICT_ALLOW)
+        return;
+    *told = quotas_use(front, &verdict->api_key_id, quota);
+    answer->quota = told;
+}
+
 /* As judge_window(), for a verdict with one of these flags. A gateway must not keep what a change
  * has overtaken. */
-static void judge_flags(const struct front *front, const struct cached_verdict *cached,
-                        struct verdict *verdict, struct answer *answer,
+static void judge_flags(struct front *front, const struct cached_verdict *cached,
+                        struct verdict *verdict, struct answer *answer, struct quota_told *told,
                         const struct reply_encoder *encoder)
 {
     if (cached->flags & CACHED_OUTDATED) {
         answer->left_us = 0;
         verdict->attributes = ((const struct passing_verdict *)cached)->attributes;
+        judge_quota(front, verdict, answer, told);
         return;
     }
-    if (encoder->attributes)
+    if (encoder->attributes || cached->flags & CACHED_QUOTA)
         verdict->attributes = verdict_cache_attributes(front->cache, cached);
     if (cached->flags & CACHED_WINDOW)
         judge_window(front, verdict_cache_window(front->cache, cached), verdict, answer);
+    if (cached->flags & CACHED_QUOTA)
+        judge_quota(front, verdict, answer, told);
 }
 
 /* Answer from a verdict in memory, fresh or served stale. */
@@ -158,6 +174,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
                           const struct asker *asker)
 {
     struct verdict verdict;
+    struct quota_told told;
     struct answer answer = {
         .verdict = &verdict,
         .tier = tier,
@@ -166,7 +183,7 @@ static void answer_cached(struct front *front, struct cached_verdict *cached, en
 
     cached_verdict_read(cached, &verdict);
     if (cached->flags & (CACHED_WINDOW | CACHED_OUTDATED | CACHED_ATTRIBUTES))
-        judge_flags(front, cached, &verdict, &answer, encoder);
+        judge_flags(front, cached, &verdict, &answer, &told, encoder);
     /* The slot's cache line is fetched while the answer is written. The answer is sent after the
      * use is recorded. */
     ledger_half_prefetch(front->usage, cached->usage_slot);

@@ -2,6 +2,7 @@
 #include <apikeyd/auth/count_bucket.h>
 
 #include <apikeyd/ledger/usage_batch.h>
+#include <apikeyd/model/month.h>
 
 static const int64_t hour_us = INT64_C(3600000000);
 
@@ -38,5 +39,6 @@ struct count_bucket count_bucket_at(enum usage_counts counts, const struct pg_re
         .until_us = now_us + (left_us < look_again_us ? left_us : look_again_us),
         .allow_tag = usage_tag(VERDICT_ALLOW, (uint32_t)hour),
         .hour = (uint32_t)hour,
+        .month = month_of_hour((uint32_t)hour),
     };
 }

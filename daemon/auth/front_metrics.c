@@ -47,6 +47,8 @@ struct metrics *front_take_metrics(struct front *front)
     metrics->value[METRIC_NEGATIVE_SLOTS] = negative.slots;
     metrics->value[METRIC_NEGATIVE_BYTES] = negative.bytes;
     metrics->value[METRIC_NEGATIVE_EVICTIONS] = negative.evictions;
+    metrics->value[METRIC_QUOTA_EVICTIONS] =
+        front->quotas ? quota_book_evictions(front->quotas) : 0;
     metrics->value[METRIC_CONNECTIONS] = front->clients.count;
     metrics->value[METRIC_CONNECTIONS_MAX] = front->config->listen_max_connections;
     metrics->value[METRIC_USAGE_PENDING] = front->usage->used - front->usage->kept;

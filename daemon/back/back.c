@@ -418,6 +418,9 @@ static void handle_message(struct back *back, const struct to_back *message)
     case TO_BACK_DENIAL:
         take_denial(back, message);
         break;
+    case TO_BACK_QUOTA:
+        flusher_ask_quota(back->flusher, &message->quota_of);
+        break;
     case TO_BACK_DRAINED:
         if (back->stage == DRAINING_CLIENTS)
             drain_usage(back);
@@ -590,6 +593,7 @@ struct back *back_new(struct back_setup *setup)
         .config = setup->config,
         .hasher = setup->hasher,
         .redis_password = setup->redis_password,
+        .redis_sentinel_password = setup->redis_sentinel_password,
         .redis_secret = setup->redis_secret,
         .log = {.level = setup->log.level, .sink = on_log_line, .arg = back},
         .to_front = setup->to_front,
@@ -605,7 +609,7 @@ struct back *back_new(struct back_setup *setup)
     event_add(&back->mail, NULL);
     back->started_us = clock_monotonic_us();
     if (back->config->usage_counts != USAGE_COUNTS_OFF) {
-        back->busy_keys = busy_keys_new(back->config->postgres_id_type);
+        back->busy_keys = busy_keys_new((enum id_type)back->config->postgres_id_type);
         if (!back->busy_keys)
             goto fail;
     }

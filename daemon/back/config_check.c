@@ -13,7 +13,9 @@
 #include <apikeyd/config/config_draft.h>
 #include <apikeyd/config/config_hasher.h>
 #include <apikeyd/config/config_rules.h>
+#include <apikeyd/config/redis_url.h>
 #include <apikeyd/postgres/pg_dsn.h>
+#include <apikeyd/redis/redis_tls_files.h>
 #include <apikeyd/thread/processors.h>
 
 /* With its NUL. */
@@ -113,6 +115,19 @@ static void check_secret(struct config_draft *draft, const char *name, const cha
     buffer_free(&why);
 }
 
+static void check_redis_tls(struct config_draft *draft)
+{
+    const struct config *config = draft->config;
+    struct buffer why = {0};
+    struct redis_url url;
+    const char *option;
+
+    if (redis_url_parse(config->redis_url, &url) && url.tls &&
+        !redis_tls_files_check(config, &option, &why))
+        config_draft_fail(draft, option, "%.*s", (int)why.len, why.data);
+    buffer_free(&why);
+}
+
 static void check_hasher(struct config_draft *draft, struct buffer *warnings)
 {
     static const char name[] = "postgres.key_transform_secret_file";
@@ -158,7 +173,10 @@ static void check_surroundings(struct config_draft *draft, struct buffer *warnin
     check_cpu(draft);
     check_ledger(draft);
     check_secret(draft, "redis.password_file", config->redis_password_file, warnings);
+    check_secret(draft, "redis.sentinel_password_file", config->redis_sentinel_password_file,
+                 warnings);
     check_secret(draft, "redis.secret_file", config->redis_secret_file, warnings);
+    check_redis_tls(draft);
     check_database(draft);
     check_dsn(draft, "postgres.dsn", config->postgres_dsn);
     if (config->postgres_listen_dsn[0])

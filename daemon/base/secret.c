@@ -17,33 +17,40 @@ void secret_free(void *memory)
     free(memory);
 }
 
-/* O_NONBLOCK: a FIFO in the secret's place does not block the open. */
-static int open_secret(const char *path, bool *ret_exposed, struct buffer *why)
+bool secret_path(const char *path, struct buffer *ret, struct buffer *why)
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
-    struct buffer credential = {0};
-    struct stat status;
-    int fd;
 
-    if (strchr(path, '/')) {
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    } else if (folder) {
-        buffer_printf(&credential, "%s/%s", folder, path);
-        buffer_append(&credential, "", 1);
-        fd = open(credential.data, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        buffer_free(&credential);
-    } else {
+    if (!strchr(path, '/') && !folder) {
         buffer_text(
             why,
             "a name without any / is a credential's (LoadCredential= of systemd), and there are "
             "none here: $CREDENTIALS_DIRECTORY is not set");
-        return -1;
+        return false;
     }
+    if (!strchr(path, '/'))
+        buffer_printf(ret, "%s/", folder);
+    buffer_text(ret, path);
+    buffer_append(ret, "", 1);
+    return true;
+}
+
+/* O_NONBLOCK: a FIFO in the secret's place does not block the open. */
+static int open_secret(const char *path, bool *ret_exposed, struct buffer *why)
+{
+    struct buffer file = {0};
+    struct stat status;
+
+    if (!secret_path(path, &file, why))
+        return -1;
+    int fd = open(file.data, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int error = errno;
+    buffer_free(&file);
     if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
         *ret_exposed = status.st_mode & S_IROTH;
         return fd;
     }
-    buffer_text(why, fd < 0 ? strerror(errno) : "a regular file is needed");
+    buffer_text(why, fd < 0 ? strerror(error) : "a regular file is needed");
     if (fd >= 0)
         close(fd);
     return -1;

@@ -35,6 +35,42 @@ static void check_secrets(struct config_draft *draft)
                           "redis.url holds a password already; one of them has to go");
 }
 
+/* An option without effect would be taken for protection. */
+static void check_redis_url(struct config_draft *draft)
+{
+    static const char no_tls[] = "redis.url does not ask for TLS; its scheme has to be rediss://";
+    static const char no_sentinel[] =
+        "redis.url names no sentinels; its scheme has to be redis+sentinel://";
+    const struct config *config = draft->config;
+    struct redis_url url;
+    bool known = redis_url_parse(config->redis_url, &url);
+    const struct {
+        const char *name, *value;
+        bool fits;
+        const char *expected;
+    } options[] = {
+        {"redis.ca_file", config->redis_ca_file, known && url.tls, no_tls},
+        {"redis.cert_file", config->redis_cert_file, known && url.tls, no_tls},
+        {"redis.key_file", config->redis_key_file, known && url.tls, no_tls},
+        {"redis.server_name", config->redis_server_name, known && url.tls, no_tls},
+        {"redis.sentinel_user", config->redis_sentinel_user, known && url.master[0], no_sentinel},
+        {"redis.sentinel_password_file", config->redis_sentinel_password_file,
+         known && url.master[0], no_sentinel},
+    };
+
+    for (size_t i = 0; known && i < sizeof options / sizeof options[0]; i++) {
+        if (options[i].value[0] && !options[i].fits)
+            config_draft_fail(draft, options[i].name, "%s", options[i].expected);
+    }
+    if (config->redis_cert_file[0] && !config->redis_key_file[0])
+        config_draft_fail(draft, "redis.cert_file", "redis.key_file is needed with it");
+    if (config->redis_key_file[0] && !config->redis_cert_file[0])
+        config_draft_fail(draft, "redis.key_file", "redis.cert_file is needed with it");
+    if (config->redis_sentinel_user[0] && !config->redis_sentinel_password_file[0])
+        config_draft_fail(draft, "redis.sentinel_user",
+                          "redis.sentinel_password_file is needed with it");
+}
+
 static void check_feed(struct config_draft *draft)
 {
     const struct config *config = draft->config;
@@ -109,6 +145,10 @@ static void check_places(struct config_draft *draft)
         {"usage.spill", config->usage_spill},
         {"redis.url", url.path},
         {"redis.password_file", config->redis_password_file},
+        {"redis.ca_file", config->redis_ca_file},
+        {"redis.cert_file", config->redis_cert_file},
+        {"redis.key_file", config->redis_key_file},
+        {"redis.sentinel_password_file", config->redis_sentinel_password_file},
         {"redis.secret_file", config->redis_secret_file},
         {"postgres.key_transform_secret_file", secret[0]},
         {"postgres.key_transform_secret_file", secret[1]},
@@ -156,6 +196,7 @@ static void check_columns(struct config_draft *draft)
         {"postgres.created_column", config->postgres_created_column, NULL},
         {"postgres.not_before_column", config->postgres_not_before_column, NULL},
         {"postgres.expires_column", config->postgres_expires_column, NULL},
+        {"postgres.quota_column", config->postgres_quota_column, NULL},
         {"postgres.name_column", config->postgres_name_column, NULL},
     };
     enum { COLUMNS = sizeof columns / sizeof columns[0] };
@@ -171,6 +212,16 @@ static void check_columns(struct config_draft *draft)
         strcmp(config->postgres_not_before_column, config->postgres_expires_column) == 0)
         config_draft_fail(draft, "postgres.expires_column",
                           "postgres.not_before_column is the same: no key could pass");
+}
+
+/* What a key was used is what the table of counts says. */
+static void check_quota(struct config_draft *draft)
+{
+    if (config_has_quotas(draft->config) && draft->config->usage_counts == USAGE_COUNTS_OFF &&
+        config_draft_sound(draft, "usage.counts"))
+        config_draft_fail(draft, "postgres.quota_column",
+                          "usage.counts = hour or day is needed with it: uses that are not counted "
+                          "have no sum");
 }
 
 /* The three tables have other columns each. */
@@ -239,7 +290,9 @@ void config_rules_check(struct config_draft *draft)
     check_columns(draft);
     check_tables(draft);
     check_attributes(draft);
+    check_quota(draft);
     check_secrets(draft);
+    check_redis_url(draft);
     check_feed(draft);
     check_places(draft);
     check_log(draft);

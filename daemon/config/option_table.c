@@ -15,7 +15,7 @@
 enum { FIXED = false, RELOADABLE = true };
 
 /* Texts: longest, in bytes. */
-enum { URL_MAX = 1024, DSN_MAX = 16384, PREFIX_MAX = 128, TEXT_MAX = 127 };
+enum { URL_MAX = 4096, DSN_MAX = 16384, PREFIX_MAX = 128, TEXT_MAX = 127, HOST_MAX = 255 };
 
 static const char *const http_sources[] = {
     "header:NAME", "bearer", "basic-user", "query:NAME", "query:NAME@HEADER", "cookie:NAME", NULL};
@@ -82,7 +82,9 @@ const struct option option_table[] = {
      FIXED, NULL, "Memory for DENY unknown, which floods of made-up keys can fill."},
     {"cache", "attribute_memory", OPTION_SIZE, FIELD(cache_attribute_memory), "16MiB", KIB(64),
      GIB(64), FIXED, NULL,
-     "Memory for the attributes of verdicts in memory, if there is a postgres.attribute_columns; a "
+     "Memory for the attributes of verdicts in memory, if there is a postgres.attribute_columns or "
+     "a "
+     "postgres.quota_column; a "
      "key without attributes takes none of it."},
     {"cache", "ttl", OPTION_DURATION, FIELD(cache_ttl), "60s", MILLISECONDS(100), HOURS(24),
      RELOADABLE, NULL,
@@ -108,9 +110,29 @@ const struct option option_table[] = {
 
     {"redis", "url", OPTION_REDIS_URL, FIELD(redis_url), "unix:///run/redis/redis-server.sock", 0,
      URL_MAX, FIXED, NULL,
-     "unix:///path[?db=N] or redis://[[user]:password@]host[:port][/db]; empty: no Redis."},
+     "unix:///path[?db=N], redis://[[user]:password@]host[:port][/db] or "
+     "redis+sentinel://[[user]:password@]host[:port],…/master[?db=N], by TLS with rediss; empty: "
+     "no "
+     "Redis."},
     {"redis", "password_file", OPTION_SECRET_FILE, FIELD(redis_password_file), "", 0,
      OPTION_FILE_MAX, FIXED, NULL, "File that holds the password for Redis."},
+    {"redis", "ca_file", OPTION_SECRET_FILE, FIELD(redis_ca_file), "", 0, OPTION_FILE_MAX, FIXED,
+     NULL,
+     "PEM file with the authorities whose certificates Redis may have, with rediss://; empty: the "
+     "system's."},
+    {"redis", "cert_file", OPTION_SECRET_FILE, FIELD(redis_cert_file), "", 0, OPTION_FILE_MAX,
+     FIXED, NULL,
+     "PEM file with the daemon's certificate for a Redis that asks for one, and those between it "
+     "and its authority; empty: none."},
+    {"redis", "key_file", OPTION_SECRET_FILE, FIELD(redis_key_file), "", 0, OPTION_FILE_MAX, FIXED,
+     NULL, "PEM file with the private key of cert_file, without a passphrase."},
+    {"redis", "server_name", OPTION_HOST, FIELD(redis_server_name), "", 0, HOST_MAX, FIXED, NULL,
+     "The name or address that Redis's certificate has to be for; empty: the host in url."},
+    {"redis", "sentinel_user", OPTION_PREFIX, FIELD(redis_sentinel_user), "", 0, TEXT_MAX, FIXED,
+     NULL, "User to log in to the sentinels as; empty: the default user."},
+    {"redis", "sentinel_password_file", OPTION_SECRET_FILE, FIELD(redis_sentinel_password_file), "",
+     0, OPTION_FILE_MAX, FIXED, NULL,
+     "File that holds the password for the sentinels; empty: they ask for none."},
     {"redis", "secret_file", OPTION_SECRET_FILE, FIELD(redis_secret_file), "", 0, OPTION_FILE_MAX,
      FIXED, NULL, "File, the same on every host, with the secret that signs values in Redis."},
     {"redis", "prefix", OPTION_PREFIX, FIELD(redis_prefix), "apikeyd:", 0, PREFIX_MAX, FIXED, NULL,
@@ -179,6 +201,10 @@ const struct option option_table[] = {
      "text[], enums, booleans, numbers, uuid, or scalars of json; at most 16, of 255 bytes each "
      "and "
      "1024 together; empty: none."},
+    {"postgres", "quota_column", OPTION_COLUMN, FIELD(postgres_quota_column), "", 0,
+     OPTION_NAME_MAX, FIXED, NULL,
+     "Column of an integer type that tells how often a key may be used in a calendar month (UTC); "
+     "NULL there: as often as it likes; usage.counts is needed with it; empty: none."},
     {"postgres", "successor_of_column", OPTION_COLUMN, FIELD(postgres_successor_of_column), "", 0,
      OPTION_NAME_MAX, FIXED, NULL,
      "Column with the ID of the row whose key this one takes the place of, for apikeyctl keys "

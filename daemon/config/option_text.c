@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "option_text.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,6 +143,20 @@ static const char *group_wrong(const char *text)
     return strpbrk(text, " :,/") ? "the name of one group is needed" : NULL;
 }
 
+/* An IPv6 address has no brackets. */
+static const char *host_wrong(const char *text)
+{
+    struct in6_addr address;
+
+    if (strchr(text, ':') && inet_pton(AF_INET6, text, &address) == 1)
+        return NULL;
+    for (const char *at = text; *at; at++) {
+        if (!isalnum((unsigned char)*at) && !strchr(".-_", *at))
+            return "a host's name or its address is needed, without a port (redis.example)";
+    }
+    return NULL;
+}
+
 static const char *processor_wrong(const char *text)
 {
     bool number = text[0] && strlen(text) <= 4 && strspn(text, "0123456789") == strlen(text);
@@ -169,7 +184,7 @@ static const char *(*const wrong_of[])(const char *text) = {
     [OPTION_FILE] = file_wrong,           [OPTION_SECRET_FILE] = secret_file_wrong,
     [OPTION_SOCKET] = path_wrong,         [OPTION_SECRET_FILES] = secret_files_wrong,
     [OPTION_ADDRESS] = address_wrong,     [OPTION_GROUP] = group_wrong,
-    [OPTION_PROCESSOR] = processor_wrong,
+    [OPTION_PROCESSOR] = processor_wrong, [OPTION_HOST] = host_wrong,
 };
 
 const char *option_text_wrong(const struct option *option, const char *text, char *scratch,

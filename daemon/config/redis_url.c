@@ -7,8 +7,13 @@
 
 #include <apikeyd/base/hex.h>
 
-static const char form[] =
-    "unix:///path[?db=N] or redis://[[user]:password@]host[:port][/db] is needed";
+enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379 };
+
+static const char form[] = "unix:///path[?db=N] or redis://[[user]:password@]host[:port][/db], by "
+                           "TLS rediss://, is needed";
+static const char sentinel_form[] =
+    "redis+sentinel://[[user]:password@]host[:port],host[:port]/master[?db=N], by TLS "
+    "rediss+sentinel://, is needed, with up to 8 sentinels";
 static const char encoding[] = "user and password must be percent-encoded: %40 for @, %3A for :, "
                                "%2F for /, %25 for %; they have at most 127 and 511 bytes";
 static const char port_range[] = "the port must be from 1 to 65535";
@@ -79,6 +84,16 @@ static const char *read_login(const char *text, size_t len, struct redis_url *ur
     return NULL;
 }
 
+/* "?db=N", or nothing. */
+static const char *read_query(const char *query, const char *expected, struct redis_url *url)
+{
+    if (!query)
+        return NULL;
+    if (strncmp(query, "?db=", 4) != 0)
+        return expected;
+    return read_number(query + 4, strlen(query + 4), 0, 1000000, &url->db) ? NULL : db_range;
+}
+
 static const char *read_unix(const char *rest, struct redis_url *url)
 {
     const char *query = strchr(rest, '?');
@@ -88,21 +103,7 @@ static const char *read_unix(const char *rest, struct redis_url *url)
         return form;
     if (!copy(url->path, sizeof url->path, rest, len))
         return "a socket's path has at most 107 bytes";
-    if (!query)
-        return NULL;
-    if (strncmp(query, "?db=", 4) != 0)
-        return form;
-    return read_number(query + 4, strlen(query + 4), 0, 1000000, &url->db) ? NULL : db_range;
-}
-
-static const char *read_port(const char *text, size_t len, struct redis_url *url)
-{
-    url->port = 6379;
-    if (len == 0)
-        return NULL;
-    if (text[0] != ':')
-        return form;
-    return read_number(text + 1, len - 1, 1, 65535, &url->port) ? NULL : port_range;
+    return read_query(query, form, url);
 }
 
 /* Returns whether all characters are those of names and addresses, IPv6 with an interface
@@ -116,37 +117,102 @@ static bool host_taken(const char *host, size_t len)
     return len > 0;
 }
 
+/* host[:port], with brackets around an IPv6 address. */
+static const char *read_host(const char *text, size_t len, int port, const char *expected,
+                             struct redis_host *ret)
+{
+    const char *close = text[0] == '[' ? memchr(text, ']', len) : NULL;
+    const char *colon = memchr(close ? close : text, ':', len - (size_t)(close ? close - text : 0));
+    const char *host = close ? text + 1 : text;
+    const char *end = close ? close : colon ? colon : text + len;
+    const char *rest = close ? close + 1 : end;
+
+    if (len > 0 && text[0] == '[' && !close)
+        return expected;
+    if (!host_taken(host, (size_t)(end - host)) ||
+        !copy(ret->name, sizeof ret->name, host, (size_t)(end - host)))
+        return "the host must be a name or an address of 1 to 255 bytes";
+    ret->port = port;
+    if (rest == text + len)
+        return NULL;
+    if (rest[0] != ':')
+        return expected;
+    return read_number(rest + 1, (size_t)(text + len - rest - 1), 1, 65535, &ret->port)
+               ? NULL
+               : port_range;
+}
+
 static const char *read_tcp(const char *rest, struct redis_url *url)
 {
     const char *slash = strchr(rest, '/');
     size_t len = slash ? (size_t)(slash - rest) : strlen(rest);
-    const char *close = rest[0] == '[' ? memchr(rest, ']', len) : NULL; /* an IPv6 address */
-    const char *colon = memchr(close ? close : rest, ':', len - (size_t)(close ? close - rest : 0));
-    const char *host = close ? rest + 1 : rest;
-    const char *end = close ? close : colon ? colon : rest + len;
-    const char *port = close ? close + 1 : end;
+    const char *wrong = read_host(rest, len, REDIS_PORT, form, &url->host[0]);
 
-    if (rest[0] == '[' && !close)
-        return form;
-    if (!host_taken(host, (size_t)(end - host)) ||
-        !copy(url->host, sizeof url->host, host, (size_t)(end - host)))
-        return "the host must be a name or an address of 1 to 255 bytes";
-    if (slash && slash[1] && !read_number(slash + 1, strlen(slash + 1), 0, 1000000, &url->db))
-        return db_range;
-    return read_port(port, (size_t)(rest + len - port), url);
+    url->hosts = 1;
+    if (!wrong && slash && slash[1] &&
+        !read_number(slash + 1, strlen(slash + 1), 0, 1000000, &url->db))
+        wrong = db_range;
+    return wrong;
+}
+
+/* The characters of names that sentinels take. */
+static bool master_taken(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (!isalnum((unsigned char)name[i]) && !strchr(".-_", name[i]))
+            return false;
+    }
+    return len > 0;
+}
+
+static const char *read_sentinels(const char *rest, struct redis_url *url)
+{
+    const char *slash = strchr(rest, '/');
+    const char *query = slash ? strchr(slash, '?') : NULL;
+    const char *wrong = NULL;
+
+    if (!slash)
+        return sentinel_form;
+    for (const char *text = rest; !wrong && text <= slash;) {
+        size_t len = strcspn(text, ",/");
+
+        if (url->hosts == REDIS_URL_HOSTS_MAX)
+            return sentinel_form;
+        wrong = read_host(text, len, SENTINEL_PORT, sentinel_form, &url->host[url->hosts++]);
+        text += len + 1;
+    }
+    size_t len = query ? (size_t)(query - slash - 1) : strlen(slash + 1);
+    if (!wrong &&
+        (!master_taken(slash + 1, len) || !copy(url->master, sizeof url->master, slash + 1, len)))
+        wrong = "the master's name, as the sentinels know it, has 1 to 127 letters, digits, dots, "
+                "hyphens and underscores";
+    return wrong ? wrong : read_query(query, sentinel_form, url);
+}
+
+/* Returns whether *text starts with `scheme`, and takes that away. */
+static bool take_scheme(const char **text, const char *scheme)
+{
+    size_t len = strlen(scheme);
+
+    if (strncmp(*text, scheme, len) != 0)
+        return false;
+    *text += len;
+    return true;
 }
 
 /* Returns NULL or the expected form. */
 static const char *read_url(const char *text, struct redis_url *url)
 {
-    bool local = strncmp(text, "unix://", 7) == 0;
+    const char *rest = text;
+    bool local = take_scheme(&rest, "unix://");
+    bool sentinels = !local && (take_scheme(&rest, "redis+sentinel://") ||
+                                (url->tls = take_scheme(&rest, "rediss+sentinel://")));
 
-    if (strncmp(text, "rediss://", 9) == 0)
-        return "TLS is not spoken; redis://host:port/db is needed, perhaps of a tunnel on this "
-               "host";
-    if (!local && strncmp(text, "redis://", 8) != 0)
-        return form;
-    const char *rest = text + (local ? 7 : 8);
+    if (!local && !sentinels) {
+        url->tls = take_scheme(&rest, "rediss://");
+        if (!url->tls && !take_scheme(&rest, "redis://"))
+            return form;
+    }
     const char *slash = strchr(rest, '/');
     const char *at = memrchr(rest, '@', slash ? (size_t)(slash - rest) : strlen(rest));
     if (!local && slash && strchr(slash, '@'))
@@ -158,7 +224,9 @@ static const char *read_url(const char *text, struct redis_url *url)
             return wrong;
         rest = at + 1;
     }
-    return local ? read_unix(rest, url) : read_tcp(rest, url);
+    if (local)
+        return read_unix(rest, url);
+    return sentinels ? read_sentinels(rest, url) : read_tcp(rest, url);
 }
 
 bool redis_url_parse(const char *text, struct redis_url *ret)

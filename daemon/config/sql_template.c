@@ -45,6 +45,7 @@ static void append_value(struct buffer *sql, const struct config *config, struct
         {"created", sql_column_append, config->postgres_created_column},
         {"not_before", sql_column_append, config->postgres_not_before_column},
         {"expires", sql_column_append, config->postgres_expires_column},
+        {"quota", sql_column_append, config->postgres_quota_column},
         {"successor_of", sql_column_append, config->postgres_successor_of_column},
         {"name", sql_column_append, config->postgres_name_column},
         {"usage_table", sql_table_append, config->postgres_usage_table},

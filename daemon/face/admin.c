@@ -131,6 +131,9 @@ static struct explain_memory peek(struct front *front, const struct digest *dige
     found.verdict = verdict_cache_verdict(front->cache, cached);
     found.verdict.attributes = attributes_copy(found.verdict.attributes);
     found.refreshing = cached->flags & CACHED_REFRESHING;
+    if (front->quotas)
+        found.uses = quota_book_look(front->quotas, &found.verdict.api_key_id, front->bucket.month,
+                                     &found.uses_known);
     found.use = freshness_of(&front->freshness, NULL, cached->kind, cached->read_at_us);
     if (cached->usage_slot < front->usage->used) {
         const struct ledger_half *half = front->usage;

@@ -49,7 +49,8 @@ static void write_resp_attributes(struct front *front, struct buffer *out,
                                   const struct answer *answer, const struct reply_encoder *encoder)
 {
     resp_verdict_attributes(out, answer->verdict, answer->why,
-                            &front->config->postgres_attribute_columns, encoder->flags);
+                            &front->config->postgres_attribute_columns,
+                            answer->quota && answer->quota->over, encoder->flags);
 }
 
 static struct reply_encoder with_attributes(const struct connection *connection)

@@ -87,6 +87,7 @@ static void swap_usage(struct front *front, struct ledger_half *next)
 
     if (!mailbox_post_reserved(front->to_back, &message, sizeof message))
         abort();
+    front->usage_rounds++;
     use_half(front, next);
     front->usage_full_logged = false;
     front->unrecorded_logged = false;
@@ -220,6 +221,9 @@ static void handle_message(struct front *front, struct to_front *message)
     case TO_FRONT_LISTEN:
         listener_move(&front->listener[message->listen.role], message->listen.fd);
         break;
+    case TO_FRONT_QUOTA:
+        quota_book_take(front->quotas, &message->quota_sum, front->usage_rounds);
+        break;
     case TO_FRONT_STATS_POLL:
         front_answer_stats_poll(front, message->stats_poll);
         break;
@@ -280,6 +284,9 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
 }
 
 enum { SECOND_US = 1000000 };
+
+/* Keys whose uses are known at a time, where keys have quotas: 8 MiB. */
+enum { QUOTA_KEYS = 1 << 17 };
 
 static void on_second(void *arg)
 {
@@ -345,7 +352,11 @@ struct front *front_new(const struct front_setup *setup)
         },
         setup->seed);
     front->refused = refused_keys_new((enum id_type)config->postgres_id_type, clock_wall_us());
-    if (!front->base || !front->cache || !front->refused || !check_init(front, setup->seed))
+    if (config_has_quotas(config))
+        front->quotas =
+            quota_book_new(QUOTA_KEYS, (enum id_type)config->postgres_id_type, setup->seed);
+    if ((config_has_quotas(config) && !front->quotas) || !front->base || !front->cache ||
+        !front->refused || !check_init(front, setup->seed))
         goto fail;
     front->mail =
         event_new(front->base, front->to_front->wake_fd, EV_READ | EV_PERSIST, on_mail, front);
@@ -434,6 +445,7 @@ void front_free(struct front *front)
     key_hasher_free(front->hasher);
     freshness_done(&front->freshness);
     verdict_cache_free(front->cache);
+    quota_book_free(front->quotas);
     free(front->refused);
     if (front->base)
         event_base_free(front->base);

@@ -180,12 +180,11 @@ static void read_column(const PGresult *result, int i, int place, size_t column,
 }
 
 void attribute_query_read(const PGresult *result, int i, int first,
-                          const struct attribute_columns *columns,
-                          struct attributes_draft *ret_draft, struct attribute_faults *ret_faults)
+                          const struct attribute_columns *columns, struct attributes_draft *draft,
+                          struct attribute_faults *ret_faults)
 {
     struct buffer value = {0};
 
-    ret_draft->len = ret_draft->values_len = 0;
     ret_faults->len = 0;
     for (size_t column = 0; column < columns->len; column++) {
         int place = place_of(first, column);
@@ -193,7 +192,7 @@ void attribute_query_read(const PGresult *result, int i, int first,
         if (PQgetisnull(result, i, place + LENGTH))
             continue;
         buffer_consume(&value, value.len);
-        read_column(result, i, place, column, &value, ret_draft, ret_faults);
+        read_column(result, i, place, column, &value, draft, ret_faults);
     }
     buffer_free(&value);
 }

@@ -47,10 +47,10 @@ struct attribute_faults {
     } fault[ATTRIBUTES_MAX];
 };
 
-/* Read row `i`, without a misfit, into *ret_draft. */
+/* Read row `i`, without a misfit, and append to the draft. */
 void attribute_query_read(const PGresult *result, int i, int first,
-                          const struct attribute_columns *columns,
-                          struct attributes_draft *ret_draft, struct attribute_faults *ret_faults);
+                          const struct attribute_columns *columns, struct attributes_draft *draft,
+                          struct attribute_faults *ret_faults);
 
 /* What the log has had. Zeros: nothing. */
 enum { ATTRIBUTE_LOG_KEYS = 16 };

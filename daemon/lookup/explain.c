@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include <apikeyd/model/quota.h>
 #include <apikeyd/wire/resp_reply.h>
 
 /* The answer that CHECK would give now, and its tier. */
@@ -103,12 +104,30 @@ static void verdict_fields(struct fields *out, const struct explanation *e,
     field_time(out, "read_at", held ? e->wall_us - age_us : 0);
 }
 
+/* The uses are those of the key's row, also if another row has the key by now. */
+static void quota_fields(struct fields *out, const struct explanation *e, uint64_t quota)
+{
+    bool in_memory = e->memory.verdict.kind != VERDICT_UNAVAILABLE;
+
+    field_number(out, "quota", (int64_t)quota);
+    if (in_memory)
+        field_number(out, "uses", (int64_t)e->memory.uses);
+    else
+        field_text(out, "uses", "unknown");
+    field_text(out, "uses_of", e->memory.uses_known ? "all hosts" : "this host");
+    field_text(out, "over_quota", e->memory.uses >= quota && in_memory ? "yes" : "no");
+}
+
 /* Of an ALLOW, also while the key is outside of its window. */
 static void attribute_fields(struct fields *out, const struct explanation *e,
                              const struct verdict *verdict)
 {
     struct attributes rest = verdict->attributes;
     struct attribute attribute;
+    uint64_t quota;
+
+    if (quota_take(&rest, &quota))
+        quota_fields(out, e, quota);
 
     while (attributes_take(&rest, &attribute)) {
         char name[sizeof "attribute " + ATTRIBUTE_NAME_MAX];

@@ -5,6 +5,7 @@
 
 #include <apikeyd/base/buffer.h>
 #include <apikeyd/config/sql_template.h>
+#include <apikeyd/model/quota.h>
 #include <apikeyd/postgres/pg_array.h>
 #include <apikeyd/postgres/pg_id.h>
 
@@ -21,6 +22,7 @@ enum {
     COLUMN_EXPIRES_IN_ZONE,
     COLUMN_READ,
     COLUMN_STORE,
+    COLUMN_QUOTA,
     COLUMN_ATTRIBUTES /* as many as there are, from here on */
 };
 
@@ -62,6 +64,7 @@ static void append_rows(struct buffer *text, const struct config *config, char a
         config->postgres_key_column_fallback[0] ? "{fallback}::pg_catalog.text" : NULL;
     const char *active = config->postgres_active_column[0] ? "{active} IS TRUE" : NULL;
     const char *created = config->postgres_created_column[0] ? "{created}" : NULL;
+    const char *quota = config_has_quotas(config) ? "{quota}" : NULL;
 
     buffer_printf(text, "SELECT %c.{key}::pg_catalog.text", alias);
     append_column(text, alias, fallback, "NULL::pg_catalog.text");
@@ -71,6 +74,7 @@ static void append_rows(struct buffer *text, const struct config *config, char a
     append_instant(text, alias, "{not_before}", config->postgres_not_before_column);
     append_instant(text, alias, "{expires}", config->postgres_expires_column);
     buffer_text(text, ", pg_catalog.statement_timestamp(), NULL::pg_catalog.record");
+    append_column(text, alias, quota, "NULL::pg_catalog.int8");
     attribute_query_append(text, config, alias);
     buffer_printf(text, " FROM {table} AS %c WHERE ", alias);
 }
@@ -92,7 +96,7 @@ static char *make_sql(const struct config *config, char alias, const char *keys,
                       alias, fallback_keys, alias, keys);
     }
     buffer_text(&text, "SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "
-                       "pg_catalog.statement_timestamp(), " STORE_MARK);
+                       "pg_catalog.statement_timestamp(), " STORE_MARK ", NULL");
     attribute_query_append_none(&text, config);
     buffer_append(&text, "", 1);
     sql_template(&sql, config, text.data);
@@ -123,6 +127,13 @@ static bool is_time(const PGresult *result, int column)
     return oid == PG_TIMESTAMP || oid == PG_TIMESTAMPTZ;
 }
 
+static bool is_integer(const PGresult *result, int column)
+{
+    Oid oid = PQftype(result, column);
+
+    return oid == PG_INT8 || oid == PG_INT4 || oid == PG_INT2;
+}
+
 struct key_misfit key_query_misfit(const PGresult *result, const struct config *config)
 {
     enum id_type type = (enum id_type)config->postgres_id_type;
@@ -141,6 +152,8 @@ struct key_misfit key_query_misfit(const PGresult *result, const struct config *
          "postgres.not_before_column is not of type timestamp, with or without time zone"},
         {COLUMN_EXPIRES, is_time(result, COLUMN_EXPIRES),
          "postgres.expires_column is not of type timestamp, with or without time zone"},
+        {COLUMN_QUOTA, is_integer(result, COLUMN_QUOTA),
+         "postgres.quota_column is not of type bigint, integer or smallint"},
     };
 
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
@@ -168,6 +181,16 @@ static bool has_instants(const PGresult *result, int i)
     return true;
 }
 
+/* Returns whether the quota is NULL, or as long as its type says. Another type is a misfit. */
+static bool has_quota(const PGresult *result, int i)
+{
+    Oid oid = PQftype(result, COLUMN_QUOTA);
+    int len = oid == PG_INT8 ? 8 : oid == PG_INT4 ? 4 : 2;
+
+    return PQgetisnull(result, i, COLUMN_QUOTA) || !is_integer(result, COLUMN_QUOTA) ||
+           PQgetlength(result, i, COLUMN_QUOTA) == len;
+}
+
 bool key_query_valid(const PGresult *result, const struct config *config,
                      struct store_told *ret_told)
 {
@@ -178,6 +201,7 @@ bool key_query_valid(const PGresult *result, const struct config *config,
         return false;
     for (int i = 0; i < PQntuples(result); i++) {
         if (PQgetlength(result, i, COLUMN_READ) != 8 || !has_instants(result, i) ||
+            !has_quota(result, i) ||
             !attribute_query_valid(result, i, COLUMN_ATTRIBUTES, attributes))
             return false;
         if (!tells_store(result, i)) {
@@ -251,9 +275,32 @@ bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_
     return true;
 }
 
+/* A negative one allows nothing, as 0 does. */
+static uint64_t read_quota(const PGresult *result, int i)
+{
+    const char *bytes = PQgetvalue(result, i, COLUMN_QUOTA);
+    int64_t quota = 0;
+
+    switch (PQgetlength(result, i, COLUMN_QUOTA)) {
+    case 8:
+        quota = pg_get_int64(bytes);
+        break;
+    case 4:
+        quota = pg_get_int32(bytes);
+        break;
+    case 2:
+        quota = (int16_t)((unsigned char)bytes[0] << 8 | (unsigned char)bytes[1]);
+        break;
+    }
+    return quota > 0 ? (uint64_t)quota : 0;
+}
+
 void key_query_attributes(const PGresult *result, int i, const struct config *config,
                           struct attributes_draft *ret_draft, struct attribute_faults *ret_faults)
 {
+    ret_draft->len = ret_draft->values_len = 0;
+    if (!PQgetisnull(result, i, COLUMN_QUOTA))
+        quota_append(ret_draft, read_quota(result, i));
     attribute_query_read(result, i, COLUMN_ATTRIBUTES, &config->postgres_attribute_columns,
                          ret_draft, ret_faults);
 }

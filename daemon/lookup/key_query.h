@@ -61,7 +61,7 @@ bool key_query_valid(const PGresult *result, const struct config *config,
  * only ret->server_read_us is set. */
 bool key_query_row(const PGresult *result, int i, enum id_type type, struct key_row *ret);
 
-/* Read the attributes of row `i`, which key_query_row() has read. */
+/* Read the quota and the attributes of row `i`, which key_query_row() has read. */
 void key_query_attributes(const PGresult *result, int i, const struct config *config,
                           struct attributes_draft *ret_draft, struct attribute_faults *ret_faults);
 

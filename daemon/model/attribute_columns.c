@@ -29,13 +29,14 @@ static void fold(const char *name, char ret_field[static ATTRIBUTE_NAME_MAX + 1]
     *ret_field = '\0';
 }
 
-/* What an answer calls otherwise: X-Api-Key-Id, and the fields of a Lambda authorizer's context, to
- * which API Gateway adds the principalId. */
+/* What an answer calls otherwise: X-Api-Key-Id, over_quota of a CHECK, and the fields of a Lambda
+ * authorizer's context, to which API Gateway adds the principalId. */
 static bool is_taken(const char *name, const char *field)
 {
     return strcmp(field, "Id") == 0 || strcmp(name, "apiKeyId") == 0 ||
            strcmp(name, "userId") == 0 || strcmp(name, "principalId") == 0 ||
-           strcmp(name, "reason") == 0;
+           strcmp(name, "reason") == 0 || strcmp(name, "over_quota") == 0 ||
+           strcmp(name, "overQuota") == 0;
 }
 
 static bool is_name(struct slice text)

@@ -47,11 +47,28 @@ static size_t attribute_len(struct slice text)
     return len <= text.len ? len : 0;
 }
 
+/* The length of a well-formed quota at the start of `text`, with its head; 0 if there is none. */
+static size_t quota_text_len(struct slice text)
+{
+    size_t len = attribute_len(text);
+
+    if (len <= ATTRIBUTE_HEAD_LEN || text.at[0] != ATTRIBUTE_QUOTA ||
+        len > ATTRIBUTE_HEAD_LEN + QUOTA_DIGITS_MAX)
+        return 0;
+    for (size_t i = ATTRIBUTE_HEAD_LEN; i < len; i++) {
+        if (text.at[i] < '0' || text.at[i] > '9')
+            return 0;
+    }
+    return len;
+}
+
 bool attributes_parse(struct slice *text, unsigned columns, struct attributes *ret)
 {
     struct slice rest = *text;
-    size_t values_len = 0;
+    size_t values_len = 0, quota_len = quota_text_len(rest);
 
+    rest.at += quota_len;
+    rest.len -= quota_len;
     for (char next = 'a'; rest.len > 0 && rest.at[0] != ' ';) {
         size_t len = attribute_len(rest);
 

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <apikeyd/model/quota.h>
+
 #include "attribute_store.h"
 
 /* Ways of a set. With this many, sets fill alike, and a key has a second set for when its first is
@@ -397,6 +399,8 @@ static void keep_attributes(struct table *table, struct cached_verdict *slot, bo
 
     if (some)
         slot->flags |= CACHED_ATTRIBUTES;
+    if (quota_leads(attributes))
+        slot->flags |= CACHED_QUOTA;
     if (had && some && attribute_store_replace(table->attributes, holder, attributes))
         return;
     if (had)

@@ -87,7 +87,7 @@ void busy_keys_add(struct busy_keys *busy, const struct row_id *api_key_id, uint
         return;
     }
     busy->round[busy->len++] = (struct busy_key){.api_key_id = *api_key_id, .uses = uses};
-    if (busy->len == 2 * ROOM)
+    if (busy->len == sizeof busy->round / sizeof busy->round[0])
         shorten(busy);
 }
 

@@ -117,7 +117,7 @@ static void set_path(struct redis_hosts *hosts, const char *path)
     hosts->len = 1;
 }
 
-struct redis_hosts *redis_hosts_new(struct event_base *base, const struct redis_url *url,
+struct redis_hosts *redis_hosts_new(struct event_base *base, const struct redis_host *host,
                                     void (*answered)(void *arg, const char *error), void *arg)
 {
     struct redis_hosts *hosts = calloc(1, sizeof *hosts);
@@ -128,14 +128,14 @@ struct redis_hosts *redis_hosts_new(struct event_base *base, const struct redis_
     hosts->base = base;
     hosts->answered = answered;
     hosts->arg = arg;
-    snprintf(hosts->port, sizeof hosts->port, "%d", url->port);
-    if (url->path[0])
-        set_path(hosts, url->path);
-    else if (resolve(url->host, hosts->port, AI_NUMERICHOST, &found) == 0) {
+    snprintf(hosts->port, sizeof hosts->port, "%d", host->port);
+    if (host->name[0] == '/')
+        set_path(hosts, host->name);
+    else if (resolve(host->name, hosts->port, AI_NUMERICHOST, &found) == 0) {
         adopt(hosts, found);
         freeaddrinfo(found);
     } else
-        snprintf(hosts->host, sizeof hosts->host, "%s", url->host);
+        snprintf(hosts->host, sizeof hosts->host, "%s", host->name);
     return hosts;
 }
 

@@ -29,8 +29,9 @@ struct redis_address {
 struct redis_hosts;
 
 /* `answered` is called when the name server has answered, perhaps late: with NULL when there are
- * new addresses, else with the reason. NULL when out of memory. `url` is not kept. */
-struct redis_hosts *redis_hosts_new(struct event_base *base, const struct redis_url *url,
+ * new addresses, else with the reason. NULL when out of memory. `host` is not kept; a
+ * name that starts with / is the path of a Unix socket. */
+struct redis_hosts *redis_hosts_new(struct event_base *base, const struct redis_host *host,
                                     void (*answered)(void *arg, const char *error), void *arg);
 
 /* `answered` is not called any more. Does not wait. */

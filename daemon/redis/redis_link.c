@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "redis_link.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <event2/event_struct.h>
@@ -10,53 +11,53 @@
 #include <apikeyd/clock/clock.h>
 #include <apikeyd/config/redis_url.h>
 #include <apikeyd/thread/timer.h>
-#include <apikeyd/wire/resp_reply.h>
 
 #include "redis_hosts.h"
-#include "redis_session.h"
+#include "redis_send.h"
+#include "redis_sentinels.h"
+#include "redis_tls.h"
 
-enum { FAILURES_MAX = 5, WHY_SIZE = 256 };
+enum { FAILURES_MAX = 5, WHY_SIZE = 256, REASONS_MAX = 3 };
 
-enum state { WAITING, RESOLVING, TRYING, UP };
+enum state { WAITING, LOADING, ASKING, RESOLVING, TRYING, UP };
 
-static const int64_t try_timeout_us = 1000000; /* for the name, and for each address */
+static const int64_t try_timeout_us = 1000000; /* for files, the name, and each address */
 static const int64_t tick_us = 1000000;
+static const int64_t look_us = 10000000;   /* whether the master has moved */
 static const int64_t silence_us = 2000000; /* a reply may be later than redis.timeout by this */
 static const int64_t settled_us = 1000000; /* up for so long: a loss is tried again at once */
 static const int64_t steady_us = 5000000;  /* an outage is over */
+static const int64_t reason_us = 60000000; /* another reason of it may be logged */
 
 struct redis_link {
     struct back_env *env;
     const struct redis_link_role *role;
     struct redis_url url;
     enum state state;
-    bool writes; /* Redis accepts writes */
-    struct redis_hosts *hosts;
+    bool writes;                       /* Redis accepts writes */
+    struct redis_tls *tls;             /* NULL: without */
+    struct redis_sentinels *sentinels; /* NULL: the URL names Redis itself */
+    struct redis_master master;        /* that is tried, or in use */
+    struct redis_host host;            /* Redis's, … */
+    struct redis_hosts *hosts;     /* … and its addresses; NULL until sentinels have named it */
     struct redis_address address;  /* the session's */
     struct redis_session *session; /* NULL unless TRYING or UP */
     struct event timer;
-    int64_t timed_us; /* when the timed read was sent */
+    int64_t timed_us;  /* when the timed read was sent */
+    int64_t looked_us; /* when a sentinel was asked last */
     struct backoff backoff;
     int64_t up_since_us;
     int failures[REDIS_USES]; /* in a row */
     struct outage outage, write_outage;
-    char why[WHY_SIZE]; /* why the last try failed */
+    char why[WHY_SIZE];  /* why the last try failed */
+    char told[WHY_SIZE]; /* the reason that was logged last, … */
+    int64_t told_us;     /* … when, … */
+    int reasons;         /* … and how many others in this outage */
 };
 
 static void try_next(struct redis_link *link);
-
-/* Redis's message, in a form that fits a log line. */
-static void quote(struct slice text, char ret[static WHY_SIZE])
-{
-    size_t len = text.len < WHY_SIZE / 2 ? text.len : WHY_SIZE / 2;
-
-    memcpy(ret, text.at, len);
-    for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)ret[i] < ' ' || ret[i] == 0x7f)
-            ret[i] = ' ';
-    }
-    ret[len] = '\0';
-}
+static void try_next_master(struct redis_link *link);
+static void on_answered(void *arg, const char *error);
 
 static bool is_error(const struct redis_reply *error, const char *code)
 {
@@ -80,6 +81,28 @@ static void set_gauge(struct redis_link *link, enum metric gauge, bool on)
         link->env->metrics.value[gauge] = on;
 }
 
+/* A lost connection may be the first sign of a certificate that has expired, so the reasons of
+ * later tries count too. They tell an address before what was told already. */
+static void tell_outage(struct redis_link *link, const char *why)
+{
+    const struct log *log = &link->env->log;
+    int64_t now_us = clock_monotonic_us();
+
+    if (outage_fails(&link->outage, now_us)) {
+        log_warning(log, "%s: %s; %s (logged once)", link->role->name, why, link->role->without);
+        link->reasons = 0;
+    } else if (!strstr(why, link->told) &&
+               (link->reasons < REASONS_MAX || now_us - link->told_us >= reason_us)) {
+        log_warning(log, "%s: still of no use: %s", link->role->name, why);
+        link->reasons++;
+    } else {
+        log_debug(log, "%s: %s", link->role->name, why);
+        return;
+    }
+    link->told_us = now_us;
+    snprintf(link->told, sizeof link->told, "%s", why);
+}
+
 /* Close the session and come back later. */
 static void go_down(struct redis_link *link, const char *why)
 {
@@ -87,11 +110,7 @@ static void go_down(struct redis_link *link, const char *why)
 
     if (link->state == WAITING)
         return;
-    if (outage_fails(&link->outage, clock_monotonic_us()))
-        log_warning(&env->log, "%s: %s; %s (logged once)", link->role->name, why,
-                    link->role->without);
-    else
-        log_debug(&env->log, "%s: %s", link->role->name, why);
+    tell_outage(link, why);
     env->metrics.value[METRIC_REDIS_OPENED] += link->state == UP;
     set_gauge(link, METRIC_REDIS_UP, false);
     set_gauge(link, METRIC_REDIS_WRITABLE, false);
@@ -129,25 +148,6 @@ static void on_ended(void *arg, enum redis_end how, const char *why)
     give_up(link, why);
 }
 
-/* Send a command of the link's own. */
-static void send_words(struct redis_link *link, const struct slice *words, size_t len,
-                       void (*done)(void *arg, const struct redis_reply *reply))
-{
-    struct buffer request = {0};
-
-    resp_array(&request, len);
-    for (size_t i = 0; i < len; i++)
-        resp_bulk(&request, words[i]);
-    if (!redis_session_send(link->session, buffer_held(&request), done, link))
-        log_debug(&link->env->log, "%s: no room for a command", link->role->name);
-    buffer_free(&request);
-}
-
-static struct slice word(const char *text)
-{
-    return (struct slice){text, strlen(text)};
-}
-
 /* The key "<prefix>1:probe:<n>", which never exists. */
 static struct slice probe_key(const struct redis_link *link, int n, char ret[static WHY_SIZE])
 {
@@ -160,9 +160,10 @@ static void send_probe_read(struct redis_link *link,
                             void (*done)(void *arg, const struct redis_reply *reply))
 {
     char key[2][WHY_SIZE];
-    struct slice words[] = {word("MGET"), probe_key(link, 0, key[0]), probe_key(link, 1, key[1])};
+    struct slice words[] = {redis_word("MGET"), probe_key(link, 0, key[0]),
+                            probe_key(link, 1, key[1])};
 
-    send_words(link, words, 3, done);
+    redis_send(link->session, words, 3, done, link);
 }
 
 /* SET with XX of a key that does not exist: it writes nothing, but fails for every reason that a
@@ -171,10 +172,10 @@ static void send_probe_write(struct redis_link *link,
                              void (*done)(void *arg, const struct redis_reply *reply))
 {
     char key[WHY_SIZE];
-    struct slice words[] = {
-        word("SET"), probe_key(link, 0, key), word("probe"), word("PX"), word("1"), word("XX")};
+    struct slice words[] = {redis_word("SET"), probe_key(link, 0, key), redis_word("probe"),
+                            redis_word("PX"),  redis_word("1"),         redis_word("XX")};
 
-    send_words(link, words, 6, done);
+    redis_send(link->session, words, 6, done, link);
 }
 
 static void writes_work(struct redis_link *link)
@@ -214,6 +215,9 @@ static void come_up(struct redis_link *link)
     link->failures[REDIS_READ] = 0;
     set_gauge(link, METRIC_REDIS_UP, true);
     redis_hosts_worked(link->hosts, &link->address);
+    link->looked_us = link->up_since_us;
+    if (link->sentinels)
+        redis_sentinels_use(link->sentinels, &link->master);
     if (!outage_on(&link->outage))
         log_info(&link->env->log, "%s: connected", link->role->name);
     tell_what_is_over(link, link->up_since_us);
@@ -228,8 +232,20 @@ static void on_greeted(void *arg, const struct redis_reply *reply)
 
     if (!reply || reply->kind != REPLY_ERROR)
         return;
-    quote(reply->text, why);
+    redis_reply_quote(reply, why, sizeof why);
     give_up(link, why);
+}
+
+/* A sentinel's word may be old: the server that it leads to says itself what it is. */
+static void on_role(void *arg, const struct redis_reply *reply)
+{
+    struct redis_link *link = arg;
+
+    if (!reply || reply->kind == REPLY_ERROR)
+        on_greeted(arg, reply);
+    else if (reply->kind != REPLY_ARRAY || reply->len == 0 ||
+             !slice_is(reply->element[0].text, "master"))
+        give_up(link, "the sentinels name it, and it is no master");
 }
 
 static void on_probe_read(void *arg, const struct redis_reply *reply)
@@ -270,7 +286,7 @@ static void on_probe_write(void *arg, const struct redis_reply *reply)
         return;
     } else {
         link->env->metrics.value[METRIC_REDIS_ERRORS]++;
-        quote(reply->text, why);
+        redis_reply_quote(reply, why, sizeof why);
         writes_fail(link, why);
     }
     if (link->state != TRYING)
@@ -283,34 +299,45 @@ static void on_probe_write(void *arg, const struct redis_reply *reply)
  * remaining commands. */
 static void greet(struct redis_link *link)
 {
-    struct slice password = link->env->redis_password;
     const struct redis_url *url = &link->url;
     char number[16];
 
-    if (password.len > 0 && url->user[0])
-        send_words(link, (struct slice[]){word("AUTH"), word(url->user), password}, 3, on_greeted);
-    else if (password.len > 0)
-        send_words(link, (struct slice[]){word("AUTH"), password}, 2, on_greeted);
+    redis_send_login(link->session, redis_word(url->user), link->env->redis_password, on_greeted,
+                     link);
     if (url->db > 0) {
         snprintf(number, sizeof number, "%d", url->db);
-        send_words(link, (struct slice[]){word("SELECT"), word(number)}, 2, on_greeted);
+        redis_send(link->session, (struct slice[]){redis_word("SELECT"), redis_word(number)}, 2,
+                   on_greeted, link);
     }
+    if (link->sentinels)
+        redis_send(link->session, (struct slice[]){redis_word("ROLE")}, 1, on_role, link);
     send_probe_read(link, on_probe_read);
     send_probe_write(link, on_probe_write);
+}
+
+/* Returns 0 or -errno. Where TLS is asked for there is no connection without. */
+static int open_session(struct redis_link *link)
+{
+    struct redis_session_setup setup = {
+        .base = link->env->base,
+        .address = (const struct sockaddr *)&link->address.at,
+        .address_len = link->address.len,
+        .ended = on_ended,
+        .arg = link,
+    };
+
+    if (link->tls) {
+        setup.tls = redis_tls_connection(link->tls, link->host.name);
+        if (!setup.tls)
+            return -ENOMEM;
+    }
+    return redis_session_new(&setup, &link->session);
 }
 
 static void try_next(struct redis_link *link)
 {
     while (redis_hosts_next(link->hosts, &link->address)) {
-        int opened = redis_session_new(
-            &(struct redis_session_setup){
-                .base = link->env->base,
-                .address = (const struct sockaddr *)&link->address.at,
-                .address_len = link->address.len,
-                .ended = on_ended,
-                .arg = link,
-            },
-            &link->session);
+        int opened = open_session(link);
 
         if (opened == 0) {
             link->state = TRYING;
@@ -323,19 +350,80 @@ static void try_next(struct redis_link *link)
         snprintf(link->why, sizeof link->why, "%.100s: %s", address, strerror(-opened));
         link->env->metrics.value[METRIC_REDIS_ERRORS]++;
     }
-    go_down(link, link->why);
+    if (link->sentinels)
+        try_next_master(link);
+    else
+        go_down(link, link->why);
 }
 
-static void start_round(struct redis_link *link)
+static void resolve(struct redis_link *link)
 {
     link->state = RESOLVING;
     if (redis_hosts_ask(link->hosts)) {
         snprintf(link->why, sizeof link->why, "its name %.200s is not resolved yet",
-                 link->url.host);
+                 link->host.name);
         timer_start(&link->timer, try_timeout_us);
     } else {
         try_next(link);
     }
+}
+
+/* The masters that sentinels have named, one after the other. */
+static void try_next_master(struct redis_link *link)
+{
+    while (redis_sentinels_next(link->sentinels, &link->master)) {
+        struct redis_hosts *hosts =
+            redis_hosts_new(link->env->base, &link->master.host, on_answered, link);
+
+        if (!hosts)
+            continue;
+        redis_hosts_free(link->hosts);
+        link->hosts = hosts;
+        link->host = link->master.host;
+        resolve(link);
+        return;
+    }
+    go_down(link, link->why);
+}
+
+static void on_named(void *arg, const char *error)
+{
+    struct redis_link *link = arg;
+
+    if (link->state != ASKING)
+        return;
+    if (!error) {
+        try_next_master(link);
+        return;
+    }
+    link->env->metrics.value[METRIC_REDIS_ERRORS]++;
+    go_down(link, error);
+}
+
+/* Writes to the old master may be lost from now on, and what it holds grows old: both are within
+ * the bounds that hold without Redis. */
+static void on_moved(void *arg, const struct redis_master *master)
+{
+    struct redis_link *link = arg;
+    char why[WHY_SIZE];
+
+    if (link->state != UP)
+        return;
+    snprintf(why, sizeof why, "the sentinels name another master, %.200s:%d", master->host.name,
+             master->host.port);
+    go_down(link, why);
+}
+
+/* Find out whose addresses to try. */
+static void find(struct redis_link *link)
+{
+    if (!link->sentinels) {
+        resolve(link);
+        return;
+    }
+    event_del(&link->timer); /* sentinels answer in time */
+    link->state = ASKING;
+    redis_sentinels_ask(link->sentinels);
 }
 
 /* The answer may be late: a session that works meanwhile is left alone. */
@@ -343,15 +431,46 @@ static void on_answered(void *arg, const char *error)
 {
     struct redis_link *link = arg;
 
-    if (link->state == TRYING || link->state == UP)
+    if (link->state == LOADING || link->state == ASKING || link->state == TRYING ||
+        link->state == UP)
         return;
     if (error && link->state == WAITING)
         return;
     if (error)
         snprintf(link->why, sizeof link->why, "its name %.150s is not resolved: %.60s",
-                 link->url.host, error);
+                 link->host.name, error);
     link->state = RESOLVING;
     try_next(link);
+}
+
+static void start_round(struct redis_link *link)
+{
+    if (!link->tls) {
+        find(link);
+        return;
+    }
+    link->state = LOADING;
+    snprintf(link->why, sizeof link->why,
+             "the files of TLS (redis.ca_file and others) are not read yet");
+    if (redis_tls_ask(link->tls))
+        timer_start(&link->timer, try_timeout_us);
+    else
+        go_down(link, link->why);
+}
+
+/* As on_answered(). */
+static void on_loaded(void *arg, const char *error)
+{
+    struct redis_link *link = arg;
+
+    if (link->state != LOADING && (error || link->state != WAITING))
+        return;
+    if (!error) {
+        find(link);
+        return;
+    }
+    link->env->metrics.value[METRIC_REDIS_ERRORS]++;
+    go_down(link, error);
 }
 
 static void tick(struct redis_link *link)
@@ -367,6 +486,10 @@ static void tick(struct redis_link *link)
         backoff_reset(&link->backoff);
     if (!link->writes)
         send_probe_write(link, on_probe_write);
+    if (link->sentinels && now_us - link->looked_us >= look_us) {
+        link->looked_us = now_us;
+        redis_sentinels_look(link->sentinels);
+    }
     tell_what_is_over(link, now_us);
     timer_start(&link->timer, tick_us);
 }
@@ -381,11 +504,20 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     case WAITING:
         start_round(link);
         break;
+    case LOADING:
+        if (redis_tls_ready(link->tls))
+            find(link); /* with the files before */
+        else
+            go_down(link, link->why);
+        break;
+    case ASKING:
+        break;
     case RESOLVING:
         try_next(link); /* the state before */
         break;
     case TRYING:
-        give_up(link, "it does not answer");
+        give_up(link,
+                link->tls ? "it does not answer; its port has to speak TLS" : "it does not answer");
         break;
     case UP:
         tick(link);
@@ -393,23 +525,46 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* What leads to Redis. False when out of memory. */
+static bool open_way(struct redis_link *link)
+{
+    struct back_env *env = link->env;
+
+    if (link->url.tls) {
+        link->tls = redis_tls_new(env->base, env->config, on_loaded, link);
+        if (!link->tls)
+            return false;
+    }
+    if (link->url.master[0]) {
+        link->sentinels = redis_sentinels_new(&(struct redis_sentinels_setup){.env = env,
+                                                                              .url = &link->url,
+                                                                              .tls = link->tls,
+                                                                              .answered = on_named,
+                                                                              .moved = on_moved,
+                                                                              .arg = link});
+        return link->sentinels != NULL;
+    }
+    link->host = link->url.host[0];
+    if (link->url.path[0])
+        snprintf(link->host.name, sizeof link->host.name, "%s", link->url.path);
+    link->hosts = redis_hosts_new(env->base, &link->host, on_answered, link);
+    return link->hosts != NULL;
+}
+
 struct redis_link *redis_link_new(struct back_env *env, const struct redis_link_role *role)
 {
     struct redis_link *link = calloc(1, sizeof *link);
 
-    if (!link || !redis_url_parse(env->config->redis_url, &link->url)) {
-        free(link);
+    if (!link)
         return NULL;
-    }
     link->env = env;
     link->role = role;
-    link->hosts = redis_hosts_new(env->base, &link->url, on_answered, link);
-    if (!link->hosts) {
-        free(link);
-        return NULL;
-    }
     link->backoff = (struct backoff){.first_us = 100000, .max_us = 3000000};
     event_assign(&link->timer, env->base, -1, 0, on_timer, link);
+    if (!redis_url_parse(env->config->redis_url, &link->url) || !open_way(link)) {
+        redis_link_free(link);
+        return NULL;
+    }
     timer_start(&link->timer, 0);
     return link;
 }
@@ -420,7 +575,9 @@ void redis_link_free(struct redis_link *link)
         return;
     link->state = WAITING;
     close_session(link);
+    redis_sentinels_free(link->sentinels);
     redis_hosts_free(link->hosts);
+    redis_tls_free(link->tls);
     event_del(&link->timer);
     free(link);
 }
@@ -461,7 +618,7 @@ void redis_link_refused(struct redis_link *link, enum redis_use use,
 {
     char why[WHY_SIZE];
 
-    quote(error->text, why);
+    redis_reply_quote(error, why, sizeof why);
     if (is_error(error, "READONLY")) {
         give_up(link,
                 why); /* the server has become a replica: the name may lead to the master now */

@@ -1,14 +1,17 @@
 /* redis_link: the connection to Redis, with its breaker.
  *
- *     WAITING ──back-off──▶ RESOLVING ──▶ TRYING each address ──MGET, SET──▶ UP
- *        ▲                      └──────────────┴─ none works               │
- *        └──────────── 5 failed reads in a row, a loss, silence ◀──────────┘
+ *     WAITING ─back-off─▶ LOADING ─▶ ASKING ─▶ RESOLVING ─▶ TRYING each address ─MGET, SET─▶ UP
+ *        ▲               certificates  sentinels    └────────────┴─ none works            │
+ *        └────────────────── 5 failed reads in a row, a loss, silence ◀───────────────────┘
  *
  * The link is up only after Redis has answered the real commands, so a server that hangs, or
  * answers only PING, does not count as good. While down the link costs nothing but these tries.
  * Writes are judged separately: while Redis refuses writes (it is full, or cannot save), reads
- * continue. A replica is not used, because its data may be old. Each outage is logged once when it
- * begins and once when it has been over for five seconds. Back thread only.
+ * continue. A replica is not used, because its data may be old. With sentinels the link follows the
+ * master: they are asked before each round of tries, and one of them every ten seconds while the
+ * link is up, in case that a master goes on answering that is none any more. Each outage is logged
+ * once when it begins and once when it has been over for five seconds. Other reasons that it has
+ * meanwhile are logged too, the first three at once, then one a minute. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_LINK_H

@@ -138,6 +138,18 @@ static redisReplyObjectFunctions functions = {
 #endif
 };
 
+void redis_reply_quote(const struct redis_reply *error, char *ret, size_t size)
+{
+    size_t len = error->text.len < size / 2 ? error->text.len : size / 2;
+
+    for (size_t i = 0; i < len; i++) {
+        char c = error->text.at[i];
+
+        ret[i] = (char)((unsigned char)c < ' ' || c == 0x7f ? ' ' : c);
+    }
+    ret[len] = '\0';
+}
+
 struct redis_reader *redis_reader_new(void)
 {
     struct redis_reader *reader = malloc(sizeof *reader);

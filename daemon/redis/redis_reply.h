@@ -34,6 +34,10 @@ struct redis_reply {
     struct redis_reply *element;
 };
 
+/* The text of an error, cut and without control characters, as it fits a log line. `size` is at
+ * least 1. */
+void redis_reply_quote(const struct redis_reply *error, char *ret, size_t size);
+
 struct redis_reader;
 
 /* NULL when out of memory. */

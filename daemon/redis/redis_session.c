@@ -10,10 +10,14 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
+#include <openssl/ssl.h>
 
 #include <apikeyd/clock/clock.h>
 
-enum { PENDING_FIRST = 64, FEED_MAX = 16 << 10 };
+#include "redis_tls.h"
+
+enum { PENDING_FIRST = 64, FEED_MAX = 16 << 10, TLS_ALERT = 0x15 /* RFC 8446, 5.1 */ };
 
 struct pending {
     void (*done)(void *arg, const struct redis_reply *reply);
@@ -28,6 +32,8 @@ struct redis_session {
     size_t first, len, cap;
     void (*ended)(void *arg, enum redis_end end, const char *why);
     void *arg;
+    bool remote;  /* no Unix socket */
+    bool heard;   /* bytes have come */
     bool over;    /* the session has ended: it sends and reads nothing */
     bool reading; /* a caller handles a reply: free the session after that */
     bool freed;
@@ -109,6 +115,10 @@ static void on_readable(struct bufferevent *stream, void *arg)
     struct evbuffer_iovec chunk;
 
     session->reading = true;
+    if (!session->heard && evbuffer_get_length(input) > 0 &&
+        *evbuffer_pullup(input, 1) == TLS_ALERT)
+        end(session, REDIS_END_NONSENSE, "it speaks TLS at this port: rediss:// is needed");
+    session->heard = true;
     while (!session->over && evbuffer_get_length(input) > 0) {
         evbuffer_peek(input, FEED_MAX, NULL, &chunk, 1);
         size_t len = chunk.iov_len < FEED_MAX ? chunk.iov_len : FEED_MAX;
@@ -127,13 +137,23 @@ static void on_readable(struct bufferevent *stream, void *arg)
 
 static void on_event(struct bufferevent *stream, short what, void *arg)
 {
+    const struct redis_session *session = arg;
     int error = EVUTIL_SOCKET_ERROR();
+    const SSL *tls = bufferevent_openssl_get_ssl(stream);
+    char scratch[REDIS_TLS_WHY_SIZE];
+    const char *why = NULL;
 
-    (void)stream;
-    if (what & BEV_EVENT_EOF)
-        end(arg, REDIS_END_LOST, "the connection was closed");
-    else if (what & BEV_EVENT_ERROR)
+    if (tls && what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+        why = redis_tls_fault(tls, bufferevent_get_openssl_error(stream), scratch);
+    else if (session->remote && !session->heard &&
+             (what & BEV_EVENT_EOF || (what & BEV_EVENT_ERROR && error == ECONNRESET)))
+        why = "it closed the connection before any reply; a port of TLS needs rediss://";
+    if (why)
+        end(arg, REDIS_END_LOST, why);
+    else if (what & BEV_EVENT_ERROR && error != 0)
         end(arg, REDIS_END_LOST, evutil_socket_error_to_string(error));
+    else if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+        end(arg, REDIS_END_LOST, "the connection was closed");
 }
 
 /* A socket that is connected or connecting, or a negative errno. */
@@ -155,24 +175,36 @@ static int open_socket(const struct sockaddr *address, socklen_t len)
     return fd;
 }
 
+/* The stream owns both; without one, neither is left. */
+static struct bufferevent *open_stream(struct event_base *base, int fd, SSL *tls)
+{
+    struct bufferevent *stream =
+        tls ? bufferevent_openssl_socket_new(base, fd, tls, BUFFEREVENT_SSL_CONNECTING,
+                                             BEV_OPT_CLOSE_ON_FREE)
+            : bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
+
+    if (!stream) {
+        SSL_free(tls);
+        close(fd);
+    }
+    return stream;
+}
+
 int redis_session_new(const struct redis_session_setup *setup, struct redis_session **ret)
 {
     struct redis_session *session = calloc(1, sizeof *session);
-    int fd;
+    int fd = session ? open_socket(setup->address, setup->address_len) : -ENOMEM;
 
-    if (!session)
-        return -ENOMEM;
-    fd = open_socket(setup->address, setup->address_len);
     if (fd < 0) {
+        SSL_free(setup->tls);
         free(session);
         return fd;
     }
+    session->remote = setup->address->sa_family != AF_UNIX;
     session->ended = setup->ended;
     session->arg = setup->arg;
     session->reader = redis_reader_new();
-    session->stream = bufferevent_socket_new(setup->base, fd, BEV_OPT_CLOSE_ON_FREE);
-    if (!session->stream)
-        close(fd);
+    session->stream = open_stream(setup->base, fd, setup->tls);
     if (!session->reader || !session->stream) {
         release(session);
         return -ENOMEM;

@@ -4,7 +4,8 @@
  * once, with its reply, or with NULL when the session ends before. Both directions are bounded: a
  * session accepts a limited number of waiting requests, and a reply longer than any of ours ends
  * the session. A session reports its end once, and never comes back: its owner frees it and makes
- * another. The session does not judge the content of replies. Back thread only.
+ * another. The session does not judge the content of replies. With TLS, requests wait until the
+ * handshake has ended and the server's certificate is good. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_REDIS_SESSION_H
@@ -17,6 +18,7 @@
 #include "redis_reply.h"
 
 struct redis_session;
+struct ssl_st;
 
 /* Maximum of requests that wait for replies, and of bytes that wait to be sent. */
 enum { REDIS_PENDING_MAX = 1 << 16, REDIS_OUTPUT_MAX = 16 << 20 };
@@ -31,6 +33,7 @@ struct redis_session_setup {
     struct event_base *base;
     const struct sockaddr *address;
     socklen_t address_len;
+    struct ssl_st *tls; /* NULL: none. The session owns it, also when redis_session_new() fails. */
     /* Not called after redis_session_free(), which may be called in it. */
     void (*ended)(void *arg, enum redis_end end, const char *why);
     void *arg;

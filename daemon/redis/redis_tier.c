@@ -97,6 +97,8 @@ static void name_columns(const struct config *config, const struct key_hasher *h
         hash = add_text(hash, "attribute_columns");
         for (size_t i = 0; i < config->postgres_attribute_columns.len; i++)
             hash = add_text(hash, config->postgres_attribute_columns.column[i].name);
+        if (config_has_quotas(config))
+            hash = add_text(add_text(hash, "quota_column"), config->postgres_quota_column);
         defaults = false;
     }
     if (key_hasher_digest_count(hasher) > 1) {

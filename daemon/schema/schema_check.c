@@ -25,6 +25,7 @@ static void append_types(struct buffer *columns, struct buffer *types, const str
         {config->postgres_created_column, time_types},
         {config->postgres_not_before_column, time_types},
         {config->postgres_expires_column, time_types},
+        {config->postgres_quota_column, "int8 or int4 or int2"},
         {config->postgres_last_used_column, time_types},
         {config->postgres_updated_column, time_types},
     };

@@ -81,6 +81,7 @@ void schema_verdict_columns(const struct config *config,
     columns[count++] = config->postgres_created_column; /* which of several rows is the oldest */
     columns[count++] = config->postgres_not_before_column;
     columns[count++] = config->postgres_expires_column;
+    columns[count++] = config->postgres_quota_column;
     columns[count] = NULL;
     take_columns(columns, ret_columns);
     add_attributes(config, ret_columns);

@@ -100,6 +100,8 @@ BEGIN
 
     FOR f IN
         SELECT * FROM (VALUES
+            -- The rows of ledger_table that it deletes are of runs that have added nothing since the months that
+            -- are dropped: what a copy of their files may bring again is of these months, and is deleted too.
             -- It runs with its owner's rights, takes nothing from its caller and reads no path: so the
             -- daemon's role can keep the partitions, and cannot drop what the retention keeps. It says
             -- what it did. Locks are tried for 100 ms, and not held in between.
@@ -114,6 +116,8 @@ DECLARE
     place CONSTANT text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = parent);
     stem CONSTANT text := @usage_stem@;
     room CONSTANT text := 'WITH (fillfactor = 80)';
+    noted CONSTANT regclass := to_regclass(@ledger_table_text@);
+    runs bigint;
     rest regclass;     -- the partition of what no other one takes
     low timestamptz;   -- of the rows in it
     high timestamptz;
@@ -220,6 +224,13 @@ BEGIN
                 PERFORM pg_sleep(least(attempt * 0.1, 1));
         END;
     END LOOP;
+    IF has_table_privilege(noted, 'DELETE') THEN
+        EXECUTE format('DELETE FROM %s WHERE updated_at < %L', noted, date_trunc('month', now() - retention));
+        GET DIAGNOSTICS runs = ROW_COUNT;
+        IF runs > 0 THEN
+            done := done || format('deleted from %s: %s rows, of runs before usage.retention', noted, runs);
+        END IF;
+    END IF;
     RETURN QUERY SELECT unnest(done);
 END
 $body$),

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <apikeyd/thread/thread.h>
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <apikeyd/clock/clock.h>
 
@@ -46,4 +51,30 @@ bool thread_join_within(pthread_t thread, int64_t timeout_us)
         nanosleep(&(struct timespec){.tv_nsec = look_interval_us * 1000}, NULL);
     }
     return true;
+}
+
+static bool is_named(int tasks_fd, const char *task, const char *name)
+{
+    char path[sizeof "18446744073709551615/comm"], text[17] = "";
+
+    snprintf(path, sizeof path, "%.20s/comm", task);
+    int fd = openat(tasks_fd, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false; /* it has just ended */
+    ssize_t len = read(fd, text, sizeof text - 1);
+    close(fd);
+    return len > 0 && (size_t)len == strlen(name) + 1 && memcmp(text, name, strlen(name)) == 0;
+}
+
+bool thread_any_named(const char *name)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    bool found = false;
+
+    if (!tasks)
+        return false;
+    for (struct dirent *task; !found && (task = readdir(tasks));)
+        found = is_named(dirfd(tasks), task->d_name, name);
+    closedir(tasks);
+    return found;
 }

@@ -11,6 +11,8 @@
 
 #include <apikeyd/thread/thread.h>
 
+static const char thread_name[] = "apikeyd-worker";
+
 struct worker {
     void (*work)(void *arg);
     void (*done)(void *arg);
@@ -72,7 +74,7 @@ struct worker *worker_start(struct event_base *base, void (*work)(void *arg),
     }
     event_assign(&worker->ended, base, worker->ended_fd, EV_READ, on_ended, worker);
     event_add(&worker->ended, NULL);
-    if (thread_start(&thread, "apikeyd-worker", run, worker) < 0) {
+    if (thread_start(&thread, thread_name, run, worker) < 0) {
         event_del(&worker->ended);
         close(worker->ended_fd);
         free(worker);
@@ -87,4 +89,9 @@ void worker_abandon(struct worker *worker)
     worker->abandoned = true;
     event_del(&worker->ended);
     let_go(worker);
+}
+
+bool workers_run(void)
+{
+    return thread_any_named(thread_name);
 }

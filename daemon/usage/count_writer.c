@@ -14,6 +14,7 @@
 
 #include "count_parts.h"
 #include "count_query.h"
+#include "quota_reader.h"
 
 /* Longer than a lookup may take: no request waits for counts. */
 static const int64_t statement_timeout_us = 10000000;
@@ -55,6 +56,10 @@ struct count_writer {
     char *sql[2];      /* by count_batch.only_known */
     char *sql_locks;
     struct count_params params;
+    struct quota_reader *quotas; /* NULL: keys have none */
+    uint32_t rounds;             /* halves that were taken */
+    bool looking;                /* a query for locks is under way … */
+    bool summing;                /* … or a statement for quotas */
 };
 
 static bool of_this_run(const struct count_writer *writer, const struct count_batch *batch)
@@ -95,6 +100,7 @@ static uint64_t number_before(const struct count_batch *batch)
 
 static void on_written(void *arg, enum pg_outcome outcome, const PGresult *result);
 static void on_locks(void *arg, enum pg_outcome outcome, const PGresult *result);
+static void on_sums(void *arg, enum pg_outcome outcome, const PGresult *result);
 
 static void send_query(struct count_writer *writer, const char *sql, struct pg_query *query)
 {
@@ -106,19 +112,51 @@ static void send_query(struct count_writer *writer, const char *sql, struct pg_q
     pg_connection_send(writer->session, query);
 }
 
-static void send_next(struct count_writer *writer)
+static bool is_asking(const struct count_writer *writer)
 {
-    struct count_batch *batch = writer->led ? next_batch(writer) : NULL;
+    return writer->sending || writer->looking || writer->summing;
+}
+
+/* Returns whether PostgreSQL has the counts of all halves that were taken. */
+static bool all_added(const struct count_writer *writer)
+{
+    const struct count_batch *batch;
+
+    TAILQ_FOREACH(batch, &writer->waiting, in_list)
+    {
+        if (store_id_same_table(&batch->owner, &writer->owner))
+            return false;
+    }
+    return true;
+}
+
+static bool sums_due(const struct count_writer *writer)
+{
+    return writer->quotas && quota_reader_due(writer->quotas) && all_added(writer);
+}
+
+static void send_sums(struct count_writer *writer)
+{
+    struct pg_query query = {.done = on_sums};
+
+    writer->summing = true;
+    quota_reader_bind(writer->quotas, &query, &writer->mark);
+    send_query(writer, query.sql, &query);
+}
+
+static void look_for_locks(struct count_writer *writer)
+{
+    struct pg_query query = {.done = on_locks};
+
+    writer->looking = true;
+    send_query(writer, writer->sql_locks, &query);
+}
+
+static void send_batch(struct count_writer *writer, struct count_batch *batch)
+{
     struct pg_query query = {.done = on_written};
 
-    if (!batch || writer->sending || writer->failing || !pg_connection_ready(writer->session))
-        return;
     writer->sending = batch;
-    if (writer->suspects_lock) {
-        query.done = on_locks;
-        send_query(writer, writer->sql_locks, &query);
-        return;
-    }
     writer->done = batch->done;
     writer->end = count_parts_end(&writer->parts, batch);
     writer->first_time = !batch->sent;
@@ -128,6 +166,21 @@ static void send_next(struct count_writer *writer)
     count_query_bind(&query, &writer->params, batch, writer->end, number_before(batch),
                      &writer->mark);
     send_query(writer, writer->sql[batch->only_known], &query);
+}
+
+static void send_next(struct count_writer *writer)
+{
+    struct count_batch *batch = writer->led ? next_batch(writer) : NULL;
+
+    if (!writer->led || is_asking(writer) || writer->failing ||
+        !pg_connection_ready(writer->session) || (!batch && !sums_due(writer)))
+        return;
+    if (writer->suspects_lock)
+        look_for_locks(writer);
+    else if (batch)
+        send_batch(writer, batch);
+    else
+        send_sums(writer);
 }
 
 /* Drop what has been added for long, and for lack of room. */
@@ -368,7 +421,7 @@ static void on_locks(void *arg, enum pg_outcome outcome, const PGresult *result)
 {
     struct count_writer *writer = arg;
 
-    writer->sending = NULL;
+    writer->looking = false;
     event_del(&writer->slow);
     if (outcome == PG_DONE && count_query_unlocked(result))
         writer->suspects_lock = false;
@@ -377,6 +430,30 @@ static void on_locks(void *arg, enum pg_outcome outcome, const PGresult *result)
     else if (outcome != PG_LOST)
         fail(writer, outcome == PG_LATE ? "a query is late" : PQresultErrorMessage(result));
     writer->setup.on_progress(writer->setup.arg);
+}
+
+/* What is wrong with sums holds up no counts, but for a lock, which both wait for. */
+static void on_sums(void *arg, enum pg_outcome outcome, const PGresult *result)
+{
+    struct count_writer *writer = arg;
+
+    writer->summing = false;
+    event_del(&writer->slow);
+    if (outcome == PG_REFUSED) {
+        quota_reader_fail(writer->quotas, PQresultErrorMessage(result));
+    } else if (outcome == PG_LATE) {
+        writer->suspects_lock = true;
+        quota_reader_fail(writer->quotas, "the statement is late");
+    } else if (outcome == PG_DONE && !quota_reader_take(writer->quotas, result, writer->rounds)) {
+        writer->led = false;
+        pg_connection_give_up(writer->session, "it does not lead to where lookups are answered");
+    }
+    writer->setup.on_progress(writer->setup.arg);
+}
+
+static void on_due(void *arg)
+{
+    send_next(arg);
 }
 
 static void on_ready(void *arg)
@@ -443,6 +520,7 @@ bool count_writer_take(struct count_writer *writer, const struct ledger_half *ha
     struct count_batch *last = TAILQ_LAST(&writer->waiting, count_list);
     struct count_batch *batch;
 
+    writer->rounds++;
     if (!count_batch_from_half(half, ledger_series(writer->setup.ledger), &batch))
         return false;
     if (!batch)
@@ -606,6 +684,17 @@ bool count_writer_wants_series(struct count_writer *writer)
     return wants;
 }
 
+void count_writer_ask_quota(struct count_writer *writer, const struct row_id *id)
+{
+    if (writer->quotas)
+        quota_reader_add(writer->quotas, id);
+}
+
+size_t count_writer_quotas_waiting(const struct count_writer *writer)
+{
+    return writer->quotas ? quota_reader_waiting(writer->quotas) : 0;
+}
+
 size_t count_writer_rows(const struct count_writer *writer)
 {
     return count_list_rows(&writer->waiting);
@@ -640,7 +729,9 @@ struct count_writer *count_writer_new(const struct count_writer_setup *setup)
         .renews_when_denied = true,
         .arg = writer,
     });
-    if (!writer->session) {
+    if (config_has_quotas(writer->env->config))
+        writer->quotas = quota_reader_new(writer->env, on_due, writer);
+    if (!writer->session || (config_has_quotas(writer->env->config) && !writer->quotas)) {
         count_writer_free(writer);
         return NULL;
     }
@@ -666,5 +757,6 @@ void count_writer_free(struct count_writer *writer)
     free(writer->sql[false]);
     free(writer->sql[true]);
     free(writer->sql_locks);
+    quota_reader_free(writer->quotas);
     free(writer);
 }

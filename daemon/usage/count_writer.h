@@ -11,8 +11,9 @@
  *                        the file of waiting batches, if PostgreSQL does not take them at once
  *
  * A batch that was sent is sent until PostgreSQL says that its number is noted, by this statement
- * or an earlier one. The flusher gives the batches, has the file written, and empties a half only
- * when its batch is added or in the file. Back thread only.
+ * or an earlier one. When no batch waits, the session reads sums for quotas (quota_reader.h): then
+ * they have all halves that were taken. The flusher gives the batches, has the file written, and
+ * empties a half only when its batch is added or in the file. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
 #ifndef APIKEYD_COUNT_WRITER_H
@@ -70,6 +71,12 @@ const char *count_writer_failure(const struct count_writer *writer);
 
 /* Another daemon uses this ledger's series: returns whether another one is to begin, once. */
 bool count_writer_wants_series(struct count_writer *writer);
+
+/* The front thread asks how often a key with a quota was used. */
+void count_writer_ask_quota(struct count_writer *writer, const struct row_id *id);
+
+/* Returns how many keys wait for that. */
+size_t count_writer_quotas_waiting(const struct count_writer *writer);
 
 size_t count_writer_rows(const struct count_writer *writer);
 

@@ -796,6 +796,12 @@ void flusher_drain(struct flusher *flusher)
     flusher_start(flusher);
 }
 
+void flusher_ask_quota(struct flusher *flusher, const struct row_id *api_key_id)
+{
+    if (flusher->counts)
+        count_writer_ask_quota(flusher->counts, api_key_id);
+}
+
 static void on_new_file(void *arg)
 {
     flusher_start(arg);
@@ -889,6 +895,8 @@ void flusher_look(const struct flusher *flusher, struct metrics *metrics)
     if (fstat(flusher->setup.half->fd, &status) == 0)
         value[METRIC_LEDGER_BYTES] = (uint64_t)status.st_blocks * 512;
     value[METRIC_SPILL_BYTES] = (uint64_t)flusher->spill.size;
+    value[METRIC_QUOTA_SUMS_WAITING] =
+        flusher->counts ? count_writer_quotas_waiting(flusher->counts) : 0;
     value[METRIC_COUNTS_PENDING] = flusher->counts ? count_writer_rows(flusher->counts) : 0;
     value[METRIC_USAGE_UP] =
         flusher->wrote_all && flusher->proven && usage_owner_settled(&flusher->owner);

@@ -18,6 +18,10 @@ enum { FIELD_UPDATED, FIELD_LOCKED, FIELD_STORE, FIELD_CLAMPED, FIELD_TIME_TYPE,
  * that exists but was not locked is locked by another session; a row that does not exist was
  * deleted.
  *
+ * The lists of IDs are arrays from subqueries, of which the planner expects few elements: it takes
+ * the index. For a list of a thousand it would read a table of 100,000 rows from end to end, twice.
+ * An EXCEPT sorts or hashes, whatever the planner expects; a join could be a loop in a loop.
+ *
  * A trigger of the table's owner may still wait for a lock. A short lock timeout makes it fail its
  * row and not the session. The timeout holds for the statement's transaction only, through a pooler
  * too. A subquery sets it once; a condition would set it for each row that is read.
@@ -39,7 +43,7 @@ static const char sql_pending[] =
 
 static const char sql_locked[] =
     "locked AS MATERIALIZED (SELECT t.{id} AS id FROM {table} AS t "
-    "WHERE t.{id} OPERATOR(pg_catalog.=) ANY ($1) AND "
+    "WHERE t.{id} OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT p.id FROM pending AS p)) AND "
     "(SELECT pg_catalog.set_config('lock_timeout', '500ms', true)) IS NOT NULL AND ";
 static const char sql_here[] = STORE_MARK_CONDITION("$4", "$5", "$6");
 static const char sql_locks[] = " ORDER BY t.{id} FOR NO KEY UPDATE SKIP LOCKED), ";
@@ -47,8 +51,8 @@ static const char sql_locks[] = " ORDER BY t.{id} FOR NO KEY UPDATE SKIP LOCKED)
 static const char sql_updated[] = "updated AS (UPDATE {table} AS t SET {last_used} = p.used";
 static const char sql_touches[] = ", {updated} = pg_catalog.now()";
 static const char sql_updates[] =
-    " FROM locked AS l JOIN pending AS p ON p.id OPERATOR(pg_catalog.=) l.id "
-    "WHERE t.{id} OPERATOR(pg_catalog.=) l.id "
+    " FROM pending AS p WHERE t.{id} OPERATOR(pg_catalog.=) p.id "
+    "AND t.{id} OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT l.id FROM locked AS l)) "
     "AND (t.{last_used} IS NULL OR t.{last_used} OPERATOR(pg_catalog.<) "
     "(p.used OPERATOR(pg_catalog.-) $3) "
     "OR t.{last_used} OPERATOR(pg_catalog.>) (pg_catalog.now() "
@@ -59,8 +63,8 @@ static const char sql_outcome[] =
     "(SELECT t.{last_used} FROM {table} AS t WHERE false) "
     "FROM (SELECT pg_catalog.count(*) FROM updated) AS u(n) "
     "LEFT JOIN (SELECT t.{id} AS id FROM {table} AS t "
-    "WHERE t.{id} OPERATOR(pg_catalog.=) ANY ($1) AND NOT EXISTS (SELECT "
-    "FROM locked AS l WHERE l.id OPERATOR(pg_catalog.=) t.{id})) AS s ON true";
+    "WHERE t.{id} OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT p.id FROM pending AS p)) "
+    "EXCEPT SELECT l.id FROM locked AS l) AS s ON true";
 
 enum { PARAM_MARK = 4 };
 

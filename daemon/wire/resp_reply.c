@@ -157,11 +157,12 @@ static char *put_text(char *at, struct slice text)
 }
 
 void resp_verdict_attributes(struct buffer *out, const struct verdict *verdict, const char *why,
-                             const struct attribute_columns *columns, bool resp3)
+                             const struct attribute_columns *columns, bool over_quota, bool resp3)
 {
+    static const char over[] = "$10\r\nover_quota\r\n$4\r\ntrue\r\n";
     enum { FRAMES = sizeof "$63\r\n\r\n$255\r\n\r\n" };
     struct attributes rest = verdict->attributes;
-    size_t count = attributes_count(rest);
+    size_t count = attributes_count(rest), pairs = count + over_quota;
     struct attribute attribute;
 
     if (verdict->kind != VERDICT_ALLOW) {
@@ -169,9 +170,11 @@ void resp_verdict_attributes(struct buffer *out, const struct verdict *verdict, 
         return;
     }
     allow(out, verdict, '4');
-    char *start = buffer_reserve(out, sizeof "*32\r\n" + rest.len +
+    char *start = buffer_reserve(out, sizeof "*34\r\n" + sizeof over + rest.len +
                                           count * (size_t)(FRAMES + ATTRIBUTE_NAME_MAX));
-    char *at = resp3 ? put_head(start, '%', count) : put_head(start, '*', 2 * count);
+    char *at = resp3 ? put_head(start, '%', pairs) : put_head(start, '*', 2 * pairs);
+    if (over_quota)
+        at = (char *)mempcpy(at, over, sizeof over - 1);
     while (attributes_take(&rest, &attribute)) {
         const char *name = columns->column[attribute.column].name;
 

@@ -174,7 +174,8 @@ class Victim(threading.Thread):
 
     def wait_for_uses(self):
         before = [load.answered.total() for load in self.loads]
-        wait_until(lambda: all(load.answered.total() > was + 50 for load, was in zip(self.loads, before)), "uses")
+        wait_until(lambda: all(load.answered.total() > was + 50 or not load.thread.is_alive()
+                               for load, was in zip(self.loads, before)), "uses")
 
     def end(self):
         self.daemon.process.child.wait(HANG)
@@ -189,12 +190,20 @@ class Victim(threading.Thread):
         self.wait_for_uses()
         self.line.become(RESET)
 
-    def has_files(self):
-        if all((self.daemon.folder / f"usage.spill{end}").exists() for end in ("", ".counts")):
-            return True
-        if self.rng.random() < 0.03:
+    def end_outage(self):
+        """After the files were written."""
+        for _ in range(5):
             self.begin_outage()
-        return False
+            try:
+                wait_until(self.has_files, "files", HANG / 5)
+                break
+            except TimeoutError:
+                continue
+        self.line.become(PASS)
+
+    def has_files(self):
+        return self.daemon.process.child.poll() is not None or all(
+            (self.daemon.folder / f"usage.spill{end}").exists() for end in ("", ".counts"))
 
     def killed_at_start(self, step, when, steps):
         if not self.daemon.process:
@@ -209,16 +218,11 @@ class Victim(threading.Thread):
         group = STEPS.get(name)
         pid = self.daemon.process.pid
         if group is START:
-            wait_until(lambda: self.killed_at_start(START[name], when, steps), "a start that finds counts")
+            wait_until(lambda: self.killed_at_start(START[name], when, steps), "a start that finds counts", 5 * HANG)
             return
-        if group in (OUTAGE, RETURN):
-            self.line.become(RESET)
-        if group is RETURN:
-            wait_until(self.has_files, "files")
-            self.line.become(PASS)
         step = group[name] if group else [(name, None, "*")]
-        again = self.begin_outage if group is OUTAGE else lambda: None
-        assert self.killer.kill(pid, step, when, steps, again=again), f"it has ended:\n{self.daemon.log()[-2000:]}"
+        cause = self.begin_outage if group is OUTAGE else self.end_outage if group is RETURN else lambda: None
+        assert self.killer.kill(pid, step, when, steps, cause=cause), f"it has ended:\n{self.daemon.log()[-2000:]}"
         self.line.become(PASS)
         self.end()
 

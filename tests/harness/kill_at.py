@@ -9,6 +9,7 @@ A step is a list of points, reached one after the other: thread, function and wh
 are those of libraries, or of a program that has their names. Debug registers find them: amd64 only.
 """
 
+import contextlib
 import functools
 import re
 import signal
@@ -55,20 +56,22 @@ class KillAt:
             file = next(file for file in files if function in functions(file))
             yield f"{thread},{file},{functions(file)[function]},{match}"
 
-    def kill(self, pid, step, when="before", steps=0, program=BUILD / "apikeyd", again=lambda: None):
-        """Returns whether the process was killed there; else it has ended by itself. What makes the step come is done
-        again() if it does not come."""
+    def kill(self, pid, step, when="before", steps=0, program=BUILD / "apikeyd", cause=lambda: None):
+        """Returns whether the process was killed there; else it has ended by itself. cause() makes the step come: it is
+        called when the process is watched, and again while the step does not come."""
         argv = [self.tool, str(pid), str(steps), when, *self.points(step, program)]
         end = time.monotonic() + HANG
-        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as tool:
-            while tool.poll() is None:
-                try:
-                    tool.wait(3)
-                except subprocess.TimeoutExpired:
-                    again()
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tool:
+            try:
+                tool.stdout.readline()  # "attached"
+                while tool.poll() is None:
+                    cause()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        tool.wait(5)
                     if time.monotonic() > end:
-                        tool.kill()
-                        raise
+                        raise TimeoutError(f"{step} has not come within {HANG} s")
+            finally:
+                tool.kill()
             told = tool.stderr.read()
         assert tool.returncode in (0, 1), told
         return tool.returncode == 0

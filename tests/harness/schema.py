@@ -9,6 +9,8 @@ from harness.servers import BUILD
 def deploy(dsn, **options):
     """deploy(dsn, expires_column="ends"): options of [postgres]."""
     env = {f"APIKEYD_POSTGRES_{name.upper()}": str(value) for name, value in options.items()}
+    if "quota_column" in options:
+        env["APIKEYD_USAGE_COUNTS"] = "hour"
     made = subprocess.run([BUILD / "apikeyctl", "schema", "sql", "--config", "/dev/null"], capture_output=True,
                           text=True, check=False, env={**os.environ, **env})
     assert made.returncode == 0, made.stderr

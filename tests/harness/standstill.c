@@ -152,6 +152,17 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     return stand_still_at("sendmsg", fd) ? -1 : REAL(sendmsg)(fd, message, flags);
 }
 
+/* OpenSSL reads certificates by it. */
+FILE *fopen(const char *path, const char *mode)
+{
+    return stand_still("fopen", path) ? NULL : REAL(fopen)(path, mode);
+}
+
+FILE *fopen64(const char *path, const char *mode)
+{
+    return stand_still("fopen", path) ? NULL : REAL(fopen64)(path, mode);
+}
+
 int fsync(int fd)
 {
     return stand_still_at("fsync", fd) ? -1 : REAL(fsync)(fd);

@@ -7,7 +7,7 @@
     with still.fail("main", "write", errno.ENOSPC, "usage.spill"): ...
 
 Threads are "main" (the first: the back thread), by name ("apikeyd-front"), or "*" for each. Calls: write
-(writev, pwrite and dprintf too), sendmsg, fsync, fdatasync, fallocate, rename, getaddrinfo, epoll_wait, poll.
+(writev, pwrite and dprintf too), sendmsg, fsync, fdatasync, fallocate, rename, fopen, getaddrinfo, epoll_wait, poll.
 """
 
 import contextlib

@@ -28,6 +28,8 @@ COMPILER = min(int(subprocess.run(["gcc", "-dumpversion"], check=True, capture_o
 BUDGET, WITH_ATTRIBUTES = BUDGETS[COMPILER], BUDGETS_WITH_ATTRIBUTES[COMPILER]
 MARGIN = 1.05
 COUNTING = 10  # what usage.counts may take more
+# More for a CHECK of a key with a quota, counted by the hour.
+QUOTA = 300
 KEYS, REQUESTS = 64, 6400
 
 
@@ -110,9 +112,12 @@ def test_instructions_of_attributes(db, count, pipeline):
     assert WITH_ATTRIBUTES[pipeline] / 2 < counted <= WITH_ATTRIBUTES[pipeline] * MARGIN
 
 
-def test_keys_without_attributes_cost_what_they_did(db, count):
+def test_keys_without_attributes_and_quotas_cost_what_they_did(db, count):
     """Beside others that have some."""
-    db.run("ALTER TABLE api.user_api_key ADD plan text")
+    db.run("ALTER TABLE api.user_api_key ADD plan text, ADD quota integer")
     db.add_keys(KEYS)
-    deploy(db.admin_dsn, attribute_columns="plan")
-    assert count(64, " beside attributes", {"postgres.attribute_columns": "plan"}) <= BUDGET[64] * MARGIN
+    deploy(db.admin_dsn, attribute_columns="plan", quota_column="quota")
+    options = {"postgres.attribute_columns": "plan", "postgres.quota_column": "quota", "usage.counts": "hour"}
+    assert count(64, " beside attributes and quotas", options) <= BUDGET[64] * MARGIN + COUNTING
+    db.run("UPDATE api.user_api_key SET quota = 250000")
+    assert COUNTING < count(64, " with a quota", options) - BUDGET[64] <= QUOTA

@@ -98,6 +98,28 @@ def test_a_standby_takes_over(pair, run):
         assert timelines(load) == [1, 2]
 
 
+def test_a_standby_takes_over_under_a_relay(pair, run):
+    """The same where lookups and changes come by two ways: the relay finds the new primary late, and what it
+    confirms of the old one is worth nothing by then."""
+    pair.start()
+    keys = Keys(pair.a.dsn(DATABASE), NAMES)
+    run({"feed.relay": "yes"})
+    daemon = run({"feed.source": "redis"})
+    with judged_load(daemon, keys) as load:
+        follows(load, pair.a)
+        load.revoke("key-1")
+        limit_connections(pair.a, 0, "feed")
+        fail_over(pair, load)
+        load.revoke("key-2")
+        assert info(daemon)["revocation_bound"].startswith("cache.ttl_unlinked")
+        load.all_known()
+        limit_connections(pair.b, -1, "feed")
+        follows(load, pair.b)
+        load.revoke("key-3")
+        load.all_known()
+        assert timelines(load) == [1, 2]
+
+
 def test_the_change_feed_finds_the_new_primary_late(pair, run):
     """ttl_unlinked is the bound meanwhile; what was revoked just before it is back is not allowed again."""
     pair.start()

@@ -177,14 +177,37 @@ def test_a_silent_name_server_costs_a_thread_a_session(run, names, name_server, 
     wait_until(daemon.settled, "the daemon to be connected")
 
 
-def test_the_end_does_not_wait_for_a_name_server(run, names, name_server, door):
-    """Else it would be killed: the name is asked for 30 s, twice, of each of three servers."""
+LIBRARY = """
+#include <unistd.h>
+__attribute__((destructor)) static void end(void) { (void)!write(2, "the library ends\\n", 17); }
+"""
+
+
+@pytest.fixture
+def library(scratch):
+    """What a process is started with to tell of a library's end, in exit(3)."""
+    path = scratch / f"ends{next(folders)}.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-o", path, "-"], input=LIBRARY, text=True, check=True)
+    return {"LD_PRELOAD": str(path), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+
+
+def test_the_end_does_not_wait_for_a_name_server(run, names, name_server, door, library):
+    """Else it would be killed: the name is asked for 30 s, twice, of each of three servers. Nor does a library end
+    while a thread is in it."""
     name_server.hold()
     names.ask(*[name_server.address] * 3, options=PATIENT)
-    daemon = run(f"host={NAME} port={door.port}")
+    daemon = run(f"host={NAME} port={door.port}", env=library)
     wait_until(lambda: name_server.asked >= SESSIONS, "the names to be asked for")
+    before = daemon.log().count("the library ends")  # in what has started the daemon
     daemon.process.send(signal.SIGTERM)
     assert daemon.wait_end() == 0
+    assert daemon.log().count("the library ends") == before
+    name_server.speak()
+    daemon.start()
+    wait_until(lambda: workers(daemon) == 0, "the names")
+    before = daemon.log().count("the library ends")
+    assert daemon.stop() == 0
+    assert daemon.log().count("the library ends") == before + 1
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from conftest import info, known
 from harness.servers import Redis, wait_until
 
-pytestmark = pytest.mark.builds("release", "debug", "asan")
+pytestmark = [pytest.mark.slow, pytest.mark.builds("release", "debug", "asan")]
 
 TIMES = {"cache.ttl": "1h", "cache.negative_ttl": "1h", "cache.ttl_unlinked": "2s", "cache.stale_max": "0s"}
 SILENT = "cache.ttl_unlinked: no relay is heard through Redis"

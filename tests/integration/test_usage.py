@@ -31,6 +31,21 @@ def check_many(daemon, keys):
         sender.join()
 
 
+@pytest.mark.builds("release")
+def test_no_statement_reads_the_whole_table(db, start, postgres):
+    """A thousand rows are found by the index, also where the planner takes a thousand look-ups for dearer than the table."""
+    db.add_keys(20000)
+    db.run("ANALYZE api.user_api_key")
+    for setting in ("session_preload_libraries = auto_explain", "auto_explain.log_min_duration = 0"):
+        db.run(f"LOAD 'auto_explain'; ALTER ROLE apikeyd IN DATABASE {db.name} SET {setting}")
+    daemon = start({"usage.batch": "1000"})
+    check_many(daemon, [f"key-{i}" for i in range(0, 20000, 20)])
+    assert flush(daemon) == 1000
+    plans = [plan for plan in postgres.process.log().split("Query Text: ") if plan.startswith(USAGE)]
+    assert any("Update on user_api_key" in plan for plan in plans)
+    assert not [plan for plan in plans if "Seq Scan on user_api_key" in plan]
+
+
 def test_null_becomes_the_exact_instant(db, daemon):
     db.add_key("good")
     client = daemon.client()

@@ -233,10 +233,15 @@ def test_partitions_are_made_and_dropped(db):
     db.run(f"CREATE TABLE api.old PARTITION OF {USAGE} FOR VALUES FROM ('2020-01-01Z') TO ('2020-02-01Z')")
     add(db, "'2020-01-02Z'")
     add(db, "'2019-01-02Z'")
+    # Of a run whose counts are of such months; and of one whose first counts may be kept.
+    db.run(f"INSERT INTO api.apikeyd_ledger VALUES (gen_random_uuid(), 1, '2019-01-02Z'), "
+           f"(gen_random_uuid(), 2, {MONTH.format(0)})")
     assert any("older than usage.retention" in what for what in checked(db, **MONTHLY))
     said = maintain(db)
     assert "dropped api.old" in said and "dropped api.user_api_key_usage_2019_01" in said
     assert total(db) == 30 and partitions(db) == found
+    assert "deleted from api.apikeyd_ledger: 1 rows" in said, said
+    assert db.run("SELECT number FROM api.apikeyd_ledger") == [(2,)]
 
     # Rows of a host whose clock is wrong are kept, and told; those that are too old go all the same.
     add(db, "now() + interval '9 years'", 7)
@@ -380,6 +385,19 @@ def test_uses_by_time_and_by_key(counted):
         str(db.ids["calm"])]
     table = usage(db, "--top", 9).stdout
     assert "1 of these keys is deleted: api.user_api_key has no row of it." in table and "█" not in table
+    # Keys that follow each other.
+    db.run("ALTER TABLE api.user_api_key ADD successor_of uuid")
+    for key, of in ("calm", "busy"), ("idle", "calm"):
+        db.run("UPDATE api.user_api_key SET successor_of = %s WHERE api_key_id = %s", db.ids[of], db.ids[key])
+    linked = {"APIKEYD_POSTGRES_SUCCESSOR_OF_COLUMN": "successor_of"}
+    for key in "busy", "calm", "idle":
+        rows = json.loads(usage(db, "--key", db.ids[key], "--rotated", "--json", **linked).stdout)
+        assert sum(row["total"] for row in rows) == 4106
+    assert sum(row["total"] for row in json.loads(usage(db, "--key", db.ids["calm"], "--json", **linked).stdout)) == 6
+    rows = json.loads(usage(db, "--key", db.ids["gone"], "--rotated", "--json", **linked).stdout)
+    assert sum(row["total"] for row in rows) == 50
+    assert "successor_of_column" in usage(db, "--key", db.ids["busy"], "--rotated", status=78).stderr
+    assert "--key names" in usage(db, "--user", db.user_id, "--rotated", status=64, **linked).stderr
     # The daemon's role may not read names.
     rows = json.loads(usage(db, "--top", 1, "--json", dsn=db.dsn).stdout)
     assert rows[0]["name"] is None and rows[0]["user_id"] == str(db.user_id)

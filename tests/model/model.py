@@ -1,4 +1,4 @@
-"""./dev model: check the model of coherence with spin, and that each of its mutants fails.
+"""./dev model: check the models of coherence with spin, and that each of their mutants fails.
 
 Every run is exhaustive: all states that can be reached are visited, or an error is found.
 """
@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness.results import save, single  # noqa: E402
 
 MODEL = Path(__file__).with_name("coherence.pml")
+RELAYS = Path(__file__).with_name("relays.pml")
 SHORT = ("TTL=1", "STALE_MAX=1")
 SMALL = (*SHORT, "FAILURES=1")
 
@@ -26,6 +27,7 @@ class Case(NamedTuple):
     live: bool = False
     violates: str = ""  # what a mutant's counterexample breaks
     slow: bool = False  # not part of ./dev test
+    model: Path = MODEL
 
 
 class Outcome(NamedTuple):
@@ -46,6 +48,7 @@ BOUND = r"assertion violated.*==committed.*gone"
 SHARED = r"assertion violated.*redis\.version>=entombed"
 CONFIRMED = r"assertion violated.*heard<=s\[i\]\.\w+\.version"
 ENDED = r"assertion violated.*over"
+RELAYED = r"assertion violated.*memory==committed.*gone"
 KNOWN = r"assertion violated.*version>=s\[i\]\.known"
 
 # The longest first, so that two of them at a time end soonest.
@@ -66,6 +69,19 @@ CASES = [
     Case("Redis read for stale service, one failure",
          ("LAST=1", "TTL=1", "FAILURES=1", "KNOWN_CHANGES")),
     Case("the key ends, one failure", (*SMALL, "LAST=1", "ENDS")),
+    Case("relays, one failure", slow=True, model=RELAYS),
+    Case("relays, room for two entries each", ("FAILURES=0", "ROOM=2"), slow=True, model=RELAYS),
+    Case("relays, another primary", ("FAILURES=0", "FAILOVER"), model=RELAYS),
+    Case("relays", ("FAILURES=0",), model=RELAYS),
+    Case("mutant: no epoch", ("NO_EPOCH",), violates=RELAYED, model=RELAYS),
+    Case("mutant: a confirmation of another server", ("FAILURES=0", "FAILOVER", "NO_SERVER"),
+         violates=RELAYED, model=RELAYS),
+    Case("mutant: a confirmation ahead of its changes", ("FAILURES=0", "AHEAD"), violates=RELAYED, model=RELAYS),
+    Case("mutant: no numbers", ("FAILURES=0", "NO_NUMBER"), violates=RELAYED, model=RELAYS),
+    Case("mutant: a confirmation dated when it is read", ("FAILURES=0", "DATED_WHEN_READ"), violates=RELAYED,
+         model=RELAYS),
+    Case("mutant: no watermark where no relay reaches", ("FAILURES=0", "NO_WATERMARK"), violates=RELAYED,
+         model=RELAYS),
     Case("mutant: the end is not in Redis", (*SMALL, "LAST=1", "ENDS", "NO_WINDOW_IN_REDIS"),
          violates=ENDED),
     Case("mutant: an ALLOW in memory has no end", (*SMALL, "LAST=1", "ENDS", "JUDGED_WHEN_KEPT"),
@@ -106,7 +122,7 @@ def check(case):
             return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=True,
                                   timeout=7200).stdout
         begin = time.monotonic()
-        run("spin", *defines, "-a", str(MODEL))
+        run("spin", *defines, "-a", str(case.model))
         # A mutant is found within a second, so its compiler is not to take two.
         run("gcc", "-O1" if case.violates else "-O2", "-o", "pan", "pan.c", "-DMEMLIM=8192",
             *(["-DNFAIR=3"] if case.live else ["-DSAFETY"]))

@@ -3,6 +3,7 @@
 
 #include <apikeyd/model/attribute_columns.h>
 #include <apikeyd/model/attributes.h>
+#include <apikeyd/model/quota.h>
 
 static void test_the_bytes(void **state)
 {
@@ -54,11 +55,12 @@ static void test_the_limits(void **state)
 
 static void test_what_is_parsed(void **state)
 {
-    static const char *const broken[] = {"a",           "a0",       "a01",  "a0gx", "a0Aaaaaaaaaaa",
-                                         "b01xa01x",    "a01xa01x", "c01x", "A01x", "a01xy",
-                                         "\xff\x30\x30"};
-    static const char *const fine[] = {"",     " tag",          "a00", "a00 tag",
-                                       "a01 ", "a01 b02xy tag", "b00"};
+    static const char *const broken[] = {
+        "a",        "a0",   "a01",      "a0gx",     "a0Aaaaaaaaaaa",          "b01xa01x",
+        "a01xa01x", "c01x", "A01x",     "a01xy",    "\xff\x30\x30",           "#00",
+        "#01x",     "#021", "a01x#011", "#011#012", "#1412345678901234567890"};
+    static const char *const fine[] = {
+        "", " tag", "a00", "a00 tag", "a01 ", "a01 b02xy tag", "b00", "#010", "#0242a01x tag"};
 
     (void)state;
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
@@ -77,6 +79,35 @@ static void test_what_is_parsed(void **state)
         assert_ptr_equal(parsed.at + parsed.len, text.at);
         assert_true(text.len == 0 || text.at[0] == ' ');
     }
+}
+
+/* It takes no room of the attributes, and is off before they are shown. */
+static void test_a_quota_leads(void **state)
+{
+    static const uint64_t quotas[] = {0, 7, 250000, INT64_MAX};
+    static const char value[ATTRIBUTE_VALUE_MAX] = "";
+    struct attribute attribute;
+    uint64_t quota = 99;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof quotas / sizeof quotas[0]; i++) {
+        struct attributes_draft draft = {0};
+
+        quota_append(&draft, quotas[i]);
+        for (unsigned column = 0; column < 4; column++)
+            assert_true(attributes_append(&draft, column, (struct slice){value, 255}));
+        assert_true(attributes_append(&draft, 5, (struct slice){value, 4}));
+        struct attributes rest = attributes_of(&draft);
+        assert_true(quota_leads(rest));
+        assert_true(quota_take(&rest, &quota));
+        assert_int_equal(quota, quotas[i]);
+        assert_true(attributes_take(&rest, &attribute));
+        assert_int_equal(attribute.column, 0);
+    }
+    struct attributes none = {"a01x", 4};
+    assert_false(quota_take(&none, &quota));
+    assert_int_equal(none.len, 4);
+    assert_int_equal(quota, quotas[3]);
 }
 
 static void test_more_than_fits_is_not_parsed(void **state)
@@ -177,6 +208,7 @@ int main(void)
         cmocka_unit_test(test_the_bytes),
         cmocka_unit_test(test_the_limits),
         cmocka_unit_test(test_what_is_parsed),
+        cmocka_unit_test(test_a_quota_leads),
         cmocka_unit_test(test_more_than_fits_is_not_parsed),
         cmocka_unit_test(test_a_copy_is_its_own),
         cmocka_unit_test(test_columns),

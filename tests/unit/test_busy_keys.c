@@ -41,7 +41,7 @@ static void test_few_keys_are_all_told(void **state)
     for (int round = 0; round < 5; round++) {
         for (int64_t key = 1; key <= 256; key++)
             add(busy, key, (uint64_t)key);
-        busy_keys_end(busy, round * 10 * minute_us);
+        busy_keys_end(busy, INT64_C(10) * round * minute_us);
     }
     busiest = busy_keys_look(busy, 41 * minute_us);
     assert_int_equal(busiest.type, ID_BIGINT);

@@ -247,7 +247,7 @@ static void test_errors_name_the_place_and_the_cure(void **state)
     expect_error("[cache]\nttl\n", "test.conf:2: [section] or option = value is needed\n");
     expect_error("[redis]\nurl = http://x\n",
                  "test.conf:2: redis.url \"http://x\": unix:///path[?db=N] or "
-                 "redis://[[user]:password@]host[:port][/db] is needed\n");
+                 "redis://[[user]:password@]host[:port][/db], by TLS rediss://, is needed\n");
 }
 
 static void test_every_error_is_told(void **state)
@@ -351,7 +351,7 @@ static void test_options_together(void **state)
 static void test_errors_name_no_password(void **state)
 {
     static const char *const urls[] = {
-        "redis://:hunter2@h:x", "redis://u:hunter2@h/x",    "rediss://:hunter2@h",
+        "redis://:hunter2@h:x", "redis://u:hunter2@h/x",    "rediss://:hunter2@h:x",
         "redis:/:hunter2@h",    "redis//u:hunter2@h:6379",  ":hunter2@h:6379",
         "redis://:a@hunter2@h", "redis://:a/hunter2@h:1/0", "redis://h/0?password=hunter2",
     };

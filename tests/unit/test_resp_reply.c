@@ -106,14 +106,22 @@ static void test_attributes(void **state)
     row_id_from_bigint(8, &verdict.user_id);
     for (int resp3 = 0; resp3 < 2; resp3++) {
         verdict.attributes = (struct attributes){text, sizeof text - 1};
-        resp_verdict_attributes(&out, &verdict, NULL, &columns, resp3);
+        resp_verdict_attributes(&out, &verdict, NULL, &columns, false, resp3);
         expect(&out, replies[resp3]);
+        verdict.attributes.len = 8;
+        resp_verdict_attributes(&out, &verdict, NULL, &columns, true, resp3);
+        expect(&out,
+               resp3
+                   ? "*4\r\n$5\r\nALLOW\r\n$1\r\n7\r\n$1\r\n8\r\n%2\r\n$10\r\nover_quota\r\n$4\r\n"
+                     "true\r\n$4\r\nplan\r\n$4\r\ngold\r\n"
+                   : "*4\r\n$5\r\nALLOW\r\n$1\r\n7\r\n$1\r\n8\r\n*4\r\n$10\r\nover_quota\r\n$4\r\n"
+                     "true\r\n$4\r\nplan\r\n$4\r\ngold\r\n");
         verdict.attributes.len = 0;
-        resp_verdict_attributes(&out, &verdict, NULL, &columns, resp3);
+        resp_verdict_attributes(&out, &verdict, NULL, &columns, false, resp3);
         expect(&out, resp3 ? "*4\r\n$5\r\nALLOW\r\n$1\r\n7\r\n$1\r\n8\r\n%0\r\n"
                            : "*4\r\n$5\r\nALLOW\r\n$1\r\n7\r\n$1\r\n8\r\n*0\r\n");
         resp_verdict_attributes(&out, &(struct verdict){.kind = VERDICT_DENY_UNKNOWN}, NULL,
-                                &columns, resp3);
+                                &columns, true, resp3);
         expect(&out, "*2\r\n$4\r\nDENY\r\n$7\r\nunknown\r\n");
     }
 }

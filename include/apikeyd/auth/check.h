@@ -12,6 +12,7 @@
 
 #include <apikeyd/conn/connection.h>
 #include <apikeyd/model/mailbox.h>
+#include <apikeyd/model/quota.h>
 
 struct front;
 
@@ -27,6 +28,7 @@ struct answer {
     enum tier tier;  /* NONE: UNAVAILABLE, or a key that cannot exist */
     int64_t left_us; /* the rest of the verdict's ttl; negative when the verdict is served stale */
     const char *why; /* the reason for UNAVAILABLE; lives forever */
+    const struct quota_told *quota; /* of an ALLOW; NULL: the key has none */
 };
 
 /* How a protocol writes an answer. */

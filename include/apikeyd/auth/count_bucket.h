@@ -16,6 +16,7 @@ struct count_bucket {
     int64_t until_us;   /* monotonic; then it is to be made anew; INT64_MAX: never */
     uint64_t allow_tag; /* of an ALLOW (usage_tag()); 0: uses are not counted */
     uint32_t hour;      /* in which the bucket begins, since 1970; 0: uses are not counted */
+    uint32_t month;     /* in which it is, as in month.h */
 };
 
 /* The bucket that counts at `now_us` (monotonic), which is `wall_us` by this host's clock. */

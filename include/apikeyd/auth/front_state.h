@@ -16,6 +16,7 @@
 #include <apikeyd/model/digest_map.h>
 #include <apikeyd/model/freshness.h>
 #include <apikeyd/model/mailbox.h>
+#include <apikeyd/model/quota_book.h>
 #include <apikeyd/model/refused_keys.h>
 #include <apikeyd/model/verdict_cache.h>
 #include <apikeyd/wire/http_reply.h>
@@ -59,8 +60,10 @@ struct front {
     struct operator_requests operator_requests;
     struct ledger_half *usage; /* the half in use */
     struct count_bucket bucket;
-    size_t usage_full;      /* when this many of its slots are used, flush_rows are waiting */
-    bool usage_full_logged; /* the back thread knows that flush_rows are waiting */
+    uint32_t usage_rounds;     /* halves handed over */
+    struct quota_book *quotas; /* NULL: keys have none */
+    size_t usage_full;         /* when this many of its slots are used, flush_rows are waiting */
+    bool usage_full_logged;    /* the back thread knows that flush_rows are waiting */
     bool unrecorded_logged;
     struct refusal refusals[REFUSALS];
     struct {

@@ -23,8 +23,9 @@ struct back_setup {
     const char *config_path;   /* NULL: none; must outlive the back */
     struct log log;
     const struct log_writer *log_writer; /* its lines are counted; must outlive the back; or NULL */
-    struct slice redis_password, redis_secret; /* empty: none; must outlive the back */
-    struct ledger *ledger;                     /* must outlive the back */
+    struct slice redis_password, redis_sentinel_password,
+        redis_secret;      /* empty: none; must outlive the back */
+    struct ledger *ledger; /* must outlive the back */
     struct ledger_half *half;
     struct usage_batch spilled; /* owned by the back from here on */
     struct count_list *counts;  /* that wait; emptied */

@@ -19,6 +19,11 @@ struct secret {
 __attribute__((warn_unused_result)) bool secret_read(const char *path, struct secret *ret,
                                                      struct buffer *why);
 
+/* Append the path of a file that an option names, NUL-terminated: `path` itself, or the
+ * credential's of that name. False with the reason appended to *why. */
+__attribute__((warn_unused_result)) bool secret_path(const char *path, struct buffer *ret,
+                                                     struct buffer *why);
+
 /* free(), for memory that may hold a secret. */
 void secret_free(void *memory);
 

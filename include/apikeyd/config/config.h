@@ -73,6 +73,12 @@ struct config {
 
     char *redis_url;
     char *redis_password_file;
+    char *redis_ca_file;
+    char *redis_cert_file;
+    char *redis_key_file;
+    char *redis_server_name;
+    char *redis_sentinel_user;
+    char *redis_sentinel_password_file;
     char *redis_secret_file;
     char *redis_prefix;
     int64_t redis_timeout;
@@ -97,6 +103,7 @@ struct config {
     char *postgres_not_before_column;
     char *postgres_expires_column;
     struct attribute_columns postgres_attribute_columns;
+    char *postgres_quota_column;
     char *postgres_successor_of_column;
     char *postgres_name_column;
     char *postgres_timestamp_zone;
@@ -149,10 +156,16 @@ bool config_has_windows(const struct config *config);
  * counts. */
 bool config_needs_clock(const struct config *config);
 
-/* Returns whether keys may have attributes. */
+/* Returns whether the table says how often keys may be used in a month. */
+static inline bool config_has_quotas(const struct config *config)
+{
+    return config->postgres_quota_column[0] != '\0';
+}
+
+/* Returns whether keys may have attributes, or a quota, which travels with them. */
 static inline bool config_has_attributes(const struct config *config)
 {
-    return config->postgres_attribute_columns.len > 0;
+    return config->postgres_attribute_columns.len > 0 || config_has_quotas(config);
 }
 
 /* Returns the maximum of lookups in flight: postgres.max_pending, and room for keys in memory. */

@@ -11,7 +11,7 @@
 
 enum option_type {
     /* char *, see option_is_text() */
-    OPTION_PREFIX,       /* the start of names */
+    OPTION_PREFIX,       /* without blanks: the start of names, a user */
     OPTION_DSN,          /* its passwords are not shown */
     OPTION_REDIS_URL,    /* also not shown */
     OPTION_TABLE,        /* an SQL name, optionally schema.name */
@@ -23,6 +23,7 @@ enum option_type {
     OPTION_SOCKET,       /* an absolute path, of a Unix socket */
     OPTION_ADDRESS,      /* the path of a Unix socket, or address:port */
     OPTION_GROUP,        /* a group's name */
+    OPTION_HOST,         /* a host's name or its address */
     OPTION_PROCESSOR,    /* the number of a processor, or "last" */
 
     OPTION_COUNT,        /* uint64_t */

@@ -6,7 +6,8 @@
  *
  * Each attribute is the letter of its column (a: the first one of postgres.attribute_columns), the
  * length of its value in two hexadecimal digits, and the value. The columns come in order, each at
- * most once. A column that is NULL, or that a lookup left out, is not there. Names are those of the
+ * most once. A column that is NULL, or that a lookup left out, is not there. The key's quota may
+ * stand in front of them (quota.h). Names are those of the
  * configuration (attribute_columns.h), so that daemons with other columns must not share them.
  *
  * A struct attributes is a view and owns nothing, unless its holder says that it was made by
@@ -23,7 +24,10 @@ enum {
     ATTRIBUTE_VALUE_MAX = 255,    /* bytes of a value */
     ATTRIBUTES_VALUES_MAX = 1024, /* bytes of all values of a key */
     ATTRIBUTE_HEAD_LEN = 3,       /* bytes before a value */
-    ATTRIBUTES_LEN_MAX = ATTRIBUTES_VALUES_MAX + ATTRIBUTES_MAX * ATTRIBUTE_HEAD_LEN
+    ATTRIBUTE_QUOTA = '#',        /* in the place of a column's letter: quota.h */
+    QUOTA_DIGITS_MAX = 19,
+    ATTRIBUTES_LEN_MAX = ATTRIBUTES_VALUES_MAX + ATTRIBUTES_MAX * ATTRIBUTE_HEAD_LEN +
+                         ATTRIBUTE_HEAD_LEN + QUOTA_DIGITS_MAX
 };
 
 struct attributes {
@@ -73,8 +77,9 @@ static inline struct attributes attributes_of(const struct attributes_draft *dra
     return (struct attributes){draft->bytes, draft->len};
 }
 
-/* Take well-formed attributes of at most `columns` columns, up to a blank or the end, off the front
- * of *text, which may be anything. False when something else is there. */
+/* Take well-formed attributes of at most `columns` columns, behind a quota or without one, up to a
+ * blank or the end, off the front of *text, which may be anything. False when something else is
+ * there. */
 __attribute__((warn_unused_result)) bool attributes_parse(struct slice *text, unsigned columns,
                                                           struct attributes *ret);
 

@@ -19,6 +19,7 @@
 #include <apikeyd/model/freshness.h>
 #include <apikeyd/model/key_hasher.h>
 #include <apikeyd/model/metrics.h>
+#include <apikeyd/model/quota_book.h>
 #include <apikeyd/model/socket_role.h>
 #include <apikeyd/model/verdict.h>
 
@@ -41,6 +42,7 @@ enum to_back_type {
     TO_BACK_CLOCK_JUMP, /* jump: this host's clocks have parted */
     TO_BACK_DRAINED,    /* every client has its answers */
     TO_BACK_DENIAL,     /* denial: for the log */
+    TO_BACK_QUOTA,      /* quota_of: how often was this key used in this month? */
 };
 
 struct lookup_request {
@@ -70,6 +72,8 @@ struct explain_memory {
     bool refreshing;
     bool malformed;               /* keys.form says that the key cannot exist */
     int64_t pending_last_used_us; /* in the ledger, or 0 */
+    uint64_t uses;                /* of a key with a quota, in this month … */
+    bool uses_known;              /* … with those that the table of counts has */
 };
 
 /* The text that an operator asks for; `section` applies to INFO. */
@@ -99,6 +103,7 @@ struct to_back {
         } stats;
         struct refused_keys *refused; /* a copy of the front's: the receiver frees it */
         struct denial denial;
+        struct row_id quota_of;
         struct ledger_half *half;
         struct {
             int64_t at_us, jump_us; /* see freshness_clocks_jumped() */
@@ -122,6 +127,7 @@ enum to_front_type {
     TO_FRONT_FRESHNESS,  /* freshness_inputs: the new inputs */
     TO_FRONT_CONFIG,     /* configured: the receiver owns both */
     TO_FRONT_LISTEN,     /* listen: accept on this from now on, and close the last one */
+    TO_FRONT_QUOTA,      /* quota_sum: the answer to TO_BACK_QUOTA */
     TO_FRONT_STATS_POLL, /* stats_poll: answer with the thread's metrics */
     TO_FRONT_DRAIN,      /* take no more requests */
     TO_FRONT_STOP,       /* leave the loop */
@@ -146,6 +152,7 @@ struct to_front {
         struct buffer reply; /* RESP; the receiver frees it */
         struct ledger_half *half;
         struct freshness_inputs freshness_inputs;
+        struct quota_sum quota_sum;
         struct {
             struct config *config;
             struct key_hasher *hasher;

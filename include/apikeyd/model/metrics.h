@@ -87,6 +87,8 @@
       "Checks answered from PostgreSQL")                                                           \
     X(HITS_STALE, "Checks", "checks_stale", COUNTER, "", "",                                       \
       "Checks answered stale because no store answered")                                           \
+    X(OVER_QUOTA, "Checks", "checks_over_quota", COUNTER, "checks_over_quota_total", "",           \
+      "Checks of keys that had used up their quota of the month")                                  \
     X(LOOKUPS, "Checks", "lookups", COUNTER, "lookups_total", "",                                  \
       "Lookups sent to the back thread")                                                           \
     X(LOOKUPS_SHARED, "Checks", "lookups_shared", COUNTER, "lookups_shared_total", "",             \
@@ -357,6 +359,14 @@
       "", "Statements for counts that failed")                                                     \
     X(COUNTS_LOST, "Usage", "usage_counts_lost", COUNTER, "usage_counts_lost_total", "",           \
       "Uses that will not be counted")                                                             \
+    X(QUOTA_SUMS, "Usage", "quota_sums", COUNTER, "quota_sums_total", "",                          \
+      "Sums of a key's uses in the month that were read for postgres.quota_column")                \
+    X(QUOTA_SUMS_WAITING, "Usage", "quota_sums_waiting", GAUGE, "quota_sums_waiting", "",          \
+      "Keys with a quota whose sum waits to be read")                                              \
+    X(QUOTA_SUMS_FAILED, "Usage", "quota_sums_failed", COUNTER, "quota_sums_failed_total", "",     \
+      "Statements for such sums that failed; quotas are judged by the last ones")                  \
+    X(QUOTA_EVICTIONS, "Usage", "quota_evictions", COUNTER, "quota_evictions_total", "",           \
+      "Keys with a quota whose uses were forgotten, to be read anew, because many others came")    \
     X(BUILD_INFO, "", "", GAUGE, "build_info", "version=\"" APIKEYD_VERSION "\"",                  \
       "1; the label tells which version runs")                                                     \
     X(FRONT_CPU, "Process", "front_cpu_us", COUNTER_US, "thread_cpu_seconds_total",                \

@@ -45,6 +45,7 @@ enum {
     CACHED_WINDOW = 1 << 1,     /* the key has a window: verdict_cache_window() */
     CACHED_OUTDATED = 1 << 2,   /* outside of a cache: a change has overtaken the verdict */
     CACHED_ATTRIBUTES = 1 << 3, /* the key has some: verdict_cache_attributes() */
+    CACHED_QUOTA = 1 << 4,      /* the attributes begin with one: quota.h */
     CACHED_ID_SHIFT = 6,        /* the two highest bits are the enum id_type */
 };
 

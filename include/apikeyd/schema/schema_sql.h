@@ -36,7 +36,7 @@ void schema_table_append(struct buffer *schema, struct buffer *table, const char
 /* The columns whose keys the triggers announce, in the order of the triggers' arguments; those that
  * a verdict is made of; those that the daemon reads and writes. They end with NULL and point into
  * `config`. */
-enum { SCHEMA_COLUMNS_MAX = 12 + ATTRIBUTES_MAX };
+enum { SCHEMA_COLUMNS_MAX = 14 + ATTRIBUTES_MAX };
 void schema_key_columns(const struct config *config,
                         const char *ret_columns[static SCHEMA_COLUMNS_MAX]);
 void schema_verdict_columns(const struct config *config,

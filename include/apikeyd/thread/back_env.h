@@ -26,8 +26,8 @@ struct back_env {
     const struct config *config;
     struct key_hasher *hasher; /* replaced likewise */
     unsigned key_scheme;       /* counts changes of how keys are found: columns and hasher */
-    struct slice redis_password, redis_secret; /* empty: none */
-    struct freshness freshness;                /* the front is told of each change */
+    struct slice redis_password, redis_sentinel_password, redis_secret; /* empty: none */
+    struct freshness freshness; /* the front is told of each change */
     struct pg_clock clock;
     struct stores stores;
     struct metrics metrics;

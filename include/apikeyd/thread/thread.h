@@ -21,4 +21,8 @@ __attribute__((warn_unused_result)) int thread_start(pthread_t *ret_thread, cons
  * it: wait again, or leave the process. Any thread but `thread`. */
 __attribute__((warn_unused_result)) bool thread_join_within(pthread_t thread, int64_t timeout_us);
 
+/* Returns whether a thread of this process has that name; false where there is no /proc. Any
+ * thread. */
+bool thread_any_named(const char *name);
+
 #endif

@@ -16,6 +16,8 @@
 #ifndef APIKEYD_WORKER_H
 #define APIKEYD_WORKER_H
 
+#include <stdbool.h>
+
 #include <event2/event.h>
 
 struct worker;
@@ -30,5 +32,9 @@ worker_start(struct event_base *base, void (*work)(void *arg), void (*done)(void
 /* `done` will not be called any more. discard(arg) is called in its place, once, when the work has
  * ended: now, or later on the worker's thread. */
 void worker_abandon(struct worker *worker);
+
+/* Returns whether a worker's thread runs, abandoned or not. The process must then end by _exit(2):
+ * libraries that the call is in (libkrb5 in libpq) destroy their locks in exit(3). */
+bool workers_run(void);
 
 #endif

@@ -76,6 +76,9 @@ void flusher_home_changed(struct flusher *flusher);
 /* The front thread has handed its half over. */
 void flusher_swapped(struct flusher *flusher, struct ledger_half *half);
 
+/* The front thread asks how often a key with a quota was used in this month. */
+void flusher_ask_quota(struct flusher *flusher, const struct row_id *api_key_id);
+
 /* The configuration has changed. */
 void flusher_configure(struct flusher *flusher);
 

@@ -32,7 +32,7 @@ void resp_verbatim(struct buffer *out, struct slice text, bool resp3); /* RESP2:
 /* The answer to CHECK with ATTRIBUTES: as resp_verdict(), and behind the IDs of an ALLOW a map of
  * the names and values of its attributes. RESP2: an array of both. */
 void resp_verdict_attributes(struct buffer *out, const struct verdict *verdict, const char *why,
-                             const struct attribute_columns *columns, bool resp3);
+                             const struct attribute_columns *columns, bool over_quota, bool resp3);
 
 /* The answer to CHECK: an array for ALLOW and DENY. `why` is the reason for UNAVAILABLE. */
 void resp_verdict(struct buffer *out, const struct verdict *verdict, const char *why);
