@@ -94,27 +94,6 @@ void lease_missing(struct lease *lease)
     back_env_post_freshness(lease->env);
 }
 
-static bool is_whole(const struct lease_stream *stream)
-{
-    return stream->up && !stream->gap;
-}
-
-void lease_covers(struct lease *lease, struct lease_stream *stream,
-                  const struct lease_coverage *coverage)
-{
-    bool all = !coverage->gap, told_all = !lease->coverage.gap;
-
-    lease->whole -= is_whole(stream);
-    stream->gap = !all;
-    lease->whole += is_whole(stream);
-    lease->coverage = *coverage;
-    if (all == told_all)
-        return;
-    freshness_feed_tells_all(&lease->env->freshness, all);
-    lease->env->metrics.value[METRIC_FEED_TRIGGER] = all;
-    back_env_post_freshness(lease->env);
-}
-
 static bool confirmed_within(const struct lease *lease, int64_t us)
 {
     return freshness_confirmed_since(&lease->env->freshness, clock_monotonic_us() - us);
@@ -130,6 +109,30 @@ static bool tells_all_punctually(const struct lease *lease)
 {
     return is_punctual(lease) &&
            lease->told_us >= clock_monotonic_us() - 2 * lease_interval_us(lease);
+}
+
+static bool is_whole(const struct lease_stream *stream)
+{
+    return stream->up && !stream->gap;
+}
+
+void lease_covers(struct lease *lease, struct lease_stream *stream,
+                  const struct lease_coverage *coverage)
+{
+    bool all = !coverage->gap, told_all = !lease->coverage.gap;
+
+    lease->whole -= is_whole(stream);
+    stream->gap = !all;
+    lease->whole += is_whole(stream);
+    stream->yields = !all && lease->whole > 0 && tells_all_punctually(lease);
+    if (stream->yields)
+        return;
+    lease->coverage = *coverage;
+    if (all == told_all)
+        return;
+    freshness_feed_tells_all(&lease->env->freshness, all);
+    lease->env->metrics.value[METRIC_FEED_TRIGGER] = all;
+    back_env_post_freshness(lease->env);
 }
 
 /* Returns whether what the stream tells goes on where others have ended. Changes committed while
@@ -151,6 +154,11 @@ bool lease_confirmed(struct lease *lease, struct lease_stream *stream, int64_t s
 {
     struct freshness *freshness = &lease->env->freshness;
 
+    if (stream->yields) {
+        lease->up -= stream->up;
+        stream->up = false;
+        return true;
+    }
     if (!stream->up) {
         stream->up = true;
         stream->from_us = clock_monotonic_us();
