@@ -71,9 +71,14 @@ static const char *why_down(const struct feed_redis *feed)
     return why_not[feed->ignored];
 }
 
+static bool is_up(const struct lane *lane)
+{
+    return lane->stream.up || lane->stream.yields;
+}
+
 static void lane_down(struct feed_redis *feed, struct lane *lane)
 {
-    if (lane->stream.up)
+    if (is_up(lane))
         lease_down(feed->lease, &lane->stream);
 }
 
@@ -265,9 +270,9 @@ static bool drop_silent(struct feed_redis *feed)
     for (int i = 0; i < LANES_MAX; i++) {
         struct lane *lane = &feed->lanes.lane[i];
 
-        if (lane->stream.up && now_us - lane->heard_us > feed->env->config->cache_ttl_unlinked)
+        if (is_up(lane) && now_us - lane->heard_us > feed->env->config->cache_ttl_unlinked)
             lane_down(feed, lane);
-        up += lane->stream.up;
+        up += is_up(lane);
     }
     feed->env->metrics.value[METRIC_FEED_RELAYS] = up;
     return up > 0;

@@ -11,6 +11,7 @@ struct lease {
     struct lease_setup setup;
     struct back_env *env;
     unsigned up;      /* streams that are up */
+    unsigned whole;   /* those among them that have no gap */
     int64_t since_us; /* changes are complete from then on: TIME_NEVER before the first stream … */
     int64_t told_us;  /* … until then, as streams without a gap have told */
     int64_t sent_us;  /* when the last confirmed heartbeat was sent, on any stream */
@@ -93,20 +94,6 @@ void lease_missing(struct lease *lease)
     back_env_post_freshness(lease->env);
 }
 
-void lease_covers(struct lease *lease, struct lease_stream *stream,
-                  const struct lease_coverage *coverage)
-{
-    bool all = !coverage->gap, told_all = !lease->coverage.gap;
-
-    stream->gap = !all;
-    lease->coverage = *coverage;
-    if (all == told_all)
-        return;
-    freshness_feed_tells_all(&lease->env->freshness, all);
-    lease->env->metrics.value[METRIC_FEED_TRIGGER] = all;
-    back_env_post_freshness(lease->env);
-}
-
 static bool confirmed_within(const struct lease *lease, int64_t us)
 {
     return freshness_confirmed_since(&lease->env->freshness, clock_monotonic_us() - us);
@@ -118,15 +105,45 @@ static bool is_punctual(const struct lease *lease)
     return confirmed_within(lease, 2 * lease_interval_us(lease));
 }
 
+static bool tells_all_punctually(const struct lease *lease)
+{
+    return is_punctual(lease) &&
+           lease->told_us >= clock_monotonic_us() - 2 * lease_interval_us(lease);
+}
+
+static bool is_whole(const struct lease_stream *stream)
+{
+    return stream->up && !stream->gap;
+}
+
+void lease_covers(struct lease *lease, struct lease_stream *stream,
+                  const struct lease_coverage *coverage)
+{
+    bool all = !coverage->gap, told_all = !lease->coverage.gap;
+
+    lease->whole -= is_whole(stream);
+    stream->gap = !all;
+    lease->whole += is_whole(stream);
+    stream->yields = !all && lease->whole > 0 && tells_all_punctually(lease);
+    if (stream->yields)
+        return;
+    lease->coverage = *coverage;
+    if (all == told_all)
+        return;
+    freshness_feed_tells_all(&lease->env->freshness, all);
+    lease->env->metrics.value[METRIC_FEED_TRIGGER] = all;
+    back_env_post_freshness(lease->env);
+}
+
 /* Returns whether what the stream tells goes on where others have ended. Changes committed while
  * there was no stream have not been told: verdicts read before this one began are read again. A
- * stream that has just begun, while another is well, is not in such need: the other one will be
- * confirmed beyond the beginning. */
+ * stream that has just begun, while another is well and tells all, is not in such need: the other
+ * one will be confirmed beyond the beginning. */
 static bool goes_on(struct lease *lease, const struct lease_stream *stream)
 {
     if (stream->from_us <= later(lease->since_us, lease->told_us))
         return true;
-    if (lease->up > 1 && is_punctual(lease))
+    if (lease->whole > is_whole(stream) && tells_all_punctually(lease))
         return false;
     freshness_changes_may_be_missing(&lease->env->freshness, stream->from_us);
     lease->since_us = stream->from_us;
@@ -137,10 +154,16 @@ bool lease_confirmed(struct lease *lease, struct lease_stream *stream, int64_t s
 {
     struct freshness *freshness = &lease->env->freshness;
 
+    if (stream->yields) {
+        lease->up -= stream->up;
+        stream->up = false;
+        return true;
+    }
     if (!stream->up) {
         stream->up = true;
         stream->from_us = clock_monotonic_us();
         lease->up++;
+        lease->whole += is_whole(stream);
     }
     if (!goes_on(lease, stream))
         return true;
@@ -156,6 +179,7 @@ bool lease_confirmed(struct lease *lease, struct lease_stream *stream, int64_t s
 void lease_down(struct lease *lease, struct lease_stream *stream)
 {
     lease->up -= stream->up;
+    lease->whole -= is_whole(stream);
     if (lease->up == 0) {
         stores_feed_lost(&lease->env->stores);
         lease->env->metrics.value[METRIC_FEED_LOSSES] += stream->up;

@@ -224,6 +224,51 @@ static void test_a_stream_with_a_gap_carries_on_nothing(void **state)
     assert_true(front_inputs().watermark_us >= before_us);
 }
 
+/* Nor does one with a gap, though it is well, reach the beginning of one that tells all: what was
+ * read before it may be outdated, and the bound does not say so. */
+static void test_a_whole_stream_does_not_wait_for_one_with_a_gap(void **state)
+{
+    (void)state;
+    lease_covers(lease, &stream, &some);
+    confirm(0);
+    lease_covers(lease, &other, &whole);
+    for (int i = 0; i < 2; i++) { /* the second time it comes back */
+        int64_t before_us = later_now();
+        int64_t sent_us = confirm_other(clock_monotonic_us());
+        struct freshness_inputs inputs = front_inputs();
+        assert_true(inputs.watermark_us >= before_us);
+        assert_int_equal(inputs.confirmed_us, sent_us);
+        bound_is(0, "notification");
+        later_now();
+        confirm(0);
+        assert_int_equal(front_inputs().watermark_us, inputs.watermark_us);
+        lease_down(lease, &other);
+        lease_covers(lease, &other, &whole);
+    }
+}
+
+/* It confirms nothing while another one tells all: a change that it lacks would otherwise be missed
+ * for cache.ttl when the other one falls silent, though revocation_bound said "notification". */
+static void test_a_stream_with_a_gap_yields(void **state)
+{
+    (void)state;
+    lease_covers(lease, &other, &whole);
+    int64_t told_us = confirm_other(clock_monotonic_us());
+    lease_covers(lease, &stream, &some);
+    later_now();
+    confirm(0);
+    bound_is(0, "notification");
+    assert_int_equal(front_inputs().confirmed_us, told_us);
+
+    config.cache_ttl_unlinked = 3; /* the other one is late at once */
+    int64_t before_us = later_now();
+    lease_covers(lease, &stream, &some);
+    confirm(0);
+    config.cache_ttl_unlinked = 600 * (int64_t)SECOND;
+    assert_true(front_inputs().watermark_us >= before_us);
+    bound_is(config.cache_ttl, "cache.ttl: some only");
+}
+
 /* Each end of the stream is a gap, and only a gap makes what was read doubtful. */
 static void test_changes_are_missed_between_streams(void **state)
 {
@@ -332,6 +377,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_best_confirmation_counts, begin, end),
         cmocka_unit_test_setup_teardown(test_streams_that_do_not_meet_leave_a_gap, begin, end),
         cmocka_unit_test_setup_teardown(test_a_stream_with_a_gap_carries_on_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_whole_stream_does_not_wait_for_one_with_a_gap, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(test_a_stream_with_a_gap_yields, begin, end),
         cmocka_unit_test_setup_teardown(test_the_front_is_told_what_the_stream_covers, begin, end),
         cmocka_unit_test_setup_teardown(test_when_a_change_was_made, begin, end),
         cmocka_unit_test_setup_teardown(test_a_confirmation_from_before_a_jump_is_none, begin, end),

@@ -21,6 +21,9 @@
  *     stream B           |────────────────|
  *     complete   |────────────────────────|   |───      a new beginning: all is read again
  *
+ * A stream that does not tell all counts only while none that does is well. It then begins anew, as
+ * what it lacks has been missed since the other one was last confirmed.
+ *
  * Times are monotonic microseconds. Back thread only.
  */
 /* SPDX-License-Identifier: MIT */
@@ -45,6 +48,7 @@ struct lease_setup {
 struct lease_stream {
     bool up;         /* it was confirmed, and has not ended since */
     bool gap;        /* it does not tell of every change */
+    bool yields;     /* … and another one does, and is well: this one confirms nothing */
     int64_t from_us; /* every change since then was told, unless there is a gap */
 };
 
