@@ -151,7 +151,7 @@ static const char *host_wrong(const char *text)
     if (strchr(text, ':') && inet_pton(AF_INET6, text, &address) == 1)
         return NULL;
     for (const char *at = text; *at; at++) {
-        if (!isalnum((unsigned char)*at) && !strchr(".-_", *at))
+        if (!isalnum((unsigned char)*at) && (at == text || !strchr(".-_", *at)))
             return "a host's name or its address is needed, without a port (redis.example)";
     }
     return NULL;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <event2/event_struct.h>
 
@@ -368,18 +369,28 @@ static void resolve(struct redis_link *link)
     }
 }
 
+/* The addresses of a name that is known, and a query for it that is under way, are kept. */
+static bool take_host(struct redis_link *link, const struct redis_host *host)
+{
+    struct redis_hosts *hosts;
+
+    if (link->hosts && link->host.port == host->port && strcmp(link->host.name, host->name) == 0)
+        return true;
+    hosts = redis_hosts_new(link->env->base, host, on_answered, link);
+    if (!hosts)
+        return false;
+    redis_hosts_free(link->hosts);
+    link->hosts = hosts;
+    link->host = *host;
+    return true;
+}
+
 /* The masters that sentinels have named, one after the other. */
 static void try_next_master(struct redis_link *link)
 {
     while (redis_sentinels_next(link->sentinels, &link->master)) {
-        struct redis_hosts *hosts =
-            redis_hosts_new(link->env->base, &link->master.host, on_answered, link);
-
-        if (!hosts)
+        if (!take_host(link, &link->master.host))
             continue;
-        redis_hosts_free(link->hosts);
-        link->hosts = hosts;
-        link->host = link->master.host;
         resolve(link);
         return;
     }
@@ -434,7 +445,8 @@ static void on_answered(void *arg, const char *error)
     if (link->state == LOADING || link->state == ASKING || link->state == TRYING ||
         link->state == UP)
         return;
-    if (error && link->state == WAITING)
+    /* The sentinels are asked first, each time. */
+    if (link->state == WAITING && (error || link->sentinels))
         return;
     if (error)
         snprintf(link->why, sizeof link->why, "its name %.150s is not resolved: %.60s",
@@ -488,6 +500,9 @@ static void tick(struct redis_link *link)
         send_probe_write(link, on_probe_write);
     if (link->sentinels && now_us - link->looked_us >= look_us) {
         link->looked_us = now_us;
+        /* The next look needs the files as they are now. */
+        if (link->tls && !redis_tls_ask(link->tls))
+            link->env->metrics.value[METRIC_REDIS_ERRORS]++;
         redis_sentinels_look(link->sentinels);
     }
     tell_what_is_over(link, now_us);

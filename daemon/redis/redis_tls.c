@@ -132,10 +132,14 @@ static bool expect(SSL *connection, const char *host)
     char name[NAME_SIZE];
 
     snprintf(name, sizeof name, "%s", host);
-    name[strcspn(name, "%")] = '\0';
+    if (strchr(name, ':'))
+        name[strcspn(name, "%")] = '\0';
     if (X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1)
         return true;
-    if (name[0] && name[strlen(name) - 1] == '.')
+    /* To OpenSSL a dot in front means any subdomain, and no name means no check. */
+    if (!name[0] || name[0] == '.')
+        return false;
+    if (name[strlen(name) - 1] == '.')
         name[strlen(name) - 1] = '\0';
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     return SSL_set1_host(connection, name) == 1 && SSL_set_tlsext_host_name(connection, name) == 1;

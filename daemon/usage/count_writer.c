@@ -27,6 +27,7 @@ enum { MERGED_ROWS = COUNT_ROWS_MAX / 2 };
 
 /* Batches that are added are kept so long, or fewer, in case PostgreSQL loses the commits. */
 static const int64_t keep_us = 60000000;
+static const int64_t row_kept_us = INT64_C(86400000000) - 2 * INT64_C(60000000);
 enum { KEEP_ROWS = 1 << 18 }; /* 14 MiB */
 
 struct count_writer {
@@ -58,6 +59,7 @@ struct count_writer {
     struct count_params params;
     struct quota_reader *quotas; /* NULL: keys have none */
     uint32_t rounds;             /* halves that were taken */
+    uint32_t summed;             /* … when the sums under way were asked for */
     bool looking;                /* a query for locks is under way … */
     bool summing;                /* … or a statement for quotas */
 };
@@ -140,6 +142,7 @@ static void send_sums(struct count_writer *writer)
     struct pg_query query = {.done = on_sums};
 
     writer->summing = true;
+    writer->summed = writer->rounds;
     quota_reader_bind(writer->quotas, &query, &writer->mark);
     send_query(writer, query.sql, &query);
 }
@@ -196,12 +199,26 @@ static void trim_added(struct count_writer *writer)
     }
 }
 
+/* An idle run's row may have been deleted since: `usage maintain` deletes those older than a day at
+ * the least. Then PostgreSQL does not know any more that it has these. */
+static void drop_ancient(struct count_writer *writer)
+{
+    int64_t ancient_us = clock_monotonic_us() - row_kept_us;
+
+    for (struct count_batch *first;
+         (first = TAILQ_FIRST(&writer->added)) && first->kept_until_us < ancient_us;) {
+        TAILQ_REMOVE(&writer->added, first, in_list);
+        count_batch_free(first);
+    }
+}
+
 /* PostgreSQL may have lost commits: send again what was added lately. It ignores what it has.
  * Returns whether there is something. */
 static bool send_again(struct count_writer *writer)
 {
     struct count_batch *batch;
 
+    drop_ancient(writer);
     if (TAILQ_EMPTY(&writer->added))
         return false;
     TAILQ_FOREACH(batch, &writer->waiting, in_list)
@@ -284,10 +301,15 @@ static void take_gap(struct count_writer *writer, struct count_batch *batch, uin
                     "are sent again");
         return;
     }
-    log_error(&writer->env->log,
-              "usage: PostgreSQL has lost counts that are no longer kept: it notes number %" PRIu64
-              ", and had noted %" PRIu64,
-              number, batch->after);
+    if (number == 0)
+        log_warning(&writer->env->log,
+                    "usage: PostgreSQL has no row of this run in postgres.ledger_table any more: "
+                    "`usage maintain` has deleted it, or counts are lost that are no longer kept");
+    else
+        log_error(&writer->env->log,
+                  "usage: PostgreSQL has lost counts that are no longer kept: it notes number "
+                  "%" PRIu64 ", and had noted %" PRIu64,
+                  number, batch->after);
     batch->after = number;
 }
 
@@ -342,14 +364,16 @@ static void take_result(struct count_writer *writer, struct count_batch *batch,
 
 /* PostgreSQL takes none of the batch's rows. Those of later halves, which are added to it, may show
  * that others are taken; but not while a statement of before, whose end is not known, may still add
- * the batch as it is. What an earlier run has sent stays as it is too, and lets others pass. */
+ * the batch as it is. Such a batch, and what an earlier run has sent, lets other series pass. */
 static void hold(struct count_writer *writer, struct count_batch *batch)
 {
     struct count_batch *next = TAILQ_NEXT(batch, in_list), *const first = batch;
 
     if (of_this_run(writer, batch) && batch->done == 0) {
-        if (batch->in_doubt)
+        if (batch->in_doubt) {
+            writer->wants_series = true; /* under which later halves pass it */
             return;
+        }
         batch->sent = false;
         if (writer->writes_file || !next || next->sent || !of_this_run(writer, next) ||
             !store_id_same_table(&batch->owner, &next->owner))
@@ -357,7 +381,7 @@ static void hold(struct count_writer *writer, struct count_batch *batch)
         TAILQ_REMOVE(&writer->waiting, next, in_list);
         if (!count_batch_merge(batch, next, MERGED_ROWS))
             TAILQ_INSERT_AFTER(&writer->waiting, batch, next, in_list);
-    } else if (batch->found) {
+    } else if (batch->found || !of_this_run(writer, batch)) {
         do {
             next = TAILQ_NEXT(batch, in_list);
             TAILQ_REMOVE(&writer->waiting, batch, in_list);
@@ -444,7 +468,7 @@ static void on_sums(void *arg, enum pg_outcome outcome, const PGresult *result)
     } else if (outcome == PG_LATE) {
         writer->suspects_lock = true;
         quota_reader_fail(writer->quotas, "the statement is late");
-    } else if (outcome == PG_DONE && !quota_reader_take(writer->quotas, result, writer->rounds)) {
+    } else if (outcome == PG_DONE && !quota_reader_take(writer->quotas, result, writer->summed)) {
         writer->led = false;
         pg_connection_give_up(writer->session, "it does not lead to where lookups are answered");
     }

@@ -32,6 +32,10 @@ COMPARED = """\
 | hot, `-P 64`, server's processor time | {hot-64-cpu|apikeyd} µs | Redis GET | {hot-64-cpu|redis} µs \
 | {hot-64-cpu|apikeyd / redis} | |
 | | | baseline | {hot-64-cpu|baseline} µs | {hot-64-cpu|apikeyd / baseline} | |
+| the same, with 200 bytes of attributes | {hot-64-cpu|apikeyd, 200 bytes of attributes} µs | a CHECK without \
+| {hot-64-cpu|apikeyd} µs | | |
+| of such keys, not asked for them | {hot-64-cpu|apikeyd, not asked for them} µs | a CHECK without \
+| {hot-64-cpu|apikeyd} µs | | |
 | hot, `-P 1`, server's processor time | {hot-1-cpu|apikeyd} µs | Redis GET | {hot-1-cpu|redis} µs \
 | {hot-1-cpu|apikeyd / redis} | {hot-1-cpu|apikeyd / redis:<=0.85} |
 | | | baseline | {hot-1-cpu|baseline} µs | {hot-1-cpu|apikeyd / baseline} | {hot-1-cpu|apikeyd / baseline:<=1.12} |
@@ -65,6 +69,7 @@ COMPARED = """\
 | memory a verdict, all of the process | {memory|apikeyd, all it has} bytes | Redis | {memory|redis} bytes \
 | {memory|apikeyd, all it has / redis} \
 | {memory|apikeyd, all it has:<=80 bytes}; {memory|apikeyd, all it has / redis:<=0.4} |
+| the same, with 200 bytes of attributes | {memory|apikeyd, 200 bytes of attributes} bytes | | | | |
 | the same, usage of all of them pending | {memory|apikeyd, usage pending} bytes | Redis | {memory|redis} bytes \
 | {memory|apikeyd, usage pending / redis} | |
 | start, exec to the first answer | {start|apikeyd} ms | Redis | {start|redis} ms | {start|apikeyd / redis} \
@@ -279,9 +284,10 @@ TABLES = {"compared": COMPARED, "flush": FLUSH, "day": DAY, "http": HTTP, "revoc
 FIELD = re.compile(r"\{([\w.-]+)\|([^|:}]+)(?:\|([^|:}]+))?(?::([^}]*))?\}")
 PLOTS = {"hot-64.svg": ("hot-64-cpu", "A hot CHECK, 64 in a pipeline"),
          "hot-1.svg": ("hot-1-cpu", "A hot CHECK, one at a time")}
-NAMES = {"redis": "Redis GET", "baseline": "baseline", "apikeyd": "apikeyd"}
+NAMES = {"redis": "Redis GET", "baseline": "baseline", "apikeyd": "apikeyd",
+         "apikeyd, 200 bytes of attributes": "with 200 bytes of attributes", "apikeyd, not asked for them": "not asked for them"}
 
-WIDTH, BAR, GAP, LEFT, RIGHT, TOP = 720, 22, 10, 190, 110, 44
+WIDTH, BAR, GAP, LEFT, RIGHT, TOP = 720, 22, 10, 200, 110, 44
 STYLE = """<style>
   text { font: 13px system-ui, sans-serif; fill: #1c2128 } .title { font-weight: 600 }
   rect { fill: #2463c4 } line { stroke: #5a6472; stroke-width: 2 } .page { fill: #fff }

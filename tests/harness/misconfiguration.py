@@ -94,7 +94,7 @@ WRONG = {
     "redis.key_file": ["./secret", "{folder}/secret"],
     "redis.sentinel_user": ["a b"],
     "redis.sentinel_password_file": ["./secret", "{folder}/none"],
-    "redis.server_name": ["redis.example:6379", "a b", "[::1]", "x" * 256],
+    "redis.server_name": ["redis.example:6379", ".example", "a b", "[::1]", "x" * 256],
     "redis.secret_file": ["./secret", "{folder}/none", "{folder}/empty"],
     "redis.prefix": ["a b", "x" * 129],
     "redis.timeout": ["20", "999us", "11s"],
