@@ -112,10 +112,12 @@ def test_overshoot(db, limited):
     assert written == 3 * 2 * each + 2 * 2 and quota < passed <= quota + each, passed
     for daemon, client in zip(daemons, clients):
         assert over(client, "shared")
+        flush(daemon)
         assert daemon.stop() == 0
+        written = db.one(f"SELECT sum(uses)::int FROM {COUNTS}")
         daemon.start()
         assert not over(daemon.client(), "shared")  # what it was told is forgotten, …
-        knows(daemon, "shared", db.one(f"SELECT sum(uses)::int FROM {COUNTS}") + 1)  # … until the sum has come
+        knows(daemon, "shared", written + 1)  # … until the sum has come
         assert over(daemon.client(), "shared")
 
 
