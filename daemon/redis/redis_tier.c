@@ -204,7 +204,8 @@ static enum redis_finding judge(struct redis_tier *tier, struct slice key, struc
 {
     const struct config *config = tier->env->config;
     struct redis_value_form form = {format_of(tier), (enum id_type)config->postgres_id_type,
-                                    (unsigned)config->postgres_attribute_columns.len};
+                                    (unsigned)config->postgres_attribute_columns.len,
+                                    config_has_quotas(config)};
     int64_t server_read_us = 0;
     struct verdict verdict;
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include <apikeyd/base/utf8.h>
+#include <apikeyd/model/quota.h>
 
 #include "hmac_tag.h"
 
@@ -127,9 +128,10 @@ static bool take_rest(struct slice line, const struct redis_value_form *form, bo
 {
     bool has_attributes = form->format == REDIS_VALUE_WITH_ATTRIBUTES;
 
-    if (has_attributes && (!take_instant(&line, ret_server_read_us) ||
-                           !attributes_parse(&line, form->attribute_columns, ret_attributes) ||
-                           !are_text(*ret_attributes)))
+    if (has_attributes &&
+        (!take_instant(&line, ret_server_read_us) ||
+         !attributes_parse(&line, form->attribute_columns, ret_attributes) ||
+         !are_text(*ret_attributes) || (!form->quotas && quota_leads(*ret_attributes))))
         return false;
     if (tagged)
         hmac_tag_drop(&line);

@@ -78,11 +78,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     for (enum id_type type = ID_UUID; type <= ID_TEXT; type++) {
         judge((struct slice){(const char *)data, size},
-              (struct redis_value_form){REDIS_VALUE_PLAIN, type, 0});
+              (struct redis_value_form){REDIS_VALUE_PLAIN, type, 0, false});
         judge((struct slice){(const char *)data, size},
-              (struct redis_value_form){REDIS_VALUE_WITH_WINDOW, type, 0});
+              (struct redis_value_form){REDIS_VALUE_WITH_WINDOW, type, 0, false});
         judge((struct slice){(const char *)data, size},
-              (struct redis_value_form){REDIS_VALUE_WITH_ATTRIBUTES, type, COLUMNS});
+              (struct redis_value_form){REDIS_VALUE_WITH_ATTRIBUTES, type, COLUMNS, true});
     }
     return 0;
 }

@@ -184,6 +184,20 @@ def test_a_change_is_enforced_and_nothing_is_shared(db, told, start, redis_serve
     assert len(list(redis_server.client().scan_iter("*"))) >= 3
 
 
+def test_a_quota_from_redis_where_keys_have_none(db, told, start, redis_server):
+    """Anyone may have written it: such a value is of another form, and PostgreSQL is asked."""
+    add_columns(db, COLUMNS)
+    db.add_key("good", plan="gold")
+    daemon, other = told(columns=[]), start(OPTIONS)
+    let_redis_be_fresh()
+    assert attributes(daemon.client(), "good") == {"plan": "gold"}
+    wait_until(lambda: info(daemon)["redis_fills"] == 1, "the fill")
+    name, value = redis_value(redis_server, daemon, "good")
+    assert redis_server.client().set(name, value.replace("a04gold", "#0210a04gold"), keepttl=True)
+    assert attributes(other.client(), "good") == {"plan": "gold"}
+    assert info(other)["redis_hits"] == 0 and info(other)["redis_broken"] == 1
+
+
 def test_a_region_that_is_too_small(db, told, start):
     """A verdict goes with its attributes: every answer has them, whatever is in memory."""
     daemon = told({"cache.attribute_memory": "64KiB"})

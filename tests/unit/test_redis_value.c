@@ -6,8 +6,8 @@
 static const struct verdict allow = {
     .kind = VERDICT_ALLOW, .api_key_id = {.head = {{1, 2, 3}}}, .user_id = {.head = {{4, 5, 6}}}};
 
-static const struct redis_value_form plain_form = {REDIS_VALUE_PLAIN, ID_UUID, 0};
-static const struct redis_value_form window_form = {REDIS_VALUE_WITH_WINDOW, ID_UUID, 0};
+static const struct redis_value_form plain_form = {REDIS_VALUE_PLAIN, ID_UUID, 0, false};
+static const struct redis_value_form window_form = {REDIS_VALUE_WITH_WINDOW, ID_UUID, 0, false};
 
 static enum redis_value_kind decode(struct slice key, const char *text, struct slice secret,
                                     struct verdict *ret, int64_t *ret_read_us)
@@ -53,7 +53,7 @@ static void test_a_value_holds_all_of_a_verdict(void **state)
         size_t len = redis_value_encode(SLICE("k"), REDIS_VALUE_WITH_ATTRIBUTES, &verdict, 17,
                                         SLICE("s3cret"), text);
         struct slice value = {text, len};
-        struct redis_value_form form = {REDIS_VALUE_WITH_ATTRIBUTES, type, 2};
+        struct redis_value_form form = {REDIS_VALUE_WITH_ATTRIBUTES, type, 2, true};
         assert_int_equal(
             redis_value_decode(SLICE("k"), value, SLICE("s3cret"), form, &read, &read_us),
             REDIS_VALUE_VERDICT);
@@ -104,10 +104,10 @@ static void test_attributes(void **state)
 {
     static const char head[] = "3 0 0 ALLOW 01020300-0000-0000-0000-000000000000 "
                                "04050600-0000-0000-0000-000000000000 17 ";
-    static const struct redis_value_form form = {REDIS_VALUE_WITH_ATTRIBUTES, ID_UUID, 2};
+    static const struct redis_value_form form = {REDIS_VALUE_WITH_ATTRIBUTES, ID_UUID, 2, false};
     static const char *const some[] = {"", "a00", "a04goldb06 x y z"};
-    static const char *const broken[] = {"x",        "a",       "c00", "a01",
-                                         "a04gold ", "a00 tag", " ",   "a01\xff"};
+    static const char *const broken[] = {"#0210a00", "#0210",    "x",       "a", "c00",
+                                         "a01",      "a04gold ", "a00 tag", " ", "a01\xff"};
     const struct slice secrets[] = {SLICE(""), SLICE("s3cret")};
     char text[REDIS_VALUE_SIZE], expected[REDIS_VALUE_SIZE];
     struct verdict verdict = allow, read = {0};

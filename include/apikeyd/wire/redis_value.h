@@ -39,7 +39,8 @@ enum redis_value_format {
 struct redis_value_form {
     enum redis_value_format format;
     enum id_type id_type;
-    unsigned attribute_columns; /* of format 3 */
+    unsigned attribute_columns; /* of format 3; … */
+    bool quotas;                /* … and whether a quota may stand in front of attributes */
 };
 
 enum redis_value_kind {
