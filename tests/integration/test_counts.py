@@ -394,6 +394,22 @@ def test_rows_that_postgres_refuses_hold_up_no_others(db, start):
     check(daemon.client(), "key-0")
     wait_until(lambda: flushed(daemon) and total(db) == 79, "the other key's")
     assert info(daemon)["usage_counts_lost"] == 1
+    # A statement whose end is not known may still add its batch, so that no later half joins it.
+    check(daemon.client(), bad[0])
+    with db.connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE api.user_api_key_usage IN ACCESS EXCLUSIVE MODE")
+        assert not flushed(daemon)
+        wait_until(lambda: db.one("SELECT bool_or(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'apikeyd' "
+                                  "AND datname = current_database() AND wait_event_type = 'Lock'"), "the statement to wait")
+    uses = 80
+
+    def passed():
+        nonlocal uses
+        uses += check(daemon.client(), "key-0")[0] == "ALLOW"
+        return not flushed(daemon) and total(db) > 79
+    wait_until(passed, "halves that come later")
+    db.run("TRUNCATE api.bad")
+    wait_until(lambda: flushed(daemon) and total(db) == uses, "all of them")
 
 
 @pytest.mark.needs("pgbouncer")

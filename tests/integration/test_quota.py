@@ -121,6 +121,25 @@ def test_overshoot(db, limited):
         assert over(daemon.client(), "shared")
 
 
+def test_a_round_that_ends_while_a_sum_is_under_way(db, limited):
+    """The sum does not have that round's uses, which the daemon goes on adding."""
+    add_column(db)
+    db.add_key("slow", quota=100)
+    daemon = limited()
+    client = daemon.client()
+    with db.connect() as holder, holder.transaction():
+        holder.execute(f"LOCK TABLE {COUNTS} IN ACCESS EXCLUSIVE MODE")
+        assert not over(client, "slow")
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE usename = 'apikeyd' "
+                                  "AND datname = current_database() AND wait_event_type = 'Lock'"), "the sum to be asked for")
+        swaps = info(daemon)["usage_swaps"]
+        with pytest.raises(redis.ResponseError, match="counts"):
+            flush(daemon)
+        assert info(daemon)["usage_swaps"] > swaps
+        assert [over(client, "slow") for _ in range(4)] == [False] * 4
+    knows(daemon, "slow", 5)
+
+
 def test_changes_of_the_quota(db, limited):
     add_column(db)
     key_id = db.add_key("changes", quota=2)
