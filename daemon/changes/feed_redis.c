@@ -89,12 +89,13 @@ static void all_down(struct feed_redis *feed)
 }
 
 /* A relay listens to a server on a later timeline, so the one that answers lookups was the primary
- * before a failover: its answers must not be used any more. */
+ * before a failover: its answers must not be used any more. Without a secret anyone may have said
+ * so, and would take PostgreSQL away from this daemon. */
 static void learn_later(struct feed_redis *feed, const struct feed_entry *entry)
 {
     struct stores *stores = &feed->env->stores;
 
-    if (entry->timeline <= stores->home.timeline)
+    if (entry->timeline <= stores->home.timeline || feed->env->redis_secret.len == 0)
         return;
     for (size_t i = 0; i < stores->count; i++) {
         struct store store = stores->known[i];

@@ -98,13 +98,16 @@ def test_a_standby_takes_over(pair, run):
         assert timelines(load) == [1, 2]
 
 
-def test_a_standby_takes_over_under_a_relay(pair, run):
+def test_a_standby_takes_over_under_a_relay(pair, run, scratch):
     """The same where lookups and changes come by two ways: the relay finds the new primary late, and what it
     confirms of the old one is worth nothing by then."""
     pair.start()
     keys = Keys(pair.a.dsn(DATABASE), NAMES)
-    run({"feed.relay": "yes"})
-    daemon = run({"feed.source": "redis"})
+    secret = scratch / f"relay{next(pairs)}.secret"
+    secret.write_text("the secret of both hosts, long enough")
+    secret.chmod(0o600)
+    run({"feed.relay": "yes", "redis.secret_file": secret})
+    daemon = run({"feed.source": "redis", "redis.secret_file": secret})
     with judged_load(daemon, keys) as load:
         follows(load, pair.a)
         load.revoke("key-1")

@@ -278,3 +278,24 @@ def test_either_feed_is_enough(db, relay, sidecar, redis_server):
     wait_until(lambda: hears(deaf, 1), "the relay")
     is_revoked(db, deaf, "key")
     assert info(daemon)["feed_losses"] == info(deaf)["feed_losses"] == 0
+
+
+@pytest.mark.parametrize("start_us", [0, 1])
+def test_a_later_timeline_that_anyone_may_have_made_up(db, start, redis_server, start_us):
+    """Without a secret it ends the lease, and PostgreSQL answers on; a relay that is back makes it good."""
+    options = {**TIMES, "redis.secret_file": ""}
+    one, daemon = start({**options, "feed.relay": "yes"}), start({**options, "feed.source": "redis"})
+    db.add_keys(2)
+    wait_until(lambda: hears(daemon, 1), "the relay")
+    client = redis_server.client()
+    line = [line for _, line in entries(client) if " confirmed " in line][-1].split()
+    line[1:4] = ["0123456789abcdef", "1", "1"]
+    line[6:8] = ["4000000", str(int(line[7]) + start_us)]
+    one.stop()
+    found = info(daemon)["feed_entries"]
+    client.xadd(stream_of(client), {"e": " ".join(line)})
+    wait_until(lambda: info(daemon)["feed_entries"] > found and not hears(daemon, 1), "the entry")
+    assert known(daemon.client(), "key-0")[0] == "ALLOW"
+    one.start()
+    wait_until(lambda: hears(daemon, 1), "the relay")
+    assert known(daemon.client(), "key-1")[0] == "ALLOW"
