@@ -1,5 +1,6 @@
 """postgres.quota_column: past its uses of the month a key is told to be over its quota."""
 
+import json
 import subprocess
 
 import pytest
@@ -8,6 +9,7 @@ from coherence import LONG, TABLE, redis_value
 from conftest import check, explain, flush, info, let_redis_be_fresh
 from harness.schema import deploy
 from harness.servers import BUILD, wait_until
+from http_wire import HttpWire
 
 pytestmark = pytest.mark.builds("release", "debug", "asan")
 OPTIONS = {**LONG, "postgres.quota_column": "quota", "usage.counts": "hour"}
@@ -119,6 +121,23 @@ def test_overshoot(db, limited):
         assert not over(daemon.client(), "shared")  # what it was told is forgotten, …
         knows(daemon, "shared", written + 1)  # … until the sum has come
         assert over(daemon.client(), "shared")
+
+
+def test_attributes_over_http_are_those_behind_the_quota(db, limited, scratch):
+    """From PostgreSQL, from memory, and for Lambda; a quota alone is no attribute."""
+    add_column(db)
+    db.run(f"ALTER TABLE {TABLE} ADD plan text")
+    deploy(db.admin_dsn, quota_column="quota", attribute_columns="plan")
+    db.add_key("gold", quota=1, plan="gold"), db.add_key("plain", quota=1)
+    daemon = limited({"postgres.attribute_columns": "plan", "listen.http": scratch / f"{db.name}.http"})
+    with HttpWire(scratch / f"{db.name}.http") as wire:
+        for key, plan in [("gold", "gold"), ("plain", "")] * 2:
+            reply = wire.authorize(key)
+            assert reply.status == 200 and reply.fields["x-api-key-plan"] == plan
+        event = {"type": "TOKEN", "authorizationToken": "gold", "methodArn": "arn:aws:execute-api:r:1:a/s/GET/"}
+        given = json.loads(wire.ask("/aws/authorizer", "POST", [], json.dumps(event).encode()).body)
+        assert set(given["context"]) == {"apiKeyId", "userId", "plan"} and given["context"]["plan"] == "gold"
+    assert info(daemon)["checks_over_quota"] == 3
 
 
 def test_a_round_that_ends_while_a_sum_is_under_way(db, limited):
