@@ -86,14 +86,14 @@ static void begin_anew(struct redis_stream *stream)
     stream->heard_us = clock_monotonic_us();
 }
 
-/* [id, [field, text, …]] */
-static void take_entry(struct redis_stream *stream, const struct redis_reply *entry)
+/* [id, [field, text, …]]. Without an id there is nothing to go on from. */
+static bool take_entry(struct redis_stream *stream, const struct redis_reply *entry)
 {
     struct slice none = {"", 0};
 
     if (entry->kind != REPLY_ARRAY || entry->len != 2 || entry->element[0].kind != REPLY_STRING ||
         entry->element[0].text.len >= sizeof stream->id)
-        return;
+        return false;
     struct slice id = entry->element[0].text;
     const struct redis_reply *pair = &entry->element[1];
     bool fine =
@@ -102,6 +102,7 @@ static void take_entry(struct redis_stream *stream, const struct redis_reply *en
     stream->id[id.len] = '\0';
     stream->heard_us = clock_monotonic_us();
     stream->setup.on_entry(stream->setup.arg, fine ? pair->element[1].text : none);
+    return true;
 }
 
 /* [[name, [entry, …]]], or nil when nothing has come. */
@@ -115,9 +116,10 @@ static bool take_entries(struct redis_stream *stream, const struct redis_reply *
         reply->element[0].len != 2)
         return false;
     entries = &reply->element[0].element[1];
-    for (size_t i = 0; entries->kind == REPLY_ARRAY && i < entries->len; i++)
-        take_entry(stream, &entries->element[i]);
-    return entries->kind == REPLY_ARRAY;
+    bool fine = entries->kind == REPLY_ARRAY;
+    for (size_t i = 0; fine && i < entries->len; i++)
+        fine = take_entry(stream, &entries->element[i]);
+    return fine;
 }
 
 static void read_on(struct redis_stream *stream);

@@ -9,11 +9,13 @@ MIB = 1 << 20
 
 class FakeRedis:
     """Listens on the Unix socket `path`, holds nothing and takes everything. With `says` set, the MGET of a
-    lookup is answered by says(connection), and nothing more is read on that connection."""
+    lookup is answered by says(connection), and nothing more is read on that connection. An XREAD, of which `reads`
+    counts, is answered by `entries`."""
 
     def __init__(self, path):
         self.path = path
         self.says = None
+        self.reads, self.entries = 0, b"+OK\r\n"
         self.opened = 0
         self.ends = threading.Event()
         self.listener = socket.socket(socket.AF_UNIX)
@@ -61,7 +63,9 @@ class FakeRedis:
                         self.says(connection)
                         return
                     nils = (count - 1) * b"$-1\r\n"
-                    connection.sendall(b"*%d\r\n" % (count - 1) + nils if command[0] == b"MGET" else b"+OK\r\n")
+                    self.reads += command[0] == b"XREAD"
+                    connection.sendall({b"MGET": b"*%d\r\n" % (count - 1) + nils, b"XREAD": self.entries}
+                                       .get(command[0], b"+OK\r\n"))
                 received = b"\r\n".join(words)
 
     def trickle(self, connection):

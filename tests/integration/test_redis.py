@@ -309,3 +309,13 @@ def lose(door, server):
     door.become(RESET)
     wait_until(lambda: server.asked > asked, "the name to be asked for")
     door.become(PASS)
+
+
+def test_entries_of_the_change_feed_without_a_place_to_go_on_from(start, fake):
+    """Else they would be read again and again without a pause."""
+    entry = b"*2\r\n$60\r\n" + 60 * b"1" + b"\r\n*2\r\n$1\r\ne\r\n$1\r\nx\r\n"
+    fake.entries = b"*1\r\n*2\r\n$1\r\ns\r\n*1\r\n" + entry
+    daemon = start({"redis.url": fake.url(), "feed.source": "redis"}, settled=False)
+    wait_until(lambda: fake.reads >= 3, "them to be read")
+    assert fake.reads < 100
+    wait_until(lambda: "its replies to XREAD are no entries" in daemon.log(), "the log")
